@@ -1,0 +1,1 @@
+"""The life of an agent, as decisions; the host's supervisor acts."""

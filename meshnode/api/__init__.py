@@ -1,0 +1,1 @@
+"""Local doors: HTTP on a unix socket."""

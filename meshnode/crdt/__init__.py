@@ -1,0 +1,1 @@
+"""Documents: durable shared state, written on any side of a cut, merged without loss."""

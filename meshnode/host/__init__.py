@@ -1,0 +1,1 @@
+"""Hands: sockets, files, processes, clocks, threads."""

@@ -1,0 +1,1 @@
+"""The grammar of machines: time, effects, ports, randomness, fingerprints. Knows no protocol."""

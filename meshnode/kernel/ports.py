@@ -1,0 +1,103 @@
+"""Questions one room may ask another: Protocols, implemented by a sibling and handed over by ``node.Core``.
+
+Facts travel through ``node/stairs.py``; no question becomes a round trip of events.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from meshnode.model.ids import NodeId
+
+
+class Action(enum.StrEnum):
+    """What somebody may be allowed to do."""
+
+    WRITE = "write"  # a document; resource "kind/namespace/name"
+    CALL = "call"  # a skill; resource "skill/NAME"
+    RUN = "run"  # an agent on one's own node; resource "agent/NAME"
+    INVITE = "invite"
+    PUBLISH = "publish"  # soft state about oneself
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The answer of the policy. ``reason`` is a name, shown and counted."""
+
+    allowed: bool
+    reason: str
+
+
+class Authority(Protocol):
+    """Who may do what. Deny by default: an unknown subject may do nothing."""
+
+    def may(self, subject: NodeId, action: Action, resource: str) -> Verdict: ...
+
+
+class Signer(Protocol):
+    """This node's Ed25519 record key. Deterministic: equal input gives equal signatures."""
+
+    @property
+    def node(self) -> NodeId: ...
+
+    @property
+    def public_key(self) -> bytes:
+        """32 raw bytes; ``node`` is its SHA-256."""
+        ...
+
+    def sign(self, context: str, body: bytes) -> bytes:
+        """64 bytes over ``context`` (what kind of thing is signed) and ``body``."""
+        ...
+
+
+class Verifier(Protocol):
+    """Judges Ed25519 signatures. A port of its own, so that a planted fault can show what would happen without it."""
+
+    def verify(self, public_key: bytes, context: str, body: bytes, signature: bytes) -> bool: ...
+
+
+class Member(msgspec.Struct, frozen=True):
+    """What an admin signed about one node. ``record`` is the signed record itself, carried as is."""
+
+    node: NodeId
+    name: str
+    public_key: bytes
+    roles: tuple[str, ...]
+    region: str
+    labels: dict[str, str]
+    record: bytes
+
+
+class Trust(Protocol):
+    """Reads member records: the door through which gossip and documents learn who somebody is."""
+
+    def admit(self, record: bytes) -> Member | str:
+        """Check an admin-signed member record and remember it. The name of the refusal otherwise."""
+        ...
+
+    def member(self, node: NodeId) -> Member | None: ...
+
+
+class LinkStats(Protocol):
+    """What the links know about direct peers; fed by every byte received."""
+
+    def peers(self) -> Sequence[NodeId]:
+        """Peers with a link that is up, in the order in which they came up."""
+        ...
+
+    def last_heard_us(self, peer: NodeId) -> int | None: ...
+
+    def rtt_us(self, peer: NodeId) -> int | None: ...
+
+
+class Liveness(Protocol):
+    """What membership knows."""
+
+    def members(self) -> Sequence[NodeId]:
+        """All nodes of the directory, this one included, sorted; tombstones left out."""
+        ...
+
+    def reachable(self, node: NodeId) -> bool:
+        """Worth sending a call to now: alive and not suspected."""
+        ...

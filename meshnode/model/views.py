@@ -1,0 +1,239 @@
+"""What a node shows. Every view says as of when: ages are seconds since this node last had proof."""
+
+from typing import Any
+
+import msgspec
+
+JsonObject = dict[str, Any]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer to a command. Serialised as JSON by the API; fields are only ever added."""
+
+
+class Done(View, frozen=True):
+    """It is done; there is nothing to show."""
+
+    message: str = ""
+
+
+class Failure(View, frozen=True):
+    """It was not done. ``code`` is stable; ``next_step`` is what a person can do; ``exit_code`` is the CLI's."""
+
+    code: str
+    message: str
+    next_step: str = ""
+    exit_code: int = 1
+    details: JsonObject = {}
+
+
+class NodeView(View, frozen=True):
+    """One node as this node knows it.
+
+    ``state``: "ready", "suspect", "unreachable", "down", "left". ``age_s``: since last proof of life here (0 for
+    this node itself). ``path``: "-" (self), "direct", "mesh" (known through others). ``rtt_ms``: None unless direct.
+    """
+
+    name: str
+    node_id: str
+    state: str
+    region: str
+    roles: list[str]
+    boot: int
+    incarnation: int
+    path: str
+    age_s: float
+    rtt_ms: float | None
+    reason: str
+    endpoints: list[str]
+    hardware: JsonObject  # as probed by the node itself
+    load: JsonObject  # live, with "age_s"
+    agents: int
+    self_node: bool = False
+
+
+class NodesView(View, frozen=True):
+    items: list[NodeView]
+
+
+class AgentView(View, frozen=True):
+    """One instance. ``state``: "starting", "running", "backoff", "stopping", "stopped", "failed", "unreachable"."""
+
+    name: str
+    instance: str
+    node: str
+    state: str
+    reason: str
+    pid: int | None
+    restarts: int
+    skills: list[str]
+    age_s: float
+
+
+class AgentsView(View, frozen=True):
+    items: list[AgentView]
+
+
+class SkillView(View, frozen=True):
+    """One offer of a skill, ranked. ``excluded`` says why it would not be called now ("" if it would)."""
+
+    rank: int
+    skill: str
+    agent: str
+    instance: str
+    node: str
+    region: str
+    description: str
+    input_schema: JsonObject
+    output_schema: JsonObject
+    rtt_ms: float | None
+    age_s: float
+    excluded: str = ""
+
+
+class SkillsView(View, frozen=True):
+    items: list[SkillView]
+
+
+class CallView(View, frozen=True):
+    """The result of a call and what it took."""
+
+    call_id: str
+    result: Any
+    instance: str
+    node: str
+    took_ms: float
+    attempts: int
+
+
+class PingView(View, frozen=True):
+    """An answered ping. ``path`` is "self", "direct"."""
+
+    node: str
+    rtt_ms: float
+    path: str
+    clock_offset_ms: float
+
+
+class Condition(View, frozen=True):
+    """Kubernetes style: ``status`` is "True", "False" or "Unknown"."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+class DocumentView(View, frozen=True):
+    """One document. ``heads``: hex hashes; several mean concurrent changes. ``conflicts``: fields with siblings."""
+
+    kind: str
+    namespace: str
+    name: str
+    doc_id: str
+    api_version: str
+    spec: JsonObject
+    heads: list[str]
+    changes: int
+    updated_ms: int
+    updated_by: str
+    conflicts: list[str]
+    conditions: list[Condition]
+    status: JsonObject
+
+
+class DocumentsView(View, frozen=True):
+    items: list[DocumentView]
+
+
+class AppliedView(View, frozen=True):
+    """What ``apply`` did: ``action`` is "created", "updated", "unchanged" or "deleted"; ``notes`` for the person."""
+
+    kind: str
+    namespace: str
+    name: str
+    action: str
+    notes: list[str]
+    durability: str = "local"
+
+
+class ConflictView(View, frozen=True):
+    """All concurrent values of one field; the first is the one in force."""
+
+    kind: str
+    namespace: str
+    name: str
+    field: str
+    values: list[Any]
+    writers: list[str]
+
+
+class ConflictsView(View, frozen=True):
+    items: list[ConflictView]
+
+
+class EventView(View, frozen=True):
+    at_ms: int
+    age_s: float
+    subject: str
+    text: str
+
+
+class WhyView(View, frozen=True):
+    """The story of one subject: what is so now, and the events that led here, oldest first."""
+
+    subject: str
+    now: str
+    events: list[EventView]
+
+
+class InviteView(View, frozen=True):
+    name: str
+    token: str
+    expires_ms: int
+
+
+class IdentityView(View, frozen=True):
+    mesh: str
+    name: str
+    node_id: str
+    record_key: str
+    certificate_sha256: str
+    certificate_expires_ms: int
+    root_sha256: str
+    roles: list[str]
+    region: str
+    enroller: bool
+
+
+class StatusView(View, frozen=True):
+    """One glance. ``problems``: lines a person should read first."""
+
+    name: str
+    mesh: str
+    region: str
+    version: str
+    uptime_s: float
+    boot: int
+    listen: str
+    peers_connected: int
+    nodes_known: int
+    nodes_reachable: int
+    documents: int
+    documents_root: str
+    directory_root: str
+    agents_running: int
+    agents_total: int
+    clock: str
+    journal_bytes: int
+    counters: dict[str, int]
+    handle_max_ms: float
+    problems: list[str]
+    hardware: JsonObject
+    load: JsonObject
+
+
+AnyView = (
+    Done | NodeView | NodesView | AgentView | AgentsView | SkillsView | CallView | PingView
+    | DocumentsView | AppliedView | ConflictsView | WhyView | InviteView | IdentityView | StatusView | Failure
+)  # fmt: skip

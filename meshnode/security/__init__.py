@@ -1,0 +1,1 @@
+"""Trust: who is who, who is admitted, and what a role may do. Bytes in, bytes out."""

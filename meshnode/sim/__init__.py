@@ -1,0 +1,1 @@
+"""The other host: virtual time, the same Core."""

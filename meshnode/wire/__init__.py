@@ -1,0 +1,1 @@
+"""Bytes <-> frames. Knows no protocol: what a frame means is decided above."""

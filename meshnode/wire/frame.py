@@ -1,0 +1,109 @@
+"""One frame: the unit on links between nodes and on the local agent socket.
+
+    u32 length of all that follows | u8 kind | u8 flags | u32 stream | u16 header length | header | payload
+
+Big endian. ``header`` is a msgpack array whose type depends on the kind, ``payload`` raw bytes. Lengths are checked
+before anything is allocated for them.
+"""
+
+import enum
+import struct
+
+import msgspec
+
+from meshnode.model.errors import RemoteError
+
+_PREFIX = struct.Struct(">IBBIH")
+PREFIX_BYTES = _PREFIX.size
+_AFTER_LENGTH = PREFIX_BYTES - 4
+HEADER_BYTES_MAX = 16 * 1024
+FRAME_BYTES_MAX = 1024 * 1024
+
+
+class Kind(enum.IntEnum):
+    """What a frame is. Links use 1-15, calls 16-31, the local agent socket 32-47."""
+
+    HELLO = 1
+    WELCOME = 2
+    GOAWAY = 3
+    PING = 4
+    PONG = 5
+    ACK = 6
+    CREDIT = 7
+    CONTROL = 8
+    CALL = 16
+    RESULT = 17
+    CANCEL = 18
+    REGISTER = 32
+    REGISTERED = 33
+    STOP = 34
+
+
+class Flag(enum.IntFlag):
+    NONE = 0
+    SEQUENCED = 1  # counts in the sender's sequence: acknowledged, resent after a broken connection, deduplicated
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A decoded frame. ``payload`` is owned by the frame (already copied out of any receive buffer)."""
+
+    kind: Kind
+    flags: int = 0
+    stream: int = 0
+    header: bytes = b""
+    payload: bytes = b""
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of one frame. A frame over the limits is our own mistake, hence an assertion."""
+    length = _AFTER_LENGTH + len(frame.header) + len(frame.payload)
+    assert len(frame.header) <= HEADER_BYTES_MAX
+    assert length <= FRAME_BYTES_MAX
+    prefix = _PREFIX.pack(length, frame.kind, frame.flags, frame.stream, len(frame.header))
+    return prefix + frame.header + frame.payload
+
+
+class FrameReader:
+    """Cuts a byte stream into frames. Raises ``RemoteError`` once, after which the stream is lost."""
+
+    def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
+        self._frame_bytes_max = frame_bytes_max
+        self._pending = bytearray()
+
+    @property
+    def pending_bytes(self) -> int:
+        return len(self._pending)
+
+    def feed(self, data: bytes | memoryview) -> list[Frame]:
+        self._pending += data
+        frames: list[Frame] = []
+        at = 0
+        with memoryview(self._pending) as view:
+            while len(view) - at >= 4:
+                end = at + 4 + self._checked_length(view, at)
+                if len(view) < end:
+                    break
+                frames.append(_decode(view[at:end]))
+                at = end
+        del self._pending[:at]
+        return frames
+
+    def _checked_length(self, view: memoryview, at: int) -> int:
+        length = int.from_bytes(view[at : at + 4])
+        if length < _AFTER_LENGTH:
+            raise RemoteError("frame-short", f"{length} bytes")
+        if length > self._frame_bytes_max:
+            raise RemoteError("frame-too-long", f"{length} bytes, the limit is {self._frame_bytes_max}")
+        return length
+
+
+def _decode(view: memoryview) -> Frame:
+    _, kind, flags, stream, header_bytes = _PREFIX.unpack_from(view)
+    header_end = PREFIX_BYTES + header_bytes
+    if header_bytes > HEADER_BYTES_MAX or header_end > len(view):
+        raise RemoteError("frame-header-length")
+    try:
+        known = Kind(kind)
+    except ValueError as error:
+        raise RemoteError("frame-kind", str(kind)) from error
+    return Frame(known, flags, stream, bytes(view[PREFIX_BYTES:header_end]), bytes(view[header_end:]))
