@@ -7,7 +7,10 @@ KeyT = TypeVar("KeyT")
 
 
 class Timers(Generic[KeyT]):
-    """Deadlines by key on the ``mono_us`` axis. Setting a key again moves it; equal deadlines fire in the order of setting."""
+    """Deadlines by key on the ``mono_us`` axis.
+
+    Setting a key again moves it; equal deadlines fire in the order of setting.
+    """
 
     def __init__(self) -> None:
         self._due: dict[KeyT, tuple[int, int]] = {}

@@ -60,7 +60,7 @@ class StopAgent(Command, frozen=True, tag="stop"):
 
 
 class CallSkill(Command, frozen=True, tag="call"):
-    """-> CallView. ``arguments`` by name. ``to`` narrows to one node or "agent/NODE". Never hangs."""
+    """-> CallView. ``arguments`` by name; ``to`` narrows to one node or "agent/NODE"; ends by ``deadline_s``."""
 
     skill: str
     arguments: JsonObject = {}
