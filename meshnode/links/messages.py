@@ -31,7 +31,7 @@ class LinkLost(msgspec.Struct, frozen=True):
     how: Loss
 
 
-class Post(msgspec.Struct, frozen=True):
+class Post(Effect, frozen=True):
     """Data frames (CALL, RESULT, CANCEL) for a peer, from the switch."""
 
     peer: NodeId
