@@ -1,0 +1,15 @@
+"""Facts of the documents room. (Its wire messages live in ``crdt/letters.py``.)"""
+
+from meshnode.kernel.effects import Fact
+from meshnode.model.ids import DocId, NodeId
+
+
+class DocumentChanged(Fact, frozen=True):
+    """A document is not what it was: created, edited, merged or deleted. Told after the commit that holds the change."""
+
+    doc_id: DocId
+    kind: str
+    namespace: str
+    name: str
+    by: NodeId  # the author of the change
+    remote: bool
