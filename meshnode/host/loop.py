@@ -1,0 +1,125 @@
+"""The only place where the core meets asyncio: events in, effects performed in order, one timer."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import Instant
+from meshnode.node.core import Core
+from meshnode.node.inputs import Input, Slept
+
+log = logging.getLogger(__name__)
+
+# Standing still longer than this (suspended, stopped, starved) voids what silence seemed to prove about peers.
+LAG_US = 700_000
+# One turn takes at most this many events before it lets the sockets have the loop again.
+TURN_MAX = 512
+
+
+class Clock(Protocol):
+    """Reads the clocks of this machine."""
+
+    def now(self) -> Instant: ...
+
+    def suspended_us(self) -> int:
+        """Microseconds of suspend since the last call."""
+        ...
+
+
+class CoreLoop:
+    """Feeds one core. ``perform`` only starts work: whatever takes time answers later through ``tell``."""
+
+    def __init__(self, core: Core, perform: Callable[[Effect], None], clock: Clock) -> None:
+        self._core, self._perform, self._clock = core, perform, clock
+        self._inbox: deque[Input] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._turn_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_us: int | None = None
+        self.handle_max_us = 0
+        self.turns = 0
+
+    def start(self) -> None:
+        self._act(self._core.start(self._clock.now()))
+        self._arm()
+
+    def tell(self, event: Input) -> None:
+        """Queue one event for the next turn. Safe to call while effects are performed."""
+        self._inbox.append(event)
+        self._schedule()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _schedule(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        self.turns += 1
+        now = self._clock.now()
+        effects: list[Effect] = list(self._woken(now))
+        for _ in range(min(len(self._inbox), TURN_MAX)):
+            effects += self._handled(self._inbox.popleft(), now)
+        self._act(effects)
+        if self._inbox:
+            self._schedule()
+        self._arm()
+
+    def _woken(self, now: Instant) -> list[Effect]:
+        lag_us = 0 if self._timer_us is None else now.mono_us - self._timer_us
+        still_us = max(self._clock.suspended_us(), lag_us if lag_us > LAG_US else 0)
+        effects: list[Effect] = []
+        if still_us:
+            log.warning("the loop stood still", extra={"for_us": still_us})
+            effects += self._core.handle(Slept(still_us), now)
+        deadline = self._core.deadline()
+        if deadline is not None and deadline <= now.mono_us:
+            effects += self._timed(lambda: self._core.wake(now), "wake")
+        return effects
+
+    def _handled(self, event: Input, now: Instant) -> list[Effect]:
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("input", extra={"event": event})
+        return self._timed(lambda: self._core.handle(event, now), type(event).__name__)
+
+    def _timed(self, work: Callable[[], list[Effect]], what: str) -> list[Effect]:
+        began = time.perf_counter_ns()
+        effects = work()
+        took_us = (time.perf_counter_ns() - began) // 1000
+        if took_us > self.handle_max_us:
+            self.handle_max_us = took_us
+            log.debug("longest turn yet", extra={"what": what, "took_us": took_us})
+        return effects
+
+    def _act(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("effect", extra={"effect": effect})
+            self._perform(effect)
+
+    def _arm(self) -> None:
+        """One timer for the earliest deadline; left alone when it is set already."""
+        deadline = self._core.deadline()
+        if deadline == self._timer_us and self._timer is not None and not self._timer.cancelled():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_us = None, deadline
+        if deadline is not None:
+            wait_s = max(0, deadline - self._clock.now().mono_us) / 1_000_000
+            self._timer = self._loop.call_later(wait_s, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        if not self._turn_due:
+            self._turn_due = True
+            self._turn()

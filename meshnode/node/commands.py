@@ -1,0 +1,282 @@
+"""What doors may ask, and which room answers: one line a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshnode.kernel.effects import Effect, Note, Persist
+from meshnode.kernel.instant import MS
+from meshnode.kernel.ports import Action
+from meshnode.model.agentcluster import parse_agentcluster
+from meshnode.model.commands import (
+    AnyCommand,
+    Apply,
+    CallSkill,
+    DeleteDocument,
+    DescribeNode,
+    FindSkills,
+    GetIdentity,
+    GetStatus,
+    ListAgents,
+    ListConflicts,
+    ListDocuments,
+    ListNodes,
+    MakeInvite,
+    PingNode,
+    RunAgent,
+    Shutdown,
+    StopAgent,
+    Why,
+)
+from meshnode.model.errors import Denied, Invalid, LocalError, NotFound
+from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, InviteView, PingView
+from meshnode.messaging.switch import PING_SKILL
+from meshnode.node import snapshot
+from meshnode.node.effects import DrawEntropy, Exit, Reply
+from meshnode.security.invite import make_token
+from meshnode.security.names import check_name, generated_name
+from meshnode.wire.calls import CallHeader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshnode.crdt.replica import Change
+    from meshnode.kernel.instant import Instant
+    from meshnode.messaging.messages import CallEnded
+    from meshnode.node.core import Core
+    from meshnode.node.inputs import EntropyDrawn
+
+INVITE_ENTROPY_BYTES = 48
+INVITE_TTL_MAX_S = 7 * 24 * 3600
+ASKED_MAX = 10_000
+
+# How a failed call ends at the command line; every other code is 1.
+EXIT_CODES = {"invalid": 2, "not-found": 3, "denied": 4, "unreachable": 6, "unavailable": 6, "timeout": 124}
+NEXT_STEPS = {
+    "not-found": "meshnode skills shows what the mesh offers",
+    "unreachable": "meshnode ls shows which nodes can be reached, meshnode why NODE tells since when not",
+    "unavailable": "meshnode ps shows the agent's state",
+    "timeout": "raise --deadline, or ask meshnode why NODE",
+    "denied": "meshnode id shows this node's roles",
+    "overloaded": "try again in a second",
+    "agent-died": "meshnode ps shows why it ended; the call may be repeated if it is harmless",
+}
+
+
+class Desk:
+    """Commands in, exactly one reply each."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._invites: dict[int, MakeInvite] = {}  # command number -> what waits for entropy
+        self._calls: dict[int, CallSkill | PingNode] = {}  # command number -> what waits for its call
+
+    def ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
+        try:
+            return self._ask(command_no, command, now)
+        except LocalError as error:
+            return [Reply(command_no, failure_of(error))]
+
+    def dropped(self, command_no: int) -> Sequence[Effect]:
+        self._invites.pop(command_no, None)
+        self._calls.pop(command_no, None)
+        return ()
+
+    def entropy(self, event: EntropyDrawn, now: Instant) -> Sequence[Effect]:
+        command = self._invites.pop(event.purpose, None)
+        return [] if command is None else self._invite(event.purpose, command, event.entropy, now)
+
+    def call_ended(self, ended: CallEnded, now: Instant) -> Sequence[Effect]:
+        command = self._calls.pop(ended.ticket, None)
+        if command is None:
+            return ()
+        if ended.code:
+            return self._call_failed(command, ended)
+        node = self._core.names.of(ended.node)
+        took_ms = round(ended.took_us / MS, 3)
+        if isinstance(command, PingNode):
+            theirs = msgspec.json.decode(ended.payload, type=dict[str, int])
+            offset = theirs["wall_ms"] - now.wall_ms + took_ms / 2
+            path = "self" if ended.node == self._core.config.node else "direct"
+            view = PingView(node=node, rtt_ms=took_ms, path=path, clock_offset_ms=round(offset, 1))
+            return [Reply(ended.ticket, view)]
+        view = CallView(
+            call_id=ended.call_id.hex(), result=msgspec.json.decode(ended.payload or b"null"),
+            instance=ended.instance, node=node, took_ms=took_ms, attempts=ended.attempts,
+        )  # fmt: skip
+        return [Reply(ended.ticket, view)]
+
+    def _call_failed(self, command: CallSkill | PingNode, ended: CallEnded) -> list[Effect]:
+        what = f"ping {command.name}" if isinstance(command, PingNode) else f"call {command.skill}"
+        failure = Failure(
+            code=ended.code, message=f"{what}: {ended.message}", next_step=NEXT_STEPS.get(ended.code, ""),
+            exit_code=EXIT_CODES.get(ended.code, 1),
+            details={"call_id": ended.call_id.hex(), "took_ms": round(ended.took_us / MS, 3)},
+        )  # fmt: skip
+        effects: list[Effect] = [Reply(ended.ticket, failure)]
+        if ended.call_id:
+            effects.append(Note(f"call/{ended.call_id.hex()}", f"{what} failed: {ended.code}: {ended.message}"))
+        return effects
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:  # noqa: PLR0911, C901
+        match command:
+            case GetStatus() | GetIdentity() | ListNodes() | DescribeNode() | ListAgents() | FindSkills():
+                return [Reply(command_no, self._look(command, now))]
+            case ListDocuments() | ListConflicts() | Why():
+                return [Reply(command_no, self._look(command, now))]
+            case RunAgent():
+                self._allowed(Action.RUN, f"agent/{command.name}")
+                return [
+                    *self._core.agents.run(command, now, command_no),
+                    *self._agent_reply(command_no, command.name, now),
+                ]
+            case StopAgent(name=name):
+                effects = self._core.agents.stop(name, now)
+                return [*effects, *self._agent_reply(command_no, name, now)]
+            case CallSkill():
+                return self._call(command_no, command, now)
+            case PingNode():
+                return self._ping(command_no, command, now)
+            case Apply(manifest=manifest):
+                return self._apply(command_no, manifest, now)
+            case DeleteDocument():
+                change = self._core.documents.delete(command.kind, command.namespace, command.name, now)
+                return self._written(command_no, command.kind, command.namespace, command.name, change, "deleted", [])
+            case MakeInvite():
+                return self._ask_invite(command_no, command)
+            case Shutdown():
+                return self._shut_down(command_no, now)
+
+    def _look(self, command: AnyCommand, now: Instant) -> AnyView:  # noqa: PLR0911 - one line a command
+        core = self._core
+        match command:
+            case GetStatus():
+                return snapshot.status(core, now)
+            case GetIdentity():
+                return snapshot.identity(core)
+            case ListNodes():
+                return snapshot.nodes(core, now)
+            case DescribeNode(name=name):
+                return snapshot.node(core, name, now)
+            case ListAgents():
+                return snapshot.agents(core, now)
+            case FindSkills(skill=skill):
+                return snapshot.skills(core, skill, now)
+            case ListDocuments(kind=kind, namespace=namespace, name=name):
+                return snapshot.documents(core, kind, namespace, name)
+            case ListConflicts():
+                return snapshot.conflicts(core)
+            case Why(subject=subject):
+                return snapshot.why(core, subject, now)
+            case _:
+                raise AssertionError(command)
+
+    def _agent_reply(self, command_no: int, name: str, now: Instant) -> list[Effect]:
+        return [Persist((), then=(Reply(command_no, snapshot.agent(self._core, name, now)),))]
+
+    def _allowed(self, action: Action, resource: str) -> None:
+        verdict = self._core.authority.may(self._core.config.node, action, resource)
+        if not verdict.allowed:
+            raise Denied(f"this node may not {action} {resource}: {verdict.reason}", next_step=NEXT_STEPS["denied"])
+
+    def _call(self, command_no: int, command: CallSkill, now: Instant) -> Sequence[Effect]:
+        if not 0 < command.deadline_s <= 3600:
+            raise Invalid(f"deadline_s is {command.deadline_s}; it must be above 0 and at most 3600")
+        agent, _, node_name = command.to.rpartition("/")
+        node = snapshot.find_node(self._core, node_name) if node_name else None
+        header = CallHeader(
+            call_id=b"", skill=command.skill, deadline_ms=max(1, round(command.deadline_s * 1000)), agent=agent,
+            caller=f"node/{self._core.config.name}", idempotency_key=command.idempotency_key,
+        )  # fmt: skip
+        self._calls[command_no] = command
+        return self._core.switch.ask(command_no, header, msgspec.json.encode(command.arguments), now, node=node)
+
+    def _ping(self, command_no: int, command: PingNode, now: Instant) -> Sequence[Effect]:
+        node = snapshot.find_node(self._core, command.name)
+        header = CallHeader(call_id=b"", skill=PING_SKILL, deadline_ms=max(1, round(command.deadline_s * 1000)))
+        self._calls[command_no] = command
+        return self._core.switch.ask(command_no, header, b"{}", now, node=node)
+
+    def _apply(self, command_no: int, manifest: dict[str, object], now: Instant) -> Sequence[Effect]:
+        cluster = parse_agentcluster(manifest)
+        fields = {"apiVersion": cluster.api_version, **{f"spec.{k}": v for k, v in cluster.spec.items()}}
+        if cluster.labels:
+            fields["labels"] = dict(cluster.labels)
+        change = self._core.documents.put("AgentCluster", cluster.namespace, cluster.name, fields, now)
+        action = "created" if change.created else "unchanged" if change.unchanged else "updated"
+        return self._written(
+            command_no, "AgentCluster", cluster.namespace, cluster.name, change, action, list(cluster.notes)
+        )
+
+    def _written(
+        self, command_no: int, kind: str, namespace: str, name: str, change: Change, action: str, notes: list[str]
+    ) -> Sequence[Effect]:
+        view = AppliedView(kind=kind, namespace=namespace, name=name, action=action, notes=notes)
+        if not change.records:
+            return [Reply(command_no, view)]
+        return [Persist(change.records, then=(*change.effects, Reply(command_no, view)))]
+
+    def _ask_invite(self, command_no: int, command: MakeInvite) -> Sequence[Effect]:
+        core = self._core
+        self._allowed(Action.INVITE, f"node/{command.name or '*'}")
+        if core.ports.admin is None:
+            raise Denied(
+                "this node holds no admin key, so it cannot sign an invite",
+                next_step="run meshnode invite on the node that made the mesh",
+            )
+        if not 1 <= command.ttl_s <= INVITE_TTL_MAX_S:
+            raise Invalid(f"ttl_s is {command.ttl_s}; it must be between 1 and {INVITE_TTL_MAX_S}")
+        if command.name:
+            check_name(command.name)
+            if core.trust.by_name(command.name) is not None:
+                raise Invalid(f"a node named {command.name} is a member already", next_step="choose another --name")
+        if len(self._invites) >= ASKED_MAX:
+            raise LocalError("too many invites are being made at once", next_step="try again in a second")
+        self._invites[command_no] = command
+        return [DrawEntropy(command_no, INVITE_ENTROPY_BYTES)]
+
+    def _invite(self, command_no: int, command: MakeInvite, entropy: bytes, now: Instant) -> Sequence[Effect]:
+        core = self._core
+        assert core.ports.admin is not None
+        name = command.name or self._free_name(entropy)
+        wall_ms = core.clock.now_ms(now)
+        token = make_token(
+            core.ports.admin, mesh=core.config.mesh, name=name, roles=("member",),
+            region=command.region or core.config.region, addresses=[f"{h}:{p}" for h, p in core.config.endpoints],
+            root_sha256=core.config.root_sha256, entropy=entropy, now_ms=wall_ms, ttl_s=command.ttl_s,
+        )  # fmt: skip
+        view = InviteView(name=name, token=token, expires_ms=wall_ms + command.ttl_s * 1000)
+        return [Note(f"node/{name}", f"invited, for {command.ttl_s} s"), Reply(command_no, view)]
+
+    def _free_name(self, entropy: bytes) -> str:
+        for attempt in range(64):
+            name = generated_name(entropy + bytes((attempt,)))
+            if self._core.trust.by_name(name) is None:
+                return name
+        raise LocalError("no free name found", next_step="give one: meshnode invite --name NAME")
+
+    def _shut_down(self, command_no: int, now: Instant) -> Sequence[Effect]:
+        core = self._core
+        core.leaving = True
+        return [
+            Note(f"node/{core.config.name}", "going down as asked"),
+            *core.shut_down(now),
+            Reply(command_no, Done(message=f"{core.config.name} is going down")),
+            Exit(0, "asked to go down"),
+        ]
+
+
+def failure_of(error: LocalError) -> Failure:
+    """A caller's mistake as an answer; a path into its input travels in ``details``."""
+    path = getattr(error, "path", None)
+    return Failure(
+        code=error.code, message=error.message, next_step=error.next_step, exit_code=error.exit_code,
+        details={} if path is None else {"path": list(path)},
+    )  # fmt: skip
+
+
+__all__ = ["Desk", "NotFound", "failure_of"]

@@ -1,0 +1,47 @@
+"""What a node is told about itself at start. The daemon fills it from disk, the simulator from a scenario."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from meshnode.crdt.store import StateStore
+from meshnode.kernel.ports import Signer, Verifier
+from meshnode.model.ids import MeshId, NodeId, NodeName, Region
+from meshnode.security.bundle import Bundle
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeConfig:
+    """Facts and settings of one start of one node."""
+
+    mesh: MeshId
+    name: NodeName
+    node: NodeId
+    region: Region
+    bundle: Bundle
+    bundle_bytes: bytes
+    member: bytes  # this node's own admin-signed member record
+    endpoints: tuple[tuple[str, int], ...] = ()  # where peers can dial this node
+    seeds: tuple[tuple[str, int], ...] = ()
+    profile: str = "default"
+    run_id: bytes  # 8 bytes, new at every process start
+    seed: bytes  # of all luck in the core
+    certificate_sha256: str = ""
+    certificate_expires_ms: int = 0
+    root_sha256: str = ""
+    clock_floor_ms: int = 0  # newest time proven by what is on disk
+
+    def __post_init__(self) -> None:
+        if len(self.run_id) != 8:
+            raise ValueError("run_id is 8 bytes")
+        if len(self.node) != 32:
+            raise ValueError("node is a 32-byte NodeId")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodePorts:
+    """The adapters a node works through. Tests and the simulator may wrap them to plant faults."""
+
+    signer: Signer
+    verifier: Verifier
+    admin: Signer | None = None  # only on nodes that may invite
+    store: Callable[[], StateStore]

@@ -1,0 +1,268 @@
+"""The whole node as one pure machine: it owns every room and knows none of their business.
+
+One turn: an input enters by ``handle``, the room it belongs to answers with effects; facts climb the stairs to other rooms
+until none is left; what remains is for the host. All bytes for one link in one turn leave as one ``Transmit``.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from meshnode.agents.life import Agents, AgentsConfig
+from meshnode.crdt.replica import Documents, DocumentsConfig
+from meshnode.gossip.membership import Gossip, GossipConfig
+from meshnode.gossip.messages import DialFailed, Disturbed, Describe, Discovered
+from meshnode.kernel import rng
+from meshnode.kernel.counters import Counters
+from meshnode.kernel.effects import Effect, Fact, Hangup, Note, Persist, Reject, Send
+from meshnode.kernel.instant import Instant
+from meshnode.kernel.machine import earliest
+from meshnode.kernel.records import Record, RecordKind
+from meshnode.links.hub import Hub, HubConfig
+from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened, Post, Transmit
+from meshnode.messaging.messages import AgentFrames, CallEnded
+from meshnode.messaging.switch import Switch, SwitchConfig
+from meshnode.model.views import Failure
+from meshnode.node.commands import Desk
+from meshnode.node.config import NodeConfig, NodePorts
+from meshnode.node.effects import Announce, Reply, Store
+from meshnode.node.facts import Started
+from meshnode.node.inputs import (
+    CommandDropped,
+    CommandGiven,
+    EntropyDrawn,
+    HardwareProbed,
+    Input,
+    LoadSampled,
+    Measured,
+    Slept,
+    Stored,
+    StoreFailed,
+)
+from meshnode.node.names import Names
+from meshnode.node.stairs import climb
+from meshnode.node.story import Story
+from meshnode.registry.index import Index
+from meshnode.security.clock import MeshClock
+from meshnode.security.enrolment import EnrolmentDesk
+from meshnode.security.members import Members
+from meshnode.security.messages import EnrolmentAsked
+from meshnode.security.roles import Roles
+
+# A turn that does not come to rest is our own mistake: facts must not chase each other.
+SETTLE_MAX = 100_000
+CLOCK_EVERY_US = 900 * 1_000_000
+
+
+class Core:
+    """One node. Construct, ``start``, then feed."""
+
+    def __init__(self, config: NodeConfig, ports: NodePorts, restored: Sequence[Record], now: Instant) -> None:
+        self.config, self.ports = config, ports
+        self.boot = _last_boot(restored) + 1
+        self.started_us = now.mono_us
+        self.clock = MeshClock(max(config.clock_floor_ms, _last_clock(restored)))
+        self.story = Story(restored)
+        self.counters = Counters()
+        self.hardware: bytes = b"{}"
+        self.load: bytes = b""
+        self.measured = Measured(0, 0, 0)
+        self._build_rooms(restored, now)
+        self.desk = Desk(self)
+        self._batches: dict[int, tuple[Effect, ...]] = {}
+        self._last_batch = 0
+        self._clock_due_us: int | None = None
+        self.leaving = False
+
+    def _build_rooms(self, restored: Sequence[Record], now: Instant) -> None:
+        config, ports = self.config, self.ports
+        self.trust = Members(config.bundle, ports.verifier)
+        self.trust.admit(config.member)
+        self.authority = Roles(self.trust)
+        self.names = Names(config.node, config.name, self.trust)
+        self.hub = Hub(
+            HubConfig(
+                mesh=config.mesh, node=config.node, name=config.name, region=config.region, boot=self.boot,
+                run_id=config.run_id, member=config.member,
+            ),
+            rng.fork(config.seed, "links"),
+        )  # fmt: skip
+        self.gossip = Gossip(
+            GossipConfig(
+                node=config.node, name=config.name, region=config.region, boot=self.boot, member=config.member,
+                endpoints=config.endpoints, seeds=config.seeds, profile=config.profile,
+            ),
+            signer=ports.signer, verifier=ports.verifier, trust=self.trust, links=self.hub,
+            rng=rng.fork(config.seed, "gossip"), restored=restored,
+        )  # fmt: skip
+        self.documents = Documents(
+            DocumentsConfig(), signer=ports.signer, verifier=ports.verifier, authority=self.authority, trust=self.trust,
+            boot=self.boot, restored=restored, rng=rng.fork(config.seed, "documents"), store=ports.store,
+        )  # fmt: skip
+        self.agents = Agents(AgentsConfig(node=config.name), rng.fork(config.seed, "agents"), restored)
+        self.index = Index(config.node, self.gossip, self.hub)
+        self.switch = Switch(
+            SwitchConfig(), me=config.node, name=config.name, call_prefix=config.run_id, index=self.index,
+            links=self.hub, authority=self.authority, names=self.names,
+        )  # fmt: skip
+        self.enrolment = EnrolmentDesk(
+            config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored
+        )
+
+    # -- the machine ------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> list[Effect]:
+        """Count this boot durably before anybody hears of it, then wake the rooms."""
+        record = Record(RecordKind.BOOT, b"", self.boot.to_bytes(8))
+        self._clock_due_us = now.mono_us + CLOCK_EVERY_US
+        return self._settle([Persist((record,), then=(Started(),))], now)
+
+    def handle(self, event: Input, now: Instant) -> list[Effect]:
+        return self._settle(self._enter(event, now), now)
+
+    def wake(self, now: Instant) -> list[Effect]:
+        effects: list[Effect] = []
+        for room in self._rooms():
+            due = room.deadline()
+            if due is not None and due <= now.mono_us:
+                effects += room.wake(now)
+        if self._clock_due_us is not None and self._clock_due_us <= now.mono_us:
+            effects += self._keep_time(now)
+        return self._settle(effects, now)
+
+    def deadline(self) -> int | None:
+        return earliest(self._clock_due_us, *(room.deadline() for room in self._rooms()))
+
+    def _rooms(self) -> tuple[Hub, Gossip, Documents, Agents, Switch]:
+        return (self.hub, self.gossip, self.documents, self.agents, self.switch)
+
+    # -- one turn ---------------------------------------------------------------------------------------------------
+
+    def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:  # noqa: PLR0911 - one line a kind of input
+        match event:
+            case LinkOpened() | LinkBytes() | LinkLost():
+                return self.hub.handle(event, now)
+            case DialFailed() | Discovered():
+                return self.gossip.handle(event, now)
+            case CommandGiven(command_no, command):
+                return self.desk.ask(command_no, command, now)
+            case CommandDropped(command_no):
+                return self.desk.dropped(command_no)
+            case EntropyDrawn():
+                return self.desk.entropy(event, now)
+            case Stored(batch_no):
+                return self._batches.pop(batch_no, ())
+            case StoreFailed(batch_no, error):
+                return self._not_stored(self._batches.pop(batch_no, ()), error)
+            case AgentFrames(conn, frames):
+                return self.switch.from_agent(conn, frames, now)
+            case EnrolmentAsked():
+                return self.enrolment.handle(event, now)
+            case HardwareProbed() | LoadSampled() | Slept() | Measured():
+                return self._sensed(event, now)
+            case _:
+                return self.agents.handle(event, now)
+
+    def _sensed(self, event: HardwareProbed | LoadSampled | Slept | Measured, now: Instant) -> Sequence[Effect]:
+        match event:
+            case HardwareProbed(facts):
+                self.hardware = facts
+                return self.gossip.handle(Describe(facts, self.config.endpoints), now)
+            case LoadSampled(vector):
+                self.load = vector
+                return climb(self, event, now)
+            case Slept(for_us):
+                return self.gossip.handle(Disturbed(for_us), now)
+            case Measured():
+                self.measured = event
+                return ()
+
+    def _settle(self, first: Sequence[Effect], now: Instant) -> list[Effect]:
+        """Carry facts until none is left; what is for the host comes out in order."""
+        queue = deque(first)
+        out: list[Effect] = []
+        for _ in range(SETTLE_MAX):
+            if not queue:
+                return _coalesce(out)
+            effect = queue.popleft()
+            more = self._carry(effect, now)
+            if more is None:
+                out.append(effect)
+            else:
+                queue.extendleft(reversed(more))
+        raise AssertionError("a turn of the core does not come to rest")
+
+    def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
+        """What an effect means inside the node; ``None``: it is for the host."""
+        match effect:
+            case Send() | Hangup() | Post():
+                return self.hub.handle(effect, now)
+            case Persist(records, then):
+                return (self._store(records, then),)
+            case Note(subject, text):
+                return self._note(subject, text, now)
+            case Reject():
+                return self._rejected(effect, now)
+            case CallEnded():
+                return self.desk.call_ended(effect, now)
+            case Fact():
+                return climb(self, effect, now)
+            case _:
+                return None
+
+    def _store(self, records: tuple[Record, ...], then: tuple[Effect, ...]) -> Store:
+        self._last_batch += 1
+        if then:
+            self._batches[self._last_batch] = then
+        return Store(self._last_batch, records)
+
+    def _not_stored(self, then: Sequence[Effect], error: str) -> list[Effect]:
+        """Nothing that hung on the commit happens; whoever waits for an answer gets the reason."""
+        self.counters.add("store-failed")
+        failure = Failure(
+            code="disk",
+            message=f"not stored, nothing changed durably: {error}",
+            next_step="free disk space or mend the disk, then repeat the command",
+        )
+        return [Reply(effect.command_no, failure) for effect in then if isinstance(effect, Reply)]
+
+    def _note(self, subject: str, text: str, now: Instant) -> list[Effect]:
+        record, event = self.story.add(subject, text, now)
+        return [self._store((record,), ()), Announce(self.story.last_number, event)]
+
+    def _rejected(self, effect: Reject, now: Instant) -> list[Effect]:
+        """Counted always, told once a kind and peer: a flood of junk must not become a flood of writes."""
+        self.counters.add(f"rejected-{effect.reason}")
+        if not self.names.first_refusal(effect.peer, effect.reason):
+            return []
+        text = f"refused what it sent: {effect.reason}" + (f" ({effect.detail})" if effect.detail else "")
+        return self._note(f"node/{self.names.of(effect.peer)}", text, now)
+
+    def _keep_time(self, now: Instant) -> list[Effect]:
+        """The newest time we have proof of survives a boot without a clock."""
+        self._clock_due_us = now.mono_us + CLOCK_EVERY_US
+        wall_ms = self.clock.now_ms(now)
+        return [Persist((Record(RecordKind.CLOCK, b"", wall_ms.to_bytes(8)),))]
+
+
+def _last_boot(restored: Sequence[Record]) -> int:
+    return max((int.from_bytes(r.body) for r in restored if r.kind is RecordKind.BOOT), default=0)
+
+
+def _last_clock(restored: Sequence[Record]) -> int:
+    return max((int.from_bytes(r.body) for r in restored if r.kind is RecordKind.CLOCK), default=0)
+
+
+def _coalesce(effects: list[Effect]) -> list[Effect]:
+    """Join the bytes of one turn per link: one write, one TLS record. Order against other effects of a link is kept."""
+    at: dict[int, int] = {}
+    joined: list[Effect] = []
+    for effect in effects:
+        if isinstance(effect, Transmit):
+            if effect.link in at:
+                earlier = joined[at[effect.link]]
+                assert isinstance(earlier, Transmit)
+                joined[at[effect.link]] = Transmit(effect.link, earlier.data + effect.data)
+                continue
+            at[effect.link] = len(joined)
+        joined.append(effect)
+    return joined

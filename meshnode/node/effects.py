@@ -1,0 +1,62 @@
+"""What the core asks of its host. Together with the effects named in ``Output`` this is all a host must perform."""
+
+from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
+from meshnode.kernel.effects import Dial, Effect
+from meshnode.kernel.records import Record
+from meshnode.links.messages import CloseLink, Transmit
+from meshnode.messaging.messages import ToAgent
+from meshnode.model.views import AnyView, EventView
+from meshnode.security.messages import IssueLeaf, RefuseEnrolment
+
+
+class Store(Effect, frozen=True):
+    """Append to the journal in this order; answer with ``Stored`` or ``StoreFailed``."""
+
+    batch_no: int
+    records: tuple[Record, ...]
+
+
+class Reply(Effect, frozen=True):
+    """The one answer to command ``command_no``."""
+
+    command_no: int
+    view: AnyView
+
+
+class Announce(Effect, frozen=True):
+    """Something happened that watchers of this node want to see."""
+
+    number: int
+    event: EventView
+
+
+class DrawEntropy(Effect, frozen=True):
+    """``count`` bytes from the system's randomness, for keys; answered by ``EntropyDrawn``."""
+
+    purpose: int
+    count: int
+
+
+class Exit(Effect, frozen=True):
+    """End the process after what is queued was performed."""
+
+    code: int
+    reason: str
+
+
+Output = (
+    Store
+    | Reply
+    | Announce
+    | DrawEntropy
+    | Exit
+    | Dial
+    | Transmit
+    | CloseLink
+    | StartProcess
+    | StopProcess
+    | WelcomeAgent
+    | ToAgent
+    | IssueLeaf
+    | RefuseEnrolment
+)

@@ -1,0 +1,100 @@
+"""Everything that may be told to the core. One union, one door: ``Core.handle``."""
+
+import msgspec
+
+from meshnode.agents.messages import (
+    AgentGone,
+    AgentRegistered,
+    ProcessExited,
+    ProcessFailed,
+    ProcessStarted,
+)
+from meshnode.gossip.messages import DialFailed, Discovered
+from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened
+from meshnode.messaging.messages import AgentFrames
+from meshnode.model.commands import AnyCommand
+from meshnode.security.messages import EnrolmentAsked
+
+
+class CommandGiven(msgspec.Struct, frozen=True):
+    """A door asks. ``command_no`` comes back in exactly one ``Reply``."""
+
+    command_no: int
+    command: AnyCommand
+
+
+class CommandDropped(msgspec.Struct, frozen=True):
+    """Whoever asked is gone; the reply goes nowhere."""
+
+    command_no: int
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The commit that holds batch ``batch_no`` is durable."""
+
+    batch_no: int
+
+
+class StoreFailed(msgspec.Struct, frozen=True):
+    """Batch ``batch_no`` is not durable and will not be."""
+
+    batch_no: int
+    error: str
+
+
+class EntropyDrawn(msgspec.Struct, frozen=True):
+    """The answer to ``DrawEntropy``."""
+
+    purpose: int
+    entropy: bytes
+
+
+class HardwareProbed(msgspec.Struct, frozen=True):
+    """What this machine is, as a JSON object of at most 4 KiB."""
+
+    facts: bytes
+
+
+class LoadSampled(msgspec.Struct, frozen=True):
+    """The live load vector (13 bytes, see hw.load) after smoothing, told only when it moved out of its dead band."""
+
+    vector: bytes
+
+
+class Slept(msgspec.Struct, frozen=True):
+    """The machine was suspended, or the loop stood still, for this long: silence proves nothing about peers."""
+
+    for_us: int
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What the host knows of its own work, at most every few seconds."""
+
+    handle_max_us: int
+    journal_bytes: int
+    quarantined: int
+
+
+Input = (
+    CommandGiven
+    | CommandDropped
+    | Stored
+    | StoreFailed
+    | EntropyDrawn
+    | HardwareProbed
+    | LoadSampled
+    | Slept
+    | Measured
+    | LinkOpened
+    | LinkBytes
+    | LinkLost
+    | DialFailed
+    | Discovered
+    | ProcessStarted
+    | ProcessFailed
+    | ProcessExited
+    | AgentRegistered
+    | AgentGone
+    | AgentFrames
+    | EnrolmentAsked
+)

@@ -1,0 +1,299 @@
+"""Core -> views: what this node shows, with the age of everything that is not its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from meshnode import __version__
+from meshnode.deployments.clusters import NodeFacts, conditions, status_of
+from meshnode.gossip.messages import MemberState
+from meshnode.kernel import hlc
+from meshnode.kernel.instant import MS, SECOND, ClockTrust
+from meshnode.model.errors import NotFound
+from meshnode.model.ids import NodeId
+from meshnode.model.loads import load_view
+from meshnode.model.views import (
+    AgentsView,
+    AgentView,
+    ConflictsView,
+    ConflictView,
+    DocumentsView,
+    DocumentView,
+    IdentityView,
+    NodesView,
+    NodeView,
+    SkillsView,
+    SkillView,
+    StatusView,
+    WhyView,
+)
+from meshnode.registry.offers import LOAD_KEY
+
+if TYPE_CHECKING:
+    from meshnode.crdt.replica import Document
+    from meshnode.kernel.instant import Instant
+    from meshnode.node.core import Core
+
+
+def find_node(core: Core, name: str) -> NodeId:
+    """The id of a node by name or by the beginning of its id.
+
+    Raises:
+        NotFound: nobody of that name is in the directory.
+    """
+    for node in core.gossip.members():
+        if core.names.of(node) == name or (len(name) >= 6 and node.hex().startswith(name)):
+            return node
+    known = ", ".join(sorted(core.names.of(node) for node in core.gossip.members())[:8])
+    raise NotFound(f"no node named {name} is known here (known: {known})", next_step="meshnode ls")
+
+
+def nodes(core: Core, now: Instant) -> NodesView:
+    views = [_node(core, node, now) for node in core.gossip.members()]
+    return NodesView(items=sorted(views, key=lambda view: (not view.self_node, view.name)))
+
+
+def node(core: Core, name: str, now: Instant) -> NodeView:
+    return _node(core, find_node(core, name), now)
+
+
+def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
+    row, member = core.gossip.row(node), core.trust.member(node)
+    me = node == core.config.node
+    rtt = None if me else core.hub.rtt_us(node)
+    direct = me or core.hub.last_heard_us(node) is not None
+    return NodeView(
+        name=core.names.of(node), node_id=node.hex(), state=core.gossip.state(node).value,
+        region=member.region if member else "", roles=list(member.roles) if member else [],
+        boot=row.boot if row else 0, incarnation=row.incarnation if row else 0,
+        path="-" if me else "direct" if direct else "mesh", age_s=0.0 if me else _age_s(core, node, now),
+        rtt_ms=None if rtt is None else round(rtt / MS, 3), reason="" if me else core.gossip.reason(node),
+        endpoints=[f"{host}:{port}" for host, port in row.endpoints] if row else [],
+        hardware=_json(row.facts if row else b"{}"), load=_load(core, node, now), agents=core.index.agents_on(node),
+        self_node=me,
+    )  # fmt: skip
+
+
+def _age_s(core: Core, node: NodeId, now: Instant) -> float:
+    """Seconds since the last proof of life; -1 when there was none since this daemon started."""
+    heard = core.hub.last_heard_us(node)
+    proof = core.gossip.last_proof_us(node)
+    newest = max((at for at in (heard, proof) if at is not None), default=None)
+    return -1.0 if newest is None else round(max(0, now.mono_us - newest) / SECOND, 3)
+
+
+def _load(core: Core, node: NodeId, now: Instant) -> dict[str, Any]:
+    if node == core.config.node:
+        return {**load_view(core.load), "age_s": 0.0} if core.load else {}
+    found = core.gossip.soft(node).get(LOAD_KEY)
+    if found is None:
+        return {}
+    value, _version, heard_us = found
+    return {**load_view(value), "age_s": round((now.mono_us - heard_us) / SECOND, 1)}
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return {}
+
+
+def agents(core: Core, now: Instant) -> AgentsView:
+    views = [_remote_or_local(core, holder, name, offer, now) for holder, name, offer in core.index.instances()]
+    known = {view.instance for view in views}
+    mine = [_own(core, name) for name in core.agents.names() if core.agents.instance(name).instance not in known]
+    return AgentsView(items=sorted([*views, *mine], key=lambda view: (view.name, view.node)))
+
+
+def _remote_or_local(core: Core, holder: NodeId, name: str, offer: Any, now: Instant) -> AgentView:
+    if holder == core.config.node and name in core.agents.names():
+        return _own(core, name)
+    reachable = core.gossip.reachable(holder)
+    skills = [c.skill for c in core.index.candidates(name, node=holder)]
+    return AgentView(
+        name=name, instance=offer.instance, node=core.names.of(holder),
+        state=offer.state if reachable else "unreachable",
+        reason=offer.reason if reachable else f"last known {offer.state}; {core.gossip.reason(holder)}",
+        pid=offer.pid or None, restarts=offer.restarts, skills=skills, age_s=_age_s(core, holder, now),
+    )  # fmt: skip
+
+
+def agent(core: Core, name: str, now: Instant) -> AgentView:
+    if name not in core.agents.names():
+        return AgentView(
+            name=name, instance=f"{name}/{core.config.name}", node=core.config.name, state="stopped", reason="",
+            pid=None, restarts=0, skills=[], age_s=0.0,
+        )  # fmt: skip
+    return _own(core, name)
+
+
+def _own(core: Core, name: str) -> AgentView:
+    instance = core.agents.instance(name)
+    return AgentView(
+        name=name, instance=instance.instance, node=core.config.name, state=instance.state, reason=instance.reason,
+        pid=instance.pid, restarts=instance.restarts, skills=list(instance.skills), age_s=0.0,
+    )  # fmt: skip
+
+
+def skills(core: Core, wanted: str, now: Instant) -> SkillsView:
+    views: list[SkillView] = []
+    for rank, candidate in enumerate(core.index.candidates(wanted), start=1):
+        member, offer = core.trust.member(candidate.node), candidate.offer
+        age = 0.0 if candidate.local else _age_s(core, candidate.node, now)
+        views.append(
+            SkillView(
+                rank=rank,
+                skill=candidate.skill,
+                agent=offer.agent,
+                instance=offer.instance,
+                node=core.names.of(candidate.node),
+                region=member.region if member else "",
+                description=offer.description,
+                input_schema=_json(offer.input_schema.encode()),
+                output_schema=_json(offer.output_schema.encode()),
+                age_s=age,
+                excluded=candidate.excluded,
+                rtt_ms=None if candidate.rtt_us is None else round(candidate.rtt_us / MS, 3),
+            )  # fmt: skip
+        )
+    return SkillsView(items=views)
+
+
+def documents(core: Core, kind: str, namespace: str, name: str) -> DocumentsView:
+    found = [d for d in core.documents.list(kind, namespace) if not name or d.name == name]
+    facts = [_facts(core, node) for node in core.gossip.members()]
+    return DocumentsView(items=[_document(core, document, facts) for document in found])
+
+
+def _facts(core: Core, node: NodeId) -> NodeFacts:
+    row, member = core.gossip.row(node), core.trust.member(node)
+    hardware = _json(row.facts) if row else {}
+    running = [name for holder, name, offer in core.index.instances() if holder == node and offer.state == "running"]
+    return NodeFacts(
+        name=core.names.of(node), region=member.region if member else "", reachable=core.gossip.reachable(node),
+        cpus=float(hardware.get("cpu", {}).get("usable", 0) or 0),
+        memory_bytes=int(hardware.get("memory", {}).get("limit_bytes", 0) or 0),
+        gpus=len(hardware.get("accelerators", []) or []), running=tuple(running),
+    )  # fmt: skip
+
+
+def _document(core: Core, document: Document, facts: list[NodeFacts]) -> DocumentView:
+    spec = {k.removeprefix("spec."): v for k, v in document.fields.items() if k.startswith("spec.")}
+    return DocumentView(
+        kind=document.kind, namespace=document.namespace, name=document.name, doc_id=document.doc_id.hex(),
+        api_version=str(document.fields.get("apiVersion", "")), spec=spec, heads=[h.hex() for h in document.heads],
+        changes=document.changes, updated_ms=hlc.wall_ms(document.updated_hlc),
+        updated_by=core.names.of(document.updated_by), conflicts=sorted(document.siblings),
+        conditions=conditions(document.namespace, document.name, spec, facts),
+        status=status_of(document.namespace, document.name, spec, facts),
+    )  # fmt: skip
+
+
+def conflicts(core: Core) -> ConflictsView:
+    return ConflictsView(
+        items=[
+            ConflictView(
+                kind=c.kind, namespace=c.namespace, name=c.name, field=c.field, values=list(c.values),
+                writers=[core.names.of(writer) for writer in c.writers],
+            )
+            for c in core.documents.conflicts()
+        ]
+    )  # fmt: skip
+
+
+def why(core: Core, subject: str, now: Instant) -> WhyView:
+    """The story of a subject given as "node/NAME" or as a bare name of anything."""
+    kinds = ("node", "agent", "agentcluster/default", "call")
+    subjects = [subject] if "/" in subject else [f"{kind}/{subject}" for kind in kinds]
+    events = core.story.about([subject, *subjects], now)
+    present = _present(core, subject.removeprefix("node/").removeprefix("agent/"), now)
+    if not events and not present:
+        raise NotFound(
+            f"nothing is known here about {subject}", next_step="meshnode ls, meshnode ps, meshnode get clusters"
+        )
+    return WhyView(subject=subject, now=present, events=events)
+
+
+def _present(core: Core, name: str, now: Instant) -> str:
+    for view in nodes(core, now).items:
+        if view.name == name:
+            since = (
+                "this node"
+                if view.self_node
+                else f"last heard {view.age_s} s ago"
+                if view.age_s >= 0
+                else "not heard since this daemon started"
+            )
+            return f"{view.state}: {view.reason or since} ({since})" if view.reason else f"{view.state} ({since})"
+    for view in agents(core, now).items:
+        if view.name == name:
+            return f"{view.instance} on {view.node}: {view.state}" + (f": {view.reason}" if view.reason else "")
+    return ""
+
+
+def identity(core: Core) -> IdentityView:
+    config, member = core.config, core.trust.member(core.config.node)
+    return IdentityView(
+        mesh=config.mesh, name=config.name, node_id=config.node.hex(), record_key=core.ports.signer.public_key.hex(),
+        certificate_sha256=config.certificate_sha256, certificate_expires_ms=config.certificate_expires_ms,
+        root_sha256=config.root_sha256, roles=list(member.roles) if member else [], region=config.region,
+        enroller=core.ports.admin is not None,
+    )  # fmt: skip
+
+
+def status(core: Core, now: Instant) -> StatusView:
+    known = core.gossip.members()
+    own = [core.agents.instance(name) for name in core.agents.names()]
+    return StatusView(
+        name=core.config.name, mesh=core.config.mesh, region=core.config.region, version=__version__,
+        uptime_s=round((now.mono_us - core.started_us) / SECOND, 1), boot=core.boot,
+        listen=", ".join(f"{host}:{port}" for host, port in core.config.endpoints), peers_connected=len(core.hub.peers()),
+        nodes_known=len(known), nodes_reachable=sum(core.gossip.reachable(node) for node in known),
+        documents=core.documents.count(), documents_root=core.documents.root().hex(),
+        directory_root=core.gossip.directory_root().hex(), agents_running=sum(i.state == "running" for i in own),
+        agents_total=len(own), clock=_clock(now), journal_bytes=core.measured.journal_bytes,
+        counters=_counters(core), handle_max_ms=round(core.measured.handle_max_us / MS, 3),
+        problems=_problems(core, now), hardware=_json(core.hardware), load=_load(core, core.config.node, now),
+    )  # fmt: skip
+
+
+def _clock(now: Instant) -> str:
+    return {
+        ClockTrust.FLOOR: "not synchronised: only known not to be earlier than shown",
+        ClockTrust.PEERS: "agreed with peers",
+        ClockTrust.SYNCED: "synchronised",
+    }[now.trust]
+
+
+def _counters(core: Core) -> dict[str, int]:
+    rooms = {
+        "node": core.counters, "links": core.hub.counters, "calls": core.switch.counters,
+        "gossip": core.gossip.counters, "documents": core.documents.counters,
+    }  # fmt: skip
+    return {f"{room}.{name}": count for room, counts in rooms.items() for name, count in counts.snapshot().items()}
+
+
+def _problems(core: Core, now: Instant) -> list[str]:
+    problems = [
+        f"{core.names.of(node)} {core.gossip.state(node).value}: {core.gossip.reason(node)}"
+        for node in core.gossip.members()
+        if core.gossip.state(node) not in (MemberState.READY, MemberState.LEFT)
+    ]
+    problems += [
+        f"agent {i.instance} {i.state}: {i.reason}"
+        for i in map(core.agents.instance, core.agents.names())
+        if i.state in ("backoff", "failed")
+    ]
+    if core.measured.quarantined:
+        problems.append(
+            f"{core.measured.quarantined} damaged journal records are in quarantine: meshnode why node/{core.config.name}"
+        )
+    fields = len(core.documents.conflicts())
+    if fields:
+        problems.append(f"{fields} fields have concurrent values: meshnode conflicts")
+    if now.trust is ClockTrust.FLOOR:
+        problems.append("the clock is not synchronised")
+    return problems
