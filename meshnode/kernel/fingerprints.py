@@ -1,7 +1,7 @@
 """A set of (key, version) pairs summed up so that two nodes find their differences without listing everything.
 
-256 buckets by one byte of the key's hash; a bucket's fingerprint is the XOR of 8-byte hashes of its pairs, the root is a
-hash over the numbered buckets. Equal sets have equal roots whatever the order of insertion.
+256 buckets by one byte of the key's hash; a bucket's fingerprint is the XOR of 8-byte hashes of its pairs, the root
+is a hash over the numbered buckets. Equal sets have equal roots whatever the order of insertion.
 """
 
 import hashlib

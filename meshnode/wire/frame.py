@@ -39,7 +39,12 @@ class Kind(enum.IntEnum):
     STOP = 34
 
 
+_KINDS = {int(kind): kind for kind in Kind}
+
+
 class Flag(enum.IntFlag):
+    """Marks of a frame; unknown bits are refused by the links."""
+
     NONE = 0
     SEQUENCED = 1  # counts in the sender's sequence: acknowledged, resent after a broken connection, deduplicated
 
@@ -54,6 +59,11 @@ class Frame(msgspec.Struct, frozen=True):
     payload: bytes = b""
 
 
+def size(frame: Frame) -> int:
+    """How many bytes ``encode`` will give."""
+    return PREFIX_BYTES + len(frame.header) + len(frame.payload)
+
+
 def encode(frame: Frame) -> bytes:
     """The bytes of one frame. A frame over the limits is our own mistake, hence an assertion."""
     length = _AFTER_LENGTH + len(frame.header) + len(frame.payload)
@@ -64,36 +74,61 @@ def encode(frame: Frame) -> bytes:
 
 
 class FrameReader:
-    """Cuts a byte stream into frames. Raises ``RemoteError`` once, after which the stream is lost."""
+    """Cuts a byte stream into frames.
+
+    Raises ``RemoteError`` at the first junk, and again at every later call: a stream that lost its frame boundaries
+    never finds them again. Frames before the junk in the same call are lost with it.
+    """
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
-        self._frame_bytes_max = frame_bytes_max
+        self.frame_bytes_max = frame_bytes_max
         self._pending = bytearray()
+        self._broken = False
 
     @property
     def pending_bytes(self) -> int:
         return len(self._pending)
 
     def feed(self, data: bytes | memoryview) -> list[Frame]:
+        if self._broken:
+            raise RemoteError("frame-stream-lost")
+        try:
+            return self._cut(data)
+        except RemoteError:
+            self._broken = True
+            self._pending.clear()
+            raise
+
+    def _cut(self, data: bytes | memoryview) -> list[Frame]:
+        """Whole frames are read where they lie; only the unfinished tail is kept."""
+        if not self._pending:
+            with memoryview(data) as view:
+                frames, used = self._whole_frames(view)
+                self._pending += view[used:]
+            return frames
         self._pending += data
+        with memoryview(self._pending) as view:
+            frames, used = self._whole_frames(view)
+        del self._pending[:used]
+        return frames
+
+    def _whole_frames(self, view: memoryview) -> tuple[list[Frame], int]:
         frames: list[Frame] = []
         at = 0
-        with memoryview(self._pending) as view:
-            while len(view) - at >= 4:
-                end = at + 4 + self._checked_length(view, at)
-                if len(view) < end:
-                    break
-                frames.append(_decode(view[at:end]))
-                at = end
-        del self._pending[:at]
-        return frames
+        while len(view) - at >= 4:
+            end = at + 4 + self._checked_length(view, at)
+            if len(view) < end:
+                break
+            frames.append(_decode(view[at:end]))
+            at = end
+        return frames, at
 
     def _checked_length(self, view: memoryview, at: int) -> int:
         length = int.from_bytes(view[at : at + 4])
         if length < _AFTER_LENGTH:
             raise RemoteError("frame-short", f"{length} bytes")
-        if length > self._frame_bytes_max:
-            raise RemoteError("frame-too-long", f"{length} bytes, the limit is {self._frame_bytes_max}")
+        if length > self.frame_bytes_max:
+            raise RemoteError("frame-too-long", f"{length} bytes, the limit is {self.frame_bytes_max}")
         return length
 
 
@@ -102,8 +137,7 @@ def _decode(view: memoryview) -> Frame:
     header_end = PREFIX_BYTES + header_bytes
     if header_bytes > HEADER_BYTES_MAX or header_end > len(view):
         raise RemoteError("frame-header-length")
-    try:
-        known = Kind(kind)
-    except ValueError as error:
-        raise RemoteError("frame-kind", str(kind)) from error
+    known = _KINDS.get(kind)
+    if known is None:
+        raise RemoteError("frame-kind", str(kind))
     return Frame(known, flags, stream, bytes(view[PREFIX_BYTES:header_end]), bytes(view[header_end:]))
