@@ -14,16 +14,18 @@ class LocalError(MeshError):
     """The caller's mistake. Nothing changed unless the message says so.
 
     ``code`` is stable and fit for scripts; ``exit_code`` follows the table of the command line
-    (1 failed, 2 usage, 3 not found, 4 denied, 5 partial, 6 offline, 124 timeout).
+    (1 failed, 2 usage, 3 not found, 4 denied, 5 partial, 6 offline, 124 timeout). ``details`` is for programs: an
+    ``Invalid`` manifest says ``{"path": [...]}``, the keys and indexes that lead to the field.
     """
 
     code = "failed"
     exit_code = 1
 
-    def __init__(self, message: str, *, next_step: str = "") -> None:
+    def __init__(self, message: str, *, next_step: str = "", details: dict[str, object] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.next_step = next_step
+        self.details: dict[str, object] = details or {}
 
 
 class Invalid(LocalError):

@@ -1,0 +1,146 @@
+"""The local API as a Starlette application: HTTP/JSON and server-sent events over a node that answers commands.
+
+One generic endpoint serves the whole table of operations; nothing here knows what a command means.
+"""
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from meshnode.api.errors import failure_of, invalid_request, response_of
+from meshnode.api.events import EventStreams
+from meshnode.api.operations import OPERATIONS, Operation
+from meshnode.api.ports import Asker
+from meshnode.model.commands import AnyCommand
+from meshnode.model.errors import LocalError
+from meshnode.model.views import AnyView, DocumentsView, Failure, View
+
+BODY_BYTES_MAX = 1024 * 1024
+_POINTER = (
+    "meshnode, the local API of one node.\n\n/openapi.json   every path\n/v1/status      this node at one glance\n"
+)
+
+
+class Api:
+    """The application and the streams it must end before its server can close."""
+
+    def __init__(self, asker: Asker, *, heartbeat_s: float = 15.0) -> None:
+        self.streams = EventStreams(asker, heartbeat_s=heartbeat_s)
+        self.app = Starlette(
+            routes=[
+                *(_route(operation, asker) for operation in OPERATIONS),
+                Route("/v1/events", self.streams, methods=["GET"]),
+                Route("/openapi.json", _openapi, methods=["GET"]),
+                Route("/", _pointer, methods=["GET"]),
+            ],
+            exception_handlers={HTTPException: _http_error, Exception: _our_error},
+        )
+
+
+def _route(operation: Operation, asker: Asker) -> Route:
+    async def endpoint(request: Request) -> Response:
+        try:
+            command = await _command_of(operation, request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+        if isinstance(command, Failure):
+            return response_of(command)
+        return _respond(operation, await _ask(asker, command))
+
+    return Route(operation.path, endpoint, methods=[operation.method], name=f"{operation.method} {operation.path}")
+
+
+async def _ask(asker: Asker, command: AnyCommand) -> AnyView:
+    try:
+        return await asker.ask(command)
+    except LocalError as error:
+        return failure_of(error)
+
+
+async def _command_of(operation: Operation, request: Request) -> AnyCommand | Failure:
+    if operation.has_body:
+        body = await _read(request)
+        return body if isinstance(body, Failure) else _from_body(operation, body)
+    given = [*request.path_params.items(), *request.query_params.multi_items()]
+    fields = dict(given)
+    if len(fields) != len(given):
+        return _repeated(given)
+    try:
+        return msgspec.convert(fields, type=operation.command, strict=False)
+    except msgspec.ValidationError as error:
+        return invalid_request(error, "query")
+
+
+def _from_body(operation: Operation, body: bytes) -> AnyCommand | Failure:
+    try:
+        return msgspec.json.decode(body or b"{}", type=operation.command)
+    except msgspec.DecodeError as error:
+        return invalid_request(error, "body")
+    except RecursionError:
+        return Failure(code="invalid", message="body: nested too deeply", exit_code=2)
+
+
+def _repeated(given: list[tuple[str, str]]) -> Failure:
+    names = [name for name, _ in given]
+    twice = next(name for name in names if names.count(name) > 1)
+    return Failure(code="invalid", message=f"query: {twice}: given twice", exit_code=2, details={"path": [twice]})
+
+
+async def _read(request: Request) -> bytes | Failure:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            return Failure(
+                code="too-large",
+                message=f"body: more than {BODY_BYTES_MAX} bytes",
+                next_step="pass large data by reference: a path or an address the agent can read",
+                exit_code=2,
+            )
+    return bytes(body)
+
+
+def _respond(operation: Operation, answer: AnyView) -> Response:
+    if isinstance(answer, Failure):
+        return response_of(answer)
+    shown: View | None = answer
+    if operation.one and isinstance(answer, DocumentsView):
+        shown = answer.items[0] if answer.items else None
+    if shown is None:
+        return response_of(Failure(code="not-found", message="no such document is known here", exit_code=3))
+    return Response(msgspec.json.encode(shown), media_type="application/json")
+
+
+async def _pointer(_request: Request) -> Response:
+    return PlainTextResponse(_POINTER)
+
+
+async def _openapi(_request: Request) -> Response:
+    from meshnode.api.openapi import document  # made when somebody asks: daemons are small
+
+    return Response(msgspec.json.encode(document()), media_type="application/json")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    code = {404: "no-such-path", 405: "method-not-allowed"}.get(status, "failed")
+    failure = Failure(
+        code=code,
+        message=f"{request.method} {request.url.path} is not part of this API",
+        next_step="GET /openapi.json shows every path",
+        exit_code=3 if status == 404 else 2,
+    )
+    return response_of(failure)
+
+
+async def _our_error(_request: Request, error: Exception) -> Response:
+    """A fault of ours: Starlette sends this answer and raises the error on, so that it reaches the log."""
+    failure = Failure(
+        code="internal",
+        message=f"the node failed to answer: {type(error).__name__}",
+        next_step="the daemon's log in DIR/logs has the details",
+    )
+    return response_of(failure)

@@ -1,0 +1,114 @@
+"""Server-sent events: the node's story as it happens, resumable by ``Last-Event-ID``.
+
+A stream ends with whichever comes first: the story (without ``follow``), its reader, or the server.
+"""
+
+import asyncio
+
+import msgspec
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import Receive, Scope, Send
+
+from meshnode.api.errors import response_of
+from meshnode.api.ports import Asker, Told
+from meshnode.model.views import Failure
+
+STREAMS_MAX = 32
+_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+_YES_NO = {"true": True, "1": True, "false": False, "0": False}
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a reader asked for."""
+
+    after: int
+    follow: bool
+
+
+class EventStreams:
+    """The ASGI endpoint of ``/v1/events``.
+
+    ``?after=N`` (or ``Last-Event-ID: N``) skips what the reader has; ``?follow=false`` ends when it is up to date.
+    """
+
+    def __init__(self, asker: Asker, *, heartbeat_s: float) -> None:
+        self._asker = asker
+        self._heartbeat_s = heartbeat_s
+        self._closing = asyncio.Event()
+        self._open = 0
+
+    def close(self) -> None:
+        """End every stream in order, and all that come later."""
+        self._closing.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wanted = _wanted(QueryParams(scope["query_string"]), Headers(scope=scope))
+        if isinstance(wanted, Wanted) and self._open >= STREAMS_MAX:
+            wanted = Failure(code="offline", message=f"{STREAMS_MAX} event streams are open already", exit_code=6)
+        if isinstance(wanted, Failure):
+            await response_of(wanted)(scope, receive, send)
+            return
+        self._open += 1
+        try:
+            await self._stream(wanted, receive, send)
+        finally:
+            self._open -= 1
+
+    async def _stream(self, wanted: Wanted, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await _write(send, b": meshnode events\n\n")  # the reader knows at once that it is heard
+        async with asyncio.TaskGroup() as tasks:
+            ends = [
+                tasks.create_task(self._tell(wanted, send), name="sse-events"),
+                tasks.create_task(self._beat(send), name="sse-heartbeat"),
+                tasks.create_task(_gone(receive), name="sse-reader"),
+                tasks.create_task(self._closed(), name="sse-closing"),
+            ]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for task in ends:
+                task.cancel()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _tell(self, wanted: Wanted, send: Send) -> None:
+        async for told in self._asker.watch(wanted.after, follow=wanted.follow):
+            await _write(send, frame(told))
+
+    async def _beat(self, send: Send) -> None:
+        """Comments, so that both sides notice when the other is gone without a word."""
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            await _write(send, b": still here\n\n")
+
+    async def _closed(self) -> None:
+        await self._closing.wait()
+
+
+def frame(told: Told) -> bytes:
+    """One event in the format of the WHATWG's server-sent events; JSON has no raw line breaks, so one data line."""
+    number = b"id: %d\n" % told.number if told.number else b""
+    return number + b"event: note\ndata: " + msgspec.json.encode(told.event) + b"\n\n"
+
+
+def _wanted(query: QueryParams, headers: Headers) -> Wanted | Failure:
+    for name in query:
+        if name not in ("after", "follow"):
+            return _refused(name, "unknown; there are after and follow")
+    after = query.get("after") or headers.get("last-event-id") or "0"
+    if not (after.isascii() and after.isdigit()) or len(after) > 18:
+        return _refused("after", "must be the number of an event")
+    follow = _YES_NO.get(query.get("follow", "true"))
+    return _refused("follow", "must be true or false") if follow is None else Wanted(int(after), follow)
+
+
+def _refused(field: str, why: str) -> Failure:
+    return Failure(code="invalid", message=f"query: {field}: {why}", exit_code=2, details={"path": [field]})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _write(send: Send, chunk: bytes) -> None:
+    # One send per frame: a heartbeat never lands inside an event.
+    await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -1,0 +1,98 @@
+"""The OpenAPI 3.1 document of the local API, made from the table of operations and the structs themselves."""
+
+from typing import Any
+
+import msgspec
+
+from meshnode import __version__
+from meshnode.api.errors import ErrorBody
+from meshnode.api.operations import OPERATIONS, Operation
+from meshnode.model.views import EventView
+
+JsonObject = dict[str, Any]
+_REF = "#/components/schemas/{name}"
+
+
+def document() -> JsonObject:
+    commands = {operation.command for operation in OPERATIONS}
+    answers = {operation.answer for operation in OPERATIONS}
+    named = sorted((*commands, *answers, ErrorBody, EventView), key=lambda struct: struct.__name__)
+    _, schemas = msgspec.json.schema_components(named, ref_template=_REF)
+    for command in commands:
+        _without_tag(schemas[command.__name__])
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "meshnode", "version": __version__, "summary": "The local API of one node"},
+        "paths": _paths(schemas),
+        "components": {"schemas": dict(sorted(schemas.items()))},
+    }
+
+
+def _without_tag(schema: JsonObject) -> None:
+    """The tag tells commands apart inside the node; a request says it by its path."""
+    schema["properties"].pop("ask", None)
+    schema["required"] = [name for name in schema.get("required", []) if name != "ask"]
+
+
+def _paths(schemas: JsonObject) -> JsonObject:
+    paths: JsonObject = {}
+    for operation in OPERATIONS:
+        path = operation.path.replace(":path}", "}")
+        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, path, schemas)
+    paths["/v1/events"] = {"get": _events()}
+    return paths
+
+
+def _operation(operation: Operation, path: str, schemas: JsonObject) -> JsonObject:
+    command = operation.command.__name__
+    described: JsonObject = {
+        "operationId": f"{operation.method.lower()}{operation.answer.__name__}By{command}",
+        "summary": operation.summary,
+        "responses": _responses(operation.answer.__name__),
+    }
+    if operation.has_body:
+        content = {"application/json": {"schema": {"$ref": _REF.format(name=command)}}}
+        described["requestBody"] = {"required": bool(schemas[command]["required"]), "content": content}
+    else:
+        described["parameters"] = _parameters(path, schemas[command])
+    return described
+
+
+def _parameters(path: str, schema: JsonObject) -> list[JsonObject]:
+    properties: JsonObject = schema["properties"]
+    return [
+        {
+            "name": name,
+            "in": "path" if f"{{{name}}}" in path else "query",
+            "required": f"{{{name}}}" in path or name in schema["required"],
+            "schema": kind,
+        }
+        for name, kind in properties.items()
+    ]
+
+
+def _responses(answer: str) -> JsonObject:
+    return {
+        "200": {"description": "Done", "content": {"application/json": {"schema": {"$ref": _REF.format(name=answer)}}}},
+        "default": {
+            "description": "Refused or failed",
+            "content": {"application/json": {"schema": {"$ref": _REF.format(name=ErrorBody.__name__)}}},
+        },
+    }
+
+
+def _events() -> JsonObject:
+    responses = _responses(EventView.__name__)
+    schema = {"$ref": _REF.format(name=EventView.__name__)}
+    responses["200"] = {
+        "description": "Server-sent events named 'note', each an EventView; ids resume by Last-Event-ID",
+        "content": {"text/event-stream": {"itemSchema": schema}},
+    }
+    after = {"name": "after", "in": "query", "schema": {"type": "integer", "minimum": 0, "default": 0}}
+    follow = {"name": "follow", "in": "query", "schema": {"type": "boolean", "default": True}}
+    return {
+        "operationId": "getEvents",
+        "summary": "What happened, and what happens",
+        "parameters": [after, follow],
+        "responses": responses,
+    }

@@ -1,0 +1,169 @@
+"""The synchronous client of a node's local API: one method per command, typed answers, errors by family.
+
+A client belongs to one thread. It holds no connection between calls, so a daemon that restarts is no event for it.
+"""
+
+import contextlib
+import http.client
+import socket
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from meshnode.client.errors import error_of
+from meshnode.client.events import Told, read_events
+from meshnode.client.locate import data_dir, no_daemon, not_yours, socket_of, went_away
+from meshnode.model import commands, views
+from meshnode.model.errors import TimedOut
+
+ViewT = TypeVar("ViewT", bound=views.View)
+# How long past a command's own deadline its answer is still waited for.
+GRACE_S = 5.0
+# Three heartbeats of an event stream.
+SILENCE_S = 45.0
+
+
+class Client:
+    """The door of one node.
+
+    Args:
+        directory: the node's data directory; None means MESHNODE_DIR, then ~/.meshnode.
+        timeout_s: for every command that has no deadline of its own.
+
+    Every method raises a ``LocalError``: ``Offline`` when no daemon runs there, otherwise what the node answered.
+    """
+
+    def __init__(self, directory: str | None = None, *, timeout_s: float = 30.0) -> None:
+        self.directory: Path = data_dir(directory)
+        self._timeout_s = timeout_s
+
+    # Look
+    def status(self) -> views.StatusView:
+        return self._get("/v1/status", views.StatusView)
+
+    def identity(self) -> views.IdentityView:
+        return self._get("/v1/identity", views.IdentityView)
+
+    def nodes(self) -> list[views.NodeView]:
+        return self._get("/v1/nodes", views.NodesView).items
+
+    def node(self, name: str) -> views.NodeView:
+        return self._get(f"/v1/nodes/{_word(name)}", views.NodeView)
+
+    def agents(self) -> list[views.AgentView]:
+        return self._get("/v1/agents", views.AgentsView).items
+
+    def skills(self, skill: str = "") -> list[views.SkillView]:
+        return self._get("/v1/skills", views.SkillsView, skill=skill).items
+
+    def why(self, subject: str) -> views.WhyView:
+        return self._get(f"/v1/why/{quote(subject)}", views.WhyView)
+
+    # Do
+    def run(
+        self, name: str, argv: list[str], cwd: str, environment: Mapping[str, str] | None = None
+    ) -> views.AgentView:
+        command = commands.RunAgent(name=name, argv=argv, cwd=cwd, environment=dict(environment or {}))
+        return self._post("/v1/agents", command, views.AgentView)
+
+    def stop(self, name: str) -> views.AgentView:
+        return self._ask("DELETE", f"/v1/agents/{_word(name)}", views.AgentView)
+
+    def down(self) -> views.Done:
+        return self._post("/v1/down", commands.Shutdown(), views.Done)
+
+    # Talk
+    def call(self, command: commands.CallSkill) -> views.CallView:
+        return self._post("/v1/call", command, views.CallView, command.deadline_s + GRACE_S)
+
+    def ping(self, name: str, deadline_s: float = 3.0) -> views.PingView:
+        command = commands.PingNode(name=name, deadline_s=deadline_s)
+        return self._post("/v1/ping", command, views.PingView, deadline_s + GRACE_S)
+
+    def events(self, after: int = 0, *, follow: bool = True) -> Iterator[Told]:
+        """The node's story, kept events first. A silence of three heartbeats ends it with ``TimedOut``."""
+        path = f"/v1/events?after={after}&follow={'true' if follow else 'false'}"
+        with self._exchange("GET", path, None, SILENCE_S) as response:
+            yield from read_events(response)
+
+    # Documents
+    def apply(self, manifest: dict[str, object]) -> views.AppliedView:
+        return self._post("/v1/apply", commands.Apply(manifest=manifest), views.AppliedView)
+
+    def documents(self, kind: str = "", namespace: str = "", name: str = "") -> list[views.DocumentView]:
+        given = {"kind": kind, "namespace": namespace, "name": name}
+        return self._get("/v1/documents", views.DocumentsView, **given).items
+
+    def document(self, kind: str, namespace: str, name: str) -> views.DocumentView:
+        return self._get(_document(kind, namespace, name), views.DocumentView)
+
+    def delete(self, kind: str, namespace: str, name: str) -> views.AppliedView:
+        return self._ask("DELETE", _document(kind, namespace, name), views.AppliedView)
+
+    def conflicts(self) -> list[views.ConflictView]:
+        return self._get("/v1/conflicts", views.ConflictsView).items
+
+    # Trust
+    def invite(self, name: str = "", ttl_s: int = 3600, region: str = "") -> views.InviteView:
+        command = commands.MakeInvite(name=name, ttl_s=ttl_s, region=region)
+        return self._post("/v1/invites", command, views.InviteView)
+
+    # How
+    def _get(self, path: str, answer: type[ViewT], **query: str) -> ViewT:
+        filled = urlencode({name: value for name, value in query.items() if value})
+        return self._ask("GET", f"{path}?{filled}" if filled else path, answer)
+
+    def _post(self, path: str, command: commands.Command, answer: type[ViewT], timeout_s: float | None = None) -> ViewT:
+        return self._ask("POST", path, answer, msgspec.json.encode(command), timeout_s)
+
+    def _ask(
+        self, method: str, path: str, answer: type[ViewT], body: bytes | None = None, timeout_s: float | None = None
+    ) -> ViewT:
+        with self._exchange(method, path, body, timeout_s or self._timeout_s) as response:
+            return msgspec.json.decode(response.read(), type=answer)
+
+    @contextlib.contextmanager
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, timeout_s: float
+    ) -> Generator[http.client.HTTPResponse]:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        connection = http.client.HTTPConnection("meshnode", timeout=timeout_s)
+        # Given a socket that is connected already, http.client does not dial.
+        connection.sock = self._connect(socket_of(self.directory), timeout_s)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise error_of(response.status, response.read())
+            yield response
+        except TimeoutError as error:
+            log = self.directory / "logs" / "daemon.log"
+            raise TimedOut(f"the node said nothing for {timeout_s:g} s", next_step=f"look at {log}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise went_away(self.directory) from error
+        finally:
+            connection.close()
+
+    def _connect(self, path: str, timeout_s: float) -> socket.socket:
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        door.settimeout(timeout_s)
+        try:
+            door.connect(path)
+        except PermissionError as error:
+            door.close()
+            raise not_yours(self.directory) from error
+        except OSError as error:  # nobody serves there, or the pointer is a leftover
+            door.close()
+            raise no_daemon(self.directory) from error
+        return door
+
+
+def _word(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _document(kind: str, namespace: str, name: str) -> str:
+    return f"/v1/documents/{_word(kind)}/{_word(namespace)}/{_word(name)}"
