@@ -1,1 +1,1 @@
-"""The life of an agent, as decisions; the host's supervisor acts."""
+"""The life of agents on this node: recipes, runs, restarts, registrations, exit reasons."""

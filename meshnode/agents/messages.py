@@ -1,0 +1,188 @@
+"""Inputs, effects and facts of the agents room, and of the bus between a node and its agents."""
+
+import enum
+
+import msgspec
+
+from meshnode.kernel.effects import Effect, Fact
+from meshnode.model.ids import AgentConn, AgentName, InstanceId
+from meshnode.wire.calls import RegisterHeader, SkillDescription
+from meshnode.wire.frame import Frame
+
+
+class InstanceState(enum.StrEnum):
+    """Where one instance stands."""
+
+    STARTING = "starting"  # the process was asked for, or runs and has not registered yet
+    RUNNING = "running"
+    BACKOFF = "backoff"  # it ended; the next try is set
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+# Inputs
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Another room wants this agent here. A recipe that breaks a rule ends in a Note."""
+
+    name: str
+    argv: tuple[str, ...]
+    cwd: str
+    environment: dict[str, str] = {}
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Another room wants this agent gone and forgotten."""
+
+    name: str
+
+
+class ProcessStarted(msgspec.Struct, frozen=True):
+    instance: InstanceId
+    run_no: int
+    pid: int
+
+
+class ProcessFailed(msgspec.Struct, frozen=True):
+    """There is no process: the program, its folder or the machine's limits did not allow one."""
+
+    instance: InstanceId
+    run_no: int
+    error: str
+
+
+class ProcessExited(msgspec.Struct, frozen=True):
+    """The process and its whole group are gone. ``signal``: a name like "SIGKILL", "" if it exited with ``code``.
+
+    ``tail``: the last lines it wrote, standard error first.
+    """
+
+    instance: InstanceId
+    run_no: int
+    code: int
+    signal: str = ""
+    tail: str = ""
+
+
+class AgentRegistered(msgspec.Struct, frozen=True):
+    """A process asks to be taken as an agent. ``pid``, ``uid``: of the peer, as the kernel says, not as it claims.
+
+    ``lineage``: its parents, nearest first: a registration may come from a descendant of the started process.
+    """
+
+    conn: AgentConn
+    header: RegisterHeader
+    skills: tuple[SkillDescription, ...]
+    pid: int
+    uid: int
+    lineage: tuple[int, ...] = ()
+
+
+class AgentGone(msgspec.Struct, frozen=True):
+    """The connection ended, or has been silent for too long. Told exactly once per registered connection."""
+
+    conn: AgentConn
+
+
+class Shutdown(msgspec.Struct, frozen=True):
+    """The node goes down: stop everything, forget nothing. Ends in ``AgentsStopped``."""
+
+
+AgentsInput = (
+    Run | Stop | ProcessStarted | ProcessFailed | ProcessExited | AgentRegistered | AgentGone | Shutdown
+)  # fmt: skip
+
+
+class AgentFrames(msgspec.Struct, frozen=True):
+    """CALL, RESULT and CANCEL frames of a registered agent, in order: for the switch."""
+
+    conn: AgentConn
+    frames: tuple[Frame, ...]
+
+
+# Effects
+
+
+class StartProcess(Effect, frozen=True):
+    """Start one process in its own group. Ends in ProcessStarted (then ProcessExited) or ProcessFailed."""
+
+    instance: InstanceId
+    run_no: int
+    argv: tuple[str, ...]
+    cwd: str
+    environment: dict[str, str]
+    ticket: str
+
+
+class StopProcess(Effect, frozen=True):
+    """SIGTERM to the group; SIGKILL to what is left of it after ``grace_us``. Ends in ProcessExited."""
+
+    instance: InstanceId
+    run_no: int
+    grace_us: int
+
+
+class WelcomeAgent(Effect, frozen=True):
+    """The answer to AgentRegistered. A ``refusal`` (a name) also ends the connection."""
+
+    conn: AgentConn
+    refusal: str = ""
+    message: str = ""
+
+
+class ToAgent(Effect, frozen=True):
+    """Frames for an agent. A call that finds its queue full is answered by the bus with an error, not lost."""
+
+    conn: AgentConn
+    frames: tuple[Frame, ...]
+
+
+class DropAgent(Effect, frozen=True):
+    """The process behind this connection is gone: forget it, tell nothing."""
+
+    conn: AgentConn
+
+
+# Facts
+
+
+class InstanceChanged(Fact, frozen=True):
+    """``state`` is an InstanceState; "stopped" of a forgotten agent is the last that is heard of it."""
+
+    instance: InstanceId
+    agent: AgentName
+    state: str
+    reason: str
+    pid: int | None
+    restarts: int
+
+
+class SkillsOffered(Fact, frozen=True):
+    instance: InstanceId
+    conn: AgentConn
+    skills: tuple[SkillDescription, ...]
+
+
+class SkillsWithdrawn(Fact, frozen=True):
+    instance: InstanceId
+
+
+class AgentsStopped(Fact, frozen=True):
+    """After ``Shutdown``: no process of ours is left."""
+
+
+# Answers
+
+
+class InstanceInfo(msgspec.Struct, frozen=True):
+    """One instance, for views. ``since_us``: when its state last changed, on the mono_us axis."""
+
+    instance: InstanceId
+    agent: AgentName
+    state: InstanceState
+    reason: str
+    pid: int | None
+    restarts: int
+    skills: tuple[SkillDescription, ...]
+    since_us: int
