@@ -17,7 +17,7 @@ class PeerIdentity(msgspec.Struct, frozen=True):
 class EnrolmentAsked(msgspec.Struct, frozen=True):
     """A joiner sent its request on a server-authenticated connection.
 
-    ``nonce``: what the host sent to it; ``server_leaf_sha256``: of the certificate it saw: both are covered by the proof.
+    ``nonce``: what the host sent to it; ``server_leaf_sha256``: of the certificate it saw. The proofs cover both.
     """
 
     request_no: int

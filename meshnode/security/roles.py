@@ -1,0 +1,57 @@
+"""Who may do what, until policies arrive: a table of roles. What no row allows is denied.
+
+=========  ========================================================================================
+admin      everything
+member     write AgentCluster documents, call skills, run agents, publish facts about itself
+=========  ========================================================================================
+"""
+
+import re
+
+from meshnode.kernel.ports import Action, Member, Trust, Verdict
+from meshnode.model.ids import NodeId
+
+ADMIN = "admin"
+MEMBER = "member"
+_RESOURCE_CHARACTERS_MAX = 512
+# One plain word per segment: "." and "..", "%", NUL and empty segments would let one resource pass for another.
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:@+-]+")
+_MEMBER_WRITES = frozenset({"AgentCluster"})
+_MEMBER_ACTIONS = frozenset({Action.CALL, Action.RUN, Action.PUBLISH})
+
+
+class Roles:
+    """Implements ``kernel.ports.Authority`` from the roles that admins wrote into member records."""
+
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+
+    def may(self, subject: NodeId, action: Action, resource: str) -> Verdict:
+        member = self._trust.member(subject)
+        if member is None:
+            return Verdict(allowed=False, reason="unknown-member")
+        if not _is_canonical(resource):
+            return Verdict(allowed=False, reason="bad-resource")
+        if ADMIN in member.roles:
+            return Verdict(allowed=True, reason="role-admin")
+        if MEMBER not in member.roles:
+            return Verdict(allowed=False, reason="no-role")
+        return _member_may(member, action, resource.split("/"))
+
+
+def _member_may(member: Member, action: Action, segments: list[str]) -> Verdict:
+    if action is Action.WRITE:
+        allowed = len(segments) == 3 and segments[0] in _MEMBER_WRITES
+        return Verdict(allowed=allowed, reason="role-member" if allowed else "write-needs-admin")
+    if action not in _MEMBER_ACTIONS:
+        return Verdict(allowed=False, reason="needs-admin")
+    about_node = action is Action.PUBLISH and segments[0] == "node"
+    if about_node and segments[1:2] not in ([member.name], [member.node.hex()]):
+        return Verdict(allowed=False, reason="not-about-itself")
+    return Verdict(allowed=True, reason="role-member")
+
+
+def _is_canonical(resource: str) -> bool:
+    if len(resource) > _RESOURCE_CHARACTERS_MAX:
+        return False
+    return all(_SEGMENT.fullmatch(segment) for segment in resource.split("/"))
