@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshnode.agents.messages import Shutdown as StopAgents
+from meshnode.gossip.messages import Leave
+from meshnode.kernel import rng
 from meshnode.kernel.effects import Effect, Note, Persist
 from meshnode.kernel.instant import MS
 from meshnode.kernel.ports import Action
+from meshnode.messaging.switch import PING_SKILL
 from meshnode.model.agentcluster import parse_agentcluster
 from meshnode.model.commands import (
     AnyCommand,
@@ -30,11 +34,10 @@ from meshnode.model.commands import (
     StopAgent,
     Why,
 )
-from meshnode.model.errors import Denied, Invalid, LocalError, NotFound
+from meshnode.model.errors import Denied, Invalid, LocalError
 from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, InviteView, PingView
-from meshnode.messaging.switch import PING_SKILL
 from meshnode.node import snapshot
-from meshnode.node.effects import DrawEntropy, Exit, Reply
+from meshnode.node.effects import DrawEntropy, Reply
 from meshnode.security.invite import make_token
 from meshnode.security.names import check_name, generated_name
 from meshnode.wire.calls import CallHeader
@@ -72,6 +75,7 @@ class Desk:
         self._core = core
         self._invites: dict[int, MakeInvite] = {}  # command number -> what waits for entropy
         self._calls: dict[int, CallSkill | PingNode] = {}  # command number -> what waits for its call
+        self._reserved: dict[str, int] = {}  # name -> wall time at which its invite expires
 
     def ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
         try:
@@ -122,7 +126,7 @@ class Desk:
 
     # -- commands ---------------------------------------------------------------------------------------------------
 
-    def _ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:  # noqa: PLR0911, C901
+    def _ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
         match command:
             case GetStatus() | GetIdentity() | ListNodes() | DescribeNode() | ListAgents() | FindSkills():
                 return [Reply(command_no, self._look(command, now))]
@@ -131,12 +135,12 @@ class Desk:
             case RunAgent():
                 self._allowed(Action.RUN, f"agent/{command.name}")
                 return [
-                    *self._core.agents.run(command, now, command_no),
-                    *self._agent_reply(command_no, command.name, now),
+                    *self._core.agents.run(command, now),
+                    *self._agent_reply(command_no, command.name),
                 ]
             case StopAgent(name=name):
                 effects = self._core.agents.stop(name, now)
-                return [*effects, *self._agent_reply(command_no, name, now)]
+                return [*effects, *self._agent_reply(command_no, name)]
             case CallSkill():
                 return self._call(command_no, command, now)
             case PingNode():
@@ -151,7 +155,7 @@ class Desk:
             case Shutdown():
                 return self._shut_down(command_no, now)
 
-    def _look(self, command: AnyCommand, now: Instant) -> AnyView:  # noqa: PLR0911 - one line a command
+    def _look(self, command: AnyCommand, now: Instant) -> AnyView:
         core = self._core
         match command:
             case GetStatus():
@@ -175,8 +179,8 @@ class Desk:
             case _:
                 raise AssertionError(command)
 
-    def _agent_reply(self, command_no: int, name: str, now: Instant) -> list[Effect]:
-        return [Persist((), then=(Reply(command_no, snapshot.agent(self._core, name, now)),))]
+    def _agent_reply(self, command_no: int, name: str) -> list[Effect]:
+        return [Persist((), then=(Reply(command_no, snapshot.agent(self._core, name)),))]
 
     def _allowed(self, action: Action, resource: str) -> None:
         verdict = self._core.authority.may(self._core.config.node, action, resource)
@@ -242,31 +246,35 @@ class Desk:
     def _invite(self, command_no: int, command: MakeInvite, entropy: bytes, now: Instant) -> Sequence[Effect]:
         core = self._core
         assert core.ports.admin is not None
-        name = command.name or self._free_name(entropy)
         wall_ms = core.clock.now_ms(now)
+        name = command.name or self._free_name(entropy, wall_ms)
+        self._reserved[name] = wall_ms + command.ttl_s * 1000
         token = make_token(
             core.ports.admin, mesh=core.config.mesh, name=name, roles=("member",),
-            region=command.region or core.config.region, addresses=[f"{h}:{p}" for h, p in core.config.endpoints],
-            root_sha256=core.config.root_sha256, entropy=entropy, now_ms=wall_ms, ttl_s=command.ttl_s,
+            region=command.region or core.config.region, addresses=tuple(f"{h}:{p}" for h, p in core.config.endpoints),
+            root_sha256=core.config.bundle.root_sha256, entropy=entropy, now_ms=wall_ms, ttl_s=command.ttl_s,
         )  # fmt: skip
         view = InviteView(name=name, token=token, expires_ms=wall_ms + command.ttl_s * 1000)
         return [Note(f"node/{name}", f"invited, for {command.ttl_s} s"), Reply(command_no, view)]
 
-    def _free_name(self, entropy: bytes) -> str:
-        for attempt in range(64):
-            name = generated_name(entropy + bytes((attempt,)))
-            if self._core.trust.by_name(name) is None:
+    def _free_name(self, entropy: bytes, wall_ms: int) -> str:
+        """A generated name that neither a member nor an open invite has."""
+        self._reserved = {name: until for name, until in self._reserved.items() if until > wall_ms}
+        luck = rng.fork(entropy, "name")
+        for _ in range(64):
+            name = generated_name(luck)
+            if self._core.trust.by_name(name) is None and name not in self._reserved:
                 return name
         raise LocalError("no free name found", next_step="give one: meshnode invite --name NAME")
 
     def _shut_down(self, command_no: int, now: Instant) -> Sequence[Effect]:
+        """Say goodbye, then stop the agents; ``AgentsStopped`` climbs the stairs and ends the process."""
         core = self._core
-        core.leaving = True
         return [
             Note(f"node/{core.config.name}", "going down as asked"),
-            *core.shut_down(now),
             Reply(command_no, Done(message=f"{core.config.name} is going down")),
-            Exit(0, "asked to go down"),
+            *core.gossip.handle(Leave(), now),
+            *core.agents.handle(StopAgents(), now),
         ]
 
 
@@ -277,6 +285,3 @@ def failure_of(error: LocalError) -> Failure:
         code=error.code, message=error.message, next_step=error.next_step, exit_code=error.exit_code,
         details={} if path is None else {"path": list(path)},
     )  # fmt: skip
-
-
-__all__ = ["Desk", "NotFound", "failure_of"]

@@ -1,7 +1,7 @@
 """The whole node as one pure machine: it owns every room and knows none of their business.
 
-One turn: an input enters by ``handle``, the room it belongs to answers with effects; facts climb the stairs to other rooms
-until none is left; what remains is for the host. All bytes for one link in one turn leave as one ``Transmit``.
+One turn: an input enters by ``handle``, the room it belongs to answers with effects; facts climb the stairs to other
+rooms until none is left; what remains is for the host. All bytes for one link in one turn leave as one ``Transmit``.
 """
 
 from collections import deque
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from meshnode.agents.life import Agents, AgentsConfig
 from meshnode.crdt.replica import Documents, DocumentsConfig
 from meshnode.gossip.membership import Gossip, GossipConfig
-from meshnode.gossip.messages import DialFailed, Disturbed, Describe, Discovered
+from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed
 from meshnode.kernel import rng
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Fact, Hangup, Note, Persist, Reject, Send
@@ -66,14 +66,13 @@ class Core:
         self.hardware: bytes = b"{}"
         self.load: bytes = b""
         self.measured = Measured(0, 0, 0)
-        self._build_rooms(restored, now)
+        self._build_rooms(restored)
         self.desk = Desk(self)
         self._batches: dict[int, tuple[Effect, ...]] = {}
         self._last_batch = 0
         self._clock_due_us: int | None = None
-        self.leaving = False
 
-    def _build_rooms(self, restored: Sequence[Record], now: Instant) -> None:
+    def _build_rooms(self, restored: Sequence[Record]) -> None:
         config, ports = self.config, self.ports
         self.trust = Members(config.bundle, ports.verifier)
         self.trust.admit(config.member)
@@ -137,7 +136,7 @@ class Core:
 
     # -- one turn ---------------------------------------------------------------------------------------------------
 
-    def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:  # noqa: PLR0911 - one line a kind of input
+    def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
         match event:
             case LinkOpened() | LinkBytes() | LinkLost():
                 return self.hub.handle(event, now)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshnode import __version__
+from meshnode.agents.messages import InstanceInfo, InstanceState
 from meshnode.deployments.clusters import NodeFacts, conditions, status_of
 from meshnode.gossip.messages import MemberState
 from meshnode.kernel import hlc
@@ -29,7 +30,7 @@ from meshnode.model.views import (
     StatusView,
     WhyView,
 )
-from meshnode.registry.offers import LOAD_KEY
+from meshnode.registry.offers import LOAD_KEY, InstanceOffer
 
 if TYPE_CHECKING:
     from meshnode.crdt.replica import Document
@@ -103,14 +104,15 @@ def _json(data: bytes) -> dict[str, Any]:
 
 def agents(core: Core, now: Instant) -> AgentsView:
     views = [_remote_or_local(core, holder, name, offer, now) for holder, name, offer in core.index.instances()]
-    known = {view.instance for view in views}
-    mine = [_own(core, name) for name in core.agents.names() if core.agents.instance(name).instance not in known]
+    known = dict.fromkeys(view.instance for view in views)
+    mine = [_own(core, info) for info in core.agents.instances() if info.instance not in known]
     return AgentsView(items=sorted([*views, *mine], key=lambda view: (view.name, view.node)))
 
 
-def _remote_or_local(core: Core, holder: NodeId, name: str, offer: Any, now: Instant) -> AgentView:
-    if holder == core.config.node and name in core.agents.names():
-        return _own(core, name)
+def _remote_or_local(core: Core, holder: NodeId, name: str, offer: InstanceOffer, now: Instant) -> AgentView:
+    own = core.agents.instance(name) if holder == core.config.node else None
+    if own is not None:
+        return _own(core, own)
     reachable = core.gossip.reachable(holder)
     skills = [c.skill for c in core.index.candidates(name, node=holder)]
     return AgentView(
@@ -121,20 +123,20 @@ def _remote_or_local(core: Core, holder: NodeId, name: str, offer: Any, now: Ins
     )  # fmt: skip
 
 
-def agent(core: Core, name: str, now: Instant) -> AgentView:
-    if name not in core.agents.names():
+def agent(core: Core, name: str) -> AgentView:
+    info = core.agents.instance(name)
+    if info is None:
         return AgentView(
             name=name, instance=f"{name}/{core.config.name}", node=core.config.name, state="stopped", reason="",
             pid=None, restarts=0, skills=[], age_s=0.0,
         )  # fmt: skip
-    return _own(core, name)
+    return _own(core, info)
 
 
-def _own(core: Core, name: str) -> AgentView:
-    instance = core.agents.instance(name)
+def _own(core: Core, info: InstanceInfo) -> AgentView:
     return AgentView(
-        name=name, instance=instance.instance, node=core.config.name, state=instance.state, reason=instance.reason,
-        pid=instance.pid, restarts=instance.restarts, skills=list(instance.skills), age_s=0.0,
+        name=info.agent, instance=info.instance, node=core.config.name, state=info.state.value, reason=info.reason,
+        pid=info.pid, restarts=info.restarts, skills=[skill.name for skill in info.skills], age_s=0.0,
     )  # fmt: skip
 
 
@@ -157,8 +159,8 @@ def skills(core: Core, wanted: str, now: Instant) -> SkillsView:
                 age_s=age,
                 excluded=candidate.excluded,
                 rtt_ms=None if candidate.rtt_us is None else round(candidate.rtt_us / MS, 3),
-            )  # fmt: skip
-        )
+            )
+        )  # fmt: skip
     return SkillsView(items=views)
 
 
@@ -246,14 +248,14 @@ def identity(core: Core) -> IdentityView:
 
 def status(core: Core, now: Instant) -> StatusView:
     known = core.gossip.members()
-    own = [core.agents.instance(name) for name in core.agents.names()]
+    own = core.agents.instances()
     return StatusView(
         name=core.config.name, mesh=core.config.mesh, region=core.config.region, version=__version__,
         uptime_s=round((now.mono_us - core.started_us) / SECOND, 1), boot=core.boot,
         listen=", ".join(f"{host}:{port}" for host, port in core.config.endpoints), peers_connected=len(core.hub.peers()),
         nodes_known=len(known), nodes_reachable=sum(core.gossip.reachable(node) for node in known),
         documents=core.documents.count(), documents_root=core.documents.root().hex(),
-        directory_root=core.gossip.directory_root().hex(), agents_running=sum(i.state == "running" for i in own),
+        directory_root=core.gossip.directory_root().hex(), agents_running=sum(info.state is InstanceState.RUNNING for info in own),
         agents_total=len(own), clock=_clock(now), journal_bytes=core.measured.journal_bytes,
         counters=_counters(core), handle_max_ms=round(core.measured.handle_max_us / MS, 3),
         problems=_problems(core, now), hardware=_json(core.hardware), load=_load(core, core.config.node, now),
@@ -283,13 +285,13 @@ def _problems(core: Core, now: Instant) -> list[str]:
         if core.gossip.state(node) not in (MemberState.READY, MemberState.LEFT)
     ]
     problems += [
-        f"agent {i.instance} {i.state}: {i.reason}"
-        for i in map(core.agents.instance, core.agents.names())
-        if i.state in ("backoff", "failed")
+        f"agent {info.instance} keeps ending: {info.reason}"
+        for info in core.agents.instances()
+        if info.state is InstanceState.BACKOFF
     ]
     if core.measured.quarantined:
         problems.append(
-            f"{core.measured.quarantined} damaged journal records are in quarantine: meshnode why node/{core.config.name}"
+            f"{core.measured.quarantined} damaged journal records are in quarantine: meshnode why {core.config.name}"
         )
     fields = len(core.documents.conflicts())
     if fields:

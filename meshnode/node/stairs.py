@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshnode.agents.messages import InstanceChanged, SkillsOffered, SkillsWithdrawn
+from meshnode.agents.messages import AgentsStopped, InstanceChanged, SkillsOffered, SkillsWithdrawn
 from meshnode.crdt.messages import DocumentChanged
 from meshnode.gossip.messages import Doubted, MemberChanged, Publish, SoftChanged, Twinned
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note
@@ -18,6 +18,7 @@ from meshnode.links.messages import (
     LinkRejected,
     PeerDown,
     PeerUp,
+    Shutdown,
 )
 from meshnode.messaging.messages import CallOverdue, Reach
 from meshnode.node.effects import Exit
@@ -107,18 +108,24 @@ def _instance(core: Core, fact: InstanceChanged, now: Instant) -> Sequence[Effec
 
 def _offered(core: Core, fact: SkillsOffered, now: Instant) -> Sequence[Effect]:
     core.switch.agent_up(fact.instance, fact.conn)
+    agent = fact.instance.partition("/")[0]
     effects: list[Effect] = []
     for skill in fact.skills:
-        value = encode_skill(fact.agent, fact.instance, skill)
+        value = encode_skill(agent, fact.instance, skill)
         effects += core.gossip.handle(Publish(SKILL_PREFIX + skill.name, value), now)
     return effects
 
 
 def _withdrawn(core: Core, fact: SkillsWithdrawn, now: Instant) -> Sequence[Effect]:
     effects = list(core.switch.agent_down(fact.instance, now))
-    for skill in fact.skills:
-        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill, b""), now)
+    agent = fact.instance.partition("/")[0]
+    for candidate in core.index.candidates(agent, node=core.config.node, agent=agent):
+        effects += core.gossip.handle(Publish(SKILL_PREFIX + candidate.skill, b""), now)
     return effects
+
+
+def _agents_stopped(core: Core, _fact: AgentsStopped, now: Instant) -> list[Effect]:
+    return [*core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
 
 
 def _document(core: Core, fact: DocumentChanged, _now: Instant) -> Sequence[Effect]:
@@ -153,6 +160,7 @@ STAIRS: dict[type, Callable[[Core, object, Instant], Sequence[Effect]]] = {
     InstanceChanged: _instance,
     SkillsOffered: _offered,
     SkillsWithdrawn: _withdrawn,
+    AgentsStopped: _agents_stopped,
     DocumentChanged: _document,
     Reach: lambda core, fact, now: core.gossip.reach(fact.node, now),
     CallOverdue: lambda core, fact, now: core.gossip.handle(Doubted(fact.peer), now),

@@ -1,0 +1,81 @@
+# One door for every routine. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed.stamp
+SEED ?= 7
+NODES ?= 50
+SCENARIO ?= cut-and-heal
+FUZZ_S ?= $(if $(LONG),1800,60)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
+
+# What must be on the machine before anything else; one line names all that is missing.
+needs:
+	@missing=""; command -v git >/dev/null || missing="$$missing git"; \
+	command -v $(PYTHON) >/dev/null || missing="$$missing python3"; \
+	if command -v $(PYTHON) >/dev/null; then \
+	  $(PYTHON) -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,13))' || missing="$$missing python3.11-or-3.12"; \
+	  $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3-venv"; fi; \
+	if [ -n "$$missing" ]; then echo "missing on this machine:$$missing (Debian: apt install make git python3 python3-venv)"; exit 2; fi
+
+$(STAMP): requirements/dev.txt pyproject.toml | needs
+	@echo "setting up $(VENV) (once)"
+	@test -x "$(BIN)/python" || $(PYTHON) -m venv "$(VENV)"
+	@"$(BIN)/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@"$(BIN)/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch "$@"
+
+setup: $(STAMP) ## make .venv with pinned requirements
+
+demo: $(STAMP) ## the main job, told and verified in under 2 minutes (KEEP=1 leaves it running, BREAK=... plants a fault)
+	@"$(BIN)/python" -m tests.demo $(if $(KEEP),--keep) $(if $(BREAK),--break $(BREAK))
+
+check: $(STAMP) lint unit ## the gate: format, lint, types, import contracts, unit tests
+
+lint: $(STAMP)
+	@"$(BIN)/ruff" format --check -q . && "$(BIN)/ruff" check -q .
+	@"$(BIN)/lint-imports" --no-logo 2>/dev/null || "$(BIN)/lint-imports"
+	@"$(BIN)/basedpyright"
+
+unit: $(STAMP)
+	@"$(BIN)/python" -m pytest -q tests/unit tests/adapters tests/house
+	@tests/house/other_python.sh
+
+test: check test-sim test-real test-corpora ## everything that must pass before a change lands (<= 10 min on 2 cores)
+
+test-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
+	@"$(BIN)/python" -m pytest -q tests/sim
+
+test-real: $(STAMP) ## real daemons, sockets and processes
+	@"$(BIN)/python" -m pytest -q tests/real
+
+test-corpora: $(STAMP)
+	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target 0 || exit 1; done
+
+fuzz: $(STAMP) ## every parser that faces a peer, 60 s each (LONG=1: 30 min each)
+	@"$(BIN)/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements/fuzz.txt 2>/dev/null \
+	  || echo "no coverage-guided fuzzer on this machine: seeded mutations instead"
+	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target $(FUZZ_S) || exit 1; done
+
+sim: $(STAMP) ## one scenario: SEED=7 NODES=50 SCENARIO=cut-and-heal
+	@"$(BIN)/python" -m meshnode.sim --seed $(SEED) --nodes $(NODES) --scenario $(SCENARIO)
+
+bench-house: $(STAMP) ## the figures of the first floor (QUICK=1: under 50 s of measuring)
+	@"$(BIN)/python" -m bench.house $(if $(QUICK),--quick)
+
+requirements: $(STAMP) ## raise the pinned versions
+	@"$(BIN)/python" -m pip install -q uv
+	@for f in runtime dev fuzz; do "$(BIN)/uv" pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate requirements/$$f.in -o requirements/$$f.txt; done
+
+wheel: $(STAMP) ## build the wheel into dist/
+	@"$(BIN)/python" -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+clean: ## remove what was built; the environment stays
+	@rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache .import_linter_cache bench/out
+
+.PHONY: help needs setup demo check lint unit test test-sim test-real test-corpora fuzz sim bench-house requirements wheel clean

@@ -1,0 +1,147 @@
+"""A user-space network between daemons of one machine: cuts by source, without root, silent as a pulled cable.
+
+Each daemon is dialled only through its front port here, and dials from its own 127.0.1.N: the source address of
+an accepted connection tells who dials. A cut pair goes silent both ways: no byte, no RST, no FIN; what was in flight
+arrives after the heal, as TCP would deliver it. Outside a cut, a refusal or reset of the daemon's side becomes a reset
+of the dialler's.
+
+Speaks JSON lines: on stdin ``{"backend": [N, HOST, PORT]}`` and ``{"cut": [[1, 3], [1, 4]]}`` (replaces the cut),
+answered on stdout by ``{"ok": true}``. First line out: ``{"fronts": {"1": PORT, ...}}``. Ends when stdin does.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import sys
+
+CHUNK_BYTES = 65_536
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
+
+Pair = tuple[int, int]
+
+
+class Network:
+    """Which nodes may speak, and the pumps between them."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self._backends: dict[int, tuple[str, int]] = {}
+        self._cut: frozenset[Pair] = frozenset()
+        self._gates: dict[Pair, asyncio.Event] = {}
+
+    def backend(self, node: int, host: str, port: int) -> None:
+        self._backends[node] = (host, port)
+
+    def cut(self, pairs: list[list[int]]) -> None:
+        self._cut = frozenset((min(a, b), max(a, b)) for a, b in pairs)
+        for pair, gate in self._gates.items():
+            if pair in self._cut:
+                gate.clear()
+            else:
+                gate.set()
+
+    async def serve(self, node: int, front: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            dialler, (source, _) = await loop.sock_accept(front)
+            dialler.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            gate = self._gate(node, _node_of(source))
+            self._tasks.create_task(self._carry(node, dialler, gate), name=f"{source} -> {node}")
+
+    def _gate(self, a: int, b: int) -> asyncio.Event:
+        pair = (min(a, b), max(a, b))
+        gate = self._gates.get(pair)
+        if gate is None:
+            gate = self._gates[pair] = asyncio.Event()
+            if pair not in self._cut:
+                gate.set()
+        return gate
+
+    async def _carry(self, node: int, dialler: socket.socket, gate: asyncio.Event) -> None:
+        await gate.wait()
+        loop = asyncio.get_running_loop()
+        served = socket.socket()
+        served.setblocking(False)
+        served.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            await loop.sock_connect(served, self._backends.get(node, ("127.0.0.1", 1)))
+            async with asyncio.TaskGroup() as pumps:
+                pumps.create_task(_pump(dialler, served, gate))
+                pumps.create_task(_pump(served, dialler, gate))
+        except* OSError:
+            for end in (dialler, served):
+                with contextlib.suppress(OSError):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        finally:
+            dialler.close()
+            served.close()
+
+
+async def _pump(source: socket.socket, sink: socket.socket, gate: asyncio.Event) -> None:
+    """Bytes one way. While the gate is shut nothing passes, not even the news that one end is gone."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            data = await loop.sock_recv(source, CHUNK_BYTES)
+        except OSError:
+            await gate.wait()
+            raise
+        await gate.wait()
+        if not data:
+            with contextlib.suppress(OSError):
+                sink.shutdown(socket.SHUT_WR)
+            return
+        await loop.sock_sendall(sink, data)
+
+
+def _node_of(source: str) -> int:
+    """127.0.1.N is node N; anybody else (a joiner before it has an address) is node 0, which is never cut."""
+    return int(source.rpartition(".")[2]) if source.startswith("127.0.1.") else 0
+
+
+def _front() -> socket.socket:
+    front = socket.socket()
+    front.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    front.bind(("127.0.0.1", 0))
+    front.listen(64)
+    front.setblocking(False)
+    return front
+
+
+def _say(line: object) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+async def _obey(network: Network, reader: asyncio.StreamReader) -> None:
+    while line := await reader.readline():
+        order = json.loads(line)
+        if "backend" in order:
+            network.backend(*order["backend"])
+        if "cut" in order:
+            network.cut(order["cut"])
+        _say({"ok": True})
+
+
+async def main(nodes: int) -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    fronts = {node: _front() for node in range(1, nodes + 1)}
+    _say({"fronts": {node: front.getsockname()[1] for node, front in fronts.items()}})
+    serving: list[asyncio.Task[None]] = []
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            network = Network(tasks)
+            serving = [tasks.create_task(network.serve(node, front)) for node, front in fronts.items()]
+            await _obey(network, reader)
+            raise SystemExit(0)
+    finally:
+        for task in serving:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, SystemExit, BaseExceptionGroup):
+        asyncio.run(main(int(sys.argv[1])))
