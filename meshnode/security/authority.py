@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from meshnode.model.errors import Invalid, LocalError, RemoteError
 from meshnode.security.identity import KEY_BYTES
-from meshnode.security.names import NAME_RULE, node_uri, valid_name
+from meshnode.security.names import check_name, node_uri
 
 # The node's record key, 32 raw bytes. An arc under 2.25 is a UUID and needs no registration (ITU-T X.667).
 RECORD_KEY_OID = ObjectIdentifier("2.25.269319110532298557973659856167773643442")
@@ -36,7 +36,7 @@ class EnrollerExpired(LocalError):
 
 def make_root(mesh: str, wall_ms: int) -> tuple[bytes, bytes]:
     """A new root of trust: (key PEM, certificate PEM). The key is to be sealed and kept off the machine."""
-    _require_name("mesh", mesh)
+    check_name(mesh, "mesh")
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"{mesh} root")
     at = _moment(wall_ms)
@@ -51,8 +51,8 @@ def make_enroller(mesh: str, name: str, root_key_pem: bytes, root_cert_pem: byte
     Its name constraint binds the URI host, hence the mesh. X.509 cannot bind the path: an enroller can name any
     node, which is why ``Members`` notes a name that turns up with a second key.
     """
-    _require_name("mesh", mesh)
-    _require_name("node", name)
+    check_name(mesh, "mesh")
+    check_name(name)
     root_key, root = _private_key(root_key_pem), x509.load_pem_x509_certificate(root_cert_pem)
     key = ec.generate_private_key(ec.SECP256R1())
     at = _moment(wall_ms)
@@ -117,7 +117,7 @@ def issue_leaf(
         RemoteError: ``bad-csr``.
         EnrollerExpired: the intermediate is past its end.
     """
-    _require_name("node", name)
+    check_name(name)
     public_key = check_csr(csr_der, record_key)
     enroller_key = _private_key(enroller_key_pem)
     enroller = x509.load_pem_x509_certificate(enroller_cert_pem)
@@ -215,11 +215,6 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _require_name(what: str, name: str) -> None:
-    if not valid_name(name):
-        raise Invalid(f"{name!r} cannot name a {what}", next_step=f"use {NAME_RULE}")
 
 
 def _name(common_name: str) -> x509.Name:

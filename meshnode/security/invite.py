@@ -11,6 +11,7 @@ with a typing mistake.
 import base64
 import binascii
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -18,7 +19,7 @@ from meshnode.kernel.ports import Signer, Verifier
 from meshnode.model.errors import Invalid, RemoteError
 from meshnode.security.identity import KEY_BYTES, Ed25519Verifier, RecordSigner
 from meshnode.security.members import INVITE_ID_BYTES
-from meshnode.security.names import NAME_RULE, valid_name, valid_region, valid_roles
+from meshnode.security.names import check_name, valid_name, valid_region, valid_roles
 from meshnode.security.secret import Secret
 from meshnode.security.signed import Signed, check_signature, decode, read_signed, seal
 
@@ -75,9 +76,9 @@ def make_token(  # noqa: PLR0913 - an invite says many things, all by keyword
     *,
     mesh: str,
     name: str,
-    roles: tuple[str, ...],
+    roles: Sequence[str],
     region: str,
-    addresses: tuple[str, ...],
+    addresses: Sequence[str],
     root_sha256: bytes,
     entropy: bytes,
     now_ms: int,
@@ -200,8 +201,7 @@ def _too_long(characters: int) -> Invalid:
 
 
 def _check_wishes(name: str, region: str, ttl_s: int) -> None:
-    if not valid_name(name):
-        raise Invalid(f"{name!r} cannot name a node", next_step=f"use {NAME_RULE}")
+    check_name(name)
     if not valid_region(region):
         raise Invalid(f"{region!r} cannot name a region", next_step="use one word of letters, digits, '-', '_' and '.'")
     if not 0 < ttl_s <= TTL_S_MAX:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from meshnode.kernel.rng import Random
+from meshnode.model.errors import Invalid
 
 NAME_RULE = "1 to 63 characters of a-z, 0-9, '-' and '.', the first and the last a letter or a digit"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-.]{0,61}[a-z0-9])?")
@@ -30,6 +31,12 @@ _NOUNS = (
 def valid_name(name: str) -> bool:
     """Whether ``name`` may name a node or a mesh (see ``NAME_RULE``)."""
     return _NAME.fullmatch(name) is not None
+
+
+def check_name(name: str, what: str = "node") -> None:
+    """Raises ``Invalid`` when a person gave a name that is none."""
+    if not valid_name(name):
+        raise Invalid(f"{name[:80]!r} cannot name a {what}", next_step=f"use {NAME_RULE}")
 
 
 def valid_region(region: str) -> bool:
