@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from meshnode.kernel.journal import (
+    BODY_BYTES_MAX,
     HEADER_BYTES,
+    KEY_BYTES_MAX,
     Disk,
     Header,
     JournalUnreadable,
@@ -170,6 +172,8 @@ class Ledger:
         after = {(r.kind, r.key): record_bytes(r) if r.body else 0 for r in records}
         growth: dict[RecordKind, int] = {}
         for (kind, key), size in after.items():
+            if len(key) > KEY_BYTES_MAX or size > BODY_BYTES_MAX:
+                raise JournalFull(f"a {kind.name.lower()} record of {size} bytes is too big. Nothing was stored")
             growth[kind] = growth.get(kind, 0) + size - self._sizes[kind].get(key, 0)
             if kind in _FORGETFUL and size > self._budget.kind_bytes_max[kind] // 2:
                 raise self._full(kind)

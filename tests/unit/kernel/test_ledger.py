@@ -166,6 +166,14 @@ def test_one_event_may_not_push_out_all_others() -> None:
         empty_ledger().add([event(1, size=3000)])
 
 
+@pytest.mark.parametrize(
+    "record", [Record(RecordKind.AGENT, b"k" * 70_000, b"x"), Record(RecordKind.AGENT, b"k", b"x" * 2**21)]
+)
+def test_a_record_that_the_format_cannot_hold_is_refused(record: Record) -> None:
+    with pytest.raises(JournalFull, match="too big"):
+        empty_ledger().add([record])
+
+
 def test_forgetting_what_is_not_there_writes_nothing() -> None:
     assert empty_ledger().add([Record(RecordKind.AGENT, b"nobody", b"")]) == b""
 

@@ -1,0 +1,133 @@
+"""The journal's disk on a real machine: one file, and a lock so that only one process has it."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from meshnode.host.atomic import replace_file
+from meshnode.model.errors import LocalError
+
+LOCK_NAME = "lock"
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+
+
+class AlreadyRunning(LocalError):
+    """Another process on this machine works in this data directory. Nothing was changed."""
+
+    code = "already-running"
+
+
+class DirectoryLock:
+    """Holds a data directory for this process until ``release``, or until the process ends in whatever way.
+
+    It knows this machine only: of a copy of the directory on another one, peers are the first to notice.
+
+    Raises:
+        AlreadyRunning: names the process that has it.
+        OSError: the directory cannot be written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._fd = os.open(directory / LOCK_NAME, _OPEN, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._fd)
+            raise AlreadyRunning(
+                f"{directory}: a meshnode with process id {holder} runs in this directory. Nothing was changed",
+                next_step="look at it with meshnode status, end it with meshnode down, or choose another directory",
+                details={"pid": int(holder) if holder.isdecimal() else None},
+            ) from error
+        except OSError:
+            os.close(self._fd)
+            raise
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+
+    def release(self) -> None:
+        """The file stays: removing it would let two processes lock two files of one name."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class FileDisk:
+    """``kernel.journal.Disk`` on a file. Used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = self._open()
+        self._length = self._synced = os.fstat(self._fd).st_size
+        self._doubtful = False
+        # A predecessor may have been killed between write and sync: what is read as truth must be on the disk.
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def _open(self) -> int:
+        return os.open(self.path, _OPEN | os.O_APPEND, 0o600)
+
+    def read(self) -> bytes:
+        pieces: list[bytes] = []
+        at = 0
+        while piece := os.pread(self._fd, self._length - at, at):
+            pieces.append(piece)
+            at += len(piece)
+        return b"".join(pieces)
+
+    def append(self, data: bytes) -> None:
+        self._mend()
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError:
+            self._undo()
+            raise
+        self._length += len(data)
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            # The kernel may have dropped the pages and will not say so twice: only a whole new file is to be trusted.
+            self._doubtful = True
+            self._undo()
+            raise
+        self._synced = self._length
+
+    def replace(self, data: bytes) -> None:
+        try:
+            replace_file(self.path, data)
+        finally:
+            self._reopen()
+        self._doubtful = False
+
+    def truncate(self, length: int) -> None:
+        os.ftruncate(self._fd, length)
+        self._length = length
+        self.sync()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _reopen(self) -> None:
+        """After an error as well: the new file may have its name already."""
+        fd = self._open()
+        os.close(self._fd)
+        self._fd = fd
+        self._length = self._synced = os.fstat(fd).st_size
+
+    def _undo(self) -> None:
+        self._length = self._synced
+        try:
+            os.ftruncate(self._fd, self._synced)
+        except OSError:
+            self._doubtful = True
+
+    def _mend(self) -> None:
+        if self._doubtful:
+            self.replace(self.read())
