@@ -1,0 +1,248 @@
+"""TLS over one plain TCP connection: memory BIOs under an ``asyncio.BufferedProtocol``.
+
+Why not asyncio's own TLS: it holds a 256 KiB buffer per connection (ours are shared by all links of the loop, so an
+idle link costs some 30 KiB), it hides alerts, and it calls the protocol back only when nobody can refuse any more. Here
+``TlsUser.handshaken`` judges the peer before one byte of its data is decrypted.
+
+Invariant: ``TlsUser.ended`` is called exactly once, and nothing is called after it.
+"""
+
+import asyncio
+import contextlib
+import enum
+import socket
+import ssl
+from typing import Protocol
+
+from meshnode.kernel.reasons import Loss
+from meshnode.model.errors import RemoteError
+
+RECORD_BYTES = 16 * 1024  # the most that one TLS record carries
+RECEIVE_BYTES = 256 * 1024
+LINGER_S = 1.0
+UNSENT_BYTES_MAX = 8 * 1024 * 1024
+
+_HANDSHAKE_NAMES = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "tls-no-certificate",
+    "CERTIFICATE_VERIFY_FAILED": "tls-untrusted-chain",
+    "UNSUPPORTED_PROTOCOL": "tls-version",
+    "WRONG_VERSION_NUMBER": "tls-version",
+    "NO_APPLICATION_PROTOCOL": "tls-alpn",
+    "NO_SHARED_CIPHER": "tls-cipher",
+    "NO_SUITABLE_KEY_SHARE": "tls-cipher",
+}
+
+
+class Scratch:
+    """Receive buffers of one loop. Filled and emptied within one callback, so that all links can share them.
+
+    They are memoryviews, since asyncio slices what ``get_buffer`` returns and a sliced bytearray would be a copy.
+    """
+
+    def __init__(self) -> None:
+        self.cipher = memoryview(bytearray(RECEIVE_BYTES))
+        self.plain = memoryview(bytearray(RECEIVE_BYTES))
+
+
+class TlsUser(Protocol):
+    """Who uses a link. None of these may block."""
+
+    def handshaken(self, tls: ssl.SSLObject) -> None:
+        """The handshake is complete. Raise ``RemoteError`` to refuse the peer before anything of it is read."""
+        ...
+
+    def received(self, data: memoryview) -> None:
+        """Decrypted bytes; the view dies with the call."""
+        ...
+
+    def ended(self, how: Loss, reason: str) -> None:
+        """It is over. ``reason`` is a name to count; before ``handshaken`` it says why there was no link."""
+        ...
+
+
+async def attach(link: "TlsLink", connected: socket.socket) -> None:
+    """Put a connected socket, of either side, under ``link``, which owns it from here on."""
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: link, connected)
+    except BaseException:
+        connected.close()
+        raise
+
+
+class _Phase(enum.Enum):
+    NEW = enum.auto()
+    SHAKING = enum.auto()
+    OPEN = enum.auto()
+    OVER = enum.auto()  # told so; the socket may still deliver our last bytes
+
+
+class TlsLink(asyncio.BufferedProtocol):
+    """One TLS connection, either side. Give it to ``create_connection`` or ``connect_accepted_socket`` without ssl."""
+
+    def __init__(
+        self,
+        user: TlsUser,
+        context: ssl.SSLContext,
+        scratch: Scratch,
+        *,
+        server_side: bool,
+        unsent_bytes_max: int = UNSENT_BYTES_MAX,
+    ) -> None:
+        self._user = user
+        self._scratch = scratch
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
+        self._unsent_bytes_max = unsent_bytes_max
+        self._transport: asyncio.Transport | None = None
+        self._phase = _Phase.NEW
+        self._gone = asyncio.get_running_loop().create_future()
+
+    @property
+    def gone(self) -> asyncio.Future[None]:
+        """Done when the socket is closed, which may be a while after ``ended``. Shield it when you await it."""
+        return self._gone
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send. Ends the link instead if more waits in memory than a slow peer is allowed."""
+        if self._phase is not _Phase.OPEN or self._transport is None:
+            return
+        self._transport.write(self._encrypt(data))
+        if self._transport.get_write_buffer_size() > self._unsent_bytes_max:
+            self._abort(Loss.CLOSED, "link-slow")
+
+    def close(self) -> None:
+        """End in order: what was written is delivered, then the peer is told. At most ``LINGER_S``."""
+        if self._phase is not _Phase.OPEN:
+            self.abort()
+            return
+        assert self._transport is not None
+        with contextlib.suppress(ssl.SSLError):  # it wants the peer's answer, for which nobody waits
+            self._tls.unwrap()
+        self._flush()
+        self._end(Loss.CLOSED, "closed")
+        # Closing now would reset the connection if the peer has sent something unread, and lose our last bytes.
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+
+    def abort(self) -> None:
+        """End now: drop what is unsent, read nothing more."""
+        self._abort(Loss.CLOSED, "aborted")
+
+    # -- asyncio.BufferedProtocol -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._phase is _Phase.OVER:
+            transport.abort()
+            return
+        self._phase = _Phase.SHAKING
+        self._shake()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        return self._scratch.cipher
+
+    def buffer_updated(self, nbytes: int) -> None:
+        for start in range(0, nbytes, RECORD_BYTES):
+            if self._phase is _Phase.OVER:
+                return
+            # In steps, since a memory BIO never gives back the most it ever held.
+            self._incoming.write(self._scratch.cipher[start : min(nbytes, start + RECORD_BYTES)])
+            if self._phase is _Phase.SHAKING:
+                self._shake()
+            if self._phase is _Phase.OPEN:
+                self._decrypt()
+
+    def eof_received(self) -> None:
+        """The peer sends no more. Without TLS's own goodbye before it, its process is gone: that is no order."""
+        self._end(Loss.RESET, "handshake-eof" if self._phase is _Phase.SHAKING else "eof-without-goodbye")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, TimeoutError):
+            self._end(Loss.SILENT, "tcp-timeout")
+        else:
+            self._end(Loss.RESET, "handshake-reset" if self._phase is _Phase.SHAKING else "reset")
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _shake(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except ssl.SSLError as error:
+            self._flush()  # the alert that tells the peer
+            self._abort(Loss.PROTOCOL, _handshake_name(error))
+            return
+        self._phase = _Phase.OPEN
+        try:
+            self._user.handshaken(self._tls)
+        except RemoteError as error:
+            self._abort(Loss.PROTOCOL, error.reason)
+        else:
+            self._flush()
+
+    def _decrypt(self) -> None:
+        """Everything that is complete, handed over in as few pieces as the buffer allows."""
+        plain = self._scratch.plain
+        filled = 0
+        ending: tuple[Loss, str] | None = None
+        while self._phase is _Phase.OPEN and ending is None:
+            try:
+                got = self._tls.read(len(plain) - filled, plain[filled:])  # type: ignore[arg-type]
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLError as error:
+                ending = _read_failure(error)
+                break
+            if not got:
+                ending = Loss.EOF, "eof"
+            filled += int(got)
+            if len(plain) - filled < RECORD_BYTES:
+                self._user.received(plain[:filled])
+                filled = 0
+        if filled and self._phase is _Phase.OPEN:
+            self._user.received(plain[:filled])
+        self._flush()  # a key update wants an answer
+        if ending is not None:
+            self._abort(*ending)
+
+    def _encrypt(self, data: bytes) -> bytes:
+        if len(data) <= RECORD_BYTES:
+            self._tls.write(data)
+            return self._outgoing.read()
+        pieces: list[bytes] = []
+        with memoryview(data) as view:
+            for start in range(0, len(data), RECORD_BYTES):
+                self._tls.write(view[start : start + RECORD_BYTES])
+                pieces.append(self._outgoing.read())
+        return b"".join(pieces)
+
+    def _flush(self) -> None:
+        if self._outgoing.pending and self._transport is not None:
+            self._transport.write(self._outgoing.read())
+
+    def _abort(self, how: Loss, reason: str) -> None:
+        self._end(how, reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, how: Loss, reason: str) -> None:
+        if self._phase is not _Phase.OVER:
+            self._phase = _Phase.OVER
+            self._user.ended(how, reason)
+
+
+def _handshake_name(error: ssl.SSLError) -> str:
+    reason = error.reason or ""
+    return "tls-alert" if "ALERT" in reason else _HANDSHAKE_NAMES.get(reason, "tls-handshake")
+
+
+def _read_failure(error: ssl.SSLError) -> tuple[Loss, str]:
+    """An alert after the handshake is how a TLS 1.3 server refuses our certificate; anything else is junk."""
+    if "ALERT" in (error.reason or ""):
+        return Loss.RESET, "tls-alert"
+    return Loss.PROTOCOL, "tls-record"

@@ -1,0 +1,263 @@
+"""Links over TCP and TLS: performs Dial, Transmit and CloseLink, tells what became of them.
+
+``tell`` is called from the event loop and must only take the event in: a machine that answered at once would run inside
+a socket callback.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from meshnode.gossip.messages import DialFailed
+from meshnode.host.credentials import Credentials
+from meshnode.host.dialer import DialError, connect
+from meshnode.host.enrolment import EnrolmentDoor
+from meshnode.host.listener import Listener, ListenerConfig
+from meshnode.host.tlslink import LINGER_S, UNSENT_BYTES_MAX, Scratch, TlsLink, attach
+from meshnode.kernel.counters import Counters
+from meshnode.kernel.effects import Dial
+from meshnode.kernel.reasons import DialFailure, Loss
+from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Transmit
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import UNKNOWN_NODE, LinkId
+from meshnode.security.messages import EnrolmentAsked, IssueLeaf, RefuseEnrolment
+from meshnode.security.tls import ALPN_ENROL, ALPN_MESH
+
+log = logging.getLogger(__name__)
+
+Told = LinkOpened | LinkBytes | LinkLost | DialFailed | EnrolmentAsked
+Tell = Callable[[Told], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransportConfig:
+    """``dial_from``: the source address of outgoing connections, empty = the system's choice."""
+
+    listen: ListenerConfig = field(default_factory=ListenerConfig)
+    dial_from: str = ""
+    dial_s: float = 3.0
+    dials_max: int = 64
+    links_max: int = 1024
+    unsent_bytes_max: int = UNSENT_BYTES_MAX
+
+    def __post_init__(self) -> None:
+        if min(self.dial_s, self.dials_max, self.links_max, self.unsent_bytes_max) <= 0:
+            raise ValueError(f"transport limits must be positive: {self}")
+
+
+class Transport:
+    """All connections of this node. ``open`` takes the port, ``serve`` runs until cancelled."""
+
+    def __init__(self, config: TransportConfig, credentials: Credentials, tell: Tell, counters: Counters) -> None:
+        self.credentials = credentials  # a renewed certificate replaces it; links that stand keep theirs
+        self._config = config
+        self.tell = tell
+        self._counters = counters
+        self._scratch = Scratch()
+        self._listener = Listener(config.listen, counters, self._welcome)
+        self._door = EnrolmentDoor(tell, counters, self._scratch, self._dialable)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._numbers = itertools.count(1)
+        self._sessions: dict[LinkId, _Session] = {}
+        self._dialling = 0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port it listens on."""
+        return self._listener.address
+
+    def open(self) -> None:
+        """Raises ``CannotListen``."""
+        self._listener.open()
+
+    async def serve(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._listener.serve(), name="listener")
+        finally:
+            self._tasks = None
+            await self._close_all()
+
+    def perform(self, effect: Dial | Transmit | CloseLink | IssueLeaf | RefuseEnrolment) -> None:
+        """Start what a machine asked for. A link that has ended meanwhile takes nothing more, silently: it was told."""
+        match effect:
+            case Transmit(link, data):
+                if link in self._sessions:
+                    self._sessions[link].link.write(data)
+            case CloseLink(link, abort):
+                self._close(link, abort=abort)
+            case Dial():
+                self._start_dial(effect)
+            case IssueLeaf():
+                self._door.issue(effect)
+            case RefuseEnrolment():
+                self._door.refuse(effect)
+
+    def _close(self, number: LinkId, *, abort: bool) -> None:
+        session = self._sessions.get(number)
+        if session is None:
+            return
+        if abort:
+            session.link.abort()
+        else:
+            session.link.close()
+
+    # -- outgoing -----------------------------------------------------------------------------------------------------
+
+    def _start_dial(self, dial: Dial) -> None:
+        if self._tasks is None or self._dialling >= self._config.dials_max:
+            self._counters.add("dial-not-started")
+            self.tell(DialFailed(dial.dial_no, DialFailure.UNREACHABLE, "this node has too many dials under way"))
+            return
+        self._dialling += 1
+        self._tasks.create_task(self._dial(dial), name=f"dial {dial.host}:{dial.port}")
+
+    async def _dial(self, dial: Dial) -> None:
+        try:
+            async with asyncio.timeout(self._config.dial_s):
+                dialled = await connect(dial.host, dial.port, self._config.dial_from)
+                session = self._session(f"{dial.host}:{dial.port}", dial)
+                await self._shake(dialled, session, self.credentials.mutual_client)
+        except TimeoutError:
+            self._dial_failed(dial, DialFailure.TIMEOUT, f"no answer within {self._config.dial_s:g} s")
+        except DialError as error:
+            self._dial_failed(dial, error.how, error.detail)
+        except _NoLink as error:
+            self._dial_failed(dial, error.meaning(), error.reason)
+        finally:
+            self._dialling -= 1
+
+    def _dial_failed(self, dial: Dial, how: DialFailure, detail: str) -> None:
+        self._counters.add(f"dial-{how.value}")
+        self.tell(DialFailed(dial.dial_no, how, detail))
+
+    # -- incoming -----------------------------------------------------------------------------------------------------
+
+    async def _welcome(self, accepted: socket.socket, source: str, protocols: list[str]) -> None:
+        credentials = self.credentials
+        if ALPN_MESH in protocols:
+            with contextlib.suppress(_NoLink):  # counted by its name in ``refused``
+                await self._shake(accepted, self._session(source, None), credentials.mutual_server)
+        elif ALPN_ENROL in protocols and credentials.enrol_server is not None:
+            await self._door.receive(accepted, credentials, credentials.enrol_server)
+        else:
+            accepted.close()
+            raise RemoteError("hello-alpn")
+
+    # -- both ---------------------------------------------------------------------------------------------------------
+
+    def _session(self, address: str, dial: Dial | None) -> "_Session":
+        return _Session(self, LinkId(next(self._numbers)), address, dial)
+
+    async def _shake(self, connected: socket.socket, session: "_Session", context: ssl.SSLContext) -> None:
+        """Takes the socket over. Returns when the link is open; else raises ``_NoLink``."""
+        link = TlsLink(
+            session,
+            context,
+            self._scratch,
+            server_side=session.dial is None,
+            unsent_bytes_max=self._config.unsent_bytes_max,
+        )
+        session.link = link
+        try:
+            await attach(link, connected)
+            failure = await session.settled
+        except BaseException:
+            link.abort()
+            raise
+        if failure is not None:
+            raise failure
+
+    def opened(self, session: "_Session", tls: ssl.SSLObject) -> None:
+        """The peer has shown its certificate: in or out. Raises ``RemoteError`` for out."""
+        dial = session.dial
+        peer = self.credentials.judge(tls, dial.expect if dial else UNKNOWN_NODE)
+        if len(self._sessions) >= self._config.links_max:
+            raise RemoteError("links-full")
+        self._sessions[session.number] = session
+        self._counters.add("link-opened")
+        log.info("link opened", extra={"link": session.number, "peer": peer.name, "address": session.address})
+        dial_no = dial.dial_no if dial else 0
+        inbound = dial is None
+        self.tell(LinkOpened(session.number, peer.node, peer.name, inbound, dial_no, session.address))
+
+    def lost(self, session: "_Session", how: Loss, reason: str) -> None:
+        del self._sessions[session.number]
+        self._counters.add(f"link-lost-{reason}")
+        log.info("link lost", extra={"link": session.number, "how": how.value, "reason": reason})
+        self.tell(LinkLost(session.number, how))
+
+    def refused(self, session: "_Session", reason: str) -> None:
+        """A handshake came to nothing."""
+        if session.dial is None:
+            self._counters.add(reason)
+        log.info("no link", extra={"address": session.address, "reason": reason})
+
+    def _dialable(self) -> list[str]:
+        """Addresses at which this node has reached somebody: what a new node may try."""
+        return [session.address for session in self._sessions.values() if session.dial is not None]
+
+    async def _close_all(self) -> None:
+        """In order: what the core sent last, such as its goodbye, still leaves."""
+        self._door.close()
+        links = [session.link for session in self._sessions.values()]
+        for link in links:
+            link.close()
+        if links:
+            await asyncio.wait([link.gone for link in links], timeout=2 * LINGER_S)
+
+
+class _NoLink(Exception):
+    """The handshake ended without a link, ``how`` and why."""
+
+    def __init__(self, how: Loss, reason: str) -> None:
+        super().__init__(reason)
+        self.how = how
+        self.reason = reason
+
+    def meaning(self) -> DialFailure:
+        """Whoever resets, or hangs up before it has shown a certificate, is not serving this mesh there."""
+        match self.how:
+            case Loss.PROTOCOL:
+                return DialFailure.UNTRUSTED
+            case Loss.SILENT:
+                return DialFailure.TIMEOUT
+            case _:
+                return DialFailure.REFUSED
+
+
+class _Session:
+    """One link as its TLS engine sees it (implements ``TlsUser``)."""
+
+    link: TlsLink
+
+    def __init__(self, transport: Transport, number: LinkId, address: str, dial: Dial | None) -> None:
+        self.number = number
+        self.address = address
+        self.dial = dial
+        self.settled: asyncio.Future[_NoLink | None] = asyncio.get_running_loop().create_future()
+        self._transport = transport
+        self._is_open = False
+
+    def handshaken(self, tls: ssl.SSLObject) -> None:
+        self._transport.opened(self, tls)
+        self._is_open = True
+        if not self.settled.done():
+            self.settled.set_result(None)
+
+    def received(self, data: memoryview) -> None:
+        self._transport.tell(LinkBytes(self.number, bytes(data)))
+
+    def ended(self, how: Loss, reason: str) -> None:
+        if self._is_open:
+            self._transport.lost(self, how, reason)
+            return
+        self._transport.refused(self, reason)
+        if not self.settled.done():
+            self.settled.set_result(_NoLink(how, reason))
