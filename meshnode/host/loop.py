@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from meshnode.host.clock import Jump
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
 from meshnode.node.core import Core
@@ -25,8 +26,8 @@ class Clock(Protocol):
 
     def now(self) -> Instant: ...
 
-    def suspended_us(self) -> int:
-        """Microseconds of suspend since the last call."""
+    def jump(self) -> Jump:
+        """What happened to the clocks since the last call."""
         ...
 
 
@@ -52,6 +53,9 @@ class CoreLoop:
         self._inbox.append(event)
         self._schedule()
 
+    def now(self) -> Instant:
+        return self._clock.now()
+
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -76,7 +80,7 @@ class CoreLoop:
 
     def _woken(self, now: Instant) -> list[Effect]:
         lag_us = 0 if self._timer_us is None else now.mono_us - self._timer_us
-        still_us = max(self._clock.suspended_us(), lag_us if lag_us > LAG_US else 0)
+        still_us = max(self._clock.jump().slept_ms * 1000, lag_us if lag_us > LAG_US else 0)
         effects: list[Effect] = []
         if still_us:
             log.warning("the loop stood still", extra={"for_us": still_us})

@@ -7,6 +7,7 @@ from meshnode.crdt.store import StateStore
 from meshnode.kernel.ports import Signer, Verifier
 from meshnode.model.ids import MeshId, NodeId, NodeName, Region
 from meshnode.security.bundle import Bundle
+from meshnode.security.clock import MeshClock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +29,7 @@ class NodeConfig:
     certificate_sha256: str = ""
     certificate_expires_ms: int = 0
     root_sha256: str = ""
-    clock_floor_ms: int = 0  # newest time proven by what is on disk
+    notes: tuple[str, ...] = ()  # what the host found at the start and a person should know
 
     def __post_init__(self) -> None:
         if len(self.run_id) != 8:
@@ -45,3 +46,4 @@ class NodePorts:
     verifier: Verifier
     admin: Signer | None = None  # only on nodes that may invite
     store: Callable[[], StateStore]
+    clock: MeshClock

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from meshnode.agents.life import Agents, AgentsConfig
 from meshnode.crdt.replica import Documents, DocumentsConfig
 from meshnode.gossip.membership import Gossip, GossipConfig
-from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed
+from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Publish
 from meshnode.kernel import rng
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Fact, Hangup, Note, Persist, Reject, Send
@@ -42,7 +42,7 @@ from meshnode.node.names import Names
 from meshnode.node.stairs import climb
 from meshnode.node.story import Story
 from meshnode.registry.index import Index
-from meshnode.security.clock import MeshClock
+from meshnode.registry.offers import LOAD_KEY
 from meshnode.security.enrolment import EnrolmentDesk
 from meshnode.security.members import Members
 from meshnode.security.messages import EnrolmentAsked
@@ -60,7 +60,8 @@ class Core:
         self.config, self.ports = config, ports
         self.boot = _last_boot(restored) + 1
         self.started_us = now.mono_us
-        self.clock = MeshClock(max(config.clock_floor_ms, _last_clock(restored)))
+        self.clock = ports.clock
+        self.clock.prove(_last_clock(restored))
         self.story = Story(restored)
         self.counters = Counters()
         self.hardware: bytes = b"{}"
@@ -168,7 +169,7 @@ class Core:
                 return self.gossip.handle(Describe(facts, self.config.endpoints), now)
             case LoadSampled(vector):
                 self.load = vector
-                return climb(self, event, now)
+                return self.gossip.handle(Publish(LOAD_KEY, vector), now)
             case Slept(for_us):
                 return self.gossip.handle(Disturbed(for_us), now)
             case Measured():
@@ -218,7 +219,7 @@ class Core:
         """Nothing that hung on the commit happens; whoever waits for an answer gets the reason."""
         self.counters.add("store-failed")
         failure = Failure(
-            code="disk",
+            code="journal-failed",
             message=f"not stored, nothing changed durably: {error}",
             next_step="free disk space or mend the disk, then repeat the command",
         )

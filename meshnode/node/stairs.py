@@ -23,10 +23,8 @@ from meshnode.links.messages import (
 from meshnode.messaging.messages import CallOverdue, Reach
 from meshnode.node.effects import Exit
 from meshnode.node.facts import Started
-from meshnode.node.inputs import LoadSampled
 from meshnode.registry.offers import (
     AGENT_PREFIX,
-    LOAD_KEY,
     SKILL_PREFIX,
     InstanceOffer,
     encode_instance,
@@ -34,7 +32,7 @@ from meshnode.registry.offers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from meshnode.kernel.instant import Instant
     from meshnode.node.core import Core
@@ -43,14 +41,52 @@ EXIT_TWIN = 4
 GONE_STATES = ("stopped",)
 
 
-def climb(core: Core, fact: object, now: Instant) -> Sequence[Effect]:
-    """Carry one fact to every room that cares, in the order of the table."""
-    return STAIRS[type(fact)](core, fact, now)
+def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
+    """Carry one fact to every room that cares."""
+    match fact:
+        case Started():
+            return _started(core, now)
+        case PeerUp():
+            return _peer_up(core, fact, now)
+        case PeerDown():
+            return _peer_down(core, fact, now)
+        case LinkRejected():
+            return core.gossip.handle(fact, now)
+        case ControlReceived():
+            return _control(core, fact, now)
+        case FramesReceived(peer, frames):
+            return core.switch.from_peer(peer, frames, now)
+        case Expelled(by, reason):
+            return _leave_for_twin(core, f"{core.names.of(by)} refuses this node: {reason}")
+        case Twinned(reason):
+            return _leave_for_twin(core, reason)
+        case MemberChanged():
+            return _member(core, fact)
+        case SoftChanged(node, key, value):
+            core.index.learn(node, key, value)
+            return ()
+        case InstanceChanged():
+            return _instance(core, fact, now)
+        case SkillsOffered():
+            return _offered(core, fact, now)
+        case SkillsWithdrawn():
+            return _withdrawn(core, fact, now)
+        case AgentsStopped():
+            return [*core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
+        case DocumentChanged():
+            return _document(core, fact)
+        case Reach(node):
+            return core.gossip.reach(node, now)
+        case CallOverdue(peer):
+            return core.gossip.handle(Doubted(peer), now)
+        case _:
+            raise AssertionError(f"a fact nobody hears: {fact}")
 
 
-def _started(core: Core, _fact: Started, now: Instant) -> list[Effect]:
+def _started(core: Core, now: Instant) -> list[Effect]:
     return [
         Note(f"node/{core.config.name}", f"started, boot {core.boot}"),
+        *(Note(f"node/{core.config.name}", note) for note in core.config.notes),
         *core.gossip.start(now),
         *core.agents.start(now),
     ]
@@ -91,12 +127,7 @@ def _control(core: Core, fact: ControlReceived, now: Instant) -> Sequence[Effect
             return ()
 
 
-def _soft(core: Core, fact: SoftChanged, _now: Instant) -> Sequence[Effect]:
-    core.index.learn(fact.node, fact.key, fact.value)
-    return ()
-
-
-def _member(core: Core, fact: MemberChanged, _now: Instant) -> Sequence[Effect]:
+def _member(core: Core, fact: MemberChanged) -> Sequence[Effect]:
     return [Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}")] if fact.node != core.config.node else ()
 
 
@@ -124,45 +155,11 @@ def _withdrawn(core: Core, fact: SkillsWithdrawn, now: Instant) -> Sequence[Effe
     return effects
 
 
-def _agents_stopped(core: Core, _fact: AgentsStopped, now: Instant) -> list[Effect]:
-    return [*core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
-
-
-def _document(core: Core, fact: DocumentChanged, _now: Instant) -> Sequence[Effect]:
+def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:
     how = f"changed by {core.names.of(fact.by)}"
     return [Note(f"{fact.kind.lower()}/{fact.namespace}/{fact.name}", how)]
-
-
-def _expelled(core: Core, fact: Expelled, _now: Instant) -> Sequence[Effect]:
-    return _leave_for_twin(core, f"{core.names.of(fact.by)} refuses this node: {fact.reason}")
-
-
-def _twinned(core: Core, fact: Twinned, _now: Instant) -> Sequence[Effect]:
-    return _leave_for_twin(core, fact.reason)
 
 
 def _leave_for_twin(core: Core, reason: str) -> Sequence[Effect]:
     text = f"{reason}; this data directory seems to be a copy of a running node's"
     return [Note(f"node/{core.config.name}", text), Exit(EXIT_TWIN, text)]
-
-
-STAIRS: dict[type, Callable[[Core, object, Instant], Sequence[Effect]]] = {
-    Started: _started,
-    PeerUp: _peer_up,
-    PeerDown: _peer_down,
-    LinkRejected: lambda core, fact, now: core.gossip.handle(fact, now),
-    ControlReceived: _control,
-    FramesReceived: lambda core, fact, now: core.switch.from_peer(fact.peer, fact.frames, now),
-    Expelled: _expelled,
-    Twinned: _twinned,
-    MemberChanged: _member,
-    SoftChanged: _soft,
-    InstanceChanged: _instance,
-    SkillsOffered: _offered,
-    SkillsWithdrawn: _withdrawn,
-    AgentsStopped: _agents_stopped,
-    DocumentChanged: _document,
-    Reach: lambda core, fact, now: core.gossip.reach(fact.node, now),
-    CallOverdue: lambda core, fact, now: core.gossip.handle(Doubted(fact.peer), now),
-    LoadSampled: lambda core, fact, now: core.gossip.handle(Publish(LOAD_KEY, fact.vector), now),
-}

@@ -1,0 +1,68 @@
+"""Effect -> hand: one match, no logic."""
+
+import asyncio
+import secrets
+
+from meshnode.agents.messages import DropAgent, StartProcess, StopProcess, WelcomeAgent
+from meshnode.daemon.door import Door
+from meshnode.host.agentbus import AgentBus
+from meshnode.host.journal import JournalWriter
+from meshnode.host.loop import CoreLoop
+from meshnode.host.supervisor import Supervisor
+from meshnode.host.transport import Transport
+from meshnode.kernel.effects import Dial, Effect
+from meshnode.links.messages import CloseLink, Transmit
+from meshnode.messaging.messages import ToAgent
+from meshnode.node.effects import Announce, DrawEntropy, Exit, Reply, Store
+from meshnode.node.inputs import EntropyDrawn, Input, Stored, StoreFailed
+from meshnode.security.messages import IssueLeaf, RefuseEnrolment
+
+
+class Hands:
+    """Performs what the core wants. ``perform`` only starts work; outcomes come back through the loop."""
+
+    transport: Transport
+    journal: JournalWriter
+    supervisor: Supervisor
+    bus: AgentBus
+    door: Door
+    loop: CoreLoop
+
+    def __init__(self) -> None:
+        self.exit: Exit | None = None
+        self.left = asyncio.Event()
+
+    def tell(self, event: Input) -> None:
+        self.loop.tell(event)
+
+    def perform(self, effect: Effect) -> None:
+        match effect:
+            case Transmit() | CloseLink() | Dial() | IssueLeaf() | RefuseEnrolment():
+                self.transport.perform(effect)
+            case Store():
+                self._store(effect)
+            case Reply(command_no, view):
+                self.door.reply(command_no, view)
+            case Announce(number, event):
+                self.door.announce(number, event)
+            case StartProcess() | StopProcess():
+                self.supervisor.perform(effect)
+            case ToAgent() | WelcomeAgent() | DropAgent():
+                self.bus.perform(effect)
+            case DrawEntropy(purpose, count):
+                self.loop.tell(EntropyDrawn(purpose, secrets.token_bytes(count)))
+            case Exit():
+                self.leave(effect)
+            case _:
+                raise AssertionError(f"an effect without a hand: {effect}")
+
+    def _store(self, effect: Store) -> None:
+        def done(error: Exception | None) -> None:
+            number = effect.batch_no
+            self.loop.tell(Stored(number) if error is None else StoreFailed(number, str(error)))
+
+        self.journal.append(effect.records, done)
+
+    def leave(self, effect: Exit) -> None:
+        self.exit = self.exit or effect
+        self.left.set()

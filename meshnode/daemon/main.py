@@ -1,0 +1,125 @@
+"""The daemon's start: arguments, identity, lock; then the house is built and lives until it is told to go."""
+
+import argparse
+import asyncio
+import logging
+import os
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+
+from meshnode.daemon import settings as kept
+from meshnode.daemon.ready import Ready
+from meshnode.daemon.wiring import AS_BUILT, Adapt, House
+from meshnode.host import keystore
+from meshnode.host.disk import DirectoryLock
+from meshnode.host.identity import Identity
+from meshnode.model.errors import Invalid, LocalError
+from meshnode.security.names import valid_name
+
+log = logging.getLogger(__name__)
+
+EXIT_BROKEN_INTERPRETER = 2
+
+
+def run(argv: list[str], adapt: Adapt = AS_BUILT) -> int:
+    """Run one daemon in this process until it is told to stop. Returns the exit code."""
+    given = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if given.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    ready = Ready(given.ready_fd)
+    try:
+        _check_interpreter()
+        return _run(given, ready, adapt)
+    except LocalError as error:
+        ready.failed(error)
+        return error.exit_code
+
+
+def _run(given: argparse.Namespace, ready: Ready, adapt: Adapt) -> int:
+    directory = Path(given.dir).absolute()
+    lock = _lock(directory)
+    try:
+        settings = kept.load(directory).merged(
+            bind=given.bind, port=given.port, advertise=given.advertise and tuple(given.advertise),
+            seeds=given.seed and tuple(given.seed), dial_from=given.dial_from, mdns=given.mdns, profile=given.profile,
+        )  # fmt: skip
+        for text in (*settings.advertise, *settings.seeds):
+            kept.address(text)
+        identity, words = _identity(directory, given)
+        house = House(directory, identity, settings, ready, adapt)
+        return asyncio.run(house.live(made=words is not None, recovery_words=words))
+    finally:
+        lock.release()
+
+
+def _lock(directory: Path) -> DirectoryLock:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return DirectoryLock(directory)
+    except OSError as error:
+        raise LocalError(
+            f"the data directory {directory} cannot be used: {error.strerror or error}",
+            next_step="choose a directory you may write to: meshnode -C DIR up",
+        ) from error
+
+
+def _identity(directory: Path, given: argparse.Namespace) -> tuple[Identity, str | None]:
+    """What is there, or a new mesh of one; the recovery words only when just made."""
+    if keystore.exists(directory):
+        identity = keystore.load(directory)
+        if given.name and given.name != identity.name:
+            raise Invalid(
+                f"this directory belongs to node {identity.name}, not {given.name}",
+                next_step="leave --name out, or choose another directory",
+            )
+        return identity, None
+    name = given.name or _own_name()
+    wall_ms = time.time_ns() // 1_000_000
+    return keystore.create_mesh(directory, name=name, region=given.region or "home", wall_ms=wall_ms)
+
+
+def _own_name() -> str:
+    """This machine's host name, as far as it may be a node name."""
+    name = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().partition(".")[0].lower()).strip("-")
+    return name if valid_name(name) else "node-1"
+
+
+def _check_interpreter() -> None:
+    if not (3, 11) <= sys.version_info[:2] < (3, 13):
+        raise Invalid(
+            f"meshnode needs Python 3.11 or 3.12, this is {sys.version.split()[0]}",
+            next_step="start it with one of them; the document engine has no build for others",
+        )
+    if not __debug__:
+        raise Invalid(
+            "python -O removes the assertions that keep a broken node from going on", next_step="start it without -O"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="meshnode-daemon", description="one node of a mesh")
+    parser.add_argument("--dir", required=True)
+    parser.add_argument("--name")
+    parser.add_argument("--region")
+    parser.add_argument("--bind")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--advertise", action="append")
+    parser.add_argument("--seed", action="append")
+    parser.add_argument("--dial-from")
+    parser.add_argument("--profile", choices=("edge", "default", "relay"))
+    parser.add_argument("--no-mdns", dest="mdns", action="store_false", default=None)
+    parser.add_argument("--ready-fd", type=int)
+    parser.add_argument("--verbose", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    status = run(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)

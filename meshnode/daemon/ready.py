@@ -1,0 +1,49 @@
+"""Tells the command line, once, how the start ended."""
+
+import json
+import os
+
+from meshnode.model.errors import LocalError
+
+
+class Ready:
+    """The writing end of the readiness pipe; without one (``--foreground``) it prints for a person."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def succeeded(self, made: dict[str, str] | None, recovery_words: str | None, listen: str) -> None:
+        if self._fd is None:
+            self._print(made, recovery_words, listen)
+        self._tell({"ok": True, "made": made, "recovery_words": recovery_words, "listen": listen})
+
+    def failed(self, error: LocalError) -> None:
+        if self._fd is None:
+            print(f"error: {error.message}" + (f"\n  -> {error.next_step}" if error.next_step else ""), flush=True)  # noqa: T201
+        self._tell(
+            {
+                "ok": False,
+                "error": {
+                    "code": error.code, "message": error.message, "next_step": error.next_step,
+                    "exit_code": error.exit_code,
+                },
+            }
+        )  # fmt: skip
+
+    def _tell(self, line: dict[str, object]) -> None:
+        if self._fd is None:
+            return
+        try:
+            os.write(self._fd, json.dumps(line).encode() + b"\n")
+        except OSError:
+            pass  # whoever started us has gone; the daemon serves all the same
+        finally:
+            os.close(self._fd)
+            self._fd = None
+
+    def _print(self, made: dict[str, str] | None, recovery_words: str | None, listen: str) -> None:
+        if made:
+            print(f"made mesh {made['mesh']}, this node is {made['name']}", flush=True)  # noqa: T201
+        if recovery_words:
+            print(f"recovery words (shown once, keep them offline): {recovery_words}", flush=True)  # noqa: T201
+        print(f"ready, listening on {listen}", flush=True)  # noqa: T201

@@ -1,0 +1,178 @@
+"""Builds the house: every hand, the one core, and the tasks that live as long as the daemon."""
+
+import asyncio
+import logging
+import secrets
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshnode.api.app import Api
+from meshnode.api.server import serve
+from meshnode.crdt.guard import AutomergeStore
+from meshnode.daemon import settings as kept
+from meshnode.daemon.door import Door
+from meshnode.daemon.hands import Hands
+from meshnode.daemon.ready import Ready
+from meshnode.daemon.settings import Settings
+from meshnode.host import keystore
+from meshnode.host.addresses import reachable_addresses
+from meshnode.host.agentbus import AgentBus
+from meshnode.host.clock import SystemClock
+from meshnode.host.credentials import Credentials
+from meshnode.host.discovery import Discovery
+from meshnode.host.hardware import Hardware
+from meshnode.host.identity import Identity
+from meshnode.host.journal import JournalWriter, Opened
+from meshnode.host.listener import ListenerConfig
+from meshnode.host.loop import CoreLoop
+from meshnode.host.rundir import discard_run_directory, run_directory
+from meshnode.host.supervisor import Supervisor
+from meshnode.host.transport import Transport, TransportConfig
+from meshnode.kernel.counters import Counters
+from meshnode.kernel.journal import Disk
+from meshnode.model.commands import Shutdown
+from meshnode.model.ids import MeshId, NodeName, Region
+from meshnode.node.config import NodeConfig, NodePorts
+from meshnode.node.core import Core
+from meshnode.node.effects import Exit
+from meshnode.node.inputs import Measured
+from meshnode.security.clock import MeshClock
+from meshnode.security.identity import Ed25519Verifier
+
+log = logging.getLogger(__name__)
+
+# An orderly end is given this long; then the process goes, and what it kept durable is what counts.
+GOODBYE_S = 8.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapt:
+    """Where tests may put something in front of a port. The product never does."""
+
+    ports: Callable[[NodePorts], NodePorts]
+    disk: Callable[[Disk], Disk]
+
+
+AS_BUILT = Adapt(ports=lambda ports: ports, disk=lambda disk: disk)
+
+
+class House:
+    """One running daemon."""
+
+    def __init__(self, directory: Path, identity: Identity, settings: Settings, ready: Ready, adapt: Adapt) -> None:
+        self._directory, self._identity, self._settings = directory, identity, settings
+        self._ready, self._adapt = ready, adapt
+
+    async def live(self, *, made: bool, recovery_words: str | None) -> int:
+        """Build everything, serve until told to go, leave nothing behind. Returns the exit code."""
+        run = run_directory(self._directory)
+        opened = JournalWriter.open(self._directory / "journal", node=self._identity.node, through=self._adapt.disk)
+        hands = Hands()
+        hands.journal = opened.writer
+        try:
+            await self._live(run, hands, opened, made=made, recovery_words=recovery_words)
+        finally:
+            opened.writer.close()
+            discard_run_directory(self._directory)
+        assert hands.exit is not None
+        if hands.exit.code:
+            log.error("leaving", extra={"reason": hands.exit.reason})
+        return hands.exit.code
+
+    async def _live(self, run: Path, hands: Hands, opened: Opened, *, made: bool, recovery_words: str | None) -> None:
+        clock = SystemClock(self._identity.not_before_ms)
+        ports = self._ports(clock)
+        counters = Counters()
+        transport = hands.transport = Transport(
+            TransportConfig(
+                listen=ListenerConfig(host=self._settings.bind, port=self._settings.port),
+                dial_from=self._settings.dial_from,
+            ),
+            Credentials.of(self._identity, ports.clock, clock.now),
+            hands.tell,
+            counters,
+        )
+        transport.open()
+        host, port = transport.address
+        kept.save(self._directory, self._settings.merged(port=port))
+        core = Core(self._config(host, port, opened), ports, opened.records, clock.now())
+        loop = hands.loop = CoreLoop(core, hands.perform, clock)
+        hands.supervisor = Supervisor(
+            loop.tell, logs=self._directory / "logs", bus=str(run / "bus.sock"), node=self._identity.name
+        )
+        hands.bus = AgentBus(loop.tell, path=run / "bus.sock", node=self._identity.name)
+        door = hands.door = Door(core, loop, lambda: _measured(loop, opened.writer))
+        hardware = Hardware(loop.tell)
+        discovery = Discovery(self._identity.node, self._identity.mesh, port, loop.tell)
+        async with asyncio.TaskGroup() as tasks, serve(Api(door), str(run / "api.sock")):
+            loop.start()
+            serving = [tasks.create_task(transport.serve(), name="transport")]
+            serving.append(tasks.create_task(hardware.watch(), name="hardware"))
+            if self._settings.mdns:
+                serving.append(tasks.create_task(discovery.serve(), name="discovery"))
+            self._obey_signals(tasks, door)
+            names = {"mesh": self._identity.mesh, "name": self._identity.name, "region": self._identity.region}
+            self._ready.succeeded(names if made else None, recovery_words, f"{host or '*'}:{port}")
+            await hands.left.wait()
+            await self._go(hands)
+            for task in serving:
+                task.cancel()
+            loop.stop()
+
+    async def _go(self, hands: Hands) -> None:
+        """What is queued leaves first: the goodbye to peers, the last records."""
+        try:
+            async with asyncio.timeout(GOODBYE_S):
+                await hands.supervisor.close()
+        except TimeoutError:
+            log.warning("agents did not end in time", extra={"grace_s": GOODBYE_S})
+        hands.bus.close()
+
+    def _ports(self, clock: SystemClock) -> NodePorts:
+        return self._adapt.ports(
+            NodePorts(
+                signer=self._identity.signer, verifier=Ed25519Verifier(), admin=self._identity.admin,
+                store=AutomergeStore, clock=MeshClock(max(clock.now().wall_ms * 0, self._identity.not_before_ms)),
+            )
+        )  # fmt: skip
+
+    def _config(self, host: str, port: int, opened: Opened) -> NodeConfig:
+        identity, settings = self._identity, self._settings
+        endpoints = tuple(map(kept.address, settings.advertise)) or reachable_addresses(host, port)
+        seeds = dict.fromkeys(map(kept.address, (*settings.seeds, *keystore.seeds(self._directory))))
+        notes = [
+            f"journal: {piece.reason}, {len(piece.data)} bytes kept aside" for piece in opened.recovered.quarantined
+        ]
+        if opened.recovered.torn:
+            notes.append("journal: the last record was cut off in the middle of a write; it was never acknowledged")
+        return NodeConfig(
+            mesh=MeshId(identity.mesh), name=NodeName(identity.name), node=identity.node, notes=tuple(notes),
+            region=Region(identity.region), bundle=identity.bundle, bundle_bytes=identity.bundle.data,
+            member=identity.member_record, endpoints=endpoints, seeds=tuple(seeds), profile=settings.profile,
+            run_id=secrets.token_bytes(8), seed=secrets.token_bytes(32),
+            certificate_sha256=identity.leaf_sha256.hex(), certificate_expires_ms=identity.expires_ms,
+            root_sha256=identity.bundle.root_sha256.hex(),
+        )  # fmt: skip
+
+    def _obey_signals(self, tasks: asyncio.TaskGroup, door: Door) -> None:
+        asked: list[asyncio.Task[object]] = []
+
+        def obey() -> None:
+            if not asked:
+                asked.append(tasks.create_task(_ask_to_leave(door), name="signal"))
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, obey)
+
+
+async def _ask_to_leave(door: Door) -> object:
+    return await door.ask(Shutdown())
+
+
+def _measured(loop: CoreLoop, journal: JournalWriter) -> Measured:
+    return Measured(loop.handle_max_us, journal.file_bytes, journal.quarantined)
+
+
+__all__ = ["AS_BUILT", "Adapt", "Exit", "House"]
