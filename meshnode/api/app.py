@@ -3,6 +3,9 @@
 One generic endpoint serves the whole table of operations; nothing here knows what a command means.
 """
 
+import asyncio
+from collections.abc import Coroutine
+
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -11,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from meshnode.api.errors import failure_of, invalid_request, response_of
-from meshnode.api.events import EventStreams
+from meshnode.api.events import EventStreams, until_gone
 from meshnode.api.operations import OPERATIONS, Operation
 from meshnode.api.ports import Asker
 from meshnode.model.commands import AnyCommand
@@ -22,6 +25,8 @@ BODY_BYTES_MAX = 1024 * 1024
 _POINTER = (
     "meshnode, the local API of one node.\n\n/openapi.json   every path\n/v1/status      this node at one glance\n"
 )
+# Sent where nobody is left to read it.
+_NOBODY = Response(status_code=499)
 
 
 class Api:
@@ -45,10 +50,11 @@ def _route(operation: Operation, asker: Asker) -> Route:
         try:
             command = await _command_of(operation, request)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
+            return _NOBODY
         if isinstance(command, Failure):
             return response_of(command)
-        return _respond(operation, await _ask(asker, command))
+        answer = await _unless_gone(request, _ask(asker, command))
+        return _NOBODY if answer is None else _respond(operation, answer)
 
     return Route(operation.path, endpoint, methods=[operation.method], name=f"{operation.method} {operation.path}")
 
@@ -58,6 +64,17 @@ async def _ask(asker: Asker, command: AnyCommand) -> AnyView:
         return await asker.ask(command)
     except LocalError as error:
         return failure_of(error)
+
+
+async def _unless_gone(request: Request, answer: Coroutine[None, None, AnyView]) -> AnyView | None:
+    """The answer; None when the reader goes before it is there, so that the node need not go on for nobody."""
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(answer, name="api-ask")
+        gone = tasks.create_task(until_gone(request.receive), name="api-reader")
+        await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        asked.cancel()
+    return None if asked.cancelled() else asked.result()
 
 
 async def _command_of(operation: Operation, request: Request) -> AnyCommand | Failure:
@@ -138,6 +155,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _our_error(_request: Request, error: Exception) -> Response:
     """A fault of ours: Starlette sends this answer and raises the error on, so that it reaches the log."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     failure = Failure(
         code="internal",
         message=f"the node failed to answer: {type(error).__name__}",

@@ -4,6 +4,7 @@ A stream ends with whichever comes first: the story (without ``follow``), its re
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import msgspec
 from starlette.datastructures import Headers, QueryParams
@@ -61,7 +62,7 @@ class EventStreams:
             ends = [
                 tasks.create_task(self._tell(wanted, send), name="sse-events"),
                 tasks.create_task(self._beat(send), name="sse-heartbeat"),
-                tasks.create_task(_gone(receive), name="sse-reader"),
+                tasks.create_task(until_gone(receive), name="sse-reader"),
                 tasks.create_task(self._closed(), name="sse-closing"),
             ]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -70,8 +71,13 @@ class EventStreams:
         await send({"type": "http.response.body", "body": b""})
 
     async def _tell(self, wanted: Wanted, send: Send) -> None:
-        async for told in self._asker.watch(wanted.after, follow=wanted.follow):
-            await _write(send, frame(told))
+        story = self._asker.watch(wanted.after, follow=wanted.follow)
+        try:
+            async for told in story:
+                await _write(send, frame(told))
+        finally:
+            if isinstance(story, AsyncGenerator):  # do not leave the reader's place to the garbage collector
+                await story.aclose()
 
     async def _beat(self, send: Send) -> None:
         """Comments, so that both sides notice when the other is gone without a word."""
@@ -104,7 +110,8 @@ def _refused(field: str, why: str) -> Failure:
     return Failure(code="invalid", message=f"query: {field}: {why}", exit_code=2, details={"path": [field]})
 
 
-async def _gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Waits for the reader to go. Only after the request's body was read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -1,7 +1,7 @@
 """Where a node's door is: from its data directory to the socket of its local API.
 
-The data directory may lie deeper than a unix socket's path may be long (about 100 bytes), so the daemon keeps its
-sockets in a short run directory and writes that directory's path into the file ``run``.
+The data directory may lie deeper than a unix socket's path may be long (107 bytes), so the daemon keeps its sockets in
+a short run directory, and ``run`` in the data directory leads there: as a link, or as a file with the path.
 """
 
 import os
@@ -24,17 +24,26 @@ def socket_of(directory: Path) -> str:
 
     Raises:
         Offline: no daemon runs there.
-        Denied: it is somebody else's directory.
+        Denied: the directory or the socket is somebody else's.
     """
+    pointer = directory / POINTER
     try:
-        run = (directory / POINTER).read_text(encoding="utf-8").strip()
+        run = _target(pointer)
+        door = run / SOCKET
+        # Run directories lie under /tmp, which a reboot empties: what stands there must be of the same owner.
+        if door.lstat().st_uid != pointer.lstat().st_uid:
+            raise not_yours(directory)
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         raise no_daemon(directory) from None
     except PermissionError as error:
         raise not_yours(directory) from error
-    if not run:
-        raise no_daemon(directory)
-    return str(Path(run) / SOCKET)
+    return str(door)
+
+
+def _target(pointer: Path) -> Path:
+    if pointer.is_symlink():
+        return pointer.parent / pointer.readlink()
+    return pointer.parent / pointer.read_text(encoding="utf-8").strip()
 
 
 def no_daemon(directory: Path) -> Offline:

@@ -1,0 +1,135 @@
+"""Starts a daemon apart from this terminal and waits until it says that it is ready, or why it is not.
+
+The daemon writes one JSON line into the pipe whose descriptor it gets with ``--ready-fd``.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from meshnode.model.errors import LocalError, TimedOut
+
+READY_BYTES_MAX = 64 * 1024
+LOG_LINES_SHOWN = 5
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why the daemon did not start; ends the command with its own exit code."""
+
+    code: str
+    message: str
+    next_step: str = ""
+    exit_code: int = 1
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The daemon's one line. ``made``: what it made of an empty directory, once, with the words to recover it."""
+
+    ok: bool
+    made: dict[str, object] | None = None
+    recovery_words: str | None = None
+    listen: str = ""
+    error: Refusal | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """How to start: the daemon's own arguments, and how long to wait for its line."""
+
+    directory: Path
+    argv: list[str]
+    timeout_s: float
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "logs" / "daemon.log"
+
+
+def start(how: Start) -> Ready:
+    """Start the daemon detached, and wait.
+
+    Raises:
+        LocalError: it refused, died or said nothing in time; then none is left running.
+    """
+    how.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    read_end, write_end = os.pipe()
+    try:
+        process = _spawn(how, write_end)
+        os.close(write_end)
+        write_end = -1
+        try:
+            return _judged(_line(read_end, how), how, process)
+        except BaseException:  # Ctrl-C as well: a daemon nobody waited for must not stay
+            _end(process)
+            raise
+    finally:
+        os.close(read_end)
+        if write_end >= 0:
+            os.close(write_end)
+
+
+def _spawn(how: Start, ready_fd: int) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", "meshnode.daemon.main", *how.argv, "--ready-fd", str(ready_fd)]
+    with how.log.open("ab") as log:
+        return subprocess.Popen(  # noqa: S603  # our own interpreter and module
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(ready_fd,),
+            start_new_session=True,
+            cwd="/",  # so that no mount is held busy
+        )
+
+
+def _line(read_end: int, how: Start) -> bytes:
+    """Up to the line's end, or what there is when the daemon dies."""
+    until = time.monotonic() + how.timeout_s
+    told = bytearray()
+    while b"\n" not in told and len(told) < READY_BYTES_MAX:
+        ready, _, _ = select.select([read_end], [], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            raise TimedOut(f"the daemon was not ready after {how.timeout_s:g} s", next_step=f"look at {how.log}")
+        chunk = os.read(read_end, 4096)
+        if not chunk:
+            break
+        told += chunk
+    return bytes(told)
+
+
+def _judged(line: bytes, how: Start, process: subprocess.Popen[bytes]) -> Ready:
+    try:
+        ready = msgspec.json.decode(line, type=Ready)
+    except msgspec.DecodeError:
+        raise _died(how, process) from None
+    if ready.ok:
+        return ready
+    refusal = ready.error or Refusal("failed", "the daemon did not say why it does not start")
+    error = LocalError(refusal.message, next_step=refusal.next_step)
+    error.code = refusal.code
+    error.exit_code = refusal.exit_code
+    raise error
+
+
+def _died(how: Start, process: subprocess.Popen[bytes]) -> LocalError:
+    code = process.wait(timeout=5)
+    how_so = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    last = how.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+    told = "\n".join(["the daemon " + how_so + " before it was ready", *(f"  {line}" for line in last)])
+    return LocalError(told, next_step=f"the whole log: {how.log}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

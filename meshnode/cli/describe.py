@@ -1,0 +1,147 @@
+"""``describe KIND NAME``: everything that is known here about one thing, with its story."""
+
+from meshnode.cli import rows
+from meshnode.cli.kinds import Kind, kind_of
+from meshnode.cli.machine import load_line
+from meshnode.cli.output import show_one, yaml_of
+from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option
+from meshnode.cli.words import clock, milliseconds, one_line, printable
+from meshnode.client.client import Client
+from meshnode.model.errors import NotFound
+from meshnode.model.views import AgentView, DocumentView, NodeView, SkillView
+
+_Pairs = list[tuple[str, str]]
+
+
+def _describe(given: Given) -> int:
+    kind = kind_of(given.kind)
+    client = client_of(given)
+    name = kind.bare(given.name)
+    match kind.word:
+        case "node":
+            node = client.node(name)
+            show_one(given, node, lambda: _node(node), rows.node_name(node))
+        case "agent":
+            agent = _agent(client, name)
+            show_one(given, agent, lambda: _agent_lines(agent), rows.agent_name(agent))
+        case "skill":
+            skill = _skill(client, name)
+            show_one(given, skill, lambda: _skill_lines(skill), rows.skill_name(skill))
+        case _:
+            document = _document(client, kind, given.namespace, name)
+            show_one(given, document, lambda: _document_lines(document), rows.document_name(document))
+    return 0
+
+
+def _agent(client: Client, name: str) -> AgentView:
+    for agent in client.agents():
+        if name in (agent.instance, agent.name):
+            return agent
+    raise NotFound(f"no agent named {name} is known here", next_step="meshnode ps")
+
+
+def _skill(client: Client, name: str) -> SkillView:
+    for skill in client.skills(name):
+        return skill
+    raise NotFound(f"nobody known here offers {name}", next_step="meshnode skills")
+
+
+def _document(client: Client, kind: Kind, namespace: str, name: str) -> DocumentView:
+    found = client.documents(kind.document, namespace, name)
+    if not found:
+        raise NotFound(f"no {kind.word} {namespace}/{name} is known here", next_step=f"meshnode get {kind.plural}")
+    return found[0]
+
+
+def _node(node: NodeView) -> list[str]:
+    here = " (this node)" if node.self_node else ""
+    pairs = [
+        ("name", node.name + here),
+        ("state", node.state),
+        ("reason", node.reason),
+        ("seen", rows.seen(node.age_s, here=node.self_node)),
+        ("region", node.region),
+        ("roles", ", ".join(node.roles)),
+        ("path", node.path if node.rtt_ms is None else f"{node.path}, {milliseconds(node.rtt_ms)}"),
+        ("endpoints", ", ".join(node.endpoints)),
+        ("agents", str(node.agents)),
+        ("boot", f"{node.boot}, incarnation {node.incarnation}"),
+        ("node id", node.node_id),
+        ("load", load_line(node.load)),
+    ]
+    return [*_aligned(pairs), *_block("hardware", node.hardware)]
+
+
+def _agent_lines(agent: AgentView) -> list[str]:
+    pairs = [
+        ("name", agent.name),
+        ("state", agent.state),
+        ("reason", agent.reason),
+        ("seen", rows.seen(agent.age_s)),
+        ("node", agent.node),
+        ("instance", agent.instance),
+        ("pid", str(agent.pid or "")),
+        ("restarts", str(agent.restarts)),
+        ("skills", ", ".join(agent.skills)),
+    ]
+    return _aligned(pairs)
+
+
+def _skill_lines(skill: SkillView) -> list[str]:
+    pairs = [
+        ("skill", skill.skill),
+        ("agent", f"{skill.agent} on {skill.node}"),
+        ("excluded", skill.excluded),
+        ("seen", rows.seen(skill.age_s)),
+    ]
+    return [
+        *_aligned(pairs),
+        *_block("description", skill.description),
+        *_block("takes", skill.input_schema),
+        *_block("gives", skill.output_schema),
+    ]
+
+
+def _document_lines(document: DocumentView) -> list[str]:
+    state, reason = rows.ready(document)
+    pairs = [
+        ("name", f"{document.namespace}/{document.name}"),
+        ("state", state),
+        ("reason", reason),
+        ("kind", f"{document.kind} ({document.api_version})"),
+        ("updated", f"{clock(document.updated_ms)} by {document.updated_by}"),
+        ("changes", f"{document.changes}, heads {', '.join(head[:12] for head in document.heads)}"),
+        ("conflicts", ", ".join(document.conflicts)),
+        ("document id", document.doc_id),
+    ]
+    return [
+        *_aligned(pairs),
+        *_block("conditions", document.conditions),
+        *_block("status", document.status),
+        *_block("spec", document.spec),
+    ]
+
+
+def _aligned(pairs: _Pairs) -> list[str]:
+    told = [(name, one_line(value)) for name, value in pairs if value]
+    width = max(len(name) for name, _ in told) + 1
+    return [f"{name + ':':<{width}} {value}" for name, value in told]
+
+
+def _block(title: str, value: object) -> list[str]:
+    """A nested part as YAML, which escapes what could steer a terminal. Nothing when there is nothing."""
+    if not value:
+        return []
+    if isinstance(value, str):
+        return [f"{title}:", *(f"  {line}" for line in printable(value).splitlines())]
+    return [f"{title}:", *(f"  {line}" for line in yaml_of(value).splitlines())]
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument("kind", metavar="KIND", help="node, agent, skill, agentcluster (cluster)")
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("-n", dest="namespace", metavar="NAMESPACE", default="default", help="of a document")
+    output_option(parser)
+
+
+VERBS = {"describe": Verb(options=_options, run=_describe)}

@@ -1,0 +1,196 @@
+"""The life of this node: up, down, invite, join. Repeating any of them is harmless."""
+
+import re
+import time
+from collections.abc import Sequence
+
+from meshnode.cli.daemon_process import Ready, Start, start
+from meshnode.cli.output import show_one
+from meshnode.cli.parser import Given, Parser, Verb, client_of, directory_of, output_option, warn
+from meshnode.cli.words import clock, one_line, printable, span
+from meshnode.client.client import Client
+from meshnode.client.locate import data_dir, up_line
+from meshnode.model.errors import Invalid, Offline, TimedOut
+from meshnode.model.views import Done
+
+READY_S = 30.0
+DOWN_S = 30.0
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})")
+_SPAN = re.compile(r"(\d+)([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _up(given: Given) -> int:
+    directory = data_dir(directory_of(given))
+    argv = daemon_arguments(given)
+    if given.foreground:
+        from meshnode.daemon.main import run
+
+        return run(argv)
+    running = _running(client_of(given))
+    if running:
+        print(f"already running: {printable(running)} in {directory}")
+        return 0
+    ready = start(Start(directory=directory, argv=argv, timeout_s=READY_S))
+    show_one(given, ready, lambda: _up_lines(given, ready), str((ready.made or {}).get("name", "")))
+    return 0
+
+
+def daemon_arguments(given: Given) -> list[str]:
+    """The daemon's own command line. Paths are absolute: it runs in another directory."""
+    argv = ["--dir", str(data_dir(directory_of(given)))]
+    for option in ("name", "region", "bind", "dial_from", "profile"):
+        value: str = getattr(given, option)
+        if value:
+            argv += [f"--{option.replace('_', '-')}", value]
+    if given.port is not None:
+        argv += ["--port", str(given.port)]
+    for option in ("seed", "advertise"):
+        for address in getattr(given, option):
+            argv += [f"--{option}", address]
+    for flag in ("no_mdns", "verbose"):
+        if getattr(given, flag):
+            argv.append(f"--{flag.replace('_', '-')}")
+    return argv
+
+
+def _running(client: Client) -> str:
+    """The name of the node that answers there; empty when none does."""
+    try:
+        return client.status().name
+    except Offline:
+        return ""
+
+
+def _up_lines(given: Given, ready: Ready) -> Sequence[str]:
+    lines: list[str] = []
+    if ready.made:
+        lines.append("made  " + "  ".join(f"{key}: {value}" for key, value in ready.made.items()))
+    if ready.recovery_words:
+        lines += [
+            "recovery words, shown this once; whoever has them rules the mesh, and nobody else can restore it:",
+            f"  {ready.recovery_words}",
+        ]
+    lines.append(f"ready  listens on {ready.listen}" if ready.listen else "ready")
+    here = f" -C {given.directory}" if given.directory else ""
+    lines.append(f" -> meshnode{here} status" if not ready.made else f" -> meshnode{here} invite")
+    return [printable(line) for line in lines]
+
+
+def _down(given: Given) -> int:
+    client = client_of(given)
+    try:
+        _ask_down(client)
+    except Offline:
+        print(f"not running: {client.directory}")
+        return 0
+    until = time.monotonic() + DOWN_S
+    while time.monotonic() < until:
+        if not _running(client):
+            show_one(given, Done(message="down"), lambda: [f"down: {client.directory}"], "down")
+            return 0
+        time.sleep(0.05)
+    log = client.directory / "logs" / "daemon.log"
+    raise TimedOut(f"the node still answers after {DOWN_S:g} s", next_step=f"look at {log}")
+
+
+def _ask_down(client: Client) -> None:
+    running = _running(client)
+    if not running:
+        raise Offline("not running")
+    try:
+        client.down()
+    except Offline:
+        return  # it went before its answer was out: that is what was asked
+
+
+def _invite(given: Given) -> int:
+    view = client_of(given).invite(given.name, seconds(given.ttl), given.region)
+    left = span(view.expires_ms / 1000 - time.time())
+    show_one(given, view, lambda: [view.token], f"node/{view.name}")
+    if given.output in ("table", "wide"):
+        warn(f"for one machine, named {view.name}, until {clock(view.expires_ms)} ({left})")
+        warn(" -> there: meshnode join TOKEN, then meshnode up")
+    return 0
+
+
+def seconds(text: str) -> int:
+    """``90``, ``15m``, ``1h``, ``7d`` as seconds.
+
+    Raises:
+        Invalid: none of these.
+    """
+    match = _SPAN.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise Invalid(f"{text}: must be a length of time", next_step="for example 90s, 15m, 1h or 7d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _join(given: Given) -> int:
+    from meshnode.daemon.joining import join
+
+    token: str = given.token
+    if token == "-":  # noqa: S105  # a token on standard input shows in no list of processes
+        import sys
+
+        token = sys.stdin.readline(16_384).strip()
+    directory = data_dir(directory_of(given))
+    outcome = join(str(directory), token, given.dial_from)
+    print(one_line(f"joined  mesh: {outcome.mesh}  as: {outcome.name}  region: {outcome.region or '-'}"))
+    print(f" -> {up_line(directory)}")
+    return 0
+
+
+def _address(text: str) -> str:
+    match = _ADDRESS.fullmatch(text)
+    if match is None or not 0 < int(match[2]) < 65_536:
+        raise ValueError(text)
+    return text
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 65_536:
+        raise ValueError(text)
+    return port
+
+
+_address.__name__ = "HOST:PORT"  # argparse names the rule by it
+_port.__name__ = "port"
+
+
+def _up_options(parser: Parser) -> None:
+    parser.add_argument("--foreground", action="store_true", help="stay in this process (for systemd)")
+    parser.add_argument("--name", default="", help="of the node, when its directory is empty")
+    parser.add_argument("--region", default="", help="of the node, when its directory is empty")
+    parser.add_argument("--port", type=_port, default=None, help="to listen on (default: chosen once and remembered)")
+    parser.add_argument("--bind", metavar="ADDRESS", default="", help="to listen on (default: all)")
+    parser.add_argument("--seed", metavar="HOST:PORT", type=_address, nargs="+", action="extend", default=[])
+    parser.add_argument("--advertise", metavar="HOST:PORT", type=_address, nargs="+", action="extend", default=[])
+    parser.add_argument("--dial-from", metavar="ADDRESS", default="", help="source address of outgoing links")
+    parser.add_argument(
+        "--profile", choices=("edge", "default", "relay"), default="", help="how much this node takes on"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log every input and every effect")
+    parser.add_argument("--no-mdns", action="store_true", help="neither look for peers on the LAN nor show up there")
+    output_option(parser)
+
+
+def _invite_options(parser: Parser) -> None:
+    parser.add_argument("--name", default="", help="of the node to come (default: one is made up)")
+    parser.add_argument("--ttl", metavar="TIME", default="1h", help="how long the token holds (default: 1h)")
+    parser.add_argument("--region", default="", help="of the node to come (default: this node's)")
+    output_option(parser)
+
+
+def _join_options(parser: Parser) -> None:
+    parser.add_argument("token", metavar="TOKEN", help="from meshnode invite; - reads it from standard input")
+    parser.add_argument("--dial-from", metavar="ADDRESS", default="", help="source address of outgoing links")
+
+
+VERBS = {
+    "up": Verb(options=_up_options, run=_up),
+    "down": Verb(options=output_option, run=_down),
+    "invite": Verb(options=_invite_options, run=_invite),
+    "join": Verb(options=_join_options, run=_join),
+}

@@ -1,0 +1,133 @@
+"""Looking: status, ls, ps, skills, find, get. All answers come from the local node, with their ages."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from meshnode.cli import rows
+from meshnode.cli.kinds import Kind, kind_of
+from meshnode.cli.machine import hardware_words, load_line
+from meshnode.cli.output import again, colourful, show_list, show_one
+from meshnode.cli.parser import Given, Parser, Verb, client_of, watch_option
+from meshnode.cli.table import Column, paint
+from meshnode.cli.words import printable, size, span
+from meshnode.model.errors import NotFound
+from meshnode.model.views import StatusView
+
+RowT = TypeVar("RowT", bound=msgspec.Struct)
+
+
+def _status(given: Given) -> int:
+    def show() -> int:
+        view = client_of(given).status()
+        show_one(given, view, lambda: status_lines(view), f"node/{view.name}")
+        return 0
+
+    return again(given, show)
+
+
+def status_lines(view: StatusView) -> list[str]:
+    alone = "alone" if view.nodes_known <= 1 else f"{view.peers_connected} peers connected"
+    word = paint("ready") if colourful() else "ready"
+    agents = f"agents {view.agents_running} of {view.agents_total} running"
+    documents = f"documents {view.documents} (root {view.documents_root[:8] or '-'})"
+    journal = f"journal {size(view.journal_bytes)}   boot {view.boot}   version {view.version}"
+    lines = [
+        f"{view.name}  {word}  mesh: {view.mesh}  region: {view.region or '-'}  up {span(view.uptime_s)}  {alone}",
+        f"nodes {view.nodes_reachable} of {view.nodes_known} reachable   {agents}   {documents}",
+        f"machine: {hardware_words(view.hardware) or '-'}   load: {load_line(view.load)}",
+        f"listens on {view.listen or '-'}   clock {view.clock}   {journal}",
+    ]
+    return [*(printable(line) for line in lines), *(f"! {printable(problem)}" for problem in view.problems)]
+
+
+def _ls(given: Given) -> int:
+    return again(given, lambda: _list(given, client_of(given).nodes(), rows.NODES, rows.node_name))
+
+
+def _ps(given: Given) -> int:
+    empty = "no agents; start one: meshnode run FILE"
+    return again(given, lambda: _list(given, client_of(given).agents(), rows.AGENTS, rows.agent_name, empty))
+
+
+def _skills(given: Given) -> int:
+    empty = "no skills; an agent offers them: meshnode run FILE"
+    return again(given, lambda: _list(given, client_of(given).skills(), rows.SKILLS, rows.skill_name, empty))
+
+
+def _find(given: Given) -> int:
+    skill: str = given.skill
+
+    def show() -> int:
+        found = client_of(given).skills(skill)
+        if not found:
+            raise NotFound(f"nobody known here offers {skill}", next_step="meshnode skills")
+        return _list(given, found, rows.FOUND, rows.skill_name)
+
+    return again(given, show)
+
+
+def _get(given: Given) -> int:
+    kind = kind_of(given.kind)
+    return again(given, lambda: _get_once(given, kind))
+
+
+def _get_once(given: Given, kind: Kind) -> int:
+    name: str = given.name
+    client = client_of(given)
+    match kind.word:
+        case "node":
+            return _list(given, _named(client.nodes(), name, lambda n: (n.name,), kind), rows.NODES, rows.node_name)
+        case "agent":
+            agents = _named(client.agents(), name, lambda a: (a.name, a.instance), kind)
+            return _list(given, agents, rows.AGENTS, rows.agent_name)
+        case "skill":
+            skills = _named(client.skills(), name, lambda s: (s.skill, s.agent), kind)
+            return _list(given, skills, rows.SKILLS, rows.skill_name)
+        case _:
+            documents = _named(client.documents(kind.document, given.namespace, name), name, lambda d: (d.name,), kind)
+            return _list(given, documents, rows.DOCUMENTS, rows.document_name, "no documents of that kind")
+
+
+def _named(found: Sequence[RowT], name: str, names: Callable[[RowT], tuple[str, ...]], kind: Kind) -> Sequence[RowT]:
+    """Those of that name (``kind/name`` will do, as -o name prints it); all without one."""
+    if not name:
+        return found
+    chosen = [row for row in found if kind.bare(name) in names(row)]
+    if not chosen:
+        raise NotFound(f"no {kind.word} named {name} is known here", next_step=f"meshnode get {kind.plural}")
+    return chosen
+
+
+def _list(
+    given: Given,
+    found: Sequence[RowT],
+    columns: Sequence[Column[RowT]],
+    name: Callable[[RowT], str],
+    empty: str = "",
+) -> int:
+    show_list(given, found, columns, name, empty=empty)
+    return 0
+
+
+def _find_options(parser: Parser) -> None:
+    parser.add_argument("skill", metavar="SKILL", help="a skill, an agent or a capability; * and ? match")
+    watch_option(parser)
+
+
+def _get_options(parser: Parser) -> None:
+    parser.add_argument("kind", metavar="KIND", help="nodes, agents, skills, agentclusters (clusters), documents")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="")
+    parser.add_argument("-n", dest="namespace", metavar="NAMESPACE", default="", help="of documents (default: all)")
+    watch_option(parser)
+
+
+VERBS = {
+    "status": Verb(options=watch_option, run=_status),
+    "ls": Verb(options=watch_option, run=_ls),
+    "ps": Verb(options=watch_option, run=_ps),
+    "skills": Verb(options=watch_option, run=_skills),
+    "find": Verb(options=_find_options, run=_find),
+    "get": Verb(options=_get_options, run=_get),
+}

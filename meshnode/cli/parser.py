@@ -1,0 +1,60 @@
+"""Parsing of one verb's own arguments, with errors of our shape."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from meshnode.model.errors import Invalid
+
+if TYPE_CHECKING:
+    from meshnode.client.client import Client
+
+FORMATS = ("table", "wide", "json", "yaml", "name", "jsonl")
+Given = argparse.Namespace
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, raising ``Invalid`` where it would print its usage and leave."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Invalid(f"{self.prog}: {message}", next_step=f"{self.prog} --help")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verb:
+    """One verb: how its arguments are read, and what it does. ``run`` returns the exit code."""
+
+    options: Callable[[Parser], None]
+    run: Callable[[Given], int]
+
+
+def parser_of(name: str, summary: str) -> Parser:
+    parser = Parser(prog=f"meshnode {name}", description=summary, allow_abbrev=False)
+    parser.add_argument("-C", dest="directory", metavar="DIR", default=argparse.SUPPRESS, help="the node's directory")
+    return parser
+
+
+def output_option(parser: Parser) -> None:
+    parser.add_argument("-o", dest="output", choices=FORMATS, default="table", help="output format (default: table)")
+
+
+def watch_option(parser: Parser) -> None:
+    output_option(parser)
+    parser.add_argument("-w", dest="watch", action="store_true", help="show it again every two seconds")
+
+
+def client_of(given: Given) -> "Client":
+    from meshnode.client.client import Client
+
+    return Client(directory_of(given))
+
+
+def directory_of(given: Given) -> str | None:
+    return given.directory or None
+
+
+def warn(line: str) -> None:
+    """A line for the person, beside the output."""
+    print(line, file=sys.stderr)

@@ -1,0 +1,108 @@
+"""The columns of each kind of row: state word first, reason second, age last."""
+
+from meshnode.cli.machine import hardware_words, load_words
+from meshnode.cli.table import Column
+from meshnode.cli.words import age, milliseconds, since
+from meshnode.model.views import AgentView, ConflictView, DocumentView, NodeView, SkillView
+
+# Older than this, what is known about another node is worth a mark.
+STALE_S = 15.0
+
+
+def seen(age_s: float, *, here: bool = False) -> str:
+    if here:
+        return "now"
+    return f"{age(age_s)} (stale)" if age_s > STALE_S else age(age_s)
+
+
+def node_name(node: NodeView) -> str:
+    return f"node/{node.name}"
+
+
+def agent_name(agent: AgentView) -> str:
+    return f"agent/{agent.instance or agent.name}"
+
+
+def skill_name(skill: SkillView) -> str:
+    return f"skill/{skill.skill}"
+
+
+def document_name(document: DocumentView) -> str:
+    return f"{document.kind.lower()}/{document.namespace}/{document.name}"
+
+
+def conflict_name(conflict: ConflictView) -> str:
+    return f"{conflict.kind.lower()}/{conflict.namespace}/{conflict.name}#{conflict.field}"
+
+
+def _path(node: NodeView) -> str:
+    return node.path if node.rtt_ms is None else f"{node.path} {milliseconds(node.rtt_ms)}"
+
+
+def ready(document: DocumentView) -> tuple[str, str]:
+    """(state, reason) by the Ready condition, else by the first one there is."""
+    conditions = sorted(document.conditions, key=lambda condition: condition.type != "Ready")
+    if not conditions:
+        return "", ""
+    first = conditions[0]
+    state = {"True": "ready", "False": "pending"}.get(first.status, "unknown")
+    return state, first.message or first.reason
+
+
+NODES: tuple[Column[NodeView], ...] = (
+    Column(title="NODE", cell=lambda n: f"{n.name} *" if n.self_node else n.name),
+    Column(title="STATE", cell=lambda n: n.state),
+    Column(title="REASON", cell=lambda n: n.reason, optional=True),
+    Column(title="REGION", cell=lambda n: n.region),
+    Column(title="HW", cell=lambda n: hardware_words(n.hardware)),
+    Column(title="AGENTS", cell=lambda n: str(n.agents), right=True),
+    Column(title="LOAD", cell=lambda n: load_words(n.load), right=True),
+    Column(title="PATH", cell=_path),
+    Column(title="SEEN", cell=lambda n: seen(n.age_s, here=n.self_node)),
+    Column(title="ROLES", cell=lambda n: ",".join(n.roles), wide=True),
+    Column(title="BOOT", cell=lambda n: f"{n.boot}.{n.incarnation}", wide=True),
+    Column(title="ID", cell=lambda n: n.node_id[:12], wide=True),
+    Column(title="ENDPOINTS", cell=lambda n: ",".join(n.endpoints), wide=True),
+)
+AGENTS: tuple[Column[AgentView], ...] = (
+    Column(title="AGENT", cell=lambda a: a.name),
+    Column(title="STATE", cell=lambda a: a.state),
+    Column(title="REASON", cell=lambda a: a.reason, optional=True),
+    Column(title="NODE", cell=lambda a: a.node),
+    Column(title="PID", cell=lambda a: str(a.pid or ""), right=True),
+    Column(title="RESTARTS", cell=lambda a: str(a.restarts), right=True),
+    Column(title="SKILLS", cell=lambda a: str(len(a.skills)), right=True),
+    Column(title="SEEN", cell=lambda a: seen(a.age_s)),
+    Column(title="OFFERS", cell=lambda a: ",".join(a.skills), wide=True),
+)
+SKILLS: tuple[Column[SkillView], ...] = (
+    Column(title="SKILL", cell=lambda s: s.skill),
+    Column(title="AGENT", cell=lambda s: s.agent),
+    Column(title="NODE", cell=lambda s: s.node),
+    Column(title="REGION", cell=lambda s: s.region),
+    Column(title="SEEN", cell=lambda s: seen(s.age_s)),
+    Column(title="NOTE", cell=lambda s: f"excluded: {s.excluded}" if s.excluded else "", optional=True),
+    Column(title="DESCRIPTION", cell=lambda s: s.description.partition("\n")[0], optional=True),
+)
+FOUND: tuple[Column[SkillView], ...] = (
+    Column(title="RANK", cell=lambda s: "-" if s.excluded else str(s.rank)),
+    Column(title="SKILL", cell=lambda s: s.skill),
+    Column(title="AGENT", cell=lambda s: s.agent),
+    Column(title="NODE", cell=lambda s: s.node),
+    Column(title="REGION", cell=lambda s: s.region),
+    Column(title="RTT", cell=lambda s: milliseconds(s.rtt_ms), right=True),
+    Column(title="AGE", cell=lambda s: seen(s.age_s)),
+    Column(title="NOTE", cell=lambda s: f"excluded: {s.excluded}" if s.excluded else "", optional=True),
+)
+DOCUMENTS: tuple[Column[DocumentView], ...] = (
+    Column(title="NAME", cell=lambda d: d.name),
+    Column(title="STATE", cell=lambda d: ready(d)[0]),
+    Column(title="REASON", cell=lambda d: ready(d)[1], optional=True),
+    Column(title="KIND", cell=lambda d: d.kind),
+    Column(title="NAMESPACE", cell=lambda d: d.namespace),
+    Column(title="CHANGES", cell=lambda d: str(d.changes), right=True),
+    Column(title="UPDATED", cell=lambda d: since(d.updated_ms)),
+    Column(title="BY", cell=lambda d: d.updated_by),
+    Column(title="CONFLICTS", cell=lambda d: ",".join(d.conflicts), optional=True),
+    Column(title="HEADS", cell=lambda d: ",".join(head[:12] for head in d.heads), wide=True),
+)

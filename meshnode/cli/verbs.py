@@ -1,0 +1,67 @@
+"""Every verb of the command line: its group, the module that knows it, one line of help. Imports nothing."""
+
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Lifecycle": {
+        "up": ("lifecycle", "start this node; an empty directory becomes a mesh of one"),
+        "down": ("lifecycle", "stop this node in order"),
+        "invite": ("lifecycle", "make a token that lets one machine join"),
+        "join": ("lifecycle", "make this directory a node of the mesh of a TOKEN"),
+    },
+    "Look": {
+        "status": ("look", "this node at one glance"),
+        "ls": ("look", "nodes, with the age of what is known"),
+        "ps": ("look", "agents on all nodes"),
+        "skills": ("look", "what can be called"),
+        "find": ("look", "who offers a SKILL, best first, and why others do not"),
+        "get": ("look", "list a KIND: nodes, agents, skills, agentclusters"),
+        "describe": ("describe", "all that is known about one thing: KIND NAME"),
+    },
+    "Do": {
+        "run": ("agents", "run the agent in FILE here, now and at every boot"),
+        "stop": ("agents", "stop an agent of this node and forget it"),
+        "apply": ("documents", "store manifests: -f FILE..."),
+        "delete": ("documents", "delete documents: -f FILE... or KIND NAME"),
+    },
+    "Talk": {
+        "call": ("talk", "call a SKILL with key=value arguments"),
+        "ping": ("talk", "measure the way to a node"),
+        "events": ("talk", "what happened here; -f follows"),
+    },
+    "Why": {
+        "why": ("why", "the story of a node, agent, cluster or call"),
+        "conflicts": ("why", "fields with concurrent values, all of them kept"),
+        "id": ("why", "who this node is, and by which keys"),
+    },
+    "Shell": {
+        "version": ("shell", "which meshnode this is"),
+        "completion": ("shell", "completion for bash"),
+    },
+}
+VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
+
+_HEAD = """usage: meshnode [-C DIR] VERB ...
+
+-C DIR picks the node by its data directory (else MESHNODE_DIR, else ~/.meshnode).
+-o table|wide|json|yaml|name|jsonl chooses the output of every verb that shows something.
+"""
+_TAIL = """
+exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 denied, 5 partial, 6 offline, 124 timeout
+meshnode VERB --help tells more"""
+
+
+def help_text() -> str:
+    lines = [_HEAD]
+    for group, verbs in GROUPS.items():
+        lines.append(group)
+        lines.extend(f"  {verb:<11} {summary}" for verb, (_, summary) in verbs.items())
+    return "\n".join([*lines, _TAIL])
+
+
+def split(argv: list[str]) -> tuple[str, str, list[str]]:
+    """(directory, verb, the rest): what stands before the verb is read here, the rest by the verb's own parser."""
+    directory = ""
+    at = 0
+    while at < len(argv) and argv[at].startswith("-C"):
+        directory = argv[at][2:].removeprefix("=") or (argv[at + 1] if at + 1 < len(argv) else "")
+        at += 1 if len(argv[at]) > 2 else 2
+    return directory, (argv[at] if at < len(argv) else ""), argv[at + 1 :]
