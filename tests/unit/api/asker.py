@@ -1,0 +1,170 @@
+"""The other side of the door in these tests: a node of canned answers that remembers what it was asked."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+
+from meshnode.api.app import Api
+from meshnode.api.ports import Told
+from meshnode.api.server import serve
+from meshnode.model import commands, views
+from meshnode.model.commands import AnyCommand
+from meshnode.model.errors import LocalError
+from meshnode.model.views import AnyView, EventView, Failure
+
+ALPHA = views.NodeView(
+    name="alpha", node_id="a1" * 32, state="ready", region="home", roles=["member", "enroller"], boot=3, incarnation=0,
+    path="-", age_s=0.0, rtt_ms=None, reason="", endpoints=["10.0.0.1:7070"], hardware={"model": "Pi 5"},
+    load={"cpu_percent": 38}, agents=1, self_node=True,
+)  # fmt: skip
+BETA = views.NodeView(
+    name="beta", node_id="b2" * 32, state="unreachable", region="dock", roles=["member"], boot=1, incarnation=2,
+    path="mesh", age_s=130.0, rtt_ms=None, reason="silent", endpoints=["10.0.0.2:7070"], hardware={}, load={}, agents=0,
+)  # fmt: skip
+WORDS = views.AgentView(
+    name="words", instance="words/alpha", node="alpha", state="running", reason="", pid=42, restarts=1,
+    skills=["words.count"], age_s=0.0,
+)  # fmt: skip
+COUNT = views.SkillView(
+    rank=1, skill="words.count", agent="words", instance="words/alpha", node="alpha", region="home",
+    description="Count words.\nMore.", input_schema={"type": "object"}, output_schema={}, rtt_ms=None, age_s=0.0,
+)  # fmt: skip
+STALE = views.SkillView(
+    rank=2, skill="words.count", agent="words", instance="words/beta", node="beta", region="dock", description="",
+    input_schema={}, output_schema={}, rtt_ms=None, age_s=130.0, excluded="unreachable",
+)  # fmt: skip
+LINE3 = views.DocumentView(
+    kind="AgentCluster", namespace="default", name="line3", doc_id="d0" * 16, api_version="v1", spec={"replicas": 2},
+    heads=["ab" * 32], changes=4, updated_ms=1_000, updated_by="alpha", conflicts=["replicas"],
+    conditions=[views.Condition(type="Ready", status="False", reason="Pending", message="no placement yet")],
+    status={"placed": 0},
+)  # fmt: skip
+STATUS = views.StatusView(
+    name="alpha", mesh="plant-7", region="home", version="0.1.0", uptime_s=15_120.0, boot=3, listen="0.0.0.0:7070",
+    peers_connected=1, nodes_known=2, nodes_reachable=1, documents=1, documents_root="ab12cd34ef", directory_root="00",
+    agents_running=1, agents_total=1, clock="synced", journal_bytes=1_500_000, counters={"rejects": 0},
+    handle_max_ms=1.5, problems=["beta unreachable for 2m10s -> meshnode why beta"], hardware={"model": "Pi 5"},
+    load={"cpu_percent": 38},
+)  # fmt: skip
+IDENTITY = views.IdentityView(
+    mesh="plant-7", name="alpha", node_id="a1" * 32, record_key="00", certificate_sha256="11",
+    certificate_expires_ms=2_000_000_000_000, root_sha256="22", roles=["member"], region="home", enroller=True,
+)  # fmt: skip
+STORY = [Told(n, EventView(at_ms=1_000 * n, age_s=1.0, subject="node/beta", text=f"fact {n}")) for n in (1, 2, 3)]
+
+
+class CannedNode:
+    """Answers what a test wants to see. ``refusal``: instead of any answer. ``asked``: everything, in order."""
+
+    def __init__(self) -> None:
+        self.asked: list[AnyCommand] = []
+        self.refusal: Failure | LocalError | None = None
+        self.fault: Exception | None = None
+        self.never = False
+        self.dropped = 0
+        self.watching = 0
+        self.down = asyncio.Event()
+
+    async def ask(self, command: AnyCommand) -> AnyView:
+        self.asked.append(command)
+        if self.fault is not None:
+            raise self.fault
+        if self.never:
+            await self._never()
+        if isinstance(self.refusal, LocalError):
+            raise self.refusal
+        return self.refusal or self._answer(command)
+
+    async def _never(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.dropped += 1
+
+    def _answer(self, command: AnyCommand) -> AnyView:  # noqa: PLR0911, PLR0912, C901  # one line per command
+        match command:
+            case commands.GetStatus():
+                return STATUS
+            case commands.GetIdentity():
+                return IDENTITY
+            case commands.ListNodes():
+                return views.NodesView(items=[ALPHA, BETA])
+            case commands.DescribeNode(name=name):
+                known = {"alpha": ALPHA, "beta": BETA}
+                return known.get(name) or Failure(
+                    code="not-found", message=f"no node {name}", exit_code=3, next_step="meshnode ls"
+                )
+            case commands.ListAgents():
+                return views.AgentsView(items=[WORDS])
+            case commands.FindSkills(skill=skill):
+                return views.SkillsView(items=[COUNT, STALE] if skill in ("", "words.count") else [])
+            case commands.RunAgent() | commands.StopAgent():
+                return WORDS
+            case commands.CallSkill(arguments=arguments):
+                return views.CallView(
+                    call_id="c1", result=arguments, instance="words/alpha", node="alpha", took_ms=4.2, attempts=1
+                )
+            case commands.PingNode(name=name):
+                return views.PingView(node=name, rtt_ms=0.9, path="direct", clock_offset_ms=-1.0)
+            case commands.Apply(manifest=manifest):
+                name = manifest["metadata"]["name"]
+                return views.AppliedView(
+                    kind="AgentCluster", namespace="default", name=name, action="created", notes=[]
+                )
+            case commands.ListDocuments(name=name):
+                return views.DocumentsView(items=[LINE3] if name in ("", "line3") else [])
+            case commands.DeleteDocument(kind=kind, namespace=namespace, name=name):
+                return views.AppliedView(kind=kind, namespace=namespace, name=name, action="deleted", notes=[])
+            case commands.ListConflicts():
+                conflict = views.ConflictView(
+                    kind="AgentCluster", namespace="default", name="line3", field="replicas", values=[2, 3],
+                    writers=["alpha", "beta"],
+                )  # fmt: skip
+                return views.ConflictsView(items=[conflict])
+            case commands.Why(subject=subject):
+                return views.WhyView(subject=subject, now="unreachable", events=[told.event for told in STORY])
+            case commands.MakeInvite(name=name):
+                return views.InviteView(name=name or "calm-otter", token="mnj1-TOKEN", expires_ms=2_000_000_000_000)
+            case commands.Shutdown():
+                self.down.set()
+                return views.Done(message="goodbye")
+
+    async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Told]:
+        self.watching += 1
+        try:
+            for told in STORY:
+                if told.number > after:
+                    yield told
+            if follow:
+                await asyncio.Event().wait()
+        finally:
+            self.watching -= 1
+
+
+@contextlib.contextmanager
+def daemon(directory: Path, node: CannedNode) -> Generator[None]:
+    """Serves ``node`` for ``directory`` the way a daemon does, in a thread of its own; ``Shutdown`` ends it."""
+    run = directory / "r"
+    run.mkdir(parents=True)
+    (directory / "run").symlink_to(run)
+    up = threading.Event()
+    stop: list[asyncio.AbstractEventLoop] = []
+
+    async def live() -> None:
+        async with serve(Api(node, heartbeat_s=0.05), str(run / "api.sock")):
+            stop.append(asyncio.get_running_loop())
+            up.set()
+            await node.down.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(live(),), name="canned-daemon")
+    thread.start()
+    try:
+        assert up.wait(10)
+        yield
+    finally:
+        with contextlib.suppress(RuntimeError):  # it has gone already
+            stop[0].call_soon_threadsafe(node.down.set)
+        thread.join(10)
+        assert not thread.is_alive()
