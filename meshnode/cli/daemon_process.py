@@ -46,6 +46,7 @@ class Start:
     directory: Path
     argv: list[str]
     timeout_s: float
+    program: tuple[str, ...] = (sys.executable, "-m", "meshnode.daemon.main")
 
     @property
     def log(self) -> Path:
@@ -76,7 +77,7 @@ def start(how: Start) -> Ready:
 
 
 def _spawn(how: Start, ready_fd: int) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "meshnode.daemon.main", *how.argv, "--ready-fd", str(ready_fd)]
+    argv = [*how.program, *how.argv, "--ready-fd", str(ready_fd)]
     with how.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603  # our own interpreter and module
             argv,

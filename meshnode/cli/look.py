@@ -28,7 +28,7 @@ def _status(given: Given) -> int:
 
 
 def status_lines(view: StatusView) -> list[str]:
-    alone = "alone" if view.nodes_known <= 1 else f"{view.peers_connected} peers connected"
+    alone = "alone" if view.nodes_known <= 1 else f"{view.peers_connected} of {view.nodes_known - 1} peers connected"
     word = paint("ready") if colourful() else "ready"
     agents = f"agents {view.agents_running} of {view.agents_total} running"
     documents = f"documents {view.documents} (root {view.documents_root[:8] or '-'})"
