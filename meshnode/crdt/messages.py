@@ -5,7 +5,7 @@ from meshnode.model.ids import DocId, NodeId
 
 
 class DocumentChanged(Fact, frozen=True):
-    """A document is not what it was: created, edited, merged or deleted. Told after the commit that holds the change."""
+    """A document is not what it was: created, edited, merged, deleted. Told after the commit of the change."""
 
     doc_id: DocId
     kind: str
@@ -13,3 +13,9 @@ class DocumentChanged(Fact, frozen=True):
     name: str
     by: NodeId  # the author of the change
     remote: bool
+
+
+class EnvelopesKept(Fact, frozen=True):
+    """The commit of these envelopes is done. For the documents room itself: it gives peers only what is kept."""
+
+    envelopes: tuple[bytes, ...]

@@ -1,0 +1,109 @@
+"""Who of our direct peers gets which letter: new envelopes at once, everything else by repair.
+
+A new envelope is pushed to every linked peer not known to hold it. What arrived by repair (after a cut, a restart) is
+only announced by its heads, so that a region that heals over many links does not send each change over each of them.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from meshnode.crdt import letters
+from meshnode.crdt.history import Sealed
+from meshnode.crdt.keeping import Keeping
+from meshnode.crdt.letters import Heads, Letter
+from meshnode.crdt.store import StateStore
+from meshnode.kernel import repair
+from meshnode.kernel.effects import Channel, Effect, Send
+from meshnode.kernel.fingerprints import Fingerprints
+from meshnode.kernel.repair import Difference, RepairMessage
+from meshnode.model.ids import DocId, NodeId
+
+_KNOWN_MAX = 4096  # envelopes remembered per peer; forgetting one costs a repeated send
+_ANSWER_BYTES_MAX = 512 * 1024
+_HEADS_LETTERS_MAX = 8
+
+
+class Exchange:
+    """The peers we are linked with, and what they are known to hold."""
+
+    def __init__(self, store: StateStore, index: Fingerprints, keeping: Keeping) -> None:
+        self._store = store
+        self._index = index
+        self._keeping = keeping
+        self._known: dict[NodeId, dict[bytes, None]] = {}
+
+    def peers(self) -> list[NodeId]:
+        return list(self._known)
+
+    def __contains__(self, peer: NodeId) -> bool:
+        return peer in self._known
+
+    def add(self, peer: NodeId) -> None:
+        self._known[peer] = {}
+
+    def remove(self, peer: NodeId) -> None:
+        self._known.pop(peer, None)
+
+    def learn(self, peer: NodeId, envelope: bytes) -> None:
+        """``peer`` holds this envelope: it sent it to us or is being sent it."""
+        known = self._known.get(peer)
+        if known is not None:
+            known[envelope] = None
+            if len(known) > _KNOWN_MAX:
+                del known[next(iter(known))]
+
+    def push(self, envelopes: Sequence[Sealed], via: NodeId) -> list[Effect]:
+        """New envelopes, to all peers but the one they came from."""
+        sends: list[Effect] = []
+        for peer, known in self._known.items():
+            lacking = [each for each in envelopes if each.id not in known] if peer != via else []
+            for each in lacking:
+                self.learn(peer, each.id)
+            sends += [send(peer, letter) for letter in letters.eager_letters([each.data for each in lacking])]
+        return sends
+
+    def announce(self, docs: Iterable[DocId], via: NodeId) -> list[Effect]:
+        """Heads of changed documents, to all peers but the one the changes came from."""
+        batch = self._heads(docs, last=False)
+        return [send(peer, letter) for peer in self._known if peer != via for letter in batch]
+
+    def open(self, peer: NodeId) -> Effect:
+        return send(peer, repair.opening(self._index))
+
+    def compare(self, peer: NodeId, message: RepairMessage) -> list[Effect]:
+        """The next step of the repair dialogue; at its end, what we hold of every document that differs."""
+        match repair.answer(self._index, message):
+            case None:
+                return []
+            case Difference(push, pull):
+                return self.ask([DocId(doc) for doc in sorted({**dict.fromkeys(push), **dict.fromkeys(pull)})], peer)
+            case answer:
+                return [send(peer, answer)]
+
+    def ask(self, docs: Iterable[DocId], peer: NodeId, *, last: bool = False) -> list[Effect]:
+        return [send(peer, letter) for letter in self._heads(docs, last=last)]
+
+    def answer(self, peer: NodeId, theirs: Heads) -> list[Effect]:
+        """What ``peer`` lacks and is kept here; before it, our heads where ``peer`` is ahead: both travel at once."""
+        behind = [DocId(doc) for doc, heads in theirs.docs if self._store.missing(DocId(doc), heads)]
+        asks = [] if theirs.last else self.ask(behind, peer, last=True)
+        items: list[bytes] = []
+        rest: list[DocId] = []
+        room = _ANSWER_BYTES_MAX
+        for doc, heads in theirs.docs:
+            lacking = self._store.beyond(DocId(doc), heads) if room > 0 else []
+            for each in lacking:
+                if room > 0 and each.id not in self._keeping:
+                    self.learn(peer, each.id)
+                    items.append(each.data)
+                    room -= len(each.data)
+            if room <= 0:
+                rest.append(DocId(doc))
+        return [*asks, *(send(peer, letter) for letter in letters.answer_letters(items, rest))]
+
+    def _heads(self, docs: Iterable[DocId], *, last: bool) -> list[Heads]:
+        rows = [(doc, self._store.heads(doc)) for doc in docs]
+        return letters.heads_letters(rows, _HEADS_LETTERS_MAX, last=last)
+
+
+def send(peer: NodeId, letter: Letter) -> Send:
+    return Send(peer, Channel.STATE, letters.encode(letter))

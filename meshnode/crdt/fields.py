@@ -1,0 +1,96 @@
+"""A document as people see it (nested JSON) <-> as it is stored (flat fields of canonical JSON text).
+
+An object at the root is split one level deep: ``spec: {replicas: 3}`` is the field ``spec.replicas`` (and may be given
+as that), so that edits of different keys of a spec merge and only edits of the same key meet. An empty object leaves no
+trace: it reads as absent.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from meshnode.crdt.change import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from meshnode.model.errors import Invalid
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+
+DEPTH_MAX = 32
+FIELDS_MAX = 512
+# Every change sets STAMP to the hybrid time of its envelope; a deletion sets DELETED too, a later write clears it.
+STAMP = "updated_hlc"
+DELETED = "deleted_at"
+RESERVED = (STAMP, DELETED)
+
+
+def flat(fields: Mapping[str, JsonValue]) -> dict[str, str]:
+    """Stored form. Raises ``Invalid``, naming the field and the rule it breaks."""
+    stored: dict[str, str] = {}
+    for name, value in fields.items():
+        if name in RESERVED:
+            raise Invalid(f"field {name!r}: this name is reserved", next_step="rename the field")
+        if isinstance(value, dict) and "." not in name:
+            stored.update({_checked_name(f"{name}.{key}"): _text(f"{name}.{key}", each) for key, each in value.items()})
+        else:
+            stored[_checked_name(name)] = _text(name, value)
+    if len(stored) > FIELDS_MAX:
+        raise Invalid(f"{len(stored)} fields, the limit is {FIELDS_MAX}", next_step="split the document")
+    return stored
+
+
+def group(fields: Mapping[str, JsonValue], root: str) -> dict[str, JsonValue]:
+    """One object of the root, put together again."""
+    return {name.removeprefix(f"{root}."): value for name, value in fields.items() if name.startswith(f"{root}.")}
+
+
+def canonical(value: JsonValue) -> str:
+    """The one text of a value: keys sorted, no spaces, no NaN. Raises ``ValueError``."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def is_canonical(text: str) -> bool:
+    """Whether a peer's text is what ``canonical`` would have written, and no deeper than allowed."""
+    try:
+        value: JsonValue = json.loads(text)
+        return not _deeper_than(value, DEPTH_MAX) and canonical(value) == text
+    except (ValueError, RecursionError):
+        return False
+
+
+def _checked_name(name: str) -> str:
+    if not is_field_name(name):
+        raise Invalid(
+            f"field {name[:60]!r}: names have 1 to {KEY_BYTES_MAX} bytes and no control characters",
+            next_step="rename the field",
+        )
+    return name
+
+
+def is_field_name(name: str) -> bool:
+    try:
+        return 0 < len(name.encode()) <= KEY_BYTES_MAX and name.isprintable()
+    except UnicodeEncodeError:
+        return False
+
+
+def _text(name: str, value: JsonValue) -> str:
+    try:
+        if _deeper_than(value, DEPTH_MAX):
+            raise Invalid(f"field {name!r}: nested deeper than {DEPTH_MAX} levels", next_step="flatten it")
+        text = canonical(value)
+        size = len(text.encode())
+    except (TypeError, ValueError) as error:  # not JSON; NaN; a lone surrogate
+        raise Invalid(f"field {name!r}: {error}", next_step="use plain JSON values") from error
+    if size > VALUE_BYTES_MAX:
+        raise Invalid(f"field {name!r}: {size} bytes, the limit is {VALUE_BYTES_MAX}", next_step="make it smaller")
+    return text
+
+
+def _deeper_than(value: JsonValue, levels: int) -> bool:
+    match value:
+        case dict():
+            children = list(value.values())
+        case list():
+            children = value
+        case _:
+            return False
+    return levels == 0 or any(_deeper_than(each, levels - 1) for each in children)

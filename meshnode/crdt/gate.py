@@ -1,0 +1,137 @@
+"""Judges a peer's envelope before any of it touches a document: cheap checks first, the signature late, changes last.
+
+The transport peer pays for what it brings before the signature is known; the author pays only after, so that a relay
+cannot spend somebody else's allowance with forgeries.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from meshnode.crdt import change, envelope
+from meshnode.crdt.change import ParsedChange
+from meshnode.crdt.envelope import Unsealed
+from meshnode.crdt.fields import DELETED, STAMP, is_canonical, is_field_name
+from meshnode.crdt.history import Sealed
+from meshnode.crdt.rates import Rates
+from meshnode.kernel.hlc import AHEAD_MAX_MS, wall_ms
+from meshnode.kernel.instant import ClockTrust, Instant
+from meshnode.kernel.ports import Action, Authority, Signer, Trust, Verifier
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import DocId, NodeId
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """An envelope that passed every check that needs no document."""
+
+    doc: DocId
+    kind: str
+    namespace: str
+    name: str
+    changes: tuple[ParsedChange, ...]
+    sealed: Sealed
+
+
+class Known(Protocol):
+    """What the gate asks the store."""
+
+    def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
+        """The envelope in which an actor made its change of this number."""
+        ...
+
+
+class Fork(RemoteError):
+    """Proof, signed by its author, that two different writes carry one sequence number."""
+
+    def __init__(self, author: NodeId, resource: str, seq: int) -> None:
+        super().__init__("fork", f"{resource} sequence {seq}")
+        self.author = author
+
+
+class Gate:
+    """The order of checks, in one place."""
+
+    def __init__(
+        self, *, signer: Signer, verifier: Verifier, authority: Authority, trust: Trust, peers: Rates, authors: Rates
+    ) -> None:
+        self._signer = signer
+        self._verifier = verifier
+        self._authority = authority
+        self._trust = trust
+        self._peers = peers
+        self._authors = authors
+
+    def admit(self, data: bytes, via: NodeId, known: Known, now: Instant) -> Admitted | None:
+        """``None``: we hold it already. Raises ``RemoteError`` with the name of the refusal."""
+        unsealed = envelope.unseal(data)
+        author = envelope.author_of(unsealed.envelope)
+        key = self._key_of(author)
+        if not self._peers.take(via, now):
+            raise RemoteError("rate-peer")
+        _judge_clock(unsealed.envelope.hlc, now)
+        self._judge_policy(author, unsealed.envelope.resource)
+        doc = DocId(unsealed.envelope.doc)
+        actor = envelope.actor_of(key, doc, unsealed.envelope.boot)
+        held = known.envelope_at(doc, actor, unsealed.envelope.seq)
+        if held is not None and held.data == data:
+            return None
+        if not self._verifier.verify(key, envelope.CONTEXT, unsealed.body, unsealed.signature):
+            raise RemoteError("bad-signature")
+        if held is not None:  # only a valid signature makes it evidence against the author
+            raise Fork(author, unsealed.envelope.resource, unsealed.envelope.seq)
+        if not self._authors.take(author, now):
+            raise RemoteError("rate-author")
+        return opened(unsealed, data, actor)
+
+    def _key_of(self, author: NodeId) -> bytes:
+        if author == self._signer.node:
+            return self._signer.public_key  # what we wrote in an earlier boot and lost comes back from peers
+        member = self._trust.member(author)
+        if member is None:
+            raise RemoteError("unknown-member", author.hex()[:12])
+        return member.public_key
+
+    def _judge_policy(self, author: NodeId, resource: str) -> None:
+        verdict = self._authority.may(author, Action.WRITE, resource)
+        if not verdict.allowed:
+            raise RemoteError("denied", f"{resource}: {verdict.reason}")
+
+
+def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
+    """The changes inside, parsed and judged. ``actor`` ``None``: our own journal, judged when it was written."""
+    sender = unsealed.envelope
+    changes = tuple(change.parse(chunk) for chunk in sender.changes)
+    for number, each in enumerate(changes):
+        if actor is not None and each.actor != actor:
+            raise RemoteError("wrong-actor")
+        if each.seq != sender.seq + number:
+            raise RemoteError("sequence", "the envelope names another number than its change")
+    _judge_content(changes, sender.hlc)
+    hashes = tuple(each.hash for each in changes)
+    sealed = Sealed(hashes[-1], hashes, envelope.author_of(sender), sender.hlc, data)
+    return Admitted(DocId(sender.doc), sender.kind, sender.namespace, sender.name, changes, sealed)
+
+
+def _judge_clock(hlc: int, now: Instant) -> None:
+    # A machine that booted in 1970 cannot tell who is ahead; it would refuse the whole mesh.
+    if now.trust != ClockTrust.FLOOR and wall_ms(hlc) > now.wall_ms + AHEAD_MAX_MS:
+        raise RemoteError("hlc-ahead", f"{wall_ms(hlc) - now.wall_ms} ms")
+
+
+def _judge_content(changes: Sequence[ParsedChange], hlc: int) -> None:
+    for each in changes:
+        for op in each.ops:
+            if not is_field_name(op.key) or not (op.value is None or is_canonical(op.value)):
+                raise RemoteError("change-content", f"field {op.key[:60]!r}")
+    stamps = [_stamp_of(each) for each in changes]
+    if stamps[-1] != hlc or stamps != sorted(stamps):
+        raise RemoteError("stamp", "not the time of its envelope")
+
+
+def _stamp_of(each: ParsedChange) -> int:
+    set_to = {op.key: op.value for op in each.ops}
+    stamp = set_to.get(STAMP)
+    if stamp is None or not stamp.isascii() or not stamp.isdigit() or set_to.get(DELETED) not in (None, stamp):
+        raise RemoteError("stamp", "a change says when it was made, and a deletion says the same")
+    return int(stamp)

@@ -1,0 +1,47 @@
+"""Judged envelopes that wait for a change they stand on; never inside the engine, which keeps them without limit."""
+
+from meshnode.crdt.gate import Admitted
+from meshnode.model.ids import NodeId
+
+
+class Held:
+    """Envelopes by the one change each waits for. Full: the one that waited longest goes; repair brings it again."""
+
+    def __init__(self, *, envelopes_max: int, per_author_max: int) -> None:
+        self._envelopes_max = envelopes_max
+        self._per_author_max = per_author_max
+        self._waiting: dict[bytes, tuple[Admitted, bytes]] = {}  # by envelope id, in order of arrival
+        self._for: dict[bytes, dict[bytes, None]] = {}  # missing change -> envelope ids
+        self._by_author: dict[NodeId, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def hold(self, admitted: Admitted, missing: bytes, *, restored: bool = False) -> bool:
+        """``False``: held already, or its author has too many here. Our own journal's are never turned away."""
+        envelope, author = admitted.sealed.id, admitted.sealed.author
+        if envelope in self._waiting:
+            return False
+        if not restored and self._by_author.get(author, 0) >= self._per_author_max:
+            return False
+        if not restored and len(self._waiting) >= self._envelopes_max:
+            self._drop(next(iter(self._waiting)))
+        self._waiting[envelope] = (admitted, missing)
+        self._for.setdefault(missing, {})[envelope] = None
+        self._by_author[author] = self._by_author.get(author, 0) + 1
+        return True
+
+    def release(self, change: bytes) -> list[Admitted]:
+        """Envelopes that waited for this change, in order of arrival. They may lack another one still."""
+        return [self._drop(envelope) for envelope in list(self._for.get(change, {}))]
+
+    def _drop(self, envelope: bytes) -> Admitted:
+        admitted, missing = self._waiting.pop(envelope)
+        author = admitted.sealed.author
+        self._by_author[author] -= 1
+        if not self._by_author[author]:
+            del self._by_author[author]
+        del self._for[missing][envelope]
+        if not self._for[missing]:
+            del self._for[missing]
+        return admitted

@@ -1,0 +1,119 @@
+"""The changes of one document and how they hang together: heads, ancestors, sequences. Knows no values.
+
+Invariant: entries stand in causal order (a change after everything it depends on), and only grow.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from meshnode.crdt.change import OpId, ParsedChange
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import NodeId
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A signed envelope as it travels. ``id``: hash of its last change; ``hashes``: of all of them, in order."""
+
+    id: bytes
+    hashes: tuple[bytes, ...]
+    author: NodeId
+    hlc: int
+    data: bytes
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One change, as far as its place in the history goes."""
+
+    actor: bytes
+    seq: int
+    start_op: int
+    max_op: int
+    deps: tuple[bytes, ...]
+    envelope: Sealed
+
+
+class History:
+    """Append-only. ``judge`` before ``append``."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, Entry] = {}
+        self._heads: dict[bytes, None] = {}
+        self._chains: dict[bytes, list[bytes]] = {}  # actor -> hashes, by seq from 1
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, change: bytes) -> bool:
+        return change in self._entries
+
+    def heads(self) -> tuple[bytes, ...]:
+        return tuple(sorted(self._heads))
+
+    def missing(self, deps: Iterable[bytes]) -> list[bytes]:
+        return [dep for dep in deps if dep not in self._entries]
+
+    def at(self, actor: bytes, seq: int) -> bytes | None:
+        """Hash of the change an actor made under this number."""
+        chain = self._chains.get(actor, [])
+        return chain[seq - 1] if 0 < seq <= len(chain) else None
+
+    def envelope(self, change: bytes) -> Sealed:
+        return self._entries[change].envelope
+
+    def judge(self, changes: Sequence[ParsedChange]) -> None:
+        """Refuse what no honest replica could have written here. Dependencies must be known already."""
+        first, *rest = changes
+        if first.seq != len(self._chains.get(first.actor, [])) + 1:
+            raise RemoteError("sequence", f"{first.seq} after {len(self._chains.get(first.actor, []))}")
+        # A higher number wins a field: without this rule a writer could win them all for ever.
+        if first.start_op != 1 + max((self._entries[dep].max_op for dep in first.deps), default=0):
+            raise RemoteError("change-start-op", str(first.start_op))
+        for before, change in zip(changes, rest, strict=False):
+            chained = change.deps == (before.hash,) and change.start_op == before.max_op + 1
+            if not chained or change.seq != before.seq + 1 or change.actor != before.actor:
+                raise RemoteError("batch", "its changes are not one chain")
+
+    def owner(self, op: OpId) -> bytes | None:
+        """Hash of the change that made a write."""
+        counter, actor = op
+        for change in self._chains.get(actor, []):
+            entry = self._entries[change]
+            if entry.start_op <= counter <= entry.max_op:
+                return change
+        return None
+
+    def is_ancestor(self, change: bytes, deps: Sequence[bytes]) -> bool:
+        """Whether ``change`` is among ``deps`` or anything they stand on."""
+        if change in deps or (len(deps) == len(self._heads) and all(dep in self._heads for dep in deps)):
+            return change in self._entries  # the usual case: written on top of all we hold
+        return change in self._past(deps)
+
+    def append(self, changes: Sequence[ParsedChange], envelope: Sealed) -> None:
+        for change in changes:
+            self._entries[change.hash] = Entry(
+                change.actor, change.seq, change.start_op, change.max_op, change.deps, envelope
+            )
+            self._chains.setdefault(change.actor, []).append(change.hash)
+            for dep in change.deps:
+                self._heads.pop(dep, None)
+            self._heads[change.hash] = None
+
+    def beyond(self, heads: Iterable[bytes]) -> list[Sealed]:
+        """Envelopes with a change that somebody who holds ``heads`` lacks, in causal order."""
+        past = self._past([head for head in heads if head in self._entries])
+        lacking = {entry.envelope.id: entry.envelope for change, entry in self._entries.items() if change not in past}
+        return list(lacking.values())
+
+    def envelopes(self) -> list[Sealed]:
+        return self.beyond(())
+
+    def _past(self, heads: Sequence[bytes]) -> dict[bytes, None]:
+        past: dict[bytes, None] = dict.fromkeys(heads)
+        todo = list(past)
+        while todo:
+            for dep in self._entries[todo.pop()].deps:
+                if dep not in past:
+                    past[dep] = None
+                    todo.append(dep)
+        return past

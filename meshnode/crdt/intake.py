@@ -1,0 +1,58 @@
+"""Puts judged envelopes into documents, in causal order, and keeps the index of heads that repair compares."""
+
+import hashlib
+
+import msgspec
+
+from meshnode.crdt.gate import Admitted
+from meshnode.crdt.held import Held
+from meshnode.crdt.store import StateStore
+from meshnode.kernel.fingerprints import Fingerprints
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import DocId
+
+
+class Placed(msgspec.Struct):
+    """``applied``: the envelope and those that had waited for it, in order; ``waits``: it is newly held."""
+
+    applied: list[Admitted] = []
+    refused: list[tuple[Admitted, RemoteError]] = []
+    waits: bool = False
+
+
+class Intake:
+    """The only writer of the store."""
+
+    def __init__(self, store: StateStore, held: Held) -> None:
+        self.index = Fingerprints()
+        self._store = store
+        self._held = held
+
+    def place(self, admitted: Admitted, *, restored: bool = False) -> Placed:
+        """Apply what can be applied. What the store refuses is named; the rest goes on."""
+        placed = Placed()
+        ready = [admitted]
+        while ready:
+            each = ready.pop(0)
+            missing = self._store.missing(each.doc, each.changes[0].deps)
+            if missing:
+                placed.waits |= self._held.hold(each, missing[0], restored=restored)
+            elif self._apply(each, placed, restored=restored):
+                for change in each.sealed.hashes:
+                    ready += self._held.release(change)
+        return placed
+
+    def _apply(self, each: Admitted, placed: Placed, *, restored: bool) -> bool:
+        try:
+            (self._store.restore if restored else self._store.apply)(each)
+        except RemoteError as error:
+            placed.refused.append((each, error))
+            return False
+        self.index.put(each.doc, version_of(self._store, each.doc))
+        placed.applied.append(each)
+        return True
+
+
+def version_of(store: StateStore, doc: DocId) -> bytes:
+    """Equal heads mean an equal document."""
+    return hashlib.blake2b(b"".join(store.heads(doc)), digest_size=16).digest()

@@ -1,0 +1,48 @@
+"""Envelopes that are in a document already and whose commit has not been reported yet.
+
+Until then peers are not given them. A disk that refuses (full, failing) reports nothing, so they are offered to it
+again later; a local write repeated in the meantime waits for its commit instead of counting as done.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from meshnode.crdt.gate import Admitted
+from meshnode.kernel.instant import Instant
+from meshnode.model.ids import DocId
+
+
+class Keeping:
+    """In order of application."""
+
+    def __init__(self, retry_after_us: int) -> None:
+        self._retry_after_us = retry_after_us
+        self._pending: dict[bytes, tuple[Admitted, int]] = {}  # envelope id -> and when it was offered to the disk
+
+    def __contains__(self, envelope: bytes) -> bool:
+        return envelope in self._pending
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def offer(self, envelopes: Sequence[Admitted], now: Instant) -> None:
+        for each in envelopes:
+            self._pending.pop(each.sealed.id, None)  # back to the end: the first is always the longest due
+            self._pending[each.sealed.id] = (each, now.mono_us)
+
+    def kept(self, envelopes: Iterable[bytes]) -> None:
+        for each in envelopes:
+            self._pending.pop(each, None)
+
+    def of(self, doc: DocId) -> list[Admitted]:
+        return [each for each, _ in self._pending.values() if each.doc == doc]
+
+    def overdue(self, now: Instant) -> list[Admitted]:
+        due = self.deadline()
+        if due is None or due > now.mono_us:
+            return []
+        return [each for each, at in self._pending.values() if at + self._retry_after_us <= now.mono_us]
+
+    def deadline(self) -> int | None:
+        for _, at in self._pending.values():
+            return at + self._retry_after_us
+        return None

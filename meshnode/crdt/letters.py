@@ -1,0 +1,122 @@
+"""What documents rooms of two nodes say to each other on the STATE channel, and the one place where it is read.
+
+    A -> B  root / B -> A  sums / A -> B  rows      which documents differ (kernel/repair.py)
+    B -> A  heads(documents that differ)            "this is what I hold"
+    A -> B  envelopes, heads(asks)                  what B lacks, and what A holds of those where B is ahead
+    B -> A  envelopes
+
+Nothing in it is state of a dialogue: any message may be lost, repeated or answered by a node that restarted.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX
+from meshnode.kernel.repair import RepairRoot, RepairRows, RepairSums
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import DocId
+
+LETTER_BYTES_MAX = 64 * 1024
+RECEIVED_BYTES_MAX = 256 * 1024  # rows of the repair dialogue are the longest
+_OVERHEAD_BYTES = 64
+_ITEM_BYTES = 5
+_HEADS_MAX = LETTER_BYTES_MAX // 16  # ids and hashes together
+REST_MAX = 512
+
+ItemT = TypeVar("ItemT")
+DocHeads = tuple[bytes, list[bytes]]
+
+
+class Heads(msgspec.Struct, frozen=True, array_like=True, tag="heads"):
+    """What the sender holds of these documents; the receiver gives what it has beyond.
+
+    ``last``: the receiver does not ask back, so that two nodes that refuse each other's changes fall silent.
+    """
+
+    docs: list[DocHeads]
+    last: bool = False
+
+
+class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
+    """Sealed envelopes, each after those it stands on. ``eager``: new ones, to be passed on as they are.
+
+    ``more``: another letter of the same answer follows; ``rest``: documents the answer had no room for; ask again.
+    """
+
+    items: list[bytes]
+    eager: bool = False
+    more: bool = False
+    rest: list[bytes] = []
+
+
+Letter = RepairRoot | RepairSums | RepairRows | Heads | Envelopes
+
+_decoder = msgspec.msgpack.Decoder(Letter)
+
+
+def encode(letter: Letter) -> bytes:
+    return msgspec.msgpack.encode(letter)
+
+
+def decode(body: bytes) -> Letter:
+    """Raises ``RemoteError``."""
+    if len(body) > RECEIVED_BYTES_MAX:
+        raise RemoteError("state-letter-size", f"{len(body)} bytes")
+    try:
+        letter = _decoder.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RemoteError("state-letter", str(error)) from error
+    _judge(letter)
+    return letter
+
+
+def _judge(letter: Letter) -> None:
+    match letter:
+        case Heads(docs):
+            hashes = sum(len(heads) + 1 for _, heads in docs)
+            wrong = hashes > _HEADS_MAX or any(len(d) != 16 or any(len(h) != 32 for h in heads) for d, heads in docs)
+        case Envelopes(items, _, _, rest):
+            wrong = len(items) > LETTER_BYTES_MAX // _OVERHEAD_BYTES or len(rest) > REST_MAX
+            wrong = wrong or any(len(doc) != 16 for doc in rest)
+        case RepairRoot(root):
+            wrong = len(root) > 32
+        case RepairSums(sums):
+            wrong = len(sums) > 256
+        case RepairRows(buckets, rows):
+            wrong = len(buckets) > 256 or any(len(doc) != 16 or len(version) > 32 for doc, version in rows)
+    if wrong:
+        raise RemoteError("state-letter", "a count or an id of the wrong length")
+
+
+def heads_letters(docs: Iterable[tuple[DocId, tuple[bytes, ...]]], letters_max: int, *, last: bool) -> list[Heads]:
+    """At most ``letters_max`` letters; documents beyond them wait for the next round."""
+    rows: list[DocHeads] = [(doc, list(heads)) for doc, heads in docs]
+    batches = _batches(rows, [20 + 34 * len(heads) for _, heads in rows])
+    return [Heads(batch, last) for batch in batches[:letters_max]]
+
+
+def eager_letters(items: Sequence[bytes]) -> list[Envelopes]:
+    return [Envelopes(batch, eager=True) for batch in _batches(items, [len(item) for item in items])]
+
+
+def answer_letters(items: Sequence[bytes], rest: Sequence[DocId]) -> list[Envelopes]:
+    """The answer to ``Heads``: all but the last letter say that more follows."""
+    answers = [Envelopes(batch, more=True) for batch in _batches(items, [len(item) for item in items])]
+    return [*answers, Envelopes([], rest=list(rest[:REST_MAX]))] if answers or rest else []
+
+
+def _batches(items: Sequence[ItemT], sizes: Sequence[int]) -> list[list[ItemT]]:
+    batches: list[list[ItemT]] = []
+    room = 0
+    for item, size in zip(items, sizes, strict=True):
+        if size + _ITEM_BYTES > room:
+            batches.append([])
+            room = LETTER_BYTES_MAX - _OVERHEAD_BYTES
+        batches[-1].append(item)
+        room -= size + _ITEM_BYTES
+    return batches
+
+
+assert ENVELOPE_BYTES_MAX + _ITEM_BYTES + _OVERHEAD_BYTES <= LETTER_BYTES_MAX

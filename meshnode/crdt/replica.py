@@ -1,0 +1,324 @@
+"""The documents of one node: written here, merged with everybody else's, never behind a quorum.
+
+Invariants: an envelope is journalled before it is passed on or told about; nothing the gate has not judged is in a
+document; two nodes that hold the same envelopes hold the same documents.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
+
+from meshnode.crdt import letters, shelf
+from meshnode.crdt.document import Change, Conflict, Document
+from meshnode.crdt.envelope import doc_id_of
+from meshnode.crdt.exchange import Exchange
+from meshnode.crdt.fields import JsonValue
+from meshnode.crdt.gate import Admitted, Fork, Gate
+from meshnode.crdt.held import Held
+from meshnode.crdt.intake import Intake
+from meshnode.crdt.keeping import Keeping
+from meshnode.crdt.letters import Envelopes, Heads
+from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
+from meshnode.crdt.rates import Rates
+from meshnode.crdt.reading import conflicts_of, document_of
+from meshnode.crdt.store import AutomergeStore, StateStore
+from meshnode.crdt.writing import Draft, Full, Pen
+from meshnode.kernel.counters import Counters
+from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject
+from meshnode.kernel.hlc import Hlc
+from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.machine import earliest
+from meshnode.kernel.ports import Authority, Signer, Trust, Verifier
+from meshnode.kernel.records import Record, RecordKind
+from meshnode.kernel.repair import RepairRoot, RepairRows, RepairSums
+from meshnode.kernel.rng import Random
+from meshnode.kernel.timers import Timers
+from meshnode.links.messages import ControlReceived, PeerDown, PeerUp
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import UNKNOWN_NODE, DocId, NodeId
+
+Effects: TypeAlias = list[Effect]
+
+_ROUND = b""  # timer of the regular repair; those of single peers carry their NodeId
+# Refusals that time alone may turn: the author's member record is still on its way, or the allowance fills up again.
+_NOTES_MAX = 16
+_PASSING = ("unknown-member", "rate-peer", "rate-author")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentsConfig:
+    """Limits and rhythm. Rates are envelopes a second, so that catching up after a long cut is not throttled."""
+
+    repair_every_us: int = 5 * SECOND
+    repair_jitter: float = 0.2
+    retry_after_us: int = SECOND
+    keep_again_after_us: int = 10 * SECOND
+    held_max: int = 4096
+    held_per_author_max: int = 1000
+    rate_per_s: int = 5_000
+    rate_burst: int = 20_000
+    rated_nodes_max: int = 4096
+
+    def __post_init__(self) -> None:
+        rhythm = (self.repair_every_us, self.retry_after_us, self.keep_again_after_us)
+        limits = (self.held_max, self.held_per_author_max, self.rate_per_s, self.rate_burst, self.rated_nodes_max)
+        if min(*rhythm, *limits) < 1 or not 0.0 <= self.repair_jitter < 1.0:
+            raise ValueError(f"documents config out of range: {self}")
+
+
+class Documents:
+    """The machine. Local writes are methods that answer with a ``Change``; all else arrives as events."""
+
+    def __init__(
+        self,
+        config: DocumentsConfig,
+        *,
+        signer: Signer,
+        verifier: Verifier,
+        authority: Authority,
+        trust: Trust,
+        boot: int,
+        restored: Sequence[Record],
+        rng: Random,
+        store: Callable[[], StateStore] = AutomergeStore,
+    ) -> None:
+        self._config = config
+        self.counters = Counters()
+        self._me = signer.node
+        self._trust = trust
+        self._rng = rng
+        self._timers: Timers[bytes] = Timers()
+        self._notes: list[Effect] = []
+        self._hlc = Hlc()
+        self._store = store()
+        self._keeping = Keeping(config.keep_again_after_us)
+        self._held = Held(envelopes_max=config.held_max, per_author_max=config.held_per_author_max)
+        self._intake = Intake(self._store, self._held)
+        self._exchange = Exchange(self._store, self._intake.index, self._keeping)
+        self._pen = Pen(self._store, self._hlc, signer=signer, authority=authority, boot=boot)
+        self._gate = Gate(
+            signer=signer,
+            verifier=verifier,
+            authority=authority,
+            trust=trust,
+            peers=_rates(config),
+            authors=_rates(config),
+        )
+        self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
+        self._restore(restored)
+
+    # -- the machine
+
+    def handle(self, event: PeerUp | PeerDown | ControlReceived | EnvelopesKept, now: Instant) -> Sequence[Effect]:
+        match event:
+            case PeerUp(peer):
+                return [*self._told(), *self._meet(peer, now)]
+            case PeerDown(peer):
+                self._exchange.remove(peer)
+                self._timers.cancel(peer)
+                self._progress.pop(peer, None)
+                return self._told()
+            case ControlReceived(peer, Channel.STATE, body):
+                return [*self._told(), *self._read(peer, body, now)]
+            case ControlReceived():
+                return self._told()
+            case EnvelopesKept(envelopes):
+                self._keeping.kept(envelopes)
+                return self._told()
+
+    def wake(self, now: Instant) -> Sequence[Effect]:
+        effects = self._told()
+        peers = self._exchange.peers()
+        for key in self._timers.pop_due(now.mono_us):
+            if key != _ROUND:
+                effects.append(self._exchange.open(NodeId(key)))
+            elif peers:
+                effects.append(self._exchange.open(self._rng.choice(peers)))
+                self._rest_until_next_round(now)
+        overdue = self._keeping.overdue(now)
+        if overdue:
+            self.counters.add("kept-again", len(overdue))
+            effects.append(self._kept(UNKNOWN_NODE, overdue, now, eager=False))
+        return effects
+
+    def deadline(self) -> int | None:
+        return 0 if self._notes else earliest(self._timers.deadline(), self._keeping.deadline())
+
+    # -- local writes
+
+    def put(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Change:
+        """Make the document read ``fields``: changed ones are written, absent ones removed, conflicts thereby resolved.
+
+        Raises ``Denied``, ``Invalid`` or another ``LocalError``; then nothing changed.
+        """
+        return self._filed(self._pen.put(kind, namespace, name, fields, now), now)
+
+    def delete(self, kind: str, namespace: str, name: str, now: Instant) -> Change:
+        """Leave a tombstone. Raises ``NotFound``, ``Denied``."""
+        return self._filed(self._pen.delete(kind, namespace, name, now), now)
+
+    # -- questions
+
+    def get(self, kind: str, namespace: str, name: str) -> Document | None:
+        doc = doc_id_of(kind, namespace, name)
+        return None if doc not in self._store or self._store.fields(doc).is_deleted() else document_of(self._store, doc)
+
+    def list(self, kind: str = "", namespace: str = "") -> tuple[Document, ...]:
+        """Live documents, sorted by kind, namespace and name; empty arguments mean all."""
+        return tuple(document_of(self._store, doc) for doc in self._live(kind, namespace))
+
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """Every field with concurrent, unequal values, of all live documents."""
+        return tuple(conflict for doc in self._live() for conflict in conflicts_of(self._store, doc))
+
+    def root(self) -> bytes:
+        """8 bytes over the heads of all documents: equal on two nodes when all their documents are equal."""
+        return self._intake.index.root()
+
+    def count(self) -> int:
+        """Live documents."""
+        return len(self._live())
+
+    def waiting(self) -> int:
+        """Envelopes held back because something they stand on has not arrived."""
+        return len(self._held)
+
+    # -- what stands behind
+
+    def _meet(self, peer: NodeId, now: Instant) -> Effects:
+        self._exchange.add(peer)
+        if _ROUND not in self._timers:
+            self._rest_until_next_round(now)
+        # One of the two opens, so that a healed link carries each difference once.
+        return [self._exchange.open(peer)] if self._me < peer else []
+
+    def _read(self, via: NodeId, body: bytes, now: Instant) -> Effects:
+        try:
+            letter = letters.decode(body)
+        except RemoteError as error:
+            return [_rejection(via, error)]
+        match letter:
+            case Envelopes():
+                return self._receive(via, letter, now)
+            case Heads():
+                return self._exchange.answer(via, letter)
+            case RepairRoot() | RepairSums() | RepairRows():
+                return self._exchange.compare(via, letter)
+            case _:
+                assert_never(letter)
+
+    def _receive(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:
+        effects: list[Effect] = []
+        applied: list[Admitted] = []
+        incomplete: dict[DocId, None] = {}
+        for data in letter.items:
+            try:
+                admitted = self._gate.admit(data, via, self._store, now)
+            except RemoteError as error:
+                effects += self._refused(via, error, now)
+                continue
+            if admitted is None:
+                continue
+            self._exchange.learn(via, admitted.sealed.id)
+            placed = self._intake.place(admitted)
+            applied += placed.applied
+            effects += [_rejection(via, error) for _, error in placed.refused]
+            if placed.waits:
+                self.counters.add("held")
+                incomplete[admitted.doc] = None
+        if applied:
+            for each in applied:
+                self._hlc.witness(each.sealed.hlc, now)
+            effects.append(self._kept(via, applied, now, eager=letter.eager))
+        effects += self._exchange.ask(incomplete, via, last=True)
+        return [*effects, *self._continued(via, letter, progress=bool(applied))]
+
+    def _kept(self, via: NodeId, applied: Sequence[Admitted], now: Instant, *, eager: bool) -> Persist:
+        """Everything that may only happen once ``applied`` is in the journal, behind its commit."""
+        self._keeping.offer(applied, now)
+        self.counters.add("applied", len(applied))
+        docs = list(dict.fromkeys(each.doc for each in applied))
+        onward = (
+            self._exchange.push([each.sealed for each in applied], via) if eager else self._exchange.announce(docs, via)
+        )
+        facts = [self._fact(each) for each in applied]
+        kept = EnvelopesKept(tuple(each.sealed.id for each in applied))
+        return Persist(tuple(shelf.record_of(each) for each in applied), (kept, *onward, *facts))
+
+    def _continued(self, via: NodeId, letter: Envelopes, *, progress: bool) -> Effects:
+        """After the last letter of an answer: ask for what had no room, else compare again while that gets us on."""
+        if letter.eager:
+            return []
+        if progress:
+            self._progress[via] = None
+        if letter.more:
+            return []
+        moved = self._progress.pop(via, False) is None
+        if letter.rest:
+            return self._exchange.ask([DocId(doc) for doc in letter.rest], via, last=True)
+        return [self._exchange.open(via)] if moved else []
+
+    def _refused(self, via: NodeId, error: RemoteError, now: Instant) -> Effects:
+        if error.reason in _PASSING and via not in self._timers and via in self._exchange:
+            self._timers.set(via, now.mono_us + self._config.retry_after_us)
+        effects: list[Effect] = [_rejection(via, error)]
+        if isinstance(error, Fork):
+            member = self._trust.member(error.author)
+            name = member.name if member else error.author.hex()[:12]
+            effects.append(Note(f"node/{name}", f"signed two different writes under one number: {error}"))
+        return effects
+
+    def _filed(self, draft: Draft, now: Instant) -> Change:
+        if draft.admitted is None:
+            left = self._kept(UNKNOWN_NODE, self._keeping.of(draft.doc), now, eager=False)
+            return Change(draft.doc, left.records, left.then if left.records else (), unchanged=True)
+        placed = self._intake.place(draft.admitted)
+        for _, error in placed.refused:
+            raise Full(f"{error}. Nothing changed.", next_step="delete documents nobody needs") from error
+        persist = self._kept(UNKNOWN_NODE, placed.applied, now, eager=True)
+        return Change(draft.doc, persist.records, persist.then, draft.created)
+
+    def _fact(self, each: Admitted) -> DocumentChanged:
+        author = each.sealed.author
+        return DocumentChanged(each.doc, each.kind, each.namespace, each.name, author, remote=author != self._me)
+
+    def _restore(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.kind == RecordKind.ENVELOPE and record.body:
+                try:
+                    admitted = shelf.restored(record)
+                except RemoteError as error:
+                    self._quarantine(record.key, error)
+                    continue
+                self._hlc.last = max(self._hlc.last, admitted.sealed.hlc)
+                for each, error in self._intake.place(admitted, restored=True).refused:
+                    self._quarantine(each.doc + each.sealed.id, error)
+
+    def _quarantine(self, key: bytes, error: RemoteError) -> None:
+        self.counters.add("quarantined")
+        if len(self._notes) < _NOTES_MAX:
+            self._notes.append(Note(f"document/{key[:16].hex()}", f"a stored change is unreadable ({error}): left out"))
+
+    def _told(self) -> Effects:
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _rest_until_next_round(self, now: Instant) -> None:
+        spread = 1.0 + self._config.repair_jitter * (2.0 * self._rng.random() - 1.0)
+        self._timers.set(_ROUND, now.mono_us + round(self._config.repair_every_us * spread))
+
+    def _live(self, kind: str = "", namespace: str = "") -> Sequence[DocId]:
+        named = sorted((self._store.names(doc), doc) for doc in self._store.docs())
+        return [
+            doc
+            for names, doc in named
+            if kind in ("", names[0]) and namespace in ("", names[1]) and not self._store.fields(doc).is_deleted()
+        ]
+
+
+def _rejection(peer: NodeId, error: RemoteError) -> Reject:
+    return Reject(peer, error.reason, str(error))
+
+
+def _rates(config: DocumentsConfig) -> Rates:
+    return Rates(per_s=config.rate_per_s, burst=config.rate_burst, nodes_max=config.rated_nodes_max)

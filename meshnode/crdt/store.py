@@ -1,0 +1,191 @@
+"""Where documents live: the port, and the implementation that stands on the Automerge engine.
+
+One document per record, fields at its root. An engine document is made when one is written to and thrown away when many
+others were since; what the room answers from (fields, siblings, heads) is kept beside it, so a node with ten thousand
+documents starts without waking one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from meshnode.crdt import change, envelope
+from meshnode.crdt.change import OpId, ParsedChange
+from meshnode.crdt.gate import Admitted
+from meshnode.crdt.guard import Engine, EngineFailure
+from meshnode.crdt.history import History, Sealed
+from meshnode.crdt.registers import Registers
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import DocId
+
+
+class StateStore(Protocol):
+    """Documents by id. Nothing is half applied: an operation raises and leaves all as it was, or it is done."""
+
+    def __contains__(self, doc: DocId) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def docs(self) -> Iterable[DocId]: ...
+
+    def names(self, doc: DocId) -> tuple[str, str, str]:
+        """Kind, namespace, name."""
+        ...
+
+    def heads(self, doc: DocId) -> tuple[bytes, ...]:
+        """Hashes nothing stands on yet, sorted; empty for an unknown document."""
+        ...
+
+    def changes(self, doc: DocId) -> int: ...
+
+    def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]: ...
+
+    def beyond(self, doc: DocId, heads: Sequence[bytes]) -> list[Sealed]:
+        """Envelopes that somebody who holds ``heads`` lacks, in causal order."""
+        ...
+
+    def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None: ...
+
+    def fields(self, doc: DocId) -> Registers: ...
+
+    def draft(self, doc: DocId, actor: bytes, fields: Mapping[str, str | None]) -> bytes:
+        """The change that would set ``fields``; nothing is applied. Raises ``EngineFailure``."""
+        ...
+
+    def apply(self, admitted: Admitted) -> None:
+        """All changes of an envelope or none. Dependencies must be there. Raises ``RemoteError``."""
+        ...
+
+    def restore(self, admitted: Admitted) -> None:
+        """As ``apply``, for envelopes of our own journal: the engine is not asked again."""
+        ...
+
+
+class _Record(msgspec.Struct):
+    names: tuple[str, str, str]
+    history: History
+    fields: Registers
+
+
+class AutomergeStore:
+    """``StateStore`` on ``crdt/guard.py``."""
+
+    def __init__(self, *, documents_max: int = 20_000, changes_max: int = 4096, engines_max: int = 256) -> None:
+        self._records: dict[DocId, _Record] = {}
+        self._engines: dict[DocId, Engine] = {}  # the one used longest ago first
+        self._documents_max = documents_max
+        self._changes_max = changes_max
+        self._engines_max = engines_max
+
+    def __contains__(self, doc: DocId) -> bool:
+        return doc in self._records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def docs(self) -> Iterable[DocId]:
+        return self._records.keys()
+
+    def names(self, doc: DocId) -> tuple[str, str, str]:
+        return self._records[doc].names
+
+    def heads(self, doc: DocId) -> tuple[bytes, ...]:
+        return self._records[doc].history.heads() if doc in self._records else ()
+
+    def changes(self, doc: DocId) -> int:
+        return len(self._records[doc].history) if doc in self._records else 0
+
+    def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]:
+        return self._records[doc].history.missing(hashes) if doc in self._records else list(hashes)
+
+    def beyond(self, doc: DocId, heads: Sequence[bytes]) -> list[Sealed]:
+        return self._records[doc].history.beyond(heads) if doc in self._records else []
+
+    def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
+        history = self._records[doc].history if doc in self._records else History()
+        found = history.at(actor, seq)
+        return None if found is None else history.envelope(found)
+
+    def fields(self, doc: DocId) -> Registers:
+        return self._records[doc].fields if doc in self._records else Registers()
+
+    def draft(self, doc: DocId, actor: bytes, fields: Mapping[str, str | None]) -> bytes:
+        try:
+            return self._engine(doc).draft(actor, fields)
+        except EngineFailure:
+            self._engines.pop(doc, None)  # a poisoned document: built again from its changes, asked once more
+            return self._engine(doc).draft(actor, fields)
+
+    def apply(self, admitted: Admitted) -> None:
+        self._apply(admitted, proven=False)
+
+    def restore(self, admitted: Admitted) -> None:
+        self._apply(admitted, proven=True)
+
+    def _apply(self, admitted: Admitted, *, proven: bool) -> None:
+        record = self._records.get(admitted.doc)
+        if record is None:
+            if len(self._records) >= self._documents_max:
+                raise RemoteError("documents-full", f"the limit is {self._documents_max}")
+            record = _Record((admitted.kind, admitted.namespace, admitted.name), History(), Registers())
+        if len(record.history) + len(admitted.changes) > self._changes_max:
+            raise RemoteError("document-full", f"the limit is {self._changes_max} changes")
+        record.history.judge(admitted.changes)
+        _judge_replaced(record, admitted.changes)
+        fresh = record.fields.fresh(admitted.changes, admitted.sealed.author)
+        if not proven:
+            self._prove(admitted, {key: writes[0].value for key, writes in fresh.items()})
+        record.history.append(admitted.changes, admitted.sealed)
+        record.fields.take(fresh)
+        self._records[admitted.doc] = record
+
+    def _prove(self, admitted: Admitted, expected: Mapping[str, str | None]) -> None:
+        try:
+            self._engine(admitted.doc).apply(admitted.changes, expected)
+        except EngineFailure as error:
+            raise RemoteError("engine-refused", str(error)) from error
+
+    def _engine(self, doc: DocId) -> Engine:
+        engine = self._engines.pop(doc, None)
+        if engine is None or not engine.is_sound():
+            engine = Engine(self._chunks(doc))
+            if len(self._engines) >= self._engines_max:
+                del self._engines[next(iter(self._engines))]
+        self._engines[doc] = engine
+        return engine
+
+    def _chunks(self, doc: DocId) -> list[bytes]:
+        sealed = self.beyond(doc, ())
+        return [parsed.plain for each in sealed for parsed in parsed_changes(each)]
+
+
+def parsed_changes(sealed: Sealed) -> list[ParsedChange]:
+    return [change.parse(chunk) for chunk in envelope.unseal(sealed.data).envelope.changes]
+
+
+def _judge_replaced(record: _Record, changes: Sequence[ParsedChange]) -> None:
+    """Each write named as replaced is one of the same field, which the writer can have seen."""
+    own: dict[tuple[OpId, str], None] = {}
+    for each in changes:
+        for op in each.ops:
+            for replaced in op.preds:
+                if (replaced, op.key) not in own and not _is_seen(record, changes[0].deps, op.key, replaced):
+                    raise RemoteError("change-pred", f"a write of {op.key[:60]!r} that its writer cannot have seen")
+        own.update({((op.counter, each.actor), op.key): None for op in each.ops})
+
+
+def _is_seen(record: _Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:
+    current = record.fields.write(key, replaced)
+    if current is None:
+        return _was_seen(record, deps, key, replaced)
+    return record.history.is_ancestor(current.change, deps)
+
+
+def _was_seen(record: _Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:
+    """The same for a write that somebody else has replaced in the meantime: rare, so its change is read again."""
+    made_by = record.history.owner(replaced)
+    if made_by is None or not record.history.is_ancestor(made_by, deps):
+        return False
+    again = parsed_changes(record.history.envelope(made_by))
+    return any(op.counter == replaced[0] and op.key == key for each in again if each.hash == made_by for op in each.ops)
