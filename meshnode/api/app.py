@@ -155,11 +155,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _our_error(_request: Request, error: Exception) -> Response:
     """A fault of ours: Starlette sends this answer and raises the error on, so that it reaches the log."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
     failure = Failure(
         code="internal",
-        message=f"the node failed to answer: {type(error).__name__}",
+        message=f"the node failed to answer: {_cause(error)}",
         next_step="the daemon's log in DIR/logs has the details",
     )
     return response_of(failure)
+
+
+def _cause(error: BaseException) -> str:
+    """The kind of the first thing that went wrong, without the groups of tasks around it."""
+    inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return _cause(inner[0]) if inner else type(error).__name__

@@ -26,7 +26,7 @@ def _run(given: Given) -> int:
         )
     client = client_of(given)
     name: str = given.name or name_of(file)
-    argv = [*command_line(file), *given.arguments]
+    argv = [*command_line(file), *given.dashed]
     cwd = str(Path(given.cwd).absolute()) if given.cwd else str(file.parent)
     view = client.run(name, argv, cwd, dict(map(_variable, given.env)))
     view = _settled(client, view, given.wait)
@@ -90,9 +90,7 @@ def _stop(given: Given) -> int:
 
 def _run_options(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", help="a Python agent, or any executable")
-    parser.add_argument(
-        "arguments", metavar="ARGUMENT", nargs="*", help="for the agent; put -- before those with dashes"
-    )
+    parser.epilog = "what stands behind -- goes to the agent: meshnode run FILE -- --flag"
     parser.add_argument("--name", default="", help="the agent's name (default: the file's)")
     parser.add_argument("--cwd", metavar="DIR", default="", help="where it runs (default: the file's directory)")
     parser.add_argument("--env", metavar="NAME=VALUE", action="append", default=[], help="added to a clean environment")
@@ -106,6 +104,6 @@ def _stop_options(parser: Parser) -> None:
 
 
 VERBS = {
-    "run": Verb(options=_run_options, run=_run),
+    "run": Verb(options=_run_options, run=_run, dashed=True),
     "stop": Verb(options=_stop_options, run=_stop),
 }

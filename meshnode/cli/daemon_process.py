@@ -111,6 +111,7 @@ def _judged(line: bytes, how: Start, process: subprocess.Popen[bytes]) -> Ready:
     except msgspec.DecodeError:
         raise _died(how, process) from None
     if ready.ok:
+        process.returncode = 0  # it outlives this command; Popen must not mourn it
         return ready
     refusal = ready.error or Refusal("failed", "the daemon did not say why it does not start")
     error = LocalError(refusal.message, next_step=refusal.next_step)

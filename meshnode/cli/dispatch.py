@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from meshnode.cli.parser import Verb, parser_of
+from meshnode.cli.parser import Verb, parse, parser_of
 from meshnode.cli.verbs import VERBS
 from meshnode.cli.words import printable
 from meshnode.model.errors import Invalid, LocalError
@@ -43,7 +43,7 @@ def _run(directory: str, verb: str, rest: list[str]) -> int:
     parser = parser_of(verb, summary)
     parser.set_defaults(directory=directory)
     known.options(parser)
-    return known.run(parser.parse_args(rest))
+    return known.run(parse(parser, rest, dashed=known.dashed))
 
 
 def _unknown(verb: str) -> Invalid:

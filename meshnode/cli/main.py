@@ -51,7 +51,7 @@ def _command(argv: list[str]) -> int:
     directory, verb, rest = split(argv)
     if verb in ("", "help", "-h", "--help") and not rest:
         print(help_text())
-        return 0 if verb or not argv else 2
+        return 0 if verb else 2
     from meshnode.cli.dispatch import dispatch
 
     return dispatch(directory, verb, rest)

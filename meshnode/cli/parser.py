@@ -24,16 +24,30 @@ class Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verb:
-    """One verb: how its arguments are read, and what it does. ``run`` returns the exit code."""
+    """One verb: how its arguments are read, and what it does. ``run`` returns the exit code.
+
+    ``dashed``: takes words of another program behind ``--``.
+    """
 
     options: Callable[[Parser], None]
     run: Callable[[Given], int]
+    dashed: bool = False
 
 
 def parser_of(name: str, summary: str) -> Parser:
     parser = Parser(prog=f"meshnode {name}", description=summary, allow_abbrev=False)
     parser.add_argument("-C", dest="directory", metavar="DIR", default=argparse.SUPPRESS, help="the node's directory")
     return parser
+
+
+def parse(parser: Parser, argv: list[str], *, dashed: bool) -> Given:
+    """Options and names in any order; what stands behind ``--`` becomes ``given.dashed``."""
+    at = argv.index("--") if "--" in argv else len(argv)
+    behind = argv[at + 1 :]
+    if behind and not dashed:
+        parser.error("takes nothing behind --")
+    parser.set_defaults(dashed=behind)
+    return parser.parse_intermixed_args(argv[:at])
 
 
 def output_option(parser: Parser) -> None:

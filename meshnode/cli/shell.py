@@ -32,7 +32,7 @@ _meshnode() {
                 ping) names="$(meshnode "${dir[@]}" ls -o name 2>/dev/null | sed 's,^node/,,')" ;;
                 why) names="$(meshnode "${dir[@]}" ls -o name 2>/dev/null)" ;;
                 stop) names="$(meshnode "${dir[@]}" ps -o name 2>/dev/null | cut -d/ -f2)" ;;
-                call|find) names="$(meshnode "${dir[@]}" skills -o name 2>/dev/null | sed 's,^skill/,,')" ;;
+                call|find) names="$(meshnode "${dir[@]}" skills -o name 2>/dev/null | sed 's,^skill/,,' | sort -u)" ;;
                 completion) names="bash" ;;
             esac ;;
     esac
