@@ -37,3 +37,5 @@ class Bye(enum.StrEnum):
     UNTRUSTED = "untrusted"
     STALE_BOOT = "stale-boot"
     IDLE = "idle"
+    VERSION = "version"  # no protocol version in common
+    SELF = "self"  # we dialled ourselves

@@ -3,7 +3,7 @@
 import msgspec
 
 from meshnode.kernel.effects import Channel, Effect, Fact
-from meshnode.kernel.reasons import Loss
+from meshnode.kernel.reasons import Bye, Loss
 from meshnode.model.ids import LinkId, NodeId
 from meshnode.wire.frame import Frame
 
@@ -36,6 +36,12 @@ class Post(Effect, frozen=True):
 
     peer: NodeId
     frames: tuple[Frame, ...]
+
+
+class Shutdown(msgspec.Struct, frozen=True):
+    """Say goodbye to all peers and take no new links."""
+
+    reason: str = Bye.SHUTDOWN.value
 
 
 class Transmit(Effect, frozen=True):
@@ -74,7 +80,12 @@ class PeerDown(Fact, frozen=True):
 
 
 class LinkRejected(Fact, frozen=True):
-    """A dialled link ended before WELCOME. ``bye`` tells why if the peer said so; else it counts as refused."""
+    """A dialled link ended before WELCOME. ``bye`` tells why if the peer said so; else it counts as refused.
+
+    But ``how`` SILENT is only silence: TLS stood and no WELCOME came. ``how`` REPLACED with ``bye`` "duplicate-link"
+    ends a dial that gave no PeerUp because the peer has a link that is up: it is proof of life. ``bye`` "self": the
+    address is our own; "no-room": we have too many links.
+    """
 
     dial_no: int
     peer: NodeId

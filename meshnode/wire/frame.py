@@ -64,12 +64,12 @@ def size(frame: Frame) -> int:
     return PREFIX_BYTES + len(frame.header) + len(frame.payload)
 
 
-def encode(frame: Frame) -> bytes:
-    """The bytes of one frame. A frame over the limits is our own mistake, hence an assertion."""
+def encode(frame: Frame, marks: int = 0) -> bytes:
+    """The bytes of one frame, with ``marks`` added to its flags. Over the limits is our own mistake: an assertion."""
     length = _AFTER_LENGTH + len(frame.header) + len(frame.payload)
     assert len(frame.header) <= HEADER_BYTES_MAX
     assert length <= FRAME_BYTES_MAX
-    prefix = _PREFIX.pack(length, frame.kind, frame.flags, frame.stream, len(frame.header))
+    prefix = _PREFIX.pack(length, frame.kind, frame.flags | marks, frame.stream, len(frame.header))
     return prefix + frame.header + frame.payload
 
 

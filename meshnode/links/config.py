@@ -1,0 +1,65 @@
+"""Who this node is on its links, and the limits it keeps."""
+
+from dataclasses import dataclass
+
+from meshnode.kernel.instant import MS, SECOND
+from meshnode.links.hello import MEMBER_BYTES_MAX
+from meshnode.model.ids import MeshId, NodeId, NodeName, Region
+from meshnode.wire.frame import FRAME_BYTES_MAX
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubConfig:
+    """``run_id``: 8 bytes drawn at the start of the process; ``member``: the admin-signed record of this node.
+
+    Times. An idle link costs one PING and one PONG per ``idle_ping_us``, sent by the dialler; the acceptor pings only
+    after ``acceptor_patience`` times as long, so that the two do not cross. Acks of control messages wait up to
+    ``control_ack_us`` for something to ride on; acks of data frames ``data_ack_us``.
+    """
+
+    mesh: MeshId
+    node: NodeId
+    name: NodeName
+    region: Region
+    boot: int
+    run_id: bytes
+    member: bytes = b""
+    features: tuple[str, ...] = ()
+
+    handshake_us: int = 5 * SECOND
+    idle_ping_us: int = 1 * SECOND
+    acceptor_patience: float = 2.0
+    measure_us: int = 10 * SECOND  # a busy link, too, learns its round trip this often
+    silent_us: int = 10 * SECOND
+    linger_us: int = 2 * SECOND  # after a goodbye, until the connection is aborted
+    data_ack_us: int = 5 * MS
+    control_ack_us: int = 1 * SECOND
+    session_keep_us: int = 30 * SECOND  # how long a session waits for a new link
+
+    window_bytes: int = 1024 * 1024  # data bytes a peer may have under way to us
+    log_bytes_max: int = 8 * 1024 * 1024  # sent and not acknowledged
+    log_frames_max: int = 8192
+    queue_bytes_max: int = 4 * 1024 * 1024  # not sent yet: no credit, no room in the log, or no link
+    links_max: int = 512
+    peers_max: int = 4096  # peers remembered, linked or not
+
+    def __post_init__(self) -> None:
+        if len(self.node) != 32 or len(self.run_id) != 8:
+            raise ValueError("node must be 32 bytes and run_id 8")
+        if len(self.member) > MEMBER_BYTES_MAX:
+            raise ValueError(f"member record of {len(self.member)} bytes, the limit is {MEMBER_BYTES_MAX}")
+        times = (
+            self.handshake_us, self.idle_ping_us, self.measure_us, self.linger_us, self.data_ack_us,
+            self.control_ack_us, self.session_keep_us, self.links_max, self.peers_max, self.log_frames_max,
+        )  # fmt: skip
+        if min(times) <= 0 or self.acceptor_patience < 1.0:
+            raise ValueError(f"times and limits must be positive: {self}")
+        if self.silent_us < 2 * self.acceptor_patience * self.idle_ping_us:
+            raise ValueError("silent_us must leave room for two pings of either side")
+        if min(self.window_bytes, self.log_bytes_max, self.queue_bytes_max) < FRAME_BYTES_MAX:
+            raise ValueError(f"window, log and queue must hold at least one frame of {FRAME_BYTES_MAX} bytes")
+
+    @property
+    def alive_us(self) -> int:
+        """A link heard within this time is taken for alive when another process claims its peer's identity."""
+        return 3 * self.idle_ping_us

@@ -1,0 +1,321 @@
+"""All links of one node: bytes in, facts out, and everything of a turn that goes to a peer as one piece.
+
+Invariants: at most one link a peer is up; at most one Transmit per link and ``handle`` call, and none after its
+CloseLink. Who stays when links or processes compete is decided in peer.py, by the handshake; what the end of a link
+means, in roster.py.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import msgspec
+
+from meshnode.kernel.counters import Counters
+from meshnode.kernel.effects import Channel, Effect, Hangup, Send
+from meshnode.kernel.instant import Instant
+from meshnode.kernel.machine import earliest
+from meshnode.kernel.reasons import Bye, Loss
+from meshnode.kernel.rng import Random
+from meshnode.kernel.timers import Timers
+from meshnode.links.config import HubConfig
+from meshnode.links.handshake import Handshake
+from meshnode.links.hello import MEMBER_BYTES_MAX, Goaway, Hello, Total, body_of
+from meshnode.links.link import Link, Phase
+from meshnode.links.messages import (
+    CloseLink,
+    ControlReceived,
+    Expelled,
+    LinkBytes,
+    LinkLost,
+    LinkOpened,
+    LinkRejected,
+    Post,
+    Shutdown,
+    Transmit,
+)
+from meshnode.links.roster import Roster
+from meshnode.links.session import Session
+from meshnode.links.turn import Turn
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import LinkId, NodeId
+from meshnode.wire.frame import Frame, Kind
+
+__all__ = ["Hub", "HubConfig", "PeerStats"]
+
+Input = LinkOpened | LinkBytes | LinkLost | Post | Send | Hangup | Shutdown
+_CHANNELS = {int(channel): channel for channel in Channel}
+
+
+class PeerStats(msgspec.Struct, frozen=True):
+    """One linked peer, for people. ``ahead_ms``: its wall clock against ours, ``None`` before the first PONG."""
+
+    peer: NodeId
+    name: str
+    region: str
+    address: str
+    inbound: bool
+    boot: int
+    up_since_us: int
+    last_heard_us: int
+    rtt_us: int | None
+    ahead_ms: int | None
+    bytes_in: int
+    bytes_out: int
+
+
+class Hub:
+    """The machine of all links. Implements ``kernel.ports.LinkStats``."""
+
+    def __init__(self, config: HubConfig, rng: Random) -> None:
+        self.counters = Counters()
+        self._config = config
+        self._links: dict[LinkId, Link] = {}
+        self._timers: Timers[LinkId] = Timers()
+        self._armed: dict[LinkId, int] = {}
+        self._roster = Roster(config, self.counters)
+        self._handshake = Handshake(config, rng, self._roster, self.counters)
+        self._leaving = False
+
+    def update_member(self, record: bytes) -> None:
+        """This node's admin-signed record changed; peers met from now on see the new one."""
+        assert len(record) <= MEMBER_BYTES_MAX
+        self._handshake.member = record
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    def peers(self) -> Sequence[NodeId]:
+        return tuple(self._roster.up)
+
+    def last_heard_us(self, peer: NodeId) -> int | None:
+        link = self._roster.up.get(peer)
+        return link.heard_us if link else None
+
+    def rtt_us(self, peer: NodeId) -> int | None:
+        link = self._roster.up.get(peer)
+        return link.rtt_us if link else None
+
+    def stats(self, node: NodeId) -> PeerStats | None:
+        link = self._roster.up.get(node)
+        if link is None:
+            return None
+        peer = self._roster[node]
+        return PeerStats(
+            node, peer.name, peer.region, link.address, link.inbound, peer.boot, peer.up_us, link.heard_us,
+            link.rtt_us, link.ahead_ms, link.bytes_in, link.bytes_out,
+        )  # fmt: skip
+
+    # -- the machine ----------------------------------------------------------------------------------------------
+
+    def handle(self, event: Input, now: Instant) -> list[Effect]:
+        match event:
+            case LinkBytes(link_id, data):
+                self._bytes(link_id, data, now)
+            case Send(node, channel, body):
+                self._send(node, Frame(Kind.CONTROL, 0, channel, b"", body))
+            case Post(node, frames):
+                self._post(node, frames)
+            case LinkOpened():
+                self._opened(event, now)
+            case LinkLost(link_id, how):
+                self._lost(link_id, how, now)
+            case Hangup(node, reason):
+                self._hang_up(node, reason, now)
+            case Shutdown(reason):
+                self._leaving = True
+                self._drop_all(list(self._links.values()), reason, now)
+            case _:
+                assert_never(event)
+        return self._end_turn(now)
+
+    def wake(self, now: Instant) -> list[Effect]:
+        for link_id in self._timers.pop_due(now.mono_us):
+            self._wake_link(link_id, now)
+        self._roster.expire_sessions(now)
+        return self._end_turn(now)
+
+    def deadline(self) -> int | None:
+        return earliest(self._timers.deadline(), self._roster.deadline())
+
+    # -- one turn -------------------------------------------------------------------------------------------------
+
+    def _end_turn(self, now: Instant) -> list[Effect]:
+        """Everything of this turn, per link one piece; then the closing; then what was found out."""
+        turn, self._roster.turn = self._roster.turn, Turn()
+        effects: list[Effect] = []
+        for link in turn.touched.values():
+            session = self._session(link) if link.phase is Phase.UP else None
+            if session is not None:
+                link.put_sequenced(session.pump())
+                for frame in session.dues(now, riding=link.has_output):
+                    link.put(frame)
+            if link.has_output:
+                effects.append(Transmit(link.id, link.take(now)))
+            self._arm(link, earliest(link.deadline(), session.deadline() if session else None), now)
+        effects += [CloseLink(link_id, abort) for link_id, abort in turn.closing.items()]
+        return effects + turn.facts()
+
+    def _arm(self, link: Link, due: int | None, now: Instant) -> None:
+        """Deadlines mostly move later (something was heard), so a timer too early is left to fire and set again."""
+        if due is None or link.id not in self._links:
+            return
+        armed = self._armed.get(link.id)
+        if armed is None or due < armed or armed <= now.mono_us:
+            self._armed[link.id] = due
+            self._timers.set(link.id, due)
+
+    def _session(self, link: Link) -> Session:
+        session = self._roster[link.peer].session
+        assert session is not None, "a link that is up has a session"
+        return session
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    def _send(self, node: NodeId, frame: Frame) -> None:
+        link = self._roster.up.get(node)
+        if link is None:
+            self.counters.add("send-no-link")
+        elif self._session(link).offer(frame):
+            self._roster.turn.touch(link)
+        else:
+            self.counters.add("send-queue-full")
+
+    def _post(self, node: NodeId, frames: Sequence[Frame]) -> None:
+        """Data waits for a peer whose link broke as long as its session is kept."""
+        peer = self._roster.get(node)
+        if peer is None or peer.session is None:
+            self.counters.add("post-no-link", len(frames))
+            return
+        for frame in frames:
+            if not peer.session.offer(frame):
+                self.counters.add("post-queue-full")
+        if peer.up is not None:
+            self._roster.turn.touch(peer.up)
+
+    # -- links come -----------------------------------------------------------------------------------------------
+
+    def _opened(self, opened: LinkOpened, now: Instant) -> None:
+        link = Link(opened, self._config, now)
+        refusal = self._refusal(link, now)
+        self._links[link.id] = link
+        self._roster.turn.touch(link)
+        if refusal is None:
+            if not link.inbound:
+                self._handshake.begin(link)
+            return
+        self.counters.add(f"link-{refusal}")
+        self._roster.say_goodbye(link, refusal, now)
+        if not link.inbound:
+            how = Loss.REPLACED if refusal == Bye.DUPLICATE_LINK else Loss.CLOSED
+            self._roster.turn.tell(LinkRejected(link.dial_no, link.peer, how, refusal))
+
+    def _refusal(self, link: Link, now: Instant) -> str | None:
+        """Why a new connection is of no use, before a word was said."""
+        if link.peer == self._config.node:
+            return Bye.SELF
+        if self._leaving:
+            return Bye.SHUTDOWN
+        if len(self._links) >= self._config.links_max:
+            return "no-room"
+        peer = self._roster.get(link.peer)
+        if link.inbound or peer is None:
+            return None
+        # A dial beside a link that seems to be in order: its TLS handshake was all the proof of life one could want.
+        healthy = peer.heard_within(3 * self._config.idle_ping_us // 2, now)
+        return Bye.DUPLICATE_LINK if healthy or peer.dialling is not None else None
+
+    # -- bytes come -----------------------------------------------------------------------------------------------
+
+    def _bytes(self, link_id: LinkId, data: bytes, now: Instant) -> None:
+        link = self._links.get(link_id)
+        if link is None or link.closing:
+            return
+        self._roster.turn.touch(link)
+        try:
+            for frame in link.feed(data, now):
+                link.check(frame)
+                self._frame(link, frame, now)
+                if link.closing:
+                    break
+        except RemoteError as error:
+            self._junk(link, error, now)
+
+    def _frame(self, link: Link, frame: Frame, now: Instant) -> None:
+        match frame.kind:
+            case Kind.CALL | Kind.RESULT | Kind.CANCEL | Kind.CONTROL:
+                self._sequenced(link, frame, now)
+            case Kind.PING:
+                link.pinged(frame)
+            case Kind.PONG:
+                link.ponged(frame, now)
+            case Kind.ACK:
+                self._session(link).acknowledged(body_of(frame, Total).total)
+            case Kind.CREDIT:
+                self._session(link).credited(body_of(frame, Total).total)
+            case Kind.HELLO:
+                self._handshake.hello(link, body_of(frame, Hello), now)
+            case Kind.WELCOME:
+                self._handshake.welcome(link, body_of(frame, Hello), now)
+            case _:
+                assert frame.kind is Kind.GOAWAY, "link.check lets nothing else pass"
+                self._goodbye(link, body_of(frame, Goaway).reason, now)
+
+    def _sequenced(self, link: Link, frame: Frame, now: Instant) -> None:
+        link.count += 1
+        if not self._session(link).accept(link.count, frame, now):
+            self.counters.add("frame-duplicate")
+        elif frame.kind is not Kind.CONTROL:
+            self._roster.turn.data(link.peer, frame)
+        elif (channel := _CHANNELS.get(frame.stream)) is not None:
+            self._roster.turn.tell(ControlReceived(link.peer, channel, frame.payload))
+        else:
+            self._roster.reject(link.peer, "channel-unknown", str(frame.stream))
+
+    def _junk(self, link: Link, error: RemoteError, now: Instant) -> None:
+        """Whoever sends junk has a fault that a resumed session would only carry on."""
+        self._roster.reject(link.peer, error.reason, str(error))
+        if link.phase is Phase.UP:
+            self._roster.end_session(self._roster[link.peer])
+        self._roster.drop(link, Bye.JUNK, Loss.PROTOCOL, now)
+
+    # -- links go -------------------------------------------------------------------------------------------------
+
+    def _goodbye(self, link: Link, reason: str, now: Instant) -> None:
+        self.counters.add("goodbye")
+        if reason in (Bye.TWIN, Bye.STALE_BOOT):
+            self._roster.turn.tell(Expelled(link.peer, reason))
+        if reason in (Bye.SHUTDOWN, Bye.JUNK) and link.phase is Phase.UP:
+            self._roster.end_session(self._roster[link.peer])
+        self._roster.shut(link, now)
+        self._roster.gone(link, Loss.EOF, now, theirs=reason)
+
+    def _lost(self, link_id: LinkId, how: Loss, now: Instant) -> None:
+        self._timers.cancel(link_id)
+        self._armed.pop(link_id, None)
+        link = self._links.pop(link_id, None)
+        if link is not None:
+            self._roster.gone(link, how, now)
+
+    def _hang_up(self, node: NodeId, reason: str, now: Instant) -> None:
+        self._drop_all([link for link in self._links.values() if link.peer == node], reason, now)
+        peer = self._roster.get(node)
+        if peer is not None and reason == Bye.UNTRUSTED:
+            self._roster.end_session(peer)
+
+    def _drop_all(self, links: list[Link], reason: str, now: Instant) -> None:
+        for link in links:
+            if not link.closing:
+                self._roster.drop(link, reason, Loss.CLOSED, now)
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def _wake_link(self, link_id: LinkId, now: Instant) -> None:
+        link = self._links[link_id]
+        self._armed.pop(link_id, None)
+        self._roster.turn.touch(link)
+        how = link.wake(now)
+        if how is None:
+            return
+        self.counters.add("link-silent" if how is Loss.SILENT else "link-lingered")
+        self._roster.shut(link, now, abort=True)
+        if how is Loss.SILENT:
+            self._roster.gone(link, how, now)

@@ -1,0 +1,182 @@
+"""One connection after TLS: handshake phase, bytes to frames, heartbeat, round trip, what is to be written.
+
+Invariant: in phase CLOSING nothing the peer sends is read any more, and nothing is written after the goodbye.
+"""
+
+import enum
+
+from meshnode.kernel.instant import Instant
+from meshnode.kernel.reasons import Loss
+from meshnode.links.config import HubConfig
+from meshnode.links.hello import Ping, Pong, body_of, frame_of
+from meshnode.links.messages import LinkOpened
+from meshnode.model.errors import RemoteError
+from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Flag, Frame, FrameReader, Kind, encode
+
+DATA_KINDS = (Kind.CALL, Kind.RESULT, Kind.CANCEL)
+SEQUENCED_KINDS = (Kind.CONTROL, *DATA_KINDS)
+
+
+class Phase(enum.Enum):
+    """How far a connection has come."""
+
+    AWAITING_HELLO = "awaiting-hello"
+    AWAITING_WELCOME = "awaiting-welcome"
+    UP = "up"
+    CLOSING = "closing"
+
+
+KINDS_IN_PHASE = {
+    Phase.AWAITING_HELLO: (Kind.HELLO, Kind.GOAWAY),
+    Phase.AWAITING_WELCOME: (Kind.WELCOME, Kind.GOAWAY),
+    Phase.UP: (Kind.GOAWAY, Kind.PING, Kind.PONG, Kind.ACK, Kind.CREDIT, *SEQUENCED_KINDS),
+    Phase.CLOSING: (),
+}
+
+
+class Link:
+    """The state of one connection. ``count`` numbers the sequenced frames read from it; see session.py."""
+
+    def __init__(self, opened: LinkOpened, config: HubConfig, now: Instant) -> None:
+        self.id, self.peer, self.name = opened.link, opened.peer, opened.name
+        self.inbound, self.dial_no, self.address = opened.inbound, opened.dial_no, opened.address
+        self.phase = Phase.AWAITING_HELLO if opened.inbound else Phase.AWAITING_WELCOME
+        self.hello_no = 0  # of the HELLO that opened it
+        self.offered = b""  # session offered in it, if we said it
+        self.count = 0
+        self.opened_us = self.heard_us = self.up_us = now.mono_us
+        self.rtt_us: int | None = None
+        self.ahead_ms: int | None = None  # the peer's wall clock against ours
+        self.bytes_in = self.bytes_out = 0
+        self._config = config
+        # Until it has said HELLO a stranger may not make us buffer more than that.
+        limit = PREFIX_BYTES + HEADER_BYTES_MAX if opened.inbound else FRAME_BYTES_MAX
+        self._reader = FrameReader(limit)
+        self._out: list[bytes] = []
+        self._ping_no = 0
+        self._ping_open = False
+        self._ping_sent_us = self._measured_us = now.mono_us
+        self._pong_for: int | None = None
+        self._close_us: int | None = None
+
+    @property
+    def closing(self) -> bool:
+        return self.phase is Phase.CLOSING
+
+    # -- bytes ----------------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes, now: Instant) -> list[Frame]:
+        """The frames that are complete. Raises ``RemoteError`` when the stream is junk."""
+        self.heard_us = now.mono_us
+        self.bytes_in += len(data)
+        return self._reader.feed(data)
+
+    def check(self, frame: Frame) -> None:
+        """Raises ``RemoteError`` unless a frame of this kind may come now, sequenced or not as its kind demands."""
+        if frame.kind not in KINDS_IN_PHASE[self.phase]:
+            raise RemoteError("frame-unexpected", f"{frame.kind.name} while {self.phase.value}")
+        if frame.flags != (Flag.SEQUENCED if frame.kind in SEQUENCED_KINDS else Flag.NONE):
+            raise RemoteError("frame-flags", f"{frame.kind.name} with flags {frame.flags}")
+
+    def put(self, frame: Frame) -> None:
+        self._out.append(encode(frame))
+
+    def put_sequenced(self, frames: list[Frame]) -> None:
+        self._out += [encode(frame, Flag.SEQUENCED) for frame in frames]
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self._out) or self._pong_for is not None
+
+    def take(self, now: Instant) -> bytes:
+        """All that is to be written, as one piece."""
+        if self._pong_for is not None and self.phase is Phase.UP:
+            self.put(frame_of(Kind.PONG, Pong(max(0, now.wall_ms)), self._pong_for))
+        self._pong_for = None
+        data = b"".join(self._out)
+        self._out.clear()
+        self.bytes_out += len(data)
+        return data
+
+    # -- phases ---------------------------------------------------------------------------------------------------
+
+    def come_up(self, now: Instant) -> None:
+        self.phase = Phase.UP
+        self.up_us = now.mono_us
+        self._reader.frame_bytes_max = FRAME_BYTES_MAX
+        if not self.inbound:
+            self.rtt_us = now.mono_us - self.opened_us  # HELLO to WELCOME: a first, rough measure
+            self.ping(now)
+
+    def close(self, now: Instant) -> None:
+        self.phase = Phase.CLOSING
+        self._close_us = now.mono_us + self._config.linger_us
+
+    def take_over(self, former: "Link") -> None:
+        """What was measured on the link this one replaces stays true of the path."""
+        self.bytes_in += former.bytes_in
+        self.bytes_out += former.bytes_out
+        if self.rtt_us is None:
+            self.rtt_us, self.ahead_ms = former.rtt_us, former.ahead_ms
+
+    # -- heartbeat ------------------------------------------------------------------------------------------------
+
+    def ping(self, now: Instant) -> None:
+        self._ping_no = (self._ping_no + 1) % 2**32
+        self._ping_sent_us, self._ping_open = now.mono_us, True
+        self.put(frame_of(Kind.PING, Ping(self.rtt_us, self.ahead_ms), self._ping_no))
+
+    def pinged(self, frame: Frame) -> None:
+        """The pinger tells what it measured, so that we need not.
+
+        One answer a turn, however many were asked: a flood of pings gains its sender nothing.
+        """
+        ping = body_of(frame, Ping)
+        self._pong_for = frame.stream
+        if ping.rtt_us is not None:
+            self.rtt_us = ping.rtt_us
+        if ping.ahead_ms is not None:
+            self.ahead_ms = -ping.ahead_ms
+
+    def ponged(self, frame: Frame, now: Instant) -> None:
+        pong = body_of(frame, Pong)
+        if not self._ping_open or frame.stream != self._ping_no:
+            return
+        self._ping_open, self._measured_us = False, now.mono_us
+        sample = now.mono_us - self._ping_sent_us
+        known = self.rtt_us
+        self.rtt_us = sample if known is None else known + (sample - known) // 4  # EWMA, a quarter for the newest
+        self.ahead_ms = pong.wall_ms - (now.wall_ms - sample // 2000)
+
+    def wake(self, now: Instant) -> Loss | None:
+        """Ping if it is time. ``SILENT``: the peer has had its time; ``CLOSED``: our own goodbye has."""
+        at = now.mono_us
+        if self._close_us is not None:
+            return Loss.CLOSED if at >= self._close_us else None
+        if at >= self._silent_at():
+            return Loss.SILENT
+        ping_at = self._ping_at()
+        if ping_at is not None and at >= ping_at:
+            self.ping(now)
+        return None
+
+    def deadline(self) -> int:
+        if self._close_us is not None:
+            return self._close_us
+        ping_at = self._ping_at()
+        return self._silent_at() if ping_at is None else min(self._silent_at(), ping_at)
+
+    def _silent_at(self) -> int:
+        if self.phase is Phase.UP:
+            return self.heard_us + self._config.silent_us
+        return self.opened_us + self._config.handshake_us
+
+    def _ping_at(self) -> int | None:
+        """After nothing was received for a while; the dialler also on a busy link, to measure it."""
+        if self.phase is not Phase.UP:
+            return None
+        patience = self._config.acceptor_patience if self.inbound else 1.0
+        quiet_at = max(self.heard_us, self._ping_sent_us) + round(self._config.idle_ping_us * patience)
+        if self.inbound:
+            return quiet_at
+        return min(quiet_at, max(self._measured_us, self._ping_sent_us) + self._config.measure_us)

@@ -1,0 +1,157 @@
+"""What outlives a broken connection between two processes: sequence, sender log, acknowledgement, dedup, credit.
+
+Sequenced frames are numbered by counting, not by a field: a connection keeps order, so both ends count alike. A link
+starts counting where its receiver said in HELLO or WELCOME that it stands; the sender sends everything after that
+again. Frames that arrived over the older link in the meantime are then counted a second time and dropped: exactly once,
+in order, without a byte of overhead per frame.
+
+Invariant: ``log`` holds the frames numbered ``_log_first .. _next - 1``, and the peer acknowledged all before.
+"""
+
+from collections import deque
+
+from meshnode.kernel.instant import Instant
+from meshnode.links.config import HubConfig
+from meshnode.links.hello import Hello, Total, frame_of
+from meshnode.model.errors import RemoteError
+from meshnode.wire.frame import Frame, Kind, size
+
+ACK_FRAMES = 256  # more than this unacknowledged are acknowledged without waiting: the sender's log is bounded
+ACK_BYTES = 64 * 1024
+
+
+class Session:
+    """The two directions between two processes. Knows no link: frames to send come out, frames received go in."""
+
+    def __init__(self, session_id: bytes, config: HubConfig) -> None:
+        self.id = session_id
+        self.attached = 0  # links it has had
+        self.peer_run = b""  # unknown until the first WELCOME
+        self._config = config
+        # sending
+        self._log: deque[Frame] = deque()
+        self._log_first = 1
+        self._log_bytes = 0
+        self._control: deque[Frame] = deque()
+        self._data: deque[Frame] = deque()
+        self._queue_bytes = 0
+        self._data_sent = 0
+        self._data_limit = 0
+        # receiving
+        self.received = 0
+        self._told = 0
+        self._data_got = 0
+        self._data_granted = config.window_bytes
+        self._unacked_bytes = 0
+        self._ack_due_us: int | None = None
+
+    # -- a link comes ---------------------------------------------------------------------------------------------
+
+    def standing(self) -> tuple[int, int, int]:
+        """``attached``, ``received`` and ``data_got`` for HELLO or WELCOME; what they grant is promised from now on."""
+        self._data_granted = self._data_got + self._config.window_bytes
+        return self.attached, self.received, self._data_got
+
+    def attach(self, theirs: Hello, attached: int) -> list[Frame]:
+        """The peer's HELLO or WELCOME was accepted: what it has not received, to be sent again."""
+        if not self._log_first - 1 <= theirs.received < self._next:
+            raise RemoteError("resume-range", f"{theirs.received} of {self._log_first - 1}..{self._next - 1}")
+        self.attached = attached
+        self.peer_run = theirs.run_id
+        self._forget_until(theirs.received)
+        self._data_limit = max(self._data_limit, theirs.data_got + theirs.window)
+        return list(self._log)
+
+    def abandon(self) -> int:
+        """It will not go on. How many of its frames may never have arrived."""
+        lost = len(self._log) + len(self._control) + len(self._data)
+        self._log.clear()
+        self._control.clear()
+        self._data.clear()
+        self._queue_bytes = self._log_bytes = 0
+        return lost
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    @property
+    def _next(self) -> int:
+        return self._log_first + len(self._log)
+
+    def offer(self, frame: Frame) -> bool:
+        """Queue one frame; False if the queue is full and the frame is dropped."""
+        if self._queue_bytes + size(frame) > self._config.queue_bytes_max:
+            return False
+        self._queue_bytes += size(frame)
+        (self._control if frame.kind is Kind.CONTROL else self._data).append(frame)
+        return True
+
+    def pump(self) -> list[Frame]:
+        """What may be sent now, in this order: control first, then data as far as the peer's credit goes."""
+        out: list[Frame] = []
+        while self._control and self._has_room():
+            self._log_one(self._control.popleft(), out)
+        # A frame may overdraw the credit it begins within: so the largest frame passes through any window.
+        while self._data and self._has_room() and self._data_sent < self._data_limit:
+            frame = self._data.popleft()
+            self._data_sent += size(frame)
+            self._log_one(frame, out)
+        return out
+
+    def acknowledged(self, total: int) -> None:
+        if total >= self._next:
+            raise RemoteError("ack-ahead", f"{total} of {self._next - 1} sent")
+        self._forget_until(total)
+
+    def credited(self, total: int) -> None:
+        self._data_limit = max(self._data_limit, total)
+
+    def _has_room(self) -> bool:
+        return len(self._log) < self._config.log_frames_max and self._log_bytes < self._config.log_bytes_max
+
+    def _log_one(self, frame: Frame, out: list[Frame]) -> None:
+        self._queue_bytes -= size(frame)
+        self._log_bytes += size(frame)
+        self._log.append(frame)
+        out.append(frame)
+
+    def _forget_until(self, total: int) -> None:
+        while self._log and self._log_first <= total:
+            self._log_bytes -= size(self._log.popleft())
+            self._log_first += 1
+
+    # -- receiving ------------------------------------------------------------------------------------------------
+
+    def accept(self, number: int, frame: Frame, now: Instant) -> bool:
+        """Whether the frame that its link counted as ``number`` is new; if so, it counts as received."""
+        assert number <= self.received + 1, "a link counts from what was told as received"
+        if number <= self.received:
+            self._owe(size(frame), self._config.control_ack_us, now)  # its sender waits to drop it from the log
+            return False
+        data_bytes = 0 if frame.kind is Kind.CONTROL else size(frame)
+        if data_bytes and self._data_got >= self._data_granted:
+            raise RemoteError("credit-exceeded", f"{self._data_got + data_bytes} of {self._data_granted} bytes")
+        self.received = number
+        self._data_got += data_bytes
+        self._owe(size(frame), self._config.data_ack_us if data_bytes else self._config.control_ack_us, now)
+        return True
+
+    def _owe(self, got_bytes: int, wait_us: int, now: Instant) -> None:
+        self._unacked_bytes += got_bytes
+        if self.received - self._told >= ACK_FRAMES or self._unacked_bytes >= ACK_BYTES:
+            wait_us = 0
+        due = now.mono_us + wait_us
+        self._ack_due_us = due if self._ack_due_us is None else min(self._ack_due_us, due)
+
+    def dues(self, now: Instant, *, riding: bool) -> list[Frame]:
+        """ACK and CREDIT to send now: when due, or earlier when something else is being written anyway."""
+        out: list[Frame] = []
+        if self._ack_due_us is not None and (riding or self._ack_due_us <= now.mono_us):
+            self._told, self._unacked_bytes, self._ack_due_us = self.received, 0, None
+            out.append(frame_of(Kind.ACK, Total(self.received)))
+        if self._data_granted - self._data_got <= self._config.window_bytes // 2:
+            self._data_granted = self._data_got + self._config.window_bytes
+            out.append(frame_of(Kind.CREDIT, Total(self._data_granted)))
+        return out
+
+    def deadline(self) -> int | None:
+        return self._ack_due_us
