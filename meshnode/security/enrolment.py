@@ -16,6 +16,7 @@ from meshnode.security.check_peer import check_peer
 from meshnode.security.clock import MeshClock
 from meshnode.security.desk import EnrolmentDesk
 from meshnode.security.enrolment_letters import (
+    MEANINGS,
     Admitted,
     Greeting,
     Refused,
@@ -83,13 +84,21 @@ def read_answer(body: bytes, token: Token) -> Admission:
     except RemoteError as error:
         raise EnrolmentRefused("bad-answer") from error
     if isinstance(answer, Refused):
-        raise EnrolmentRefused(_plain(answer.reason, 64), _plain(answer.message, 500))
+        raise _told(answer)
     try:
         _check_admission(answer, token)
     except RemoteError as error:
         reason = error.reason if error.reason in {"root-mismatch", "wrong-mesh"} else "bad-answer"
         raise EnrolmentRefused(reason, f"{meaning(reason).message} ({error})") from error
     return Admission(answer.chain_pem, answer.member, answer.bundle, answer.peers)
+
+
+def _told(answer: Refused) -> EnrolmentRefused:
+    """A reason this version does not know stays in the message: codes are ours, and stable."""
+    reason, message = _plain(answer.reason, 64), _plain(answer.message, 500)
+    if reason in MEANINGS:
+        return EnrolmentRefused(reason, message)
+    return EnrolmentRefused(EnrolmentRefused.code, f"the enroller refused: {message} ({reason})")
 
 
 def _check_admission(answer: Admitted, token: Token) -> None:

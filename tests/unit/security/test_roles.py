@@ -1,0 +1,90 @@
+"""The table of roles: what no row allows is denied."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.kernel.ports import Action, Verdict
+from meshnode.model.ids import NodeId
+from meshnode.security.roles import Roles
+from tests.unit.security import world
+
+
+def verdict(role: str, action: Action, resource: str) -> Verdict:
+    trust = world.members()
+    member = world.admitted(trust, "nano-7", roles=(role,))
+    return Roles(trust).may(member.node, action, resource)
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_a_stranger_may_do_nothing(action: Action) -> None:
+    assert Roles(world.members()).may(NodeId(bytes(32)), action, "skill/x") == Verdict(
+        allowed=False, reason="unknown-member"
+    )
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_an_admin_may_do_everything(action: Action) -> None:
+    assert verdict("admin", action, "Policy/default/strict") == Verdict(allowed=True, reason="role-admin")
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_a_member_without_a_role_we_know_may_do_nothing(action: Action) -> None:
+    assert verdict("guest", action, "AgentCluster/default/x") == Verdict(allowed=False, reason="no-role")
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        (Action.WRITE, "AgentCluster/default/shop"),
+        (Action.CALL, "skill/words.count"),
+        (Action.RUN, "agent/words"),
+        (Action.PUBLISH, "node/nano-7"),
+        (Action.PUBLISH, "load"),
+    ],
+)
+def test_a_member_may_do_its_work(action: Action, resource: str) -> None:
+    assert verdict("member", action, resource) == Verdict(allowed=True, reason="role-member")
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "reason"),
+    [
+        (Action.WRITE, "Policy/default/strict", "write-needs-admin"),
+        (Action.WRITE, "AgentCluster/default", "write-needs-admin"),
+        (Action.WRITE, "agentcluster/default/shop", "write-needs-admin"),
+        (Action.WRITE, "AgentCluster/default/shop/extra", "write-needs-admin"),
+        (Action.INVITE, "node/nano-8", "needs-admin"),
+        (Action.PUBLISH, "node/boss", "not-about-itself"),
+        (Action.PUBLISH, "node", "not-about-itself"),
+    ],
+)
+def test_a_member_may_not_do_more(action: Action, resource: str, reason: str) -> None:
+    assert verdict("member", action, resource) == Verdict(allowed=False, reason=reason)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "",
+        "a//b",
+        "AgentCluster/../Policy",
+        "AgentCluster/./x",
+        "a/%2e%2e/b",
+        "a/\0/b",
+        "a/b c",
+        "ä/b",
+        "a/b\n",
+        "x" * 600,
+    ],
+)
+@pytest.mark.parametrize("role", ["admin", "member"])
+def test_a_resource_that_could_pass_for_another_is_refused_for_everybody(role: str, resource: str) -> None:
+    assert verdict(role, Action.WRITE, resource) == Verdict(allowed=False, reason="bad-resource")
+
+
+@given(resource=st.text(max_size=60), action=st.sampled_from(list(Action)))
+def test_no_resource_opens_another_document_kind_to_members(resource: str, action: Action) -> None:
+    answer = verdict("member", action, resource)
+    assert not (answer.allowed and action is Action.WRITE and not resource.startswith("AgentCluster/"))
+    assert not (answer.allowed and action is Action.INVITE)
