@@ -12,7 +12,7 @@ import contextlib
 import enum
 import socket
 import ssl
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from meshnode.kernel.reasons import Loss
 from meshnode.model.errors import RemoteError
@@ -44,6 +44,16 @@ class Scratch:
         self.plain = memoryview(bytearray(RECEIVE_BYTES))
 
 
+@runtime_checkable
+class _Stream(Protocol):
+    """What is used of a transport; uvloop's are no ``asyncio.Transport``."""
+
+    def write(self, data: bytes) -> None: ...
+    def write_eof(self) -> None: ...
+    def abort(self) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+
+
 class TlsUser(Protocol):
     """Who uses a link. None of these may block."""
 
@@ -63,6 +73,8 @@ class TlsUser(Protocol):
 async def attach(link: "TlsLink", connected: socket.socket) -> None:
     """Put a connected socket, of either side, under ``link``, which owns it from here on."""
     try:
+        # asyncio only does this for sockets made with an explicit protocol number; without it, small frames wait 40 ms.
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().connect_accepted_socket(lambda: link, connected)
     except BaseException:
         connected.close()
@@ -93,8 +105,9 @@ class TlsLink(asyncio.BufferedProtocol):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
         self._unsent_bytes_max = unsent_bytes_max
-        self._transport: asyncio.Transport | None = None
+        self._transport: _Stream | None = None
         self._phase = _Phase.NEW
+        self._lingering: asyncio.TimerHandle | None = None
         self._gone = asyncio.get_running_loop().create_future()
 
     @property
@@ -121,8 +134,12 @@ class TlsLink(asyncio.BufferedProtocol):
         self._flush()
         self._end(Loss.CLOSED, "closed")
         # Closing now would reset the connection if the peer has sent something unread, and lose our last bytes.
-        self._transport.write_eof()
-        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+        try:
+            self._transport.write_eof()
+        except OSError:  # reset meanwhile, and asyncio has not noticed yet
+            self._transport.abort()
+        else:
+            self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
 
     def abort(self) -> None:
         """End now: drop what is unsent, read nothing more."""
@@ -131,7 +148,7 @@ class TlsLink(asyncio.BufferedProtocol):
     # -- asyncio.BufferedProtocol -------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        assert isinstance(transport, _Stream)
         self._transport = transport
         if self._phase is _Phase.OVER:
             transport.abort()
@@ -162,6 +179,8 @@ class TlsLink(asyncio.BufferedProtocol):
             self._end(Loss.SILENT, "tcp-timeout")
         else:
             self._end(Loss.RESET, "handshake-reset" if self._phase is _Phase.SHAKING else "reset")
+        if self._lingering is not None:
+            self._lingering.cancel()
         if not self._gone.done():
             self._gone.set_result(None)
 

@@ -65,6 +65,7 @@ class Transport:
         self._numbers = itertools.count(1)
         self._sessions: dict[LinkId, _Session] = {}
         self._dialling = 0
+        self._early: list[Dial] = []  # asked for before ``serve`` began
 
     @property
     def address(self) -> tuple[str, int]:
@@ -79,9 +80,13 @@ class Transport:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                tasks.create_task(self._listener.serve(), name="listener")
+                for dial in self._early:
+                    tasks.create_task(self._dial(dial), name=f"dial {dial.host}:{dial.port}")
+                try:
+                    await self._listener.serve()
+                finally:
+                    self._tasks = None  # no dial begins any more
         finally:
-            self._tasks = None
             await self._close_all()
 
     def perform(self, effect: Dial | Transmit | CloseLink | IssueLeaf | RefuseEnrolment) -> None:
@@ -111,18 +116,21 @@ class Transport:
     # -- outgoing -----------------------------------------------------------------------------------------------------
 
     def _start_dial(self, dial: Dial) -> None:
-        if self._tasks is None or self._dialling >= self._config.dials_max:
+        if self._dialling >= self._config.dials_max:
             self._counters.add("dial-not-started")
             self.tell(DialFailed(dial.dial_no, DialFailure.UNREACHABLE, "this node has too many dials under way"))
             return
         self._dialling += 1
-        self._tasks.create_task(self._dial(dial), name=f"dial {dial.host}:{dial.port}")
+        if self._tasks is None:
+            self._early.append(dial)
+        else:
+            self._tasks.create_task(self._dial(dial), name=f"dial {dial.host}:{dial.port}")
 
     async def _dial(self, dial: Dial) -> None:
         try:
             async with asyncio.timeout(self._config.dial_s):
                 dialled = await connect(dial.host, dial.port, self._config.dial_from)
-                session = self._session(f"{dial.host}:{dial.port}", dial)
+                session = self._session(host_and_port(dial.host, dial.port), dial)
                 await self._shake(dialled, session, self.credentials.mutual_client)
         except TimeoutError:
             self._dial_failed(dial, DialFailure.TIMEOUT, f"no answer within {self._config.dial_s:g} s")
@@ -211,6 +219,11 @@ class Transport:
             link.close()
         if links:
             await asyncio.wait([link.gone for link in links], timeout=2 * LINGER_S)
+
+
+def host_and_port(host: str, port: int) -> str:
+    """As people write it; an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _NoLink(Exception):
