@@ -100,6 +100,11 @@ MEANINGS = {
     "not-an-enroller": Meaning(
         "this node cannot admit anybody", "use an address of a node that can", elsewhere=True
     ),
+    "enroller-expired": Meaning(
+        "the certificate with which this node admits others has ended",
+        "use an address of another enroller, or renew it with the root on the node that made the mesh",
+        elsewhere=True,
+    ),
     "desk-full": Meaning("this node has too many open invites", "try again later", elsewhere=True),
     "root-mismatch": Meaning(
         "whoever answered stands on another root of trust than the token says",

@@ -66,6 +66,9 @@ def verified_chain(connection: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
     Raises:
         RemoteError: ``no-chain``: nothing was verified on this connection, as with a resumed session.
     """
+    if connection.context.verify_mode is not ssl.CERT_REQUIRED:
+        # OpenSSL builds a chain even where a failed verification is ignored; it means nothing.
+        raise RemoteError("no-chain", "this connection was not to be verified")
     inner: _Chained | None = getattr(connection, "_sslobj", None)
     chain = inner.get_verified_chain() if inner is not None else None
     if not chain:

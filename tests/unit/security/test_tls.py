@@ -57,10 +57,18 @@ def test_the_verified_chain_ends_at_the_root(a: Node, b: Node) -> None:
 
 
 def test_a_connection_without_a_verified_chain_is_refused(a: Node, b: Node) -> None:
-    pipe = Pipe(server_of(a), client_of(b))
-    for ask in (tls.verified_chain, tls.presented_leaf):
-        with pytest.raises((RemoteError, ValueError)):
-            ask(pipe.server)
+    fresh = Pipe(server_of(a), client_of(b)).server
+    unverified = Pipe(
+        tls.enrolment_server_context(a.chain_path, a.key_path), tls.enrolment_client_context(None)
+    ).shake()
+    assert unverified.refused == ""
+    assert tls.presented_leaf(unverified.client) == world.chain_of(a.chain_pem)[0]
+    for end in (fresh, unverified.client, unverified.server):
+        with pytest.raises(RemoteError) as refused:
+            tls.verified_chain(end)
+        assert refused.value.reason == "no-chain"
+    with pytest.raises(RemoteError):
+        tls.presented_leaf(unverified.server)
 
 
 def test_a_client_without_a_certificate_is_refused(a: Node) -> None:
