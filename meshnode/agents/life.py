@@ -17,7 +17,6 @@ from meshnode.agents.messages import (
     AgentRegistered,
     AgentsInput,
     AgentsStopped,
-    DropAgent,
     InstanceChanged,
     InstanceInfo,
     InstanceState,
@@ -31,7 +30,6 @@ from meshnode.agents.messages import (
     StartProcess,
     Stop,
     StopProcess,
-    ToAgent,
     WelcomeAgent,
 )
 from meshnode.agents.recipe import Recipe, check_name, read_recipe, read_record, record_of
@@ -45,7 +43,6 @@ from meshnode.kernel.timers import Timers
 from meshnode.model.commands import RunAgent
 from meshnode.model.errors import Invalid, LocalError, NotFound, Offline
 from meshnode.model.ids import AgentConn, AgentName, InstanceId
-from meshnode.wire.frame import Frame, Kind
 
 
 class Agents:
@@ -238,7 +235,7 @@ class Agents:
     def _end(self, agent: Instance, reason: str, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
         if agent.conn is not None:
-            effects += [ToAgent(agent.conn, (Frame(Kind.STOP),)), SkillsWithdrawn(agent.id)]
+            effects.append(SkillsWithdrawn(agent.id))
         agent.skills = ()
         self._timers.cancel(agent.name)
         return [
@@ -269,7 +266,7 @@ class Agents:
 
     def _ended(self, agent: Instance, words: str, now: Instant) -> list[Effect]:
         """The run is over and nothing of it is left."""
-        effects: list[Effect] = [] if agent.conn is None else [DropAgent(agent.conn)]
+        effects: list[Effect] = []
         if agent.stopping:
             words = f"{agent.reason}; {words}"  # its skills were withdrawn when it was told to stop
         elif agent.conn is not None:

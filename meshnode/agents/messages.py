@@ -1,4 +1,4 @@
-"""Inputs, effects and facts of the agents room, and of the bus between a node and its agents."""
+"""Inputs, effects and facts of the agents room. (Calls pass it by: see wire/bus.py.)"""
 
 import enum
 
@@ -7,7 +7,6 @@ import msgspec
 from meshnode.kernel.effects import Effect, Fact
 from meshnode.model.ids import AgentConn, AgentName, InstanceId
 from meshnode.wire.calls import RegisterHeader, SkillDescription
-from meshnode.wire.frame import Frame
 
 
 class InstanceState(enum.StrEnum):
@@ -94,13 +93,6 @@ AgentsInput = (
 )  # fmt: skip
 
 
-class AgentFrames(msgspec.Struct, frozen=True):
-    """CALL, RESULT and CANCEL frames of a registered agent, in order: for the switch."""
-
-    conn: AgentConn
-    frames: tuple[Frame, ...]
-
-
 # Effects
 
 
@@ -129,19 +121,6 @@ class WelcomeAgent(Effect, frozen=True):
     conn: AgentConn
     refusal: str = ""
     message: str = ""
-
-
-class ToAgent(Effect, frozen=True):
-    """Frames for an agent. A call that finds its queue full is answered by the bus with an error, not lost."""
-
-    conn: AgentConn
-    frames: tuple[Frame, ...]
-
-
-class DropAgent(Effect, frozen=True):
-    """The process behind this connection is gone: forget it, tell nothing."""
-
-    conn: AgentConn
 
 
 # Facts

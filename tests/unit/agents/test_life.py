@@ -15,7 +15,6 @@ from meshnode.agents.messages import (
     AgentRegistered,
     AgentsInput,
     AgentsStopped,
-    DropAgent,
     InstanceChanged,
     InstanceState,
     ProcessExited,
@@ -27,7 +26,6 @@ from meshnode.agents.messages import (
     SkillsWithdrawn,
     StartProcess,
     StopProcess,
-    ToAgent,
     WelcomeAgent,
 )
 from meshnode.kernel.effects import Effect, Note, Persist
@@ -37,7 +35,6 @@ from meshnode.model.commands import RunAgent
 from meshnode.model.errors import Invalid, NotFound, Offline
 from meshnode.model.ids import AgentConn, InstanceId
 from meshnode.wire.calls import RegisterHeader, SkillDescription
-from meshnode.wire.frame import Kind
 
 WORDS = InstanceId("words/north")
 RECIPE = RunAgent(name="words", argv=["python", "words.py"], cwd="/srv")
@@ -232,7 +229,6 @@ def test_a_crash_withdraws_the_skills_and_says_why():
     story = running()
     effects = story.exited(tail="Traceback\n  File\nZeroDivisionError: division by zero\n\n")
     assert only(SkillsWithdrawn, effects) == SkillsWithdrawn(WORDS)
-    assert only(DropAgent, effects) == DropAgent(AgentConn(1))
     state, reason = story.state()
     assert state == "backoff"
     assert reason.startswith("exited with code 1: ZeroDivisionError: division by zero; starts again in ")
@@ -323,8 +319,6 @@ def test_a_process_that_never_registers_counts_as_running_without_skills():
 def test_a_stop_withdraws_asks_kills_and_forgets():
     story = running()
     effects = story.stop()
-    to_agent = only(ToAgent, effects)
-    assert isinstance(to_agent, ToAgent) and to_agent.frames[0].kind is Kind.STOP
     only(SkillsWithdrawn, effects)
     assert only(StopProcess, effects) == StopProcess(WORDS, 1, story.config.grace_us)
     assert story.state()[0] == "stopping"

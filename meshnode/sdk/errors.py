@@ -1,0 +1,61 @@
+"""What can go wrong, as an agent's author sees it: one error to raise, four to catch."""
+
+import re
+
+_CODE = re.compile(r"[a-z][a-z0-9-]{0,62}")
+# A skill's own codes travel with this mark, so that none can pass for a verdict of the mesh ("unavailable" lets a
+# node try another instance, which it must not do with a call that ran).
+OWN = "skill:"
+
+
+class SkillError(Exception):
+    """Raise it in a skill to tell the caller what is wrong, in words of your own.
+
+    Args:
+        code: a stable name for programs: small letters, digits and dashes, e.g. ``"no-such-file"``.
+        message: for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        if not _CODE.fullmatch(code):
+            raise ValueError(f"code {code!r}: use small letters, digits and dashes, beginning with a letter")
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class CallFailed(Exception):
+    """The other skill was asked and did not deliver. ``code`` is stable: its own, or one of the mesh."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class Unavailable(CallFailed):
+    """Nobody who offers the skill can be reached now. The call may be repeated, if the skill bears that."""
+
+
+class DeadlinePassed(CallFailed):
+    """No answer in time. Whether the skill ran is not known."""
+
+
+class Cancelled(CallFailed):
+    """The call was withdrawn on its way."""
+
+
+_KINDS: dict[str, type[CallFailed]] = {
+    "timeout": DeadlinePassed,
+    "cancelled": Cancelled,
+    "not-found": Unavailable,
+    "unavailable": Unavailable,
+    "unreachable": Unavailable,
+    "overloaded": Unavailable,
+    "agent-died": Unavailable,
+}
+
+
+def failure_of(code: str, message: str) -> CallFailed:
+    """The error for the code of a result."""
+    return _KINDS.get(code, CallFailed)(code.removeprefix(OWN), message)

@@ -1,0 +1,96 @@
+"""The agent's end of the bus: frames to and from the daemon of this machine."""
+
+from collections import deque
+from collections.abc import Callable
+
+import zmq
+
+from meshnode.model.errors import RemoteError
+from meshnode.sdk.pump import Pump
+from meshnode.wire.frame import FRAME_BYTES_MAX, Frame, FrameReader, encode
+
+# Frames of one turn share a message up to this size; a longer frame travels alone.
+BATCH_BYTES = 64 * 1024
+# Batches that libzmq holds each way; with the batch size a bound in bytes.
+HIGH_WATER = 64
+# With more than this waiting to leave, nothing is taken in: results would only pile up.
+WAITING_BYTES_MAX = 8 * 1024 * 1024
+
+
+class Link:
+    """``on_frame`` gets every frame; ``on_lost`` is called once when the daemon is gone or talks nonsense."""
+
+    def __init__(self, endpoint: str, on_frame: Callable[[Frame], None], on_lost: Callable[[str], None]) -> None:
+        self._on_frame, self._on_lost = on_frame, on_lost
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.SNDHWM, HIGH_WATER),
+            (zmq.RCVHWM, HIGH_WATER),
+            (zmq.MAXMSGSIZE, 2 * FRAME_BYTES_MAX),
+            (zmq.RECONNECT_IVL, -1),  # a daemon that comes back starts its agents afresh
+        ):
+            self._socket.setsockopt(option, value)
+        # A refused connection ends in CLOSED, one that stood in DISCONNECTED.
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
+        self._watch = Pump(self._monitor, lambda: None, self._lost)
+        self._socket.connect(endpoint)
+        self._pump = Pump(self._socket, self._flush, self._receive)
+
+    def send(self, frame: Frame) -> None:
+        data = encode(frame)
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self._pump.schedule()
+
+    def close(self) -> None:
+        """Give what is queued to the I/O thread, wait shortly until it is written, and close."""
+        self._flush()
+        self._watch.close()
+        self._pump.close(linger_ms=200)
+        self._context.term()
+
+    def _flush(self) -> None:
+        while self._waiting:
+            batch = self._next_batch()
+            try:
+                self._socket.send(b"".join(batch), zmq.NOBLOCK)
+            except zmq.Again:
+                self._waiting.extendleft(reversed(batch))
+                return
+            self._waiting_bytes -= sum(map(len, batch))
+
+    def _next_batch(self) -> list[bytes]:
+        batch = [self._waiting.popleft()]
+        size = len(batch[0])
+        while self._waiting and size + len(self._waiting[0]) <= BATCH_BYTES:
+            batch.append(self._waiting.popleft())
+            size += len(batch[-1])
+        return batch
+
+    def _receive(self) -> bool:
+        if self._waiting_bytes > WAITING_BYTES_MAX:
+            return False
+        try:
+            message = self._socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        try:
+            frames = FrameReader().feed(message)
+        except RemoteError as error:
+            self._on_lost(f"it sent what is not a frame: {error.reason}")
+            return False
+        for frame in frames:
+            self._on_frame(frame)
+        return True
+
+    def _lost(self) -> bool:
+        try:
+            self._monitor.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        self._on_lost("its socket is closed")
+        return False
