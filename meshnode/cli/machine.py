@@ -11,16 +11,24 @@ Facts = Mapping[str, object]
 
 
 def hardware_words(hardware: Facts) -> str:
-    """``Jetson Orin Nano 8Gi gpu``: what the machine is called, its memory, whether it has an accelerator."""
-    model = next((word for name in ("model", "board", "product") if (word := _text(hardware, name))), "")
-    memory = part(hardware, "memory")
-    total = bytes_words(memory, "total_bytes") or bytes_words(hardware, "memory_bytes")
-    return " ".join(word for word in (model, total) if word)
+    """``Jetson Orin Nano 6cpu 8Gi Orin``: what the machine is called, what may be used of it, its accelerators."""
+    cpus = number(part(hardware, "cpu"), "usable")
+    memory = number(part(hardware, "memory"), "limit_bytes")
+    words = [
+        _model(hardware),
+        f"{cpus:g}cpu" if cpus else "",
+        size(memory) if memory else "",
+        *(accelerator_name(one) for one in parts(hardware, "accelerators")),
+    ]
+    return " ".join(word for word in words if word)
 
 
-def _text(facts: Facts, name: str) -> str:
-    value = facts.get(name)
-    return value if isinstance(value, str) else ""
+def accelerator_name(accelerator: Facts) -> str:
+    return text(accelerator, "name") or text(accelerator, "kind") or "accelerator"
+
+
+def _model(hardware: Facts) -> str:
+    return text(hardware, "model") or text(part(hardware, "machine"), "model") or text(hardware, "machine")
 
 
 def load_words(load: Facts) -> str:
@@ -58,12 +66,21 @@ def number(facts: Facts, name: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
+def text(facts: Facts, name: str) -> str:
+    value = facts.get(name)
+    return value if isinstance(value, str) else ""
+
+
 def part(facts: Facts, name: str) -> Facts:
     """A nested object; empty when it is not one."""
+    return _as_facts(facts.get(name))
+
+
+def parts(facts: Facts, name: str) -> list[Facts]:
+    """A list of nested objects; empty when it is not one."""
     value = facts.get(name)
+    return [_as_facts(one) for one in value] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] # JSON of a peer
+
+
+def _as_facts(value: object) -> Facts:
     return {str(key): inner for key, inner in value.items()} if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] # JSON of a peer
-
-
-def bytes_words(facts: Facts, name: str) -> str:
-    value = number(facts, name)
-    return "" if value is None else size(value)

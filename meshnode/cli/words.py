@@ -47,9 +47,13 @@ def size(count: float) -> str:
     """Bytes in binary units, as Kubernetes writes them."""
     for unit in ("", "Ki", "Mi", "Gi"):
         if count < 1024:
-            return f"{count:.0f}{unit}" if count >= 10 or not unit else f"{count:.1f}{unit}"
+            return _figures(count) + unit
         count /= 1024
-    return f"{count:.1f}Ti"
+    return f"{_figures(count)}Ti"
+
+
+def _figures(count: float) -> str:
+    return f"{count:.0f}" if count >= 10 else f"{count:.1f}".removesuffix(".0")
 
 
 def printable(text: str) -> str:

@@ -14,9 +14,10 @@ from meshnode.model.commands import AnyCommand
 from meshnode.model.errors import LocalError
 from meshnode.model.views import AnyView, EventView, Failure
 
+PI = {"model": "Pi 5", "cpu": {"usable": 4}, "memory": {"limit_bytes": 8 << 30}}
 ALPHA = views.NodeView(
     name="alpha", node_id="a1" * 32, state="ready", region="home", roles=["member", "enroller"], boot=3, incarnation=0,
-    path="-", age_s=0.0, rtt_ms=None, reason="", endpoints=["10.0.0.1:7070"], hardware={"model": "Pi 5"},
+    path="-", age_s=0.0, rtt_ms=None, reason="", endpoints=["10.0.0.1:7070"], hardware=PI,
     load={"cpu_percent": 38}, agents=1, self_node=True,
 )  # fmt: skip
 BETA = views.NodeView(
@@ -45,7 +46,7 @@ STATUS = views.StatusView(
     name="alpha", mesh="plant-7", region="home", version="0.1.0", uptime_s=15_120.0, boot=3, listen="0.0.0.0:7070",
     peers_connected=1, nodes_known=2, nodes_reachable=1, documents=1, documents_root="ab12cd34ef", directory_root="00",
     agents_running=1, agents_total=1, clock="synced", journal_bytes=1_500_000, counters={"rejects": 0},
-    handle_max_ms=1.5, problems=["beta unreachable for 2m10s -> meshnode why beta"], hardware={"model": "Pi 5"},
+    handle_max_ms=1.5, problems=["beta unreachable for 2m10s -> meshnode why beta"], hardware=PI,
     load={"cpu_percent": 38},
 )  # fmt: skip
 IDENTITY = views.IdentityView(
@@ -66,9 +67,12 @@ class CannedNode:
         self.dropped = 0
         self.watching = 0
         self.down = asyncio.Event()
+        self.asked_something = asyncio.Event()
+        self.dropped_something = asyncio.Event()
 
     async def ask(self, command: AnyCommand) -> AnyView:
         self.asked.append(command)
+        self.asked_something.set()
         if self.fault is not None:
             raise self.fault
         if self.never:
@@ -82,6 +86,7 @@ class CannedNode:
             await asyncio.Event().wait()
         finally:
             self.dropped += 1
+            self.dropped_something.set()
 
     def _answer(self, command: AnyCommand) -> AnyView:  # noqa: PLR0911, PLR0912, C901  # one line per command
         match command:

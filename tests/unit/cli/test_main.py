@@ -44,9 +44,9 @@ class Ran:
 
 TABLES = {
     "ls": """\
-NODE     STATE        REASON  REGION  HW    AGENTS  LOAD  PATH  SEEN
-alpha *  ready        -       home    Pi 5       1   38%  -     now
-beta     unreachable  silent  dock    -          0     ?  mesh  2m10s (stale)
+NODE     STATE        REASON  REGION  HW             AGENTS  LOAD  PATH  SEEN
+alpha *  ready        -       home    Pi 5 4cpu 8Gi       1   38%  -     now
+beta     unreachable  silent  dock    -                   0     ?  mesh  2m10s (stale)
 """,
     "ps": """\
 AGENT  STATE    NODE   PID  RESTARTS  SKILLS  SEEN
@@ -69,7 +69,7 @@ agentcluster/default/line3  replicas  2 by alpha  3 by beta
     "status": """\
 alpha  ready  mesh: plant-7  region: home  up 4h12m  1 of 1 peers connected
 nodes 1 of 2 reachable   agents 1 of 1 running   documents 1 (root ab12cd34)
-machine: Pi 5   load: cpu 38%
+machine: Pi 5 4cpu 8Gi   load: cpu 38%
 listens on 0.0.0.0:7070   clock synced   journal 1.4Mi   boot 3   version 0.1.0
 ! beta unreachable for 2m10s -> meshnode why beta
 """,

@@ -30,7 +30,7 @@ def test_a_span_below_a_second_is_not_now() -> None:
 
 
 def test_sizes_and_milliseconds_keep_two_figures() -> None:
-    assert [size(n) for n in (0, 900, 1_536, 1_500_000, 3 << 40)] == ["0", "900", "1.5Ki", "1.4Mi", "3.0Ti"]
+    assert [size(n) for n in (0, 900, 1_536, 1_500_000, 3 << 40)] == ["0", "900", "1.5Ki", "1.4Mi", "3Ti"]
     assert [milliseconds(n) for n in (None, 0.94, 43.2)] == ["-", "0.9ms", "43ms"]
 
 
