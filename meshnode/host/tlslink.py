@@ -160,15 +160,20 @@ class TlsLink(asyncio.BufferedProtocol):
         return self._scratch.cipher
 
     def buffer_updated(self, nbytes: int) -> None:
+        filled, ending = 0, None
         for start in range(0, nbytes, RECORD_BYTES):
-            if self._phase is _Phase.OVER:
-                return
+            if self._phase is _Phase.OVER or ending is not None:
+                break
             # In steps, since a memory BIO never gives back the most it ever held.
             self._incoming.write(self._scratch.cipher[start : min(nbytes, start + RECORD_BYTES)])
             if self._phase is _Phase.SHAKING:
                 self._shake()
             if self._phase is _Phase.OPEN:
-                self._decrypt()
+                filled, ending = self._decrypt(filled)
+        self._deliver(filled)
+        self._flush()  # a key update wants an answer
+        if ending is not None:
+            self._abort(*ending)
 
     def eof_received(self) -> None:
         """The peer sends no more. Without TLS's own goodbye before it, its process is gone: that is no order."""
@@ -204,30 +209,27 @@ class TlsLink(asyncio.BufferedProtocol):
         else:
             self._flush()
 
-    def _decrypt(self) -> None:
-        """Everything that is complete, handed over in as few pieces as the buffer allows."""
+    def _decrypt(self, filled: int) -> tuple[int, tuple[Loss, str] | None]:
+        """Everything that is complete, behind the ``filled`` bytes there already; also how the link ended, if so."""
         plain = self._scratch.plain
-        filled = 0
-        ending: tuple[Loss, str] | None = None
-        while self._phase is _Phase.OPEN and ending is None:
+        while self._phase is _Phase.OPEN:
+            if len(plain) - filled < RECORD_BYTES:
+                self._deliver(filled)
+                filled = 0
             try:
-                got = self._tls.read(len(plain) - filled, plain[filled:])  # type: ignore[arg-type]
+                got = self._tls.read(len(plain) - filled, plain[filled:])
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLError as error:
-                ending = _read_failure(error)
-                break
+                return filled, _read_failure(error)
             if not got:
-                ending = Loss.EOF, "eof"
+                return filled, (Loss.EOF, "eof")
             filled += int(got)
-            if len(plain) - filled < RECORD_BYTES:
-                self._user.received(plain[:filled])
-                filled = 0
+        return filled, None
+
+    def _deliver(self, filled: int) -> None:
         if filled and self._phase is _Phase.OPEN:
-            self._user.received(plain[:filled])
-        self._flush()  # a key update wants an answer
-        if ending is not None:
-            self._abort(*ending)
+            self._user.received(self._scratch.plain[:filled])
 
     def _encrypt(self, data: bytes) -> bytes:
         if len(data) <= RECORD_BYTES:

@@ -299,7 +299,6 @@ def test_an_idle_link_costs_at_most_60_kib(tmp_path: Path) -> None:
                 await a.bytes(1000)
             gc.collect()
             per_end = (psutil.Process().memory_info().rss - before) / (2 * links)
-            print(f"{per_end / 1024:.1f} KiB per end of an idle link")
             assert per_end <= 60 * 1024, f"{per_end / 1024:.0f} KiB per end of a link"
 
     asyncio.run(scene())
