@@ -75,13 +75,15 @@ class EnrolmentDoor:
         self._peers = peers
         self._numbers = itertools.count(1)
         self._visits: dict[int, _Visit] = {}
+        self._turns = asyncio.Semaphore(VISITS_MAX)
 
     async def receive(self, accepted: socket.socket, credentials: Credentials, context: ssl.SSLContext) -> None:
-        """Takes the socket over; returns when the visitor has been greeted or is gone."""
-        if len(self._visits) >= VISITS_MAX:
-            self._counters.add("enrol-busy")
+        """Takes the socket over; returns when the visitor has been greeted or is gone. Who comes fifth waits."""
+        try:
+            await self._turns.acquire()
+        except BaseException:
             accepted.close()
-            return
+            raise
         visit = _Visit(self, next(self._numbers), credentials)
         visit.link = TlsLink(visit, context, self._scratch, server_side=True)
         self._visits[visit.number] = visit
@@ -118,8 +120,9 @@ class EnrolmentDoor:
         self._tell(event)
 
     def left(self, number: int, reason: str) -> None:
-        if self._visits.pop(number, None) is not None:
-            self._counters.add(reason)
+        del self._visits[number]
+        self._turns.release()
+        self._counters.add(reason)
 
     def close(self) -> None:
         for visit in list(self._visits.values()):

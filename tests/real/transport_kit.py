@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -68,6 +68,10 @@ def member_of(founder: Identity, directory: Path, name: str, *, wall_ms: int = W
     )
 
 
+def _ignore(event: Told) -> None:
+    """Who only reads ``events``."""
+
+
 @dataclass
 class Node:
     """A transport with its events."""
@@ -76,6 +80,7 @@ class Node:
     counters: Counters
     transport: Transport = field(init=False)
     events: list[Told] = field(default_factory=list)
+    hear: Callable[[Told], None] = field(default=_ignore)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _read: int = 0
 
@@ -85,6 +90,7 @@ class Node:
 
     def tell(self, event: Told) -> None:
         self.events.append(event)
+        self.hear(event)
         self._news.set()
 
     async def next(self, kind: type[EventT]) -> EventT:
