@@ -128,7 +128,7 @@ def _counted(reader: Reader, count_max: int) -> int:
 
 def _columns(reader: Reader) -> dict[int, bytes]:
     sizes: list[tuple[int, int]] = []
-    for _ in range(_counted(reader, len(_KNOWN_COLUMNS))):
+    for _ in range(reader.uleb()):  # ends at the first number that is not a known column in ascending order
         column, size = reader.uleb(), reader.uleb()
         if column not in _KNOWN_COLUMNS or column & _DEFLATE_BIT or (sizes and column <= sizes[-1][0]):
             raise RemoteError("change-columns", f"column {column}")

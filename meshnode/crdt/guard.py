@@ -4,7 +4,8 @@
   ever, so nothing is tried on the live copy: a change goes to a spare copy, is verified there, and the copies swap.
 * It has no ``apply_changes``: raw changes travel in a hand-made sync message. That path drops in silence what it
   dislikes and queues changes with unknown dependencies without limit, so the change must be found there afterwards.
-* A document freed with an open transaction kills the process: transactions are opened by ``with`` only, and never kept.
+* A document freed with an open transaction, or after a panic inside one, kills the process: transactions are opened by
+  ``with`` only and never kept, and a copy in which a write failed is kept until the process ends.
 * Its high-level ``Document`` writes booleans as integers, its counters panic: only texts and nulls are written.
 """
 
@@ -19,8 +20,16 @@ from meshnode.crdt.columns import uleb
 ResultT = TypeVar("ResultT")
 
 
+# Copies in which a write of our own failed; freeing one could kill the process. Texts and nulls never made one yet.
+_unfreeable: list[Document] = []
+
+
 class EngineFailure(Exception):
     """The engine refused, panicked, or did not do what it was asked. The live document is as it was before."""
+
+    def __init__(self, message: str, *, panicked: bool = False) -> None:
+        super().__init__(message)
+        self.panicked = panicked
 
 
 class Engine:
@@ -40,6 +49,7 @@ class Engine:
         try:
             self.heads()
         except EngineFailure:
+            _unfreeable.append(self._live)
             return False
         return True
 
@@ -63,7 +73,13 @@ class Engine:
 
     def draft(self, actor: bytes, fields: Mapping[str, str | None]) -> bytes:
         """The change chunk (deflated when long) that sets ``fields``; this document itself stays as it is."""
-        return guarded(lambda: _drafted(self._live.fork(), actor, fields))
+        copy = guarded(self._live.fork)
+        try:
+            return guarded(lambda: _drafted(copy, actor, fields))
+        except EngineFailure as error:
+            if error.panicked:
+                _unfreeable.append(copy)
+            raise
 
 
 def guarded(call: Callable[[], ResultT]) -> ResultT:
@@ -73,12 +89,12 @@ def guarded(call: Callable[[], ResultT]) -> ResultT:
     except EngineFailure:
         raise
     except Exception as error:  # the engine raises ValueError, OverflowError and bare Exception
-        raise EngineFailure(f"{type(error).__name__}: {error}") from error
+        raise EngineFailure(f"{type(error).__name__}: {error}", panicked="poisoned" in str(error)) from error
     except BaseException as error:
         # pyo3's panic is no Exception and cannot be imported; anything else (a Ctrl-C) is not ours to stop.
         if type(error).__name__ != "PanicException":
             raise
-        raise EngineFailure(f"panic: {error}") from error
+        raise EngineFailure(f"panic: {error}", panicked=True) from error
 
 
 def _built(changes: Sequence[bytes]) -> Document:
