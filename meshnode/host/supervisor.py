@@ -48,9 +48,9 @@ class _Process:
 
 
 class Supervisor:
-    """``tell`` is called from the loop; ``bus``: the endpoint agents connect to; ``node``: this node's name."""
+    """``tell`` is called from the loop; ``bus``: path of the socket agents connect to; ``node``: this node's name."""
 
-    def __init__(self, tell: Callable[[Told], None], *, logs: Path, bus: str, node: str) -> None:
+    def __init__(self, tell: Callable[[Told], None], *, logs: Path, bus: Path | str, node: str) -> None:
         self._tell, self._logs, self._bus, self._node = tell, logs, bus, node
         self._loop = asyncio.get_running_loop()
         self._guard = Guard()
@@ -97,7 +97,7 @@ class Supervisor:
             "MESHNODE_AGENT": agent,
             "MESHNODE_INSTANCE": effect.instance,
             "MESHNODE_TICKET": effect.ticket,
-            "MESHNODE_BUS": self._bus,
+            "MESHNODE_BUS": f"ipc://{self._bus}",
             "MESHNODE_NODE": self._node,
         }
 

@@ -122,10 +122,16 @@ def _decoder_of(name: str, arguments: type[msgspec.Struct]) -> msgspec.json.Deco
 
 def _schema_of(name: str, of: Any) -> str:  # noqa: ANN401 - a type or a form of typing
     try:
-        schema = msgspec.json.schema(of)
+        schema = msgspec.json.schema(of, schema_hook=_schema_of_class)
     except TypeError as error:
         raise TypeError(f"skill {name}: {error}; use plain types, dataclasses or msgspec Structs") from error
     return msgspec.json.encode(_inlined(schema)).decode()
+
+
+def _schema_of_class(of: type) -> dict[str, Any]:
+    if of is object:
+        return {"description": "any JSON value"}
+    raise TypeError(f"type {of.__name__} has no JSON Schema")
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

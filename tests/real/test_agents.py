@@ -96,7 +96,7 @@ class Node:
         self.grace_us = config.grace_us
         run = run_directory(data)
         self.bus = AgentBus(self.tell, path=run / "bus.sock", node="north")
-        self.supervisor = Supervisor(self.tell, logs=data / "logs", bus=self.bus.endpoint, node="north")
+        self.supervisor = Supervisor(self.tell, logs=data / "logs", bus=run / "bus.sock", node="north")
         self.told: list[Event] = []
         self.effects: list[Effect] = []
         self.results: dict[bytes, tuple[ResultHeader, bytes]] = {}
@@ -479,7 +479,7 @@ with open(os.environ["FIFO"], "w") as fifo:
 child.wait()
 '''
 async def main(directory, fifo):
-    supervisor = Supervisor(print, logs=Path(directory) / "logs", bus="ipc:///nowhere", node="north")
+    supervisor = Supervisor(print, logs=Path(directory) / "logs", bus="/nowhere", node="north")
     supervisor.perform(StartProcess("a/north", 1, (sys.executable, "-c", AGENT), directory, {"FIFO": fifo}, "t"))
     await asyncio.Event().wait()
 asyncio.run(main(*sys.argv[1:]))
