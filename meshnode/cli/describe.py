@@ -28,7 +28,7 @@ def _describe(given: Given) -> int:
             skill = _skill(client, name)
             show_one(given, skill, lambda: _skill_lines(skill), rows.skill_name(skill))
         case _:
-            document = _document(client, kind, given.namespace, name)
+            document = _document(client, kind, *kind.place(name, given.namespace))
             show_one(given, document, lambda: _document_lines(document), rows.document_name(document))
     return 0
 

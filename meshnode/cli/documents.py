@@ -94,7 +94,8 @@ def _delete(given: Given) -> int:
     if not given.kind or not given.names:
         raise Invalid("delete: what? -f FILE, or KIND NAME", next_step="meshnode delete agentcluster NAME")
     kind = document_kind(given.kind)
-    _show(given, [client.delete(kind.document, given.namespace, name) for name in given.names])
+    places = [kind.place(name, given.namespace) for name in given.names]
+    _show(given, [client.delete(kind.document, namespace, name) for namespace, name in places])
     return 0
 
 

@@ -15,9 +15,14 @@ class Kind:
     also: tuple[str, ...] = ()
 
     def bare(self, name: str) -> str:
-        """``node/alpha`` as ``-o name`` prints it is ``alpha``; documents may carry their namespace as well."""
+        """``node/alpha`` as ``-o name`` prints it is ``alpha``."""
         prefix, slash, rest = name.partition("/")
         return rest if slash and prefix.lower() in (self.word, self.plural, *self.also) else name
+
+    def place(self, name: str, namespace: str) -> tuple[str, str]:
+        """(namespace, name) of a document: ``agentcluster/dock/line3`` and ``dock/line3`` say both."""
+        said, slash, rest = self.bare(name).partition("/")
+        return (said, rest) if slash else (namespace, said)
 
 
 _KINDS = (

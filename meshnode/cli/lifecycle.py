@@ -1,6 +1,7 @@
 """The life of this node: up, down, invite, join. Repeating any of them is harmless."""
 
 import re
+import shlex
 import time
 from collections.abc import Sequence
 
@@ -72,7 +73,7 @@ def _up_lines(given: Given, ready: Ready) -> Sequence[str]:
             f"  {ready.recovery_words}",
         ]
     lines.append(f"ready  listens on {ready.listen}" if ready.listen else "ready")
-    here = f" -C {given.directory}" if given.directory else ""
+    here = f" -C {shlex.quote(given.directory)}" if given.directory else ""
     lines.append(f" -> meshnode{here} status" if not ready.made else f" -> meshnode{here} invite")
     return [printable(line) for line in lines]
 

@@ -86,7 +86,8 @@ def _get_once(given: Given, kind: Kind) -> int:
             skills = _named(client.skills(), name, lambda s: (s.skill, s.agent), kind)
             return _list(given, skills, rows.SKILLS, rows.skill_name)
         case _:
-            documents = _named(client.documents(kind.document, given.namespace, name), name, lambda d: (d.name,), kind)
+            namespace, bare = kind.place(name, given.namespace)
+            documents = _named(client.documents(kind.document, namespace, bare), bare, lambda d: (d.name,), kind)
             return _list(given, documents, rows.DOCUMENTS, rows.document_name, "no documents of that kind")
 
 

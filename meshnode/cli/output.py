@@ -57,7 +57,7 @@ def show_one(given: Given, view: msgspec.Struct, lines: Callable[[], Sequence[st
 def yaml_of(value: object) -> str:
     import yaml
 
-    return yaml.safe_dump(msgspec.to_builtins(value), sort_keys=False, allow_unicode=True).rstrip("\n")
+    return yaml.safe_dump(msgspec.to_builtins(value), sort_keys=False, allow_unicode=True, width=1_000).rstrip("\n")
 
 
 def json_of(value: object) -> str:

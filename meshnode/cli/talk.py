@@ -19,6 +19,7 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 # What the API takes, less the room a command needs around its arguments.
 FILE_BYTES_MAX = 1_000_000
 PARTIAL = 5
+DEADLINE_S_MAX = 86_400.0
 
 
 def _call(given: Given) -> int:
@@ -57,7 +58,7 @@ def argument(given: str) -> tuple[str, object]:
         return key, _text_of(Path(value[1:]), key)
     try:
         parsed: object = json.loads(value, parse_constant=_no_constant)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key, value
     return key, parsed
 
@@ -136,7 +137,7 @@ def _call_options(parser: Parser) -> None:
     parser.add_argument("skill", metavar="SKILL")
     parser.add_argument("arguments", metavar="KEY=VALUE", nargs="*", help="JSON or text; KEY=@FILE reads a file")
     parser.add_argument("--json", metavar="OBJECT", default="", help="all arguments as one JSON object")
-    parser.add_argument("--deadline", metavar="SECONDS", type=float, default=10.0, help="default: 10")
+    parser.add_argument("--deadline", metavar="SECONDS", type=_seconds, default=10.0, help="default: 10")
     parser.add_argument("--to", metavar="NODE", default="", help="narrows to a node, or to AGENT/NODE")
     parser.add_argument("--key", metavar="KEY", default="", help="idempotency key: a repeat gets the first answer")
     output_option(parser)
@@ -145,7 +146,7 @@ def _call_options(parser: Parser) -> None:
 def _ping_options(parser: Parser) -> None:
     parser.add_argument("node", metavar="NODE")
     parser.add_argument("-c", dest="count", metavar="N", type=_count, default=1, help="how many (default: 1)")
-    parser.add_argument("--deadline", metavar="SECONDS", type=float, default=3.0, help="for each (default: 3)")
+    parser.add_argument("--deadline", metavar="SECONDS", type=_seconds, default=3.0, help="for each (default: 3)")
     output_option(parser)
 
 
@@ -154,6 +155,17 @@ def _count(text: str) -> int:
     if not 1 <= count <= 10_000:
         raise ValueError(text)
     return count
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.0 < seconds <= DEADLINE_S_MAX:
+        raise ValueError(text)
+    return seconds
+
+
+_count.__name__ = "count"  # argparse names the rule by it
+_seconds.__name__ = "SECONDS"
 
 
 def _events_options(parser: Parser) -> None:

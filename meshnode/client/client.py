@@ -17,7 +17,7 @@ from meshnode.client.errors import error_of
 from meshnode.client.events import Told, read_events
 from meshnode.client.locate import data_dir, no_daemon, not_yours, socket_of, went_away
 from meshnode.model import commands, views
-from meshnode.model.errors import TimedOut
+from meshnode.model.errors import Invalid, LocalError, TimedOut
 
 ViewT = TypeVar("ViewT", bound=views.View)
 # How long past a command's own deadline its answer is still waited for.
@@ -117,13 +117,27 @@ class Client:
         return self._ask("GET", f"{path}?{filled}" if filled else path, answer)
 
     def _post(self, path: str, command: commands.Command, answer: type[ViewT], timeout_s: float | None = None) -> ViewT:
-        return self._ask("POST", path, answer, msgspec.json.encode(command), timeout_s)
+        try:
+            body = msgspec.json.encode(command)
+        except ValueError as error:
+            raise Invalid(
+                f"this cannot be written as JSON: {error}",
+                next_step="text must be Unicode; name a file instead of passing its bytes",
+            ) from error
+        return self._ask("POST", path, answer, body, timeout_s)
 
     def _ask(
         self, method: str, path: str, answer: type[ViewT], body: bytes | None = None, timeout_s: float | None = None
     ) -> ViewT:
         with self._exchange(method, path, body, timeout_s or self._timeout_s) as response:
-            return msgspec.json.decode(response.read(), type=answer)
+            body = response.read()
+        try:
+            return msgspec.json.decode(body, type=answer)
+        except msgspec.DecodeError as error:
+            raise LocalError(
+                f"the node's answer is not the one this version knows: {error}",
+                next_step="restart it with this version: meshnode down, then meshnode up",
+            ) from error
 
     @contextlib.contextmanager
     def _exchange(

@@ -71,6 +71,7 @@ def test_colour_goes_around_states_and_never_moves_a_column() -> None:
         ('o={"a": [1]}', {"a": [1]}), ("l=[1,2]", [1, 2]),
         ('s="3"', "3"), ("t=hello world", "hello world"), ("e=", ""), ("q=a=b", "a=b"), ("u=NaN", "NaN"),
         ("i=-Infinity", "-Infinity"), ("at=@@home", "@home"), ("v=1.2.3", "1.2.3"),
+        ("deep=" + "[" * 100_000, "[" * 100_000),
     ],
 )  # fmt: skip
 def test_a_value_is_json_where_it_reads_as_json_and_text_elsewhere(given: str, value: object) -> None:
@@ -129,6 +130,9 @@ def test_kinds_have_many_spellings_and_names_may_carry_them() -> None:
     }
     assert kind_of("nodes").bare("node/alpha") == "alpha"
     assert kind_of("agents").bare("words/alpha") == "words/alpha"
+    for name in ("agentcluster/dock/line3", "dock/line3", "clusters/dock/line3"):
+        assert kind_of("cluster").place(name, "default") == ("dock", "line3")
+    assert kind_of("cluster").place("line3", "default") == ("default", "line3")
     with pytest.raises(Invalid, match="unknown kind: pods"):
         kind_of("pods")
     with pytest.raises(Invalid, match="nodes are no kind of documents"):

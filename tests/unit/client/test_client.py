@@ -131,6 +131,12 @@ def test_a_daemon_that_dies_while_answering_leaves_the_outcome_open(tmp_path: Pa
         dying.join()
 
 
+def test_what_is_no_json_never_leaves(client: Client, node: CannedNode) -> None:
+    with pytest.raises(Invalid, match="cannot be written as JSON"):
+        client.call(CallSkill(skill="s", arguments={"n": "\udc80"}))  # a byte of argv that is no UTF-8
+    assert node.asked == []
+
+
 def test_an_error_body_that_is_none_still_makes_an_error() -> None:
     error = error_of(502, b"<html>")
     assert type(error) is LocalError
