@@ -42,18 +42,21 @@ class Guard:
 
     def close(self) -> None:
         """What is still listed is killed."""
-        if self._shell is not None and self._shell.stdin is not None:
-            self._shell.stdin.close()
-            self._shell.wait()
-        self._shell = None
+        self._end_shell()
         self._groups.clear()
 
     def _tell(self, line: str) -> None:
         if self._shell is None:
             self._start()
         elif not self._write(line):
-            self._shell.wait()
+            self._end_shell()
             self._start()
+
+    def _end_shell(self) -> None:
+        if self._shell is not None and self._shell.stdin is not None:
+            self._shell.stdin.close()
+            self._shell.wait()
+        self._shell = None
 
     def _start(self) -> None:
         self._shell = subprocess.Popen(  # noqa: S603 - a constant

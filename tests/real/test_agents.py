@@ -608,6 +608,53 @@ async def test_a_refused_agent_says_why_it_ended(tmp_path: Path):
 
 
 @in_loop
+async def test_calls_for_an_agent_that_takes_none_are_answered_within_bounds_and_others_go_on(tmp_path: Path):
+    async with node(tmp_path) as here:
+        here.run(AGENT, name="other")
+        await here.until(lambda: here.state("other") == "running")
+        other = here.conn
+        here.run(AGENT)
+        await here.until(lambda: here.state() == "running")
+        info = here.room.instance("tested")
+        assert info is not None and info.pid is not None
+        os.kill(info.pid, signal.SIGSTOP)
+        sent = [here.send_call("tested.add", b" " * 500_000) for _ in range(200)]
+        await here.until(lambda: here.results)
+        assert {header.code for header, _ in here.results.values()} == {"overloaded"}
+        assert 100 < len(here.results) < len(sent), "the bound is in bytes, and holds"
+        here.conn = other
+        assert (await here.call("tested.add", a=1))[1] == 2
+
+
+@in_loop
+async def test_a_silent_agent_is_given_up_after_three_unanswered_pings(tmp_path: Path):
+    async with node(tmp_path, mute_us=1, grace_us=100 * MS) as here:
+        here.run(AGENT)
+        await here.until(lambda: here.state() == "running")
+        info = here.room.instance("tested")
+        assert info is not None and info.pid is not None
+        os.kill(info.pid, signal.SIGSTOP)
+        for _ in range(3):
+            here.bus._ping_all()
+        assert not here.all(AgentGone)
+        here.bus._ping_all()
+        assert len(here.all(AgentGone)) == 1
+        await here.until(lambda: len(here.all(SkillsOffered)) == 2)
+        assert here.all(ProcessExited)[0].signal == "SIGKILL"
+
+
+@in_loop
+async def test_a_living_agent_answers_pings(tmp_path: Path):
+    async with node(tmp_path) as here:
+        here.run(AGENT)
+        await here.until(lambda: here.state() == "running")
+        for _ in range(10):
+            here.bus._ping_all()
+            assert (await here.call("tested.add", a=1))[1] == 2
+        assert not here.all(AgentGone)
+
+
+@in_loop
 async def test_the_words_example_counts(tmp_path: Path):
     corpus = tmp_path / "texts"
     corpus.mkdir()
