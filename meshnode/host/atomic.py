@@ -16,15 +16,16 @@ def create_directory(target: Path, files: Mapping[str, bytes]) -> None:
     """
     made = _make_parents(target.parent)
     _sweep(target)
-    building = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{target.name}-", dir=target.parent))  # 0700
+    built = building = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{target.name}-", dir=target.parent))  # 0700
     try:
         for name, content in files.items():
             _write_private(building / name, content)
         _sync(building)
         _rename_new(building, target)
-        _sync(target.parent)
+        built = target
+        _sync(target.parent)  # its name, too, must be on the disk; if not, nobody is told that it is there
     except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(built, ignore_errors=True)
         _remove_empty(made)
         raise
 
