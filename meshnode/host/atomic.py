@@ -14,18 +14,22 @@ def create_directory(target: Path, files: Mapping[str, bytes]) -> None:
 
     Raises ``OSError``, ``FileExistsError`` among them, and then leaves nothing behind.
     """
-    made = _make_parents(target.parent)
-    _sweep(target)
-    built = building = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{target.name}-", dir=target.parent))  # 0700
+    made: list[Path] = []
+    built: Path | None = None
     try:
+        _make_parents(target.parent, made)
+        _sweep(target)
+        built = building = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{target.name}-", dir=target.parent))  # 0700
         for name, content in files.items():
             _write_private(building / name, content)
         _sync(building)
         _rename_new(building, target)
         built = target
-        _sync(target.parent)  # its name, too, must be on the disk; if not, nobody is told that it is there
+        for parent in {path.parent: None for path in (target, *made)}:
+            _sync(parent)  # its name, too, must be on the disk; if not, nobody is told that it is there
     except BaseException:
-        shutil.rmtree(built, ignore_errors=True)
+        if built is not None:
+            shutil.rmtree(built, ignore_errors=True)
         _remove_empty(made)
         raise
 
@@ -66,12 +70,11 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _make_parents(directory: Path) -> list[Path]:
-    """Create what is missing, private; returns what was created, deepest first."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    for path in reversed(missing):
+def _make_parents(directory: Path, made: list[Path]) -> None:
+    """Create what is missing, private; what was created is added to the front of ``made``, so the deepest is first."""
+    for path in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
         path.mkdir(mode=0o700)
-    return missing
+        made.insert(0, path)
 
 
 def _remove_empty(directories: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,11 +140,11 @@ def _failing(real: Callable[..., object], at_call: int) -> Callable[..., object]
     return called
 
 
-@pytest.mark.parametrize("at_call", range(1, 13))
+@pytest.mark.parametrize("at_call", range(1, 16))
 def test_a_disk_that_fills_up_at_any_moment_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_call: int
 ) -> None:
-    """10 files and the directory are synced, then the parent: twelve moments."""
+    """10 files and the directory are synced, then the names on the way to it: fifteen moments."""
     deep = tmp_path / "not" / "there" / "yet"
     with monkeypatch.context() as planted:
         planted.setattr(os, "fsync", _failing(os.fsync, at_call))
@@ -152,6 +153,16 @@ def test_a_disk_that_fills_up_at_any_moment_leaves_nothing(
     assert not (tmp_path / "not").exists()
     keystore.create_mesh(deep, name="alder", wall_ms=WALL_MS)
     assert keystore.load(deep).name == "alder"
+
+
+def test_a_temporary_directory_that_cannot_be_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as planted:
+        planted.setattr(tempfile, "mkdtemp", _failing(tempfile.mkdtemp, 1))
+        with pytest.raises(CannotStore):
+            keystore.create_mesh(tmp_path / "deep" / "er", name="alder", wall_ms=WALL_MS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_rename_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
