@@ -1,0 +1,262 @@
+"""Whom to dial and when: seeds, finds and known nodes are retried for ever, quickly at first, then ever more patiently.
+
+A dial into a black hole ends only by the host's timeout. So that the first dial after a cut heals is not late, a dial
+to a node older than ``PATIENCE_US`` is written off here and the next one goes out beside it; at most two younger run.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from meshnode.kernel.backoff import Backoff
+from meshnode.kernel.effects import Dial, Effect, Persist
+from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.reasons import DialFailure
+from meshnode.kernel.records import Record, RecordKind
+from meshnode.kernel.rng import Random
+from meshnode.kernel.timers import Timers
+from meshnode.model.ids import UNKNOWN_NODE, NodeId
+
+Address = tuple[str, int]
+
+PATIENCE_US = 2 * SECOND
+YOUNG_MAX = 2
+DIALS_MAX = 16  # young ones in all
+VANISHED_US = 12 * SECOND  # longer than any host's timeout: the link it made replaced another one, and nobody tells
+QUICK_FOR_US = 180 * SECOND
+QUICK_US = (500 * MS, 950 * MS)
+LONELY_US = 5 * SECOND
+PLACES_MAX = 256  # addresses without a known node
+WORKED_MAX = 64
+NODE_PACE = Backoff(first_us=SECOND, cap_us=30 * SECOND)
+PLACE_PACE = Backoff(first_us=2 * SECOND, cap_us=300 * SECOND)
+STRANGER_PACE = Backoff(first_us=60 * SECOND, cap_us=300 * SECOND)  # somebody else answers there
+
+
+@dataclass(slots=True)
+class _Target:
+    """A node, or a place whose node is not known yet."""
+
+    node: NodeId
+    addresses: tuple[Address, ...]
+    quick_until_us: int
+    due_us: int = 0
+    tries: int = 0
+    slow_tries: int = 0
+    strangers: int = 0
+    young: dict[int, int] = field(default_factory=dict[int, int])  # dial number -> when
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """A dial that ended, as told by its number. ``proven``: this address has been this node's."""
+
+    node: NodeId
+    address: Address
+    proven: bool
+
+
+_Key = NodeId | Address
+
+
+class Contacts:
+    """All targets, their backoff, and the dials under way."""
+
+    def __init__(
+        self,
+        rng: Random,
+        *,
+        own: Callable[[Address], bool],
+        holder: Callable[[Address], NodeId | None],
+        restored: Sequence[Record] = (),
+    ) -> None:
+        """``own``: an address is this node's, never dialled; ``holder``: whose row names an address."""
+        self._rng, self._own, self._holder = rng, own, holder
+        self._targets: dict[_Key, _Target] = {}
+        self._due: Timers[_Key] = Timers()
+        self._dials: dict[int, tuple[_Key, Address, int]] = {}
+        self._last_dial = 0
+        self._worked: dict[Address, NodeId] = {}
+        self._restore(restored)
+
+    # -- targets ------------------------------------------------------------------------------------------------------
+
+    def place(self, address: Address, now: Instant) -> None:
+        """An address somebody gave or advertised. A known one is tried again soon."""
+        if self._own(address) or (address not in self._targets and self._places() >= PLACES_MAX):
+            return
+        if address not in self._targets:
+            self._targets[address] = _Target(UNKNOWN_NODE, (address,), now.mono_us + QUICK_FOR_US)
+        self._plan(address, now.mono_us)
+
+    def aim(self, node: NodeId, addresses: Sequence[Address], delay_us: int, now: Instant) -> None:
+        """Dial a node until it is linked or dropped. Aiming again keeps the pace and takes the new addresses."""
+        ordered = self._ordered(node, addresses)
+        target = self._targets.get(node)
+        if target is not None:
+            target.addresses = ordered
+        elif ordered:
+            self._targets[node] = _Target(node, ordered, now.mono_us + QUICK_FOR_US)
+            self._plan(node, now.mono_us + delay_us)
+
+    def drop(self, node: NodeId) -> None:
+        self._targets.pop(node, None)
+        self._due.cancel(node)
+
+    def aimed(self) -> list[NodeId]:
+        return [target.node for target in self._targets.values() if target.node]
+
+    def hurry(self, node: NodeId, now: Instant) -> None:
+        """Something happened around this node: start over with quick tries, the first one now."""
+        target = self._targets.get(node)
+        if target is not None:
+            target.tries, target.slow_tries, target.strangers = 0, 0, 0
+            target.quick_until_us = now.mono_us + QUICK_FOR_US
+            self._plan(node, now.mono_us)
+
+    def hurry_all(self, now: Instant, within_us: int) -> None:
+        """No link is left, or the network changed: nobody waits longer than ``within_us``."""
+        for key, target in self._targets.items():
+            at_us = now.mono_us + round(within_us * self._rng.random())
+            if key not in self._due or target.due_us > at_us:
+                self._plan(key, at_us)
+
+    def found(self, dial_no: int, node: NodeId) -> list[Effect]:
+        """A link stands. What worked is remembered over restarts, once per address and node."""
+        attempt = self._dials.get(dial_no)
+        self.drop(node)
+        for number in [n for n, (key, _, _) in self._dials.items() if key == node]:
+            del self._dials[number]
+        if attempt is None:
+            return []
+        self._dials.pop(dial_no, None)
+        place = self._targets.get(attempt[0])
+        if place is not None:
+            place.young.pop(dial_no, None)
+            self._due.cancel(attempt[0])
+        return self._remember(attempt[1], node)
+
+    def failed(self, dial_no: int, how: DialFailure, *, lonely: bool, now: Instant) -> Attempt | None:
+        """A dial ended without a link. ``None``: it was written off or its target is settled."""
+        dial = self._dials.pop(dial_no, None)
+        if dial is None:
+            return None
+        key, address, _ = dial
+        target = self._targets.get(key)
+        if target is None:
+            return None
+        target.young.pop(dial_no, None)
+        if how is DialFailure.UNTRUSTED:
+            target.strangers += 1
+            self._plan(key, now.mono_us + STRANGER_PACE.wait_us(target.strangers, self._rng))
+        elif key not in self._due:
+            self._plan(key, now.mono_us + self._pause_us(target, now, lonely=lonely))
+        node = target.node or self._worked.get(address, UNKNOWN_NODE)
+        return Attempt(node, address, proven=bool(node) and self._worked.get(address) == node)
+
+    def address(self, dial_no: int) -> Address | None:
+        """Where a dial under way goes."""
+        dial = self._dials.get(dial_no)
+        return dial[1] if dial else None
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def wake(self, now: Instant, *, lonely: bool, linked: Callable[[NodeId], bool]) -> list[Effect]:
+        effects: list[Effect] = []
+        self._write_off(now)
+        for key in self._due.pop_due(now.mono_us):
+            target = self._targets[key]
+            if not target.node and self._settled(target.addresses[0], linked, lonely=lonely):
+                continue  # the node behind it is linked, or dialled under its own name
+            effects += self._try(key, target, now)
+            self._plan(key, now.mono_us + self._pause_us(target, now, lonely=lonely))
+        return effects
+
+    def deadline(self) -> int | None:
+        return self._due.deadline()
+
+    def dial_now(self, node: NodeId, addresses: Sequence[Address], now: Instant) -> list[Effect]:
+        """One fresh dial beside any plan: its outcome is evidence."""
+        self._write_off(now)
+        self.aim(node, addresses, 0, now)
+        target = self._targets.get(node)
+        return self._try(node, target, now) if target is not None else []
+
+    def _try(self, key: _Key, target: _Target, now: Instant) -> list[Effect]:
+        young = sum(len(t.young) for t in self._targets.values())
+        if young >= DIALS_MAX or len(target.young) >= (YOUNG_MAX if target.node else 1):
+            return []
+        host, port = target.addresses[target.tries % len(target.addresses)]
+        target.tries += 1
+        self._last_dial += 1
+        self._dials[self._last_dial] = (key, (host, port), now.mono_us)
+        target.young[self._last_dial] = now.mono_us
+        return [Dial(self._last_dial, host, port, target.node)]
+
+    def _write_off(self, now: Instant) -> None:
+        """Old dials to nodes count no more. One that vanished made a second link to a linked node: no hurry there."""
+        for number, (key, _, at_us) in list(self._dials.items()):
+            if at_us > now.mono_us - PATIENCE_US:
+                break  # in the order of dialling
+            target, vanished = self._targets.get(key), at_us <= now.mono_us - VANISHED_US
+            if target is not None and (target.node or vanished):
+                target.young.pop(number, None)
+            if vanished:
+                del self._dials[number]
+                if target is not None and not target.node:
+                    target.strangers += 1
+                    self._plan(key, now.mono_us + STRANGER_PACE.wait_us(target.strangers, self._rng))
+
+    def _plan(self, key: _Key, at_us: int) -> None:
+        self._targets[key].due_us = at_us
+        self._due.set(key, at_us)
+
+    def _pause_us(self, target: _Target, now: Instant, *, lonely: bool) -> int:
+        if now.mono_us < target.quick_until_us:
+            low, high = QUICK_US
+            return low + round((high - low) * self._rng.random())
+        pace = NODE_PACE if target.node else PLACE_PACE
+        target.slow_tries += 1
+        pause = pace.wait_us(target.slow_tries, self._rng)
+        return min(pause, round(LONELY_US * (0.5 + 0.5 * self._rng.random()))) if lonely else pause
+
+    # -- addresses ----------------------------------------------------------------------------------------------------
+
+    def _ordered(self, node: NodeId, addresses: Sequence[Address]) -> tuple[Address, ...]:
+        """Those that worked first, then the node's own word."""
+        worked = [address for address, who in reversed(self._worked.items()) if who == node]
+        return tuple(a for a in dict.fromkeys((*worked, *addresses)) if not self._own(a))
+
+    def _settled(self, address: Address, linked: Callable[[NodeId], bool], *, lonely: bool) -> bool:
+        node = self._worked.get(address) or self._holder(address)
+        return node is not None and (linked(node) or (node in self._targets and not lonely))
+
+    def _remember(self, address: Address, node: NodeId) -> list[Effect]:
+        if self._worked.get(address) == node:
+            return []
+        self._worked.pop(address, None)
+        self._worked[address] = node
+        records = [_record(address, node)]
+        while len(self._worked) > WORKED_MAX:
+            oldest = next(iter(self._worked))
+            del self._worked[oldest]
+            records.append(_record(oldest, UNKNOWN_NODE))
+        return [Persist(tuple(records))]
+
+    def _restore(self, records: Sequence[Record]) -> None:
+        for record in records:
+            host, _, port = record.key.decode(errors="replace").rpartition(":")
+            known = record.kind is RecordKind.CONTACT and len(record.body) == 32
+            if known and port.isdecimal() and len(self._worked) < WORKED_MAX:
+                self._worked[host, int(port)] = NodeId(record.body)
+
+    def restored(self) -> list[Address]:
+        """Addresses that worked before this start."""
+        return list(self._worked)
+
+    def _places(self) -> int:
+        return sum(not target.node for target in self._targets.values())
+
+
+def _record(address: Address, node: NodeId) -> Record:
+    return Record(RecordKind.CONTACT, f"{address[0]}:{address[1]}".encode(), node)

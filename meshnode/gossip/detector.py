@@ -1,0 +1,423 @@
+"""Failure detection by neighbours: who is silent, who refuses, what other observers say, and what that makes a node.
+
+Two consumers, two thresholds: routing avoids a suspect at once; a verdict of ``down`` waits for the rules of
+``verdict.py``. Nothing is probed at random: any traffic of a link is its heartbeat.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from meshnode.gossip.alerts import Alert, Raise
+from meshnode.gossip.config import GossipConfig
+from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
+from meshnode.gossip.messages import MemberChanged, MemberState
+from meshnode.gossip.silence import Silence
+from meshnode.gossip.subject import Subject
+from meshnode.gossip.verdict import STRONG, Case, Evidence, judge
+from meshnode.kernel.effects import Effect, Hangup
+from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.machine import earliest
+from meshnode.kernel.ports import LinkStats
+from meshnode.kernel.reasons import Bye, DialFailure, Loss
+from meshnode.kernel.rng import Random
+from meshnode.kernel.timers import Timers
+from meshnode.model.ids import NodeId
+
+BROKEN_GRACE_US = 100 * MS  # for the fresh dial to say more than "broken"
+SILENT_GRACE_US = 500 * MS  # for the indirect probe
+BLAME_SELF_US = 2 * SECOND  # who loses most links at once is cut off itself, and says nothing for a while
+RETELL_US = 10 * SECOND  # an alert that was refuted is raised again no sooner, then twice as late each time
+HELPERS_MAX = 3
+HEARD_MS = 1_500  # a helper that heard the subject this lately vouches for it
+DOUBT_FLOOR_US = 300 * MS
+_STATES = {state.value: state for state in (MemberState.SUSPECT, MemberState.UNREACHABLE, MemberState.DOWN)}
+_NOT_A_LOSS = (Loss.CLOSED, Loss.REPLACED)
+
+
+class Redial(Effect, frozen=True):
+    """The detector wants a fresh dial now: refusal is evidence, an answer is proof. Carried out inside the room."""
+
+    node: NodeId
+
+
+class Recovered(Effect, frozen=True):
+    """A silent link speaks again: what a new link would exchange is due. Carried out inside the room."""
+
+    node: NodeId
+
+
+class Detector:
+    """All subjects and their verdicts."""
+
+    def __init__(self, config: GossipConfig, links: LinkStats, rng: Random) -> None:
+        self._config, self._links, self._rng = config, links, rng
+        self._subjects: dict[NodeId, Subject] = {}
+        self._silences: dict[NodeId, Silence] = {}
+        self._standings: dict[NodeId, dict[bytes, MemberState]] = {}
+        self._ripening: Timers[NodeId] = Timers()
+        self._alerts: Timers[NodeId] = Timers()
+        self._doubts: Timers[NodeId] = Timers()
+        self._poll_us: int | None = None
+        self._calm_us = 0  # blame nobody before
+
+    # -- questions ----------------------------------------------------------------------------------------------------
+
+    def subject(self, node: NodeId) -> Subject | None:
+        return self._subjects.get(node)
+
+    def subjects(self) -> Iterable[Subject]:
+        return self._subjects.values()
+
+    def lost(self, node: NodeId) -> bool:
+        subject = self._subjects.get(node)
+        return subject is not None and subject.doubtful
+
+    def standing(self) -> Standing | None:
+        """What to tell a new neighbour about the others; ``None`` when all are ready."""
+        unready = [(s.node[:ALIAS_BYTES], s.state.value) for s in self._subjects.values() if s.state.value in _STATES]
+        return Standing(unready[:UNREADY_MAX]) if unready else None
+
+    # -- rows ---------------------------------------------------------------------------------------------------------
+
+    def learn(self, subject: Subject, source: NodeId | None, now: Instant, *, alive_now: bool) -> list[Effect]:
+        """A row that is news. ``alive_now``: a fresh rumour; else it may be old, and its source's word counts."""
+        held = self._subjects.get(subject.node)
+        if held is None:
+            held = self._subjects[subject.node] = subject
+            held.linked = held.observed = subject.node in self._silences
+        else:
+            held.advance(subject.boot, subject.incarnation)
+            held.left, held.name, held.region = subject.left, subject.name, subject.region
+        if alive_now:
+            held.vouched, held.proof_us = True, now.mono_us
+        elif source is not None and not held.vouched:
+            self._hear(held, self._standings.get(source, {}))
+        return self._settle(held, now)
+
+    def forget(self, node: NodeId) -> None:
+        self._subjects.pop(node, None)
+        for timers in (self._ripening, self._alerts, self._doubts):
+            timers.cancel(node)
+
+    def told_standing(self, peer: NodeId, letter: Standing, now: Instant) -> list[Effect]:
+        """A neighbour's view fills the gaps of ours; it never overrules what we or other observers saw."""
+        told = {alias: _STATES[state] for alias, state in letter.unready if state in _STATES}
+        self._standings[peer] = told
+        effects: list[Effect] = []
+        for subject in self._subjects.values():
+            if not subject.vouched and not subject.doubtful and subject.node != peer:
+                self._hear(subject, told)
+                effects += self._settle(subject, now)
+        return effects
+
+    def _hear(self, subject: Subject, told: dict[bytes, MemberState]) -> None:
+        subject.hearsay = told.get(subject.node[:ALIAS_BYTES])
+        subject.vouched = subject.hearsay is None
+
+    def vouch(self, node: NodeId, proof_us: int, now: Instant) -> list[Effect]:
+        """The node signed something lately."""
+        subject = self._subjects.get(node)
+        if subject is None or proof_us <= (subject.proof_us or 0):
+            return []
+        subject.proof_us = proof_us
+        if subject.vouched:
+            return []
+        subject.vouched = True
+        return self._settle(subject, now)
+
+    def expired(self, node: NodeId, now: Instant) -> list[Effect]:
+        """All its perishable facts expired: nobody has heard of it for long."""
+        subject = self._subjects.get(node)
+        if subject is None or subject.linked:
+            return []
+        subject.vouched, subject.hearsay = False, None
+        return self._settle(subject, now)
+
+    # -- links --------------------------------------------------------------------------------------------------------
+
+    def up(self, peer: NodeId, now: Instant) -> list[Effect]:
+        self._silences[peer] = Silence(max(now.mono_us, self._calm_us), self._config.silence_us)
+        self._poll_us = self._poll_us or now.mono_us + self._config.poll_us
+        subject = self._subjects.get(peer)
+        if subject is None:
+            return []
+        subject.linked = subject.observed = True
+        return self._acquit(subject, now)
+
+    def down(self, peer: NodeId, how: Loss, bye: str, now: Instant) -> list[Effect]:
+        self._silences.pop(peer, None)
+        self._standings.pop(peer, None)
+        self._doubts.cancel(peer)
+        subject = self._subjects.get(peer)
+        if subject is None:
+            return []
+        subject.linked, subject.vouched = False, True
+        if bye == Bye.SHUTDOWN:
+            return self._accuse(subject, Evidence.GOODBYE, now)
+        if bye or how in _NOT_A_LOSS:
+            return self._settle(subject, now)
+        kind = Evidence.SILENT if how is Loss.SILENT else Evidence.BROKEN
+        return [Redial(peer), *self._accuse(subject, kind, now)]
+
+    def heard(self, peer: NodeId, now: Instant) -> list[Effect]:
+        """A letter arrived: proof of life."""
+        subject = self._subjects.get(peer)
+        if subject is None or peer not in self._silences:
+            return []
+        subject.proof_us = now.mono_us
+        if subject.own is None:
+            return []
+        return [Recovered(peer), *self._acquit(subject, now)]
+
+    def dial_failed(self, node: NodeId, how: DialFailure, now: Instant, *, proven: bool) -> list[Effect]:
+        """``proven``: the address has been this node's, or a link to it has just broken; else a refusal says little."""
+        subject = self._subjects.get(node)
+        if subject is None or subject.fresh:
+            return []
+        match how:
+            case DialFailure.REFUSED:
+                strong = proven or subject.own is Evidence.BROKEN
+                return self._accuse(subject, Evidence.REFUSED if strong else Evidence.SILENT, now)
+            case DialFailure.TIMEOUT:
+                return self._accuse(subject, Evidence.SILENT, now)
+            case DialFailure.UNREACHABLE:
+                return self._accuse(subject, Evidence.NO_ROUTE, now)
+            case DialFailure.UNTRUSTED:
+                return []
+
+    # -- doubts and votes ---------------------------------------------------------------------------------------------
+
+    def doubt(self, peer: NodeId, now: Instant) -> list[Effect]:
+        """Traffic is the fast detector: something is missing, so ask the peer and others now, soon its listener too.
+
+        A slow agent on a healthy node is the usual cause, so the fresh dial waits for the peer's own answer.
+        """
+        if peer not in self._silences or peer in self._doubts:
+            return []
+        self._doubts.set(peer, now.mono_us + self._doubt_wait_us(peer))
+        return [post(peer, Probe(peer)), *self._ask_others(peer)]
+
+    def voted(self, alert: Alert, now: Instant) -> list[Effect]:
+        """Another observer's checked alert."""
+        subject = self._subjects.get(alert.subject)
+        if subject is None or (alert.boot, alert.incarnation) != (subject.boot, subject.incarnation):
+            return []
+        subject.observers.update(dict.fromkeys(alert.observers[:16]))
+        if not subject.vote(alert.observer, alert.kind, now.mono_us):
+            return []
+        self._ripen(subject)
+        effects = self._settle_doubtful(now)
+        return effects + (self.doubt(subject.node, now) if subject.fresh else [])
+
+    def neighbours(self, node: NodeId, links: Sequence[NodeId]) -> None:
+        """Who else observes a neighbour, by its own word."""
+        subject = self._subjects.get(node)
+        if subject is not None:
+            subject.observers = dict.fromkeys(links)
+
+    def disturbed(self, for_us: int, now: Instant) -> list[Effect]:
+        """This machine was away: its clocks prove nothing about others."""
+        self._calm_us = now.mono_us + for_us
+        for silence in self._silences.values():
+            silence.void(self._calm_us)
+        return []
+
+    def probed(self, peer: NodeId, subject: NodeId, now: Instant) -> list[Effect]:
+        """Answer a probe from what our own link knows: it pings after a second of quiet anyway."""
+        age_ms = -1
+        if subject == self._config.node:
+            age_ms = 0
+        elif subject in self._silences:
+            age_ms = self._age_us(subject, now) // MS
+        return [post(peer, ProbeAck(subject, age_ms))]
+
+    def probe_answered(self, peer: NodeId, letter: ProbeAck, now: Instant) -> list[Effect]:
+        subject = self._subjects.get(letter.subject)
+        if subject is None or not 0 <= letter.age_ms < HEARD_MS or peer == letter.subject:
+            return []
+        subject.proof_us = max(subject.proof_us or 0, now.mono_us - letter.age_ms * MS)
+        if subject.own is None or subject.own >= STRONG:
+            return []
+        subject.helper = peer
+        self._alerts.cancel(subject.node)
+        return self._settle(subject, now)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def wake(self, now: Instant) -> list[Effect]:
+        effects: list[Effect] = []
+        if self._poll_us is not None and self._poll_us <= now.mono_us:
+            effects += self._poll(now)
+        for peer in self._doubts.pop_due(now.mono_us):
+            effects += self._doubt_due(peer, now)
+        for node in self._alerts.pop_due(now.mono_us):
+            effects += self._alert_due(self._subjects[node], now)
+        ripe = self._ripening.pop_due(now.mono_us)
+        for node in ripe:
+            effects += self._ripened(self._subjects[node], now)
+        return effects + (self._settle_doubtful(now) if ripe else [])
+
+    def deadline(self) -> int | None:
+        return earliest(self._poll_us, self._doubts.deadline(), self._alerts.deadline(), self._ripening.deadline())
+
+    def _poll(self, now: Instant) -> list[Effect]:
+        self._poll_us = now.mono_us + self._config.poll_us if self._silences else None
+        effects: list[Effect] = []
+        for peer, silence in self._silences.items():
+            subject = self._subjects.get(peer)
+            age_us = self._age_us(peer, now)
+            if subject is None:
+                continue
+            if age_us > silence.limit_us():
+                if subject.own is None:
+                    effects += [*self._accuse(subject, Evidence.SILENT, now), Redial(peer), *self._ask_others(peer)]
+                continue
+            silence.sample(age_us)
+            heard = self._links.last_heard_us(peer)
+            subject.proof_us = max(subject.proof_us or 0, heard or 0) or None
+            if subject.own is not None and heard is not None and heard > subject.since_us:
+                effects += [Recovered(peer), *self._acquit(subject, now)]
+        return effects
+
+    def _doubt_due(self, peer: NodeId, now: Instant) -> list[Effect]:
+        subject = self._subjects.get(peer)
+        quiet = peer in self._silences and self._age_us(peer, now) >= self._doubt_wait_us(peer)
+        if subject is None or not quiet or subject.own is not None:
+            return []
+        return [Redial(peer), *self._accuse(subject, Evidence.SILENT, now)]
+
+    def _doubt_wait_us(self, peer: NodeId) -> int:
+        return max(DOUBT_FLOOR_US, 3 * (self._links.rtt_us(peer) or 0) + 100 * MS)
+
+    def _ripened(self, subject: Subject, now: Instant) -> list[Effect]:
+        """The time to refute is over. A link that is still silent is closed, so that a fresh one can take its place."""
+        if subject.own is None:
+            return []
+        again = self._ask_others(subject.node) if subject.helper is None else []
+        self._tell_later(subject, 0, now)
+        return again + ([Hangup(subject.node, Bye.SILENT)] if subject.linked else [])
+
+    # -- evidence -----------------------------------------------------------------------------------------------------
+
+    def _age_us(self, peer: NodeId, now: Instant) -> int:
+        return self._silences[peer].age_us(self._links.last_heard_us(peer), now.mono_us)
+
+    def _accuse(self, subject: Subject, kind: Evidence, now: Instant) -> list[Effect]:
+        if now.mono_us < self._calm_us and kind < STRONG:
+            return []
+        if not subject.accuse(kind, now.mono_us):
+            self._tell_later(subject, 0, now)
+            return []
+        self._ripen(subject)
+        grace = {Evidence.SILENT: SILENT_GRACE_US, Evidence.BROKEN: BROKEN_GRACE_US}.get(kind, 0)
+        if kind <= Evidence.SILENT and self._cut_off():
+            grace = BLAME_SELF_US
+        self._tell_later(subject, grace, now)
+        return self._settle_doubtful(now)
+
+    def _acquit(self, subject: Subject, now: Instant) -> list[Effect]:
+        reported = subject.told is not None or bool(subject.votes)
+        subject.acquit()
+        subject.vouched, subject.hearsay, subject.proof_us = True, None, now.mono_us
+        self._alerts.cancel(subject.node)
+        self._ripening.cancel(subject.node)
+        ask = [post(subject.node, Doubt(subject.boot, subject.incarnation))] if reported else []
+        return [*ask, *self._settle(subject, now), *self._settle_doubtful(now)]
+
+    def _ripen(self, subject: Subject) -> None:
+        if subject.node not in self._ripening:
+            self._ripening.set(subject.node, subject.since_us + self._suspicion_us())
+
+    def _suspicion_us(self) -> int:
+        return max(self._config.suspicion_us, round(1.5 * SECOND * math.log10(len(self._subjects) + 1)))
+
+    # -- alerts -------------------------------------------------------------------------------------------------------
+
+    def _tell_later(self, subject: Subject, grace_us: int, now: Instant) -> None:
+        """Alert once a kind; again only for a raised incarnation, and then ever more rarely."""
+        silent = subject.left or not subject.observed or subject.helper is not None
+        if silent or subject.own is None or subject.own is Evidence.NO_ROUTE:
+            return
+        current = (subject.boot, subject.incarnation, subject.own)
+        if subject.told is not None and subject.told >= current:
+            return
+        at_us = now.mono_us + grace_us
+        if subject.told is not None and subject.told[2] >= subject.own:
+            at_us = max(at_us, subject.told_us + RETELL_US * 2 ** min(subject.tellings, 5))
+        self._alerts.set(subject.node, at_us)
+
+    def _alert_due(self, subject: Subject, now: Instant) -> list[Effect]:
+        if subject.own is None or subject.helper is not None:
+            return []
+        subject.told = (subject.boot, subject.incarnation, subject.own)
+        subject.told_us = now.mono_us
+        subject.tellings += 1
+        return [Raise(subject.node, subject.boot, subject.incarnation, subject.own, tuple(subject.observers))]
+
+    def _ask_others(self, peer: NodeId) -> list[Effect]:
+        fresh = [p for p in self._silences if p != peer and p in self._subjects and self._subjects[p].fresh]
+        chosen = self._rng.sample(fresh, min(HELPERS_MAX, len(fresh)))
+        return [post(helper, Probe(peer)) for helper in chosen]
+
+    # -- verdicts -----------------------------------------------------------------------------------------------------
+
+    def _settle_doubtful(self, now: Instant) -> list[Effect]:
+        """One node's evidence may change what another's silence means."""
+        doubtful = [subject for subject in self._subjects.values() if subject.doubtful]
+        return [effect for subject in doubtful for effect in self._settle(subject, now)]
+
+    def _settle(self, subject: Subject, now: Instant) -> list[Effect]:
+        state, reason = self._judge(subject, now)
+        changed = state is not subject.state
+        subject.state, subject.reason = state, reason
+        return [MemberChanged(subject.node, subject.name, state, reason)] if changed else []
+
+    def _judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str]:
+        if subject.left:
+            return MemberState.LEFT, "left the mesh"
+        if subject.fresh:
+            return MemberState.READY, "linked"
+        me = self._config.node
+        ripe = subject.doubtful and now.mono_us >= subject.since_us + self._suspicion_us()
+        return judge(
+            Case(
+                votes=subject.all_votes(me), own=subject.own, observers=len(self.observers(subject)), ripe=ripe,
+                vouched=subject.vouched, hearsay=subject.hearsay, cut=self._cut(subject) if subject.doubtful else "",
+                helper=self._name(subject.helper),
+            )
+        )  # fmt: skip
+
+    def observers(self, subject: Subject) -> list[NodeId]:
+        """Known observers of a node that may still be alive; this node among them if it had a link."""
+        known = {**subject.observers, **dict.fromkeys(subject.votes)}
+        alive = [node for node in known if self._may_observe(node, subject)]
+        return ([self._config.node] if subject.observed else []) + alive
+
+    def _may_observe(self, node: NodeId, of: Subject) -> bool:
+        subject = self._subjects.get(node)
+        if subject is None or node in (of.node, self._config.node):
+            return False
+        gone = subject.own is not None and subject.own >= STRONG
+        return not gone and subject.state not in (MemberState.DOWN, MemberState.LEFT)
+
+    def _name(self, node: NodeId | None) -> str:
+        subject = self._subjects.get(node) if node else None
+        return subject.name if subject else ""
+
+    def _cut(self, subject: Subject) -> str:
+        if self._cut_off():
+            return "silent; this node hears hardly anybody"
+        region = subject.region
+        if region == self._config.region:
+            return ""
+        there = [s for s in self._subjects.values() if s.region == region and s.state is not MemberState.LEFT]
+        silent = [s for s in there if not s.fresh and (s.doubtful or s.state is not MemberState.READY)]
+        return f"region {region} unreachable" if len(there) >= 2 and len(there) == len(silent) else ""
+
+    def _cut_off(self) -> bool:
+        """Most links went silent: more likely it is us."""
+        observed = [
+            s for s in self._subjects.values() if s.observed and s.state not in (MemberState.DOWN, MemberState.LEFT)
+        ]
+        weak = [s for s in observed if s.own is not None and s.own < STRONG]
+        return len(observed) >= 2 and 2 * len(weak) > len(observed)

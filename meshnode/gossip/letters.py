@@ -1,0 +1,195 @@
+"""What gossip rooms write to each other: one letter a control message, msgpack arrays with a small tag.
+
+``decode`` is the only way in. It checks shape, lengths and ranges; who may say what is judged by the machine concerned.
+Rows, alerts and soft facts are carried as the bytes their author signed; nobody encodes them again.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from meshnode.kernel.effects import Channel, Send
+from meshnode.kernel.repair import RepairMessage
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import NodeId
+
+LETTER_BYTES_MAX = 512 * 1024
+BATCH_BYTES = 32 * 1024  # a letter of rows or facts is closed at this size
+LINKS_MAX = 300
+IDS_MAX = 256
+UNREADY_MAX = 1024
+ID_BYTES = 16  # of a rumour
+ALIAS_BYTES = 8  # of a node, where a collision does no harm
+
+Id = Annotated[NodeId, msgspec.Meta(min_length=32, max_length=32)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+RumourId = Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+RumourIds = Annotated[list[RumourId], msgspec.Meta(max_length=IDS_MAX)]
+Root = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
+Links = Annotated[list[Id], msgspec.Meta(max_length=LINKS_MAX)]
+
+
+class SignedRow(msgspec.Struct, frozen=True, array_like=True):
+    """A directory row as its node signed it, beside what an admin signed about that node."""
+
+    body: Annotated[bytes, msgspec.Meta(max_length=8 * 1024)]
+    signature: Signature
+    member: Annotated[bytes, msgspec.Meta(max_length=8 * 1024)]
+
+
+class SignedFact(msgspec.Struct, frozen=True, array_like=True):
+    """A soft fact as its owner signed it. ``age_ms``: since the owner last stood by it, as far as the sender knows."""
+
+    age_ms: Count
+    body: Annotated[bytes, msgspec.Meta(max_length=1400)]
+    signature: Signature
+
+
+class Greeting(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """The first letter on a link. ``demanded``: opened for calls only; ``links``: the sender's other neighbours."""
+
+    demanded: bool
+    links: Links
+
+
+class Neighbours(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The sender's neighbours changed: they are its observers, and need no copy of what it hands to all of them."""
+
+    links: Links
+
+
+class Rows(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    rows: Annotated[list[SignedRow], msgspec.Meta(max_length=1024)]
+
+
+class Roots(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Opens the repair dialogue of all three indexes; silence means that all are equal."""
+
+    rows: Root
+    tombstones: Root
+    soft: Root
+
+
+class Repair(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    index: Annotated[int, msgspec.Meta(ge=0, le=2)]
+    step: RepairMessage
+
+
+class Pull(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    index: Annotated[int, msgspec.Meta(ge=0, le=2)]
+    keys: Annotated[list[bytes], msgspec.Meta(max_length=4096)]
+
+
+class Push(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """An urgent rumour in full."""
+
+    rumour: Annotated[bytes, msgspec.Meta(max_length=20 * 1024)]
+
+
+class IHave(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    ids: RumourIds
+
+
+class Graft(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """Send these, and be an eager neighbour from now on."""
+
+    ids: RumourIds
+
+
+class Prune(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """Only tell me what you have: another neighbour is faster."""
+
+
+class SoftBatch(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    facts: Annotated[list[SignedFact], msgspec.Meta(max_length=1024)]
+
+
+class SoftRefresh(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """All facts of one boot of one node still hold: one signature instead of every value again."""
+
+    age_ms: Count
+    body: Annotated[bytes, msgspec.Meta(max_length=128)]
+    signature: Signature
+
+
+class Probe(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """Have you heard ``subject``?"""
+
+    subject: Id
+
+
+class ProbeAck(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """``age_ms`` since a byte of ``subject`` arrived here; -1 without a link to it."""
+
+    subject: Id
+    age_ms: Annotated[int, msgspec.Meta(ge=-1, le=2**53)]
+
+
+class Standing(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """Who of the directory is not ready in the sender's eyes; it vouches for the others it knows."""
+
+    unready: Annotated[list[tuple[Annotated[bytes, msgspec.Meta(max_length=ALIAS_BYTES)], str]], msgspec.Meta(max_length=UNREADY_MAX)]  # fmt: skip  # noqa: E501
+
+
+class Doubt(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """You were reported lost under this boot and incarnation: raise it, so that all may forget the report."""
+
+    boot: Count
+    incarnation: Count
+
+
+Letter = (
+    Greeting | Neighbours | Rows | Roots | Repair | Pull | Push | IHave | Graft | Prune | SoftBatch | SoftRefresh
+    | Probe | ProbeAck | Standing | Doubt
+)  # fmt: skip
+
+
+class RowRumour(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    row: SignedRow
+
+
+class AlertRumour(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """A signed ``Alert``, see ``gossip/alerts.py``."""
+
+    body: Annotated[bytes, msgspec.Meta(max_length=1024)]
+    signature: Signature
+
+
+Rumour = RowRumour | AlertRumour
+
+_encoder = msgspec.msgpack.Encoder()
+_letters: msgspec.msgpack.Decoder[Letter] = msgspec.msgpack.Decoder(Letter)
+_rumours: msgspec.msgpack.Decoder[Rumour] = msgspec.msgpack.Decoder(Rumour)
+
+
+def encode(message: Letter | Rumour) -> bytes:
+    return _encoder.encode(message)
+
+
+def post(peer: NodeId, letter: Letter) -> Send:
+    body = encode(letter)
+    assert len(body) <= LETTER_BYTES_MAX
+    return Send(peer, Channel.GOSSIP, body)
+
+
+def decode(body: bytes) -> Letter:
+    """The letter in ``body``.
+
+    Raises:
+        RemoteError: it is too long, or no letter.
+    """
+    if len(body) > LETTER_BYTES_MAX:
+        raise RemoteError("letter-too-long", f"{len(body)} bytes")
+    try:
+        return _letters.decode(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise RemoteError("letter-malformed", str(error)[:80]) from error
+
+
+def decode_rumour(body: bytes) -> Rumour:
+    """The rumour in ``body``; raises ``RemoteError`` if it is none."""
+    try:
+        return _rumours.decode(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise RemoteError("rumour-malformed", str(error)[:80]) from error

@@ -1,0 +1,360 @@
+"""The gossip room as one machine: who is in the mesh, who can be reached, and what each node says about itself.
+
+It composes the small machines of this package (``parts.py``) and carries what one finds out to the others: letters by
+``mailroom.py``, rows and rumours by ``rolls.py``, links here. It decides nothing itself.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+import msgspec
+
+from meshnode.gossip.alerts import Raise
+from meshnode.gossip.config import GossipConfig
+from meshnode.gossip.contacts import Address
+from meshnode.gossip.detector import Recovered, Redial
+from meshnode.gossip.directory import FACTS_BYTES_MAX, Row
+from meshnode.gossip.letters import Push, post
+from meshnode.gossip.mailroom import Mailroom
+from meshnode.gossip.messages import (
+    Describe,
+    DialFailed,
+    Discovered,
+    Disturbed,
+    Doubted,
+    Leave,
+    MemberChanged,
+    MemberState,
+    Publish,
+    SoftChanged,
+)
+from meshnode.gossip.overlay import Candidate
+from meshnode.gossip.parts import Parts, Ports
+from meshnode.gossip.repair import row_letters
+from meshnode.gossip.rolls import Rolls
+from meshnode.gossip.verdict import Evidence
+from meshnode.kernel.counters import Counters
+from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Persist, Reject, Send
+from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.machine import earliest
+from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
+from meshnode.kernel.reasons import Bye, DialFailure, Loss
+from meshnode.kernel.records import Record
+from meshnode.kernel.rng import Random
+from meshnode.links.messages import ControlReceived, LinkRejected, PeerDown, PeerUp
+from meshnode.model.ids import NodeId
+
+__all__ = ["Gossip", "GossipConfig"]
+
+SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id dials first
+LONELY_US = 5 * SECOND
+FORGET_CHECK_US = 3600 * SECOND
+
+Input = (
+    PeerUp | PeerDown | LinkRejected | ControlReceived | DialFailed | Discovered | Publish | Describe | Doubted
+    | Disturbed | Leave
+)  # fmt: skip
+
+
+class Gossip:
+    """One node's part in the mesh. Implements ``kernel.ports.Liveness``."""
+
+    def __init__(
+        self,
+        config: GossipConfig,
+        *,
+        signer: Signer,
+        verifier: Verifier,
+        trust: Trust,
+        links: LinkStats,
+        rng: Random,
+        restored: Sequence[Record] = (),
+    ) -> None:
+        ports = Ports(signer=signer, verifier=verifier, trust=trust, links=links)
+        self.config = config
+        self.counters = Counters()
+        self._trust = trust
+        self._restored = [record for record in restored if record.key != config.node]
+        self._parts = Parts(config, ports, rng, self._restored)
+        self._rolls = Rolls(self._parts)
+        self._mailroom = Mailroom(self._parts, self._rolls)
+        self._forget_due_us: int | None = None
+
+    # -- the machine --------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> list[Effect]:
+        """Announce this boot, and look for everybody ever known."""
+        parts = self._parts
+        parts.directory.restore(self._restored)
+        self._restored = []
+        effects = self._rolls.restored(now)
+        effects += self._rolls.publish(parts.me.first(now), now)
+        for address in (*self.config.seeds, *parts.contacts.restored()):
+            parts.contacts.place(address, now)
+        parts.repairs.start(now)
+        self._forget_due_us = now.mono_us + FORGET_CHECK_US
+        return self._finish(effects, now)
+
+    def handle(self, event: Input, now: Instant) -> list[Effect]:
+        return self._finish(self._enter(event, now), now)
+
+    def wake(self, now: Instant) -> list[Effect]:
+        parts = self._parts
+        effects = [*parts.detector.wake(now), *parts.broadcast.wake(now), *parts.overlay.wake(now)]
+        effects += self._expired(parts.soft.wake(now), now)
+        effects += parts.repairs.wake(parts.overlay.peers(), now)
+        if self._forget_due_us is not None and self._forget_due_us <= now.mono_us:
+            self._forget_due_us = now.mono_us + FORGET_CHECK_US
+            self._forget(now)
+        return self._finish(effects, now)
+
+    def deadline(self) -> int | None:
+        parts = self._parts
+        return earliest(
+            parts.detector.deadline(), parts.broadcast.deadline(), *parts.overlay.deadlines(), parts.soft.deadline(),
+            parts.repairs.deadline(), parts.contacts.deadline(), self._forget_due_us,
+        )  # fmt: skip
+
+    def reach(self, node: NodeId, now: Instant) -> list[Effect]:
+        """Make or keep a link for a call; one made for calls alone idles out."""
+        entry = self._parts.directory.entry(node)
+        if entry is None or node == self.config.node or self._parts.overlay.reach(node, now):
+            return []
+        return self._finish(self._parts.contacts.dial_now(node, entry.row.endpoints, now), now)
+
+    # -- questions ----------------------------------------------------------------------------------------------------
+
+    def members(self) -> Sequence[NodeId]:
+        return self._parts.directory.members()
+
+    def reachable(self, node: NodeId) -> bool:
+        return self.state(node) is MemberState.READY
+
+    def row(self, node: NodeId) -> Row | None:
+        entry = self._parts.directory.entry(node)
+        return entry.row if entry else None
+
+    def self_row(self) -> Row:
+        row = self.row(self.config.node)
+        assert row is not None, "asked before start"
+        return row
+
+    def state(self, node: NodeId) -> MemberState:
+        if node == self.config.node:
+            return MemberState.LEFT if self._parts.me.left else MemberState.READY
+        subject = self._parts.detector.subject(node)
+        return subject.state if subject else MemberState.UNREACHABLE
+
+    def reason(self, node: NodeId) -> str:
+        if node == self.config.node:
+            return "this node"
+        subject = self._parts.detector.subject(node)
+        return subject.reason if subject else "not in the directory"
+
+    def last_proof_us(self, node: NodeId) -> int | None:
+        subject = self._parts.detector.subject(node)
+        return subject.proof_us if subject else None
+
+    def observers(self, node: NodeId) -> Sequence[NodeId]:
+        """Known nodes whose word counts when ``node`` is lost."""
+        subject = self._parts.detector.subject(node)
+        return self._parts.detector.observers(subject) if subject else ()
+
+    def votes(self, node: NodeId) -> dict[NodeId, Evidence]:
+        """What speaks against ``node`` now, by observer."""
+        subject = self._parts.detector.subject(node)
+        return dict(subject.all_votes(self.config.node)) if subject else {}
+
+    def soft(self, node: NodeId) -> dict[str, tuple[bytes, int, int]]:
+        """(value, version, heard_us) by key."""
+        return self._parts.soft.facts(node)
+
+    def find_by_name(self, name: str) -> NodeId | None:
+        entries = (self._parts.directory.entry(node) for node in self.members())
+        return next((entry.row.node for entry in entries if entry is not None and entry.member.name == name), None)
+
+    def directory_root(self) -> bytes:
+        return self._parts.directory.rows.root()
+
+    def soft_root(self) -> bytes:
+        return self._parts.soft.index.root()
+
+    # -- inputs -------------------------------------------------------------------------------------------------------
+
+    def _enter(self, event: Input, now: Instant) -> list[Effect]:
+        match event:
+            case ControlReceived(peer, channel, body):
+                assert channel is Channel.GOSSIP
+                return self._mailroom.read(peer, body, now)
+            case PeerUp():
+                return self._peer_up(event, now)
+            case PeerDown(peer, how, bye):
+                return self._peer_down(peer, how, bye, now)
+            case DialFailed(dial_no, how):
+                return self._dial_failed(dial_no, how, now)
+            case LinkRejected():
+                return self._link_rejected(event, now)
+            case Discovered(host, port):
+                self._parts.contacts.place((host, port), now)
+                return []
+            case Publish(key, value):
+                return self._parts.soft.publish(key, value, now)
+            case Describe(facts, endpoints):
+                return self._describe(facts, endpoints, now)
+            case Doubted(peer):
+                return self._parts.detector.doubt(peer, now)
+            case Disturbed(for_us):
+                self._parts.contacts.hurry_all(now, SECOND)
+                return self._parts.detector.disturbed(for_us, now)
+            case Leave():
+                rumour = Push(self._rolls.hold_own(self._parts.me.leave(now)))
+                return [post(peer, rumour) for peer in self._parts.overlay.peers()]
+            case _:
+                assert_never(event)
+
+    def _peer_up(self, event: PeerUp, now: Instant) -> list[Effect]:
+        member = self._trust.admit(event.member)
+        if isinstance(member, str) or member.node != event.peer:
+            reason = member if isinstance(member, str) else "of-another-node"
+            return [Reject(event.peer, f"member-{reason}"), Hangup(event.peer, Bye.UNTRUSTED)]
+        parts = self._parts
+        if parts.detector.lost(event.peer):  # a cut seems to heal: look for all others at once
+            for subject in parts.detector.subjects():
+                if subject.doubtful:
+                    parts.contacts.hurry(subject.node, now)
+        effects = parts.contacts.found(event.dial_no, event.peer)
+        effects += parts.detector.up(event.peer, now)
+        effects += parts.overlay.up(event.peer, now)
+        return effects + self._exchange(event.peer, now)
+
+    def _exchange(self, peer: NodeId, now: Instant) -> list[Effect]:
+        """What two nodes tell each other when a link comes up or speaks again."""
+        self._rolls.changed = True
+        parts = self._parts
+        entry, standing = parts.directory.entry(self.config.node), parts.detector.standing()
+        effects = row_letters(peer, [entry.signed] if entry else [])
+        effects += [post(peer, standing)] if standing else []
+        effects += [*parts.broadcast.up(peer, now), *parts.soft.up(peer, now)]
+        return effects + (parts.repairs.open(peer) if self.config.node < peer else [])
+
+    def _peer_down(self, peer: NodeId, how: Loss, bye: str, now: Instant) -> list[Effect]:
+        self._rolls.changed = True
+        self._parts.overlay.down(peer, bye, now)
+        self._parts.broadcast.down(peer)
+        self._parts.soft.down(peer)
+        if self._parts.overlay.lonely:
+            self._parts.contacts.hurry_all(now, LONELY_US)
+        return self._parts.detector.down(peer, how, bye, now)
+
+    def _dial_failed(self, dial_no: int, how: DialFailure, now: Instant) -> list[Effect]:
+        attempt = self._parts.contacts.failed(dial_no, how, lonely=self._parts.overlay.lonely, now=now)
+        if attempt is None or not attempt.node:
+            return []
+        self._rolls.changed = True
+        self._parts.overlay.give_up(attempt.node)
+        return self._parts.detector.dial_failed(attempt.node, how, now, proven=attempt.proven)
+
+    def _link_rejected(self, event: LinkRejected, now: Instant) -> list[Effect]:
+        """TLS stood, the handshake of the links did not: the goodbye says who is right."""
+        match event.bye:
+            case Bye.DUPLICATE_LINK:
+                return self._parts.contacts.found(event.dial_no, event.peer)
+            case Bye.SELF:
+                address = self._parts.contacts.address(event.dial_no)
+                if address is not None:
+                    self._parts.own_addresses[address] = None
+                how = DialFailure.UNTRUSTED
+            case "":
+                how = DialFailure.TIMEOUT if event.how is Loss.SILENT else DialFailure.REFUSED
+            case _:
+                how = DialFailure.UNTRUSTED
+        return self._dial_failed(event.dial_no, how, now)
+
+    def _describe(self, facts: bytes, endpoints: tuple[Address, ...], now: Instant) -> list[Effect]:
+        fault = f"{len(facts)} bytes, the limit is {FACTS_BYTES_MAX}" if len(facts) > FACTS_BYTES_MAX else ""
+        try:
+            msgspec.json.decode(facts, type=dict[str, msgspec.Raw])
+        except msgspec.MsgspecError:
+            fault = "they are no JSON object"
+        if fault:
+            return [Note(f"node/{self.config.name}", f"own facts not published: {fault}")]
+        return self._rolls.publish(self._parts.me.describe(facts, endpoints, now), now)
+
+    # -- what parts find out for each other ---------------------------------------------------------------------------
+
+    def _expired(self, effects: Iterable[Effect], now: Instant) -> list[Effect]:
+        """A node all of whose facts ran out has not been heard of for long."""
+        out: list[Effect] = []
+        for effect in effects:
+            out.append(effect)
+            if isinstance(effect, SoftChanged) and not self._parts.soft.facts(effect.node):
+                out += self._parts.detector.expired(effect.node, now)
+        return out
+
+    def _finish(self, first: Sequence[Effect], now: Instant) -> list[Effect]:
+        """Carry out what stays inside, plan links, save rows: the end of every turn."""
+        queue, out = deque(first), list[Effect]()
+        while queue:
+            effect = queue.popleft()
+            inside = self._inside(effect, now)
+            if inside is None:
+                self._count(effect)
+                out.append(effect)
+            else:
+                queue.extendleft(reversed(inside))
+        rethink_us = self._parts.overlay.rethink_us
+        if self._rolls.changed or (rethink_us is not None and rethink_us <= now.mono_us):
+            self._rolls.changed = False
+            self._plan_links(now)
+        out += self._parts.contacts.wake(now, lonely=self._parts.overlay.lonely, linked=self._parts.overlay.linked)
+        records = self._parts.directory.unsaved()
+        return [*out, Persist(records)] if records else out
+
+    def _inside(self, effect: Effect, now: Instant) -> list[Effect] | None:
+        match effect:
+            case Raise():
+                return self._rolls.raise_alert(effect, now)
+            case Redial(node):
+                entry = self._parts.directory.entry(node)
+                return self._parts.contacts.dial_now(node, entry.row.endpoints, now) if entry else []
+            case Recovered(node):
+                return self._exchange(node, now)
+            case MemberChanged():
+                self._rolls.changed = True
+                return None
+            case _:
+                return None
+
+    def _count(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            self.counters.add("letters-sent")
+            self.counters.add("bytes-sent", len(effect.body))
+        elif isinstance(effect, Reject):
+            self.counters.add(effect.reason)
+
+    def _plan_links(self, now: Instant) -> None:
+        """Hand the overlay's wishes to those who dial."""
+        parts = self._parts
+        living = [s for s in parts.detector.subjects() if s.node in parts.directory.rows and not s.left]
+        candidates = [Candidate(s.node, s.region, s.doubtful or s.state is not MemberState.READY) for s in living]
+        lost = {c.node: c.lost for c in candidates}
+        wanted = dict.fromkeys((*parts.overlay.wanted(candidates, now), *parts.overlay.demanded()))
+        for node in parts.contacts.aimed():
+            if node not in wanted:
+                parts.contacts.drop(node)
+        for node in () if parts.me.left else wanted:
+            entry = parts.directory.entry(node)
+            first = self.config.node < node or lost.get(node, True)
+            if entry is not None:
+                parts.contacts.aim(node, entry.row.endpoints, 0 if first else SECOND_DIAL_US, now)
+
+    def _forget(self, now: Instant) -> None:
+        """Who gave no sign for so long is a tombstone until it signs something newer."""
+        parts = self._parts
+        for subject in list(parts.detector.subjects()):
+            silent_us = now.mono_us - (subject.proof_us or 0)
+            if subject.node in parts.directory.rows and not subject.linked and silent_us > self.config.forget_after_us:
+                parts.directory.forget(subject.node)
+                parts.detector.forget(subject.node)
+                parts.contacts.drop(subject.node)

@@ -1,0 +1,61 @@
+"""The small machines of the gossip room, made once and known by name to those who carry news between them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from meshnode.gossip.broadcast import Broadcast
+from meshnode.gossip.config import GossipConfig
+from meshnode.gossip.contacts import Address, Contacts
+from meshnode.gossip.detector import Detector
+from meshnode.gossip.directory import Directory
+from meshnode.gossip.overlay import Overlay
+from meshnode.gossip.repair import Repairs
+from meshnode.gossip.selfrow import SelfRow
+from meshnode.gossip.soft import SoftState
+from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
+from meshnode.kernel.records import Record
+from meshnode.kernel.rng import Random
+from meshnode.model.ids import NodeId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ports:
+    """What the room asks of its siblings."""
+
+    signer: Signer
+    verifier: Verifier
+    trust: Trust
+    links: LinkStats
+
+
+class Parts:
+    """All of them. Each knows none of the others but what its constructor names."""
+
+    def __init__(self, config: GossipConfig, ports: Ports, rng: Random, restored: Sequence[Record]) -> None:
+        self.config, self.ports = config, ports
+        self.own_addresses: dict[Address, None] = {}  # found out by dialling ourselves
+        self.me = SelfRow(config, ports.signer)
+        self.directory = Directory(ports.verifier, ports.trust)
+        self.detector = Detector(config, ports.links, rng)
+        self.overlay = Overlay(config, rng)
+        self.broadcast = Broadcast(ports.links)
+        self.soft = SoftState(
+            config,
+            signer=ports.signer,
+            verifier=ports.verifier,
+            trust=ports.trust,
+            rng=rng,
+            told_by=self.overlay.told_by,
+        )
+        self.repairs = Repairs(config, self.directory, self.soft, rng)
+        self.contacts = Contacts(rng, own=self._is_own, holder=self._holder(), restored=restored)
+
+    def _is_own(self, address: Address) -> bool:
+        return address in self.own_addresses or address in self.me.endpoints
+
+    def _holder(self) -> Callable[[Address], NodeId | None]:
+        def holder(address: Address) -> NodeId | None:
+            rows = (entry.row for entry in self.directory.all())
+            return next((row.node for row in rows if address in row.endpoints), None)
+
+        return holder

@@ -1,0 +1,127 @@
+"""What a directory row does once it arrives: who learns of it, who passes it on, and what our own row answers.
+
+Also the door for rumours, since a rumour is either a row or an alert against one.
+"""
+
+from meshnode.gossip import alerts
+from meshnode.gossip.alerts import Raise
+from meshnode.gossip.detector import Detector
+from meshnode.gossip.directory import Entry, Merge, Status
+from meshnode.gossip.letters import AlertRumour, RowRumour, SignedRow, decode_rumour, encode
+from meshnode.gossip.messages import Twinned
+from meshnode.gossip.parts import Parts
+from meshnode.gossip.subject import Subject
+from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import Instant
+from meshnode.model.ids import NodeId
+
+
+class Rolls:
+    """Keeps directory, detector and soft state in step, and spreads what is news."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.changed = False  # links may have to be planned anew
+
+    # -- rows ---------------------------------------------------------------------------------------------------------
+
+    def restored(self, now: Instant) -> list[Effect]:
+        """Rows of the journal: known, and not heard yet."""
+        effects: list[Effect] = []
+        for entry in self._parts.directory.all():
+            effects += self._learn(entry, None, now, alive_now=False)
+        return effects
+
+    def row(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
+        """A row in a letter. A peer's word about itself is as good as a rumour; others may be old."""
+        merge = self._parts.directory.offer(signed)
+        if merge is None or merge.entry.row.node == self._parts.config.node:
+            return self._twin(merge)
+        if not merge.news:
+            return []
+        self._parts.directory.hold(merge)
+        rumour = encode(RowRumour(signed))
+        own_word = merge.entry.row.node == peer
+        effects = self._news(merge, peer, now, alive_now=own_word)
+        if own_word:
+            return [*effects, *self._parts.broadcast.spread(rumour, now, source=peer)]
+        self._parts.broadcast.announce(rumour, now, source=peer)
+        return effects
+
+    def publish(self, signed: SignedRow | None, now: Instant) -> list[Effect]:
+        """Our own new row, if there is one."""
+        if signed is None:
+            return []
+        return self._parts.broadcast.spread(self.hold_own(signed), now)
+
+    def hold_own(self, signed: SignedRow) -> bytes:
+        """Keep our own row; no journal needs it, since the next boot signs another. Returns the rumour of it."""
+        merge = self._parts.directory.offer(signed)
+        assert merge is not None, "every row we sign is another one"
+        assert merge.news, "our own row is always the newest"
+        self._parts.directory.hold(merge, save=False)
+        return encode(RowRumour(signed))
+
+    # -- rumours ------------------------------------------------------------------------------------------------------
+
+    def rumour(self, peer: NodeId, rumour: bytes, now: Instant) -> list[Effect]:
+        """A rumour in full. Only what is valid and news is passed on."""
+        broadcast = self._parts.broadcast
+        duplicate = broadcast.duplicate(peer, rumour, now)
+        if duplicate is not None:
+            return duplicate
+        match decode_rumour(rumour):
+            case RowRumour(signed):
+                effects = self._row_rumour(peer, signed, now)
+            case AlertRumour() as alert:
+                effects = self._alert_rumour(alert, now)
+        if effects is None:
+            broadcast.note(rumour, now)
+            return []
+        return [*effects, *broadcast.spread(rumour, now, source=peer)]
+
+    def raise_alert(self, wanted: Raise, now: Instant) -> list[Effect]:
+        """Sign and spread what the detector found."""
+        return self._parts.broadcast.spread(encode(alerts.sign(wanted, self._parts.ports.signer)), now)
+
+    def _row_rumour(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect] | None:
+        merge = self._parts.directory.offer(signed)
+        if merge is None or merge.entry.row.node == self._parts.config.node:
+            return self._twin(merge) or None
+        if not merge.news:
+            return None
+        self._parts.directory.hold(merge)
+        return self._news(merge, peer, now, alive_now=True)
+
+    def _alert_rumour(self, rumour: AlertRumour, now: Instant) -> list[Effect] | None:
+        alert = alerts.check(rumour, self._parts.ports.trust, self._parts.ports.verifier)
+        if alert.subject == self._parts.config.node:
+            return self.publish(self._parts.me.refute(alert.boot, alert.incarnation, now), now)
+        entry = self._parts.directory.entry(alert.subject)
+        if entry is None or (alert.boot, alert.incarnation) < entry.row.order[:2]:
+            return None  # about nobody, or refuted already
+        return self._parts.detector.voted(alert, now)
+
+    # -- what news means ----------------------------------------------------------------------------------------------
+
+    def _news(self, merge: Merge, peer: NodeId, now: Instant, *, alive_now: bool) -> list[Effect]:
+        row, before = merge.entry.row, merge.before
+        if before is not None and row.boot > before.row.boot:
+            self._parts.contacts.hurry(row.node, now)  # it started again: its old trouble is over
+        gone = row.status is Status.LEFT
+        effects = self._parts.soft.drop(row.node, row.boot + gone)
+        return [*effects, *self._learn(merge.entry, peer, now, alive_now=alive_now)]
+
+    def _learn(self, entry: Entry, source: NodeId | None, now: Instant, *, alive_now: bool) -> list[Effect]:
+        self.changed = True
+        detector: Detector = self._parts.detector
+        row, member = entry.row, entry.member
+        left = row.status is Status.LEFT
+        subject = Subject(row.node, member.name, member.region, row.boot, row.incarnation, left)
+        return detector.learn(subject, source, now, alive_now=alive_now and not left)
+
+    def _twin(self, merge: Merge | None) -> list[Effect]:
+        if merge is None:
+            return []
+        reason = self._parts.me.twin(merge.entry.row, merge.entry.signed.body)
+        return [Twinned(reason)] if reason else []

@@ -1,0 +1,87 @@
+"""What one node knows about the life of another: evidence, votes, vouching. Only data; the detector decides."""
+
+from dataclasses import dataclass, field
+
+from meshnode.gossip.messages import MemberState
+from meshnode.gossip.verdict import Evidence
+from meshnode.model.ids import NodeId
+
+VOTES_MAX = 64
+
+
+@dataclass(slots=True)
+class Subject:
+    """One other node. Votes count for one (boot, incarnation) only: raising it is how a node refutes them."""
+
+    node: NodeId
+    name: str
+    region: str
+    boot: int
+    incarnation: int
+    left: bool = False
+    vouched: bool = False
+    hearsay: MemberState | None = None
+    linked: bool = False
+    observed: bool = False  # we had a link under this boot: our vote counts
+    own: Evidence | None = None
+    since_us: int = 0  # of the first evidence of this story
+    votes: dict[NodeId, Evidence] = field(default_factory=dict[NodeId, Evidence])
+    observers: dict[NodeId, None] = field(default_factory=dict[NodeId, None])
+    helper: NodeId | None = None
+    told: tuple[int, int, Evidence] | None = None  # our last alert
+    tellings: int = 0  # alerts in a row without a link between them
+    told_us: int = 0
+    proof_us: int | None = None
+    state: MemberState = MemberState.UNREACHABLE
+    reason: str = "not heard since this node started"
+
+    @property
+    def fresh(self) -> bool:
+        """Linked, and the link is not silent."""
+        return self.linked and self.own is None
+
+    @property
+    def doubtful(self) -> bool:
+        return self.own is not None or bool(self.votes)
+
+    def advance(self, boot: int, incarnation: int) -> None:
+        """The node signed something newer: what was said about the older is void."""
+        if boot > self.boot:
+            self.own = None
+            self.observed = self.linked
+            self.helper = None
+            self.told, self.tellings = None, 0
+            self.observers.clear()
+        elif self.own is not None and self.own > Evidence.SILENT:
+            self.own = Evidence.SILENT  # it lives somewhere, only not for us; the next dial will tell
+        self.boot, self.incarnation = boot, incarnation
+        self.votes.clear()
+
+    def accuse(self, kind: Evidence, now_us: int) -> bool:
+        """Take evidence of our own; whether it is news."""
+        if self.own is not None and self.own >= kind:
+            return False
+        if not self.doubtful:
+            self.since_us = now_us
+        self.own = kind
+        return True
+
+    def vote(self, observer: NodeId, kind: Evidence, now_us: int) -> bool:
+        """Take the word of another observer; whether it is news."""
+        held = self.votes.get(observer)
+        if (held is not None and held >= kind) or (held is None and len(self.votes) >= VOTES_MAX):
+            return False
+        if not self.doubtful:
+            self.since_us = now_us
+        self.votes[observer] = kind
+        return True
+
+    def acquit(self) -> bool:
+        """Proof of life on a link of our own; whether we had doubts."""
+        had = self.own is not None
+        self.own, self.helper = None, None
+        self.told, self.tellings = None, 0
+        return had
+
+    def all_votes(self, me: NodeId) -> dict[NodeId, Evidence]:
+        return self.votes if self.own is None else {**self.votes, me: self.own}

@@ -1,0 +1,83 @@
+"""From evidence to a verdict about one node: a pure function, so that its rules can be read and tested on their own.
+
+The idea of asking several observers before anything is final: Suresh et al., "Stable and Consistent Membership at Scale
+with Rapid", 2018. What is ours: silence may be the cable, so alone it never proves death to fewer than three observers,
+to a node that hears nobody itself, or when a whole region went silent.
+"""
+
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+from meshnode.gossip.messages import MemberState
+from meshnode.model.ids import NodeId
+
+
+class Evidence(enum.IntEnum):
+    """What speaks against a node, weakest first."""
+
+    NO_ROUTE = 0  # this machine has no way there: never told to others
+    SILENT = 1
+    BROKEN = 2  # the link ended without a goodbye
+    REFUSED = 3  # it ended, and a fresh dial was refused: the process is gone
+    GOODBYE = 4  # it said so itself
+
+
+STRONG = Evidence.REFUSED
+
+_WORDS = {
+    Evidence.NO_ROUTE: "no route from here",
+    Evidence.SILENT: "silent",
+    Evidence.BROKEN: "link broken",
+    Evidence.REFUSED: "refuses a fresh dial",
+    Evidence.GOODBYE: "said goodbye",
+}
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known about one node that is not linked and fresh."""
+
+    votes: Mapping[NodeId, Evidence]  # by observer, this node included
+    own: Evidence | None = None  # this node's vote among them
+    observers: int  # known and not themselves gone
+    ripe: bool  # the time to refute has passed
+    vouched: bool  # somebody trusted had proof of life
+    hearsay: MemberState | None = None
+    cut: str = ""  # why silence proves nothing here: this node or a region is cut off
+    helper: str = ""  # who still hears it
+
+
+def judge(case: Case) -> tuple[MemberState, str]:
+    """The state, and why in words for people."""
+    if not case.votes:
+        return _without_evidence(case)
+    worst = max(case.votes.values())
+    strong = sum(kind >= STRONG for kind in case.votes.values())
+    if strong and (case.observers < 3 or strong >= 2 or case.own is Evidence.GOODBYE):
+        return MemberState.DOWN, _words(worst, strong, case.observers)
+    told = sum(kind > Evidence.NO_ROUTE for kind in case.votes.values())
+    agreed = case.observers >= 3 and 3 * told >= 2 * case.observers
+    if agreed and case.ripe and not case.cut and not case.helper:
+        return MemberState.DOWN, _words(worst, told, case.observers)
+    state = MemberState.UNREACHABLE if case.ripe else MemberState.SUSPECT
+    return state, _why_not_down(case, worst)
+
+
+def _without_evidence(case: Case) -> tuple[MemberState, str]:
+    if case.vouched:
+        return MemberState.READY, "known through others"
+    if case.hearsay is not None:
+        return case.hearsay, "a neighbour says so"
+    return MemberState.UNREACHABLE, "not heard since this node started"
+
+
+def _words(worst: Evidence, count: int, observers: int) -> str:
+    who = f", say {count} of {observers} observers" if observers > 1 else ""
+    return _WORDS[worst] + who
+
+
+def _why_not_down(case: Case, worst: Evidence) -> str:
+    if case.helper:
+        return f"{_WORDS[worst]} to this node, heard by {case.helper}"
+    return case.cut if case.cut and worst < STRONG else _WORDS[worst]
