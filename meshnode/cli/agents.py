@@ -5,16 +5,17 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
+
 from meshnode.cli import rows
 from meshnode.cli.output import show_one
-from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option, warn
+from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_option, warn
 from meshnode.cli.words import one_line, printable
 from meshnode.client.client import Client
 from meshnode.model.errors import Invalid, LocalError
 from meshnode.model.views import AgentView
 
 _POLL_S = 0.1
-_ON_ITS_WAY = ("starting", "stopping")
 _ENDED = ("failed", "stopped", "backoff")
 
 
@@ -36,7 +37,7 @@ def _run(given: Given) -> int:
             f"agent {view.name} is {view.state}: {view.reason}", next_step=f"meshnode why agent/{view.name}"
         )
     if given.output == "table" and view.skills:
-        warn(one_line(f" -> meshnode call {view.skills[0]} ..."))
+        warn(one_line(" -> " + command(given, f"call {view.skills[0]} ...")))
     return 0
 
 
@@ -64,7 +65,7 @@ def _variable(given: str) -> tuple[str, str]:
 def _settled(client: Client, view: AgentView, wait_s: float) -> AgentView:
     """The agent once it runs or has failed, or as it is when the patience ends."""
     until = time.monotonic() + wait_s
-    while view.state in _ON_ITS_WAY and time.monotonic() < until:
+    while view.state == "starting" and time.monotonic() < until:
         time.sleep(_POLL_S)
         view = next((agent for agent in client.agents() if agent.instance == view.instance), view)
     return view
@@ -77,15 +78,21 @@ def _lines(view: AgentView) -> list[str]:
 
 
 def _stop(given: Given) -> int:
-    name: str = given.name.removeprefix("agent/")
-    view = client_of(given).stop(name)
-    show_one(
-        given,
-        view,
-        lambda: [one_line(f"agent {view.name}  {view.state}  {view.reason}".rstrip())],
-        rows.agent_name(view),
-    )
+    client = client_of(given)
+    view = _ended(client, client.stop(given.name.removeprefix("agent/")), given.wait)
+    line = one_line(f"agent {view.name}  {view.state}  {view.reason}".rstrip())
+    show_one(given, view, lambda: [line], rows.agent_name(view))
     return 0
+
+
+def _ended(client: Client, view: AgentView, wait_s: float) -> AgentView:
+    """The agent once its process is gone, or as it is when the patience ends."""
+    until = time.monotonic() + wait_s
+    while view.state == "stopping" and time.monotonic() < until:
+        time.sleep(_POLL_S)
+        stopped = msgspec.structs.replace(view, state="stopped", pid=None)
+        view = next((agent for agent in client.agents() if agent.instance == view.instance), stopped)
+    return view
 
 
 def _run_options(parser: Parser) -> None:
@@ -100,6 +107,7 @@ def _run_options(parser: Parser) -> None:
 
 def _stop_options(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--wait", metavar="SECONDS", type=float, default=15.0, help="for it to end (default: 15)")
     output_option(parser)
 
 

@@ -1,13 +1,12 @@
 """The life of this node: up, down, invite, join. Repeating any of them is harmless."""
 
 import re
-import shlex
 import time
 from collections.abc import Sequence
 
 from meshnode.cli.daemon_process import Ready, Start, start
 from meshnode.cli.output import show_one
-from meshnode.cli.parser import Given, Parser, Verb, client_of, directory_of, output_option, warn
+from meshnode.cli.parser import Given, Parser, Verb, client_of, command, directory_of, output_option, warn
 from meshnode.cli.words import clock, one_line, printable, span
 from meshnode.client.client import Client
 from meshnode.client.locate import data_dir, up_line
@@ -73,8 +72,7 @@ def _up_lines(given: Given, ready: Ready) -> Sequence[str]:
             f"  {ready.recovery_words}",
         ]
     lines.append(f"ready  listens on {ready.listen}" if ready.listen else "ready")
-    here = f" -C {shlex.quote(given.directory)}" if given.directory else ""
-    lines.append(f" -> meshnode{here} status" if not ready.made else f" -> meshnode{here} invite")
+    lines.append(" -> " + command(given, "invite" if ready.made else "status"))
     return [printable(line) for line in lines]
 
 

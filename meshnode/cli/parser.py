@@ -1,6 +1,7 @@
 """Parsing of one verb's own arguments, with errors of our shape."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,6 +68,12 @@ def client_of(given: Given) -> "Client":
 
 def directory_of(given: Given) -> str | None:
     return given.directory or None
+
+
+def command(given: Given, words: str) -> str:
+    """A command for the same node, as the person would type it."""
+    here = directory_of(given)
+    return f"meshnode -C {shlex.quote(here)} {words}" if here else f"meshnode {words}"
 
 
 def warn(line: str) -> None:
