@@ -492,12 +492,14 @@ async def test_a_killed_daemon_leaves_no_agent_and_no_child_of_one(tmp_path: Pat
     daemon = await asyncio.create_subprocess_exec(
         sys.executable, "-c", DAEMON, str(tmp_path), fifo.path, env=environment, stdout=subprocess.DEVNULL
     )
-    agent, child = map(int, (await fifo.line()).split())
-    assert not gone(agent) and not gone(child)
-    both = (ended(agent), ended(child))
-    daemon.kill()
-    async with asyncio.timeout(WAIT_S):
+    try:
+        agent, child = map(int, (await fifo.line()).split())
+        assert not gone(agent) and not gone(child)
+        both = (ended(agent), ended(child))
+    finally:
+        daemon.kill()
         await daemon.wait()
+    async with asyncio.timeout(WAIT_S):
         for one in both:
             await one
     assert gone(agent) and gone(child)
