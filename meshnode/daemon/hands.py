@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 
-from meshnode.agents.messages import DropAgent, StartProcess, StopProcess, WelcomeAgent
+from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.daemon.door import Door
 from meshnode.host.agentbus import AgentBus
 from meshnode.host.journal import JournalWriter
@@ -12,10 +12,10 @@ from meshnode.host.supervisor import Supervisor
 from meshnode.host.transport import Transport
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.links.messages import CloseLink, Transmit
-from meshnode.messaging.messages import ToAgent
 from meshnode.node.effects import Announce, DrawEntropy, Exit, Reply, Store
 from meshnode.node.inputs import EntropyDrawn, Input, Stored, StoreFailed
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
+from meshnode.wire.bus import ToAgent
 
 
 class Hands:
@@ -47,7 +47,7 @@ class Hands:
                 self.door.announce(number, event)
             case StartProcess() | StopProcess():
                 self.supervisor.perform(effect)
-            case ToAgent() | WelcomeAgent() | DropAgent():
+            case ToAgent() | WelcomeAgent():
                 self.bus.perform(effect)
             case DrawEntropy(purpose, count):
                 self.loop.tell(EntropyDrawn(purpose, secrets.token_bytes(count)))

@@ -40,6 +40,8 @@ def join(directory: str, token: str, dial_from: str = "") -> JoinOutcome:
     try:
         wall_ms = time.time_ns() // 1_000_000
         identity = asyncio.run(enrol(token.strip(), path, wall_ms=wall_ms, dial_from=dial_from))
-        return JoinOutcome(identity.name, identity.mesh, identity.region, keystore.seeds(path))
+        return JoinOutcome(
+            identity.name, identity.mesh, identity.region, tuple(f"{host}:{port}" for host, port in identity.seeds)
+        )
     finally:
         lock.release()

@@ -1,8 +1,8 @@
 """How a node was started: kept in ``DIR/settings.json``, so that the next start needs no flags."""
 
-import json
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+
+import msgspec
 
 from meshnode.host.atomic import replace_file
 from meshnode.model.errors import Invalid
@@ -10,8 +10,7 @@ from meshnode.model.errors import Invalid
 FILE = "settings.json"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a person may choose. Empty and 0 mean: choose for me (and remember it)."""
 
     bind: str = ""
@@ -24,7 +23,7 @@ class Settings:
 
     def merged(self, **given: object) -> "Settings":
         """These settings with what was given now on top; ``None`` leaves what is."""
-        return replace(self, **{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]  # names are fields, checked by replace
+        return msgspec.structs.replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
 def load(directory: Path) -> Settings:
@@ -33,24 +32,17 @@ def load(directory: Path) -> Settings:
     if not path.exists():
         return Settings()
     try:
-        kept = json.loads(path.read_text())
-        known = {field.name for field in fields(Settings)}
-        unknown = sorted(kept.keys() - known)
-        if unknown:
-            raise Invalid(
-                f"{path}: unknown field {unknown[0]}", next_step=f"remove it; known: {', '.join(sorted(known))}"
-            )
-        lists = {name: tuple(kept[name]) for name in ("advertise", "seeds") if name in kept}
-        return Settings(**{**kept, **lists})
-    except (ValueError, TypeError, AttributeError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=Settings)
+    except (OSError, msgspec.MsgspecError) as error:
         raise Invalid(f"{path}: {error}", next_step="mend the file, or remove it to choose again") from error
 
 
 def save(directory: Path, settings: Settings) -> None:
-    text = json.dumps(asdict(settings), indent=2) + "\n"
+    """Written only when something changed: an ordinary start costs the flash nothing."""
+    content = msgspec.json.format(msgspec.json.encode(settings)) + b"\n"
     path = directory / FILE
-    if not path.exists() or path.read_text() != text:
-        replace_file(path, text.encode())
+    if not path.exists() or path.read_bytes() != content:
+        replace_file(path, content)
 
 
 def address(text: str) -> tuple[str, int]:

@@ -10,18 +10,17 @@ from pathlib import Path
 
 from meshnode.api.app import Api
 from meshnode.api.server import serve
-from meshnode.crdt.guard import AutomergeStore
+from meshnode.crdt.store import AutomergeStore
 from meshnode.daemon import settings as kept
 from meshnode.daemon.door import Door
 from meshnode.daemon.hands import Hands
 from meshnode.daemon.ready import Ready
 from meshnode.daemon.settings import Settings
-from meshnode.host import keystore
 from meshnode.host.addresses import reachable_addresses
 from meshnode.host.agentbus import AgentBus
 from meshnode.host.clock import SystemClock
 from meshnode.host.credentials import Credentials
-from meshnode.host.discovery import Discovery
+from meshnode.host.discovery import Discovery, DiscoveryConfig
 from meshnode.host.hardware import Hardware
 from meshnode.host.identity import Identity
 from meshnode.host.journal import JournalWriter, Opened
@@ -83,7 +82,7 @@ class House:
 
     async def _live(self, run: Path, hands: Hands, opened: Opened, *, made: bool, recovery_words: str | None) -> None:
         clock = SystemClock(self._identity.not_before_ms)
-        ports = self._ports(clock)
+        ports = self._ports()
         counters = Counters()
         transport = hands.transport = Transport(
             TransportConfig(
@@ -98,6 +97,7 @@ class House:
         host, port = transport.address
         kept.save(self._directory, self._settings.merged(port=port))
         core = Core(self._config(host, port, opened), ports, opened.records, clock.now())
+        clock.raise_floor(core.clock.floor_ms)
         loop = hands.loop = CoreLoop(core, hands.perform, clock)
         hands.supervisor = Supervisor(
             loop.tell, logs=self._directory / "logs", bus=str(run / "bus.sock"), node=self._identity.name
@@ -105,7 +105,9 @@ class House:
         hands.bus = AgentBus(loop.tell, path=run / "bus.sock", node=self._identity.name)
         door = hands.door = Door(core, loop, lambda: _measured(loop, opened.writer))
         hardware = Hardware(loop.tell)
-        discovery = Discovery(self._identity.node, self._identity.mesh, port, loop.tell)
+        discovery = Discovery(
+            DiscoveryConfig(mesh=self._identity.mesh, node=self._identity.node, port=port), loop.tell, counters
+        )
         async with asyncio.TaskGroup() as tasks, serve(Api(door), str(run / "api.sock")):
             loop.start()
             serving = [tasks.create_task(transport.serve(), name="transport")]
@@ -130,23 +132,23 @@ class House:
             log.warning("agents did not end in time", extra={"grace_s": GOODBYE_S})
         hands.bus.close()
 
-    def _ports(self, clock: SystemClock) -> NodePorts:
+    def _ports(self) -> NodePorts:
         return self._adapt.ports(
             NodePorts(
                 signer=self._identity.signer, verifier=Ed25519Verifier(), admin=self._identity.admin,
-                store=AutomergeStore, clock=MeshClock(max(clock.now().wall_ms * 0, self._identity.not_before_ms)),
+                store=AutomergeStore, clock=MeshClock(self._identity.not_before_ms),
             )
         )  # fmt: skip
 
     def _config(self, host: str, port: int, opened: Opened) -> NodeConfig:
         identity, settings = self._identity, self._settings
         endpoints = tuple(map(kept.address, settings.advertise)) or reachable_addresses(host, port)
-        seeds = dict.fromkeys(map(kept.address, (*settings.seeds, *keystore.seeds(self._directory))))
+        seeds = dict.fromkeys(map(kept.address, settings.seeds)) | dict.fromkeys(identity.seeds)
         notes = [
             f"journal: {piece.reason}, {len(piece.data)} bytes kept aside" for piece in opened.recovered.quarantined
         ]
         if opened.recovered.torn:
-            notes.append("journal: the last record was cut off in the middle of a write; it was never acknowledged")
+            notes.append("journal: its end was cut off in the middle of a record, which is gone")
         return NodeConfig(
             mesh=MeshId(identity.mesh), name=NodeName(identity.name), node=identity.node, notes=tuple(notes),
             region=Region(identity.region), bundle=identity.bundle, bundle_bytes=identity.bundle.data,
@@ -172,7 +174,8 @@ async def _ask_to_leave(door: Door) -> object:
 
 
 def _measured(loop: CoreLoop, journal: JournalWriter) -> Measured:
-    return Measured(loop.handle_max_us, journal.file_bytes, journal.quarantined)
+    failed = journal.failed.message if journal.failed is not None else ""
+    return Measured(loop.handle_max_us, journal.file_bytes, journal.quarantined, failed)
 
 
 __all__ = ["AS_BUILT", "Adapt", "Exit", "House"]

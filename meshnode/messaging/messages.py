@@ -1,24 +1,7 @@
 """Inputs and effects of the switch."""
 
-import msgspec
-
 from meshnode.kernel.effects import Effect, Fact
-from meshnode.model.ids import AgentConn, NodeId
-from meshnode.wire.frame import Frame
-
-
-class AgentFrames(msgspec.Struct, frozen=True):
-    """Data frames (CALL, RESULT, CANCEL) from a registered agent."""
-
-    conn: AgentConn
-    frames: tuple[Frame, ...]
-
-
-class ToAgent(Effect, frozen=True):
-    """Data frames for a registered agent."""
-
-    conn: AgentConn
-    frames: tuple[Frame, ...]
+from meshnode.model.ids import NodeId
 
 
 class Reach(Fact, frozen=True):

@@ -16,9 +16,10 @@ from meshnode.kernel.ports import Action, Authority, LinkStats
 from meshnode.kernel.timers import Timers
 from meshnode.links.messages import Post
 from meshnode.messaging.calls import Call, Door, LocalAgent, Peer, Phase, Waiter
-from meshnode.messaging.messages import CallEnded, CallOverdue, Reach, ToAgent
+from meshnode.messaging.messages import CallEnded, CallOverdue, Reach
 from meshnode.model.ids import AgentConn, NodeId
 from meshnode.registry.index import Candidate, Index
+from meshnode.wire.bus import ToAgent
 from meshnode.wire.calls import CallHeader, CancelHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind
 

@@ -19,7 +19,7 @@ from meshnode.kernel.machine import earliest
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened, Post, Transmit
-from meshnode.messaging.messages import AgentFrames, CallEnded
+from meshnode.messaging.messages import CallEnded
 from meshnode.messaging.switch import Switch, SwitchConfig
 from meshnode.model.views import Failure
 from meshnode.node.commands import Desk
@@ -47,6 +47,7 @@ from meshnode.security.enrolment import EnrolmentDesk
 from meshnode.security.members import Members
 from meshnode.security.messages import EnrolmentAsked
 from meshnode.security.roles import Roles
+from meshnode.wire.bus import AgentFrames
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
 SETTLE_MAX = 100_000
@@ -105,7 +106,7 @@ class Core:
             links=self.hub, authority=self.authority, names=self.names,
         )  # fmt: skip
         self.enrolment = EnrolmentDesk(
-            config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored
+            config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored, clock=self.clock
         )
 
     # -- the machine ------------------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.records import Record
 from meshnode.links.messages import CloseLink, Transmit
-from meshnode.messaging.messages import ToAgent
 from meshnode.model.views import AnyView, EventView
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
+from meshnode.wire.bus import ToAgent
 
 
 class Store(Effect, frozen=True):

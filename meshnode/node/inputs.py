@@ -11,9 +11,9 @@ from meshnode.agents.messages import (
 )
 from meshnode.gossip.messages import DialFailed, Discovered
 from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened
-from meshnode.messaging.messages import AgentFrames
 from meshnode.model.commands import AnyCommand
 from meshnode.security.messages import EnrolmentAsked
+from meshnode.wire.bus import AgentFrames
 
 
 class CommandGiven(msgspec.Struct, frozen=True):
@@ -73,6 +73,7 @@ class Measured(msgspec.Struct, frozen=True):
     handle_max_us: int
     journal_bytes: int
     quarantined: int
+    journal_failed: str = ""  # why nothing can be stored now
 
 
 Input = (

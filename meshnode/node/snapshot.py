@@ -291,6 +291,8 @@ def _problems(core: Core, now: Instant) -> list[str]:
         for info in core.agents.instances()
         if info.state is InstanceState.BACKOFF
     ]
+    if core.measured.journal_failed:
+        problems.append(f"nothing can be stored: {core.measured.journal_failed}")
     if core.measured.quarantined:
         problems.append(
             f"{core.measured.quarantined} damaged journal records are in quarantine: meshnode why {core.config.name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshnode.agents.messages import AgentsStopped, InstanceChanged, SkillsOffered, SkillsWithdrawn
-from meshnode.crdt.messages import DocumentChanged
+from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.gossip.messages import Doubted, MemberChanged, Publish, SoftChanged, Twinned
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note
 from meshnode.links.messages import (
@@ -75,6 +75,8 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return [*core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
         case DocumentChanged():
             return _document(core, fact)
+        case EnvelopesKept():
+            return core.documents.handle(fact, now)
         case Reach(node):
             return core.gossip.reach(node, now)
         case CallOverdue(peer):

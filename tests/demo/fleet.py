@@ -1,0 +1,180 @@
+"""Four real daemons on one machine: own processes, directories and source addresses, and a network that can be cut."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S = 20.0
+
+
+class Broken(Exception):
+    """The demo could not go on; nothing is proved."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One daemon of the demo. It dials from 127.0.1.``number`` and is dialled at the proxy's front only."""
+
+    number: int
+    name: str
+    region: str
+    directory: Path
+    process: subprocess.Popen[bytes] | None = None
+    listen: str = ""
+    ready: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def address(self) -> str:
+        return f"127.0.1.{self.number}"
+
+
+class Network:
+    """The proxy process: who may speak with whom."""
+
+    def __init__(self, nodes: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.demo.proxy", str(nodes)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        self.fronts = {int(node): port for node, port in self._heard()["fronts"].items()}
+
+    def backend(self, node: int, host: str, port: int) -> None:
+        self._order({"backend": [node, host, port]})
+
+    def cut(self, pairs: list[tuple[int, int]]) -> None:
+        self._order({"cut": pairs})
+
+    def heal(self) -> None:
+        self._order({"cut": []})
+
+    def close(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+        self._process.kill()
+        self._process.wait()
+
+    def _order(self, order: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        if self._heard() != {"ok": True}:
+            raise Broken("the proxy did not obey")
+
+    def _heard(self) -> Any:  # noqa: ANN401 - JSON
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise Broken("the proxy has ended")
+        return json.loads(line)
+
+
+class Fleet:
+    """Starts, kills and stops the daemons; leaves no process, port or file behind."""
+
+    def __init__(self, plan: list[tuple[str, str]], fault: str) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="meshnode demo "))  # a space: paths are quoted everywhere
+        self.fault = fault
+        self.network = Network(len(plan))
+        self.nodes = [
+            Node(number, name, region, self.directory / name) for number, (name, region) in enumerate(plan, start=1)
+        ]
+
+    def __getitem__(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    def up(self, name: str) -> float:
+        """Start one daemon; seconds until it said that it is ready."""
+        node = self[name]
+        read_fd, write_fd = os.pipe()
+        began = time.monotonic()
+        log = node.directory.parent / f"{name}.log"
+        with log.open("ab") as out:
+            node.process = subprocess.Popen(
+                [*self._program(), *self._arguments(node), "--ready-fd", str(write_fd)],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=(write_fd,),
+                start_new_session=True,
+            )  # fmt: skip
+        os.close(write_fd)
+        node.ready = self._wait_ready(node, read_fd, log)
+        took = time.monotonic() - began
+        host, _, port = node.ready["listen"].rpartition(":")
+        node.listen = node.ready["listen"]
+        self.network.backend(node.number, host, int(port))
+        return took
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a power cut would."""
+        process = self[name].process
+        assert process is not None
+        process.kill()
+        process.wait()
+
+    def cli(self, name: str, *arguments: str, check: bool = True, timeout_s: float = 30.0) -> Any:  # noqa: ANN401 - JSON
+        """Run the command line against one node and read its JSON."""
+        command = [sys.executable, "-m", "meshnode.cli", "-C", str(self[name].directory), *arguments, "-o", "json"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+        if check and done.returncode != 0:
+            raise Broken(
+                f"meshnode {' '.join(arguments)} on {name} ended with {done.returncode}: {done.stderr.strip()}"
+            )
+        return json.loads(done.stdout) if done.returncode == 0 and done.stdout.strip() else done
+
+    def join(self, name: str, token: str) -> None:
+        node = self[name]
+        command = [sys.executable, "-m", "meshnode.cli", "-C", str(node.directory), "join", token]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode != 0:
+            raise Broken(f"join of {name} ended with {done.returncode}: {done.stderr.strip()}")
+
+    def stop(self) -> list[str]:
+        """End everything in order; what had to be killed is named."""
+        forced: list[str] = []
+        running = [node for node in self.nodes if node.process is not None and node.process.poll() is None]
+        for node in running:
+            assert node.process is not None
+            node.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 12
+        for node in running:
+            assert node.process is not None
+            try:
+                node.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                forced.append(node.name)
+                node.process.kill()
+                node.process.wait()
+        self.network.close()
+        return forced
+
+    def _program(self) -> list[str]:
+        if self.fault:
+            return [sys.executable, "-m", "tests.faults.daemon", self.fault]
+        return [sys.executable, "-m", "meshnode.daemon.main"]
+
+    def _arguments(self, node: Node) -> list[str]:
+        return [
+            "--dir", str(node.directory), "--bind", node.address, "--dial-from", node.address,
+            "--advertise", f"127.0.0.1:{self.network.fronts[node.number]}", "--no-mdns",
+            *(["--name", node.name, "--region", node.region] if node.number == 1 else []),
+        ]  # fmt: skip
+
+    def _wait_ready(self, node: Node, fd: int, log: Path) -> dict[str, Any]:
+        with os.fdopen(fd, "rb") as pipe:
+            readable, _, _ = select.select([pipe], [], [], READY_S)
+            line = pipe.readline() if readable else b""
+        ready = json.loads(line) if line else {"ok": False, "error": {"message": "it said nothing"}}
+        if not ready["ok"]:
+            tail = log.read_text(errors="replace")[-2000:]
+            raise Broken(f"{node.name} did not start: {ready['error']['message']}\n{tail}")
+        return ready

@@ -1,0 +1,56 @@
+"""What the demo tells: steps with timings, claims with goals. A claim is only made about what the verifier saw."""
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+# A shared, busy machine may be slower than the goal; five times the goal is a broken promise.
+SLACK = 5.0
+
+
+@dataclass(slots=True)
+class Story:
+    """Prints as it goes and remembers what was wrong."""
+
+    began: float = field(default_factory=time.monotonic)
+    wrong: list[str] = field(default_factory=list[str])
+    verified: int = 0
+
+    def chapter(self, title: str) -> None:
+        self._print(f"\n{self._clock()}  {title}")
+
+    def tell(self, text: str) -> None:
+        self._print(f"         {text}")
+
+    def claim(self, text: str, *, holds: bool, seen: str = "") -> None:
+        """Something the verifier saw, or did not."""
+        self.verified += holds
+        mark = "verified" if holds else "WRONG   "
+        self._print(f"         {mark}  {text}" + (f"  [{seen}]" if seen else ""))
+        if not holds:
+            self.wrong.append(f"{text} [{seen}]")
+
+    def timed(self, text: str, seconds: float | None, goal_s: float) -> None:
+        """A claim about a duration, with its goal beside it."""
+        if seconds is None:
+            self.claim(f"{text} (goal {goal_s:g} s)", holds=False, seen="did not happen")
+            return
+        note = f"{seconds:.2f} s, goal {goal_s:g} s" + ("" if seconds <= goal_s else ", over the goal")
+        self.claim(text, holds=seconds <= SLACK * goal_s, seen=note)
+
+    def end(self) -> int:
+        self._print("")
+        if self.wrong:
+            self._print(f"{len(self.wrong)} claims are wrong:")
+            for text in self.wrong:
+                self._print(f"  - {text}")
+            return 1
+        self._print(f"All {self.verified} claims verified in {time.monotonic() - self.began:.0f} s.")
+        return 0
+
+    def _clock(self) -> str:
+        return f"{time.monotonic() - self.began:6.1f}s"
+
+    def _print(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,111 @@
+"""Planted faults: each wraps one port, so that a checker can be shown to notice what would happen without it.
+
+They live here and are not in the wheel: the product has no switch that makes it lie.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from meshnode.crdt.gate import Admitted
+from meshnode.crdt.registers import Registers
+from meshnode.crdt.store import StateStore
+from meshnode.daemon.wiring import AS_BUILT, Adapt
+from meshnode.kernel.journal import HEADER_BYTES, Disk
+from meshnode.model.ids import DocId, NodeId
+from meshnode.node.config import NodePorts
+
+
+class Gullible:
+    """A verifier that believes every signature."""
+
+    def verify(self, public_key: bytes, context: str, body: bytes, signature: bytes) -> bool:
+        return True
+
+
+class ForgetfulDisk:
+    """A disk that says yes to every write after the header and keeps none."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def read(self) -> bytes:
+        return self._disk.read()[:HEADER_BYTES]
+
+    def append(self, data: bytes) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def replace(self, data: bytes) -> None:
+        self._disk.replace(data[:HEADER_BYTES])
+
+    def truncate(self, length: int) -> None:
+        pass
+
+
+class OneSided:
+    """A document store that loses what others wrote to a document which exists here already."""
+
+    def __init__(self, store: StateStore, me: NodeId) -> None:
+        self._store, self._me = store, me
+
+    def __contains__(self, doc: DocId) -> bool:
+        return doc in self._store
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def apply(self, admitted: Admitted) -> None:
+        if admitted.sealed.author == self._me or admitted.doc not in self._store:
+            self._store.apply(admitted)
+
+    def restore(self, admitted: Admitted) -> None:
+        self._store.restore(admitted)
+
+    def docs(self) -> Iterable[DocId]:
+        return self._store.docs()
+
+    def names(self, doc: DocId) -> tuple[str, str, str]:
+        return self._store.names(doc)
+
+    def heads(self, doc: DocId) -> tuple[bytes, ...]:
+        return self._store.heads(doc)
+
+    def changes(self, doc: DocId) -> int:
+        return self._store.changes(doc)
+
+    def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]:
+        return self._store.missing(doc, hashes)
+
+    def beyond(self, doc: DocId, heads: Sequence[bytes]):
+        return self._store.beyond(doc, heads)
+
+    def envelope_at(self, doc: DocId, actor: bytes, seq: int):
+        return self._store.envelope_at(doc, actor, seq)
+
+    def fields(self, doc: DocId) -> Registers:
+        return self._store.fields(doc)
+
+    def draft(self, doc: DocId, actor: bytes, fields: Mapping[str, str | None]) -> bytes:
+        return self._store.draft(doc, actor, fields)
+
+
+def forged_record(ports: NodePorts) -> NodePorts:
+    return replace(ports, verifier=Gullible())
+
+
+def drop_merge(ports: NodePorts) -> NodePorts:
+    make = ports.store
+    return replace(ports, store=lambda: OneSided(make(), ports.signer.node))
+
+
+PORTS: dict[str, Callable[[NodePorts], NodePorts]] = {"forged-record": forged_record, "drop-merge": drop_merge}
+DISKS: dict[str, Callable[[Disk], Disk]] = {"lost-write": ForgetfulDisk}
+
+
+def adapt(fault: str) -> Adapt:
+    """The wiring of a daemon with one fault planted. Raises KeyError for a fault nobody knows."""
+    if fault not in PORTS and fault not in DISKS:
+        raise KeyError(fault)
+    return Adapt(ports=PORTS.get(fault, AS_BUILT.ports), disk=DISKS.get(fault, AS_BUILT.disk))
