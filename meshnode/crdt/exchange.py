@@ -1,15 +1,15 @@
 """Who of our direct peers gets which letter: new envelopes at once, everything else by repair.
 
 A new envelope is pushed to every linked peer not known to hold it. What arrived by repair (after a cut, a restart) is
-only announced by its heads, so that a region that heals over many links does not send each change over each of them.
+only announced by its clock, so that a region that heals over many links does not send each change over each of them.
 """
 
 from collections.abc import Iterable, Sequence
 
 from meshnode.crdt import letters
-from meshnode.crdt.history import Sealed
+from meshnode.crdt.history import Clock, Sealed
 from meshnode.crdt.keeping import Keeping
-from meshnode.crdt.letters import Heads, Letter
+from meshnode.crdt.letters import Clocks, Letter
 from meshnode.crdt.store import StateStore
 from meshnode.kernel import repair
 from meshnode.kernel.effects import Channel, Effect, Send
@@ -19,7 +19,7 @@ from meshnode.model.ids import DocId, NodeId
 
 _KNOWN_MAX = 4096  # envelopes remembered per peer; forgetting one costs a repeated send
 _ANSWER_BYTES_MAX = 512 * 1024
-_HEADS_LETTERS_MAX = 8
+_CLOCK_LETTERS_MAX = 8
 
 
 class Exchange:
@@ -62,8 +62,8 @@ class Exchange:
         return sends
 
     def announce(self, docs: Iterable[DocId], via: NodeId) -> list[Effect]:
-        """Heads of changed documents, to all peers but the one the changes came from."""
-        batch = self._heads(docs, last=False)
+        """Clocks of changed documents, to all peers but the one the changes came from."""
+        batch = self._clocks(docs, last=False)
         return [send(peer, letter) for peer in self._known if peer != via for letter in batch]
 
     def open(self, peer: NodeId) -> Effect:
@@ -80,18 +80,17 @@ class Exchange:
                 return [send(peer, answer)]
 
     def ask(self, docs: Iterable[DocId], peer: NodeId, *, last: bool = False) -> list[Effect]:
-        return [send(peer, letter) for letter in self._heads(docs, last=last)]
+        return [send(peer, letter) for letter in self._clocks(docs, last=last)]
 
-    def answer(self, peer: NodeId, theirs: Heads) -> list[Effect]:
-        """What ``peer`` lacks and is kept here; before it, our heads where ``peer`` is ahead: both travel at once."""
-        behind = [DocId(doc) for doc, heads in theirs.docs if self._store.missing(DocId(doc), heads)]
+    def answer(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
+        """What ``peer`` lacks and is kept here; before it, our clocks where ``peer`` is ahead: both travel at once."""
+        behind = [DocId(doc) for doc, _, clock in theirs.docs if _is_ahead(clock, self._store.clock(DocId(doc)))]
         asks = [] if theirs.last else self.ask(behind, peer, last=True)
         items: list[bytes] = []
         rest: list[DocId] = []
         room = _ANSWER_BYTES_MAX
-        for doc, heads in theirs.docs:
-            lacking = self._store.beyond(DocId(doc), heads) if room > 0 else []
-            for each in lacking:
+        for doc, version, clock in theirs.docs:
+            for each in self._lacking(DocId(doc), version, clock) if room > 0 else ():
                 if room > 0 and each.id not in self._keeping:
                     self.learn(peer, each.id)
                     items.append(each.data)
@@ -100,9 +99,19 @@ class Exchange:
                 rest.append(DocId(doc))
         return [*asks, *(send(peer, letter) for letter in letters.answer_letters(items, rest))]
 
-    def _heads(self, docs: Iterable[DocId], *, last: bool) -> list[Heads]:
-        rows = [(doc, self._store.heads(doc)) for doc in docs]
-        return letters.heads_letters(rows, _HEADS_LETTERS_MAX, last=last)
+    def _lacking(self, doc: DocId, version: bytes, clock: Clock) -> Sequence[Sealed]:
+        """Equal clocks over unequal heads: an author signed two writes under one number. The peer gets the evidence."""
+        if clock == self._store.clock(doc) and doc in self._store and version != self._index.version(doc):
+            return self._store.beyond(doc, {})
+        return self._store.beyond(doc, clock)
+
+    def _clocks(self, docs: Iterable[DocId], *, last: bool) -> list[Clocks]:
+        rows = [(doc, self._index.version(doc) or b"", self._store.clock(doc)) for doc in docs]
+        return letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=last)
+
+
+def _is_ahead(theirs: Clock, ours: Clock) -> bool:
+    return any(seq > ours.get(actor, 0) for actor, seq in theirs.items())
 
 
 def send(peer: NodeId, letter: Letter) -> Send:

@@ -3,13 +3,15 @@
 Invariant: entries stand in causal order (a change after everything it depends on), and only grow.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from meshnode.crdt.change import OpId, ParsedChange
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
+
+Clock = dict[bytes, int]  # actor -> its last change
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -23,8 +25,9 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One change, as far as its place in the history goes."""
+    """One change, as far as its place in the history goes. ``number``: its place in the causal order."""
 
+    number: int
     actor: bytes
     seq: int
     start_op: int
@@ -92,21 +95,32 @@ class History:
     def append(self, changes: Sequence[ParsedChange], envelope: Sealed) -> None:
         for change in changes:
             self._entries[change.hash] = Entry(
-                change.actor, change.seq, change.start_op, change.max_op, change.deps, envelope
+                len(self._entries),
+                change.actor,
+                change.seq,
+                change.start_op,
+                change.max_op,
+                change.deps,
+                envelope,
             )
             self._chains.setdefault(change.actor, []).append(change.hash)
             for dep in change.deps:
                 self._heads.pop(dep, None)
             self._heads[change.hash] = None
 
-    def beyond(self, heads: Iterable[bytes]) -> list[Sealed]:
-        """Envelopes with a change that somebody who holds ``heads`` lacks, in causal order."""
-        past = self._past([head for head in heads if head in self._entries])
-        lacking = {entry.envelope.id: entry.envelope for change, entry in self._entries.items() if change not in past}
-        return list(lacking.values())
+    def clock(self) -> Clock:
+        """How many changes of each actor are here. An actor's changes form a chain, so this names exactly what is."""
+        return {actor: len(chain) for actor, chain in self._chains.items()}
 
-    def envelopes(self) -> list[Sealed]:
-        return self.beyond(())
+    def beyond(self, clock: Mapping[bytes, int]) -> list[Sealed]:
+        """Envelopes with a change that somebody of this clock lacks, in causal order."""
+        lacking = [
+            self._entries[change]
+            for actor, chain in self._chains.items()
+            for change in chain[max(0, clock.get(actor, 0)) :]
+        ]
+        lacking.sort(key=lambda entry: entry.number)
+        return list({entry.envelope.id: entry.envelope for entry in lacking}.values())
 
     def _past(self, heads: Sequence[bytes]) -> dict[bytes, None]:
         past: dict[bytes, None] = dict.fromkeys(heads)

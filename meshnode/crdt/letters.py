@@ -1,19 +1,22 @@
 """What documents rooms of two nodes say to each other on the STATE channel, and the one place where it is read.
 
     A -> B  root / B -> A  sums / A -> B  rows      which documents differ (kernel/repair.py)
-    B -> A  heads(documents that differ)            "this is what I hold"
-    A -> B  envelopes, heads(asks)                  what B lacks, and what A holds of those where B is ahead
+    B -> A  clocks(documents that differ)           "this is what I hold of each"
+    A -> B  clocks(asks), envelopes                 what A holds of those where B is ahead, and what B lacks
     B -> A  envelopes
 
 Nothing in it is state of a dialogue: any message may be lost, repeated or answered by a node that restarted.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
 
+from meshnode.crdt.change import ACTOR_BYTES
 from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX
+from meshnode.crdt.history import Clock
 from meshnode.kernel.repair import RepairRoot, RepairRows, RepairSums
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
@@ -22,20 +25,21 @@ LETTER_BYTES_MAX = 64 * 1024
 RECEIVED_BYTES_MAX = 256 * 1024  # rows of the repair dialogue are the longest
 _OVERHEAD_BYTES = 64
 _ITEM_BYTES = 5
-_HEADS_MAX = LETTER_BYTES_MAX // 16  # ids and hashes together
+_COUNTS_MAX = LETTER_BYTES_MAX // 16  # documents and actors together
+_ACTORS_MAX = 2048  # of one document in a letter; of those left out everything is sent
 REST_MAX = 512
 
 ItemT = TypeVar("ItemT")
-DocHeads = tuple[bytes, list[bytes]]
+DocClock = tuple[bytes, bytes, Clock]  # document, version (hash of its heads), changes of each actor
 
 
-class Heads(msgspec.Struct, frozen=True, array_like=True, tag="heads"):
+class Clocks(msgspec.Struct, frozen=True, array_like=True, tag="clocks"):
     """What the sender holds of these documents; the receiver gives what it has beyond.
 
     ``last``: the receiver does not ask back, so that two nodes that refuse each other's changes fall silent.
     """
 
-    docs: list[DocHeads]
+    docs: list[DocClock]
     last: bool = False
 
 
@@ -51,7 +55,7 @@ class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
     rest: list[bytes] = []
 
 
-Letter = RepairRoot | RepairSums | RepairRows | Heads | Envelopes
+Letter = RepairRoot | RepairSums | RepairRows | Clocks | Envelopes
 
 _decoder = msgspec.msgpack.Decoder(Letter)
 
@@ -74,9 +78,10 @@ def decode(body: bytes) -> Letter:
 
 def _judge(letter: Letter) -> None:
     match letter:
-        case Heads(docs):
-            hashes = sum(len(heads) + 1 for _, heads in docs)
-            wrong = hashes > _HEADS_MAX or any(len(d) != 16 or any(len(h) != 32 for h in heads) for d, heads in docs)
+        case Clocks(docs):
+            wrong = sum(len(clock) + 1 for _, _, clock in docs) > _COUNTS_MAX
+            wrong = wrong or any(len(doc) != 16 or len(version) > 32 for doc, version, _ in docs)
+            wrong = wrong or any(len(actor) != ACTOR_BYTES for _, _, clock in docs for actor in clock)
         case Envelopes(items, _, _, rest):
             wrong = len(items) > LETTER_BYTES_MAX // _OVERHEAD_BYTES or len(rest) > REST_MAX
             wrong = wrong or any(len(doc) != 16 for doc in rest)
@@ -90,11 +95,11 @@ def _judge(letter: Letter) -> None:
         raise RemoteError("state-letter", "a count or an id of the wrong length")
 
 
-def heads_letters(docs: Iterable[tuple[DocId, tuple[bytes, ...]]], letters_max: int, *, last: bool) -> list[Heads]:
+def clock_letters(docs: Iterable[DocClock], letters_max: int, *, last: bool) -> list[Clocks]:
     """At most ``letters_max`` letters; documents beyond them wait for the next round."""
-    rows: list[DocHeads] = [(doc, list(heads)) for doc, heads in docs]
-    batches = _batches(rows, [20 + 34 * len(heads) for _, heads in rows])
-    return [Heads(batch, last) for batch in batches[:letters_max]]
+    rows = [(doc, version, dict(islice(clock.items(), _ACTORS_MAX))) for doc, version, clock in docs]
+    batches = _batches(rows, [40 + 23 * len(clock) for _, _, clock in rows])
+    return [Clocks(batch, last) for batch in batches[:letters_max]]
 
 
 def eager_letters(items: Sequence[bytes]) -> list[Envelopes]:
@@ -102,7 +107,7 @@ def eager_letters(items: Sequence[bytes]) -> list[Envelopes]:
 
 
 def answer_letters(items: Sequence[bytes], rest: Sequence[DocId]) -> list[Envelopes]:
-    """The answer to ``Heads``: all but the last letter say that more follows."""
+    """The answer to ``Clocks``: all but the last letter say that more follows."""
     answers = [Envelopes(batch, more=True) for batch in _batches(items, [len(item) for item in items])]
     return [*answers, Envelopes([], rest=list(rest[:REST_MAX]))] if answers or rest else []
 

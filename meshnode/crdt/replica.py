@@ -17,7 +17,7 @@ from meshnode.crdt.gate import Admitted, Fork, Gate
 from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
-from meshnode.crdt.letters import Envelopes, Heads
+from meshnode.crdt.letters import Clocks, Envelopes
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.crdt.rates import Rates
 from meshnode.crdt.reading import conflicts_of, document_of
@@ -42,6 +42,7 @@ Effects: TypeAlias = list[Effect]
 _ROUND = b""  # timer of the regular repair; those of single peers carry their NodeId
 # Refusals that time alone may turn: the author's member record is still on its way, or the allowance fills up again.
 _NOTES_MAX = 16
+_FORKS_MAX = 256
 _PASSING = ("unknown-member", "rate-peer", "rate-author")
 
 
@@ -105,6 +106,7 @@ class Documents:
             authors=_rates(config),
         )
         self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
+        self._forks: dict[str, None] = {}
         self._restore(restored)
 
     # -- the machine
@@ -200,7 +202,7 @@ class Documents:
         match letter:
             case Envelopes():
                 return self._receive(via, letter, now)
-            case Heads():
+            case Clocks():
                 return self._exchange.answer(via, letter)
             case RepairRoot() | RepairSums() | RepairRows():
                 return self._exchange.compare(via, letter)
@@ -262,7 +264,8 @@ class Documents:
         if error.reason in _PASSING and via not in self._timers and via in self._exchange:
             self._timers.set(via, now.mono_us + self._config.retry_after_us)
         effects: list[Effect] = [_rejection(via, error)]
-        if isinstance(error, Fork):
+        if isinstance(error, Fork) and str(error) not in self._forks and len(self._forks) < _FORKS_MAX:
+            self._forks[str(error)] = None  # told once: repair brings the evidence again every round
             member = self._trust.member(error.author)
             name = member.name if member else error.author.hex()[:12]
             effects.append(Note(f"node/{name}", f"signed two different writes under one number: {error}"))

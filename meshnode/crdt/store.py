@@ -14,7 +14,7 @@ from meshnode.crdt import change, envelope
 from meshnode.crdt.change import OpId, ParsedChange
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.guard import Engine, EngineFailure
-from meshnode.crdt.history import History, Sealed
+from meshnode.crdt.history import Clock, History, Sealed
 from meshnode.crdt.registers import Registers
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
@@ -41,8 +41,12 @@ class StateStore(Protocol):
 
     def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]: ...
 
-    def beyond(self, doc: DocId, heads: Sequence[bytes]) -> list[Sealed]:
-        """Envelopes that somebody who holds ``heads`` lacks, in causal order."""
+    def clock(self, doc: DocId) -> Clock:
+        """How many changes of each actor the document holds: what repair compares once the heads differ."""
+        ...
+
+    def beyond(self, doc: DocId, clock: Mapping[bytes, int]) -> list[Sealed]:
+        """Envelopes that somebody of this clock lacks, in causal order."""
         ...
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None: ...
@@ -99,8 +103,11 @@ class AutomergeStore:
     def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]:
         return self._records[doc].history.missing(hashes) if doc in self._records else list(hashes)
 
-    def beyond(self, doc: DocId, heads: Sequence[bytes]) -> list[Sealed]:
-        return self._records[doc].history.beyond(heads) if doc in self._records else []
+    def clock(self, doc: DocId) -> Clock:
+        return self._records[doc].history.clock() if doc in self._records else {}
+
+    def beyond(self, doc: DocId, clock: Mapping[bytes, int]) -> list[Sealed]:
+        return self._records[doc].history.beyond(clock) if doc in self._records else []
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
         history = self._records[doc].history if doc in self._records else History()
@@ -156,7 +163,7 @@ class AutomergeStore:
         return engine
 
     def _chunks(self, doc: DocId) -> list[bytes]:
-        sealed = self.beyond(doc, ())
+        sealed = self.beyond(doc, {})
         return [parsed.plain for each in sealed for parsed in parsed_changes(each)]
 
 

@@ -341,14 +341,16 @@ def test_our_own_lost_writes_come_back_from_peers_though_nobody_else_could_send_
 
 def test_letters_are_refused_by_name() -> None:
     mesh = Mesh("a", "b")
-    for body in (b"", b"\xc1", b"\x91\xa5heads", msgspec.msgpack.encode(["nobody"]), b"\x92" * 10_000):
+    for body in (b"", b"\xc1", b"\x91\xa6clocks", msgspec.msgpack.encode(["nobody"]), b"\x92" * 10_000):
         with pytest.raises(RemoteError, match="state-letter"):
             letters.decode(body)
     with pytest.raises(RemoteError, match="state-letter-size"):
         letters.decode(b"\0" * (letters.RECEIVED_BYTES_MAX + 1))
     for odd in (
-        letters.Heads([(b"short", [])]),
-        letters.Heads([(DOC, [b"h"])]),
+        letters.Clocks([(b"short", b"v", {})]),
+        letters.Clocks([(DOC, b"v", {b"actor": 1})]),
+        letters.Clocks([(DOC, b"v" * 33, {})]),
+        letters.Clocks([(DOC, b"v", {bytes((n >> 8, n & 255)) * 8: 1 for n in range(4096)})]),
         Envelopes([], rest=[b"r"]),
         Envelopes([], rest=[DOC] * 513),
         Envelopes([b""] * 2000),
