@@ -1,8 +1,12 @@
 """The life of this node: up, down, invite, join. Repeating any of them is harmless."""
 
+import contextlib
+import os
 import re
+import select
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from meshnode.cli.daemon_process import Ready, Start, start
 from meshnode.cli.output import show_one
@@ -78,29 +82,41 @@ def _up_lines(given: Given, ready: Ready) -> Sequence[str]:
 
 def _down(given: Given) -> int:
     client = client_of(given)
-    try:
-        _ask_down(client)
-    except Offline:
+    if not _running(client):
         print(f"not running: {client.directory}")
         return 0
-    until = time.monotonic() + DOWN_S
-    while time.monotonic() < until:
-        if not _running(client):
-            show_one(given, Done(message="down"), lambda: [f"down: {client.directory}"], "down")
-            return 0
-        time.sleep(0.05)
-    log = client.directory / "logs" / "daemon.log"
-    raise TimedOut(f"the node still answers after {DOWN_S:g} s", next_step=f"look at {log}")
-
-
-def _ask_down(client: Client) -> None:
-    running = _running(client)
-    if not running:
-        raise Offline("not running")
+    process = process_of(client.directory)
     try:
-        client.down()
-    except Offline:
-        return  # it went before its answer was out: that is what was asked
+        with contextlib.suppress(Offline):  # it may go before its answer is out: that is what was asked
+            client.down()
+        if not _is_gone(client, process, time.monotonic() + DOWN_S):
+            log = client.directory / "logs" / "daemon.log"
+            raise TimedOut(f"the node has not ended after {DOWN_S:g} s", next_step=f"look at {log}")
+    finally:
+        if process is not None:
+            os.close(process)
+    show_one(given, Done(message="down"), lambda: [f"down: {client.directory}"], "down")
+    return 0
+
+
+def _is_gone(client: Client, process: int | None, until: float) -> bool:
+    """Waits until nobody answers and the process has ended, so that ``up`` may follow at once."""
+    while _running(client):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.05)
+    if process is None:
+        return True
+    ended, _, _ = select.select([process], [], [], max(0.0, until - time.monotonic()))
+    return bool(ended)
+
+
+def process_of(directory: Path) -> int | None:
+    """A descriptor of the daemon's process, readable once that has ended; None where there is no telling."""
+    try:
+        return os.pidfd_open(int((directory / "lock").read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return None
 
 
 def _invite(given: Given) -> int:

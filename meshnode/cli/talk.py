@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+import sys
 from pathlib import Path
 
 import msgspec
@@ -130,6 +131,7 @@ def _events(given: Given) -> int:
         event = told.event
         line = one_line(f"{clock(event.at_ms)}  {event.subject}  {event.text}")
         show_one(given, told, lambda line=line: [line], event.subject)
+        sys.stdout.flush()  # whoever reads through a pipe follows as well
     return 0
 
 

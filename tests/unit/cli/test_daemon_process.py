@@ -2,13 +2,15 @@
 
 import json
 import os
+import select
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from meshnode.cli.daemon_process import Start, start
-from meshnode.cli.lifecycle import daemon_arguments
+from meshnode.cli.lifecycle import daemon_arguments, process_of
 from meshnode.cli.parser import Parser, parser_of
 from meshnode.model.errors import LocalError, TimedOut
 
@@ -88,3 +90,17 @@ def test_the_daemon_gets_absolute_paths_and_what_was_chosen(tmp_path: Path, monk
         "--seed", "h:1", "--seed", "[::1]:2", "--seed", "i:3", "--advertise", "x:4", "--no-mdns",
     ]  # fmt: skip
     assert daemon_arguments(parser.parse_args([])) == ["--dir", str(tmp_path / "n 1")]
+
+
+def test_the_end_of_the_process_in_the_lock_is_seen(tmp_path: Path) -> None:
+    assert process_of(tmp_path) is None
+    (tmp_path / "lock").write_text("not a number")
+    assert process_of(tmp_path) is None
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        (tmp_path / "lock").write_text(f"{process.pid}\n")
+        found = process_of(tmp_path)
+        assert found is not None
+        assert select.select([found], [], [], 0)[0] == []
+        process.kill()
+        assert select.select([found], [], [], 10)[0] == [found]
+        os.close(found)
