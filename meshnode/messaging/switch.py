@@ -152,7 +152,9 @@ class Switch:
     def _from_agent(self, conn: AgentConn, frame: Frame, now: Instant) -> list[Effect]:
         match frame.kind:
             case Kind.CALL:
-                header = _calls.decode(frame.header)
+                asked = _calls.decode(frame.header)
+                # Who calls is what this daemon knows of the connection, never what the agent says.
+                header = msgspec.structs.replace(asked, caller=self._agent_name(conn))
                 return self._open(LocalAgent(conn, header.call_id), header, frame.payload, now, None)
             case Kind.RESULT:
                 return self._result(NodeId(b""), conn, _results.decode(frame.header), frame.payload, now)
@@ -173,6 +175,10 @@ class Switch:
             case _:
                 self.counters.add("call-frame-kind")
                 return [Reject(peer, "call-frame-kind", frame.kind.name)]
+
+    def _agent_name(self, conn: AgentConn) -> str:
+        instance = next((instance for instance, known in self._local.items() if known == conn), "")
+        return f"agent/{instance}"
 
     def _asked_by_peer(self, peer: NodeId, header: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
         """The callee's side judges again: a caller's daemon cannot speak for us."""

@@ -1,6 +1,6 @@
 """A real member that lies: it joins with its own invite, then says in others' names what they never said.
 
-To every node it sends a directory row and a document change that claim to be of the victim, correct in every respect but
+To every node it sends a directory row and a document change that claim to be the victim's, right in every respect but
 the signature, which is its own.
 
     python -m tests.demo.forger DIR TOKEN '{"addresses": [...], "victim": {...}, "document": NAME, "mark": TEXT}'
