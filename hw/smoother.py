@@ -1,0 +1,158 @@
+"""When a load is news: an exponential mean per metric, and a dead band around what was told last.
+
+Bands are absolute points, not shares of the value: near zero every value is "50 % more" than the one before. Only the
+network, which spans six decades, needs both a floor and a factor. Flags are news at once.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from hw.vector import LoadVector
+
+# A sensor that fails now and then keeps its last value this many samples; then it is not known.
+MISSES_MAX = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadSample:
+    """One measurement as it was. ``at_s`` is monotonic; ``cpus`` is what may be used of the processors."""
+
+    at_s: float
+    load: LoadVector
+    cpus: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bands:
+    """How far the mean must move from what was told before it is told again."""
+
+    mean_over_s: float = 5.0
+    cpu_points: float = 10.0
+    memory_points: float = 3.0
+    disk_points: float = 2.0
+    accelerator_points: float = 10.0
+    accelerator_memory_points: float = 3.0
+    celsius: float = 5.0
+    load_per_cpu: float = 0.25
+    load_min: float = 0.5
+    network_kib_s: float = 256.0
+    network_factor: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.mean_over_s <= 0 or self.network_factor <= 1:
+            raise ValueError("mean_over_s must be above 0 and network_factor above 1")
+
+
+@dataclass
+class _Mean:
+    """One metric: its mean, and the value told last."""
+
+    now: float | None = None
+    told: float | None = None
+    misses: int = 0
+
+    def take(self, value: float | None, share: float) -> None:
+        if value is None:
+            self.misses += 1
+            if self.misses > MISSES_MAX:
+                self.now = None
+            return
+        self.misses = 0
+        self.now = value if self.now is None else self.now + share * (value - self.now)
+
+    def moved(self, band: float) -> bool:
+        if self.now is None or self.told is None:
+            return self.now is not self.told
+        return abs(self.now - self.told) >= band
+
+    def outgrew(self, band: float, factor: float) -> bool:
+        """For rates: by the band at least, and by the factor, up or down."""
+        if self.now is None or self.told is None:
+            return self.now is not self.told
+        low, high = sorted((self.now, self.told))
+        return high - low >= band and high >= low * factor
+
+
+@dataclass
+class _Means:
+    cpu: _Mean = field(default_factory=_Mean)
+    memory: _Mean = field(default_factory=_Mean)
+    disk: _Mean = field(default_factory=_Mean)
+    accelerator: _Mean = field(default_factory=_Mean)
+    accelerator_memory: _Mean = field(default_factory=_Mean)
+    load: _Mean = field(default_factory=_Mean)
+    celsius: _Mean = field(default_factory=_Mean)
+    received: _Mean = field(default_factory=_Mean)
+    sent: _Mean = field(default_factory=_Mean)
+
+    def all(self) -> tuple[_Mean, ...]:
+        return (
+            self.cpu, self.memory, self.disk, self.accelerator, self.accelerator_memory,
+            self.load, self.celsius, self.received, self.sent,
+        )  # fmt: skip
+
+
+class Smoother:
+    """Feed it every sample; it answers with a vector when there is something to tell."""
+
+    def __init__(self, bands: Bands | None = None) -> None:
+        self._bands = bands or Bands()
+        self._means = _Means()
+        self._at_s: float | None = None
+        self._flags_told = -1
+
+    def step(self, sample: LoadSample) -> LoadVector | None:
+        """The mean so far at the first sample, when a metric left its band and when a flag changed; else ``None``."""
+        self._take(sample)
+        if sample.load.flags() == self._flags_told and not self._moved(sample.cpus):
+            return None
+        self._flags_told = sample.load.flags()
+        for mean in self._means.all():
+            mean.told = mean.now
+        return self._vector(sample)
+
+    def _take(self, sample: LoadSample) -> None:
+        elapsed_s = 0.0 if self._at_s is None else max(0.0, sample.at_s - self._at_s)
+        share = 1.0 - math.exp(-elapsed_s / self._bands.mean_over_s)
+        self._at_s = sample.at_s
+        means = self._means
+        means.cpu.take(sample.load.cpu_percent, share)
+        means.memory.take(sample.load.memory_percent, share)
+        means.disk.take(sample.load.disk_percent, share)
+        means.accelerator.take(sample.load.accelerator_percent, share)
+        means.accelerator_memory.take(sample.load.accelerator_memory_percent, share)
+        means.load.take(sample.load.load_average, share)
+        means.celsius.take(sample.load.hottest_celsius, share)
+        means.received.take(sample.load.received_kib_s, share)
+        means.sent.take(sample.load.sent_kib_s, share)
+
+    def _moved(self, cpus: float) -> bool:
+        means, bands = self._means, self._bands
+        return (
+            means.cpu.moved(bands.cpu_points)
+            or means.memory.moved(bands.memory_points)
+            or means.disk.moved(bands.disk_points)
+            or means.accelerator.moved(bands.accelerator_points)
+            or means.accelerator_memory.moved(bands.accelerator_memory_points)
+            or means.load.moved(max(bands.load_min, bands.load_per_cpu * cpus))
+            or means.celsius.moved(bands.celsius)
+            or means.received.outgrew(bands.network_kib_s, bands.network_factor)
+            or means.sent.outgrew(bands.network_kib_s, bands.network_factor)
+        )
+
+    def _vector(self, sample: LoadSample) -> LoadVector:
+        means = self._means
+        return LoadVector(
+            cpu_percent=means.cpu.now,
+            memory_percent=means.memory.now,
+            disk_percent=means.disk.now,
+            accelerator_percent=means.accelerator.now,
+            accelerator_memory_percent=means.accelerator_memory.now,
+            load_average=means.load.now,
+            hottest_celsius=means.celsius.now,
+            received_kib_s=means.received.now,
+            sent_kib_s=means.sent.now,
+            memory_pressure=sample.load.memory_pressure,
+            throttled=sample.load.throttled,
+            on_battery=sample.load.on_battery,
+        )
