@@ -226,7 +226,9 @@ class Desk:
 
     def _ask_invite(self, command_no: int, command: MakeInvite) -> Sequence[Effect]:
         core = self._core
-        self._allowed(Action.INVITE, f"node/{command.name or '*'}")
+        if command.name:
+            check_name(command.name)
+        self._allowed(Action.INVITE, f"node/{command.name}" if command.name else "node")
         if core.ports.admin is None:
             raise Denied(
                 "this node holds no admin key, so it cannot sign an invite",
@@ -234,10 +236,8 @@ class Desk:
             )
         if not 1 <= command.ttl_s <= INVITE_TTL_MAX_S:
             raise Invalid(f"ttl_s is {command.ttl_s}; it must be between 1 and {INVITE_TTL_MAX_S}")
-        if command.name:
-            check_name(command.name)
-            if core.trust.by_name(command.name) is not None:
-                raise Invalid(f"a node named {command.name} is a member already", next_step="choose another --name")
+        if command.name and core.trust.by_name(command.name) is not None:
+            raise Invalid(f"a node named {command.name} is a member already", next_step="choose another --name")
         if len(self._invites) >= ASKED_MAX:
             raise LocalError("too many invites are being made at once", next_step="try again in a second")
         self._invites[command_no] = command
