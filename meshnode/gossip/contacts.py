@@ -20,12 +20,12 @@ from meshnode.model.ids import UNKNOWN_NODE, NodeId
 
 Address = tuple[str, int]
 
-PATIENCE_US = 2 * SECOND
+PATIENCE_US = 1_500 * MS
 YOUNG_MAX = 2
 DIALS_MAX = 16  # young ones in all
 VANISHED_US = 12 * SECOND  # longer than any host's timeout: the link it made replaced another one, and nobody tells
 QUICK_FOR_US = 180 * SECOND
-QUICK_US = (500 * MS, 950 * MS)
+QUICK_US = (600 * MS, 950 * MS)
 LONELY_US = 5 * SECOND
 PLACES_MAX = 256  # addresses without a known node
 WORKED_MAX = 64
@@ -168,8 +168,13 @@ class Contacts:
             target = self._targets[key]
             if not target.node and self._settled(target.addresses[0], linked, lonely=lonely):
                 continue  # the node behind it is linked, or dialled under its own name
-            effects += self._try(key, target, now)
-            self._plan(key, now.mono_us + self._pause_us(target, now, lonely=lonely))
+            dialled = self._try(key, target, now)
+            effects += dialled
+            free_us = min(target.young.values(), default=now.mono_us) + PATIENCE_US
+            pause_us = self._pause_us(target, now, lonely=lonely)
+            self._plan(
+                key, now.mono_us + pause_us if dialled or not target.node else max(free_us, now.mono_us + 50 * MS)
+            )
         return effects
 
     def deadline(self) -> int | None:

@@ -272,8 +272,8 @@ class Detector:
                 if subject.own is None:
                     effects += [*self._accuse(subject, Evidence.SILENT, now), Redial(peer), *self._ask_others(peer)]
                 continue
-            silence.sample(age_us)
             heard = self._links.last_heard_us(peer)
+            silence.sample(heard)
             subject.proof_us = max(subject.proof_us or 0, heard or 0) or None
             if subject.own is not None and heard is not None and heard > subject.since_us:
                 effects += [Recovered(peer), *self._acquit(subject, now)]
@@ -382,10 +382,19 @@ class Detector:
         return judge(
             Case(
                 votes=subject.all_votes(me), own=subject.own, observers=len(self.observers(subject)), ripe=ripe,
-                vouched=subject.vouched, hearsay=subject.hearsay, cut=self._cut(subject) if subject.doubtful else "",
+                vouched=subject.vouched, hearsay=subject.hearsay, cut=self._excuse(subject, now),
                 helper=self._name(subject.helper),
             )
         )  # fmt: skip
+
+    def _excuse(self, subject: Subject, now: Instant) -> str:
+        """Why silence proves nothing. It goes on for a while after a cut: links do not come back all at once."""
+        cut = self._cut(subject) if subject.doubtful else ""
+        if subject.cut and not cut:
+            subject.excused_us = now.mono_us + self._suspicion_us()
+            self._ripening.set(subject.node, subject.excused_us)
+        subject.cut = bool(cut)
+        return "silent since a cut" if not cut and now.mono_us < subject.excused_us else cut
 
     def observers(self, subject: Subject) -> list[NodeId]:
         """Known observers of a node that may still be alive; this node among them if it had a link."""

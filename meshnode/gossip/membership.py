@@ -337,7 +337,12 @@ class Gossip:
         """Hand the overlay's wishes to those who dial."""
         parts = self._parts
         living = [s for s in parts.detector.subjects() if s.node in parts.directory.rows and not s.left]
-        candidates = [Candidate(s.node, s.region, s.doubtful or s.state is not MemberState.READY) for s in living]
+        candidates = [
+            Candidate(
+                s.node, s.region, s.doubtful or s.state is not MemberState.READY, s.observed and s.own is not None
+            )
+            for s in living
+        ]
         lost = {c.node: c.lost for c in candidates}
         wanted = dict.fromkeys((*parts.overlay.wanted(candidates, now), *parts.overlay.demanded()))
         for node in parts.contacts.aimed():

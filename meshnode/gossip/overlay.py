@@ -23,17 +23,19 @@ from meshnode.model.ids import NodeId
 BRIDGES = 3  # per pair of regions
 LONG_LINKS = 1
 RESERVE = 36  # candidates kept at hand
+STRAYS = 4  # nodes others lost that this node looks for as well
 AVOID_US = 20 * SECOND  # no re-join after an eviction: it would only evict the next one
 RETHINK_US = 5 * SECOND  # with slots still free
 NEIGHBOURS_US = SECOND  # changes of neighbours are told at most this often
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A node one could link with. ``lost``: it is looked for anyway, slot or not."""
+    """A node one could link with. ``lost``: looked for anyway, slot or not; ``ours``: by evidence of our own."""
 
     node: NodeId
     region: str
-    lost: bool
+    lost: bool = False
+    ours: bool = False
 
 
 @dataclass(slots=True)
@@ -138,17 +140,26 @@ class Overlay:
         self.rethink_us = None
         if len(candidates) < self._config.full_mesh_max:
             return [c.node for c in open_]
-        lost = [c.node for c in open_ if c.lost]
+        lost = self._searched(open_)
         free = self._config.slots - len(self._neighbours())
         if free <= 0:
             self._reserve.clear()
             return lost
-        usable = {c.node: c for c in open_ if not c.lost and self._avoid.get(c.node, 0) <= now.mono_us}
+        poor = len(self._neighbours()) < self._config.slots // 2  # then who once had no room is asked again
+        self._avoid = {node: until_us for node, until_us in self._avoid.items() if until_us > now.mono_us}
+        usable = {c.node: c for c in open_ if not c.lost and (poor or c.node not in self._avoid)}
         kept = [node for node in self._reserve if node in usable]
         chosen = kept[:free] + self._choose(free - len(kept), usable, kept, candidates)
         self._reserve = chosen[:RESERVE]
         self.rethink_us = now.mono_us + RETHINK_US
         return lost + chosen
+
+    def _searched(self, candidates: Sequence[Candidate]) -> list[NodeId]:
+        """Own lost neighbours, and a few of the others': each node draws other ones, so somebody looks for each."""
+        strays = [c.node for c in candidates if c.lost and not c.ours]
+        mine = self._config.node
+        strays.sort(key=lambda node: hashlib.blake2b(mine + node, digest_size=8).digest())
+        return [c.node for c in candidates if c.lost and c.ours] + strays[:STRAYS]
 
     def _choose(
         self, count: int, usable: dict[NodeId, Candidate], kept: list[NodeId], everybody: Sequence[Candidate]
@@ -187,10 +198,10 @@ class Overlay:
         return []
 
     def _victim(self, newcomer: NodeId) -> NodeId:
-        """Somebody who has other links; never the only link of a node."""
+        """One of those with the most other links; never the only link of a node if it can be helped."""
         others = [peer for peer in self._neighbours() if peer != newcomer]
-        rich = [peer for peer in others if len(self._links[peer].links) > 1]
-        return self._rng.choice(rich or others)
+        most = max(len(self._links[peer].links) for peer in others)
+        return self._rng.choice([peer for peer in others if len(self._links[peer].links) == most])
 
     def _neighbours(self) -> list[NodeId]:
         return [peer for peer, link in self._links.items() if not link.demanded]

@@ -25,6 +25,8 @@ class Subject:
     observed: bool = False  # we had a link under this boot: our vote counts
     own: Evidence | None = None
     since_us: int = 0  # of the first evidence of this story
+    cut: bool = False  # its silence is explained by a cut
+    excused_us: int = 0  # until then its silence may be that cut healing
     votes: dict[NodeId, Evidence] = field(default_factory=dict[NodeId, Evidence])
     observers: dict[NodeId, None] = field(default_factory=dict[NodeId, None])
     helper: NodeId | None = None
@@ -77,9 +79,10 @@ class Subject:
         return True
 
     def acquit(self) -> bool:
-        """Proof of life on a link of our own; whether we had doubts."""
+        """Proof of life on a link of our own, newer than any vote; whether we had doubts."""
         had = self.own is not None
         self.own, self.helper = None, None
+        self.votes.clear()
         self.told, self.tellings = None, 0
         return had
 

@@ -1,6 +1,6 @@
 """A tiny world for gossip rooms: virtual time, addresses, links that carry letters, silent cuts, kills and restarts.
 
-It stands in for the floors below (links, host) by their published facts only. A healthy link counts as heard all the time;
+It stands in for the floors below (links, host) by their published facts only. A healthy link counts as always heard;
 a link over a cut is heard until the cut.
 """
 
@@ -96,6 +96,7 @@ class Box:
     facts: list[tuple[int, Effect]] = field(default_factory=list[tuple[int, Effect]])
     rejects: list[Reject] = field(default_factory=list[Reject])
     links: dict[NodeId, "Link"] = field(default_factory=dict[NodeId, "Link"])
+    due_us: int | None = None
     sent_bytes: int = 0
     writes: int = 0
     waiting: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
@@ -251,13 +252,13 @@ class World:
     # -- the wires ----------------------------------------------------------------------------------------------------
 
     def _next_us(self) -> int | None:
-        due = [box.gossip.deadline() for box in self.boxes.values() if box.running and not box.frozen]
+        due = [box.due_us for box in self.boxes.values() if box.running and not box.frozen]
         first = [at for at in due if at is not None] + ([self._events[0][0]] if self._events else [])
         return min(first, default=None)
 
     def _wake(self) -> None:
         for box in self.boxes.values():
-            due = box.gossip.deadline() if box.running and not box.frozen else None
+            due = box.due_us if box.running and not box.frozen else None
             if due is not None and due <= self.now_us:
                 self._perform(box, box.gossip.wake(self.now()))
 
@@ -280,6 +281,7 @@ class World:
                     box.rejects.append(effect)
                 case _:
                     box.facts.append((self.now_us, effect))
+        box.due_us = box.gossip.deadline()
 
     def _send(self, box: Box, peer: NodeId, body: bytes) -> None:
         link = box.links.get(peer)
