@@ -163,8 +163,8 @@ class SoftState:
         """An owner stands by all its facts: keep them, and pass it on once. Returns who it was."""
         body = _decode_refresh(letter.body)
         owner = self._owners.get(body.node)
-        if body.node == self._config.node or (owner is not None and (body.boot, body.beat) <= (owner.boot, owner.beat)):
-            return body.node, []
+        if owner is None or body.node == self._config.node or (body.boot, body.beat) <= (owner.boot, owner.beat):
+            return body.node, []  # ours, known already, or about facts not held here
         heard_us = now.mono_us - letter.age_ms * MS
         if heard_us <= now.mono_us - self._config.soft_ttl_us:
             return body.node, []

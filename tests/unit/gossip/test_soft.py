@@ -16,7 +16,7 @@ from meshnode.kernel import rng
 from meshnode.kernel.effects import Channel, Note
 from meshnode.kernel.instant import Instant
 from meshnode.links.messages import ControlReceived
-from tests.unit.gossip.world import Box, Judge, Key, Members, member_record, mesh
+from tests.unit.gossip.world import Box, Judge, Key, Members, World, member_record, mesh
 
 ME, OTHER, THIRD = Key("me"), Key("other"), Key("third")
 PEER = THIRD.node
@@ -34,9 +34,15 @@ def state() -> SoftState:
 
 
 def fact(
-    version: int, key: str = "load", value: bytes = b"v", boot: int = 1, age_ms: int = 0, by: Key = OTHER
+    version: int,
+    key: str = "load",
+    value: bytes = b"v",
+    boot: int = 1,
+    age_ms: int = 0,
+    by: Key = OTHER,
+    of: Key = OTHER,
 ) -> SignedFact:
-    body = msgspec.msgpack.encode(FactBody(OTHER.node, boot, version, key, value))
+    body = msgspec.msgpack.encode(FactBody(of.node, boot, version, key, value))
     return SignedFact(age_ms, body, by.sign(room.CONTEXT, body))
 
 
@@ -88,7 +94,7 @@ def test_a_repair_never_makes_a_fact_young_again() -> None:
     ("soft-malformed", SignedFact(0, b"\x90", b"s" * 64)),
     ("soft-malformed", fact(1, value=b"x" * 1025)),
     ("soft-malformed", fact(1, key="")),
-    ("soft-unknown-member", SignedFact(0, msgspec.msgpack.encode(FactBody(Key("who").node, 1, 1, "k", b"v")), bytes(64))),
+    ("soft-unknown-member", fact(1, of=Key("who"))),
 ])  # fmt: skip
 def test_what_is_not_its_owners_word_is_refused_counted_and_not_applied(reason: str, bad: SignedFact) -> None:
     world, boxes = mesh(2)
@@ -99,6 +105,17 @@ def test_what_is_not_its_owners_word_is_refused_counted_and_not_applied(reason: 
     world.tell(boxes[0], ControlReceived(boxes[1].id, Channel.GOSSIP, encode(SoftBatch([bad]))))
     assert [reject.reason for reject in boxes[0].rejects] == [reason]
     assert boxes[0].gossip.soft_root() == before
+
+
+def test_an_honest_join_with_facts_is_refused_nothing() -> None:
+    world = World()
+    for number in range(5):
+        box = world.box(f"n{number}", seeds=["n0"] if number else [])
+        for key in range(4):
+            world.tell(box, Publish(f"skill/{key}", b"x" * 300))
+        world.run_for(2.0)
+    assert not any(box.rejects for box in world.boxes.values())
+    assert len({box.gossip.soft_root() for box in world.boxes.values()}) == 1
 
 
 def test_an_owner_may_hold_only_so_many_keys() -> None:

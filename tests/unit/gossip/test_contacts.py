@@ -1,0 +1,139 @@
+"""Whom to dial and when."""
+
+import itertools
+
+from meshnode.gossip.contacts import Address, Contacts
+from meshnode.kernel.effects import Dial, Persist
+from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.reasons import DialFailure
+from meshnode.kernel.records import Record, RecordKind
+from meshnode.model.ids import NodeId
+from tests.unit.gossip.world import luck
+
+PEER = NodeId(b"p" * 32)
+HOME: Address = ("home", 1)
+AWAY: Address = ("away", 2)
+
+
+def contacts(restored: tuple[Record, ...] = (), seed: int = 1) -> Contacts:
+    return Contacts(luck(seed), own=lambda a: a == ("me", 1), holder=lambda _a: None, restored=restored)
+
+
+def at(seconds: float) -> Instant:
+    return Instant(round(seconds * SECOND), 0)
+
+
+def run(
+    dialler: Contacts, begin_s: float, end_s: float, *, fail: DialFailure | None, lonely: bool = True
+) -> list[float]:
+    """When dials went out; each fails at once, or (None) never answers."""
+    when: list[float] = []
+    while (due := dialler.deadline()) is not None and due <= end_s * SECOND:
+        now = Instant(max(due, round(begin_s * SECOND)), 0)
+        for effect in dialler.wake(now, lonely=lonely, linked=lambda _n: False):
+            assert isinstance(effect, Dial)
+            when.append(now.mono_us / SECOND)
+            if fail is not None:
+                dialler.failed(effect.dial_no, fail, lonely=lonely, now=now)
+    return when
+
+
+def test_a_black_hole_is_dialled_about_every_second_so_that_healing_is_noticed() -> None:
+    for seed in range(20):
+        dialler = contacts(seed=seed)
+        dialler.aim(PEER, [HOME], 0, at(1))
+        when = run(dialler, 1, 120, fail=None)
+        gaps = [b - a for a, b in itertools.pairwise(when)]
+        assert max(gaps) <= 1.0, f"seed {seed}"
+        assert min(gaps) >= 0.5, f"seed {seed}"
+
+
+def test_at_most_two_young_dials_run_to_one_node() -> None:
+    dialler = contacts()
+    dialler.aim(PEER, [HOME], 0, at(1))
+    when = run(dialler, 1, 60, fail=None)
+    assert max(sum(t <= other < t + 1.5 for other in when) for t in when) == 2
+
+
+def test_a_lonely_node_never_waits_longer_than_five_seconds() -> None:
+    dialler = contacts()
+    dialler.place(HOME, at(1))
+    when = run(dialler, 1, 3600, fail=DialFailure.TIMEOUT)
+    assert max(b - a for a, b in itertools.pairwise(when)) <= 5.0
+
+
+def test_a_node_with_links_grows_patient_but_never_gives_up() -> None:
+    dialler = contacts()
+    dialler.aim(PEER, [HOME], 0, at(1))
+    when = run(dialler, 1, 3600, fail=DialFailure.REFUSED, lonely=False)
+    gaps = [b - a for a, b in itertools.pairwise(when)]
+    assert 10.0 < max(gaps) <= 30.0
+    assert when[-1] > 3500
+
+
+def test_a_stranger_at_an_address_is_asked_rarely() -> None:
+    dialler = contacts()
+    dialler.place(HOME, at(1))
+    assert len(run(dialler, 1, 600, fail=DialFailure.UNTRUSTED)) <= 10
+
+
+def test_addresses_are_tried_in_turn_and_the_one_that_worked_first() -> None:
+    dialler = contacts((Record(RecordKind.CONTACT, b"away:2", PEER),))
+    dialler.aim(PEER, [HOME], 0, at(1))
+    hosts = [
+        e.host for t in (1, 2) for e in dialler.wake(at(t), lonely=True, linked=lambda _n: False) if isinstance(e, Dial)
+    ]
+    assert hosts == ["away", "home"]
+
+
+def test_what_worked_is_written_once() -> None:
+    dialler = contacts()
+    for second in (1, 5):
+        dialler.aim(PEER, [HOME], 0, at(second))
+        (dial,) = dialler.dial_now(PEER, [HOME], at(second))
+        assert isinstance(dial, Dial) and dial.expect == PEER
+        written = dialler.found(dial.dial_no, PEER)
+        if second == 1:
+            assert written == [Persist((Record(RecordKind.CONTACT, b"home:1", PEER),))]
+        else:
+            assert written == []
+
+
+def test_a_refusal_is_proof_only_where_the_node_has_been() -> None:
+    dialler = contacts()
+    (first,) = dialler.dial_now(PEER, [HOME], at(1))
+    assert isinstance(first, Dial)
+    attempt = dialler.failed(first.dial_no, DialFailure.REFUSED, lonely=True, now=at(1))
+    assert attempt is not None and not attempt.proven
+    (second,) = dialler.dial_now(PEER, [HOME], at(2))
+    assert isinstance(second, Dial)
+    dialler.found(second.dial_no, PEER)
+    (third,) = dialler.dial_now(PEER, [HOME], at(3))
+    assert isinstance(third, Dial)
+    attempt = dialler.failed(third.dial_no, DialFailure.REFUSED, lonely=True, now=at(3))
+    assert attempt is not None and attempt.proven
+
+
+def test_own_addresses_are_never_dialled() -> None:
+    dialler = contacts()
+    dialler.place(("me", 1), at(1))
+    dialler.aim(PEER, [("me", 1)], 0, at(1))
+    assert dialler.deadline() is None
+
+
+def test_a_seed_whose_node_is_linked_rests() -> None:
+    dialler = contacts((Record(RecordKind.CONTACT, b"home:1", PEER),))
+    dialler.place(HOME, at(1))
+    assert dialler.wake(at(1), lonely=False, linked=lambda node: node == PEER) == []
+    assert dialler.deadline() is None
+    dialler.hurry_all(at(9), 5 * SECOND)
+    due = dialler.deadline()
+    assert due is not None and due <= 14 * SECOND
+
+
+def test_a_dial_that_vanishes_does_not_block_its_place_for_ever() -> None:
+    dialler = contacts()
+    dialler.place(HOME, at(1))
+    when = run(dialler, 1, 300, fail=None, lonely=False)
+    assert 2 <= len(when) <= 8
+    assert when[-1] > 60

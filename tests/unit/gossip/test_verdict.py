@@ -1,0 +1,100 @@
+"""The rules of verdicts, one by one."""
+
+import pytest
+
+from meshnode.gossip.messages import MemberState
+from meshnode.gossip.silence import Silence
+from meshnode.gossip.verdict import Case, Evidence, judge
+from meshnode.kernel.instant import MS, SECOND
+from meshnode.model.ids import NodeId
+
+A, B, C, D = (NodeId(bytes([n]) * 32) for n in range(4))
+READY, SUSPECT, UNREACHABLE, DOWN = (
+    MemberState.READY, MemberState.SUSPECT, MemberState.UNREACHABLE, MemberState.DOWN,
+)  # fmt: skip
+
+
+def verdict(
+    votes: dict[NodeId, Evidence], observers: int, *, ripe: bool = True, cut: str = "", helper: str = ""
+) -> MemberState:
+    case = Case(
+        votes=votes, own=votes.get(A), observers=observers, ripe=ripe, vouched=True, cut=cut, helper=helper
+    )  # fmt: skip
+    return judge(case)[0]
+
+
+@pytest.mark.parametrize(("votes", "observers", "expected"), [
+    ({A: Evidence.SILENT}, 1, UNREACHABLE),
+    ({A: Evidence.BROKEN}, 1, UNREACHABLE),
+    ({A: Evidence.REFUSED}, 1, DOWN),
+    ({B: Evidence.REFUSED}, 2, DOWN),
+    ({A: Evidence.SILENT, B: Evidence.SILENT}, 2, UNREACHABLE),
+    ({A: Evidence.REFUSED}, 3, UNREACHABLE),
+    ({A: Evidence.REFUSED, B: Evidence.REFUSED}, 3, DOWN),
+    ({A: Evidence.SILENT}, 3, UNREACHABLE),
+    ({A: Evidence.SILENT, B: Evidence.BROKEN}, 3, DOWN),
+    ({A: Evidence.SILENT, B: Evidence.SILENT}, 4, UNREACHABLE),
+    ({A: Evidence.NO_ROUTE, B: Evidence.SILENT}, 3, UNREACHABLE),
+    ({A: Evidence.GOODBYE}, 6, DOWN),
+    ({B: Evidence.GOODBYE}, 6, UNREACHABLE),
+])  # fmt: skip
+def test_a_verdict_follows_from_votes_and_observers(
+    votes: dict[NodeId, Evidence], observers: int, expected: MemberState
+) -> None:
+    assert verdict(votes, observers) is expected
+
+
+def test_before_the_time_to_refute_has_passed_silence_is_only_suspicion() -> None:
+    assert verdict({A: Evidence.SILENT, B: Evidence.SILENT, C: Evidence.SILENT}, 3, ripe=False) is SUSPECT
+    assert verdict({A: Evidence.REFUSED, B: Evidence.REFUSED}, 3, ripe=False) is DOWN
+
+
+def test_silence_that_a_cut_explains_is_never_down() -> None:
+    votes = {A: Evidence.SILENT, B: Evidence.SILENT, C: Evidence.SILENT}
+    assert verdict(votes, 3, cut="region west unreachable") is UNREACHABLE
+    assert verdict(votes, 3, helper="d") is UNREACHABLE
+    assert verdict({A: Evidence.REFUSED, B: Evidence.REFUSED}, 3, cut="region west unreachable") is DOWN
+
+
+def test_without_evidence_a_node_is_what_others_vouch_for() -> None:
+    def state(vouched: bool, hearsay: MemberState | None) -> MemberState:
+        return judge(Case(votes={}, observers=0, ripe=False, vouched=vouched, hearsay=hearsay))[0]
+
+    assert state(True, None) is READY
+    assert state(False, DOWN) is DOWN
+    assert state(False, None) is UNREACHABLE
+
+
+# -- silence ----------------------------------------------------------------------------------------------------------
+
+
+def fed(gap_us: int, count: int = 100) -> Silence:
+    silence = Silence(0, 2_500 * MS)
+    for number in range(1, count):
+        silence.sample(number * gap_us)
+    return silence
+
+
+def test_a_link_that_pings_every_second_is_suspicious_at_the_floor() -> None:
+    assert fed(SECOND).limit_us() == 2_500 * MS
+
+
+def test_a_slow_link_is_given_more_time_but_never_without_end() -> None:
+    assert 3 * SECOND < fed(3 * SECOND).limit_us() < 6 * SECOND
+    assert fed(60 * SECOND).limit_us() == 10 * SECOND
+
+
+def test_a_silence_under_way_does_not_stretch_its_own_limit() -> None:
+    silence = fed(SECOND)
+    before = silence.limit_us()
+    for _ in range(20):
+        silence.sample(99 * SECOND)
+    assert silence.limit_us() == before
+
+
+def test_a_disturbance_voids_what_was_seen() -> None:
+    silence = fed(3 * SECOND)
+    silence.void(500 * SECOND)
+    assert silence.limit_us() == 2_500 * MS
+    assert silence.age_us(297 * SECOND, 499 * SECOND) == 0
+    assert silence.age_us(297 * SECOND, 501 * SECOND) == SECOND
