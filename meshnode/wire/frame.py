@@ -96,7 +96,7 @@ class FrameReader:
             return self._cut(data)
         except RemoteError:
             self._broken = True
-            self._pending.clear()
+            self._pending = bytearray()  # the old one may still be looked at by the error's traceback
             raise
 
     def _cut(self, data: bytes | memoryview) -> list[Frame]:

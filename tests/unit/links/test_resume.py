@@ -241,6 +241,14 @@ def test_data_beyond_the_window_is_refused() -> None:
     assert refused("credit-exceeded", lambda: one.accept(3, frame, world.now))
 
 
+def test_a_frame_that_comes_again_is_acknowledged_again() -> None:
+    one, world = session(), World(Place(1))
+    assert one.accept(1, Frame(Kind.CALL), world.now)
+    assert one.dues(world.now, riding=True)
+    assert not one.accept(1, Frame(Kind.CALL), world.now)
+    assert one.dues(world.now, riding=True), "its sender cannot forget it before"
+
+
 def test_control_is_sent_before_data_that_waits() -> None:
     one = session()
     one.attach(hello(Place(2).config), 1)

@@ -448,3 +448,13 @@ def test_rejects_are_told_only_for_junk() -> None:
     world.send(a, b, b"x" * 1000)
     world.run(20 * SECOND)
     assert b.told(Reject) == []
+
+
+def test_two_dials_of_one_node_at_once_leave_one_link() -> None:
+    world, a, b = pair()
+    world.dial(a, b, dial_no=1)
+    world.dial(a, b, dial_no=2)
+    world.run(100 * MS)
+    assert a.told(LinkRejected) == [LinkRejected(2, b.node, Loss.REPLACED, Bye.DUPLICATE_LINK)]
+    assert ups_and_downs(a) == ups_and_downs(b) == ["up"]
+    assert len(world.open_links()) == 2
