@@ -5,6 +5,7 @@ import asyncio
 import logging
 import os
 import re
+import shutil
 import socket
 import sys
 import time
@@ -53,7 +54,13 @@ def _run(given: argparse.Namespace, ready: Ready, adapt: Adapt) -> int:
             kept.address(text)
         identity, words = _identity(directory, given)
         house = House(directory, identity, settings, ready, adapt)
-        return asyncio.run(house.live(made=words is not None, recovery_words=words))
+        try:
+            return asyncio.run(house.live(made=words is not None, recovery_words=words))
+        except LocalError:
+            if words is not None:
+                # Nobody has seen the recovery words: a mesh without them must not stay behind.
+                shutil.rmtree(keystore.identity_directory(directory), ignore_errors=True)
+            raise
     finally:
         lock.release()
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from meshnode.client.client import Client
-from meshnode.crdt.envelope import unseal
+from meshnode.crdt.shelf import restored
 from meshnode.kernel.journal import recover
 from meshnode.kernel.records import RecordKind
 from meshnode.model.views import ConflictView, DocumentView
@@ -75,8 +75,8 @@ def journal_holds(directory: str, ledger: Sequence[dict[str, Any]]) -> Seen:
     names: dict[tuple[str, str], int] = {}
     for record in recovered.records:
         if record.kind is RecordKind.ENVELOPE and record.body:
-            envelope = unseal(record.body).envelope
-            names[envelope.namespace, envelope.name] = names.get((envelope.namespace, envelope.name), 0) + 1
+            kept = restored(record)
+            names[kept.namespace, kept.name] = names.get((kept.namespace, kept.name), 0) + 1
     missing = sorted({f"{w['namespace']}/{w['name']}" for w in ledger if (w["namespace"], w["name"]) not in names})
     if missing:
         return Seen(holds=False, seen=f"not in the file: {missing}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from meshnode.client.client import Client
 from meshnode.model.commands import CallSkill
-from meshnode.model.errors import LocalError
+from meshnode.model.errors import LocalError, MeshError
 from tests.demo import evidence
 from tests.demo.evidence import Seen
 
@@ -209,8 +209,8 @@ def serve(lines: Iterable[str]) -> None:
         order = json.loads(line)
         try:
             seen = CHECKS[order["check"]](order)
-        except LocalError as error:
-            seen = Seen(holds=False, seen=f"{error.code}: {error.message}")
+        except MeshError as error:
+            seen = Seen(holds=False, seen=str(error))
         sys.stdout.write(json.dumps({"holds": seen.holds, "seen": seen.seen, "took_s": seen.took_s}) + "\n")
         sys.stdout.flush()
 
