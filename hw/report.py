@@ -1,25 +1,21 @@
-"""What machine is this: all slow facts in one report, in the order of their worth."""
+"""What machine is this: all slow facts in one report. What could not be found out is absent: never 0, never guessed."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import psutil
 
+from hw.accelerators import Accelerator, accelerators, has_nvidia_files
 from hw.cgroup import Groups, groups_of, memory_limit
 from hw.cpu import Cpu, cpu
+from hw.disks import Disk, disks
 from hw.gauges import field
+from hw.jetson import Jetson, jetson
+from hw.machine import Machine, container, machine
 from hw.network import Interface, interfaces
+from hw.nvml import Nvml
 from hw.root import Root
-
-
-class Machine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``kind``: jetson, raspberry-pi, laptop, virtual or generic."""
-
-    kind: str = "generic"
-    model: str | None = None
-    arch: str | None = None
-    kernel: str | None = None
-    os: str | None = None
 
 
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,43 +26,96 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HardwareReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What could be found out; what could not is absent. ``sources`` says who was asked with success."""
+    """``psi``: the kernel tells how long tasks wait. ``sources``: who told what, as ``fact:source``."""
 
     machine: Machine
     cpu: Cpu
     memory: Memory
     psi: bool
+    container: str
+    disks: tuple[Disk, ...] = ()
     network: tuple[Interface, ...] = ()
+    accelerators: tuple[Accelerator, ...] = ()
+    jetson: Jetson | None = None
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def to_json(self, bytes_max: int) -> bytes:
-        """A JSON object of at most ``bytes_max`` bytes: what matters least goes first, the machine's name last."""
-        report = self
-        for name in ("sources", "warnings", "network"):
-            encoded = msgspec.json.encode(report)
+        """A JSON object of at most ``bytes_max`` bytes: what matters least is left out until it fits."""
+        report, encoded = self, msgspec.json.encode(self)
+        for leaner in _LEANER:
             if len(encoded) <= bytes_max:
                 return encoded
-            report = msgspec.structs.replace(report, **{name: ()})
-        return msgspec.json.encode(report)
+            report = leaner(report)
+            encoded = msgspec.json.encode(report)
+        return encoded if len(encoded) <= bytes_max else b"{}"
 
 
-def probe(root: Path) -> HardwareReport:
-    """Ask everything once; may take a while, so call it in a thread."""
+def probe(root: Path, nvml: Nvml | None = None) -> HardwareReport:
+    """Ask everything once. Takes tens of milliseconds, and up to ten seconds beside a sick GPU: call it in a thread.
+
+    ``root`` other than "/" is a recorded tree: then only files are asked, and NVML only if given.
+    """
     here = Root(root)
     groups = groups_of(here)
+    if nvml is None and here.live and has_nvidia_files(here):
+        nvml = Nvml.load()
+    named, named_by = machine(here)
+    memory, memory_by = _memory(here, groups)
+    storage, storage_by = disks(here)
+    cards = accelerators(here, nvml, memory.total_bytes)
+    told = (named_by, "cpu:psutil" if here.live else "cpu:sysfs", memory_by, storage_by, *cards.sources)
+    limits = groups.source()
     return HardwareReport(
-        machine=Machine(arch=os.uname().machine if here.live else None, kernel=here.text("proc/sys/kernel/osrelease")),
+        machine=named,
         cpu=cpu(here, groups),
-        memory=_memory(here, groups),
+        memory=memory,
         psi=here.exists("proc/pressure/cpu"),
+        container=container(here),
+        disks=storage,
         network=interfaces(here),
+        accelerators=cards.accelerators,
+        jetson=jetson(here),
+        sources=tuple(source for source in (*told, f"limits:{limits}" if limits else None) if source),
+        warnings=cards.warnings,
     )
 
 
-def _memory(root: Root, groups: Groups) -> Memory:
+def _memory(root: Root, groups: Groups) -> tuple[Memory, str | None]:
     kib = field((root.text("proc/meminfo") or "").encode(), b"MemTotal:")
-    total = kib * 1024 if kib else None
+    total, source = (kib * 1024, "memory:procfs") if kib else (None, None)
+    if total is None and root.live:
+        total, source = psutil.virtual_memory().total, "memory:psutil"
     limit = memory_limit(root, groups)
     known = [value for value in (total, int(limit.value) if limit else None) if value]
-    return Memory(total_bytes=total, limit_bytes=min(known, default=None))
+    return Memory(total_bytes=total, limit_bytes=min(known, default=None)), source
+
+
+def _without(*names: str) -> Callable[[HardwareReport], HardwareReport]:
+    return lambda report: msgspec.structs.replace(report, **dict.fromkeys(names, ()))
+
+
+def _without_uuids(report: HardwareReport) -> HardwareReport:
+    plain = tuple(msgspec.structs.replace(one, uuid=None, driver=None) for one in report.accelerators)
+    return msgspec.structs.replace(report, accelerators=plain)
+
+
+def _without_features(report: HardwareReport) -> HardwareReport:
+    return msgspec.structs.replace(report, cpu=msgspec.structs.replace(report.cpu, features=()))
+
+
+def _firsts(report: HardwareReport) -> HardwareReport:
+    return msgspec.structs.replace(report, disks=report.disks[:1], network=report.network[:2])
+
+
+# In this order, each on top of the ones before. Accelerators are kept the longest: placement asks for them.
+_LEANER = (
+    _without("sources"),
+    _without_features,
+    _firsts,
+    _without("warnings"),
+    _without("network"),
+    _without_uuids,
+    _without("disks"),
+    _without("accelerators"),
+)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 FILE_BYTES_MAX = 65_536
+LABEL_MAX = 100
 NAMES_MAX = 1024
 
 
@@ -36,6 +37,10 @@ class Root:
             return None
         return raw.decode("utf-8", "replace").strip(" \t\r\n\0")
 
+    def label(self, relative: str) -> str | None:
+        """A short name for people: one line of printable characters, or nothing."""
+        return as_label(self.text(relative))
+
     def number(self, relative: str) -> int | None:
         return as_int(self.text(relative))
 
@@ -56,19 +61,13 @@ class Root:
 class KeptFile:
     """A file read again and again by one kept descriptor: a tenth of the cost of opening it each time.
 
-    Works for procfs and sysfs, which render anew at offset 0. A file that fails stays silent until ``retry``.
+    Works for procfs and sysfs, which render anew at offset 0. What cannot be opened or read is ``None``.
     """
 
     def __init__(self, path: Path, bytes_max: int = 16_384) -> None:
-        self._path, self._bytes_max = path, bytes_max
-        self._fd = -1
-        self.retry()
-
-    def retry(self) -> None:
-        if self._fd >= 0:
-            return
+        self._bytes_max = bytes_max
         try:
-            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             self._fd = -1
 
@@ -84,10 +83,15 @@ class KeptFile:
         raw = self.read()
         return None if raw is None else as_int(raw.decode("ascii", "replace"))
 
-    def close(self) -> None:
+    def __del__(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-            self._fd = -1
+
+
+def as_label(text: str | None) -> str | None:
+    """Words of printable characters, ``LABEL_MAX`` at most, or nothing."""
+    words = "".join(char if char.isprintable() else " " for char in (text or "")[: 4 * LABEL_MAX]).split()
+    return " ".join(words)[:LABEL_MAX].strip() or None
 
 
 def as_int(text: str | None) -> int | None:
