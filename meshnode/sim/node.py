@@ -1,0 +1,396 @@
+"""One simulated machine with the daemon on it: the same Core, other hands."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import msgspec
+
+from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
+from meshnode.crdt.store import AutomergeStore, StateStore
+from meshnode.kernel import rng
+from meshnode.kernel.effects import Dial, Effect
+from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.journal import Disk, Header, JournalUnreadable
+from meshnode.kernel.ports import Verifier
+from meshnode.links.messages import CloseLink, Transmit
+from meshnode.model.commands import AnyCommand
+from meshnode.model.ids import NodeName, Region
+from meshnode.model.views import AnyView
+from meshnode.node.config import NodeConfig, NodePorts
+from meshnode.node.core import Core
+from meshnode.node.effects import Announce, DrawEntropy, Exit, Reply, Store
+from meshnode.node.inputs import CommandGiven, EntropyDrawn, HardwareProbed, Input, Measured, Slept
+from meshnode.security.clock import MeshClock
+from meshnode.sim.agents import SimAgents
+from meshnode.sim.clocks import ClockSpec, SimClock
+from meshnode.sim.disk import SimDisk
+from meshnode.sim.journal import SimJournal
+from meshnode.sim.network import Network
+from meshnode.sim.places import City
+from meshnode.sim.trace import Trace
+from meshnode.sim.trust import ISSUED_MS, MESH, Identity, trusted_bundle
+from meshnode.wire.bus import ToAgent
+
+# As host/loop.py: standing still longer than this voids what silence seemed to prove about peers.
+LAG_US = 700 * MS
+START_AGAIN_US = 5 * SECOND
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapt:
+    """Where a test puts a fault in front of a port. The simulator itself never does."""
+
+    ports: Callable[[NodePorts], NodePorts] = lambda ports: ports
+    disk: Callable[[Disk], Disk] = lambda disk: disk
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One machine as a scenario wants it. ``sync_us``: what one commit takes."""
+
+    identity: Identity
+    city: City
+    address: tuple[str, int]
+    seeds: tuple[tuple[str, int], ...] = ()
+    clock: ClockSpec = field(default_factory=ClockSpec)
+    sync_us: int = 2 * MS
+    adapt: Adapt = field(default_factory=Adapt)
+
+
+class Watcher:
+    """Sees all that a node does. Every method may be overridden; none changes anything."""
+
+    def started(self, node: "SimNode") -> None: ...
+
+    def died(self, node: "SimNode") -> None: ...
+
+    def asked(self, node: "SimNode", number: int, command: AnyCommand) -> None: ...
+
+    def replied(self, node: "SimNode", number: int, view: AnyView) -> None: ...
+
+    def announced(self, node: "SimNode", announce: Announce) -> None: ...
+
+    def transmitted(self, node: "SimNode") -> None: ...
+
+    def stepped(self, node: "SimNode") -> None: ...
+
+
+class Surroundings(Protocol):
+    """What a node needs of the world around it (see world.py)."""
+
+    seed: bytes
+    network: Network
+    trace: Trace
+    watchers: list[Watcher]
+    verifier: Verifier
+
+    @property
+    def now_us(self) -> int: ...
+
+    def at(self, t_us: int, act: Callable[[], None]) -> None: ...
+
+
+class SimNode:
+    """Implements ``network.Machine``. ``core`` is ``None`` while no process runs."""
+
+    def __init__(self, world: Surroundings, plan: Plan) -> None:
+        self.plan = plan
+        self.name, self.node = plan.identity.name, plan.identity.node
+        self.core: Core | None = None
+        self.store: StateStore | None = None
+        self.exit: Exit | None = None
+        self.refused = ""  # why the last start came to nothing
+        self.life = self.kernel = 0
+        self.powered, self.paused = True, False
+        self.disk = SimDisk()
+        self.sync_us = plan.sync_us
+        self.clock = SimClock(plan.clock, ISSUED_MS)
+        self.started_us = 0  # of the world
+        self.resumed_us = 0
+        self._world = world
+        self._inbox: list[Input] = []
+        self._due_us: int | None = None  # what the core asked for, on its steady clock
+        self._timer_us: int | None = None  # of the world: when the earliest timer fires
+        self._last_command = 0
+        self._luck = rng.fork(world.seed, f"node/{self.name}")
+        self._disk_luck = rng.fork(world.seed, f"disk/{self.name}")
+
+    @property
+    def alive(self) -> bool:
+        return self.core is not None
+
+    @property
+    def usable(self) -> bool:
+        """Somebody at its keyboard would get an answer."""
+        return self.core is not None and not self.paused
+
+    def instant(self) -> Instant:
+        return self.clock.now(self._world.now_us)
+
+    # -- life of a process --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Read the journal, build the core, begin. A disk that refuses is tried again, as a service manager would."""
+        if self.core is not None or not self.powered:
+            return
+        self.life += 1
+        self.exit, self.refused, self._inbox = None, "", []
+        self.clock.process_started(self._world.now_us)
+        header = Header(self.node, self._luck.randbytes(8))
+        disk = self.plan.adapt.disk(self.disk)
+        try:
+            self.journal = SimJournal(disk, header, self, self.tell_later)
+        except (OSError, JournalUnreadable) as error:
+            self.refused = str(error)
+            self._world.trace.happened(self._world.now_us, self.name, f"cannot start: {self.refused}")
+            if not isinstance(error, JournalUnreadable):
+                self._world.at(self._world.now_us + START_AGAIN_US, self.start)
+            return
+        self._begin()
+
+    def _begin(self) -> None:
+        world = self._world
+        ports = self.plan.adapt.ports(self._ports())
+        store = self.store = ports.store()
+        ports = replace(ports, store=lambda: store)
+        now = self.instant()
+        self.agents = SimAgents(self, rng.fork(self._luck.randbytes(8), "agents"), 1000 * self.life)
+        core = Core(self._config(), ports, self.journal.began.records, now)
+        self.core = core
+        self.clock.raise_floor(core.clock.floor_ms, world.now_us)
+        self.started_us = self.resumed_us = world.now_us
+        self._timer_us = None
+        world.trace.happened(world.now_us, self.name, f"starts, boot {core.boot}")
+        for watcher in world.watchers:
+            watcher.started(self)
+        self._act(core.start(self.instant()))
+        self.tell_later(HardwareProbed(_hardware(self.plan.city)))
+
+    def kill(self) -> None:
+        """SIGKILL: memory is gone; what was written, the system still brings to the disk."""
+        if self.core is not None:
+            self.disk.process_killed()
+            self._dies("killed")
+
+    def lose_power(self) -> None:
+        """Nothing is said to anybody, and what was not synced is lost, in part or as a whole."""
+        if self.powered:
+            self.powered = False
+            self.disk.power_cut(self._disk_luck)
+            self._dies("lost its power")
+
+    def gain_power(self) -> None:
+        if not self.powered:
+            self.powered, self.paused = True, False
+            self.kernel += 1
+            self.clock.power_on(self._world.now_us)
+
+    def _dies(self, how: str) -> None:
+        world = self._world
+        world.trace.happened(world.now_us, self.name, how)
+        world.network.process_died(self)
+        was_alive, self.core, self.store, self.paused, self._inbox = self.core is not None, None, None, False, []
+        self.life += 1
+        if was_alive:
+            for watcher in world.watchers:
+                watcher.died(self)
+
+    # -- stopping the clock -------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """SIGSTOP: the machine goes on, its process does not."""
+        self.paused = True
+
+    def suspend(self) -> None:
+        """The whole machine sleeps: its steady clock stands still and its kernel answers nobody."""
+        self.paused, self.powered = True, False
+        self.clock.suspend(self._world.now_us)
+
+    def resume(self) -> None:
+        if not self.paused:
+            return
+        world = self._world
+        slept_us = 0
+        if not self.powered:
+            slept_us = self.clock.resume(world.now_us)
+            self.powered = True
+        self.paused, self.resumed_us = False, world.now_us
+        if self.core is None:
+            return
+        now = self.instant()
+        lag_us = 0 if self._due_us is None else now.mono_us - self._due_us
+        still_us = max(slept_us, lag_us if lag_us > LAG_US else 0)
+        if still_us > 0:
+            self._feed(Slept(still_us))
+        inbox, self._inbox = self._inbox, []
+        for event in inbox:
+            self._step(event)
+        self._wake()
+        self._arm_again()
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    def tell(self, event: Input) -> None:
+        if self.core is None:
+            return
+        if self.paused:
+            self._inbox.append(event)
+        else:
+            self._step(event)
+
+    def tell_later(self, event: Input) -> None:
+        """In the next turn of this process, at the same moment."""
+        self.after(0, lambda: self.tell(event))
+
+    def hear(self, event: Input) -> None:
+        """``network.Machine``: a connection says something."""
+        self.tell_later(event)
+
+    def after(self, wait_us: int, act: Callable[[], None]) -> None:
+        """``act`` later, if the same process still lives."""
+        life = self.life
+
+        def still_there() -> None:
+            if self.life == life and self.core is not None:
+                act()
+
+        self._world.at(self._world.now_us + wait_us, still_there)
+
+    def ask(self, command: AnyCommand) -> int:
+        """Somebody at this node's door. The number comes back in the reply."""
+        self._last_command += 1
+        number = self._last_command
+        for watcher in self._world.watchers:
+            watcher.asked(self, number, command)
+        assert self.core is not None
+        self.tell_later(Measured(0, self.journal.file_bytes, self.journal.quarantined, self.journal.failed))
+        self.tell_later(CommandGiven(number, command))
+        return number
+
+    def commit_us(self) -> int:
+        return round(self.sync_us * (0.5 + self._disk_luck.random()))
+
+    def _step(self, event: Input) -> None:
+        """What is due comes first, as in the loop of a real host."""
+        self._wake()
+        self._feed(event)
+
+    def _feed(self, event: Input) -> None:
+        if self.core is not None:
+            self._world.trace.told(self._world.now_us, self.name, event)
+            self._act(self.core.handle(event, self.instant()))
+
+    def _wake(self) -> None:
+        core, world = self.core, self._world
+        if core is None or self._due_us is None:
+            return
+        now = self.instant()
+        if self._due_us <= now.mono_us:
+            world.trace.woke(world.now_us, self.name)
+            self._act(core.wake(now))
+
+    # -- effects ------------------------------------------------------------------------------------------------------
+
+    def perform(self, effects: list[Effect]) -> None:
+        """Effects of the core that somebody else called: a test that plays a bad node."""
+        self._act(effects)
+
+    def _act(self, effects: list[Effect]) -> None:
+        core, world = self.core, self._world
+        for effect in effects:
+            world.trace.wanted(world.now_us, self.name, effect)
+            self._perform(effect)
+        if self.core is not core or core is None:
+            return
+        self._arm(core)
+        for watcher in world.watchers:
+            watcher.stepped(self)
+
+    def _perform(self, effect: Effect) -> None:
+        world = self._world
+        match effect:
+            case Transmit() | CloseLink() | Dial():
+                self._wire(effect)
+            case Store(batch_no, records):
+                self.journal.append(batch_no, records)
+            case Reply(command_no, view):
+                for watcher in world.watchers:
+                    watcher.replied(self, command_no, view)
+            case Announce():
+                for watcher in world.watchers:
+                    watcher.announced(self, effect)
+            case StartProcess() | StopProcess() | ToAgent() | WelcomeAgent():
+                self.agents.perform(effect)
+            case DrawEntropy(purpose, count):
+                self.tell_later(EntropyDrawn(purpose, self._luck.randbytes(count)))
+            case Exit():
+                self._leave(effect)
+            case _:
+                raise AssertionError(f"an effect without a hand: {effect}")
+
+    def _wire(self, effect: Transmit | CloseLink | Dial) -> None:
+        network = self._world.network
+        match effect:
+            case Transmit(link, data):
+                for watcher in self._world.watchers:
+                    watcher.transmitted(self)
+                network.transmit(self, link, data)
+            case CloseLink(link, abort):
+                network.close(self, link, abort=abort)
+            case Dial():
+                network.dial(self, effect)
+
+    def _leave(self, effect: Exit) -> None:
+        """The process ends in order, once what it asked for before has been done."""
+        self.exit = self.exit or effect
+        self.after(0, self._gone)
+
+    def _gone(self) -> None:
+        self.disk.process_killed()
+        self._dies("has left")
+
+    def _arm(self, core: Core) -> None:
+        """One timer for the earliest deadline. One that is set too early fires and is set again."""
+        self._due_us = core.deadline()
+        if self._due_us is None:
+            return
+        at_us = max(self._world.now_us, self.clock.world_us(self._due_us))
+        if self._timer_us is None or at_us < self._timer_us or self._timer_us <= self._world.now_us:
+            self._timer_us = at_us
+            life = self.life
+            self._world.at(at_us, lambda: self._timer_fired(life, at_us))
+
+    def _arm_again(self) -> None:
+        if self.core is not None and self._timer_us is None:
+            self._arm(self.core)
+
+    def _timer_fired(self, life: int, at_us: int) -> None:
+        if life != self.life or at_us != self._timer_us or self.core is None:
+            return
+        self._timer_us = None
+        if self.paused:
+            return
+        self._wake()
+        self._arm_again()
+
+    # -- what the core is told about itself ---------------------------------------------------------------------------
+
+    def _ports(self) -> NodePorts:
+        identity = self.plan.identity
+        return NodePorts(
+            signer=identity.signer, verifier=self._world.verifier, store=AutomergeStore, clock=MeshClock(ISSUED_MS)
+        )
+
+    def _config(self) -> NodeConfig:
+        identity, bundle = self.plan.identity, trusted_bundle()
+        return NodeConfig(
+            mesh=MESH, name=NodeName(self.name), node=self.node, region=Region(identity.region), bundle=bundle,
+            bundle_bytes=bundle.data, member=identity.member, endpoints=(self.plan.address,), seeds=self.plan.seeds,
+            run_id=self._luck.randbytes(8), seed=self._luck.randbytes(32), root_sha256=bundle.root_sha256.hex(),
+        )  # fmt: skip
+
+
+def _hardware(city: City) -> bytes:
+    facts = {"cpu": {"usable": 4}, "memory": {"limit_bytes": 8 << 30}, "simulated": True, "city": city.name}
+    return msgspec.json.encode(facts)

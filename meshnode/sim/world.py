@@ -1,0 +1,172 @@
+"""A mesh in virtual time: machines, wires and one heap of what happens next, ordered by (time, sequence).
+
+Everything is drawn from the seed, in streams of their own for each purpose. Nothing reads a clock, so an hour passes as
+fast as the processor computes it, and the same seed gives the same run to the last byte.
+"""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from meshnode.kernel import rng
+from meshnode.kernel.instant import SECOND
+from meshnode.kernel.rng import Random
+from meshnode.model.commands import AnyCommand
+from meshnode.model.views import AnyView
+from meshnode.sim.clocks import ClockSpec
+from meshnode.sim.network import Network
+from meshnode.sim.node import Adapt, Plan, SimNode, Watcher
+from meshnode.sim.places import draw_places, one_way_us
+from meshnode.sim.trace import Trace
+from meshnode.sim.trust import make_identity, shared_verifier
+
+PORT = 7700
+NODES_MAX = 200
+SEEDS = 2  # the first nodes are the ones everybody is told of
+
+
+class _Mailbox(Watcher):
+    """Keeps replies until somebody takes them."""
+
+    def __init__(self) -> None:
+        self.replies: dict[tuple[str, int], AnyView] = {}
+        self._waiting: dict[tuple[str, int], None] = {}
+
+    def expect(self, node: str, number: int) -> None:
+        self._waiting[(node, number)] = None
+
+    def replied(self, node: SimNode, number: int, view: AnyView) -> None:
+        if self._waiting.pop((node.name, number), False) is None:
+            self.replies[(node.name, number)] = view
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What a world is made of. ``nudge_us``: added to one wire, to show that the trace notices."""
+
+    seed: int
+    nodes: int
+    nudge_us: int = 0
+    clocks: tuple[ClockSpec, ...] = ()  # by node number; missing ones are right
+    adapt: tuple[tuple[int, Adapt], ...] = ()  # by node number
+    show: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nodes <= NODES_MAX:
+            raise ValueError(f"a world of whole nodes has 1 to {NODES_MAX} of them, not {self.nodes}")
+
+
+class World:
+    """Machines that do not run yet; see ``start_all``."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.seed = setup.seed.to_bytes(16, signed=True)
+        self.trace = Trace(setup.show)
+        self.verifier = shared_verifier()
+        self.events = 0
+        self.watchers: list[Watcher] = []
+        self._now_us = 0
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._sequence = 0
+        self._mailbox = _Mailbox()
+        self.watchers.append(self._mailbox)
+        self.network = Network(self, self.luck("network"), self._delay_us)
+        self.nodes = self._machines(setup)
+        self._delays = self._wires(setup)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def now_us(self) -> int:
+        return self._now_us
+
+    def at(self, t_us: int, act: Callable[[], None]) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, (max(t_us, self._now_us), self._sequence, act))
+
+    def run_until(self, t_us: int) -> None:
+        while self._heap and self._heap[0][0] <= t_us:
+            self._now_us, _, act = heapq.heappop(self._heap)
+            self.events += 1
+            act()
+        self._now_us = max(self._now_us, t_us)
+
+    def run_for(self, seconds: float) -> None:
+        self.run_until(self._now_us + round(seconds * SECOND))
+
+    def run_till(self, wanted: Callable[[], bool], within_s: float, every_s: float = 0.1) -> bool:
+        """Look every ``every_s`` whether it is so; False when time is up."""
+        give_up_us = self._now_us + round(within_s * SECOND)
+        while not wanted():
+            if self._now_us >= give_up_us:
+                return False
+            self.run_for(every_s)
+        return True
+
+    # -- luck ---------------------------------------------------------------------------------------------------------
+
+    def luck(self, purpose: str) -> Random:
+        return rng.fork(self.seed, purpose)
+
+    # -- machines -----------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, number: int) -> SimNode:
+        return self.nodes[number]
+
+    def named(self, name: str) -> SimNode:
+        return next(node for node in self.nodes if node.name == name)
+
+    def start_all(self, within_s: float = 1.0) -> None:
+        """Everybody boots, one after the other."""
+        luck = self.luck("boot")
+        for number, node in enumerate(self.nodes):
+            wait_us = round(within_s * SECOND * luck.random()) if number else 0
+            self.at(self._now_us + wait_us, node.start)
+
+    def running(self) -> list[SimNode]:
+        return [node for node in self.nodes if node.alive]
+
+    def ask(self, node: SimNode, command: AnyCommand, within_s: float = 30.0) -> AnyView | None:
+        """One question and its answer, with the world going on meanwhile. ``None``: no answer came."""
+        number = node.ask(command)
+        key = (node.name, number)
+        self._mailbox.expect(*key)
+        if not self.run_till(lambda: key in self._mailbox.replies, within_s, 0.02):
+            return None
+        return self._mailbox.replies.pop(key)
+
+    def _machines(self, setup: Setup) -> list[SimNode]:
+        cities = draw_places(self.luck("places"), setup.nodes)
+        adapts = dict(setup.adapt)
+        width = len(str(setup.nodes - 1))
+        nodes: list[SimNode] = []
+        addresses = [(f"10.0.{number // 250}.{number % 250 + 1}", PORT) for number in range(setup.nodes)]
+        for number, city in enumerate(cities):
+            plan = Plan(
+                identity=make_identity(self.seed, f"n{number:0{width}}", city.region),
+                city=city,
+                address=addresses[number],
+                seeds=tuple(address for address in addresses[:SEEDS] if address != addresses[number]),
+                clock=setup.clocks[number] if number < len(setup.clocks) else ClockSpec(),
+                adapt=adapts.get(number, Adapt()),
+            )
+            nodes.append(SimNode(self, plan))
+            self.network.join(nodes[-1], plan.address)
+        return nodes
+
+    # -- wires --------------------------------------------------------------------------------------------------------
+
+    def _wires(self, setup: Setup) -> dict[tuple[str, str], int]:
+        """The same both ways but for the nudge: routes differ by what the seed says."""
+        luck = self.luck("wires")
+        delays: dict[tuple[str, str], int] = {}
+        for number, a in enumerate(self.nodes):
+            for b in self.nodes[:number]:
+                delay_us = round(one_way_us(a.plan.city, b.plan.city) * (1.0 + 0.2 * luck.random()))
+                delays[a.name, b.name] = delays[b.name, a.name] = delay_us
+        if setup.nudge_us and len(self.nodes) > 1:
+            delays[self.nodes[0].name, self.nodes[1].name] += setup.nudge_us
+        return delays
+
+    def _delay_us(self, a: str, b: str) -> int:
+        return self._delays[a, b] if a != b else 30
