@@ -47,13 +47,13 @@ class Reader:
         return self.take(length)
 
     def _leb(self) -> tuple[int, int]:
-        value = 0
-        for bits in range(0, 7 * _LEB_BYTES_MAX, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << bits
-            if byte < 0x80:
-                return value, bits + 7
-        raise RemoteError("change-number")
+        data, value = self._data, 0
+        for index, at in enumerate(range(self._at, min(self._at + _LEB_BYTES_MAX, len(data)))):
+            value |= (data[at] & 0x7F) << 7 * index
+            if data[at] < 0x80:
+                self._at = at + 1
+                return value, 7 * index + 7
+        raise RemoteError("change-short" if self.left < _LEB_BYTES_MAX else "change-number")
 
 
 def numbers(data: bytes, rows_max: int) -> list[int | None]:

@@ -409,6 +409,20 @@ def test_a_corrupt_record_is_left_out_noted_and_healed_by_a_peer(number: int) ->
     assert (node.documents.counters["quarantined"], node.documents.waiting()) == (0, 0)
 
 
+def test_a_flipped_bit_anywhere_in_a_record_is_noticed() -> None:
+    """In the signature too, which nobody verifies at start: peers would refuse what this node hands on."""
+    mesh = Mesh("a")
+    mesh.put("a", "x", {"v": 1})
+    node = mesh.nodes["a"]
+    ((key, record),) = node.journal.items()
+    for at in range(len(record.body)):
+        body = bytearray(record.body)
+        body[at] ^= 1
+        node.journal[key] = Record(record.kind, record.key, bytes(body))
+        node.start()
+        assert (node.documents.counters["quarantined"], node.documents.count()) == (1, 0), at
+
+
 def test_a_record_under_the_key_of_another_is_corrupt() -> None:
     mesh = Mesh("a")
     mesh.put("a", "x", {"v": 1})

@@ -1,0 +1,8 @@
+"""Every input that once was interesting to the fuzzer is read or refused by name."""
+
+from tests.fuzz.driver import replay
+from tests.fuzz.fuzz_envelope import CORPUS, one_input
+
+
+def test_the_corpus_of_envelopes_is_read_or_refused_by_name() -> None:
+    assert replay(one_input, CORPUS) >= 20
