@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 # An orderly end is given this long; then the process goes, and what it kept durable is what counts.
 GOODBYE_S = 8.0
+_ANY = ("", "::", "0.0.0.0")  # noqa: S104 - shown, not bound
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +117,7 @@ class House:
                 serving.append(tasks.create_task(discovery.serve(), name="discovery"))
             self._obey_signals(tasks, door)
             names = {"mesh": self._identity.mesh, "name": self._identity.name, "region": self._identity.region}
-            self._ready.succeeded(names if made else None, recovery_words, f"{host or '*'}:{port}")
+            self._ready.succeeded(names if made else None, recovery_words, f"{'*' if host in _ANY else host}:{port}")
             await hands.left.wait()
             await self._go(hands)
             for task in serving:
