@@ -14,7 +14,8 @@ from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Flag, Frame, FrameReader, Kind, encode
 
 DATA_KINDS = (Kind.CALL, Kind.RESULT, Kind.CANCEL)
-SEQUENCED_KINDS = (Kind.CONTROL, *DATA_KINDS)
+SEQUENCED = Flag.SEQUENCED.value  # a plain int: an enum's operators cost more than the rest of encoding
+SEQUENCED_KINDS = (*DATA_KINDS, Kind.CONTROL)
 
 
 class Phase(enum.Enum):
@@ -73,16 +74,18 @@ class Link:
 
     def check(self, frame: Frame) -> None:
         """Raises ``RemoteError`` unless a frame of this kind may come now, sequenced or not as its kind demands."""
+        if self.phase is Phase.UP and frame.flags == SEQUENCED and frame.kind in SEQUENCED_KINDS:
+            return
         if frame.kind not in KINDS_IN_PHASE[self.phase]:
             raise RemoteError("frame-unexpected", f"{frame.kind.name} while {self.phase.value}")
-        if frame.flags != (Flag.SEQUENCED if frame.kind in SEQUENCED_KINDS else Flag.NONE):
+        if frame.flags != (SEQUENCED if frame.kind in SEQUENCED_KINDS else 0):
             raise RemoteError("frame-flags", f"{frame.kind.name} with flags {frame.flags}")
 
     def put(self, frame: Frame) -> None:
         self._out.append(encode(frame))
 
     def put_sequenced(self, frames: list[Frame]) -> None:
-        self._out += [encode(frame, Flag.SEQUENCED) for frame in frames]
+        self._out += [encode(frame, SEQUENCED) for frame in frames]
 
     @property
     def has_output(self) -> bool:

@@ -18,6 +18,7 @@ from meshnode.wire.frame import Frame, Kind, size
 
 ACK_FRAMES = 256  # more than this unacknowledged are acknowledged without waiting: the sender's log is bounded
 ACK_BYTES = 64 * 1024
+Sized = tuple[Frame, int]  # with its bytes on the wire
 
 
 class Session:
@@ -29,11 +30,11 @@ class Session:
         self.peer_run = b""  # unknown until the first WELCOME
         self._config = config
         # sending
-        self._log: deque[Frame] = deque()
+        self._log: deque[Sized] = deque()
         self._log_first = 1
         self._log_bytes = 0
-        self._control: deque[Frame] = deque()
-        self._data: deque[Frame] = deque()
+        self._control: deque[Sized] = deque()
+        self._data: deque[Sized] = deque()
         self._queue_bytes = 0
         self._data_sent = 0
         self._data_limit = 0
@@ -60,7 +61,7 @@ class Session:
         self.peer_run = theirs.run_id
         self._forget_until(theirs.received)
         self._data_limit = max(self._data_limit, theirs.data_got + theirs.window)
-        return list(self._log)
+        return [frame for frame, _ in self._log]
 
     def abandon(self) -> int:
         """It will not go on. How many of its frames may never have arrived."""
@@ -79,10 +80,11 @@ class Session:
 
     def offer(self, frame: Frame) -> bool:
         """Queue one frame; False if the queue is full and the frame is dropped."""
-        if self._queue_bytes + size(frame) > self._config.queue_bytes_max:
+        frame_bytes = size(frame)
+        if self._queue_bytes + frame_bytes > self._config.queue_bytes_max:
             return False
-        self._queue_bytes += size(frame)
-        (self._control if frame.kind is Kind.CONTROL else self._data).append(frame)
+        self._queue_bytes += frame_bytes
+        (self._control if frame.kind is Kind.CONTROL else self._data).append((frame, frame_bytes))
         return True
 
     def pump(self) -> list[Frame]:
@@ -92,9 +94,8 @@ class Session:
             self._log_one(self._control.popleft(), out)
         # A frame may overdraw the credit it begins within: so the largest frame passes through any window.
         while self._data and self._has_room() and self._data_sent < self._data_limit:
-            frame = self._data.popleft()
-            self._data_sent += size(frame)
-            self._log_one(frame, out)
+            self._data_sent += self._data[0][1]
+            self._log_one(self._data.popleft(), out)
         return out
 
     def acknowledged(self, total: int) -> None:
@@ -108,15 +109,15 @@ class Session:
     def _has_room(self) -> bool:
         return len(self._log) < self._config.log_frames_max and self._log_bytes < self._config.log_bytes_max
 
-    def _log_one(self, frame: Frame, out: list[Frame]) -> None:
-        self._queue_bytes -= size(frame)
-        self._log_bytes += size(frame)
-        self._log.append(frame)
-        out.append(frame)
+    def _log_one(self, sized: Sized, out: list[Frame]) -> None:
+        self._queue_bytes -= sized[1]
+        self._log_bytes += sized[1]
+        self._log.append(sized)
+        out.append(sized[0])
 
     def _forget_until(self, total: int) -> None:
         while self._log and self._log_first <= total:
-            self._log_bytes -= size(self._log.popleft())
+            self._log_bytes -= self._log.popleft()[1]
             self._log_first += 1
 
     # -- receiving ------------------------------------------------------------------------------------------------
@@ -127,12 +128,13 @@ class Session:
         if number <= self.received:
             self._owe(size(frame), self._config.control_ack_us, now)  # its sender waits to drop it from the log
             return False
-        data_bytes = 0 if frame.kind is Kind.CONTROL else size(frame)
+        frame_bytes = size(frame)
+        data_bytes = 0 if frame.kind is Kind.CONTROL else frame_bytes
         if data_bytes and self._data_got >= self._data_granted:
             raise RemoteError("credit-exceeded", f"{self._data_got + data_bytes} of {self._data_granted} bytes")
         self.received = number
         self._data_got += data_bytes
-        self._owe(size(frame), self._config.data_ack_us if data_bytes else self._config.control_ack_us, now)
+        self._owe(frame_bytes, self._config.data_ack_us if data_bytes else self._config.control_ack_us, now)
         return True
 
     def _owe(self, got_bytes: int, wait_us: int, now: Instant) -> None:
