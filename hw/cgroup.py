@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from hw.root import Root, as_int
 
-# Version 1 writes "no limit" as the largest page-aligned number; nothing real is as large as this.
-NO_LIMIT_FROM = 1 << 60
 DEPTH_MAX = 32
+CPUS_MAX = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,8 @@ def memory_limit(root: Root, groups: Groups) -> Limit | None:
     """Bytes this process and its siblings may use, or ``None`` when nothing caps it."""
     found = [(root.number(f"{group}/memory.max"), group, 2) for group in groups.unified]
     found += [(root.number(f"{group}/memory.limit_in_bytes"), group, 1) for group in groups.memory]
-    limits = [Limit(value, group, version) for value, group, version in found if value and 0 < value < NO_LIMIT_FROM]
+    # Version 1 writes "no limit" as the largest page-aligned number, which is no number to ``Root``.
+    limits = [Limit(value, group, version) for value, group, version in found if value and value > 0]
     return min(limits, key=_value, default=None)
 
 
@@ -110,7 +110,7 @@ def cpu_list(text: str) -> tuple[int, ...]:
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
         low, high = as_int(first), as_int(last or first)
-        if low is not None and high is not None and 0 <= low <= high < 8192:
+        if low is not None and high is not None and 0 <= low <= high < CPUS_MAX - len(found):
             found.extend(range(low, high + 1))
     return tuple(found)
 

@@ -48,7 +48,9 @@ class CpuGauge:
         self._rows = frozenset(f"cpu{n}".encode() for n in allowed) if some else frozenset((b"cpu",))
         self._stat = KeptFile(root.at("proc/stat"), 65_536 if some else 1024)
         capped = quota is not None and self.usable == round(quota.value, 2)
-        self._own = _OwnTime(root, quota) if quota and capped else None
+        own = _OwnTime(root, quota) if quota and capped else None
+        # Version 1 may bind the accounting elsewhere; then the busy time of the machine has to do.
+        self._own = own if own and own.seconds() is not None else None
         self._own_rate, self._last = Rate(), (0, 0)
 
     def percent(self, at_s: float) -> float | None:
@@ -70,7 +72,7 @@ class CpuGauge:
             if not name.startswith(b"cpu"):
                 break
             if name in self._rows:
-                ticks = [int(tick) for tick in rest.split()[:8]]
+                ticks = _counts(rest.split()[:8])
                 total += sum(ticks)
                 busy += sum(ticks) - sum(ticks[3:5])
         return busy, total
@@ -154,10 +156,10 @@ class NetworkGauge:
         received = sent = 0
         for line in (self._file.read() or b"").split(b"\n"):
             name, colon, rest = line.partition(b":")
-            if colon and name.strip() in self._names:
-                columns = rest.split()
-                received += int(columns[0])
-                sent += int(columns[8])
+            columns = _counts(rest.split())
+            if colon and name.strip() in self._names and len(columns) > 8:
+                received += columns[0]
+                sent += columns[8]
         known = bool(self._names)
         per_s = self._received.step(received if known else None, at_s), self._sent.step(sent if known else None, at_s)
         return _kib(per_s[0]), _kib(per_s[1])
@@ -179,6 +181,10 @@ def field(raw: bytes, name: bytes) -> int | None:
         return None
     words = raw[at + len(name) :].split(None, 1)
     return as_int(words[0].decode("ascii", "replace")) if words else None
+
+
+def _counts(words: list[bytes]) -> list[int]:
+    return [int(word) for word in words if word.isdigit()]
 
 
 def _kib(bytes_per_s: float | None) -> float | None:

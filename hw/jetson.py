@@ -13,10 +13,10 @@ from hw.root import Root, as_int, as_label
 _RELEASE = re.compile(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)")
 _MODE = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
 _JETPACK = {
-    "39.2.2": "7.2.2", "39.2.1": "7.2.1", "39.2.0": "7.2", "38.4.0": "7.1",
-    "38.2.0": "7.0", "38.2.1": "7.0", "38.2.2": "7.0", "36.5.2": "6.2.3", "36.5.0": "6.2.2", "36.4.7": "6.2.1", "36.4.4": "6.2.1", "36.4.3": "6.2", "36.4.0": "6.1", "36.3.0": "6.0",
-    "35.6.5": "5.1.7", "35.6.1": "5.1.5", "35.4.1": "5.1.2", "35.3.1": "5.1.1", "35.1.0": "5.0.2",
-    "32.7.6": "4.6.6", "32.7.1": "4.6.1",
+    "39.2.2": "7.2.2", "39.2.1": "7.2.1", "39.2.0": "7.2", "38.4.0": "7.1", "38.2.2": "7.0", "38.2.1": "7.0",
+    "38.2.0": "7.0", "36.5.2": "6.2.3", "36.5.0": "6.2.2", "36.4.7": "6.2.1", "36.4.4": "6.2.1", "36.4.3": "6.2",
+    "36.4.0": "6.1", "36.3.0": "6.0", "35.6.5": "5.1.7", "35.6.1": "5.1.5", "35.4.1": "5.1.2", "35.3.1": "5.1.1",
+    "35.1.0": "5.0.2", "32.7.6": "4.6.6", "32.7.1": "4.6.1",
 }  # fmt: skip
 # CUDA compute capability of the integrated GPU, by system on chip.
 _CAPABILITY = {"tegra264": "11.0", "tegra234": "8.7", "tegra194": "7.2", "tegra186": "6.2", "tegra210": "5.3"}
@@ -48,7 +48,7 @@ def jetson(root: Root) -> Jetson | None:
         return None
     l4t = _l4t(root)
     mode_id = _mode_id(root)
-    modes = {int(number): name for number, name in _MODE.findall(root.text("etc/nvpmodel.conf") or "")}
+    modes = {as_int(number): name for number, name in _MODE.findall(root.text("etc/nvpmodel.conf") or "")}
     return Jetson(
         soc=soc,
         l4t=l4t,

@@ -144,8 +144,9 @@ def _as_number(value: object) -> float | None:
 
 def _numbers(answer: object) -> tuple[int, ...]:
     """A pair as NVML returns it: (major, minor), (now, after the next reset)."""
-    items: tuple[object, ...] = tuple(answer) if isinstance(answer, (tuple, list)) else ()  # pyright: ignore[reportUnknownArgumentType] # an untyped library
-    return tuple(item for item in items if isinstance(item, int))
+    if not isinstance(answer, (tuple, list)):
+        return ()
+    return tuple(item for item in answer if isinstance(item, int))  # pyright: ignore[reportUnknownVariableType] # pynvml
 
 
 def _text(value: object) -> str | None:

@@ -2,6 +2,7 @@
 
 What cannot be read is ``None``: sysfs and procfs refuse single files for many honest reasons (no such sensor, radio
 off, not root), and a missing fact is left out of a report, never guessed. Reads are capped: no file can fill memory.
+A name with a NUL byte, which Python refuses by ``ValueError``, names no file either.
 """
 
 import os
@@ -9,6 +10,8 @@ from pathlib import Path
 
 FILE_BYTES_MAX = 65_536
 LABEL_MAX = 100
+# Files that mean "no limit" or "never" show numbers near 2^63; no fact of a machine is that large.
+NUMBER_MAX = 1 << 60
 NAMES_MAX = 1024
 
 
@@ -25,7 +28,7 @@ class Root:
     def exists(self, relative: str) -> bool:
         try:
             return self.at(relative).exists()
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def text(self, relative: str) -> str | None:
@@ -33,7 +36,7 @@ class Root:
         try:
             with self.at(relative).open("rb", buffering=0) as file:
                 raw = file.read(FILE_BYTES_MAX)
-        except OSError:
+        except (OSError, ValueError):
             return None
         return raw.decode("utf-8", "replace").strip(" \t\r\n\0")
 
@@ -53,7 +56,7 @@ class Root:
         try:
             with os.scandir(self.at(relative)) as entries:
                 found = [entry.name for entry, _ in zip(entries, range(NAMES_MAX), strict=False)]
-        except OSError:
+        except (OSError, ValueError):
             return []
         return sorted(found, key=_natural)
 
@@ -68,7 +71,7 @@ class KeptFile:
         self._bytes_max = bytes_max
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
+        except (OSError, ValueError):
             self._fd = -1
 
     def read(self) -> bytes | None:
@@ -95,13 +98,13 @@ def as_label(text: str | None) -> str | None:
 
 
 def as_int(text: str | None) -> int | None:
-    """A decimal or 0x number, or nothing."""
-    if not text:
-        return None
+    """A decimal or 0x number, or nothing, also when it is too large to be a fact."""
+    digits = (text or "").strip()
     try:
-        return int(text.strip(), 0 if text.strip().lower().startswith("0x") else 10)
+        number = int(digits, 16 if digits[:2] in ("0x", "0X") else 10)
     except ValueError:
         return None
+    return number if abs(number) < NUMBER_MAX else None
 
 
 def _natural(name: str) -> tuple[str, int, str]:
