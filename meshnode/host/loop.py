@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from meshnode.host.clock import Jump
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
 from meshnode.node.core import Core
+from meshnode.node.effects import Exit
 from meshnode.node.inputs import Input, Slept
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 LAG_US = 700_000
 # One turn takes at most this many events before it lets the sockets have the loop again.
 TURN_MAX = 512
+EXIT_BROKEN = 1
 
 
 class Clock(Protocol):
@@ -26,8 +27,8 @@ class Clock(Protocol):
 
     def now(self) -> Instant: ...
 
-    def jump(self) -> Jump:
-        """What happened to the clocks since the last call."""
+    def suspended_us(self) -> int:
+        """Microseconds of suspend since the last call."""
         ...
 
 
@@ -41,6 +42,7 @@ class CoreLoop:
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us: int | None = None
+        self._broken = False
         self.handle_max_us = 0
         self.turns = 0
 
@@ -68,6 +70,17 @@ class CoreLoop:
 
     def _turn(self) -> None:
         self._turn_due = False
+        if self._broken:
+            return
+        try:
+            self._take_turn()
+        except Exception as error:
+            # Half a turn has happened, so what the core believes is not what was done: going on would spread that.
+            self._broken = True
+            log.exception("the core is broken, the node ends")
+            self._perform(Exit(EXIT_BROKEN, f"the core is broken: {type(error).__name__}: {error}"))
+
+    def _take_turn(self) -> None:
         self.turns += 1
         now = self._clock.now()
         effects: list[Effect] = list(self._woken(now))
@@ -80,7 +93,7 @@ class CoreLoop:
 
     def _woken(self, now: Instant) -> list[Effect]:
         lag_us = 0 if self._timer_us is None else now.mono_us - self._timer_us
-        still_us = max(self._clock.jump().slept_ms * 1000, lag_us if lag_us > LAG_US else 0)
+        still_us = max(self._clock.suspended_us(), lag_us if lag_us > LAG_US else 0)
         effects: list[Effect] = []
         if still_us:
             log.warning("the loop stood still", extra={"for_us": still_us})

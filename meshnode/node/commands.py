@@ -68,6 +68,10 @@ NEXT_STEPS = {
 }
 
 
+class _Pong(msgspec.Struct, frozen=True):
+    wall_ms: int
+
+
 class Desk:
     """Commands in, exactly one reply each."""
 
@@ -90,7 +94,12 @@ class Desk:
 
     def entropy(self, event: EntropyDrawn, now: Instant) -> Sequence[Effect]:
         command = self._invites.pop(event.purpose, None)
-        return [] if command is None else self._invite(event.purpose, command, event.entropy, now)
+        if command is None:
+            return []
+        try:
+            return self._invite(event.purpose, command, event.entropy, now)
+        except LocalError as error:
+            return [Reply(event.purpose, failure_of(error))]
 
     def call_ended(self, ended: CallEnded, now: Instant) -> Sequence[Effect]:
         command = self._calls.pop(ended.ticket, None)
@@ -98,19 +107,25 @@ class Desk:
             return ()
         if ended.code:
             return self._call_failed(command, ended)
+        try:
+            return [Reply(ended.ticket, self._answer(command, ended, now))]
+        except (msgspec.MsgspecError, RecursionError) as error:
+            junk = msgspec.structs.replace(ended, code="bad-answer", message=f"the answer cannot be read: {error}")
+            return self._call_failed(command, junk)
+
+    def _answer(self, command: CallSkill | PingNode, ended: CallEnded, now: Instant) -> AnyView:
+        """The payload is another node's: whatever is wrong with it must not stop this one."""
         node = self._core.names.of(ended.node)
         took_ms = round(ended.took_us / MS, 3)
         if isinstance(command, PingNode):
-            theirs = msgspec.json.decode(ended.payload, type=dict[str, int])
-            offset = theirs["wall_ms"] - now.wall_ms + took_ms / 2
+            theirs = msgspec.json.decode(ended.payload, type=_Pong)
+            offset = theirs.wall_ms - now.wall_ms + took_ms / 2
             path = "self" if ended.node == self._core.config.node else "direct"
-            view = PingView(node=node, rtt_ms=took_ms, path=path, clock_offset_ms=round(offset, 1))
-            return [Reply(ended.ticket, view)]
-        view = CallView(
+            return PingView(node=node, rtt_ms=took_ms, path=path, clock_offset_ms=round(offset, 1))
+        return CallView(
             call_id=ended.call_id.hex(), result=msgspec.json.decode(ended.payload or b"null"),
             instance=ended.instance, node=node, took_ms=took_ms, attempts=ended.attempts,
         )  # fmt: skip
-        return [Reply(ended.ticket, view)]
 
     def _call_failed(self, command: CallSkill | PingNode, ended: CallEnded) -> list[Effect]:
         what = f"ping {command.name}" if isinstance(command, PingNode) else f"call {command.skill}"
@@ -189,7 +204,10 @@ class Desk:
 
     def _call(self, command_no: int, command: CallSkill, now: Instant) -> Sequence[Effect]:
         if not 0 < command.deadline_s <= 3600:
-            raise Invalid(f"deadline_s is {command.deadline_s}; it must be above 0 and at most 3600")
+            raise Invalid(
+                f"deadline_s is {command.deadline_s}; it must be above 0 and at most 3600",
+                next_step="give seconds: --deadline 30",
+            )
         agent, _, node_name = command.to.rpartition("/")
         node = snapshot.find_node(self._core, node_name) if node_name else None
         header = CallHeader(
@@ -228,14 +246,17 @@ class Desk:
         core = self._core
         if command.name:
             check_name(command.name)
-        self._allowed(Action.INVITE, f"node/{command.name}" if command.name else "node")
         if core.ports.admin is None:
             raise Denied(
                 "this node holds no admin key, so it cannot sign an invite",
                 next_step="run meshnode invite on the node that made the mesh",
             )
+        self._allowed(Action.INVITE, f"node/{command.name}" if command.name else "node")
         if not 1 <= command.ttl_s <= INVITE_TTL_MAX_S:
-            raise Invalid(f"ttl_s is {command.ttl_s}; it must be between 1 and {INVITE_TTL_MAX_S}")
+            raise Invalid(
+                f"ttl_s is {command.ttl_s}; it must be between 1 and {INVITE_TTL_MAX_S}",
+                next_step="an invite lives for 7 days at most: meshnode invite --ttl 7d",
+            )
         if command.name and core.trust.by_name(command.name) is not None:
             raise Invalid(f"a node named {command.name} is a member already", next_step="choose another --name")
         if len(self._invites) >= ASKED_MAX:

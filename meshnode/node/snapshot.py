@@ -98,7 +98,7 @@ def _load(core: Core, node: NodeId, now: Instant) -> dict[str, Any]:
 def _json(data: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return {}
 
 
@@ -170,15 +170,40 @@ def documents(core: Core, kind: str, namespace: str, name: str) -> DocumentsView
     return DocumentsView(items=[_document(core, document, facts) for document in found])
 
 
+class _Cpu(msgspec.Struct, frozen=True):
+    usable: float | None = None
+
+
+class _Memory(msgspec.Struct, frozen=True):
+    limit_bytes: int | None = None
+
+
+class _Machine(msgspec.Struct, frozen=True):
+    """What placement asks of a machine's facts. They are a peer's words: of another shape, they say nothing."""
+
+    cpu: _Cpu = _Cpu()
+    memory: _Memory = _Memory()
+    accelerators: list[msgspec.Raw] | None = None
+
+
+_machines = msgspec.json.Decoder(_Machine)
+
+
+def _machine(facts: bytes) -> _Machine:
+    try:
+        return _machines.decode(facts)
+    except (msgspec.MsgspecError, RecursionError):
+        return _Machine()
+
+
 def _facts(core: Core, node: NodeId) -> NodeFacts:
     row, member = core.gossip.row(node), core.trust.member(node)
-    hardware = _json(row.facts) if row else {}
+    machine = _machine(row.facts) if row else _Machine()
     running = [name for holder, name, offer in core.index.instances() if holder == node and offer.state == "running"]
     return NodeFacts(
         name=core.names.of(node), region=member.region if member else "", reachable=core.gossip.reachable(node),
-        cpus=float(hardware.get("cpu", {}).get("usable", 0) or 0),
-        memory_bytes=int(hardware.get("memory", {}).get("limit_bytes", 0) or 0),
-        gpus=len(hardware.get("accelerators", []) or []), running=tuple(running),
+        cpus=machine.cpu.usable or 0, memory_bytes=machine.memory.limit_bytes or 0,
+        gpus=len(machine.accelerators or ()), running=tuple(running),
     )  # fmt: skip
 
 
