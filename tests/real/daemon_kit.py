@@ -1,0 +1,213 @@
+"""Real daemons for the tests beside this file: started, asked and always ended; nothing of them stays behind."""
+
+import contextlib
+import io
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+import psutil
+
+from meshnode.cli.main import main
+from meshnode.client.client import Client
+from meshnode.model.errors import LocalError
+from meshnode.model.views import NodeView
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCT = ("-m", "meshnode.daemon.main")
+LOOPBACK = ("--bind", "127.0.0.1", "--no-mdns")
+READY_S = 20.0
+POLL_S = 0.02
+FoundT = TypeVar("FoundT")
+
+
+class Ended(NamedTuple):
+    """How a command ended: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - JSON
+        assert self.code == 0, f"exit code {self.code}: {self.err}"
+        return json.loads(self.out)
+
+    def refused(self, code: int, *words: str) -> str:
+        """The message of a refusal: this exit code, these words, a next step, no traceback, nothing on stdout."""
+        assert self.code == code, f"exit code {self.code}, not {code}: {self.out}{self.err}"
+        assert self.err.startswith("error: "), self.err
+        assert "\n -> " in self.err, f"no next step: {self.err}"
+        assert "Traceback" not in self.err, self.err
+        for word in words:
+            assert word in self.err, f"{word!r} is missing: {self.err}"
+        return self.err
+
+
+def cli(directory: Path, *words: str) -> Ended:
+    """One command of the command line, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(["-C", str(directory), *words])
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def shell(
+    directory: Path, *words: str, python: tuple[str, ...] = (), timeout_s: float = 40.0, **environment: str
+) -> Ended:
+    """One command as a person types it: a process of its own."""
+    done = subprocess.run(
+        [sys.executable, *python, "-m", "meshnode.cli", "-C", str(directory), *words],
+        cwd=ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=timeout_s, check=False,
+    )  # fmt: skip
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def until(look: Callable[[], FoundT], what: str, within_s: float = 15.0) -> FoundT:
+    """What ``look`` finds, as soon as it is true. A node that cannot answer yet is looked at again."""
+    deadline = time.monotonic() + within_s
+    last = ""
+    while True:
+        try:
+            found = look()
+        except LocalError as error:
+            last = f"; last: {error.message}"
+        else:
+            if found:
+                return found
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}{last}"
+        select.select([], [], [], POLL_S)
+
+
+def state_of(directory: Path, name: str) -> NodeView:
+    """How the node of ``directory`` sees the one named ``name``."""
+    return client(directory).node(name)
+
+
+def client(directory: Path) -> Client:
+    return Client(str(directory), timeout_s=10.0)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file below, with its bytes: to show that a refusal changed nothing."""
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+class Daemon:
+    """One process of one node. ``ready``: the line it told when it could serve, or why it cannot."""
+
+    def __init__(self, directory: Path, *arguments: str, program: tuple[str, ...] = PRODUCT) -> None:
+        self.directory = directory
+        self._log = directory.parent / f"{directory.name}.log"
+        read_fd, write_fd = os.pipe()
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, "--dir", str(directory), *arguments, "--ready-fd", str(write_fd)],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(write_fd,),
+                start_new_session=True,
+            )  # fmt: skip
+        os.close(write_fd)
+        with os.fdopen(read_fd, "rb") as pipe:
+            readable, _, _ = select.select([pipe], [], [], READY_S)
+            line = pipe.readline() if readable else b""
+        self.ready: dict[str, Any] = json.loads(line) if line else {"ok": False, "error": {"message": self.log()}}
+
+    @property
+    def ask(self) -> Client:
+        return client(self.directory)
+
+    @property
+    def listen(self) -> str:
+        return self.ready["listen"]
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def ends(self, within_s: float = 15.0) -> int:
+        return self.process.wait(within_s)
+
+
+class Daemons:
+    """All daemons of one test below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._started: list[Daemon] = []
+
+    def __enter__(self) -> "Daemons":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for daemon in self._started:
+            if daemon.process.poll() is None:
+                daemon.kill()
+        for pid in holders(self.directory):  # those that `meshnode up` started
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def start(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
+        """Start a node; an empty directory becomes a mesh of one whose node has this name."""
+        daemon = self.try_start(name, *LOOPBACK, *arguments, program=program)
+        assert daemon.ready["ok"], f"{daemon.ready}\n{daemon.log()[-2000:]}"
+        return daemon
+
+    def try_start(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
+        """Start it, whether it comes up or refuses."""
+        directory = self.directory / name
+        founder = () if (directory / "identity").exists() else ("--name", name)
+        daemon = Daemon(directory, *founder, *arguments, program=program)
+        self._started.append(daemon)
+        return daemon
+
+    def join(self, host: Daemon, name: str, *arguments: str) -> Daemon:
+        """Invite, join and start another node."""
+        directory = self.directory / name
+        joined = cli(directory, "join", host.ask.invite(name).token)
+        assert joined.code == 0, joined.err
+        return self.start(name, *arguments)
+
+    def mesh(self, *names: str) -> list[Daemon]:
+        """As many nodes as names, all linked with each other."""
+        founder = self.start(names[0])
+        nodes = [founder, *(self.join(founder, name) for name in names[1:])]
+        for node in nodes:
+            until(lambda at=node: _all_linked(at, len(names)), f"{node.directory.name} sees all {len(names)} linked")
+        return nodes
+
+
+def _all_linked(daemon: Daemon, nodes: int) -> bool:
+    views = daemon.ask.nodes()
+    return len(views) == nodes and all(v.state == "ready" and (v.self_node or v.rtt_ms is not None) for v in views)
+
+
+def holders(directory: Path) -> Iterator[int]:
+    """The processes that say of themselves that they work in a data directory below ``directory``."""
+    for lock in directory.rglob("lock"):
+        with contextlib.suppress(ValueError, OSError, psutil.NoSuchProcess):
+            pid = int(lock.read_text())
+            if any(str(directory) in word for word in psutil.Process(pid).cmdline()):
+                yield pid
