@@ -17,7 +17,7 @@ from tests.demo import evidence
 from tests.demo.evidence import Seen
 
 POLL_S = 0.02
-STEP_S = 30.0
+STEP_S = 16.0
 
 
 def _client(directory: str) -> Client:
