@@ -27,6 +27,9 @@ VANISHED_US = 12 * SECOND  # longer than any host's timeout: the link it made re
 QUICK_FOR_US = 180 * SECOND
 QUICK_US = (600 * MS, 950 * MS)
 LONELY_US = 5 * SECOND
+FLAP_US = 10 * SECOND
+FLAPS_FREE = 3  # links lost right after they came up, before dialling slows down
+FOUND_MAX = 1024
 PLACES_MAX = 256  # addresses without a known node
 WORKED_MAX = 64
 NODE_PACE = Backoff(first_us=SECOND, cap_us=30 * SECOND)
@@ -77,6 +80,7 @@ class Contacts:
         self._dials: dict[int, tuple[_Key, Address, int]] = {}
         self._last_dial = 0
         self._worked: dict[Address, NodeId] = {}
+        self._found: dict[NodeId, tuple[int, int]] = {}  # links in quick succession, and when the last one came up
         self._restore(restored)
 
     # -- targets ------------------------------------------------------------------------------------------------------
@@ -97,7 +101,7 @@ class Contacts:
             target.addresses = ordered
         elif ordered:
             self._targets[node] = _Target(node, ordered, now.mono_us + QUICK_FOR_US)
-            self._plan(node, now.mono_us + delay_us)
+            self._plan(node, now.mono_us + max(delay_us, self._damping_us(node, now)))
 
     def drop(self, node: NodeId) -> None:
         self._targets.pop(node, None)
@@ -121,8 +125,12 @@ class Contacts:
             if key not in self._due or target.due_us > at_us:
                 self._plan(key, at_us)
 
-    def found(self, dial_no: int, node: NodeId) -> list[Effect]:
+    def found(self, dial_no: int, node: NodeId, now: Instant) -> list[Effect]:
         """A link stands. What worked is remembered over restarts, once per address and node."""
+        flaps, at_us = self._found.pop(node, (0, -FLAP_US))
+        self._found[node] = (flaps + 1 if now.mono_us - at_us < FLAP_US else 0, now.mono_us)
+        if len(self._found) > FOUND_MAX:
+            del self._found[next(iter(self._found))]
         attempt = self._dials.get(dial_no)
         self.drop(node)
         for number in [n for n, (key, _, _) in self._dials.items() if key == node]:
@@ -163,10 +171,13 @@ class Contacts:
 
     def wake(self, now: Instant, *, lonely: bool, linked: Callable[[NodeId], bool]) -> list[Effect]:
         effects: list[Effect] = []
+        due_us = self._due.deadline()
+        if due_us is None or due_us > now.mono_us:
+            return effects
         self._write_off(now)
         for key in self._due.pop_due(now.mono_us):
             target = self._targets[key]
-            if not target.node and self._settled(target.addresses[0], linked, lonely=lonely):
+            if not target.node and self._settled(target.addresses[0], linked):
                 continue  # the node behind it is linked, or dialled under its own name
             dialled = self._try(key, target, now)
             effects += dialled
@@ -212,6 +223,13 @@ class Contacts:
                     target.strangers += 1
                     self._plan(key, now.mono_us + STRANGER_PACE.wait_us(target.strangers, self._rng))
 
+    def _damping_us(self, node: NodeId, now: Instant) -> int:
+        """Links that break as soon as they stand (a peer that refuses us for good) must not become a dialling loop."""
+        flaps, at_us = self._found.get(node, (0, 0))
+        if flaps < FLAPS_FREE or now.mono_us - at_us > FLAP_US:
+            return 0
+        return NODE_PACE.wait_us(flaps - FLAPS_FREE + 1, self._rng)
+
     def _plan(self, key: _Key, at_us: int) -> None:
         self._targets[key].due_us = at_us
         self._due.set(key, at_us)
@@ -232,9 +250,11 @@ class Contacts:
         worked = [address for address, who in reversed(self._worked.items()) if who == node]
         return tuple(a for a in dict.fromkeys((*worked, *addresses)) if not self._own(a))
 
-    def _settled(self, address: Address, linked: Callable[[NodeId], bool], *, lonely: bool) -> bool:
+    def _settled(self, address: Address, linked: Callable[[NodeId], bool]) -> bool:
+        """The node of this address is linked, or dialled under its own name and not known to live elsewhere now."""
         node = self._worked.get(address) or self._holder(address)
-        return node is not None and (linked(node) or (node in self._targets and not lonely))
+        target = self._targets.get(node) if node else None
+        return node is not None and (linked(node) or (target is not None and not target.strangers))
 
     def _remember(self, address: Address, node: NodeId) -> list[Effect]:
         if self._worked.get(address) == node:

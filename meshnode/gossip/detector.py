@@ -4,16 +4,16 @@ Two consumers, two thresholds: routing avoids a suspect at once; a verdict of ``
 ``verdict.py``. Nothing is probed at random: any traffic of a link is its heartbeat.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 from meshnode.gossip.alerts import Alert, Raise
 from meshnode.gossip.config import GossipConfig
+from meshnode.gossip.council import Council
 from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.silence import Silence
 from meshnode.gossip.subject import Subject
-from meshnode.gossip.verdict import STRONG, Case, Evidence, judge
+from meshnode.gossip.verdict import STRONG, Evidence
 from meshnode.kernel.effects import Effect, Hangup
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
@@ -28,6 +28,7 @@ SILENT_GRACE_US = 500 * MS  # for the indirect probe
 BLAME_SELF_US = 2 * SECOND  # who loses most links at once is cut off itself, and says nothing for a while
 RETELL_US = 10 * SECOND  # an alert that was refuted is raised again no sooner, then twice as late each time
 HELPERS_MAX = 3
+OBSERVERS_MAX = 64  # of one node, as told by others
 HEARD_MS = 1_500  # a helper that heard the subject this lately vouches for it
 DOUBT_FLOOR_US = 300 * MS
 _STATES = {state.value: state for state in (MemberState.SUSPECT, MemberState.UNREACHABLE, MemberState.DOWN)}
@@ -52,6 +53,7 @@ class Detector:
     def __init__(self, config: GossipConfig, links: LinkStats, rng: Random) -> None:
         self._config, self._links, self._rng = config, links, rng
         self._subjects: dict[NodeId, Subject] = {}
+        self._council = Council(config, self._subjects)
         self._silences: dict[NodeId, Silence] = {}
         self._standings: dict[NodeId, dict[bytes, MemberState]] = {}
         self._ripening: Timers[NodeId] = Timers()
@@ -67,6 +69,10 @@ class Detector:
 
     def subjects(self) -> Iterable[Subject]:
         return self._subjects.values()
+
+    def observers(self, node: NodeId) -> list[NodeId]:
+        subject = self._subjects.get(node)
+        return self._council.observers(subject) if subject else []
 
     def lost(self, node: NodeId) -> bool:
         subject = self._subjects.get(node)
@@ -180,10 +186,8 @@ class Detector:
                 return self._accuse(subject, Evidence.REFUSED if strong else Evidence.SILENT, now)
             case DialFailure.TIMEOUT:
                 return self._accuse(subject, Evidence.SILENT, now)
-            case DialFailure.UNREACHABLE:
+            case DialFailure.UNREACHABLE | DialFailure.UNTRUSTED:
                 return self._accuse(subject, Evidence.NO_ROUTE, now)
-            case DialFailure.UNTRUSTED:
-                return []
 
     # -- doubts and votes ---------------------------------------------------------------------------------------------
 
@@ -202,7 +206,8 @@ class Detector:
         subject = self._subjects.get(alert.subject)
         if subject is None or (alert.boot, alert.incarnation) != (subject.boot, subject.incarnation):
             return []
-        subject.observers.update(dict.fromkeys(alert.observers[:16]))
+        if len(subject.observers) < OBSERVERS_MAX:
+            subject.observers.update(dict.fromkeys(alert.observers))
         if not subject.vote(alert.observer, alert.kind, now.mono_us):
             return []
         self._ripen(subject)
@@ -310,7 +315,7 @@ class Detector:
             return []
         self._ripen(subject)
         grace = {Evidence.SILENT: SILENT_GRACE_US, Evidence.BROKEN: BROKEN_GRACE_US}.get(kind, 0)
-        if kind <= Evidence.SILENT and self._cut_off():
+        if kind <= Evidence.SILENT and self._council.cut_off():
             grace = BLAME_SELF_US
         self._tell_later(subject, grace, now)
         return self._settle_doubtful(now)
@@ -326,10 +331,7 @@ class Detector:
 
     def _ripen(self, subject: Subject) -> None:
         if subject.node not in self._ripening:
-            self._ripening.set(subject.node, subject.since_us + self._suspicion_us())
-
-    def _suspicion_us(self) -> int:
-        return max(self._config.suspicion_us, round(1.5 * SECOND * math.log10(len(self._subjects) + 1)))
+            self._ripening.set(subject.node, subject.since_us + self._council.suspicion_us())
 
     # -- alerts -------------------------------------------------------------------------------------------------------
 
@@ -367,66 +369,9 @@ class Detector:
         return [effect for subject in doubtful for effect in self._settle(subject, now)]
 
     def _settle(self, subject: Subject, now: Instant) -> list[Effect]:
-        state, reason = self._judge(subject, now)
+        state, reason = self._council.judge(subject, now)
+        if now.mono_us < subject.excused_us:
+            self._ripening.set(subject.node, subject.excused_us)
         changed = state is not subject.state
         subject.state, subject.reason = state, reason
         return [MemberChanged(subject.node, subject.name, state, reason)] if changed else []
-
-    def _judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str]:
-        if subject.left:
-            return MemberState.LEFT, "left the mesh"
-        if subject.fresh:
-            return MemberState.READY, "linked"
-        me = self._config.node
-        ripe = subject.doubtful and now.mono_us >= subject.since_us + self._suspicion_us()
-        return judge(
-            Case(
-                votes=subject.all_votes(me), own=subject.own, observers=len(self.observers(subject)), ripe=ripe,
-                vouched=subject.vouched, hearsay=subject.hearsay, cut=self._excuse(subject, now),
-                helper=self._name(subject.helper),
-            )
-        )  # fmt: skip
-
-    def _excuse(self, subject: Subject, now: Instant) -> str:
-        """Why silence proves nothing. It goes on for a while after a cut: links do not come back all at once."""
-        cut = self._cut(subject) if subject.doubtful else ""
-        if subject.cut and not cut:
-            subject.excused_us = now.mono_us + self._suspicion_us()
-            self._ripening.set(subject.node, subject.excused_us)
-        subject.cut = bool(cut)
-        return "silent since a cut" if not cut and now.mono_us < subject.excused_us else cut
-
-    def observers(self, subject: Subject) -> list[NodeId]:
-        """Known observers of a node that may still be alive; this node among them if it had a link."""
-        known = {**subject.observers, **dict.fromkeys(subject.votes)}
-        alive = [node for node in known if self._may_observe(node, subject)]
-        return ([self._config.node] if subject.observed else []) + alive
-
-    def _may_observe(self, node: NodeId, of: Subject) -> bool:
-        subject = self._subjects.get(node)
-        if subject is None or node in (of.node, self._config.node):
-            return False
-        gone = subject.own is not None and subject.own >= STRONG
-        return not gone and subject.state not in (MemberState.DOWN, MemberState.LEFT)
-
-    def _name(self, node: NodeId | None) -> str:
-        subject = self._subjects.get(node) if node else None
-        return subject.name if subject else ""
-
-    def _cut(self, subject: Subject) -> str:
-        if self._cut_off():
-            return "silent; this node hears hardly anybody"
-        region = subject.region
-        if region == self._config.region:
-            return ""
-        there = [s for s in self._subjects.values() if s.region == region and s.state is not MemberState.LEFT]
-        silent = [s for s in there if not s.fresh and (s.doubtful or s.state is not MemberState.READY)]
-        return f"region {region} unreachable" if len(there) >= 2 and len(there) == len(silent) else ""
-
-    def _cut_off(self) -> bool:
-        """Most links went silent: more likely it is us."""
-        observed = [
-            s for s in self._subjects.values() if s.observed and s.state not in (MemberState.DOWN, MemberState.LEFT)
-        ]
-        weak = [s for s in observed if s.own is not None and s.own < STRONG]
-        return len(observed) >= 2 and 2 * len(weak) > len(observed)

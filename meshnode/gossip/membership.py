@@ -158,8 +158,7 @@ class Gossip:
 
     def observers(self, node: NodeId) -> Sequence[NodeId]:
         """Known nodes whose word counts when ``node`` is lost."""
-        subject = self._parts.detector.subject(node)
-        return self._parts.detector.observers(subject) if subject else ()
+        return self._parts.detector.observers(node)
 
     def votes(self, node: NodeId) -> dict[NodeId, Evidence]:
         """What speaks against ``node`` now, by observer."""
@@ -223,7 +222,7 @@ class Gossip:
             for subject in parts.detector.subjects():
                 if subject.doubtful:
                     parts.contacts.hurry(subject.node, now)
-        effects = parts.contacts.found(event.dial_no, event.peer)
+        effects = parts.contacts.found(event.dial_no, event.peer, now)
         effects += parts.detector.up(event.peer, now)
         effects += parts.overlay.up(event.peer, now)
         return effects + self._exchange(event.peer, now)
@@ -256,20 +255,20 @@ class Gossip:
         return self._parts.detector.dial_failed(attempt.node, how, now, proven=attempt.proven)
 
     def _link_rejected(self, event: LinkRejected, now: Instant) -> list[Effect]:
-        """TLS stood, the handshake of the links did not: the goodbye says who is right."""
-        match event.bye:
-            case Bye.DUPLICATE_LINK:
-                return self._parts.contacts.found(event.dial_no, event.peer)
-            case Bye.SELF:
-                address = self._parts.contacts.address(event.dial_no)
-                if address is not None:
-                    self._parts.own_addresses[address] = None
-                how = DialFailure.UNTRUSTED
-            case "":
-                how = DialFailure.TIMEOUT if event.how is Loss.SILENT else DialFailure.REFUSED
-            case _:
-                how = DialFailure.UNTRUSTED
-        return self._dial_failed(event.dial_no, how, now)
+        """TLS stood, the handshake of the links did not. Who says why is alive; who just goes refuses."""
+        contacts = self._parts.contacts
+        if not event.bye:
+            how = DialFailure.TIMEOUT if event.how is Loss.SILENT else DialFailure.REFUSED
+            return self._dial_failed(event.dial_no, how, now)
+        if event.bye == Bye.DUPLICATE_LINK and self._parts.overlay.linked(event.peer):
+            return contacts.found(event.dial_no, event.peer, now)
+        address = contacts.address(event.dial_no)
+        if event.bye == Bye.SELF and address is not None:
+            self._parts.own_addresses[address] = None
+        # With a duplicate another handshake is under way; if that one fails, this target must still be there.
+        how = DialFailure.TIMEOUT if event.bye == Bye.DUPLICATE_LINK else DialFailure.UNTRUSTED
+        contacts.failed(event.dial_no, how, lonely=self._parts.overlay.lonely, now=now)
+        return []
 
     def _describe(self, facts: bytes, endpoints: tuple[Address, ...], now: Instant) -> list[Effect]:
         fault = f"{len(facts)} bytes, the limit is {FACTS_BYTES_MAX}" if len(facts) > FACTS_BYTES_MAX else ""
@@ -307,7 +306,9 @@ class Gossip:
         if self._rolls.changed or (rethink_us is not None and rethink_us <= now.mono_us):
             self._rolls.changed = False
             self._plan_links(now)
-        out += self._parts.contacts.wake(now, lonely=self._parts.overlay.lonely, linked=self._parts.overlay.linked)
+        if not self._parts.me.left:
+            overlay = self._parts.overlay
+            out += self._parts.contacts.wake(now, lonely=overlay.lonely, linked=overlay.linked)
         records = self._parts.directory.unsaved()
         return [*out, Persist(records)] if records else out
 

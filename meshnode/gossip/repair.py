@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Directory
+from meshnode.gossip.facts import batches
 from meshnode.gossip.letters import BATCH_BYTES, Pull, Repair, Roots, Rows, SignedRow, post
-from meshnode.gossip.soft import SoftState, batches
+from meshnode.gossip.soft import SoftState
 from meshnode.kernel import repair
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.fingerprints import Fingerprints

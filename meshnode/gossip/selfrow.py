@@ -7,10 +7,11 @@ from meshnode.gossip import directory
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Row, Status
 from meshnode.gossip.letters import SignedRow
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import Signer
 
 SIGNED_MAX = 256
+REFUTE_MAX, REFUTE_WITHIN_US = 8, 10 * SECOND
 
 
 class SelfRow:
@@ -23,6 +24,7 @@ class SelfRow:
         self._facts = config.facts
         self._status = Status.ALIVE
         self._incarnation = 0
+        self._refuted_us: list[int] = []
         self._signed: dict[int, bytes] = {}  # incarnation -> body; the oldest leave first
 
     @property
@@ -51,6 +53,10 @@ class SelfRow:
         """Answer a report of our loss. Reports about anything but the row in force are void already."""
         if self.left or (boot, incarnation) != (self._config.boot, self._incarnation):
             return None
+        self._refuted_us = [at_us for at_us in self._refuted_us if at_us > now.mono_us - REFUTE_WITHIN_US]
+        if len(self._refuted_us) >= REFUTE_MAX:
+            return None  # somebody plays with us; the next report will do
+        self._refuted_us.append(now.mono_us)
         return self._next(now)
 
     def leave(self, now: Instant) -> SignedRow:

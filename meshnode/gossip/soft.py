@@ -9,12 +9,24 @@ come with the catalogue.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Annotated
 
 import msgspec
 
 from meshnode.gossip.config import GossipConfig
-from meshnode.gossip.letters import BATCH_BYTES, Count, Id, SignedFact, SoftBatch, SoftRefresh, post
+from meshnode.gossip.facts import (
+    CONTEXT,
+    KEY_CHARS_MAX,
+    REFRESH_CONTEXT,
+    VALUE_BYTES_MAX,
+    FactBody,
+    RefreshBody,
+    batches,
+    decode_fact,
+    decode_refresh,
+    encode_body,
+    index_key,
+)
+from meshnode.gossip.letters import SignedFact, SoftRefresh, post
 from meshnode.gossip.messages import SoftChanged
 from meshnode.kernel.effects import Effect, Note
 from meshnode.kernel.fingerprints import Fingerprints
@@ -26,30 +38,8 @@ from meshnode.kernel.timers import Timers
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
-CONTEXT = "soft/v1"
-REFRESH_CONTEXT = "soft-refresh/v1"
-VALUE_BYTES_MAX = 1024
-KEY_CHARS_MAX = 160
 KEYS_MAX = 512  # per node, withdrawn ones included until they expire
 FIRST_DELAY_US = 20 * MS  # facts published in one turn leave in one letter
-
-
-class FactBody(msgspec.Struct, frozen=True, array_like=True):
-    """What an owner signs. An empty value withdraws the key. ``version`` counts all changes of one boot."""
-
-    node: Id
-    boot: Count
-    version: Count
-    key: Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARS_MAX)]
-    value: Annotated[bytes, msgspec.Meta(max_length=VALUE_BYTES_MAX)]
-
-
-class RefreshBody(msgspec.Struct, frozen=True, array_like=True):
-    """What an owner signs to say that all its facts still hold."""
-
-    node: Id
-    boot: Count
-    beat: Count
 
 
 @dataclass(slots=True)
@@ -67,11 +57,6 @@ class _Owner:
     refresh: SoftRefresh | None = None
     refreshed_us: int = 0
     facts: dict[str, _Held] = field(default_factory=dict[str, _Held])
-
-
-_facts = msgspec.msgpack.Decoder(FactBody)
-_refreshes = msgspec.msgpack.Decoder(RefreshBody)
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class SoftState:
@@ -111,8 +96,8 @@ class SoftState:
     def pack(self, keys: Iterable[bytes], now: Instant) -> list[SignedFact]:
         """The facts of some index keys, ready to send."""
         found: list[SignedFact] = []
-        for index_key in keys:
-            held = self._find(index_key)
+        for key in keys:
+            held = self._find(key)
             if held is not None:
                 found.append(self._letter(held, now))
         return found
@@ -129,7 +114,7 @@ class SoftState:
             return [Note(f"node/{self._config.name}", f"fact {key[:40]!r} not published: over the limits")]
         self._version += 1
         body = FactBody(self._config.node, self._config.boot, self._version, key, value)
-        encoded = _encode(body)
+        encoded = encode_body(body)
         self._put(mine, _Held(body, encoded, self._signer.sign(CONTEXT, encoded), now.mono_us))
         self._tell(body, now, source=None)
         if self._refresh_due_us is None:
@@ -140,7 +125,7 @@ class SoftState:
 
     def receive(self, peer: NodeId, fact: SignedFact, now: Instant) -> list[Effect]:
         """One fact from a neighbour. Raises ``RemoteError`` for what is not its owner's word."""
-        body = _decode_fact(fact.body)
+        body = decode_fact(fact.body)
         self._seen_by(peer, body)
         heard_us = now.mono_us - fact.age_ms * MS
         owner = self._owners.get(body.node)
@@ -161,7 +146,7 @@ class SoftState:
 
     def refreshed(self, peer: NodeId, letter: SoftRefresh, now: Instant) -> tuple[NodeId, list[Effect]]:
         """An owner stands by all its facts: keep them, and pass it on once. Returns who it was."""
-        body = _decode_refresh(letter.body)
+        body = decode_refresh(letter.body)
         owner = self._owners.get(body.node)
         if owner is None or body.node == self._config.node or (body.boot, body.beat) <= (owner.boot, owner.beat):
             return body.node, []  # ours, known already, or about facts not held here
@@ -242,7 +227,7 @@ class SoftState:
 
     def _sign_refresh(self, mine: _Owner, now: Instant) -> SoftRefresh:
         mine.beat += 1
-        body = _encode(RefreshBody(self._config.node, self._config.boot, mine.beat))
+        body = encode_body(RefreshBody(self._config.node, self._config.boot, mine.beat))
         mine.refresh = SoftRefresh(0, body, self._signer.sign(REFRESH_CONTEXT, body))
         mine.refreshed_us = now.mono_us
         return mine.refresh
@@ -279,17 +264,17 @@ class SoftState:
     def _put(self, owner: _Owner, held: _Held) -> None:
         body = held.body
         owner.facts[body.key] = held
-        self.index.put(_index_key(body), body.boot.to_bytes(8) + body.version.to_bytes(8))
+        self.index.put(index_key(body), body.boot.to_bytes(8) + body.version.to_bytes(8))
         self._watch(body.node, owner)
 
     def _remove(self, held: _Held) -> list[Effect]:
         body = held.body
-        self.index.remove(_index_key(body))
+        self.index.remove(index_key(body))
         return [SoftChanged(body.node, body.key, b"", body.version)] if body.value else []
 
-    def _find(self, index_key: bytes) -> _Held | None:
-        owner = self._owners.get(NodeId(index_key[:32]))
-        return owner.facts.get(index_key[32:].decode(errors="replace")) if owner else None
+    def _find(self, key: bytes) -> _Held | None:
+        owner = self._owners.get(NodeId(key[:32]))
+        return owner.facts.get(key[32:].decode(errors="replace")) if owner else None
 
     def _check(self, node: NodeId, context: str, body: bytes, signature: bytes) -> None:
         member = self._trust.member(node)
@@ -312,7 +297,7 @@ class SoftState:
     def _seen_by(self, peer: NodeId, body: FactBody) -> None:
         """What a neighbour sends it need not be sent, unless ours is newer."""
         pending = self._pending.get(peer)
-        held = self._find(_index_key(body))
+        held = self._find(index_key(body))
         if pending and held is not None and held.body.version <= body.version:
             pending.pop((body.node, body.key), None)
 
@@ -329,43 +314,9 @@ class SoftState:
         return SignedFact(age_us // MS, held.signed, held.signature)
 
 
-def batches(peer: NodeId, facts: list[SignedFact]) -> list[Effect]:
-    """Letters of a bounded size."""
-    effects: list[Effect] = []
-    batch: list[SignedFact] = []
-    size = 0
-    for fact in facts:
-        batch.append(fact)
-        size += len(fact.body) + 80
-        if size >= BATCH_BYTES:
-            effects.append(post(peer, SoftBatch(batch)))
-            batch, size = [], 0
-    if batch:
-        effects.append(post(peer, SoftBatch(batch)))
-    return effects
-
-
 def _full(owner: _Owner) -> bool:
     return len(owner.facts) >= KEYS_MAX
 
 
 def _order(held: _Held) -> tuple[int, bytes]:
     return (held.body.version, held.signed)
-
-
-def _index_key(body: FactBody) -> bytes:
-    return body.node + body.key.encode()
-
-
-def _decode_fact(body: bytes) -> FactBody:
-    try:
-        return _facts.decode(body)
-    except msgspec.MsgspecError as error:
-        raise RemoteError("soft-malformed", str(error)[:80]) from error
-
-
-def _decode_refresh(body: bytes) -> RefreshBody:
-    try:
-        return _refreshes.decode(body)
-    except msgspec.MsgspecError as error:
-        raise RemoteError("soft-malformed", str(error)[:80]) from error

@@ -17,7 +17,7 @@ from meshnode.model.ids import NodeId
 class Evidence(enum.IntEnum):
     """What speaks against a node, weakest first."""
 
-    NO_ROUTE = 0  # this machine has no way there: never told to others
+    NO_ROUTE = 0  # this machine has no way there, or somebody else answers: never told to others
     SILENT = 1
     BROKEN = 2  # the link ended without a goodbye
     REFUSED = 3  # it ended, and a fresh dial was refused: the process is gone
@@ -27,7 +27,7 @@ class Evidence(enum.IntEnum):
 STRONG = Evidence.REFUSED
 
 _WORDS = {
-    Evidence.NO_ROUTE: "no route from here",
+    Evidence.NO_ROUTE: "no way to it from here",
     Evidence.SILENT: "silent",
     Evidence.BROKEN: "link broken",
     Evidence.REFUSED: "refuses a fresh dial",

@@ -92,7 +92,7 @@ def test_what_worked_is_written_once() -> None:
         dialler.aim(PEER, [HOME], 0, at(second))
         (dial,) = dialler.dial_now(PEER, [HOME], at(second))
         assert isinstance(dial, Dial) and dial.expect == PEER
-        written = dialler.found(dial.dial_no, PEER)
+        written = dialler.found(dial.dial_no, PEER, at(second))
         if second == 1:
             assert written == [Persist((Record(RecordKind.CONTACT, b"home:1", PEER),))]
         else:
@@ -107,7 +107,7 @@ def test_a_refusal_is_proof_only_where_the_node_has_been() -> None:
     assert attempt is not None and not attempt.proven
     (second,) = dialler.dial_now(PEER, [HOME], at(2))
     assert isinstance(second, Dial)
-    dialler.found(second.dial_no, PEER)
+    dialler.found(second.dial_no, PEER, at(2))
     (third,) = dialler.dial_now(PEER, [HOME], at(3))
     assert isinstance(third, Dial)
     attempt = dialler.failed(third.dial_no, DialFailure.REFUSED, lonely=True, now=at(3))
@@ -137,3 +137,25 @@ def test_a_dial_that_vanishes_does_not_block_its_place_for_ever() -> None:
     when = run(dialler, 1, 300, fail=None, lonely=False)
     assert 2 <= len(when) <= 8
     assert when[-1] > 60
+
+
+def test_links_that_break_at_once_do_not_turn_into_a_dialling_loop() -> None:
+    dialler = contacts()
+    dials, second = 0, 1.0
+    while second < 120:
+        dialler.aim(PEER, [HOME], 0, at(second))
+        due = dialler.deadline()
+        assert due is not None
+        second = max(second, due / SECOND) + 0.01
+        for effect in dialler.wake(at(second), lonely=True, linked=lambda _n: False):
+            assert isinstance(effect, Dial)
+            dials += 1
+            dialler.found(effect.dial_no, PEER, at(second))
+    assert dials < 40
+
+
+def test_a_known_node_and_its_seed_address_are_not_both_dialled() -> None:
+    dialler = contacts((Record(RecordKind.CONTACT, b"home:1", PEER),))
+    dialler.aim(PEER, [HOME], 0, at(1))
+    dialler.place(HOME, at(1))
+    assert len(dialler.wake(at(1), lonely=True, linked=lambda _n: False)) == 1

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from meshnode.gossip import soft as room
 from meshnode.gossip.config import GossipConfig
+from meshnode.gossip.facts import CONTEXT, FactBody
 from meshnode.gossip.letters import SignedFact, SoftBatch, encode
 from meshnode.gossip.messages import MemberState, Publish, SoftChanged
-from meshnode.gossip.soft import FactBody, SoftState
+from meshnode.gossip.soft import SoftState
 from meshnode.kernel import rng
 from meshnode.kernel.effects import Channel, Note
 from meshnode.kernel.instant import Instant
@@ -43,7 +44,7 @@ def fact(
     of: Key = OTHER,
 ) -> SignedFact:
     body = msgspec.msgpack.encode(FactBody(of.node, boot, version, key, value))
-    return SignedFact(age_ms, body, by.sign(room.CONTEXT, body))
+    return SignedFact(age_ms, body, by.sign(CONTEXT, body))
 
 
 @given(

@@ -1,0 +1,72 @@
+"""Soft facts as bytes: what an owner signs, how facts are packed into letters, and their key in the repair."""
+
+from typing import Annotated
+
+import msgspec
+
+from meshnode.gossip.letters import BATCH_BYTES, Count, Id, SignedFact, SoftBatch, post
+from meshnode.kernel.effects import Effect
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import NodeId
+
+CONTEXT = "soft/v1"
+REFRESH_CONTEXT = "soft-refresh/v1"
+VALUE_BYTES_MAX = 1024
+KEY_CHARS_MAX = 160
+
+
+class FactBody(msgspec.Struct, frozen=True, array_like=True):
+    """What an owner signs. An empty value withdraws the key. ``version`` counts all changes of one boot."""
+
+    node: Id
+    boot: Count
+    version: Count
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARS_MAX)]
+    value: Annotated[bytes, msgspec.Meta(max_length=VALUE_BYTES_MAX)]
+
+
+class RefreshBody(msgspec.Struct, frozen=True, array_like=True):
+    """What an owner signs to say that all its facts still hold."""
+
+    node: Id
+    boot: Count
+    beat: Count
+
+
+_facts = msgspec.msgpack.Decoder(FactBody)
+_refreshes = msgspec.msgpack.Decoder(RefreshBody)
+encode_body = msgspec.msgpack.Encoder().encode
+
+
+def batches(peer: NodeId, facts: list[SignedFact]) -> list[Effect]:
+    """Letters of a bounded size."""
+    effects: list[Effect] = []
+    batch: list[SignedFact] = []
+    size = 0
+    for fact in facts:
+        batch.append(fact)
+        size += len(fact.body) + 80
+        if size >= BATCH_BYTES:
+            effects.append(post(peer, SoftBatch(batch)))
+            batch, size = [], 0
+    if batch:
+        effects.append(post(peer, SoftBatch(batch)))
+    return effects
+
+
+def index_key(body: FactBody) -> bytes:
+    return body.node + body.key.encode()
+
+
+def decode_fact(body: bytes) -> FactBody:
+    try:
+        return _facts.decode(body)
+    except msgspec.MsgspecError as error:
+        raise RemoteError("soft-malformed", str(error)[:80]) from error
+
+
+def decode_refresh(body: bytes) -> RefreshBody:
+    try:
+        return _refreshes.decode(body)
+    except msgspec.MsgspecError as error:
+        raise RemoteError("soft-malformed", str(error)[:80]) from error
