@@ -12,6 +12,7 @@ _REAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "vfat", "exfat",
 _HIDDEN = ("/boot", "/snap/", "/var/lib/docker", "/var/lib/containers", "/etc/", "/run/")
 # Free space is told in steps of this share of the disk: a written log line is no news for a mesh.
 _STEPS = 100
+SECTORS_MAX = 1 << 50
 
 
 class Disk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,7 +46,7 @@ def _disk(root: Root, device: str, mount: str) -> Disk:
         step = max(1, total // _STEPS)
         return Disk(mount=mount, kind=kind, total_bytes=total, free_bytes=free // step * step)
     sectors = root.number(f"sys/class/block/{name}/size") if name else None
-    return Disk(mount=mount, kind=kind, total_bytes=sectors * 512 if sectors else None)
+    return Disk(mount=mount, kind=kind, total_bytes=sectors * 512 if sectors and sectors < SECTORS_MAX else None)
 
 
 def _kind(root: Root, name: str) -> str | None:

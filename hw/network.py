@@ -6,24 +6,11 @@ from hw.root import Root
 
 INTERFACES_MAX = 8
 # Made by container engines and hypervisors for their guests; the daemon's peers are never told about them.
-_PRIVATE = (
-    "lo",
-    "veth",
-    "docker",
-    "br-",
-    "virbr",
-    "cni",
-    "flannel",
-    "cali",
-    "vnet",
-    "tap",
-    "dummy",
-    "ifb",
-    "l4tbr",
-    "usb",
-)
+_PRIVATE = ("veth", "docker", "br-", "virbr", "cni", "flannel", "cali", "vnet", "tap", "l4tbr")
 _NEVER = ("dummy", "ifb", "sit", "ip6tnl", "tunl", "gre", "erspan", "bonding_masters")
 ARPHRD_CAN = 280
+# Old kernels write "not known" as -1 without its sign.
+SPEED_MAX = 10_000_000
 
 
 class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,7 +24,7 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def interfaces(root: Root) -> tuple[Interface, ...]:
     """Those with hardware first; at most ``INTERFACES_MAX``."""
-    names = [name for name in root.names("sys/class/net") if not name.startswith(_PRIVATE + _NEVER)]
+    names = _public(root)
     names.sort(key=lambda name: not root.exists(f"sys/class/net/{name}/device"))
     return tuple(_interface(root, name) for name in names[:INTERFACES_MAX])
 
@@ -47,9 +34,19 @@ def counted(root: Root) -> tuple[str, ...]:
 
     Counting a bridge and the card below it would count every byte twice.
     """
-    names = [name for name in root.names("sys/class/net") if not name.startswith(_PRIVATE + _NEVER)]
+    names = _public(root)
     hardware = [name for name in names if root.exists(f"sys/class/net/{name}/device")]
     return tuple(hardware or [name for name in names if _kind(root, name) == "virtual"])
+
+
+def _public(root: Root) -> list[str]:
+    """Without what serves guests of this machine; a USB port in a bridge is a Jetson's cable to a desk computer."""
+    names = [name for name in root.names("sys/class/net") if name != "lo" and not name.startswith(_PRIVATE + _NEVER)]
+    return [
+        name
+        for name in names
+        if not (name.startswith(("usb", "rndis")) and root.exists(f"sys/class/net/{name}/brport"))
+    ]
 
 
 def _interface(root: Root, name: str) -> Interface:
@@ -59,7 +56,9 @@ def _interface(root: Root, name: str) -> Interface:
     # Some drivers say "unknown" for ever; then the carrier decides, and a closed interface refuses to tell even that.
     up = state == "up" if state in ("up", "down") else None if carrier is None else carrier == 1
     speed = root.number(f"{at}/speed") if up else None
-    return Interface(name=name, kind=_kind(root, name), up=up, speed_mbps=speed if speed and speed > 0 else None)
+    return Interface(
+        name=name, kind=_kind(root, name), up=up, speed_mbps=speed if speed and 0 < speed < SPEED_MAX else None
+    )
 
 
 def _kind(root: Root, name: str) -> str:

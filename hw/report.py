@@ -17,6 +17,9 @@ from hw.network import Interface, interfaces
 from hw.nvml import Nvml
 from hw.root import Root
 
+# An exbibyte: what claims more is broken, and JSON numbers end at 2^64.
+KIB_MAX = 1 << 50
+
 
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
     """``limit_bytes`` is the smaller of what is there and what the control group allows."""
@@ -83,7 +86,7 @@ def probe(root: Path, nvml: Nvml | None = None) -> HardwareReport:
 
 def _memory(root: Root, groups: Groups) -> tuple[Memory, str | None]:
     kib = field((root.text("proc/meminfo") or "").encode(), b"MemTotal:")
-    total, source = (kib * 1024, "memory:procfs") if kib else (None, None)
+    total, source = (kib * 1024, "memory:procfs") if kib and kib < KIB_MAX else (None, None)
     if total is None and root.live:
         total, source = psutil.virtual_memory().total, "memory:psutil"
     limit = memory_limit(root, groups)

@@ -13,11 +13,6 @@ _NO_SENSORS = ("PMIC", "INT3400", "thermal-fan-est")
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 # Cooling by slowing down, in the kernel's names; fans cool without harm.
 _SLOWING = ("thermal-cpufreq", "cpufreq-", "thermal-devfreq", "devfreq-", "Processor")
-# Where Raspberry Pi kernels show what the firmware holds back: bits 0-3 are "now", the higher ones "since the start".
-_PI_THROTTLED = (
-    "sys/devices/platform/soc/soc:firmware/get_throttled",
-    "sys/devices/platform/soc:firmware/get_throttled",
-)
 _X86_COUNTS = "sys/devices/system/cpu/cpu0/thermal_throttle"
 
 
@@ -29,7 +24,7 @@ class SlowGauge:
         self._sensors = _sensors(root)
         self._slowing = _slowing(root)
         self._counts, self._counted = _counters(root), -1
-        self._pi = [KeptFile(root.at(path), 32) for path in _PI_THROTTLED if root.exists(path)]
+        self._firmware = _pi_firmware(root)
         self.disk_percent: float | None = None
         self.celsius: float | None = None
         self.throttled = False
@@ -59,7 +54,7 @@ class SlowGauge:
         self._counted = counted
         return (
             any((file.number() or 0) > 0 for file in self._slowing)
-            or any((file.number() or 0) & 0xF for file in self._pi)
+            or any(_held_back(file.read()) for file in self._firmware)
             or 0 <= before < counted
         )
 
@@ -92,12 +87,34 @@ def _sensors(root: Root) -> list[KeptFile]:
 
 
 def _slowing(root: Root) -> list[KeptFile]:
+    """Files that are above 0 while something is slowed down, or a Raspberry Pi's supply is too weak."""
     at, found = "sys/class/thermal", list[KeptFile]()
     for name in root.names(at):
         kind = root.text(f"{at}/{name}/type") or ""
         if name.startswith("cooling_device") and (kind.startswith(_SLOWING) or kind.endswith("-throttle-alert")):
             found.append(KeptFile(root.at(f"{at}/{name}/cur_state"), 32))
+    for chip in root.names("sys/class/hwmon"):
+        if root.text(f"sys/class/hwmon/{chip}/name") == "rpi_volt":
+            found.append(KeptFile(root.at(f"sys/class/hwmon/{chip}/in0_lcrit_alarm"), 32))
     return found[: 2 * SENSORS_MAX]
+
+
+def _pi_firmware(root: Root) -> list[KeptFile]:
+    """Where a Raspberry Pi kernel shows what the firmware holds back: below ``soc``, on newer ones with an address."""
+    at = "sys/devices/platform"
+    socs = [name for name in root.names(at) if name.startswith("soc")]
+    places = [f"{at}/{soc}/{soc}:firmware" for soc in socs] + [f"{at}/{soc}" for soc in socs]
+    return [
+        KeptFile(root.at(f"{place}/get_throttled"), 32) for place in places if root.exists(f"{place}/get_throttled")
+    ]
+
+
+def _held_back(raw: bytes | None) -> bool:
+    """Hex without a mark. Bits 0 to 3: low voltage, capped, throttled, soft heat limit, now; the high ones: ever."""
+    try:
+        return bool(int(raw or b"0", 16) & 0xF)
+    except ValueError:
+        return False
 
 
 def _counters(root: Root) -> list[KeptFile]:
