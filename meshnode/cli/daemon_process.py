@@ -59,7 +59,8 @@ def start(how: Start) -> Ready:
     Raises:
         LocalError: it refused, died or said nothing in time; then none is left running.
     """
-    how.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    how.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    how.log.parent.mkdir(mode=0o700, exist_ok=True)
     read_end, write_end = os.pipe()
     try:
         process = _spawn(how, write_end)

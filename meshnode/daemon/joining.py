@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshnode.host import keystore
-from meshnode.host.disk import DirectoryLock
+from meshnode.host.disk import LOCK_NAME, DirectoryLock
 from meshnode.host.joining import enrol
 from meshnode.model.errors import LocalError
 
@@ -29,6 +29,7 @@ def join(directory: str, token: str, dial_from: str = "") -> JoinOutcome:
     """
     path = Path(directory).absolute()
     keystore.refuse_second(path)
+    made = not path.exists()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = DirectoryLock(path)
@@ -43,5 +44,17 @@ def join(directory: str, token: str, dial_from: str = "") -> JoinOutcome:
         return JoinOutcome(
             identity.name, identity.mesh, identity.region, tuple(f"{host}:{port}" for host, port in identity.seeds)
         )
+    except BaseException:  # Ctrl-C as well
+        if made:
+            _unmake(path)
+        raise
     finally:
         lock.release()
+
+
+def _unmake(path: Path) -> None:
+    """Remove the directory of an attempt, while it is still locked, unless somebody put something into it."""
+    entries = list(path.iterdir())
+    if [entry.name for entry in entries] == [LOCK_NAME]:
+        entries[0].unlink()
+        path.rmdir()

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from meshnode.daemon import logs
 from meshnode.daemon import settings as kept
 from meshnode.daemon.ready import Ready
 from meshnode.daemon.wiring import AS_BUILT, Adapt, House
@@ -20,19 +20,11 @@ from meshnode.host.identity import Identity
 from meshnode.model.errors import Invalid, LocalError
 from meshnode.security.names import valid_name
 
-log = logging.getLogger(__name__)
-
-EXIT_BROKEN_INTERPRETER = 2
-
 
 def run(argv: list[str], adapt: Adapt = AS_BUILT) -> int:
     """Run one daemon in this process until it is told to stop. Returns the exit code."""
     given = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if given.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logs.to_stderr(verbose=given.verbose)
     ready = Ready(given.ready_fd)
     try:
         _check_interpreter()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 from meshnode.model.errors import LocalError
 
@@ -19,7 +20,8 @@ class Ready:
 
     def failed(self, error: LocalError) -> None:
         if self._fd is None:
-            print(f"error: {error.message}" + (f"\n  -> {error.next_step}" if error.next_step else ""), flush=True)  # noqa: T201
+            next_step = f"\n -> {error.next_step}" if error.next_step else ""
+            print(f"error: {error.message}{next_step}", file=sys.stderr, flush=True)  # noqa: T201
         self._tell(
             {
                 "ok": False,

@@ -104,7 +104,7 @@ class House:
             loop.tell, logs=self._directory / "logs", bus=str(run / "bus.sock"), node=self._identity.name
         )
         hands.bus = AgentBus(loop.tell, path=run / "bus.sock", node=self._identity.name)
-        door = hands.door = Door(core, loop, lambda: _measured(loop, opened.writer))
+        door = hands.door = Door(core, loop, lambda: _measured(loop, opened.writer, counters))
         hardware = Hardware(loop.tell)
         discovery = Discovery(
             DiscoveryConfig(mesh=self._identity.mesh, node=self._identity.node, port=port), loop.tell, counters
@@ -174,9 +174,9 @@ async def _ask_to_leave(door: Door) -> object:
     return await door.ask(Shutdown())
 
 
-def _measured(loop: CoreLoop, journal: JournalWriter) -> Measured:
+def _measured(loop: CoreLoop, journal: JournalWriter, counters: Counters) -> Measured:
     failed = journal.failed.message if journal.failed is not None else ""
-    return Measured(loop.handle_max_us, journal.file_bytes, journal.quarantined, failed)
+    return Measured(loop.handle_max_us, journal.file_bytes, journal.quarantined, failed, counters.snapshot())
 
 
 __all__ = ["AS_BUILT", "Adapt", "Exit", "House"]

@@ -18,11 +18,12 @@ class MemberState(enum.StrEnum):
 
 
 class DialFailed(msgspec.Struct, frozen=True):
-    """The end of a Dial that opened no TLS link."""
+    """The end of a Dial that opened no TLS link. ``address``: where it went, as people write it, if the host says."""
 
     dial_no: int
     how: DialFailure
     detail: str = ""
+    address: str = ""
 
 
 class Discovered(msgspec.Struct, frozen=True):

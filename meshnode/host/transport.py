@@ -143,7 +143,7 @@ class Transport:
 
     def _dial_failed(self, dial: Dial, how: DialFailure, detail: str) -> None:
         self._counters.add(f"dial-{how.value}")
-        self.tell(DialFailed(dial.dial_no, how, detail))
+        self.tell(DialFailed(dial.dial_no, how, detail, host_and_port(dial.host, dial.port)))
 
     # -- incoming -----------------------------------------------------------------------------------------------------
 

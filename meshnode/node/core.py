@@ -16,6 +16,7 @@ from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Fact, Hangup, Note, Persist, Reject, Send
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.machine import earliest
+from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened, Post, Transmit
@@ -51,6 +52,7 @@ from meshnode.wire.bus import AgentFrames
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
 SETTLE_MAX = 100_000
+STRANGERS_MAX = 64
 CLOCK_EVERY_US = 900 * 1_000_000
 
 
@@ -68,6 +70,7 @@ class Core:
         self.hardware: bytes = b"{}"
         self.load: bytes = b""
         self.measured = Measured(0, 0, 0)
+        self.strangers: dict[str, str] = {}  # address -> why there is no link
         self._build_rooms(restored)
         self.desk = Desk(self)
         self._batches: dict[int, tuple[Effect, ...]] = {}
@@ -140,9 +143,14 @@ class Core:
 
     def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
         match event:
-            case LinkOpened() | LinkBytes() | LinkLost():
+            case LinkOpened(address=address):
+                self.strangers.pop(address, None)
                 return self.hub.handle(event, now)
-            case DialFailed() | Discovered():
+            case LinkBytes() | LinkLost():
+                return self.hub.handle(event, now)
+            case DialFailed():
+                return [*self._stranger(event, now), *self.gossip.handle(event, now)]
+            case Discovered():
                 return self.gossip.handle(event, now)
             case CommandGiven(command_no, command):
                 return self.desk.ask(command_no, command, now)
@@ -237,6 +245,15 @@ class Core:
             return []
         text = f"refused what it sent: {effect.reason}" + (f" ({effect.detail})" if effect.detail else "")
         return self._note(f"node/{self.names.of(effect.peer)}", text, now)
+
+    def _stranger(self, failed: DialFailed, now: Instant) -> list[Effect]:
+        """Whoever answers at an address of ours and is of no use: told once, shown until a link to there stands."""
+        known = failed.address in self.strangers or len(self.strangers) >= STRANGERS_MAX
+        if failed.how is not DialFailure.UNTRUSTED or not failed.address or known:
+            return []
+        self.strangers[failed.address] = failed.detail
+        text = f"no link to {failed.address}: whoever answers there is not of this mesh, or not who was expected"
+        return self._note(f"node/{self.config.name}", f"{text} ({failed.detail})", now)
 
     def _keep_time(self, now: Instant) -> list[Effect]:
         """The newest time we have proof of survives a boot without a clock."""

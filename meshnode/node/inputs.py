@@ -74,6 +74,7 @@ class Measured(msgspec.Struct, frozen=True):
     journal_bytes: int
     quarantined: int
     journal_failed: str = ""  # why nothing can be stored now
+    counters: dict[str, int] = {}  # of the sockets: refusals before there is a link
 
 
 Input = (

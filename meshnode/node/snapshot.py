@@ -302,7 +302,8 @@ def _counters(core: Core) -> dict[str, int]:
         "node": core.counters, "links": core.hub.counters, "calls": core.switch.counters,
         "gossip": core.gossip.counters, "documents": core.documents.counters,
     }  # fmt: skip
-    return {f"{room}.{name}": count for room, counts in rooms.items() for name, count in counts.snapshot().items()}
+    counted = {f"{room}.{name}": n for room, counts in rooms.items() for name, n in counts.snapshot().items()}
+    return counted | {f"host.{name}": n for name, n in core.measured.counters.items()}
 
 
 def _problems(core: Core, now: Instant) -> list[str]:
@@ -310,6 +311,10 @@ def _problems(core: Core, now: Instant) -> list[str]:
         f"{core.names.of(node)} {core.gossip.state(node).value}: {core.gossip.reason(node)}"
         for node in core.gossip.members()
         if core.gossip.state(node) not in (MemberState.READY, MemberState.LEFT)
+    ]
+    problems += [
+        f"{address} answers as somebody else ({why}): check the address, it may be of another mesh"
+        for address, why in core.strangers.items()
     ]
     problems += [
         f"agent {info.instance} keeps ending: {info.reason}"
