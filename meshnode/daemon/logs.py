@@ -1,0 +1,20 @@
+"""The daemon's log: one line an event, with its fields behind it."""
+
+import logging
+import sys
+
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class WithFields(logging.Formatter):
+    """``time level room: what happened  field=value ...``: what was given as ``extra`` is where the facts are."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name logging calls
+        fields = [f"{name}={value}" for name, value in vars(record).items() if name not in _OWN]
+        return "  ".join([super().formatMessage(record), *fields])
+
+
+def to_stderr(*, verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(WithFields("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
