@@ -53,9 +53,14 @@ def accelerators(root: Root, nvml: Nvml | None, memory_bytes: int | None) -> Fou
     )
 
 
-def has_nvidia_files(root: Root) -> bool:
+def _has_nvidia_files(root: Root) -> bool:
     """A program here could talk to an NVIDIA driver (WSL has a device of another name)."""
     return root.exists("dev/nvidiactl") or root.exists("dev/dxg")
+
+
+def _nvml_here(root: Root) -> Nvml | None:
+    """Only on the machine itself, and only where it could answer: the library is not small."""
+    return Nvml.load() if root.live and _has_nvidia_files(root) else None
 
 
 def _tegra(root: Root, soc: str, memory_bytes: int | None) -> Found:
@@ -69,6 +74,7 @@ def _tegra(root: Root, soc: str, memory_bytes: int | None) -> Found:
 
 def _nvidia(root: Root, nvml: Nvml | None) -> Found:
     warnings: tuple[str, ...] = ()
+    nvml = nvml or _nvml_here(root)
     if nvml:
         told = within(NVML_LIMIT_S, lambda: (nvml.cards(), nvml.driver()), "hw-nvml-probe")
         if told and told[0]:
@@ -96,7 +102,7 @@ def _nvidia_by_files(root: Root) -> Found:
         unused = _pci_displays(root, _NVIDIA)
         told = tuple(f"NVIDIA device at {slot} has no driver loaded" for slot in unused[:4])
         return Found(warnings=told)
-    if not has_nvidia_files(root):
+    if not _has_nvidia_files(root):
         return Found(warnings=(f"{len(slots)} NVIDIA device(s) seen, but /dev/nvidiactl is not here to use them",))
     driver = _driver(root)
     return Found(
@@ -168,7 +174,8 @@ class AcceleratorGauge:
             for one in amd
             if (total := root.number(f"{one}/mem_info_vram_total"))
         ]
-        self._aside = Aside(nvml.use, "hw-nvml") if nvml and not self._files else None
+        nvml = None if self._files else nvml or _nvml_here(root)
+        self._aside = Aside(nvml.use, "hw-nvml") if nvml else None
 
     def use(self, at_s: float) -> Use:
         """Never waits."""

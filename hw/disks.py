@@ -31,7 +31,8 @@ def disks(root: Root) -> tuple[tuple[Disk, ...], str | None]:
         known = mount == "/" or (kind in _REAL and not mount.startswith(_HIDDEN))
         if known and device not in found and len(found) < DISKS_MAX:
             found[device] = _disk(root, device, mount)
-    return tuple(found.values()), "disks:statvfs" if root.live else "disks:sysfs" if found else None
+    sized = any(disk.total_bytes for disk in found.values())
+    return tuple(found.values()), ("disks:statvfs" if root.live else "disks:sysfs") if sized else None
 
 
 def _disk(root: Root, device: str, mount: str) -> Disk:

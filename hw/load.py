@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hw.accelerators import AcceleratorGauge, has_nvidia_files
+from hw.accelerators import AcceleratorGauge
 from hw.cgroup import groups_of
 from hw.cpu import logical_cpus
 from hw.gauges import CpuGauge, LoadAverage, MemoryGauge, NetworkGauge
@@ -29,8 +29,6 @@ class LoadSampler:
 
     def __init__(self, root: Path, clock_s: Callable[[], float] = time.monotonic, nvml: Nvml | None = None) -> None:
         here = Root(root)
-        if nvml is None and here.live and has_nvidia_files(here):
-            nvml = Nvml.load()
         groups = groups_of(here)
         self._clock_s = clock_s
         self._cpu = CpuGauge(here, groups, logical_cpus(here))

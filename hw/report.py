@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from hw.accelerators import Accelerator, accelerators, has_nvidia_files
+from hw.accelerators import Accelerator, accelerators
 from hw.cgroup import Groups, groups_of, memory_limit
 from hw.cpu import Cpu, cpu
 from hw.disks import Disk, disks
@@ -61,17 +61,17 @@ def probe(root: Path, nvml: Nvml | None = None) -> HardwareReport:
     """
     here = Root(root)
     groups = groups_of(here)
-    if nvml is None and here.live and has_nvidia_files(here):
-        nvml = Nvml.load()
     named, named_by = machine(here)
     memory, memory_by = _memory(here, groups)
     storage, storage_by = disks(here)
     cards = accelerators(here, nvml, memory.total_bytes)
-    told = (named_by, "cpu:psutil" if here.live else "cpu:sysfs", memory_by, storage_by, *cards.sources)
+    cores = cpu(here, groups)
+    cores_by = ("cpu:psutil" if here.live else "cpu:sysfs") if cores.logical else None
+    told = (named_by, cores_by, memory_by, storage_by, *cards.sources)
     limits = groups.source()
     return HardwareReport(
         machine=named,
-        cpu=cpu(here, groups),
+        cpu=cores,
         memory=memory,
         psi=here.exists("proc/pressure/cpu"),
         container=container(here),
