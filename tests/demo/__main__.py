@@ -68,6 +68,8 @@ class Demo:
             chapter()
             if self.story.wrong:
                 self.story.tell("the story stops here")
+                for line in self.fleet.troubles():
+                    self.story.tell(line)
                 return
 
     def form(self) -> None:
@@ -238,14 +240,19 @@ def main() -> int:
         Demo(fleet, verifier, story).play()
         if given.keep and not story.wrong:
             kept = True
+            fleet.network.leave_running()
+            story.chapter("The mesh keeps running")
             for node in fleet.nodes:
-                story.tell(f"still running: .venv/bin/meshnode -C '{node.directory}' status")
-            story.tell("end it with `meshnode -C DIR down` for each; the network between them is a process of its own")
+                story.tell(f".venv/bin/meshnode -C '{node.directory}' status")
+            story.tell(f"end it: for d in '{fleet.directory}'/*/; do .venv/bin/meshnode -C \"$d\" down; done")
+            story.tell(f"then:   rm -r '{fleet.directory}'")
         else:
             _leave(fleet, verifier, story)
         return story.end()
     except Broken as error:
         story.claim(str(error), holds=False)
+        for line in fleet.troubles():
+            story.tell(line)
         return story.end()
     except KeyboardInterrupt:
         story.tell("interrupted")

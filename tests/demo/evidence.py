@@ -108,6 +108,8 @@ def refused_without_certificate(listen: str) -> Seen:
             tls.sendall(b"\0\0\0\x08\x01\0\0\0\0\0\0\0")
             got = tls.recv(100)
             version = tls.version()
+    except ConnectionRefusedError:
+        return Seen(holds=False, seen=f"nobody listens on {listen}")
     except (ssl.SSLError, ConnectionError) as error:
         return Seen(holds=True, seen=f"refused: {getattr(error, 'reason', None) or type(error).__name__}")
     return Seen(holds=not got, seen=f"{version}, then {'closed' if not got else 'an answer'}")

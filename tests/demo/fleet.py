@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 20.0
+TROUBLE_LINES = 20
 
 
 class Broken(Exception):
@@ -57,6 +58,14 @@ class Network:
     def heal(self) -> None:
         self._order({"cut": []})
 
+    def leave_running(self) -> None:
+        """The network stays for as long as a daemon does."""
+        self._order({"stay": True})
+
+    def sent(self) -> dict[int, int]:
+        """Bytes each node has written into its connections so far, TLS included; 0 is whoever has no address yet."""
+        return {int(node): count for node, count in self._asked({"count": []})["sent"].items()}
+
     def close(self) -> None:
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -66,11 +75,14 @@ class Network:
         self._process.wait()
 
     def _order(self, order: object) -> None:
+        if self._asked(order) != {"ok": True}:
+            raise Broken("the proxy did not obey")
+
+    def _asked(self, order: object) -> Any:  # noqa: ANN401 - JSON
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        if self._heard() != {"ok": True}:
-            raise Broken("the proxy did not obey")
+        return self._heard()
 
     def _heard(self) -> Any:  # noqa: ANN401 - JSON
         assert self._process.stdout is not None
@@ -137,6 +149,18 @@ class Fleet:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
         if done.returncode != 0:
             raise Broken(f"join of {name} ended with {done.returncode}: {done.stderr.strip()}")
+
+    def troubles(self) -> list[str]:
+        """The last lines of every daemon log that tells of an error."""
+        found: list[str] = []
+        for node in self.nodes:
+            log = self.directory / f"{node.name}.log"
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            ended = node.process is not None and node.process.poll() is not None
+            if ended or any("Traceback" in line or " ERROR " in line for line in lines):
+                status = node.process.poll() if node.process is not None else None
+                found += [f"{node.name} (exit {status}): {line}" for line in lines[-TROUBLE_LINES:]]
+        return found
 
     def stop(self) -> list[str]:
         """End everything in order; what had to be killed is named."""

@@ -6,7 +6,9 @@ arrives after the heal, as TCP would deliver it. Outside a cut, a refusal or res
 of the dialler's.
 
 Speaks JSON lines: on stdin ``{"backend": [N, HOST, PORT]}`` and ``{"cut": [[1, 3], [1, 4]]}`` (replaces the cut),
-answered on stdout by ``{"ok": true}``. First line out: ``{"fronts": {"1": PORT, ...}}``. Ends when stdin does.
+answered on stdout by ``{"ok": true}``; ``{"count": []}`` is answered by ``{"sent": {"1": BYTES, ...}}``, what each node
+has written into its connections so far. First line out: ``{"fronts": {"1": PORT, ...}}``. Ends when stdin does; after
+``{"stay": true}`` instead when no daemon is left behind it.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ import struct
 import sys
 
 CHUNK_BYTES = 65_536
+LOOK_EVERY_S = 3.0
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
 
 Pair = tuple[int, int]
@@ -30,6 +33,7 @@ class Network:
         self._backends: dict[int, tuple[str, int]] = {}
         self._cut: frozenset[Pair] = frozenset()
         self._gates: dict[Pair, asyncio.Event] = {}
+        self.sent: dict[int, int] = {}
 
     def backend(self, node: int, host: str, port: int) -> None:
         self._backends[node] = (host, port)
@@ -42,13 +46,21 @@ class Network:
             else:
                 gate.set()
 
+    async def somebody_serves(self) -> bool:
+        """Whether any daemon still accepts connections."""
+        for host, port in self._backends.values():
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(host, port)
+                writer.close()
+                return True
+        return False
+
     async def serve(self, node: int, front: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             dialler, (source, _) = await loop.sock_accept(front)
             dialler.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            gate = self._gate(node, _node_of(source))
-            self._tasks.create_task(self._carry(node, dialler, gate), name=f"{source} -> {node}")
+            self._tasks.create_task(self._carry(node, _node_of(source), dialler), name=f"{source} -> {node}")
 
     def _gate(self, a: int, b: int) -> asyncio.Event:
         pair = (min(a, b), max(a, b))
@@ -59,7 +71,8 @@ class Network:
                 gate.set()
         return gate
 
-    async def _carry(self, node: int, dialler: socket.socket, gate: asyncio.Event) -> None:
+    async def _carry(self, node: int, dialling: int, dialler: socket.socket) -> None:
+        gate = self._gate(node, dialling)
         await gate.wait()
         loop = asyncio.get_running_loop()
         served = socket.socket()
@@ -68,8 +81,8 @@ class Network:
         try:
             await loop.sock_connect(served, self._backends.get(node, ("127.0.0.1", 1)))
             async with asyncio.TaskGroup() as pumps:
-                pumps.create_task(_pump(dialler, served, gate))
-                pumps.create_task(_pump(served, dialler, gate))
+                pumps.create_task(self._pump(dialler, served, gate, dialling))
+                pumps.create_task(self._pump(served, dialler, gate, node))
         except* OSError:
             for end in (dialler, served):
                 with contextlib.suppress(OSError):
@@ -78,22 +91,22 @@ class Network:
             dialler.close()
             served.close()
 
-
-async def _pump(source: socket.socket, sink: socket.socket, gate: asyncio.Event) -> None:
-    """Bytes one way. While the gate is shut nothing passes, not even the news that one end is gone."""
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            data = await loop.sock_recv(source, CHUNK_BYTES)
-        except OSError:
+    async def _pump(self, source: socket.socket, sink: socket.socket, gate: asyncio.Event, sender: int) -> None:
+        """Bytes one way. While the gate is shut nothing passes, not even the news that one end is gone."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data = await loop.sock_recv(source, CHUNK_BYTES)
+            except OSError:
+                await gate.wait()
+                raise
+            self.sent[sender] = self.sent.get(sender, 0) + len(data)
             await gate.wait()
-            raise
-        await gate.wait()
-        if not data:
-            with contextlib.suppress(OSError):
-                sink.shutdown(socket.SHUT_WR)
-            return
-        await loop.sock_sendall(sink, data)
+            if not data:
+                with contextlib.suppress(OSError):
+                    sink.shutdown(socket.SHUT_WR)
+                return
+            await loop.sock_sendall(sink, data)
 
 
 def _node_of(source: str) -> int:
@@ -116,13 +129,17 @@ def _say(line: object) -> None:
 
 
 async def _obey(network: Network, reader: asyncio.StreamReader) -> None:
+    stay = False
     while line := await reader.readline():
         order = json.loads(line)
+        stay = stay or "stay" in order
         if "backend" in order:
             network.backend(*order["backend"])
         if "cut" in order:
             network.cut(order["cut"])
-        _say({"ok": True})
+        _say({"sent": network.sent} if "count" in order else {"ok": True})
+    while stay and await network.somebody_serves():
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def main(nodes: int) -> None:
