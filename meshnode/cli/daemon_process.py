@@ -59,8 +59,7 @@ def start(how: Start) -> Ready:
     Raises:
         LocalError: it refused, died or said nothing in time; then none is left running.
     """
-    how.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    how.log.parent.mkdir(mode=0o700, exist_ok=True)
+    _make(how)
     read_end, write_end = os.pipe()
     try:
         process = _spawn(how, write_end)
@@ -75,6 +74,18 @@ def start(how: Start) -> Ready:
         os.close(read_end)
         if write_end >= 0:
             os.close(write_end)
+
+
+def _make(how: Start) -> None:
+    try:
+        how.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        how.log.parent.mkdir(mode=0o700, exist_ok=True)
+        how.log.touch(mode=0o600)
+    except OSError as error:
+        raise LocalError(
+            f"{how.directory} cannot be a node's directory: {error.filename or how.log}: {error.strerror}",
+            next_step="choose one you may write to: meshnode -C DIR up",
+        ) from error
 
 
 def _spawn(how: Start, ready_fd: int) -> subprocess.Popen[bytes]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from meshnode.daemon import logs
 from meshnode.daemon import settings as kept
 from meshnode.daemon.ready import Ready
-from meshnode.daemon.wiring import AS_BUILT, Adapt, House
+from meshnode.daemon.wiring import AS_BUILT, JOURNAL, Adapt, House
 from meshnode.host import keystore
 from meshnode.host.disk import DirectoryLock
 from meshnode.host.identity import Identity
 from meshnode.model.errors import Invalid, LocalError
-from meshnode.security.names import valid_name
+from meshnode.security.names import valid_name, valid_region
 
 
 def run(argv: list[str], adapt: Adapt = AS_BUILT) -> int:
@@ -44,17 +44,26 @@ def _run(given: argparse.Namespace, ready: Ready, adapt: Adapt) -> int:
         )  # fmt: skip
         for text in (*settings.advertise, *settings.seeds):
             kept.address(text)
+        journal = directory / JOURNAL
+        new = [keystore.identity_directory(directory), *([] if journal.exists() else [journal])]
         identity, words = _identity(directory, given)
         house = House(directory, identity, settings, ready, adapt)
         try:
             return asyncio.run(house.live(made=words is not None, recovery_words=words))
-        except LocalError:
-            if words is not None:
-                # Nobody has seen the recovery words: a mesh without them must not stay behind.
-                shutil.rmtree(keystore.identity_directory(directory), ignore_errors=True)
-            raise
+        finally:
+            if words is not None and not ready.served:
+                _unmake(new)
     finally:
         lock.release()
+
+
+def _unmake(new: list[Path]) -> None:
+    """Nobody has seen the recovery words: a mesh without them must not stay behind, nor its journal in the way."""
+    for path in new:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _lock(directory: Path) -> DirectoryLock:
@@ -78,6 +87,10 @@ def _identity(directory: Path, given: argparse.Namespace) -> tuple[Identity, str
                 next_step="leave --name out, or choose another directory",
             )
         return identity, None
+    if given.region and not valid_region(given.region):
+        raise Invalid(
+            f"{given.region!r} cannot name a region", next_step="use one word of letters, digits, '-', '_' and '.'"
+        )
     name = given.name or _own_name()
     wall_ms = time.time_ns() // 1_000_000
     return keystore.create_mesh(directory, name=name, region=given.region or "home", wall_ms=wall_ms)

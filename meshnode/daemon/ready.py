@@ -8,12 +8,17 @@ from meshnode.model.errors import LocalError
 
 
 class Ready:
-    """The writing end of the readiness pipe; without one (``--foreground``) it prints for a person."""
+    """The writing end of the readiness pipe; without one (``--foreground``) it prints for a person.
+
+    ``served``: whoever waited was told that the node is ready, and what it made.
+    """
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
+        self.served = False
 
     def succeeded(self, made: dict[str, str] | None, recovery_words: str | None, listen: str) -> None:
+        self.served = True
         if self._fd is None:
             self._print(made, recovery_words, listen)
         self._tell({"ok": True, "made": made, "recovery_words": recovery_words, "listen": listen})

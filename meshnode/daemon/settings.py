@@ -1,6 +1,8 @@
 """How a node was started: kept in ``DIR/settings.json``, so that the next start needs no flags."""
 
+import re
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -8,18 +10,20 @@ from meshnode.host.atomic import replace_file
 from meshnode.model.errors import Invalid
 
 FILE = "settings.json"
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})", re.ASCII)
+_MEND = "mend the file, or remove it to choose again"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a person may choose. Empty and 0 mean: choose for me (and remember it)."""
 
     bind: str = ""
-    port: int = 0
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
     advertise: tuple[str, ...] = ()  # HOST:PORT under which peers reach this node
     seeds: tuple[str, ...] = ()
     dial_from: str = ""
     mdns: bool = True
-    profile: str = "default"
+    profile: Literal["edge", "default", "relay"] = "default"
 
     def merged(self, **given: object) -> "Settings":
         """These settings with what was given now on top; ``None`` leaves what is."""
@@ -32,9 +36,20 @@ def load(directory: Path) -> Settings:
     if not path.exists():
         return Settings()
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Settings)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise Invalid(f"{path}: {error}", next_step="mend the file, or remove it to choose again") from error
+        found = msgspec.json.decode(path.read_bytes(), type=Settings)
+    except (OSError, ValueError) as error:  # of msgspec, too
+        raise Invalid(f"{path}: {error}", next_step=_MEND) from error
+    for field in ("advertise", "seeds"):
+        for text in getattr(found, field):
+            _check(text, f"{path}: {field}: ")
+    return found
+
+
+def _check(text: str, where: str) -> None:
+    try:
+        address(text)
+    except Invalid as error:
+        raise Invalid(f"{where}{error.message}; {error.next_step}", next_step=_MEND) from error
 
 
 def save(directory: Path, settings: Settings) -> None:
@@ -51,7 +66,7 @@ def address(text: str) -> tuple[str, int]:
     Raises:
         Invalid: it is none.
     """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) <= 65535:
+    found = _ADDRESS.fullmatch(text)
+    if found is None or not 0 < int(found[2]) <= 65535:
         raise Invalid(f"{text!r} is not an address", next_step="write HOST:PORT, for example 192.168.1.7:7070")
-    return host.strip("[]"), int(port)
+    return found[1].strip("[]"), int(found[2])

@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 # An orderly end is given this long; then the process goes, and what it kept durable is what counts.
 GOODBYE_S = 8.0
+JOURNAL = "journal"
 _ANY = ("", "::", "0.0.0.0")  # noqa: S104 - shown, not bound
 
 
@@ -68,7 +69,7 @@ class House:
     async def live(self, *, made: bool, recovery_words: str | None) -> int:
         """Build everything, serve until told to go, leave nothing behind. Returns the exit code."""
         run = run_directory(self._directory)
-        opened = JournalWriter.open(self._directory / "journal", node=self._identity.node, through=self._adapt.disk)
+        opened = JournalWriter.open(self._directory / JOURNAL, node=self._identity.node, through=self._adapt.disk)
         hands = Hands()
         hands.journal = opened.writer
         try:
