@@ -272,7 +272,8 @@ class Desk:
         self._reserved[name] = wall_ms + command.ttl_s * 1000
         token = make_token(
             core.ports.admin, mesh=core.config.mesh, name=name, roles=("member",),
-            region=command.region or core.config.region, addresses=tuple(f"{h}:{p}" for h, p in core.config.endpoints),
+            region=command.region or core.config.region,
+            addresses=tuple(snapshot.written(*endpoint) for endpoint in core.config.endpoints),
             root_sha256=core.config.bundle.root_sha256, entropy=entropy, now_ms=wall_ms, ttl_s=command.ttl_s,
         )  # fmt: skip
         view = InviteView(name=name, token=token, expires_ms=wall_ms + command.ttl_s * 1000)

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from meshnode.node.core import Core
 
 
+def written(host: str, port: int) -> str:
+    """An address as people write it: an IPv6 host stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def find_node(core: Core, name: str) -> NodeId:
     """The id of a node by name or by the beginning of its id.
 
@@ -71,7 +76,7 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
         boot=row.boot if row else 0, incarnation=row.incarnation if row else 0,
         path="-" if me else "direct" if direct else "mesh", age_s=0.0 if me else _age_s(core, node, now),
         rtt_ms=None if rtt is None else round(rtt / MS, 3), reason="" if me else core.gossip.reason(node),
-        endpoints=[f"{host}:{port}" for host, port in row.endpoints] if row else [],
+        endpoints=[written(*endpoint) for endpoint in row.endpoints] if row else [],
         hardware=_json(row.facts if row else b"{}"), load=_load(core, node, now), agents=core.index.agents_on(node),
         self_node=me,
     )  # fmt: skip
@@ -114,12 +119,11 @@ def _remote_or_local(core: Core, holder: NodeId, name: str, offer: InstanceOffer
     if own is not None:
         return _own(core, own)
     reachable = core.gossip.reachable(holder)
-    skills = [c.skill for c in core.index.candidates(name, node=holder)]
     return AgentView(
         name=name, instance=offer.instance, node=core.names.of(holder),
         state=offer.state if reachable else "unreachable",
         reason=offer.reason if reachable else f"last known {offer.state}; {core.gossip.reason(holder)}",
-        pid=offer.pid or None, restarts=offer.restarts, skills=skills, age_s=_age_s(core, holder, now),
+        pid=offer.pid or None, restarts=offer.restarts, skills=core.index.skills_of(holder, name), age_s=_age_s(core, holder, now),
     )  # fmt: skip
 
 
@@ -142,7 +146,7 @@ def _own(core: Core, info: InstanceInfo) -> AgentView:
 
 def skills(core: Core, wanted: str, now: Instant) -> SkillsView:
     views: list[SkillView] = []
-    for rank, candidate in enumerate(core.index.candidates(wanted), start=1):
+    for rank, candidate in enumerate(core.index.find(wanted), start=1):
         member, offer = core.trust.member(candidate.node), candidate.offer
         age = 0.0 if candidate.local else _age_s(core, candidate.node, now)
         views.append(
@@ -277,7 +281,7 @@ def status(core: Core, now: Instant) -> StatusView:
     return StatusView(
         name=core.config.name, mesh=core.config.mesh, region=core.config.region, version=__version__,
         uptime_s=round((now.mono_us - core.started_us) / SECOND, 1), boot=core.boot,
-        listen=", ".join(f"{host}:{port}" for host, port in core.config.endpoints),
+        listen=", ".join(written(*endpoint) for endpoint in core.config.endpoints),
         peers_connected=len(core.hub.peers()), nodes_known=len(known),
         nodes_reachable=sum(core.gossip.reachable(node) for node in known),
         documents=core.documents.count(), documents_root=core.documents.root().hex(),
