@@ -152,8 +152,8 @@ def _offered(core: Core, fact: SkillsOffered, now: Instant) -> Sequence[Effect]:
 def _withdrawn(core: Core, fact: SkillsWithdrawn, now: Instant) -> Sequence[Effect]:
     effects = list(core.switch.agent_down(fact.instance, now))
     agent = fact.instance.partition("/")[0]
-    for candidate in core.index.candidates(agent, node=core.config.node, agent=agent):
-        effects += core.gossip.handle(Publish(SKILL_PREFIX + candidate.skill, b""), now)
+    for skill in core.index.skills_of(core.config.node, agent):
+        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill, b""), now)
     return effects
 
 

@@ -4,6 +4,7 @@ Fed by facts; nothing is asked over the network to answer a question.
 """
 
 import fnmatch
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from meshnode.kernel.ports import LinkStats, Liveness
@@ -49,20 +50,32 @@ class Index:
         elif key.startswith(AGENT_PREFIX):
             self._learn_instance(node, key.removeprefix(AGENT_PREFIX), value)
 
-    def candidates(self, wanted: str, *, node: NodeId | None = None, agent: str = "") -> list[Candidate]:
-        """All who offer ``wanted`` (a skill, an agent, or a glob of either), best first, unusable ones last.
+    def candidates(self, skill: str, *, node: NodeId | None = None, agent: str = "") -> list[Candidate]:
+        """Who offers exactly this skill, best first, unusable ones last: the order in which to try them.
 
         Order: usable, local, direct by round trip, then node id, so that every node with equal knowledge agrees.
         """
-        found = [
-            self._candidate(holder, skill, offer)
-            for skill, holders in sorted(self._skills.items())
-            for holder, offer in sorted(holders.items())
+        holders = self._skills.get(skill, {})
+        return self._ranked(
+            (skill, holder, offer) for holder, offer in holders.items() if _fits(holder, offer, node, agent)
+        )
+
+    def find(self, wanted: str) -> list[Candidate]:
+        """The same for people: a skill, an agent, a glob of either, or "" for all."""
+        return self._ranked(
+            (skill, holder, offer)
+            for skill, holders in self._skills.items()
+            for holder, offer in holders.items()
             if _matches(wanted, skill, offer.agent)
-            and (node is None or holder == node)
-            and (not agent or offer.agent == agent)
-        ]
-        return sorted(found, key=_order)
+        )
+
+    def skills_of(self, node: NodeId, agent: str) -> list[str]:
+        """Names, sorted."""
+        return sorted(
+            skill
+            for skill, holders in self._skills.items()
+            if (offer := holders.get(node)) is not None and offer.agent == agent
+        )
 
     def instances(self) -> list[tuple[NodeId, str, InstanceOffer]]:
         return [
@@ -89,13 +102,24 @@ class Index:
         offer = decode_instance(value) if value else None
         if offer is not None:
             self._instances.setdefault(node, {})[agent] = offer
-        else:
-            self._instances.get(node, {}).pop(agent, None)
+            return
+        agents = self._instances.get(node)
+        if agents is not None:
+            agents.pop(agent, None)
+            if not agents:
+                del self._instances[node]
+
+    def _ranked(self, found: Iterable[tuple[str, NodeId, SkillOffer]]) -> list[Candidate]:
+        return sorted((self._candidate(holder, skill, offer) for skill, holder, offer in found), key=_order)
 
     def _candidate(self, node: NodeId, skill: str, offer: SkillOffer) -> Candidate:
         local = node == self._me
         excluded = "" if local or self._liveness.reachable(node) else "unreachable"
         return Candidate(node, skill, offer, local, 0 if local else self._links.rtt_us(node), excluded)
+
+
+def _fits(holder: NodeId, offer: SkillOffer, node: NodeId | None, agent: str) -> bool:
+    return (node is None or holder == node) and (not agent or offer.agent == agent)
 
 
 def _matches(wanted: str, skill: str, agent: str) -> bool:

@@ -56,14 +56,16 @@ def encode_skill(agent: str, instance: str, skill: SkillDescription) -> bytes:
 
 
 def decode_instance(value: bytes) -> InstanceOffer | None:
+    """``None``: another node published what is no offer."""
     try:
         return _instances.decode(value)
-    except msgspec.MsgspecError:
+    except ValueError:  # MsgspecError is one, and text that is no UTF-8 raises UnicodeDecodeError
         return None
 
 
 def decode_skill(value: bytes) -> SkillOffer | None:
+    """``None``: another node published what is no offer."""
     try:
         return _skills.decode(value)
-    except msgspec.MsgspecError:
+    except ValueError:
         return None
