@@ -32,8 +32,8 @@ class SimClock:
 
     def __init__(self, spec: ClockSpec, floor_ms: int) -> None:
         self._spec = spec
-        self._synced = spec.synced
-        self._wall_from_us = EPOCH_MS * 1000 + spec.skew_ms * 1000  # wall time at world time 0
+        self._synced = spec.synced and spec.rtc
+        self._wall_from_us = EPOCH_MS * 1000 + spec.skew_ms * 1000 if spec.rtc else 0  # wall time at world time 0
         self._base_us, self._base_mono_us = 0, BOOTED_US
         self._stands = False
         self._floor_ms, self._floor_mono_us = floor_ms, BOOTED_US
@@ -91,4 +91,8 @@ class SimClock:
         """A cold boot. What the wall clock shows is the battery's business."""
         self._base_us, self._base_mono_us, self._stands = world_us, BOOTED_US, False
         if not self._spec.rtc:
-            self._wall_from_us, self._synced = -world_us, False
+            self.forget(world_us)
+
+    def forget(self, world_us: int) -> None:
+        """The wall clock begins again in 1970, as without a battery."""
+        self._wall_from_us, self._synced = -world_us, False

@@ -20,9 +20,8 @@ class SimDisk:
     def __init__(self) -> None:
         self.room_bytes: int | None = None
         self.breaks = False
-        self.flips = 0
-        self.lost_bytes = 0  # appended, never synced, and not there after a power cut
-        self.torn = 0  # power cuts that left a part of what was not synced
+        self.flips = self.refusals = 0
+        self.interrupted = 0  # power cuts that found something unsynced
         self._kept = b""  # what a power cut leaves for sure
         self._loose = bytearray()  # appended since
 
@@ -59,10 +58,12 @@ class SimDisk:
 
     def _must_fit(self, growth: int) -> None:
         if self.breaks:
+            self.refusals += 1
             raise OSError(errno.EIO, "the disk does not take writes")
         if self.room_bytes is None:
             return
         if growth > self.room_bytes:
+            self.refusals += 1
             raise OSError(errno.ENOSPC, "no space left on device")
         self.room_bytes -= max(0, growth)
 
@@ -86,18 +87,12 @@ class SimDisk:
             return
         start = len(self._kept)
         found = bytearray(loose)
-        there = 0
         for at, end in _sectors(start, start + len(loose)):
             if rng.random() < 0.5:
-                there += 1
-            else:
                 found[at - start : end - start] = bytes(end - at)
         cut = rng.randrange(len(found) + 1) if rng.random() < 0.7 else len(found)
-        kept = bytes(found[:cut])
-        self._kept += kept
-        if kept != loose:
-            self.lost_bytes += len(loose) - len(kept)
-            self.torn += bool(kept)
+        self._kept += bytes(found[:cut])
+        self.interrupted += 1
 
     def flip(self, rng: Random) -> int | None:
         """One bit behind the header turns over while nobody looks. Where, or ``None`` if there is nothing to spoil."""

@@ -81,6 +81,14 @@ class Cut(msgspec.Struct, eq=False):
     unplugged: str = ""
 
 
+class Span(msgspec.Struct, eq=False):
+    """When a cut was. ``healed_us`` is ``None`` while it lasts."""
+
+    cut: Cut
+    began_us: int
+    healed_us: int | None = None
+
+
 class _Pipe:
     """One direction of a connection."""
 
@@ -129,6 +137,7 @@ class Network:
         self.jitter = 0.1
         self.counts = Counts()
         self.sent_bytes: dict[str, int] = {}
+        self.cuts: list[Span] = []
         self._schedule, self._rng, self._delay_us = schedule, rng, delay_us
         self._machines: dict[tuple[str, int], Machine] = {}
         self._ends: dict[tuple[str, int, LinkId], _End] = {}
@@ -150,9 +159,15 @@ class Network:
             self.reset(cut.pairs)
         for pair in cut.pairs:
             self._blocked.setdefault(pair, []).append(cut)
+        self.cuts.append(Span(cut, self._schedule.now_us))
         return cut
 
     def heal(self, cut: Cut) -> None:
+        """Healing twice does nothing."""
+        span = next((span for span in self.cuts if span.cut is cut and span.healed_us is None), None)
+        if span is None:
+            return
+        span.healed_us = self._schedule.now_us
         for pair in cut.pairs:
             left = self._blocked[pair]
             left.remove(cut)
@@ -160,7 +175,8 @@ class Network:
                 del self._blocked[pair]
 
     def heal_all(self) -> None:
-        self._blocked.clear()
+        for span in self.cuts:
+            self.heal(span.cut)
 
     def reset(self, pairs: Sequence[tuple[str, str]]) -> None:
         """A box in between breaks every connection of these pairs: both sides hear a reset."""

@@ -11,12 +11,11 @@ from meshnode.crdt.store import AutomergeStore, StateStore
 from meshnode.kernel import rng
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
-from meshnode.kernel.journal import Disk, Header, JournalUnreadable
+from meshnode.kernel.journal import Disk, Header, JournalUnreadable, recover
 from meshnode.kernel.ports import Verifier
 from meshnode.links.messages import CloseLink, Transmit
-from meshnode.model.commands import AnyCommand
+from meshnode.model.commands import AnyCommand, Shutdown
 from meshnode.model.ids import NodeName, Region
-from meshnode.model.views import AnyView
 from meshnode.node.config import NodeConfig, NodePorts
 from meshnode.node.core import Core
 from meshnode.node.effects import Announce, DrawEntropy, Exit, Reply, Store
@@ -30,11 +29,14 @@ from meshnode.sim.network import Network
 from meshnode.sim.places import City
 from meshnode.sim.trace import Trace
 from meshnode.sim.trust import ISSUED_MS, MESH, Identity, trusted_bundle
+from meshnode.sim.watching import Watcher
 from meshnode.wire.bus import ToAgent
 
 # As host/loop.py: standing still longer than this voids what silence seemed to prove about peers.
 LAG_US = 700 * MS
 START_AGAIN_US = 5 * SECOND
+# A stop shorter than this must not make anybody look dead.
+NOTICED_US = 1 * SECOND
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,24 +58,6 @@ class Plan:
     clock: ClockSpec = field(default_factory=ClockSpec)
     sync_us: int = 2 * MS
     adapt: Adapt = field(default_factory=Adapt)
-
-
-class Watcher:
-    """Sees all that a node does. Every method may be overridden; none changes anything."""
-
-    def started(self, node: "SimNode") -> None: ...
-
-    def died(self, node: "SimNode") -> None: ...
-
-    def asked(self, node: "SimNode", number: int, command: AnyCommand) -> None: ...
-
-    def replied(self, node: "SimNode", number: int, view: AnyView) -> None: ...
-
-    def announced(self, node: "SimNode", announce: Announce) -> None: ...
-
-    def transmitted(self, node: "SimNode") -> None: ...
-
-    def stepped(self, node: "SimNode") -> None: ...
 
 
 class Surroundings(Protocol):
@@ -107,11 +91,16 @@ class SimNode:
         self.sync_us = plan.sync_us
         self.clock = SimClock(plan.clock, ISSUED_MS)
         self.started_us = 0  # of the world
-        self.resumed_us = 0
+        self.resumed_us = 0  # after a stop that others may have noticed
+        self.woken_us = 0  # after any stop
+        self.cut_power_in_commit = False
+        self.lost_keys: dict[bytes, None] = {}  # of journal records that a flipped bit destroyed
         self._world = world
         self._inbox: list[Input] = []
         self._due_us: int | None = None  # what the core asked for, on its steady clock
         self._timer_us: int | None = None  # of the world: when the earliest timer fires
+        self._paused_us = 0
+        self._told_to_go = self._again = False
         self._last_command = 0
         self._luck = rng.fork(world.seed, f"node/{self.name}")
         self._disk_luck = rng.fork(world.seed, f"disk/{self.name}")
@@ -136,6 +125,7 @@ class SimNode:
             return
         self.life += 1
         self.exit, self.refused, self._inbox = None, "", []
+        self._told_to_go = self._again = False
         self.clock.process_started(self._world.now_us)
         header = Header(self.node, self._luck.randbytes(8))
         disk = self.plan.adapt.disk(self.disk)
@@ -148,6 +138,16 @@ class SimNode:
                 self._world.at(self._world.now_us + START_AGAIN_US, self.start)
             return
         self._begin()
+
+    def start_again(self) -> None:
+        """Now, or as soon as a process that is on its way out has left."""
+        self._again = self.exiting
+        self.start()
+
+    @property
+    def exiting(self) -> bool:
+        """It was told to go down and has not gone yet."""
+        return self.core is not None and self._told_to_go
 
     def _begin(self) -> None:
         world = self._world
@@ -180,6 +180,15 @@ class SimNode:
             self.disk.power_cut(self._disk_luck)
             self._dies("lost its power")
 
+    def flip_bit(self) -> bool:
+        """A bit of the journal turns over while the machine is off. False: there was nothing to spoil."""
+        before = _keys(self.disk.durable)
+        if self.disk.flip(self._disk_luck) is None:
+            return False
+        after = _keys(self.disk.durable)
+        self.lost_keys.update({key: None for key in before if key not in after})
+        return True
+
     def gain_power(self) -> None:
         if not self.powered:
             self.powered, self.paused = True, False
@@ -200,11 +209,11 @@ class SimNode:
 
     def pause(self) -> None:
         """SIGSTOP: the machine goes on, its process does not."""
-        self.paused = True
+        self.paused, self._paused_us = True, self._world.now_us
 
     def suspend(self) -> None:
         """The whole machine sleeps: its steady clock stands still and its kernel answers nobody."""
-        self.paused, self.powered = True, False
+        self.paused, self.powered, self._paused_us = True, False, self._world.now_us
         self.clock.suspend(self._world.now_us)
 
     def resume(self) -> None:
@@ -215,7 +224,9 @@ class SimNode:
         if not self.powered:
             slept_us = self.clock.resume(world.now_us)
             self.powered = True
-        self.paused, self.resumed_us = False, world.now_us
+        self.paused, self.woken_us = False, world.now_us
+        if world.now_us - self._paused_us > NOTICED_US:
+            self.resumed_us = world.now_us
         if self.core is None:
             return
         now = self.instant()
@@ -261,6 +272,7 @@ class SimNode:
         """Somebody at this node's door. The number comes back in the reply."""
         self._last_command += 1
         number = self._last_command
+        self._told_to_go = self._told_to_go or isinstance(command, Shutdown)
         for watcher in self._world.watchers:
             watcher.asked(self, number, command)
         assert self.core is not None
@@ -269,7 +281,11 @@ class SimNode:
         return number
 
     def commit_us(self) -> int:
-        return round(self.sync_us * (0.5 + self._disk_luck.random()))
+        wait_us = round(self.sync_us * (0.5 + self._disk_luck.random()))
+        if self.cut_power_in_commit:
+            self.cut_power_in_commit = False
+            self._world.at(self._world.now_us + wait_us // 2, self.lose_power)
+        return wait_us
 
     def _step(self, event: Input) -> None:
         """What is due comes first, as in the loop of a real host."""
@@ -279,7 +295,10 @@ class SimNode:
     def _feed(self, event: Input) -> None:
         if self.core is not None:
             self._world.trace.told(self._world.now_us, self.name, event)
-            self._act(self.core.handle(event, self.instant()))
+            effects = self.core.handle(event, self.instant())
+            for watcher in self._world.watchers:
+                watcher.handled(self, event, effects)
+            self._act(effects)
 
     def _wake(self) -> None:
         core, world = self.core, self._world
@@ -348,7 +367,10 @@ class SimNode:
 
     def _gone(self) -> None:
         self.disk.process_killed()
+        again = self._again
         self._dies("has left")
+        if again:
+            self.start()
 
     def _arm(self, core: Core) -> None:
         """One timer for the earliest deadline. One that is set too early fires and is set again."""
@@ -389,6 +411,10 @@ class SimNode:
             bundle_bytes=bundle.data, member=identity.member, endpoints=(self.plan.address,), seeds=self.plan.seeds,
             run_id=self._luck.randbytes(8), seed=self._luck.randbytes(32), root_sha256=bundle.root_sha256.hex(),
         )  # fmt: skip
+
+
+def _keys(data: bytes) -> dict[bytes, None]:
+    return {record.key: None for record in recover(data).records}
 
 
 def _hardware(city: City) -> bytes:

@@ -5,7 +5,7 @@ fast as the processor computes it, and the same seed gives the same run to the l
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from meshnode.kernel import rng
@@ -15,10 +15,11 @@ from meshnode.model.commands import AnyCommand
 from meshnode.model.views import AnyView
 from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.network import Network
-from meshnode.sim.node import Adapt, Plan, SimNode, Watcher
+from meshnode.sim.node import Adapt, Plan, SimNode
 from meshnode.sim.places import draw_places, one_way_us
 from meshnode.sim.trace import Trace
 from meshnode.sim.trust import make_identity, shared_verifier
+from meshnode.sim.watching import Watcher
 
 PORT = 7700
 NODES_MAX = 200
@@ -60,7 +61,7 @@ class World:
     """Machines that do not run yet; see ``start_all``."""
 
     def __init__(self, setup: Setup) -> None:
-        self.seed = setup.seed.to_bytes(16, signed=True)
+        self.seed = _seed_bytes(setup.seed)
         self.trace = Trace(setup.show)
         self.verifier = shared_verifier()
         self.events = 0
@@ -135,6 +136,16 @@ class World:
             return None
         return self._mailbox.replies.pop(key)
 
+    def ask_all(self, questions: Sequence[tuple[SimNode, AnyCommand]], within_s: float) -> list[AnyView | None]:
+        """Many questions at once; ``None`` where nobody can answer, or nobody did in time."""
+        keys = [(node.name, node.ask(command)) if node.usable else None for node, command in questions]
+        for key in keys:
+            if key is not None:
+                self._mailbox.expect(*key)
+        replies = self._mailbox.replies
+        self.run_till(lambda: all(key is None or key in replies for key in keys), within_s, 0.02)
+        return [None if key is None else replies.pop(key, None) for key in keys]
+
     def _machines(self, setup: Setup) -> list[SimNode]:
         cities = draw_places(self.luck("places"), setup.nodes)
         adapts = dict(setup.adapt)
@@ -170,3 +181,12 @@ class World:
 
     def _delay_us(self, a: str, b: str) -> int:
         return self._delays[a, b] if a != b else 30
+
+
+def stream(seed: int, purpose: str) -> Random:
+    """Luck for what is decided before there is a world."""
+    return rng.fork(_seed_bytes(seed), purpose)
+
+
+def _seed_bytes(seed: int) -> bytes:
+    return seed.to_bytes(16, signed=True)

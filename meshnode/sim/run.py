@@ -1,0 +1,130 @@
+"""One run: boot, work, storm, heal, judge."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from meshnode.kernel.instant import SECOND
+from meshnode.sim.faults import Fault, Kind, Misfortune
+from meshnode.sim.liveness import answer_calls, settle
+from meshnode.sim.node import Adapt
+from meshnode.sim.safety import Bounds, GenuineRows, NobodyGivesUp, NoFalseDeath, OneAnswer, RisingBoots
+from meshnode.sim.scenarios import Scenario
+from meshnode.sim.watching import Checker, Violated
+from meshnode.sim.workloads import Users
+from meshnode.sim.world import Setup, World, stream
+from meshnode.sim.writes import KeptWrites
+
+JOIN_S = 30.0
+WARM_S = 3.0
+REST_S = 5.0
+
+
+@dataclass(kw_only=True, slots=True)
+class Report:
+    """What a run did. ``violation`` is empty if it passed."""
+
+    scenario: str
+    seed: int
+    nodes: int
+    violation: str = ""
+    trace: str = ""
+    seconds: float = 0.0
+    events: int = 0
+    inputs: int = 0
+    effects: int = 0
+    faults: dict[Kind, int] = field(default_factory=dict[Kind, int])
+    answers: dict[str, int] = field(default_factory=dict[str, int])
+    writes: int = 0
+    excused: int = 0
+    joined_s: float = 0.0
+    healed_s: dict[str, float] = field(default_factory=dict[str, float])
+    calls_s: float = 0.0
+    bytes_sent: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def passed(self) -> bool:
+        return not self.violation
+
+
+class Run:
+    """A scenario in a world. ``play`` may be called once."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        seed: int,
+        nodes: int,
+        only: Sequence[int] | None = None,
+        nudge_us: int = 0,
+        adapt: Sequence[tuple[int, Adapt]] = (),
+        show: Callable[[str], None] | None = None,
+    ) -> None:
+        """``only``: numbers of the faults to keep, all if ``None``."""
+        self.scenario = scenario
+        clocks = scenario.clocks(stream(seed, "clocks"), nodes)
+        self.world = World(
+            Setup(seed=seed, nodes=nodes, nudge_us=nudge_us, clocks=clocks, adapt=tuple(adapt), show=show)
+        )
+        plan = scenario.plan(self.world.luck("faults"), nodes)
+        self.plan: list[Fault] = [fault for number, fault in enumerate(plan) if only is None or number in only]
+        self._whole = only is None
+        self.users = Users(self.world, scenario.pace)
+        self.misfortune = Misfortune(self.world, self.plan)
+        self.answers = OneAnswer(self.world)
+        self.writes = KeptWrites(self.world)
+        self.checkers: list[Checker] = [
+            RisingBoots(self.world), self.answers, NoFalseDeath(self.world), GenuineRows(self.world),
+            Bounds(self.world), NobodyGivesUp(self.world), self.writes,
+        ]  # fmt: skip
+        self.world.watchers += self.checkers
+        self.report = Report(scenario=scenario.name, seed=seed, nodes=nodes)
+
+    def play(self) -> Report:
+        """Never raises for what a checker found: that stands in the report."""
+        self._look()
+        try:
+            self._play()
+        except Violated as violated:
+            self.report.violation = str(violated)
+        self._sum_up()
+        return self.report
+
+    def _play(self) -> None:
+        world, scenario, report = self.world, self.scenario, self.report
+        world.start_all()
+        world.run_for(1.0)
+        report.joined_s = 1.0 + settle(world, JOIN_S)["ready"]
+        self.users.run_agents()
+        world.run_for(WARM_S)
+        self.users.start(scenario.storm_s)
+        self.misfortune.begin()
+        world.run_for(scenario.storm_s)
+        self.misfortune.heal()
+        report.healed_s = settle(world, scenario.settle_s)
+        report.calls_s = answer_calls(world, scenario.pace.skills, scenario.settle_s)
+        world.run_for(REST_S)
+        settle(world, 0.0)
+        for checker in self.checkers:
+            checker.finish()
+        self._all_happened()
+
+    def _look(self) -> None:
+        for checker in self.checkers:
+            checker.look()
+        self.world.at(self.world.now_us + SECOND, self._look)
+
+    def _all_happened(self) -> None:
+        missing = [kind for kind in self.scenario.kinds if not self.misfortune.happened.get(kind)]
+        if missing and self._whole:
+            raise Violated("Coverage", self.world.now_us, "world", f"never happened: {', '.join(missing)}")
+
+    def _sum_up(self) -> None:
+        world, report = self.world, self.report
+        report.trace = world.trace.digest()
+        report.seconds = world.now_us / SECOND
+        report.events, report.inputs, report.effects = world.events, world.trace.inputs, world.trace.effects
+        report.faults = self.misfortune.happened
+        report.answers = dict(sorted(self.answers.answered.items()))
+        report.writes, report.excused = len(self.writes.acknowledged), self.writes.excused
+        report.bytes_sent = world.network.sent_bytes

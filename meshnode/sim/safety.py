@@ -1,0 +1,195 @@
+"""What may never happen, asked after every step: boots, answers, verdicts about the living, rows and bounds."""
+
+import msgspec
+
+from meshnode.gossip.directory import Row
+from meshnode.gossip.messages import MemberState
+from meshnode.kernel.instant import MS, SECOND
+from meshnode.model.commands import AnyCommand, CallSkill, PingNode
+from meshnode.model.ids import NodeId
+from meshnode.model.views import AnyView
+from meshnode.node.effects import Announce
+from meshnode.sim.node import SimNode
+from meshnode.sim.watching import Checker
+from meshnode.sim.world import World
+
+# An answer that is due at a deadline may come this much later: the timer of a clock that counts whole microseconds.
+LATE_US = 5 * MS
+# After a cut, a stop or a start that others noticed, verdicts have this long to become right again.
+SETTLE_US = 20 * SECOND
+IN_FLIGHT_MAX = 10_000
+HELD_MAX = 4_096
+
+
+class RisingBoots(Checker):
+    """The boot a node speaks under was never spoken under before, and its row only rises."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._spoken: dict[str, int] = {}
+        self._row: dict[str, tuple[int, int]] = {}
+
+    def started(self, node: SimNode) -> None:
+        assert node.core is not None
+        spoken = self._spoken.get(node.name, 0)
+        if node.core.boot <= spoken:
+            self.wrong(node, f"starts with boot {node.core.boot}, and has spoken to others under boot {spoken}")
+
+    def transmitted(self, node: SimNode) -> None:
+        if node.core is not None:
+            self._spoken[node.name] = node.core.boot
+
+    def stepped(self, node: SimNode) -> None:
+        row = _own_row(node)
+        if row is None:
+            return
+        order = (row.boot, row.incarnation)
+        if order < self._row.get(node.name, (0, 0)) and node.name in self._spoken:
+            self.wrong(node, f"its own row fell from {self._row[node.name]} to {order}")
+        if row.boot == self._spoken.get(node.name):
+            self._row[node.name] = order
+
+
+class _Open(msgspec.Struct, frozen=True):
+    command: AnyCommand
+    life: int
+    asked_us: int  # on the node's steady clock
+    due_us: int | None
+
+
+class OneAnswer(Checker):
+    """Every command is answered exactly once, and a call not later than its deadline."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.answered: dict[str, int] = {}
+        self._open: dict[tuple[str, int], _Open] = {}
+
+    def asked(self, node: SimNode, number: int, command: AnyCommand) -> None:
+        now_us = node.instant().mono_us
+        due_us = None
+        if isinstance(command, CallSkill | PingNode):
+            due_us = now_us + round(command.deadline_s * SECOND)
+        self._open[node.name, number] = _Open(command, node.life, now_us, due_us)
+
+    def replied(self, node: SimNode, number: int, view: AnyView) -> None:
+        asked = self._open.pop((node.name, number), None)
+        if asked is None:
+            self.wrong(node, f"command {number} was never asked or is answered again: {view!r:.200}")
+        self._check_time(node, asked)
+        what = f"{type(asked.command).__name__} -> {getattr(view, 'code', '') or 'ok'}"
+        self.answered[what] = self.answered.get(what, 0) + 1
+
+    def died(self, node: SimNode) -> None:
+        for key in [key for key in self._open if key[0] == node.name]:
+            del self._open[key]
+
+    def look(self) -> None:
+        for (name, _), asked in self._open.items():
+            node = self.world.named(name)
+            if node.usable and asked.life == node.life:
+                self._check_time(node, asked)
+
+    def finish(self) -> None:
+        for (name, number), asked in self._open.items():
+            self.wrong(self.world.named(name), f"command {number} was never answered: {asked.command!r:.200}")
+
+    def _check_time(self, node: SimNode, asked: _Open) -> None:
+        late_us = 0 if asked.due_us is None else node.instant().mono_us - asked.due_us
+        if late_us > LATE_US and self.world.now_us - node.woken_us > LATE_US:
+            self.wrong(node, f"{late_us / SECOND:.3f} s after its deadline: {asked.command!r:.200}")
+
+
+class NoFalseDeath(Checker):
+    """Nobody shows a node as DOWN that lives, was not stopped for long, and reaches whom everybody else reaches."""
+
+    def announced(self, node: SimNode, announce: Announce) -> None:
+        kind, _, name = announce.event.subject.partition("/")
+        if kind == "node":
+            about = next((other for other in self.world.nodes if other.name == name), None)
+            if about is not None:
+                self._check(node, about)
+
+    def look(self) -> None:
+        for node in self.world.running():
+            for other in self.world.running():
+                self._check(node, other)
+
+    def _check(self, node: SimNode, about: SimNode) -> None:
+        core = node.core
+        if core is None or core.gossip.state(about.node) is not MemberState.DOWN:
+            return
+        if self._quiet(node) and self._quiet(about) and self._together(node.name, about.name):
+            self.wrong(node, f"shows {about.name} as down: {core.gossip.reason(about.node)}")
+
+    def _quiet(self, node: SimNode) -> bool:
+        since_us = max(node.started_us, node.resumed_us)
+        return node.usable and not node.exiting and self.world.now_us - since_us > SETTLE_US
+
+    def _together(self, a: str, b: str) -> bool:
+        """No cut lies between them, now or a while ago, and none that one of them feels and the other does not."""
+        ways: dict[tuple[str, str], None] = {}
+        for span in self.world.network.cuts:
+            if span.healed_us is None or self.world.now_us - span.healed_us <= SETTLE_US:
+                ways.update(dict.fromkeys(span.cut.pairs))
+        others = [node.name for node in self.world.nodes if node.name not in (a, b)]
+        alike = all(
+            ((a, c) in ways) == ((b, c) in ways) and ((c, a) in ways) == ((c, b) in ways) for c in others
+        )  # fmt: skip
+        return alike and (a, b) not in ways and (b, a) not in ways
+
+
+class GenuineRows(Checker):
+    """What a node holds about another one is what that one has said, and there is one row for each."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._said: dict[NodeId, dict[Row, None]] = {node.node: {} for node in world.nodes}
+        self._last: dict[NodeId, Row] = {}
+
+    def stepped(self, node: SimNode) -> None:
+        row = _own_row(node)
+        if row is not None and row is not self._last.get(node.node):
+            self._last[node.node] = row
+            self._said[node.node][row] = None
+
+    def look(self) -> None:
+        for node in self.world.running():
+            self._check(node)
+
+    def _check(self, node: SimNode) -> None:
+        assert node.core is not None
+        members = list(node.core.gossip.members())
+        if len(members) != len(dict.fromkeys(members)):
+            self.wrong(node, "shows a node twice")
+        for member in members:
+            row = node.core.gossip.row(member)
+            if member not in self._said:
+                self.wrong(node, f"holds a row of {member.hex()[:12]}, who is not of this world")
+            if row is None or row.node != member or row not in self._said[member]:
+                self.wrong(node, f"holds a row of {member.hex()[:12]} which that node never signed: {row}")
+
+
+class Bounds(Checker):
+    """Queues and tables stay within what they promise."""
+
+    def stepped(self, node: SimNode) -> None:
+        core = node.core
+        if core is None:
+            return
+        if core.switch.in_flight > IN_FLIGHT_MAX:
+            self.wrong(node, f"{core.switch.in_flight} calls in flight, the limit is {IN_FLIGHT_MAX}")
+        if core.documents.waiting() > HELD_MAX:
+            self.wrong(node, f"{core.documents.waiting()} envelopes held back, the limit is {HELD_MAX}")
+
+
+class NobodyGivesUp(Checker):
+    """A process ends when it is told to, never by its own choice: there are no copies of directories in this world."""
+
+    def died(self, node: SimNode) -> None:
+        if node.exit is not None and node.exit.code:
+            self.wrong(node, f"left with code {node.exit.code}: {node.exit.reason}")
+
+
+def _own_row(node: SimNode) -> Row | None:
+    return None if node.core is None else node.core.gossip.row(node.node)

@@ -1,0 +1,125 @@
+"""Named scenarios: what users do, what befalls them, what must be so in the end. One table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from meshnode.kernel.rng import Random
+from meshnode.sim.clocks import ClockSpec
+from meshnode.sim.faults import Fault, Kind, draw
+from meshnode.sim.workloads import Pace
+
+Plan = Callable[[Random, int], list[Fault]]
+Clocks = Callable[[Random, int], tuple[ClockSpec, ...]]
+
+
+def _right_clocks(luck: Random, nodes: int) -> tuple[ClockSpec, ...]:
+    return tuple(ClockSpec(rate_ppm=luck.randint(-50, 50)) for _ in range(nodes))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scenario:
+    """``kinds``: what must happen in every run; ``nodes``: sizes it is meant for; ``settle_s``: healed within."""
+
+    name: str
+    about: str
+    kinds: tuple[Kind, ...]
+    plan: Plan
+    storm_s: float
+    nodes: tuple[int, int] = (3, 200)
+    settle_s: float = 30.0
+    pace: Pace = field(default_factory=Pace)
+    clocks: Clocks = _right_clocks
+
+
+def _storm(*kinds: Kind, storm_s: float, times: int = 2) -> Plan:
+    return lambda luck, nodes: draw(luck, kinds, nodes, storm_s, times)
+
+
+def _one_cut(luck: Random, nodes: int) -> list[Fault]:
+    """Half of the machines against the other half."""
+    side = tuple(sorted(luck.sample(range(nodes), max(1, nodes // 2))))
+    return [Fault(Kind.CUT, 5.0, 30.0, side)]
+
+
+def _flapping(luck: Random, nodes: int) -> list[Fault]:
+    """The same cut comes and goes, ever more quickly, and one machine's connections with it."""
+    side = tuple(sorted(luck.sample(range(nodes), max(1, nodes // 3))))
+    plan, at_s = list[Fault](), 2.0
+    for step in range(14):
+        lasts_s = 0.2 + 4.0 * luck.random() / (1 + step / 3)
+        kind = (Kind.CUT, Kind.RESET_CUT, Kind.BLIP)[step % 3]
+        plan.append(Fault(kind, at_s, lasts_s, side))
+        at_s += lasts_s + 0.1 + 2.5 * luck.random()
+    return plan
+
+
+def _wrong_clocks(luck: Random, nodes: int) -> tuple[ClockSpec, ...]:
+    """Every third machine has no battery; the rest are off by up to three minutes and 200 ppm."""
+    return tuple(
+        ClockSpec(
+            rate_ppm=luck.randint(-200, 200), skew_ms=luck.randint(-150_000, 150_000), rtc=number % 3 != 1,
+            synced=luck.random() < 0.7,
+        )
+        for number in range(nodes)
+    )  # fmt: skip
+
+
+_WIRES = (Kind.CUT, Kind.ONE_WAY, Kind.RESET_CUT, Kind.REJECT, Kind.BLIP, Kind.UNPLUG, Kind.LOSS)
+_PROCESSES = (Kind.KILL, Kind.RESTART, Kind.POWER, Kind.TORN, Kind.AGENT)
+_DISKS = (Kind.TORN, Kind.FLIP, Kind.FULL, Kind.BROKEN, Kind.SLOW, Kind.POWER)
+_CLOCKS = (Kind.JUMP, Kind.NO_CLOCK)
+_STOPS = (Kind.PAUSE, Kind.SUSPEND)
+_BUSY = Pace(writes_per_s=3.0, calls_per_s=4.0)
+
+_TABLE = (
+    Scenario(
+        name="cut-and-heal", about="half of the mesh cannot reach the other half for 30 s, both go on working",
+        kinds=(Kind.CUT,), plan=_one_cut, storm_s=35.0, nodes=(2, 200),
+    ),
+    Scenario(
+        name="crash-and-return", about="processes are killed, machines lose power, agents crash; all come back",
+        kinds=_PROCESSES, plan=_storm(*_PROCESSES, storm_s=40.0, times=3), storm_s=40.0, pace=_BUSY,
+    ),
+    Scenario(
+        name="one-way-cuts", about="some hear others who do not hear them",
+        kinds=(Kind.ONE_WAY,), plan=_storm(Kind.ONE_WAY, storm_s=40.0, times=5), storm_s=40.0,
+    ),
+    Scenario(
+        name="slow-and-torn-disks", about="commits take long, fail or are torn; bits flip; disks fill up",
+        kinds=_DISKS, plan=_storm(*_DISKS, storm_s=45.0, times=3), storm_s=45.0, pace=_BUSY,
+    ),
+    Scenario(
+        name="clocks", about="wall clocks are wrong, jump, or begin in 1970",
+        kinds=_CLOCKS, plan=_storm(*_CLOCKS, Kind.CUT, storm_s=40.0, times=3), storm_s=40.0, clocks=_wrong_clocks,
+    ),
+    Scenario(
+        name="pauses", about="processes are stopped, machines sleep",
+        kinds=_STOPS, plan=_storm(*_STOPS, storm_s=45.0, times=5), storm_s=45.0,
+    ),
+    Scenario(
+        name="flapping", about="a cut comes and goes",
+        kinds=(Kind.CUT, Kind.RESET_CUT, Kind.BLIP), plan=_flapping, storm_s=60.0,
+    ),
+    Scenario(
+        name="two-nodes", about="a mesh of two, which has no majority",
+        kinds=(Kind.CUT, Kind.KILL, Kind.POWER, Kind.PAUSE), nodes=(2, 2), storm_s=60.0,
+        plan=_storm(Kind.CUT, Kind.ONE_WAY, Kind.REJECT, Kind.BLIP, Kind.KILL, Kind.POWER, Kind.PAUSE, storm_s=60.0),
+    ),
+    Scenario(
+        name="one-node", about="a mesh of one is a mesh",
+        kinds=(Kind.KILL, Kind.POWER, Kind.PAUSE, Kind.SLOW), nodes=(1, 1), storm_s=50.0,
+        plan=_storm(Kind.KILL, Kind.POWER, Kind.TORN, Kind.PAUSE, Kind.SLOW, Kind.FULL, storm_s=50.0),
+    ),
+    Scenario(
+        name="three-nodes", about="a mesh of three: one against two",
+        kinds=(Kind.CUT, Kind.KILL, Kind.UNPLUG), nodes=(3, 3), storm_s=60.0,
+        plan=_storm(Kind.CUT, Kind.UNPLUG, Kind.KILL, Kind.ONE_WAY, Kind.PAUSE, Kind.POWER, storm_s=60.0),
+    ),
+    Scenario(
+        name="everything", about="all of it at once",
+        kinds=(Kind.CUT, Kind.KILL, Kind.LOSS, Kind.BLIP), storm_s=60.0, pace=_BUSY, clocks=_wrong_clocks,
+        plan=_storm(*_WIRES, *_PROCESSES, *_DISKS, *_CLOCKS, *_STOPS, storm_s=60.0),
+    ),
+)  # fmt: skip
+
+SCENARIOS = {scenario.name: scenario for scenario in _TABLE}

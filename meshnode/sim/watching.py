@@ -1,0 +1,72 @@
+"""Who looks on: watchers see what nodes do, checkers are watchers that know what may never happen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshnode.kernel.effects import Effect
+    from meshnode.model.commands import AnyCommand
+    from meshnode.model.views import AnyView
+    from meshnode.node.effects import Announce
+    from meshnode.node.inputs import Input
+    from meshnode.sim.node import SimNode
+    from meshnode.sim.world import World
+
+
+class Watcher:
+    """Sees all that a node does. Every method may be overridden; none changes anything."""
+
+    def started(self, node: SimNode) -> None:
+        """A new process has built its core; nothing was said yet."""
+
+    def died(self, node: SimNode) -> None:
+        """Its process is gone, in whatever way."""
+
+    def asked(self, node: SimNode, number: int, command: AnyCommand) -> None:
+        """Somebody stands at its door."""
+
+    def handled(self, node: SimNode, event: Input, effects: Sequence[Effect]) -> None:
+        """An input was handled; its effects are not performed yet."""
+
+    def transmitted(self, node: SimNode) -> None:
+        """Bytes leave for a peer."""
+
+    def replied(self, node: SimNode, number: int, view: AnyView) -> None:
+        """A command is answered."""
+
+    def announced(self, node: SimNode, announce: Announce) -> None:
+        """Something worth telling happened there."""
+
+    def stepped(self, node: SimNode) -> None:
+        """The end of one turn."""
+
+
+class Violated(Exception):
+    """Something happened that may never happen. The text names the checker, the time, the node and the fact."""
+
+    def __init__(self, checker: str, at_us: int, node: str, what: str) -> None:
+        super().__init__(f"{checker}: at {at_us / 1e6:.6f} s on {node}: {what}")
+        self.checker, self.node, self.what = checker, node, what
+
+
+class Checker(Watcher):
+    """One promise. ``look`` comes every virtual second, ``finish`` once all is healed and at rest."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def look(self) -> None:
+        """What is too costly to ask after every step."""
+
+    def finish(self) -> None:
+        """What is true only at rest."""
+
+    def wrong(self, node: SimNode | None, what: str) -> NoReturn:
+        raise Violated(self.name, self.world.now_us, node.name if node else "all nodes", what)
