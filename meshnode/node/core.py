@@ -25,7 +25,7 @@ from meshnode.messaging.switch import Switch, SwitchConfig
 from meshnode.model.views import Failure
 from meshnode.node.commands import Desk
 from meshnode.node.config import NodeConfig, NodePorts
-from meshnode.node.effects import Announce, Reply, Store
+from meshnode.node.effects import Announce, Exit, Reply, Store
 from meshnode.node.facts import Started
 from meshnode.node.inputs import (
     CommandDropped,
@@ -75,6 +75,8 @@ class Core:
         self.desk = Desk(self)
         self._batches: dict[int, tuple[Effect, ...]] = {}
         self._last_batch = 0
+        self.started = False
+        self._early: deque[Input] = deque()
         self._clock_due_us: int | None = None
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
@@ -121,7 +123,14 @@ class Core:
         return self._settle([Persist((record,), then=(Started(),))], now)
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
-        return self._settle(self._enter(event, now), now)
+        """Take one input. Until this boot is durable, all but the disk's word waits: the rooms have not begun."""
+        if not self.started and not isinstance(event, Stored | StoreFailed):
+            self._early.append(event)
+            return []
+        effects = self._settle(self._enter(event, now), now)
+        while self.started and self._early:
+            effects += self._settle(self._enter(self._early.popleft(), now), now)
+        return effects
 
     def wake(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
@@ -227,6 +236,8 @@ class Core:
     def _not_stored(self, then: Sequence[Effect], error: str) -> list[Effect]:
         """Nothing that hung on the commit happens; whoever waits for an answer gets the reason."""
         self.counters.add("store-failed")
+        if any(isinstance(effect, Started) for effect in then):
+            return [Exit(1, f"this boot could not be counted: {error}")]
         failure = Failure(
             code="journal-failed",
             message=f"not stored, nothing changed durably: {error}",

@@ -86,6 +86,7 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
 
 
 def _started(core: Core, now: Instant) -> list[Effect]:
+    core.started = True
     return [
         Note(f"node/{core.config.name}", f"started, boot {core.boot}"),
         *(Note(f"node/{core.config.name}", note) for note in core.config.notes),
