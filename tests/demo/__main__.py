@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.demo.fleet import ROOT, Broken, Fleet
-from tests.demo.story import Story
+from tests.demo.story import Story, Wrong
 
 PLAN = [("alpha", "eu"), ("beta", "eu"), ("gamma", "us"), ("delta", "us")]
 EU, US = ("alpha", "beta"), ("gamma", "delta")
@@ -60,17 +60,13 @@ class Demo:
         self.text = "\n".join((ROOT / name).read_text() for name in TEXT_FILES if (ROOT / name).exists())
 
     def play(self) -> None:
-        """Chapter by chapter; after one with a wrong claim the rest would only repeat it."""
-        chapters = (
-            self.form, self.tell_machines, self.call_agent, self.part_and_heal, self.lie, self.kill_and_return,
-        )  # fmt: skip
-        for chapter in chapters:
-            chapter()
-            if self.story.wrong:
-                self.story.tell("the story stops here")
-                for line in self.fleet.troubles():
-                    self.story.tell(line)
-                return
+        """Chapter by chapter; the first wrong claim ends it."""
+        self.form()
+        self.tell_machines()
+        self.call_agent()
+        self.part_and_heal()
+        self.lie()
+        self.kill_and_return()
 
     def form(self) -> None:
         story, fleet = self.story, self.fleet
@@ -235,26 +231,11 @@ def main() -> int:
         f"load of this machine {load:.1f}, {os.cpu_count()} cores"
         + (f", planted: {given.fault}" if given.fault else "")
     )
-    kept = False
     try:
-        Demo(fleet, verifier, story).play()
-        if given.keep and not story.wrong:
-            kept = True
-            fleet.network.leave_running()
-            story.chapter("The mesh keeps running")
-            for node in fleet.nodes:
-                story.tell(f".venv/bin/meshnode -C '{node.directory}' status")
-            story.tell(f"end it: for d in '{fleet.directory}'/*/; do .venv/bin/meshnode -C \"$d\" down; done")
-            story.tell(f"then:   rm -r '{fleet.directory}'")
-        else:
-            _leave(fleet, verifier, story)
-        return story.end()
-    except Broken as error:
-        story.claim(str(error), holds=False)
-        for line in fleet.troubles():
-            story.tell(line)
+        kept = _tell(fleet, verifier, story, keep=given.keep)
         return story.end()
     except KeyboardInterrupt:
+        kept = False
         story.tell("interrupted")
         return 130
     finally:
@@ -262,6 +243,35 @@ def main() -> int:
         if not kept:
             fleet.stop()
             _remove(fleet.directory)
+
+
+def _tell(fleet: Fleet, verifier: Verifier, story: Story, *, keep: bool) -> bool:
+    """Play, then leave in order. True when the mesh was left running, as asked."""
+    try:
+        Demo(fleet, verifier, story).play()
+    except Wrong:
+        story.tell("the story stops here")
+    except Broken as error:
+        story.stops = False
+        story.claim(str(error), holds=False)
+    story.stops = False
+    if story.wrong:
+        for line in fleet.troubles():
+            story.tell(line)
+    elif keep:
+        _stay(fleet, story)
+        return True
+    _leave(fleet, verifier, story)
+    return False
+
+
+def _stay(fleet: Fleet, story: Story) -> None:
+    fleet.network.leave_running()
+    story.chapter("The mesh keeps running")
+    for node in fleet.nodes:
+        story.tell(f".venv/bin/meshnode -C '{node.directory}' status")
+    story.tell(f"end it: for d in '{fleet.directory}'/*/; do .venv/bin/meshnode -C \"$d\" down; done")
+    story.tell(f"then:   rm -r '{fleet.directory}'")
 
 
 def _remove(directory: Path) -> None:

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 SLACK = 5.0
 
 
+class Wrong(Exception):
+    """A claim is wrong: what comes after it would only repeat it."""
+
+
 @dataclass(slots=True)
 class Story:
     """Prints as it goes and remembers what was wrong."""
@@ -15,6 +19,7 @@ class Story:
     began: float = field(default_factory=time.monotonic)
     wrong: list[str] = field(default_factory=list[str])
     verified: int = 0
+    stops: bool = True  # at the first wrong claim
 
     def chapter(self, title: str) -> None:
         self._print(f"\n{self._clock()}  {title}")
@@ -29,6 +34,8 @@ class Story:
         self._print(f"         {mark}  {text}" + (f"  [{seen}]" if seen else ""))
         if not holds:
             self.wrong.append(f"{text} [{seen}]")
+            if self.stops:
+                raise Wrong(text)
 
     def timed(self, text: str, seconds: float | None, goal_s: float) -> None:
         """A claim about a duration, with its goal beside it."""
