@@ -1,0 +1,98 @@
+"""Alerts: whose word counts, how often it is given, and what the repair finds when a rumour was lost."""
+
+import itertools
+
+import msgspec
+import pytest
+
+from meshnode.gossip import alerts
+from meshnode.gossip.alerts import Alert, Raise
+from meshnode.gossip.config import GossipConfig
+from meshnode.gossip.detector import Detector
+from meshnode.gossip.letters import AlertRumour, Push, encode
+from meshnode.gossip.messages import MemberState
+from meshnode.gossip.subject import Subject
+from meshnode.gossip.verdict import Evidence
+from meshnode.kernel.effects import Channel
+from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.reasons import DialFailure, Loss
+from meshnode.links.messages import ControlReceived
+from tests.unit.gossip.world import Box, Key, Stats, World, luck, mesh
+
+
+def rumour(subject: Box, observer: Key, signer: Key, incarnation: int = 0) -> bytes:
+    body = msgspec.msgpack.encode(Alert(subject.id, subject.boot, incarnation, observer.node, Evidence.REFUSED))
+    return encode(Push(encode(AlertRumour(body, signer.sign(alerts.CONTEXT, body)))))
+
+
+@pytest.mark.parametrize(("reason", "observer", "signer"), [
+    ("alert-forged", "n2", "n1"),
+    ("alert-unknown-observer", "stranger", "stranger"),
+    ("alert-unknown-observer", "n3", "n3"),
+])  # fmt: skip
+def test_an_alert_that_is_not_its_observers_word_is_refused_and_not_counted(
+    reason: str, observer: str, signer: str
+) -> None:
+    world, boxes = mesh(4)
+    letter = rumour(boxes[3], Key(observer), Key(signer))
+    world.tell(boxes[0], ControlReceived(boxes[1].id, Channel.GOSSIP, letter))
+    assert [reject.reason for reject in boxes[0].rejects] == [reason]
+    assert boxes[0].gossip.votes(boxes[3].id) == {}
+
+
+def test_an_alert_is_counted_and_its_living_subject_refutes_it_for_all() -> None:
+    world, boxes = mesh(4)
+    letter = rumour(boxes[3], boxes[1].key, boxes[1].key)
+    world.tell(boxes[0], ControlReceived(boxes[1].id, Channel.GOSSIP, letter))
+    assert boxes[0].gossip.votes(boxes[3].id) == {boxes[1].id: Evidence.REFUSED}
+    world.run_for(1.0)
+    assert boxes[3].gossip.self_row().incarnation == 1
+    assert all(box.gossip.votes(boxes[3].id) == {} for box in boxes)
+    assert all(world.state(box, boxes[3]) is MemberState.READY for box in boxes)
+
+
+def test_an_alert_about_an_incarnation_that_was_never_signed_counts_nothing() -> None:
+    world, boxes = mesh(3)
+    letter = rumour(boxes[2], boxes[1].key, boxes[1].key, incarnation=7)
+    world.tell(boxes[0], ControlReceived(boxes[1].id, Channel.GOSSIP, letter))
+    world.run_for(1.0)
+    assert boxes[0].gossip.votes(boxes[2].id) == {}
+    assert boxes[2].gossip.self_row().incarnation == 0
+
+
+def test_an_observer_whose_alerts_are_refuted_repeats_them_ever_more_rarely() -> None:
+    world = World()
+    box = world.box("me")
+    config = GossipConfig(node=box.id, name="me", region="r", boot=1, member=b"")
+    detector = Detector(config, Stats(world, box), luck(1))
+    other = Key("other").node
+
+    def row(incarnation: int, seconds: float) -> None:
+        subject = Subject(other, "other", "r", 1, incarnation)
+        detector.learn(subject, None, Instant(round(seconds * SECOND), 0), alive_now=True)
+
+    row(0, 1.0)
+    detector.up(other, Instant(1 * SECOND, 0))
+    detector.down(other, Loss.RESET, "", Instant(2 * SECOND, 0))
+    told: list[float] = []
+    for tenths in range(21, 2000):
+        now = Instant(tenths * SECOND // 10, 0)
+        detector.dial_failed(other, DialFailure.TIMEOUT, now, proven=True)
+        if any(isinstance(effect, Raise) for effect in detector.wake(now)):
+            told.append(tenths / 10)
+            row(len(told), tenths / 10)  # it lives, and says so
+    assert 3 <= len(told) <= 6
+    gaps = [b - a for a, b in itertools.pairwise(told)]
+    assert gaps[0] >= 10.0
+    assert gaps == sorted(gaps)
+
+
+def test_what_every_rumour_missed_the_periodic_repair_brings() -> None:
+    world, boxes = mesh(4)
+    row = boxes[1].gossip._parts.me.describe(b'{"gpu":2}', (boxes[1].address,), world.now())
+    assert row is not None
+    boxes[1].gossip._rolls.hold_own(row)  # kept, and told to nobody
+    world.run_for(0.5)
+    assert len({box.gossip.directory_root() for box in boxes}) == 2
+    took = world.run_until(lambda: len({box.gossip.directory_root() for box in boxes}) == 1, 13.0)
+    assert took <= 12.0, "two periods of the slowest pace"
