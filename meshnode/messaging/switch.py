@@ -1,11 +1,10 @@
 """The switch: moves calls between doors, local agents and peers.
 
 Invariants: every call ends exactly once, at its deadline at the latest; a call is tried again only while it surely has
-not run; what is in flight is bounded by ``calls_max``.
+not run; what is in flight is bounded by ``calls_max`` and ``held_bytes_max``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import msgspec
 
@@ -15,42 +14,36 @@ from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.ports import Action, Authority, LinkStats
 from meshnode.kernel.timers import Timers
 from meshnode.links.messages import Post
-from meshnode.messaging.calls import Call, Door, LocalAgent, Peer, Phase, Waiter
+from meshnode.messaging import letters, refusals
+from meshnode.messaging.batches import gathered
+from meshnode.messaging.calls import Call, Calls, Door, LocalAgent, Peer, Phase, Waiter
+from meshnode.messaging.config import SwitchConfig
+from meshnode.messaging.letters import RESULT_BYTES_MAX, TEXT_CHARS_MAX
 from meshnode.messaging.messages import CallEnded, CallOverdue, Reach
+from meshnode.model.errors import RemoteError
 from meshnode.model.ids import AgentConn, NodeId
 from meshnode.registry.index import Candidate, Index
 from meshnode.wire.bus import ToAgent
-from meshnode.wire.calls import CallHeader, CancelHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind
+
+__all__ = ["PING_SKILL", "Switch", "SwitchConfig"]
 
 PING_SKILL = "mesh.ping"
 
-_encoder = msgspec.msgpack.Encoder()
-_calls = msgspec.msgpack.Decoder(CallHeader)
-_results = msgspec.msgpack.Decoder(ResultHeader)
-_cancels = msgspec.msgpack.Decoder(CancelHeader)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SwitchConfig:
-    """Bounds and waits of the switch."""
-
-    calls_max: int = 10_000
-    deadline_max_us: int = 3600 * SECOND
-    payload_bytes_max: int = 512 * 1024
-    reach_us: int = 3 * SECOND  # how long a call waits for a link
-    orphan_us: int = 1 * SECOND  # how long a call in flight waits for its lost link to come back
-
-    def __post_init__(self) -> None:
-        if min(self.calls_max, self.deadline_max_us, self.payload_bytes_max, self.reach_us, self.orphan_us) <= 0:
-            raise ValueError(f"switch limits must be positive: {self}")
+_NO_ONE = NodeId(b"")
+# Whoever answers so has not run the call: another may.
+_NOT_RUN = ("unavailable", "not-found", "overloaded")
+# Codes this switch gives; others are an agent's own words and are counted together.
+_CODES = ("", "agent-died", "denied", "invalid", "result-too-long", "timeout", "unreachable", *_NOT_RUN)
 
 
 _Timer = tuple[str, bytes]
+_TIMERS = ("due", "reach", "orphan", "overdue")
 
 
 class Switch:
-    """All calls through this node. ``names`` tells a node's name for messages to people."""
+    """All calls through this node. ``name_of`` tells a node's name for messages to people."""
 
     def __init__(
         self,
@@ -62,16 +55,17 @@ class Switch:
         index: Index,
         links: LinkStats,
         authority: Authority,
-        names: Mapping[NodeId, str],
+        name_of: Callable[[NodeId], str],
     ) -> None:
-        assert len(call_prefix) == 8
+        assert len(call_prefix) == letters.CALL_ID_BYTES // 2
         self._config = config
-        self._me, self._name, self._names = me, name, names
+        self._me, self._name, self._name_of = me, name, name_of
         self._prefix, self._last_call = call_prefix, 0
         self._index, self._links, self._authority = index, links, authority
-        self._calls: dict[bytes, Call] = {}
-        self._by_waiter: dict[Waiter, bytes] = {}
-        self._local: dict[str, AgentConn] = {}  # instance -> conn, for calls to agents of this node
+        self._calls = Calls()
+        self._local: dict[str, AgentConn] = {}  # instance -> conn, of agents that take calls
+        self._conns: dict[AgentConn, str] = {}  # and of those that only finish what they have
+        self._boots: dict[NodeId, int] = {}  # of peers met, to notice that one started again
         self._timers: Timers[_Timer] = Timers()
         self.counters = Counters()
 
@@ -79,19 +73,26 @@ class Switch:
 
     def agent_up(self, instance: str, conn: AgentConn) -> None:
         self._local[instance] = conn
+        self._conns[conn] = instance
+
+    def agent_closing(self, instance: str) -> None:
+        """It takes no new calls, and may still answer those it works on."""
+        self._local.pop(instance, None)
 
     def agent_down(self, instance: str, now: Instant) -> list[Effect]:
         """The agent process is gone: what it was working on ends here, what it waited for is dropped."""
-        conn = self._local.pop(instance, None)
+        self._local.pop(instance, None)
+        conn = next((conn for conn, known in self._conns.items() if known == instance), None)
+        if conn is None:
+            return []
+        del self._conns[conn]
         effects: list[Effect] = []
-        for call_id, call in list(self._calls.items()):
-            if isinstance(call.waiter, LocalAgent) and call.waiter.conn == conn:
-                effects += self._cancel_callee(call_id, call)
-                self._forget(call_id)
-            elif call.phase is Phase.RUNNING and call.node == self._me and call.conn == conn:
-                message = f"{instance} ended while it worked on the call; it may have run"
-                effects += self._end(call_id, "agent-died", message, b"", now)
-        return effects
+        for call_id, call in self._calls.where(lambda c: isinstance(c.waiter, LocalAgent) and c.waiter.conn == conn):
+            effects += self._drop(call_id, call)
+        for call_id, _ in self._calls.where(lambda c: c.phase is Phase.RUNNING and c.conn == conn):
+            message = f"{instance} ended while it worked on the call; it may have run"
+            effects += self._end(call_id, "agent-died", message, b"", now)
+        return gathered(effects)
 
     def ask(
         self, ticket: int, header: CallHeader, payload: bytes, now: Instant, *, node: NodeId | None = None
@@ -99,46 +100,62 @@ class Switch:
         """A call from a door of this node. Ends in ``CallEnded(ticket)``."""
         return self._open(Door(ticket), header, payload, now, node)
 
+    def dropped(self, ticket: int) -> list[Effect]:
+        """Nobody waits at that door any more."""
+        return self._cancelled(Door(ticket))
+
+    def close(self, now: Instant) -> list[Effect]:
+        """The node goes down: whoever waits at a door hears of it."""
+        effects: list[Effect] = []
+        for call_id, call in self._calls.where(lambda c: isinstance(c.waiter, Door)):
+            run = "; it may have run" if call.phase is Phase.RUNNING else ""
+            effects += self._cancel_callee(call_id, call)
+            effects += self._end(call_id, "unavailable", f"{self._name} is going down{run}", b"", now)
+        return gathered(effects)
+
     def from_agent(self, conn: AgentConn, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
+        if conn not in self._conns:
+            self.counters.add("agent-unknown", len(frames))
+            return []
         effects: list[Effect] = []
         for frame in frames:
             try:
                 effects += self._from_agent(conn, frame, now)
-            except msgspec.MsgspecError:
+            except RemoteError:
                 self.counters.add("agent-junk")
-        return effects
+        return gathered(effects)
 
     def from_peer(self, peer: NodeId, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
         effects: list[Effect] = []
         for frame in frames:
             try:
                 effects += self._from_peer(peer, frame, now)
-            except msgspec.MsgspecError as error:
-                self.counters.add("call-junk")
-                effects.append(Reject(peer, "call-junk", str(error)))
-        return effects
+            except RemoteError as error:
+                self.counters.add(error.reason)
+                effects.append(Reject(peer, error.reason, str(error)))
+        return gathered(effects)
 
-    def peer_up(self, peer: NodeId, now: Instant) -> list[Effect]:
-        effects: list[Effect] = []
-        for call_id, call in list(self._calls.items()):
-            if call.node == peer:
-                self._timers.cancel(("orphan", call_id))
-                if call.phase is Phase.REACHING:
-                    effects += self._send(call_id, call, now)
-        return effects
+    def peer_up(self, peer: NodeId, boot: int, now: Instant) -> list[Effect]:
+        effects = self._started_again(peer, now) if self._boots.get(peer, boot) != boot else []
+        self._boots[peer] = boot
+        for call_id, call in self._calls.where(lambda c: c.node == peer):
+            self._timers.cancel(("orphan", call_id))
+            if call.phase is Phase.REACHING:
+                effects += self._send(call_id, call, now)
+        return gathered(effects)
 
     def peer_down(self, peer: NodeId, now: Instant) -> list[Effect]:
-        for call_id, call in self._calls.items():
-            if call.node == peer and call.phase is Phase.RUNNING:
-                self._timers.set(("orphan", call_id), now.mono_us + self._config.orphan_us)
+        for call_id, _ in self._calls.where(lambda c: c.node == peer and c.phase is Phase.RUNNING):
+            self._timers.set(("orphan", call_id), now.mono_us + self._config.orphan_us)
         return []
 
     def wake(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
         for what, call_id in self._timers.pop_due(now.mono_us):
-            if call_id in self._calls:
-                effects += self._due(what, call_id, self._calls[call_id], now)
-        return effects
+            call = self._calls.get(call_id)
+            if call is not None:
+                effects += self._due(what, call_id, call, now)
+        return gathered(effects)
 
     def deadline(self) -> int | None:
         return self._timers.deadline()
@@ -152,14 +169,11 @@ class Switch:
     def _from_agent(self, conn: AgentConn, frame: Frame, now: Instant) -> list[Effect]:
         match frame.kind:
             case Kind.CALL:
-                asked = _calls.decode(frame.header)
-                # Who calls is what this daemon knows of the connection, never what the agent says.
-                header = msgspec.structs.replace(asked, caller=self._agent_name(conn))
-                return self._open(LocalAgent(conn, header.call_id), header, frame.payload, now, None)
+                return self._asked_by_agent(conn, letters.read_call(frame), frame.payload, now)
             case Kind.RESULT:
-                return self._result(NodeId(b""), conn, _results.decode(frame.header), frame.payload, now)
+                return self._result(_NO_ONE, conn, letters.read_result(frame), frame.payload, now)
             case Kind.CANCEL:
-                return self._cancelled(LocalAgent(conn, _cancels.decode(frame.header).call_id))
+                return self._cancelled(LocalAgent(conn, letters.read_cancel(frame).call_id))
             case _:
                 self.counters.add("agent-frame-kind")
                 return []
@@ -167,32 +181,45 @@ class Switch:
     def _from_peer(self, peer: NodeId, frame: Frame, now: Instant) -> list[Effect]:
         match frame.kind:
             case Kind.CALL:
-                return self._asked_by_peer(peer, _calls.decode(frame.header), frame.payload, now)
+                return self._asked_by_peer(peer, letters.read_call(frame), frame.payload, now)
             case Kind.RESULT:
-                return self._result(peer, AgentConn(0), _results.decode(frame.header), frame.payload, now)
+                return self._result(peer, AgentConn(0), letters.read_result(frame), frame.payload, now)
             case Kind.CANCEL:
-                return self._cancelled(Peer(peer, _cancels.decode(frame.header).call_id))
+                return self._cancelled(Peer(peer, letters.read_cancel(frame).call_id))
             case _:
-                self.counters.add("call-frame-kind")
-                return [Reject(peer, "call-frame-kind", frame.kind.name)]
+                raise RemoteError("call-frame-kind", frame.kind.name)
 
-    def _agent_name(self, conn: AgentConn) -> str:
-        instance = next((instance for instance, known in self._local.items() if known == conn), "")
-        return f"agent/{instance}"
+    def _asked_by_agent(self, conn: AgentConn, asked: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
+        """Who calls is what this daemon knows of the connection, never what the agent says."""
+        waiter = LocalAgent(conn, asked.call_id)
+        if waiter in self._calls:
+            self.counters.add("call-repeated")
+            return []
+        header = msgspec.structs.replace(asked, caller=f"agent/{self._conns[conn]}")
+        return self._open(waiter, header, payload, now, None)
 
-    def _asked_by_peer(self, peer: NodeId, header: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
+    def _asked_by_peer(self, peer: NodeId, asked: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
         """The callee's side judges again: a caller's daemon cannot speak for us."""
-        waiter = Peer(peer, header.call_id)
-        verdict = self._authority.may(peer, Action.CALL, f"skill/{header.skill}")
+        waiter = Peer(peer, asked.call_id)
+        verdict = self._authority.may(peer, Action.CALL, f"skill/{asked.skill}")
         if not verdict.allowed:
             self.counters.add(f"denied-{verdict.reason}")
             return self._answer(waiter, "denied", f"{self._name} does not allow it: {verdict.reason}", b"", now)
-        if header.skill == PING_SKILL:
-            return self._answer(waiter, "", "", msgspec.json.encode({"wall_ms": now.wall_ms}), now)
-        if waiter in self._by_waiter:
+        if asked.skill == PING_SKILL:
+            return self._answer(waiter, "", "", _pong(now), now)
+        if waiter in self._calls:
             self.counters.add("call-repeated")
             return []
+        header = msgspec.structs.replace(asked, caller=self._caller(peer, asked.caller))
         return self._open(waiter, header, payload, now, self._me)
+
+    def _caller(self, peer: NodeId, claimed: str) -> str:
+        """A peer speaks for itself and its own agents only; any other name it gives becomes its own."""
+        name = self._name_of(peer)
+        kind, _, rest = claimed.partition("/")
+        agent, _, node = rest.partition("/")
+        own = kind == "agent" and agent and node == name and len(claimed) <= TEXT_CHARS_MAX
+        return claimed if own else f"node/{name}"
 
     # -- life of a call ---------------------------------------------------------------------------------------------
 
@@ -207,50 +234,59 @@ class Switch:
         candidates = self._index.candidates(header.skill, node=node, agent=header.agent)
         usable = [c for c in candidates if not c.excluded and (not c.local or c.offer.instance in self._local)]
         if not usable:
-            return self._answer(waiter, *self._nobody(header, candidates), b"", now)
-        call_id = self._enter(waiter, header, payload, usable[1:], now)
-        return self._try(call_id, self._calls[call_id], usable[0].node, usable[0].offer.instance, now)
+            return self._answer(waiter, *self._nobody(header, node, candidates), b"", now)
+        call_id, call = self._enter(waiter, header, payload, usable[1:], now)
+        return self._try(call_id, call, usable[0].node, usable[0].offer.instance, now)
 
     def _ping(self, waiter: Waiter, header: CallHeader, now: Instant, node: NodeId | None) -> list[Effect]:
         if node is None or node == self._me:
-            return self._answer(waiter, "", "", msgspec.json.encode({"wall_ms": now.wall_ms}), now)
-        call_id = self._enter(waiter, header, b"{}", [], now)
-        return self._try(call_id, self._calls[call_id], node, "", now)
+            return self._answer(waiter, "", "", _pong(now), now)
+        call_id, call = self._enter(waiter, header, b"{}", [], now)
+        return self._try(call_id, call, node, "", now)
 
-    def _enter(self, waiter: Waiter, header: CallHeader, payload: bytes, rest: list[Candidate], now: Instant) -> bytes:
+    def _enter(
+        self, waiter: Waiter, header: CallHeader, payload: bytes, rest: list[Candidate], now: Instant
+    ) -> tuple[bytes, Call]:
         self._last_call += 1
         call_id = self._prefix + self._last_call.to_bytes(8)
         due = now.mono_us + min(header.deadline_ms * MS, self._config.deadline_max_us)
         sent = msgspec.structs.replace(header, call_id=call_id)
-        self._calls[call_id] = Call(sent, payload, waiter, now.mono_us, due, rest=rest)
-        self._by_waiter[waiter] = call_id
+        call = Call(sent, payload, waiter, now.mono_us, due, rest=rest)
+        self._calls.add(call_id, call)
         self._timers.set(("due", call_id), due)
-        return call_id
+        return call_id, call
 
     def _refusal(self, waiter: Waiter, header: CallHeader, payload: bytes) -> tuple[str, str] | None:
+        """Why this call is not even tried, as code and message."""
+        objection = refusals.objection(header, payload, self._config)
+        if objection is not None:
+            return objection
         if not isinstance(waiter, Peer):
             verdict = self._authority.may(self._me, Action.CALL, f"skill/{header.skill}")
             if not verdict.allowed:
+                self.counters.add(f"denied-{verdict.reason}")
                 return "denied", f"this node may not call {header.skill}: {verdict.reason}"
-        if header.deadline_ms <= 0:
-            return "timeout", "the deadline had passed when the call arrived"
-        if len(payload) > self._config.payload_bytes_max:
-            return "invalid", f"the arguments are {len(payload)} bytes, the limit is {self._config.payload_bytes_max}"
-        if len(self._calls) >= self._config.calls_max:
+        held = self._calls.payload_bytes + len(payload)
+        if len(self._calls) >= self._config.calls_max or held > self._config.held_bytes_max:
             return "overloaded", f"{len(self._calls)} calls are in flight on {self._name}; try again in a second"
         return None
 
-    def _nobody(self, header: CallHeader, candidates: list[Candidate]) -> tuple[str, str]:
-        if not candidates:
-            where = f" of agent {header.agent}" if header.agent else ""
-            return "not-found", f"no node known to {self._name} offers the skill {header.skill}{where}"
-        who = ", ".join(sorted({self._names.get(c.node, c.node.hex()[:12]) for c in candidates}))
-        if all(c.local for c in candidates):
-            return "unavailable", f"{header.skill} is known on {who}, and its agent is not running now"
-        return "unreachable", f"{header.skill} is offered by {who}, which cannot be reached now"
+    def _nobody(self, header: CallHeader, node: NodeId | None, candidates: list[Candidate]) -> tuple[str, str]:
+        skill = refusals.wanted(header)
+        lost = sorted(self._name_of(c.node) for c in candidates if c.excluded)
+        if lost:
+            return "unreachable", f"{skill} is offered by {', '.join(lost)}, which cannot be reached now"
+        if candidates:
+            return "unavailable", f"{skill} is known on {self._name}, and its agent is not running now"
+        if node is None:
+            return "not-found", f"no node known to {self._name} offers {skill}"
+        if self._index.excluded(node):
+            return "unreachable", f"{self._name_of(node)}, which is to answer {skill}, cannot be reached now"
+        return "not-found", f"{self._name_of(node)} does not offer {skill}"
 
     def _try(self, call_id: bytes, call: Call, node: NodeId, instance: str, now: Instant) -> list[Effect]:
-        call.node, call.instance, call.phase = node, instance, Phase.REACHING
+        self._timers.cancel(("overdue", call_id))
+        call.node, call.conn, call.instance, call.phase = node, AgentConn(0), instance, Phase.REACHING
         call.attempts += 1
         if node == self._me or self._links.last_heard_us(node) is not None:
             return self._send(call_id, call, now)
@@ -261,10 +297,7 @@ class Switch:
         self._timers.cancel(("reach", call_id))
         call.phase, call.sent_us = Phase.RUNNING, now.mono_us
         left_ms = max(1, (call.due_us - now.mono_us) // MS)
-        frame = Frame(
-            Kind.CALL, header=_encoder.encode(msgspec.structs.replace(call.header, deadline_ms=left_ms)),
-            payload=call.payload,
-        )  # fmt: skip
+        frame = letters.call_frame(msgspec.structs.replace(call.header, deadline_ms=left_ms), call.payload)
         if call.node == self._me:
             call.conn = self._local[call.instance]
             return [ToAgent(call.conn, (frame,))]
@@ -273,23 +306,32 @@ class Switch:
         return [Post(call.node, (frame,))]
 
     def _due(self, what: str, call_id: bytes, call: Call, now: Instant) -> list[Effect]:
-        node = self._names.get(call.node, call.node.hex()[:12])
+        node = self._name_of(call.node)
         waited = f"after {(now.mono_us - call.started_us) / SECOND:.2f} s"
         match what:
             case "due":
-                cancel = self._cancel_callee(call_id, call)
                 state = "no link to it came up" if call.phase is Phase.REACHING else "no answer"
-                return cancel + self._end(
-                    call_id, "timeout", f"deadline passed {waited}: {state} from {node}", b"", now
-                )
+                message = f"deadline passed {waited}: {state} from {node}"
+                return [*self._cancel_callee(call_id, call), *self._end(call_id, "timeout", message, b"", now)]
             case "reach":
                 return self._next(call_id, call, "unreachable", f"no link to {node} {waited}", now)
             case "orphan":
+                # The cancel waits for the link with the call: if it comes back, nobody works for nobody.
                 message = f"the link to {node} was lost during the call; it may have run"
-                return self._end(call_id, "unreachable", message, b"", now)
+                return [*self._cancel_callee(call_id, call), *self._end(call_id, "unreachable", message, b"", now)]
             case _:
                 heard = self._links.last_heard_us(call.node)
                 return [CallOverdue(call.node)] if heard is None or heard < call.sent_us else []
+
+    def _started_again(self, peer: NodeId, now: Instant) -> list[Effect]:
+        """What the former process worked on is gone with it, and so is what it waited for."""
+        effects: list[Effect] = []
+        for call_id, call in self._calls.where(lambda c: isinstance(c.waiter, Peer) and c.waiter.node == peer):
+            effects += self._drop(call_id, call)
+        for call_id, _ in self._calls.where(lambda c: c.node == peer and c.phase is Phase.RUNNING):
+            message = f"{self._name_of(peer)} started again during the call; it may have run"
+            effects += self._end(call_id, "unreachable", message, b"", now)
+        return effects
 
     def _next(self, call_id: bytes, call: Call, code: str, message: str, now: Instant) -> list[Effect]:
         """The call surely has not run at this target: try the next one, or end with the last reason."""
@@ -312,36 +354,40 @@ class Switch:
             # Somebody who was not asked answers: guessing call ids must gain nothing.
             self.counters.add("result-foreign")
             return [Reject(peer, "result-foreign")] if peer else []
-        if header.code in ("unavailable", "not-found") and peer:
+        if header.code in _NOT_RUN:
             return self._next(header.call_id, call, header.code, header.message, now)
-        if header.instance:
+        if peer and header.instance:
             call.instance = header.instance
+        if len(payload) > RESULT_BYTES_MAX:
+            message = f"the result is {len(payload)} bytes, the limit is {RESULT_BYTES_MAX}"
+            return self._end(header.call_id, "result-too-long", message, b"", now)
         return self._end(header.call_id, header.code, header.message, payload, now)
 
     def _cancelled(self, waiter: Waiter) -> list[Effect]:
-        call_id = self._by_waiter.get(waiter)
-        if call_id is None:
-            return []
-        effects = self._cancel_callee(call_id, self._calls[call_id])
+        found = self._calls.of(waiter)
+        return [] if found is None else self._drop(*found)
+
+    def _drop(self, call_id: bytes, call: Call) -> list[Effect]:
+        """End a call nobody waits for."""
+        effects = self._cancel_callee(call_id, call)
         self._forget(call_id)
+        self.counters.add("calls-dropped")
         return effects
 
     def _cancel_callee(self, call_id: bytes, call: Call) -> list[Effect]:
         if call.phase is not Phase.RUNNING:
             return []
-        frame = Frame(Kind.CANCEL, header=_encoder.encode(CancelHeader(call_id, "caller gave up")))
+        frame = letters.cancel_frame(call_id)
         return [ToAgent(call.conn, (frame,))] if call.node == self._me else [Post(call.node, (frame,))]
 
     def _forget(self, call_id: bytes) -> Call:
-        call = self._calls.pop(call_id)
-        self._by_waiter.pop(call.waiter, None)
-        for what in ("due", "reach", "orphan", "overdue"):
+        for what in _TIMERS:
             self._timers.cancel((what, call_id))
-        return call
+        return self._calls.remove(call_id)
 
     def _end(self, call_id: bytes, code: str, message: str, payload: bytes, now: Instant) -> list[Effect]:
         call = self._forget(call_id)
-        self.counters.add(f"calls-{code or 'ok'}")
+        self.counters.add(f"calls-{code or 'ok'}" if code in _CODES else "calls-failed")
         return self._answer(call.waiter, code, message, payload, now, call)
 
     def _answer(
@@ -356,11 +402,12 @@ class Switch:
                 attempts = call.attempts if call is not None else 0
                 return [CallEnded(ticket, call_id, code, message, payload, node, instance, took, attempts)]
             case LocalAgent(conn, call_id):
-                return [ToAgent(conn, (_result_frame(call_id, code, message, instance, took, payload),))]
+                header = ResultHeader(call_id, code, message, instance, took)
+                return [ToAgent(conn, (letters.result_frame(header, payload),))]
             case Peer(node, call_id):
-                return [Post(node, (_result_frame(call_id, code, message, instance, took, payload),))]
+                header = ResultHeader(call_id, code, message, instance, took)
+                return [Post(node, (letters.result_frame(header, payload),))]
 
 
-def _result_frame(call_id: bytes, code: str, message: str, instance: str, ran_us: int, payload: bytes) -> Frame:
-    header = ResultHeader(call_id, code, message[:1000], instance, ran_us)
-    return Frame(Kind.RESULT, header=_encoder.encode(header), payload=payload)
+def _pong(now: Instant) -> bytes:
+    return msgspec.json.encode({"wall_ms": now.wall_ms})

@@ -88,9 +88,11 @@ class Desk:
             return [Reply(command_no, failure_of(error))]
 
     def dropped(self, command_no: int) -> Sequence[Effect]:
+        """Whoever asked is gone: nobody works for nobody."""
         self._invites.pop(command_no, None)
-        self._calls.pop(command_no, None)
-        return ()
+        if self._calls.pop(command_no, None) is None:
+            return ()
+        return self._core.switch.dropped(command_no)
 
     def entropy(self, event: EntropyDrawn, now: Instant) -> Sequence[Effect]:
         command = self._invites.pop(event.purpose, None)

@@ -108,7 +108,7 @@ class Core:
         self.index = Index(config.node, self.gossip, self.hub)
         self.switch = Switch(
             SwitchConfig(), me=config.node, name=config.name, call_prefix=config.run_id, index=self.index,
-            links=self.hub, authority=self.authority, names=self.names,
+            links=self.hub, authority=self.authority, name_of=self.names.of,
         )  # fmt: skip
         self.enrolment = EnrolmentDesk(
             config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored, clock=self.clock

@@ -123,7 +123,8 @@ def _remote_or_local(core: Core, holder: NodeId, name: str, offer: InstanceOffer
         name=name, instance=offer.instance, node=core.names.of(holder),
         state=offer.state if reachable else "unreachable",
         reason=offer.reason if reachable else f"last known {offer.state}; {core.gossip.reason(holder)}",
-        pid=offer.pid or None, restarts=offer.restarts, skills=core.index.skills_of(holder, name), age_s=_age_s(core, holder, now),
+        pid=offer.pid or None, restarts=offer.restarts, skills=core.index.skills_of(holder, name),
+        age_s=_age_s(core, holder, now),
     )  # fmt: skip
 
 

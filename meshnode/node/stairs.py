@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshnode.agents.messages import AgentsStopped, InstanceChanged, SkillsOffered, SkillsWithdrawn
+from meshnode.agents.messages import AgentsStopped, InstanceChanged, InstanceState, SkillsOffered, SkillsWithdrawn
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.gossip.messages import Doubted, MemberChanged, Publish, SoftChanged, Twinned
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 EXIT_TWIN = 4
 GONE_STATES = ("stopped",)
+_AT_WORK = ("running", "stopping")
 
 
 def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
@@ -105,7 +106,7 @@ def _peer_up(core: Core, fact: PeerUp, now: Instant) -> list[Effect]:
         Note(f"node/{fact.name}", f"linked {'from' if fact.inbound else 'to'} {fact.address}"),
         *core.gossip.handle(fact, now),
         *core.documents.handle(fact, now),
-        *core.switch.peer_up(fact.peer, now),
+        *core.switch.peer_up(fact.peer, fact.boot, now),
     ]
 
 
@@ -137,7 +138,10 @@ def _member(core: Core, fact: MemberChanged) -> Sequence[Effect]:
 def _instance(core: Core, fact: InstanceChanged, now: Instant) -> Sequence[Effect]:
     offer = InstanceOffer(fact.instance, fact.state, fact.reason, fact.restarts, fact.pid or 0)
     value = b"" if fact.state in GONE_STATES else encode_instance(offer)
-    return core.gossip.handle(Publish(AGENT_PREFIX + fact.agent, value), now)
+    effects: list[Effect] = []
+    if fact.state not in _AT_WORK:
+        effects += core.switch.agent_down(fact.instance, now)
+    return [*effects, *core.gossip.handle(Publish(AGENT_PREFIX + fact.agent, value), now)]
 
 
 def _offered(core: Core, fact: SkillsOffered, now: Instant) -> Sequence[Effect]:
@@ -151,11 +155,27 @@ def _offered(core: Core, fact: SkillsOffered, now: Instant) -> Sequence[Effect]:
 
 
 def _withdrawn(core: Core, fact: SkillsWithdrawn, now: Instant) -> Sequence[Effect]:
-    effects = list(core.switch.agent_down(fact.instance, now))
+    """An agent asked to stop may still answer what it works on; one that is gone may not."""
     agent = fact.instance.partition("/")[0]
+    info = core.agents.instance(agent)
+    effects: list[Effect] = []
+    if info is not None and info.state is InstanceState.STOPPING:
+        core.switch.agent_closing(fact.instance)
+    else:
+        effects += core.switch.agent_down(fact.instance, now)
     for skill in core.index.skills_of(core.config.node, agent):
-        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill, b""), now)
+        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill, _other_offer(core, agent, skill)), now)
     return effects
+
+
+def _other_offer(core: Core, agent: str, wanted: str) -> bytes:
+    """The same skill of another agent of this node, which stood in the shadow of the one withdrawn."""
+    for info in core.agents.instances():
+        if info.agent != agent:
+            for skill in info.skills:
+                if skill.name == wanted:
+                    return encode_skill(info.agent, info.instance, skill)
+    return b""
 
 
 def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:

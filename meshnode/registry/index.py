@@ -87,6 +87,10 @@ class Index:
     def agents_on(self, node: NodeId) -> int:
         return len(self._instances.get(node, {}))
 
+    def excluded(self, node: NodeId) -> str:
+        """Why no call goes to a node now, "" if one may."""
+        return "" if node == self._me or self._liveness.reachable(node) else "unreachable"
+
     def _learn_skill(self, node: NodeId, skill: str, value: bytes) -> None:
         offer = decode_skill(value) if value else None
         if offer is not None:
@@ -114,8 +118,8 @@ class Index:
 
     def _candidate(self, node: NodeId, skill: str, offer: SkillOffer) -> Candidate:
         local = node == self._me
-        excluded = "" if local or self._liveness.reachable(node) else "unreachable"
-        return Candidate(node, skill, offer, local, 0 if local else self._links.rtt_us(node), excluded)
+        rtt = 0 if local else self._links.rtt_us(node)
+        return Candidate(node, skill, offer, local, rtt, self.excluded(node))
 
 
 def _fits(holder: NodeId, offer: SkillOffer, node: NodeId | None, agent: str) -> bool:

@@ -1,0 +1,22 @@
+"""Bounds and waits of the switch."""
+
+from dataclasses import dataclass
+
+from meshnode.kernel.instant import SECOND
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SwitchConfig:
+    """``calls_max`` and ``held_bytes_max`` bound what all callers together may have in flight."""
+
+    calls_max: int = 10_000
+    held_bytes_max: int = 64 * 1024 * 1024  # arguments of all calls in flight
+    deadline_max_us: int = 3600 * SECOND
+    payload_bytes_max: int = 512 * 1024
+    reach_us: int = 3 * SECOND  # how long a call waits for a link
+    orphan_us: int = 1 * SECOND  # how long a call in flight waits for its lost link to come back
+
+    def __post_init__(self) -> None:
+        limits = (self.calls_max, self.held_bytes_max, self.deadline_max_us, self.payload_bytes_max)
+        if min(*limits, self.reach_us, self.orphan_us) <= 0:
+            raise ValueError(f"switch limits must be positive: {self}")
