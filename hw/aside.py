@@ -31,16 +31,17 @@ class Aside(Generic[Answer]):
         self._question, self._name = question, name
         self._turns: queue.SimpleQueue[float] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._asked_s: float | None = None
+        self._asked = 0
+        self._answered = 0
         self._answer: tuple[float, Answer] | None = None
 
     def latest(self, now_s: float, age_s_max: float) -> Answer | None:
         """The last answer, if asked for at most ``age_s_max`` ago; asks anew for the next time."""
-        answer = self._answer
-        if self._asked_s is None or (answer is not None and answer[0] >= self._asked_s):
-            self._asked_s = now_s
+        if self._asked == self._answered:
+            self._asked += 1
             self._begin()
             self._turns.put(now_s)
+        answer = self._answer
         return answer[1] if answer is not None and now_s - answer[0] <= age_s_max else None
 
     def _begin(self) -> None:
@@ -52,3 +53,4 @@ class Aside(Generic[Answer]):
         while True:
             asked_s = self._turns.get()
             self._answer = (asked_s, self._question())
+            self._answered += 1

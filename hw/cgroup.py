@@ -46,12 +46,13 @@ def groups_of(root: Root) -> Groups:
         if len(parts) != 3:
             continue
         _, controllers, path = parts
-        for mount in mounts:
+        # Engines mount a hierarchy more than once; the mount that shows our own group is the one to read.
+        for mount in sorted(mounts, key=lambda one: not _shows(one, path)):
             if not controllers and mount.kind == "cgroup2":
-                unified = _upward(root, mount, path)
+                unified = unified or _upward(root, mount, path)
             for name in controllers.split(","):
                 if mount.kind == "cgroup" and name in mount.controllers:
-                    version1[name] = _upward(root, mount, path)
+                    version1.setdefault(name, _upward(root, mount, path))
     return Groups(
         unified=unified,
         cpu=version1.get("cpu", ()),
@@ -134,12 +135,16 @@ def _mounts(root: Root) -> list[_Mount]:
     return found
 
 
+def _shows(mount: _Mount, path: str) -> bool:
+    return f"{path}/".startswith(f"{mount.inside.rstrip('/')}/")
+
+
 def _upward(root: Root, mount: _Mount, path: str) -> tuple[str, ...]:
     """The group's directory and all above it, as far as the mount shows them.
 
     A container without its own cgroup name space is told the host's path, of which the mount shows only the end.
     """
-    inside = path.removeprefix(mount.inside) if mount.inside != "/" and path.startswith(mount.inside) else path
+    inside = path.removeprefix(mount.inside) if _shows(mount, path) else path
     names = [name for name in inside.split("/") if name and name != ".."][:DEPTH_MAX]
     found = ["/".join([mount.point, *names[:depth]]) for depth in range(len(names), -1, -1)]
     return tuple(group for group in found if root.exists(group))

@@ -64,6 +64,26 @@ def test_a_hybrid_host_is_asked_where_each_controller_is_bound(tmp_path: Path) -
     assert groups.source() == "cgroup-v1"
 
 
+def test_of_the_hosts_path_only_what_the_mount_shows_is_walked(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "4:memory:/docker/ab/job\n",
+            "proc/self/mountinfo": (
+                "35 31 0:32 /docker/a /before rw - cgroup cgroup rw,memory\n"
+                "36 31 0:32 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+                "37 31 0:32 /docker/ab/j /after rw - cgroup cgroup rw,memory\n"
+            ),
+            "sys/fs/cgroup/memory/job/memory.limit_in_bytes": "4096\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "8192\n",
+            "before/b/job/memory.limit_in_bytes": "1\n",
+            "before/memory.limit_in_bytes": "2\n",
+            "after/memory.limit_in_bytes": "3\n",
+        },
+    )
+    assert memory_limit(root, groups_of(root)) == Limit(4096, "/sys/fs/cgroup/memory/job", 1)
+
+
 def test_without_control_groups_nothing_is_capped(tmp_path: Path) -> None:
     root = Root(tmp_path)
     groups = groups_of(root)

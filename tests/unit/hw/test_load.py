@@ -54,6 +54,12 @@ def test_processor_time_between_two_looks(machine: Machine) -> None:
     assert bench.after(2.0).cpu_percent == 25.0
 
 
+def test_waiting_for_a_disk_is_not_work(machine: Machine) -> None:
+    bench = machine("raspberry-pi-5")
+    bench.write("proc/stat", "cpu  12100 0 6000 800000 340 0 12 0 0 0\nintr 5\n")
+    assert bench.after(2.0).cpu_percent == 25.0
+
+
 def test_a_look_too_soon_after_the_last_gives_no_rate_and_spoils_none(machine: Machine) -> None:
     bench = machine("raspberry-pi-5")
     text = (bench.tree / "proc/net/dev").read_text()
@@ -130,6 +136,16 @@ def test_traffic_of_bridges_and_gadgets_is_not_counted_twice(machine: Machine) -
     assert (later.received_kib_s, later.sent_kib_s) == (100.0, 50.0)
 
 
+def test_what_runs_over_a_card_is_counted_at_the_card_only(machine: Machine) -> None:
+    bench = machine("raspberry-pi-5")
+    vlan = bench.tree / "sys/class/net/eth0.7"
+    vlan.mkdir()
+    (vlan / "operstate").write_text("up\n")
+    bench = Bench(bench.tree)
+    bench.write("proc/net/dev", "h\nh\n  eth0: 1102400 0 0 0 0 0 0 0 500000\neth0.7: 999999 0 0 0 0 0 0 0 0\n")
+    assert bench.after(2.0).received_kib_s == 50.0
+
+
 def test_a_counter_that_goes_back_starts_anew(machine: Machine) -> None:
     bench = machine("raspberry-pi-5")
     bench.write("proc/net/dev", "h\nh\n  eth0: 10 0 0 0 0 0 0 0 10\n")
@@ -177,6 +193,13 @@ def test_amd_cards_tell_load_and_memory_by_file(tmp_path: Path) -> None:
 )
 def test_the_hottest_sensor_that_measures(machine: Machine, name: str, celsius: float | None) -> None:
     assert machine(name).first.hottest_celsius == celsius
+
+
+def test_where_every_sensor_is_off_the_heat_is_not_known(machine: Machine) -> None:
+    bench = machine("raspberry-pi-5")
+    bench.write("sys/class/thermal/thermal_zone0/temp", "-256000\n")
+    bench.write("sys/class/hwmon/hwmon0/temp1_input", "-256000\n")
+    assert bench.after(SLOW_EVERY_S).hottest_celsius is None
 
 
 def test_fixed_readings_of_a_pmic_are_no_heat(machine: Machine) -> None:

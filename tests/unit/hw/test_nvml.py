@@ -30,7 +30,7 @@ class Library:
     def __init__(self, cards: int = 1, refuses: tuple[str, ...] = ()) -> None:
         self.cards, self.refuses, self.inits = cards, refuses, 0
         self.percent, self.used, self.total, self.reasons = 40, 2 * GIB, 8 * GIB, 0
-        self.mig = 0
+        self.mig, self.celsius = 0, 60
 
     def __getattribute__(self, name: str) -> object:
         if name.startswith("nvml") and name in object.__getattribute__(self, "refuses"):
@@ -65,7 +65,7 @@ class Library:
         return SimpleNamespace(gpu=self.percent * (1 - handle[1]), memory=1)
 
     def nvmlDeviceGetTemperature(self, handle: tuple[str, int], _sensor: int) -> int:  # noqa: N802
-        return 60 + handle[1]
+        return self.celsius + handle[1]
 
     def nvmlDeviceGetCurrentClocksEventReasons(self, _handle: object) -> int:  # noqa: N802
         return self.reasons
@@ -200,6 +200,7 @@ def test_a_library_that_hangs_does_not_hold_up_a_sample(sick: SimpleNamespace) -
 def test_use_measured_aside_arrives_with_a_later_sample_and_grows_too_old(tmp_path: Path) -> None:
     tree = Path(shutil.copytree(TREES / "jetson-thor-jp7", tmp_path / "thor"))
     answered, library = threading.Event(), Library()
+    library.celsius = 95
     nvml = Nvml(library)
     use = nvml.use
 
@@ -215,6 +216,7 @@ def test_use_measured_aside_arrives_with_a_later_sample_and_grows_too_old(tmp_pa
     loads = (sampler.sample().load for _ in range(1_000_000))
     load = next(one for one in loads if one.accelerator_percent is not None)
     assert (load.accelerator_percent, load.accelerator_memory_percent) == (40.0, 25.0)
+    assert load.hottest_celsius == 95.0  # the card, not the cooler zones of the tree
     now_s = accelerators.USE_AGE_S_MAX + 1000
     assert sampler.sample().load.accelerator_percent is None
 
@@ -224,15 +226,23 @@ def test_a_question_within_its_limit_is_answered() -> None:
 
 
 def test_behind_a_question_that_hangs_nothing_piles_up() -> None:
-    asked, released = threading.Semaphore(0), threading.Event()
+    """The first asking is answered; the second hangs, the answer of the first grows too old, and no third begins."""
+    asked, turns = threading.Semaphore(0), [threading.Event(), threading.Event()]
+    asking: list[int] = []
 
     def question() -> int:
+        asking.append(1)
         asked.release()
-        released.wait()
-        return 1
+        turns[len(asking) - 1].wait()
+        return len(asking)
 
     aside = Aside(question, "test-aside")
     assert [aside.latest(float(n), 5.0) for n in range(100)] == [None] * 100
     assert asked.acquire(timeout=10)
-    assert not asked.acquire(blocking=False)
-    released.set()
+    turns[0].set()
+    while not asked.acquire(blocking=False):
+        assert aside.latest(0.0, 5.0) in (None, 1)
+    assert aside.latest(5.0, 5.0) == 1
+    assert [aside.latest(6.0 + n, 5.0) for n in range(100)] == [None] * 100
+    assert aside._turns.qsize() == 0
+    turns[1].set()

@@ -153,6 +153,23 @@ def test_a_laptop_is_a_laptop_and_its_radios_are_told_apart() -> None:
     assert "free_bytes" not in told["disks"][0]
 
 
+def test_a_card_that_does_not_know_its_speed_has_none(tmp_path: Path) -> None:
+    tree = shutil.copytree(TREES / "laptop-on-battery", tmp_path / "laptop")
+    card = tree / "sys/class/net/enp0s31f6"
+    (card / "operstate").write_text("up\n")
+    for unknown in ("-1", "4294967295"):
+        (card / "speed").write_text(f"{unknown}\n")
+        assert probe(tree).network[0] == Interface(name="enp0s31f6", kind="wired", up=True)
+
+
+def test_a_guest_without_a_hypervisor_flag_is_known_by_its_maker(tmp_path: Path) -> None:
+    (tmp_path / "sys/class/dmi/id").mkdir(parents=True)
+    (tmp_path / "sys/class/dmi/id/sys_vendor").write_text("QEMU\n")
+    (tmp_path / "sys/class/dmi/id/product_name").write_text("QEMU Virtual Machine\n")
+    named = probe(tmp_path).machine
+    assert (named.kind, named.model) == ("virtual", "QEMU Virtual Machine")
+
+
 def test_an_empty_tree_is_a_machine_of_which_nothing_is_known(tmp_path: Path) -> None:
     told = json.loads(probe(tmp_path).to_json(4096))
     assert told == {"machine": {"kind": "generic"}, "cpu": {}, "memory": {}, "psi": False, "container": "none"}
