@@ -1,5 +1,6 @@
 """How busy: recorded trees are changed between two looks, as a kernel changes its files."""
 
+import gc
 import shutil
 import time
 from collections.abc import Callable
@@ -277,7 +278,8 @@ def test_this_machine_can_be_sampled_for_less_than_a_millisecond() -> None:
 def test_a_thousand_samples_open_nothing_new() -> None:
     sampler = LoadSampler(Path("/"))
     sampler.sample()
+    gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(1000):
         sampler.sample()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
