@@ -1,0 +1,171 @@
+"""Whatever happens in whatever order: every call ends exactly once, in time, and runs at most once."""
+
+from collections import Counter
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshnode.kernel.instant import MS, SECOND
+from meshnode.messaging.messages import CallEnded
+from meshnode.model.ids import AgentConn
+from meshnode.wire.frame import Kind
+from tests.unit.messaging.town import (
+    House,
+    Town,
+    call_frame,
+    call_header,
+    call_of,
+    cancel_frame,
+    result_frame,
+    result_of,
+)
+
+DEADLINE_MS = 4_000
+REFUSALS = ("unavailable", "not-found", "overloaded")
+ENDS = ("", "skill-failed", *REFUSALS)
+
+
+class Story:
+    """Three nodes, each with an agent that offers the same skill, and a caller agent on the first."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+        self.houses = [House(number, calls_max=12) for number in (1, 2, 3)]
+        self.town = Town(*self.houses)
+        self.tickets = 0
+        self.ran: Counter[bytes] = Counter()  # payload -> times it was worked on and not refused
+        self.work: list[tuple[House, AgentConn, bytes, bytes]] = []
+        self.seen: dict[bytes, int] = {}
+        for house in self.houses:
+            self.start(house)
+        self.caller = self.houses[0].agent("my.own", agent="mine")
+        self.asked: dict[bytes, None] = {}
+        self.answers: Counter[bytes] = Counter()
+        self.given_up: dict[bytes, None] = {}
+
+    def start(self, house: House) -> None:
+        if "words/" + f"n{house.node[0]}" not in house.conns:
+            house.agent()
+        for other in self.houses:
+            other.offer(house.node)
+
+    # -- what may happen ----------------------------------------------------------------------------------------------
+
+    def ask(self) -> None:
+        self.tickets += 1
+        house = self.rng.choice(self.houses)
+        self.town.ask(house, self.tickets, call_header(deadline_ms=DEADLINE_MS), b"%d" % self.tickets)
+
+    def agent_asks(self) -> None:
+        call_id = len(self.asked).to_bytes(16)
+        self.asked[call_id] = None
+        self.town.says(
+            self.houses[0], self.caller, call_frame(call_id, deadline_ms=DEADLINE_MS, payload=b"a" + call_id)
+        )
+
+    def agent_gives_up(self) -> None:
+        open_calls = [call_id for call_id in self.asked if not self.answers[call_id]]
+        if open_calls:
+            call_id = self.rng.choice(open_calls)
+            self.given_up[call_id] = None
+            self.town.says(self.houses[0], self.caller, cancel_frame(call_id))
+
+    def answer(self) -> None:
+        if self.work:
+            house, conn, call_id, payload = self.work.pop(self.rng.randrange(len(self.work)))
+            code = self.rng.choice(ENDS)
+            if code in REFUSALS:
+                self.ran[payload] -= 1
+            if conn in house.switch._conns:
+                self.town.says(house, conn, *[result_frame(call_id, code)] * self.rng.randrange(1, 3))
+
+    def lie(self) -> None:
+        """A peer and an agent answer calls that were given to others."""
+        house, liar = self.rng.sample(self.houses, 2)
+        for call_id, call in house.switch._calls.where(lambda _: True):
+            if call.node != liar.node:
+                self.town.hears(house, liar.node, result_frame(call_id, payload=b"lies"))
+
+    def cut(self) -> None:
+        self.town.cut(*self.rng.sample(self.houses, 2))
+
+    def heal(self) -> None:
+        for pair in list(self.town.down):
+            self.town.heal(*(house for house in self.houses if house.node in pair))
+
+    def kill_agent(self) -> None:
+        house = self.rng.choice(self.houses)
+        instance = f"words/n{house.node[0]}"
+        self.work = [item for item in self.work if item[0] is not house]
+        self.town.dies(house, instance)
+
+    def start_agents(self) -> None:
+        for house in self.houses:
+            self.start(house)
+
+    def doubt(self) -> None:
+        house, other = self.rng.sample(self.houses, 2)
+        if self.rng.random() < 0.5:
+            house.views.unreachable = [other.node]
+        else:
+            house.views.unreachable = []
+
+    def pause(self) -> None:
+        self.town.run(self.rng.choice((1 * MS, 50 * MS, 700 * MS, 2 * SECOND)))
+
+    # -- what must hold -----------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Take in what agents were given, and check what must hold at every moment."""
+        for house in self.houses:
+            for conn, frame in house.to_agents:
+                if frame.kind is Kind.CALL:
+                    self.ran[frame.payload] += 1
+                    self.work.append((house, conn, call_of(frame).call_id, frame.payload))
+                elif frame.kind is Kind.RESULT and conn == self.caller:
+                    self.answers[result_of(frame).call_id] += 1
+            house.to_agents.clear()
+            assert house.switch.in_flight <= 12
+        assert all(count <= 1 for count in self.ran.values()), "worked on twice"
+        assert all(count <= 1 for count in self.answers.values()), "answered twice"
+
+    def finish(self) -> None:
+        self.town.run((DEADLINE_MS + 10_000) * MS)
+        self.look()
+        ended: list[CallEnded] = [end for house in self.houses for end in house.ended]
+        assert Counter(end.ticket for end in ended) == Counter(range(1, self.tickets + 1)), "each exactly once"
+        assert all(end.took_us <= DEADLINE_MS * MS for end in ended), "never later than its deadline"
+        assert all(end.payload != b"lies" for end in ended)
+        for call_id in self.asked:
+            assert self.answers[call_id] == 1 or call_id in self.given_up
+        for house in self.houses:
+            assert house.switch.in_flight == 0
+            assert house.switch.deadline() is None
+            assert house.switch._calls.payload_bytes == 0
+
+
+ACTS = (
+    "ask", "ask", "ask", "agent_asks", "agent_gives_up", "answer", "answer", "lie", "cut", "heal", "kill_agent",
+    "start_agents", "doubt", "pause", "pause",
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**32), acts=st.lists(st.sampled_from(sorted(set(ACTS))), max_size=60))
+def test_every_call_ends_exactly_once_whatever_the_order_of_events(seed: int, acts: list[str]) -> None:
+    story = Story(seed)
+    for act in acts:
+        getattr(story, act)()
+        story.look()
+    story.finish()
+
+
+def test_long_stories_of_many_kinds_end_well() -> None:
+    """The same with the usual mix of events, longer than hypothesis likes them."""
+    for seed in range(40):
+        story = Story(seed)
+        for _ in range(200):
+            getattr(story, story.rng.choice(ACTS))()
+            story.look()
+        story.finish()
