@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hw.load import LoadSampler, Smoother
 from hw.report import probe
-
 from meshnode.node.inputs import HardwareProbed, LoadSampled
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,7 +87,9 @@ def test_a_directory_that_has_joined_does_not_join_again(daemons: Daemons, alpha
     ],
     ids=["one letter", "cut short", "longer", "no token", "huge"],
 )  # fmt: skip
-def test_an_altered_token_is_refused_before_anybody_is_asked(alpha: Daemon, tmp_path: Path, change, words) -> None:
+def test_an_altered_token_is_refused_before_anybody_is_asked(
+    alpha: Daemon, tmp_path: Path, change: Callable[[str], str], words: tuple[str, ...]
+) -> None:
     refused(tmp_path, change(alpha.ask.invite("altered").token), 2, *words, "meshnode invite")
 
 

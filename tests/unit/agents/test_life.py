@@ -1,19 +1,10 @@
-"""The agents room in virtual time."""
+"""The life of an agent, told as stories in virtual time."""
 
-import contextlib
-from random import Random
-
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from meshnode.agents.instance import AgentsConfig
-from meshnode.agents.life import Agents
 from meshnode.agents.messages import (
     AgentGone,
-    AgentRegistered,
-    AgentsInput,
     AgentsStopped,
     InstanceChanged,
     InstanceState,
@@ -26,94 +17,15 @@ from meshnode.agents.messages import (
     SkillsWithdrawn,
     StartProcess,
     StopProcess,
-    WelcomeAgent,
 )
-from meshnode.kernel.effects import Effect, Note, Persist
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.effects import Note, Persist
+from meshnode.kernel.instant import SECOND
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.commands import RunAgent
 from meshnode.model.errors import Invalid, NotFound, Offline
-from meshnode.model.ids import AgentConn, InstanceId
+from meshnode.model.ids import AgentConn
 from meshnode.wire.calls import RegisterHeader, SkillDescription
-
-WORDS = InstanceId("words/north")
-RECIPE = RunAgent(name="words", argv=["python", "words.py"], cwd="/srv")
-COUNT = SkillDescription("words.count")
-
-
-class Story:
-    """One agents room, its clock, and all it asked for so far."""
-
-    def __init__(self, restored: tuple[Record, ...] = (), config: AgentsConfig | None = None, seed: int = 7) -> None:
-        self.config = config or AgentsConfig(node="north")
-        self.room = Agents(self.config, Random(seed), restored)
-        self.mono_us = 0
-        self.all: list[Effect] = []
-
-    @property
-    def now(self) -> Instant:
-        return Instant(self.mono_us, 0)
-
-    def note(self, effects: list[Effect]) -> list[Effect]:
-        self.all += effects
-        return effects
-
-    def run(self, command: RunAgent = RECIPE) -> list[Effect]:
-        return self.note(self.room.run(command, self.now))
-
-    def stop(self, name: str = "words") -> list[Effect]:
-        return self.note(self.room.stop(name, self.now))
-
-    def tell(self, event: AgentsInput) -> list[Effect]:
-        return self.note(self.room.handle(event, self.now))
-
-    def pass_to_deadline(self) -> list[Effect]:
-        deadline = self.room.deadline()
-        assert deadline is not None, "nothing is pending"
-        self.mono_us = max(self.mono_us, deadline)
-        return self.note(self.room.wake(self.now))
-
-    def last_start(self) -> StartProcess:
-        return [e for e in self.all if isinstance(e, StartProcess)][-1]
-
-    def starts(self) -> int:
-        return sum(isinstance(e, StartProcess) for e in self.all)
-
-    def started(self, pid: int = 100) -> list[Effect]:
-        return self.tell(ProcessStarted(WORDS, self.last_start().run_no, pid))
-
-    def exited(self, code: int = 1, signal: str = "", tail: str = "") -> list[Effect]:
-        return self.tell(ProcessExited(WORDS, self.last_start().run_no, code, signal, tail))
-
-    def register(self, conn: int = 1, pid: int = 100, **changes: object) -> list[Effect]:
-        header = RegisterHeader("words", WORDS, self.last_start().ticket, pid)
-        event = AgentRegistered(AgentConn(conn), header, (COUNT,), pid, 0)
-        return self.tell(msgspec.structs.replace(event, **changes))
-
-    def state(self) -> tuple[str, str]:
-        info = self.room.instance("words")
-        assert info is not None
-        return info.state.value, info.reason
-
-
-def only(kind: type[Effect], effects: list[Effect]) -> Effect:
-    found = [e for e in effects if isinstance(e, kind)]
-    assert len(found) == 1, effects
-    return found[0]
-
-
-def refusal(effects: list[Effect]) -> str:
-    welcome = only(WelcomeAgent, effects)
-    assert isinstance(welcome, WelcomeAgent)
-    return welcome.refusal
-
-
-def running() -> Story:
-    story = Story()
-    story.run()
-    story.started()
-    story.register()
-    return story
+from tests.unit.agents.story import COUNT, WORDS, Story, only, refusal, running
 
 
 def test_a_run_stores_the_recipe_and_starts_one_process():
@@ -419,89 +331,3 @@ def test_no_more_agents_than_the_limit():
     story.run()
     with pytest.raises(Invalid, match="limit"):
         story.run(RunAgent(name="second", argv=["x"], cwd="/"))
-
-
-class Host:
-    """The other side of the room: at most one process, at most one connection; it obeys and it checks."""
-
-    def __init__(self, story: Story) -> None:
-        self.story, self.seen, self.conn = story, 0, 0
-        self.process = False
-        self.offered = False
-
-    def step(self, name: str) -> None:
-        if name in ("exited", "finished", "failed"):
-            self.process = False
-        getattr(self, name)()
-        for effect in self.story.all[self.seen :]:
-            self.check(effect)
-        self.seen = len(self.story.all)
-        assert self.process or not self.offered
-        info = self.story.room.instance("words")
-        if info is not None and info.state is InstanceState.BACKOFF:
-            assert self.story.room.deadline() is not None
-
-    def check(self, effect: Effect) -> None:
-        match effect:
-            case StartProcess():
-                assert not self.process
-                self.process = True
-            case StopProcess():
-                assert self.process
-            case SkillsOffered():
-                assert not self.offered
-                self.offered = True
-            case SkillsWithdrawn():
-                assert self.offered
-                self.offered = False
-            case _:
-                pass
-
-    def run(self) -> None:
-        with contextlib.suppress(Offline):
-            self.story.run()
-
-    def stop(self) -> None:
-        with contextlib.suppress(NotFound):
-            self.story.stop()
-
-    def started(self) -> None:
-        if self.process:
-            self.story.started()
-
-    def register(self) -> None:
-        if self.process:
-            self.conn += 1
-            self.story.register(conn=self.conn)
-
-    def exited(self) -> None:
-        if self.story.starts():
-            self.story.exited()
-
-    def finished(self) -> None:
-        if self.story.starts():
-            self.story.exited(code=0)
-
-    def failed(self) -> None:
-        if self.story.starts():
-            self.story.tell(ProcessFailed(WORDS, self.story.last_start().run_no, "no such file"))
-
-    def gone(self) -> None:
-        self.story.tell(AgentGone(AgentConn(self.conn)))
-
-    def deadline(self) -> None:
-        if self.story.room.deadline() is not None:
-            self.story.pass_to_deadline()
-
-    def shutdown(self) -> None:
-        self.story.tell(Shutdown())
-
-
-STEPS = ["run", "stop", "started", "register", "exited", "finished", "failed", "gone", "deadline", "shutdown"]
-
-
-@given(steps=st.lists(st.sampled_from(STEPS), max_size=40), seed=st.integers(0, 1000))
-def test_there_is_never_a_second_process_nor_a_skill_without_one(steps: list[str], seed: int):
-    host = Host(Story(seed=seed))
-    for name in steps:
-        host.step(name)
