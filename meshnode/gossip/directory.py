@@ -96,6 +96,10 @@ class Directory:
         """Sorted; without tombstones."""
         return sorted(node for node in self._held if node in self.rows)
 
+    def known(self) -> list[NodeId]:
+        """Sorted; with those who said goodbye, without the forgotten."""
+        return sorted(node for node in self._held if node not in self._forgotten)
+
     def all(self) -> Sequence[Entry]:
         """Every entry, tombstones included, in the order of first sight."""
         return tuple(self._held.values())
@@ -188,7 +192,7 @@ def read(body: bytes) -> Row:
 def _check_facts(row: Row) -> None:
     try:
         msgspec.json.decode(row.facts, type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise RemoteError("row-facts-malformed") from error
 
 

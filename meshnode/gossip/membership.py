@@ -128,6 +128,10 @@ class Gossip:
     def members(self) -> Sequence[NodeId]:
         return self._parts.directory.members()
 
+    def known(self) -> Sequence[NodeId]:
+        """For people: the members, and those who left and are not forgotten yet."""
+        return self._parts.directory.known()
+
     def reachable(self, node: NodeId) -> bool:
         return self.state(node) is MemberState.READY
 

@@ -49,15 +49,15 @@ def find_node(core: Core, name: str) -> NodeId:
     Raises:
         NotFound: nobody of that name is in the directory.
     """
-    for node in core.gossip.members():
+    for node in core.gossip.known():
         if core.names.of(node) == name or (len(name) >= 6 and node.hex().startswith(name)):
             return node
-    known = ", ".join(sorted(core.names.of(node) for node in core.gossip.members())[:8])
+    known = ", ".join(sorted(core.names.of(node) for node in core.gossip.known())[:8])
     raise NotFound(f"no node named {name} is known here (known: {known})", next_step="meshnode ls")
 
 
 def nodes(core: Core, now: Instant) -> NodesView:
-    views = [_node(core, node, now) for node in core.gossip.members()]
+    views = [_node(core, node, now) for node in core.gossip.known()]
     return NodesView(items=sorted(views, key=lambda view: (not view.self_node, view.name)))
 
 
