@@ -14,18 +14,19 @@ from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed
 from meshnode.kernel import rng
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Fact, Hangup, Note, Persist, Reject, Send
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
-from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened, Post, Transmit
+from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Post
 from meshnode.messaging.messages import CallEnded
 from meshnode.messaging.switch import Switch, SwitchConfig
-from meshnode.model.views import Failure
+from meshnode.model.ids import NodeId
 from meshnode.node.commands import Desk
+from meshnode.node.commits import Commits
 from meshnode.node.config import NodeConfig, NodePorts
-from meshnode.node.effects import Announce, Exit, Reply, Store
+from meshnode.node.effects import Announce
 from meshnode.node.facts import Started
 from meshnode.node.inputs import (
     CommandDropped,
@@ -42,6 +43,7 @@ from meshnode.node.inputs import (
 from meshnode.node.names import Names
 from meshnode.node.stairs import climb
 from meshnode.node.story import Story
+from meshnode.node.transmits import coalesced
 from meshnode.registry.index import Index
 from meshnode.registry.offers import LOAD_KEY
 from meshnode.security.enrolment import EnrolmentDesk
@@ -51,9 +53,10 @@ from meshnode.security.roles import Roles
 from meshnode.wire.bus import AgentFrames
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
-SETTLE_MAX = 100_000
+SETTLE_MAX = 1_000_000
 STRANGERS_MAX = 64
-CLOCK_EVERY_US = 900 * 1_000_000
+EARLY_MAX = 1_000  # what may wait for this boot; what people and agents of this machine ask waits beside it
+CLOCK_EVERY_US = 900 * SECOND
 
 
 class Core:
@@ -65,6 +68,7 @@ class Core:
         self.started_us = now.mono_us
         self.clock = ports.clock
         self.clock.prove(_last_clock(restored))
+        self._proven_ms, self._proven_us = self.clock.floor_ms, now.mono_us
         self.story = Story(restored)
         self.counters = Counters()
         self.hardware: bytes = b"{}"
@@ -73,8 +77,8 @@ class Core:
         self.strangers: dict[str, str] = {}  # address -> why there is no link
         self._build_rooms(restored)
         self.desk = Desk(self)
-        self._batches: dict[int, tuple[Effect, ...]] = {}
-        self._last_batch = 0
+        self.linked: dict[NodeId, None] = {}  # peers whose link is up and whose member record fits
+        self._commits = Commits()
         self.started = False
         self._early: deque[Input] = deque()
         self._clock_due_us: int | None = None
@@ -125,28 +129,34 @@ class Core:
     def handle(self, event: Input, now: Instant) -> list[Effect]:
         """Take one input. Until this boot is durable, all but the disk's word waits: the rooms have not begun."""
         if not self.started and not isinstance(event, Stored | StoreFailed):
-            self._early.append(event)
-            return []
+            return self._wait(event)
         effects = self._settle(self._enter(event, now), now)
         while self.started and self._early:
             effects += self._settle(self._enter(self._early.popleft(), now), now)
-        return effects
+        return coalesced(effects)
 
     def wake(self, now: Instant) -> list[Effect]:
+        """Each room in turn, from the links up, and what it finds out reaches the others before they are woken."""
         effects: list[Effect] = []
         for room in self._rooms():
             due = room.deadline()
             if due is not None and due <= now.mono_us:
-                effects += room.wake(now)
+                effects += self._settle(room.wake(now), now)
         if self._clock_due_us is not None and self._clock_due_us <= now.mono_us:
-            effects += self._keep_time(now)
-        return self._settle(effects, now)
+            effects += self._settle(self._keep_time(now), now)
+        return coalesced(effects)
 
     def deadline(self) -> int | None:
         return earliest(self._clock_due_us, *(room.deadline() for room in self._rooms()))
 
-    def _rooms(self) -> tuple[Hub, Gossip, Documents, Agents, Switch]:
-        return (self.hub, self.gossip, self.documents, self.agents, self.switch)
+    def _rooms(self) -> tuple[Hub, Gossip, Documents, Agents, Switch, Commits]:
+        return (self.hub, self.gossip, self.documents, self.agents, self.switch, self._commits)
+
+    def _wait(self, event: Input) -> list[Effect]:
+        if isinstance(event, LinkOpened | LinkBytes) and len(self._early) >= EARLY_MAX:
+            return [CloseLink(event.link, abort=True)]
+        self._early.append(event)
+        return []
 
     # -- one turn ---------------------------------------------------------------------------------------------------
 
@@ -168,9 +178,10 @@ class Core:
             case EntropyDrawn():
                 return self.desk.entropy(event, now)
             case Stored(batch_no):
-                return self._batches.pop(batch_no, ())
+                return self._commits.stored(batch_no)
             case StoreFailed(batch_no, error):
-                return self._not_stored(self._batches.pop(batch_no, ()), error)
+                self.counters.add("store-failed")
+                return self._commits.failed(batch_no, error, now)
             case AgentFrames(conn, frames):
                 return self.switch.from_agent(conn, frames, now)
             case EnrolmentAsked():
@@ -200,7 +211,7 @@ class Core:
         out: list[Effect] = []
         for _ in range(SETTLE_MAX):
             if not queue:
-                return _coalesce(out)
+                return out
             effect = queue.popleft()
             more = self._carry(effect, now)
             if more is None:
@@ -215,7 +226,7 @@ class Core:
             case Send() | Hangup() | Post():
                 return self.hub.handle(effect, now)
             case Persist(records, then):
-                return (self._store(records, then),)
+                return (self._commits.store(records, then),)
             case Note(subject, text):
                 return self._note(subject, text, now)
             case Reject():
@@ -227,27 +238,9 @@ class Core:
             case _:
                 return None
 
-    def _store(self, records: tuple[Record, ...], then: tuple[Effect, ...]) -> Store:
-        self._last_batch += 1
-        if then:
-            self._batches[self._last_batch] = then
-        return Store(self._last_batch, records)
-
-    def _not_stored(self, then: Sequence[Effect], error: str) -> list[Effect]:
-        """Nothing that hung on the commit happens; whoever waits for an answer gets the reason."""
-        self.counters.add("store-failed")
-        if any(isinstance(effect, Started) for effect in then):
-            return [Exit(1, f"this boot could not be counted: {error}")]
-        failure = Failure(
-            code="journal-failed",
-            message=f"not stored, nothing changed durably: {error}",
-            next_step="free disk space or mend the disk, then repeat the command",
-        )
-        return [Reply(effect.command_no, failure) for effect in then if isinstance(effect, Reply)]
-
     def _note(self, subject: str, text: str, now: Instant) -> list[Effect]:
         record, event = self.story.add(subject, text, now)
-        return [self._store((record,), ()), Announce(self.story.last_number, event)]
+        return [self._commits.store((record,)), Announce(self.story.last_number, event)]
 
     def _rejected(self, effect: Reject, now: Instant) -> list[Effect]:
         """Counted always, told once a kind and peer: a flood of junk must not become a flood of writes."""
@@ -267,10 +260,19 @@ class Core:
         return self._note(f"node/{self.config.name}", f"{text} ({failed.detail})", now)
 
     def _keep_time(self, now: Instant) -> list[Effect]:
-        """The newest time we have proof of survives a boot without a clock."""
+        """The newest time we have proof of survives a boot without a clock.
+
+        A clock nobody vouches for proves nothing: written down, a wrong one would stay in force for ever. What is known
+        then is how long this node has run since the last proof.
+        """
         self._clock_due_us = now.mono_us + CLOCK_EVERY_US
-        wall_ms = self.clock.now_ms(now)
-        return [Persist((Record(RecordKind.CLOCK, b"", wall_ms.to_bytes(8)),))]
+        elapsed_ms = (now.mono_us - self._proven_us) // MS
+        proven_ms = max(
+            self.clock.floor_ms, self._proven_ms + elapsed_ms, now.wall_ms if self.clock.trusted(now) else 0
+        )
+        self._proven_ms, self._proven_us = proven_ms, now.mono_us
+        self.clock.prove(proven_ms)
+        return [Persist((Record(RecordKind.CLOCK, b"", proven_ms.to_bytes(8)),))]
 
 
 def _last_boot(restored: Sequence[Record]) -> int:
@@ -279,19 +281,3 @@ def _last_boot(restored: Sequence[Record]) -> int:
 
 def _last_clock(restored: Sequence[Record]) -> int:
     return max((int.from_bytes(r.body) for r in restored if r.kind is RecordKind.CLOCK), default=0)
-
-
-def _coalesce(effects: list[Effect]) -> list[Effect]:
-    """Join the bytes of one turn per link: one write, one TLS record. Order against other effects of a link is kept."""
-    at: dict[int, int] = {}
-    joined: list[Effect] = []
-    for effect in effects:
-        if isinstance(effect, Transmit):
-            if effect.link in at:
-                earlier = joined[at[effect.link]]
-                assert isinstance(earlier, Transmit)
-                joined[at[effect.link]] = Transmit(effect.link, earlier.data + effect.data)
-                continue
-            at[effect.link] = len(joined)
-        joined.append(effect)
-    return joined

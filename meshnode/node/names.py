@@ -1,36 +1,23 @@
 """Names of nodes for people, and which refusals were already told."""
 
-from collections.abc import Iterator, Mapping
-
 from meshnode.kernel.ports import Trust
 from meshnode.model.ids import NodeId, short
 
 TOLD_MAX = 4_096
 
 
-class Names(Mapping[NodeId, str]):
+class Names:
     """NodeId -> name as admins signed it; unknown nodes go by their short id."""
 
     def __init__(self, me: NodeId, name: str, trust: Trust) -> None:
         self._me, self._name, self._trust = me, name, trust
         self._told: dict[tuple[NodeId, str], None] = {}
 
-    def __getitem__(self, node: NodeId) -> str:
+    def of(self, node: NodeId) -> str:
         if node == self._me:
             return self._name
         member = self._trust.member(node)
-        if member is None:
-            raise KeyError(node)
-        return member.name
-
-    def __iter__(self) -> Iterator[NodeId]:
-        return iter((self._me,))
-
-    def __len__(self) -> int:
-        return 1
-
-    def of(self, node: NodeId) -> str:
-        return self.get(node) or short(node) or "unknown"
+        return member.name if member is not None else short(node) or "unknown"
 
     def first_refusal(self, peer: NodeId, reason: str) -> bool:
         """Whether this kind of refusal of this peer was not told yet (bounded: then it is not told again)."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from meshnode.agents.messages import AgentsStopped, InstanceChanged, InstanceState, SkillsOffered, SkillsWithdrawn
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.gossip.messages import Doubted, MemberChanged, Publish, SoftChanged, Twinned
-from meshnode.kernel.effects import Channel, Effect, Hangup, Note
+from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Reject
+from meshnode.kernel.reasons import Bye
 from meshnode.links.messages import (
     ControlReceived,
     Expelled,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from meshnode.node.core import Core
 
 EXIT_TWIN = 4
+# What a kind of document is called in ``why``.
+DOCUMENT_WORDS = {"AgentCluster": "cluster"}
 GONE_STATES = ("stopped",)
 _AT_WORK = ("running", "stopping")
 
@@ -55,8 +58,8 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return core.gossip.handle(fact, now)
         case ControlReceived():
             return _control(core, fact, now)
-        case FramesReceived(peer, frames):
-            return core.switch.from_peer(peer, frames, now)
+        case FramesReceived():
+            return _frames(core, fact, now)
         case Expelled(by, reason):
             return _leave_for_twin(core, f"{core.names.of(by)} refuses this node: {reason}")
         case Twinned(reason):
@@ -73,7 +76,7 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
         case SkillsWithdrawn():
             return _withdrawn(core, fact, now)
         case AgentsStopped():
-            return [*core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
+            return [*core.switch.close(now), *core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
         case DocumentChanged():
             return _document(core, fact)
         case EnvelopesKept():
@@ -100,10 +103,12 @@ def _peer_up(core: Core, fact: PeerUp, now: Instant) -> list[Effect]:
     admitted = core.trust.admit(fact.member)
     if isinstance(admitted, str) or admitted.node != fact.peer:
         # The certificate let it in, the admin's record does not: nothing it says may be applied.
+        why = admitted if isinstance(admitted, str) else "of-another-node"
         core.counters.add("member-refused")
-        return [Hangup(fact.peer, "untrusted")]
+        return [Reject(fact.peer, f"member-{why}"), Hangup(fact.peer, Bye.UNTRUSTED)]
+    core.linked[fact.peer] = None
     return [
-        Note(f"node/{fact.name}", f"linked {'from' if fact.inbound else 'to'} {fact.address}"),
+        Note(f"node/{admitted.name}", f"linked {'from' if fact.inbound else 'to'} {fact.address}"),
         *core.gossip.handle(fact, now),
         *core.documents.handle(fact, now),
         *core.switch.peer_up(fact.peer, fact.boot, now),
@@ -111,6 +116,8 @@ def _peer_up(core: Core, fact: PeerUp, now: Instant) -> list[Effect]:
 
 
 def _peer_down(core: Core, fact: PeerDown, now: Instant) -> list[Effect]:
+    if core.linked.pop(fact.peer, False) is False:
+        return []  # it was refused: for the rooms it never was there
     why = fact.bye or fact.how.value
     return [
         Note(f"node/{core.names.of(fact.peer)}", f"link lost: {why}"),
@@ -120,7 +127,17 @@ def _peer_down(core: Core, fact: PeerDown, now: Instant) -> list[Effect]:
     ]
 
 
+def _frames(core: Core, fact: FramesReceived, now: Instant) -> Sequence[Effect]:
+    if fact.peer not in core.linked:
+        core.counters.add("unadmitted", len(fact.frames))
+        return ()
+    return core.switch.from_peer(fact.peer, fact.frames, now)
+
+
 def _control(core: Core, fact: ControlReceived, now: Instant) -> Sequence[Effect]:
+    if fact.peer not in core.linked:
+        core.counters.add("unadmitted")
+        return ()
     match fact.channel:
         case Channel.GOSSIP:
             return core.gossip.handle(fact, now)
@@ -179,10 +196,10 @@ def _other_offer(core: Core, agent: str, wanted: str) -> bytes:
 
 
 def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:
-    how = f"changed by {core.names.of(fact.by)}"
-    return [Note(f"{fact.kind.lower()}/{fact.namespace}/{fact.name}", how)]
+    kind = DOCUMENT_WORDS.get(fact.kind, fact.kind.lower())
+    return [Note(f"{kind}/{fact.namespace}/{fact.name}", f"changed by {core.names.of(fact.by)}")]
 
 
 def _leave_for_twin(core: Core, reason: str) -> Sequence[Effect]:
-    text = f"{reason}; this data directory seems to be a copy of a running node's"
+    text = f"{reason}; this data directory seems to be a copy of a running node's, or an old state of it brought back"
     return [Note(f"node/{core.config.name}", text), Exit(EXIT_TWIN, text)]
