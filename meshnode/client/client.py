@@ -4,7 +4,6 @@ A client belongs to one thread. It holds no connection between calls, so a daemo
 """
 
 import contextlib
-import http.client
 import socket
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 
 from meshnode.client.errors import error_of
 from meshnode.client.events import Told, read_events
+from meshnode.client.exchange import Answer, BrokenAnswer, ask
 from meshnode.client.locate import data_dir, no_daemon, not_yours, socket_of, went_away
 from meshnode.model import commands, views
 from meshnode.model.errors import Invalid, LocalError, TimedOut
@@ -140,26 +140,20 @@ class Client:
             ) from error
 
     @contextlib.contextmanager
-    def _exchange(
-        self, method: str, path: str, body: bytes | None, timeout_s: float
-    ) -> Generator[http.client.HTTPResponse]:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        connection = http.client.HTTPConnection("meshnode", timeout=timeout_s)
-        # Given a socket that is connected already, http.client does not dial.
-        connection.sock = self._connect(socket_of(self.directory), timeout_s)
+    def _exchange(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Generator[Answer]:
+        door = self._connect(socket_of(self.directory), timeout_s)
         try:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            if response.status != 200:
-                raise error_of(response.status, response.read())
-            yield response
+            with contextlib.closing(ask(door, method, path, body)) as answer:
+                if answer.status != 200:
+                    raise error_of(answer.status, answer.read())
+                yield answer
         except TimeoutError as error:
             log = self.directory / "logs" / "daemon.log"
             raise TimedOut(f"the node said nothing for {timeout_s:g} s", next_step=f"look at {log}") from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, BrokenAnswer) as error:
             raise went_away(self.directory) from error
         finally:
-            connection.close()
+            door.close()
 
     def _connect(self, path: str, timeout_s: float) -> socket.socket:
         door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
