@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,18 +63,51 @@ def start(how: Start) -> Ready:
     _make(how)
     read_end, write_end = os.pipe()
     try:
-        process = _spawn(how, write_end)
-        os.close(write_end)
-        write_end = -1
-        try:
-            return _judged(_line(read_end, how), how, process)
-        except BaseException:  # Ctrl-C as well: a daemon nobody waited for must not stay
-            _end(process)
-            raise
+        with _Undisturbed() as undisturbed:
+            process = _spawn(how, write_end)
+            try:
+                undisturbed.end()
+                os.close(write_end)
+                write_end = -1
+                return _judged(_line(read_end, how), how, process)
+            except BaseException:  # Ctrl-C as well: a daemon nobody waited for must not stay
+                _end(process)
+                raise
     finally:
         os.close(read_end)
         if write_end >= 0:
             os.close(write_end)
+
+
+class _Undisturbed:
+    """Until ``end``, Ctrl-C waits: between the start of a process and the first line that knows of it."""
+
+    def __init__(self) -> None:
+        self._pressed = False
+        self._former = signal.getsignal(signal.SIGINT)
+        self._holds = threading.current_thread() is threading.main_thread() and self._former is not None
+
+    def __enter__(self) -> "_Undisturbed":
+        if self._holds:
+            signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back()
+
+    def end(self) -> None:
+        """Raises KeyboardInterrupt if it was pressed meanwhile."""
+        self._give_back()
+        if self._pressed:
+            raise KeyboardInterrupt
+
+    def _press(self, _number: int, _frame: object) -> None:
+        self._pressed = True
+
+    def _give_back(self) -> None:
+        if self._holds:
+            signal.signal(signal.SIGINT, self._former)
+            self._holds = False
 
 
 def _make(how: Start) -> None:

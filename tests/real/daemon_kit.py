@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -53,7 +53,7 @@ class Ended(NamedTuple):
 
 
 def cli(directory: Path, *words: str) -> Ended:
-    """One command of the command line, in this process."""
+    """One command of the command line, in this process; not ``up``, whose daemon would become our child."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(["-C", str(directory), *words])
@@ -70,6 +70,17 @@ def shell(
         timeout=timeout_s, check=False,
     )  # fmt: skip
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def typed(directory: Path, *words: str) -> Generator[subprocess.Popen[str]]:
+    """A command that runs on, as a person typed it; killed at the end if it still runs."""
+    command = [sys.executable, "-m", "meshnode.cli", "-C", str(directory), *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def until(look: Callable[[], FoundT], what: str, within_s: float = 15.0) -> FoundT:

@@ -23,7 +23,7 @@ def daemons(tmp_path: Path) -> Iterator[Daemons]:
 
 
 def up(directory: Path, *words: str) -> Ended:
-    return cli(directory, *UP, *words)
+    return shell(directory, *UP, *words)
 
 
 def refused(directory: Path, *words: str) -> Ended:
