@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from meshnode.agents.messages import Shutdown as StopAgents
-from meshnode.gossip.messages import Leave
+from meshnode.agents.recipe import check_name as check_agent_name
+from meshnode.gossip.messages import Leave, MemberState
 from meshnode.kernel import rng
 from meshnode.kernel.effects import Effect, Note, Persist
 from meshnode.kernel.instant import MS
@@ -34,9 +35,9 @@ from meshnode.model.commands import (
     StopAgent,
     Why,
 )
-from meshnode.model.errors import Denied, Invalid, LocalError
+from meshnode.model.errors import Denied, Invalid, LocalError, Offline
 from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, InviteView, PingView
-from meshnode.node import snapshot
+from meshnode.node import explain, snapshot
 from meshnode.node.effects import DrawEntropy, Reply
 from meshnode.security.invite import make_token
 from meshnode.security.names import check_name, generated_name
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 INVITE_ENTROPY_BYTES = 48
 INVITE_TTL_MAX_S = 7 * 24 * 3600
 ASKED_MAX = 10_000
+DEADLINE_MAX_S = 3600
 
 # How a failed call ends at the command line; every other code is 1.
 EXIT_CODES = {"invalid": 2, "not-found": 3, "denied": 4, "unreachable": 6, "unavailable": 6, "timeout": 124}
@@ -69,7 +71,7 @@ NEXT_STEPS = {
 
 
 class _Pong(msgspec.Struct, frozen=True):
-    wall_ms: int
+    wall_ms: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 
 
 class Desk:
@@ -111,7 +113,7 @@ class Desk:
             return self._call_failed(command, ended)
         try:
             return [Reply(ended.ticket, self._answer(command, ended, now))]
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: of msgspec, or text that is no UTF-8
             junk = msgspec.structs.replace(ended, code="bad-answer", message=f"the answer cannot be read: {error}")
             return self._call_failed(command, junk)
 
@@ -149,15 +151,12 @@ class Desk:
                 return [Reply(command_no, self._look(command, now))]
             case ListDocuments() | ListConflicts() | Why():
                 return [Reply(command_no, self._look(command, now))]
-            case RunAgent():
-                self._allowed(Action.RUN, f"agent/{command.name}")
-                return [
-                    *self._core.agents.run(command, now),
-                    *self._agent_reply(command_no, command.name),
-                ]
+            case RunAgent(name=name):
+                check_agent_name(name)
+                self._allowed(Action.RUN, f"agent/{name}")
+                return self._agent_reply(command_no, name, self._core.agents.run(command, now))
             case StopAgent(name=name):
-                effects = self._core.agents.stop(name, now)
-                return [*effects, *self._agent_reply(command_no, name)]
+                return self._agent_reply(command_no, name, self._core.agents.stop(name, now))
             case CallSkill():
                 return self._call(command_no, command, now)
             case PingNode():
@@ -192,12 +191,19 @@ class Desk:
             case ListConflicts():
                 return snapshot.conflicts(core)
             case Why(subject=subject):
-                return snapshot.why(core, subject, now)
+                return explain.why(core, subject, now)
             case _:
                 raise AssertionError(command)
 
-    def _agent_reply(self, command_no: int, name: str) -> list[Effect]:
-        return [Persist((), then=(Reply(command_no, snapshot.agent(self._core, name)),))]
+    def _agent_reply(self, command_no: int, name: str, effects: Sequence[Effect]) -> list[Effect]:
+        """The answer hangs on the very commit that holds the recipe."""
+        kept = [effect for effect in effects if isinstance(effect, Persist)]
+        records = tuple(record for persist in kept for record in persist.records) or self._core.commits.owed(name)
+        then = (
+            *(after for persist in kept for after in persist.then),
+            Reply(command_no, snapshot.agent(self._core, name)),
+        )
+        return [Persist(records, then), *(effect for effect in effects if not isinstance(effect, Persist))]
 
     def _allowed(self, action: Action, resource: str) -> None:
         verdict = self._core.authority.may(self._core.config.node, action, resource)
@@ -205,15 +211,11 @@ class Desk:
             raise Denied(f"this node may not {action} {resource}: {verdict.reason}", next_step=NEXT_STEPS["denied"])
 
     def _call(self, command_no: int, command: CallSkill, now: Instant) -> Sequence[Effect]:
-        if not 0 < command.deadline_s <= 3600:
-            raise Invalid(
-                f"deadline_s is {command.deadline_s}; it must be above 0 and at most 3600",
-                next_step="give seconds: --deadline 30",
-            )
+        deadline_ms = _deadline_ms(command.deadline_s)
         agent, _, node_name = command.to.rpartition("/")
         node = snapshot.find_node(self._core, node_name) if node_name else None
         header = CallHeader(
-            call_id=b"", skill=command.skill, deadline_ms=max(1, round(command.deadline_s * 1000)), agent=agent,
+            call_id=b"", skill=command.skill, deadline_ms=deadline_ms, agent=agent,
             caller=f"node/{self._core.config.name}", idempotency_key=command.idempotency_key,
         )  # fmt: skip
         self._calls[command_no] = command
@@ -221,7 +223,12 @@ class Desk:
 
     def _ping(self, command_no: int, command: PingNode, now: Instant) -> Sequence[Effect]:
         node = snapshot.find_node(self._core, command.name)
-        header = CallHeader(call_id=b"", skill=PING_SKILL, deadline_ms=max(1, round(command.deadline_s * 1000)))
+        if self._core.gossip.state(node) is MemberState.LEFT:
+            raise Offline(
+                f"ping {command.name}: it was taken down in order and has not come back",
+                next_step=f"meshnode why {command.name} tells when",
+            )
+        header = CallHeader(call_id=b"", skill=PING_SKILL, deadline_ms=_deadline_ms(command.deadline_s))
         self._calls[command_no] = command
         return self._core.switch.ask(command_no, header, b"{}", now, node=node)
 
@@ -270,20 +277,20 @@ class Desk:
         core = self._core
         assert core.ports.admin is not None
         wall_ms = core.clock.now_ms(now)
-        name = command.name or self._free_name(entropy, wall_ms)
-        self._reserved[name] = wall_ms + command.ttl_s * 1000
+        self._reserved = {name: until for name, until in self._reserved.items() if until > wall_ms}
+        name = command.name or self._free_name(entropy)
         token = make_token(
             core.ports.admin, mesh=core.config.mesh, name=name, roles=("member",),
             region=command.region or core.config.region,
             addresses=tuple(snapshot.written(*endpoint) for endpoint in core.config.endpoints),
             root_sha256=core.config.bundle.root_sha256, entropy=entropy, now_ms=wall_ms, ttl_s=command.ttl_s,
         )  # fmt: skip
+        self._reserved[name] = wall_ms + command.ttl_s * 1000
         view = InviteView(name=name, token=token, expires_ms=wall_ms + command.ttl_s * 1000)
         return [Note(f"node/{name}", f"invited, for {command.ttl_s} s"), Reply(command_no, view)]
 
-    def _free_name(self, entropy: bytes, wall_ms: int) -> str:
+    def _free_name(self, entropy: bytes) -> str:
         """A generated name that neither a member nor an open invite has."""
-        self._reserved = {name: until for name, until in self._reserved.items() if until > wall_ms}
         luck = rng.fork(entropy, "name")
         for _ in range(64):
             name = generated_name(luck)
@@ -302,10 +309,19 @@ class Desk:
         ]
 
 
+def _deadline_ms(deadline_s: float) -> int:
+    """Raises ``Invalid``, also for what is no number."""
+    if not 0 < deadline_s <= DEADLINE_MAX_S:
+        raise Invalid(
+            f"deadline_s is {deadline_s}; it must be above 0 and at most {DEADLINE_MAX_S}",
+            next_step="give seconds: --deadline 30",
+        )
+    return max(1, round(deadline_s * 1000))
+
+
 def failure_of(error: LocalError) -> Failure:
-    """A caller's mistake as an answer; a path into its input travels in ``details``."""
-    path = getattr(error, "path", None)
+    """A caller's mistake as an answer; what it says for programs (a path into the input) travels in ``details``."""
     return Failure(
         code=error.code, message=error.message, next_step=error.next_step, exit_code=error.exit_code,
-        details={} if path is None else {"path": list(path)},
+        details=dict(error.details),
     )  # fmt: skip

@@ -63,6 +63,11 @@ class Commits:
             self._again_us = now.mono_us + AGAIN_AFTER_US
         return [instead for effect in batch.then for instead in _instead(effect, error)]
 
+    def owed(self, agent: str) -> tuple[Record, ...]:
+        """The recipe of an agent, if the disk did not take it so far."""
+        record = self._owed.get(agent.encode())
+        return () if record is None else (record,)
+
     def wake(self, now: Instant) -> list[Effect]:
         """Offer again what is owed."""
         if self._again_us is None or self._again_us > now.mono_us:

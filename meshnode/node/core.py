@@ -78,7 +78,7 @@ class Core:
         self._build_rooms(restored)
         self.desk = Desk(self)
         self.linked: dict[NodeId, None] = {}  # peers whose link is up and whose member record fits
-        self._commits = Commits()
+        self.commits = Commits()
         self.started = False
         self._early: deque[Input] = deque()
         self._clock_due_us: int | None = None
@@ -150,7 +150,7 @@ class Core:
         return earliest(self._clock_due_us, *(room.deadline() for room in self._rooms()))
 
     def _rooms(self) -> tuple[Hub, Gossip, Documents, Agents, Switch, Commits]:
-        return (self.hub, self.gossip, self.documents, self.agents, self.switch, self._commits)
+        return (self.hub, self.gossip, self.documents, self.agents, self.switch, self.commits)
 
     def _wait(self, event: Input) -> list[Effect]:
         if isinstance(event, LinkOpened | LinkBytes) and len(self._early) >= EARLY_MAX:
@@ -178,10 +178,10 @@ class Core:
             case EntropyDrawn():
                 return self.desk.entropy(event, now)
             case Stored(batch_no):
-                return self._commits.stored(batch_no)
+                return self.commits.stored(batch_no)
             case StoreFailed(batch_no, error):
                 self.counters.add("store-failed")
-                return self._commits.failed(batch_no, error, now)
+                return self.commits.failed(batch_no, error, now)
             case AgentFrames(conn, frames):
                 return self.switch.from_agent(conn, frames, now)
             case EnrolmentAsked():
@@ -226,7 +226,7 @@ class Core:
             case Send() | Hangup() | Post():
                 return self.hub.handle(effect, now)
             case Persist(records, then):
-                return (self._commits.store(records, then),)
+                return (self.commits.store(records, then),)
             case Note(subject, text):
                 return self._note(subject, text, now)
             case Reject():
@@ -240,7 +240,7 @@ class Core:
 
     def _note(self, subject: str, text: str, now: Instant) -> list[Effect]:
         record, event = self.story.add(subject, text, now)
-        return [self._commits.store((record,)), Announce(self.story.last_number, event)]
+        return [self.commits.store((record,)), Announce(self.story.last_number, event)]
 
     def _rejected(self, effect: Reject, now: Instant) -> list[Effect]:
         """Counted always, told once a kind and peer: a flood of junk must not become a flood of writes."""

@@ -28,7 +28,6 @@ from meshnode.model.views import (
     SkillsView,
     SkillView,
     StatusView,
-    WhyView,
 )
 from meshnode.registry.offers import LOAD_KEY, InstanceOffer
 
@@ -38,27 +37,45 @@ if TYPE_CHECKING:
     from meshnode.node.core import Core
 
 
+LEFT_SHOWN_S = 24 * 3600.0  # who left longer ago is found by name only
+ID_DIGITS_MIN = 6
+
+
 def written(host: str, port: int) -> str:
     """An address as people write it: an IPv6 host stands in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def known(core: Core) -> list[NodeId]:
+    """All nodes worth a row: this one, those of the directory, and who has said goodbye lately; sorted."""
+    nodes = dict.fromkeys((core.config.node, *core.gossip.members()))
+    for member in core.trust.all():
+        if member.node not in nodes and core.gossip.state(member.node) is MemberState.LEFT:
+            nodes[member.node] = None
+    return sorted(nodes)
 
 
 def find_node(core: Core, name: str) -> NodeId:
     """The id of a node by name or by the beginning of its id.
 
     Raises:
-        NotFound: nobody of that name is in the directory.
+        NotFound: nobody of that name is in the directory, or the beginning is that of several.
     """
-    for node in core.gossip.known():
-        if core.names.of(node) == name or (len(name) >= 6 and node.hex().startswith(name)):
-            return node
-    known = ", ".join(sorted(core.names.of(node) for node in core.gossip.known())[:8])
-    raise NotFound(f"no node named {name} is known here (known: {known})", next_step="meshnode ls")
+    nodes = known(core)
+    named = [node for node in nodes if core.names.of(node) == name]
+    found = named or [node for node in nodes if len(name) >= ID_DIGITS_MIN and node.hex().startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(sorted(core.names.of(node) for node in found or nodes)[:8])
+    if found:
+        raise NotFound(f"{name} is the beginning of several ids: {names}", next_step="give more digits, or the name")
+    raise NotFound(f"no node named {name} is known here (known: {names})", next_step="meshnode ls")
 
 
 def nodes(core: Core, now: Instant) -> NodesView:
-    views = [_node(core, node, now) for node in core.gossip.known()]
-    return NodesView(items=sorted(views, key=lambda view: (not view.self_node, view.name)))
+    views = [_node(core, node, now) for node in known(core)]
+    shown = [view for view in views if view.state != MemberState.LEFT or view.self_node or view.age_s <= LEFT_SHOWN_S]
+    return NodesView(items=sorted(shown, key=lambda view: (not view.self_node, view.name)))
 
 
 def node(core: Core, name: str, now: Instant) -> NodeView:
@@ -83,11 +100,19 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
 
 
 def _age_s(core: Core, node: NodeId, now: Instant) -> float:
-    """Seconds since the last proof of life; -1 when there was none since this daemon started."""
+    """Seconds since the last proof of life; -1 when there was none since this daemon started.
+
+    A goodbye carries its date, so that of a node that left is known also after a restart of this one.
+    """
     heard = core.hub.last_heard_us(node)
     proof = core.gossip.last_proof_us(node)
     newest = max((at for at in (heard, proof) if at is not None), default=None)
-    return -1.0 if newest is None else round(max(0, now.mono_us - newest) / SECOND, 3)
+    if newest is not None:
+        return round(max(0, now.mono_us - newest) / SECOND, 3)
+    row = core.gossip.row(node)
+    if row is None or core.gossip.state(node) is not MemberState.LEFT:
+        return -1.0
+    return round(max(0, now.wall_ms - row.wall_ms) / 1000, 3)
 
 
 def _load(core: Core, node: NodeId, now: Instant) -> dict[str, Any]:
@@ -103,7 +128,7 @@ def _load(core: Core, node: NodeId, now: Instant) -> dict[str, Any]:
 def _json(data: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError):
+    except (ValueError, RecursionError):  # of msgspec, or text that is no UTF-8
         return {}
 
 
@@ -197,7 +222,7 @@ _machines = msgspec.json.Decoder(_Machine)
 def _machine(facts: bytes) -> _Machine:
     try:
         return _machines.decode(facts)
-    except (msgspec.MsgspecError, RecursionError):
+    except (ValueError, RecursionError):  # of msgspec, or text that is no UTF-8
         return _Machine()
 
 
@@ -236,36 +261,6 @@ def conflicts(core: Core) -> ConflictsView:
     )  # fmt: skip
 
 
-def why(core: Core, subject: str, now: Instant) -> WhyView:
-    """The story of a subject given as "node/NAME" or as a bare name of anything."""
-    kinds = ("node", "agent", "agentcluster/default", "call")
-    subjects = [subject] if "/" in subject else [f"{kind}/{subject}" for kind in kinds]
-    events = core.story.about([subject, *subjects], now)
-    present = _present(core, subject.removeprefix("node/").removeprefix("agent/"), now)
-    if not events and not present:
-        raise NotFound(
-            f"nothing is known here about {subject}", next_step="meshnode ls, meshnode ps, meshnode get clusters"
-        )
-    return WhyView(subject=subject, now=present, events=events)
-
-
-def _present(core: Core, name: str, now: Instant) -> str:
-    for view in nodes(core, now).items:
-        if view.name == name:
-            since = (
-                "this node"
-                if view.self_node
-                else f"last heard {view.age_s} s ago"
-                if view.age_s >= 0
-                else "not heard since this daemon started"
-            )
-            return f"{view.state}: {view.reason or since} ({since})" if view.reason else f"{view.state} ({since})"
-    for view in agents(core, now).items:
-        if view.name == name:
-            return f"{view.instance} on {view.node}: {view.state}" + (f": {view.reason}" if view.reason else "")
-    return ""
-
-
 def identity(core: Core) -> IdentityView:
     config, member = core.config, core.trust.member(core.config.node)
     return IdentityView(
@@ -277,14 +272,14 @@ def identity(core: Core) -> IdentityView:
 
 
 def status(core: Core, now: Instant) -> StatusView:
-    known = core.gossip.members()
+    members = core.gossip.members()
     own = core.agents.instances()
     return StatusView(
         name=core.config.name, mesh=core.config.mesh, region=core.config.region, version=__version__,
         uptime_s=round((now.mono_us - core.started_us) / SECOND, 1), boot=core.boot,
         listen=", ".join(written(*endpoint) for endpoint in core.config.endpoints),
-        peers_connected=len(core.hub.peers()), nodes_known=len(known),
-        nodes_reachable=sum(core.gossip.reachable(node) for node in known),
+        peers_connected=len(core.hub.peers()), nodes_known=len(members),
+        nodes_reachable=sum(core.gossip.reachable(node) for node in members),
         documents=core.documents.count(), documents_root=core.documents.root().hex(),
         directory_root=core.gossip.directory_root().hex(),
         agents_running=sum(info.state is InstanceState.RUNNING for info in own),
