@@ -73,6 +73,8 @@ class Network:
             self._process.wait(2)
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _order(self, order: object) -> None:
         if self._asked(order) != {"ok": True}:

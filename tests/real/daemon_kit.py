@@ -20,6 +20,7 @@ from meshnode.cli.main import main
 from meshnode.client.client import Client
 from meshnode.model.errors import LocalError
 from meshnode.model.views import NodeView
+from tests.demo.fleet import Network
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("-m", "meshnode.daemon.main")
@@ -222,3 +223,36 @@ def holders(directory: Path) -> Iterator[int]:
             pid = int(lock.read_text())
             if any(str(directory) in word for word in psutil.Process(pid).cmdline()):
                 yield pid
+
+
+class Cuttable(Daemons):
+    """Daemons that reach each other only through the demo's proxy, which can go silent like a pulled cable."""
+
+    def __init__(self, directory: Path, *names: str) -> None:
+        super().__init__(directory)
+        self._numbers = {name: number for number, name in enumerate(names, start=1)}
+        self._network = Network(len(names))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        super().__exit__(kind, error, at)
+        self._network.close()
+
+    def start(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
+        number = self._numbers[name]
+        address = f"127.0.1.{number}"
+        front = f"127.0.0.1:{self._network.fronts[number]}"
+        daemon = self.try_start(
+            name, "--bind", address, "--dial-from", address, "--advertise", front, "--no-mdns", *arguments,
+            program=program,
+        )  # fmt: skip
+        assert daemon.ready["ok"], f"{daemon.ready}\n{daemon.log()[-2000:]}"
+        host, _, port = daemon.listen.rpartition(":")
+        self._network.backend(number, host, int(port))
+        return daemon
+
+    def cut(self, *pairs: tuple[str, str]) -> None:
+        """These pairs, and no others, hear nothing of each other any more."""
+        self._network.cut([(self._numbers[one], self._numbers[other]) for one, other in pairs])
+
+    def heal(self) -> None:
+        self._network.heal()
