@@ -1,0 +1,424 @@
+"""Every command is answered exactly once; what fails has a code, a next step and an exit code."""
+
+import math
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from meshnode.kernel.instant import MS, SECOND
+from meshnode.kernel.records import RecordKind
+from meshnode.messaging.switch import PING_SKILL
+from meshnode.model.commands import (
+    AnyCommand,
+    Apply,
+    CallSkill,
+    Command,
+    DeleteDocument,
+    DescribeNode,
+    FindSkills,
+    GetIdentity,
+    GetStatus,
+    ListAgents,
+    ListConflicts,
+    ListDocuments,
+    ListNodes,
+    MakeInvite,
+    PingNode,
+    RunAgent,
+    Shutdown,
+    StopAgent,
+    Why,
+)
+from meshnode.model.views import (
+    AgentsView,
+    AgentView,
+    AppliedView,
+    CallView,
+    Done,
+    Failure,
+    IdentityView,
+    InviteView,
+    NodesView,
+    NodeView,
+    PingView,
+    SkillsView,
+    StatusView,
+    WhyView,
+)
+from meshnode.node.inputs import CommandDropped, CommandGiven
+from meshnode.security.invite import parse_token
+from tests.unit.node.mesh import ADMIN, Box, Mesh, member_record, signer_of
+
+RUN = RunAgent(name="words", argv=["python", "words.count"], cwd="/")
+
+
+def manifest(name: str = "web", replicas: int = 1) -> dict[str, Any]:
+    agents = [{"name": "words", "replicas": replicas, "resources": {"cpu": "1", "memory": "1Gi"}}]
+    return {
+        "apiVersion": "v1",
+        "kind": "AgentCluster",
+        "metadata": {"name": name},
+        "spec": {"agents": agents},
+    }
+
+
+def alone(**more: Any) -> tuple[Mesh, Box]:
+    mesh = Mesh()
+    box = Box(mesh, "alpha", **more).start()
+    mesh.run(100 * MS)
+    return mesh, box
+
+
+# -- one of each -------------------------------------------------------------------------------------------------------
+
+ONE_OF_EACH: dict[type[Command], tuple[AnyCommand, type]] = {
+    GetStatus: (GetStatus(), StatusView),
+    GetIdentity: (GetIdentity(), IdentityView),
+    ListNodes: (ListNodes(), NodesView),
+    DescribeNode: (DescribeNode(name="alpha"), NodeView),
+    RunAgent: (RUN, AgentView),
+    ListAgents: (ListAgents(), AgentsView),
+    FindSkills: (FindSkills(skill="words"), SkillsView),
+    CallSkill: (CallSkill(skill="words.count", arguments={"text": "a b"}), CallView),
+    PingNode: (PingNode(name="alpha"), PingView),
+    Apply: (Apply(manifest=manifest()), AppliedView),
+    ListDocuments: (ListDocuments(), object),
+    ListConflicts: (ListConflicts(), object),
+    Why: (Why(subject="words"), WhyView),
+    DeleteDocument: (DeleteDocument(kind="AgentCluster", namespace="default", name="web"), AppliedView),
+    MakeInvite: (MakeInvite(name="beta"), InviteView),
+    StopAgent: (StopAgent(name="words"), AgentView),
+    Shutdown: (Shutdown(), Done),
+}
+
+
+def test_every_command_is_answered_exactly_once_by_its_view() -> None:
+    assert set(ONE_OF_EACH) == set(get_args(AnyCommand)), "a new command wants a line here"
+    mesh, box = alone(admin=ADMIN)
+    for command, view in ONE_OF_EACH.values():
+        answer = box.answer(command)
+        assert isinstance(answer, view) and not isinstance(answer, Failure), (command, answer)
+        msgspec.json.encode(answer)
+        mesh.run(100 * MS)
+    mesh.run(60 * SECOND)
+    assert all(len(views) == 1 for views in box.replies.values())
+    assert len(box.replies) == len(ONE_OF_EACH)
+
+
+def test_commands_asked_at_once_are_each_answered_once_also_when_the_node_goes_down_meanwhile() -> None:
+    mesh = Mesh()
+    a, b = mesh.start("alpha", "beta")
+    mesh.run_agent(b, "slow", "!slow.one")
+    asked = [a.ask(CallSkill(skill="slow.one", deadline_s=30)) for _ in range(3)]
+    asked += [a.ask(command) for command in (GetStatus(), RUN, MakeInvite(), Apply(manifest=manifest()), Shutdown())]
+    mesh.run(2 * SECOND)
+    assert a.exit is not None and a.exit.code == 0
+    assert sorted(a.replies) == sorted(asked)
+    calls = [a.replies[number][0] for number in asked[:3]]
+    assert all(isinstance(view, Failure) and view.code == "unavailable" for view in calls), calls
+    assert all(isinstance(view, Failure) and "going down" in view.message for view in calls)
+
+
+# -- agents ------------------------------------------------------------------------------------------------------------
+
+
+def test_run_is_repeatable_and_another_recipe_under_the_name_is_refused() -> None:
+    mesh, box = alone()
+    first = box.answer(RUN)
+    assert isinstance(first, AgentView) and first.state == "starting"
+    mesh.run(SECOND)
+    again = box.answer(RUN)
+    assert isinstance(again, AgentView) and (again.state, again.skills) == ("running", ["words.count"])
+    other = RunAgent(name="words", argv=["ruby"], cwd="/")
+    box.has(other, "invalid", 2)
+    assert len(box.agents.running) == 1
+
+
+def test_a_bad_name_is_invalid_before_the_policy_sees_it() -> None:
+    _, box = alone()
+    view = box.has(RunAgent(name="a b", argv=["x"], cwd="/"), "invalid", 2)
+    assert "name for an agent" in view.message
+
+
+def test_a_node_without_a_role_may_not_run_or_call() -> None:
+    mesh = Mesh()
+    guest = member_record("alpha", signer_of("alpha").public_key, roles=("guest",))
+    box = Box(mesh, "alpha", member=guest).start()
+    mesh.run(100 * MS)
+    box.has(RUN, "denied", 4)
+    view = box.has(CallSkill(skill="words.count"), "denied", 4)
+    assert "no-role" in view.message
+    box.has(Apply(manifest=manifest()), "denied", 4)
+
+
+def test_stopping_what_does_not_run_is_not_found() -> None:
+    _, box = alone()
+    box.has(StopAgent(name="words"), "not-found", 3)
+
+
+def test_a_recipe_is_stored_before_run_is_answered_and_runs_again_at_the_next_boot() -> None:
+    mesh, box = alone()
+    number = box.ask(RUN)
+    assert number not in box.replies and len(box.records(RecordKind.AGENT)) == 1
+    mesh.run(10 * MS)
+    assert number in box.replies
+    mesh.kill(box)
+    again = Box(mesh, "alpha", box.journal, run=2).start()
+    mesh.run(SECOND)
+    assert again.core.boot == 2
+    assert list(again.agents.running) == ["words/alpha"]
+
+
+# -- calls and pings ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0, 3600.5, math.inf, math.nan])
+def test_a_deadline_that_is_none_is_invalid(deadline_s: float) -> None:
+    _, box = alone()
+    box.has(CallSkill(skill="words.count", deadline_s=deadline_s), "invalid", 2)
+    box.has(PingNode(name="alpha", deadline_s=deadline_s), "invalid", 2)
+
+
+def test_texts_that_would_break_a_frame_are_invalid() -> None:
+    _, box = alone()
+    for command in (
+        CallSkill(skill="x" * 100_000),
+        CallSkill(skill="words.count", idempotency_key="k" * 100_000),
+        CallSkill(skill="words count"),
+        CallSkill(skill=""),
+    ):
+        assert box.failure(command).code == "invalid"
+
+
+def test_who_cannot_be_found_is_said_with_who_is_known() -> None:
+    _, box = alone()
+    for command in (DescribeNode(name="omega"), PingNode(name="omega"), CallSkill(skill="x", to="omega")):
+        view = box.has(command, "not-found", 3)
+        assert "known: alpha" in view.message
+    box.has(CallSkill(skill="see.cats"), "not-found", 3)
+    box.has(Why(subject="omega"), "not-found", 3)
+
+
+def test_a_ping_tells_the_way_and_the_clocks() -> None:
+    mesh = Mesh()
+    a, b = mesh.start("alpha", "beta")
+    own, other = a.answer(PingNode(name="alpha")), a.answer(PingNode(name="beta"))
+    assert isinstance(own, PingView) and isinstance(other, PingView)
+    assert (own.path, other.path, other.node) == ("self", "direct", "beta")
+    assert 4.0 <= other.rtt_ms < 20.0 and abs(other.clock_offset_ms) < 10
+    mesh.cut("alpha", "beta")
+    view = a.failure(PingNode(name="beta", deadline_s=1.0))
+    assert (view.code, view.exit_code) == ("timeout", 124)
+    assert b.replies == {}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{}", b"[]", b'{"wall_ms":"soon"}', b'{"wall_ms":1' + b"0" * 400 + b"}", b'{"wall_ms":\xff}', b"[" * 50_000],
+)
+def test_a_strange_pong_is_a_bad_answer_and_not_the_end(payload: bytes) -> None:
+    mesh = Mesh()
+    a, b = mesh.start("alpha", "beta")
+    b.core.switch._answer = _answers_with(b.core.switch._answer, payload)  # pyright: ignore[reportAttributeAccessIssue]
+    view = a.failure(PingNode(name="beta"))
+    assert (view.code, view.exit_code) == ("bad-answer", 1)
+
+
+def _answers_with(answer: Any, payload: bytes) -> Any:
+    """A peer that speaks the protocol and says nonsense."""
+    return lambda waiter, code, message, _payload, now, call=None: answer(waiter, code, message, payload, now, call)
+
+
+@pytest.mark.parametrize("payload", [b"{", b'"\xff"', b"[" * 50_000])
+def test_a_strange_result_is_a_bad_answer_and_not_the_end(payload: bytes) -> None:
+    mesh = Mesh()
+    a, b = mesh.start("alpha", "beta")
+    mesh.run_agent(b, "words", "words.count")
+    b.core.switch._answer = _answers_with(b.core.switch._answer, payload)  # pyright: ignore[reportAttributeAccessIssue]
+    view = mesh.call(a, "words.count")
+    assert isinstance(view, Failure) and view.code == "bad-answer"
+    assert isinstance(a.answer(GetStatus()), StatusView)
+
+
+def test_a_failed_call_is_told_by_why() -> None:
+    mesh = Mesh()
+    a, b = mesh.start("alpha", "beta")
+    mesh.run_agent(b, "slow", "!slow.one")
+    view = mesh.call(a, "slow.one", deadline_s=0.5)
+    assert isinstance(view, Failure) and view.exit_code == 124
+    call_id = view.details["call_id"]
+    story = a.answer(Why(subject=f"call/{call_id}"))
+    assert isinstance(story, WhyView)
+    assert "call slow.one failed: timeout" in story.events[-1].text
+
+
+def test_a_call_whose_asker_is_gone_is_cancelled_at_the_agent() -> None:
+    mesh = Mesh()
+    a, b = mesh.start("alpha", "beta")
+    mesh.run_agent(b, "slow", "!slow.one")
+    number = a.ask(CallSkill(skill="slow.one", deadline_s=60))
+    mesh.run(100 * MS)
+    assert b.core.switch.in_flight == 1
+    a.tell(CommandDropped(number))
+    mesh.run(100 * MS)
+    assert a.core.switch.in_flight == b.core.switch.in_flight == 0
+    assert number not in a.replies
+    a.tell(CommandDropped(12_345))
+
+
+def test_the_ping_skill_needs_no_agent() -> None:
+    mesh = Mesh()
+    a, _ = mesh.start("alpha", "beta")
+    view = mesh.call(a, PING_SKILL, to="beta")
+    assert isinstance(view, CallView) and view.node == "beta"
+
+
+# -- documents ---------------------------------------------------------------------------------------------------------
+
+
+def test_apply_says_what_it_did() -> None:
+    _, box = alone()
+    actions = [box.answer(Apply(manifest=manifest(replicas=n))) for n in (1, 1, 2)]
+    assert [view.action for view in actions if isinstance(view, AppliedView)] == ["created", "unchanged", "updated"]
+
+
+def test_a_wrong_field_is_named_with_its_path() -> None:
+    _, box = alone()
+    wrong = manifest()
+    wrong["spec"]["agents"][0]["resources"]["cpu"] = "many"
+    view = box.failure(Apply(manifest=wrong))
+    assert (view.code, view.exit_code) == ("invalid", 2)
+    assert view.details == {"path": ["spec", "agents", 0, "resources", "cpu"]}
+    assert box.core.documents.count() == 0
+
+
+def test_deleting_what_is_not_there_is_not_found() -> None:
+    _, box = alone()
+    box.has(DeleteDocument(kind="AgentCluster", namespace="default", name="web"), "not-found", 3)
+
+
+# -- invites -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_invite_is_only_made_where_the_admin_key_is() -> None:
+    _, box = alone()
+    box.has(MakeInvite(), "denied", 4)
+
+
+def test_an_invite_carries_what_was_asked_for() -> None:
+    _, box = alone(admin=ADMIN)
+    view = box.answer(MakeInvite(name="beta", ttl_s=60, region="west"))
+    assert isinstance(view, InviteView)
+    token = parse_token(view.token)
+    assert (token.name, token.region, token.addresses) == ("beta", "west", ("alpha:7000",))
+    assert (
+        view.expires_ms == box.now.wall_ms - box.now.wall_ms % 1 + 60_000
+        or abs(view.expires_ms - box.now.wall_ms - 60_000) < 1_000
+    )
+
+
+def test_bare_invites_reserve_different_names() -> None:
+    _, box = alone(admin=ADMIN)
+    views = [box.answer(MakeInvite()) for _ in range(5)]
+    names = [view.name for view in views if isinstance(view, InviteView)]
+    assert len(dict.fromkeys(names)) == 5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        MakeInvite(name="UPPER case"),
+        MakeInvite(name="alpha"),
+        MakeInvite(ttl_s=0),
+        MakeInvite(ttl_s=10**9),
+        MakeInvite(region="no region!"),
+    ],
+)
+def test_an_invite_that_breaks_a_rule_is_invalid(command: MakeInvite) -> None:
+    _, box = alone(admin=ADMIN)
+    box.has(command, "invalid", 2)
+
+
+# -- the disk refuses --------------------------------------------------------------------------------------------------
+
+
+def test_a_document_on_a_full_disk_is_answered_by_what_is_so() -> None:
+    mesh = Mesh()
+    a, b = mesh.start("alpha", "beta")
+    a.disk = "/x/journal: No space left on device. Nothing was stored"
+    view = a.has(Apply(manifest=manifest()), "journal-failed", 1)
+    assert "No space left on device" in view.message
+    assert "in memory only" in view.message and "goes on trying" in view.message
+    assert a.core.documents.count() == 1, "as the message says"
+    mesh.run(30 * SECOND)
+    assert b.core.documents.count() == 0, "as the message says"
+    a.disk = "ok"
+    mesh.run(30 * SECOND)
+    assert len(a.records(RecordKind.ENVELOPE)) == 1, "as the message says"
+    assert b.core.documents.root() == a.core.documents.root()
+
+
+def test_applying_again_once_the_disk_is_well_is_answered_as_stored() -> None:
+    _, box = alone()
+    box.disk = "No space left on device"
+    box.failure(Apply(manifest=manifest()))
+    box.failure(Apply(manifest=manifest()))
+    box.disk = "ok"
+    view = box.answer(Apply(manifest=manifest()))
+    assert isinstance(view, AppliedView)
+    assert len(box.records(RecordKind.ENVELOPE)) == 1
+
+
+def test_an_agent_on_a_full_disk_runs_and_its_recipe_is_stored_later() -> None:
+    mesh, box = alone()
+    box.disk = "No space left on device"
+    view = box.has(RUN, "journal-failed", 1)
+    assert "words is starting" in view.message and "forgets it" in view.message
+    mesh.run(30 * SECOND)
+    assert list(box.agents.running) == ["words/alpha"] and not box.records(RecordKind.AGENT)
+    box.disk = "ok"
+    mesh.run(11 * SECOND)
+    assert [record.key for record in box.records(RecordKind.AGENT)] == [b"words"]
+
+
+def test_running_again_once_the_disk_is_well_stores_the_recipe_before_the_answer() -> None:
+    _, box = alone()
+    box.disk = "No space left on device"
+    box.failure(RUN)
+    box.disk = "ok"
+    assert isinstance(box.answer(RUN), AgentView)
+    assert [record.key for record in box.records(RecordKind.AGENT)] == [b"words"]
+
+
+def test_an_agent_stopped_on_a_full_disk_does_not_come_back_once_the_disk_is_well() -> None:
+    mesh, box = alone()
+    box.answer(RUN)
+    mesh.run(SECOND)
+    box.disk = "No space left on device"
+    view = box.has(StopAgent(name="words"), "journal-failed", 1)
+    assert "starts it again" in view.message
+    mesh.run(SECOND)
+    assert not box.agents.running
+    box.disk = "ok"
+    mesh.run(11 * SECOND)
+    newest = box.records(RecordKind.AGENT)[-1]
+    assert (newest.key, newest.body) == (b"words", b"")
+
+
+def test_looking_needs_no_disk() -> None:
+    _, box = alone()
+    box.disk = "No space left on device"
+    for command in (GetStatus(), ListNodes(), ListAgents(), FindSkills(), ListDocuments(), PingNode(name="alpha")):
+        assert not isinstance(box.answer(command), Failure)
+
+
+def test_a_command_before_the_boot_is_durable_waits_for_it() -> None:
+    mesh = Mesh()
+    box = Box(mesh, "alpha")
+    box.start()
+    box.tell(CommandGiven(1, ListNodes()))
+    assert box.replies == {}
+    mesh.run(10 * MS)
+    (view,) = box.replies[1]
+    assert isinstance(view, NodesView) and [node.name for node in view.items] == ["alpha"]
