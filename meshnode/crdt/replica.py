@@ -275,10 +275,12 @@ class Documents:
         if draft.admitted is None:
             left = self._kept(UNKNOWN_NODE, self._keeping.of(draft.doc), now, eager=False)
             return Change(draft.doc, left.records, left.then if left.records else (), unchanged=True)
+        # What this write stands on must be durable with it: an earlier change may still wait for a disk that refused it.
+        unkept = self._keeping.of(draft.doc)
         placed = self._intake.place(draft.admitted)
         for _, error in placed.refused:
             raise Full(f"{error}. Nothing changed.", next_step="delete documents nobody needs") from error
-        persist = self._kept(UNKNOWN_NODE, placed.applied, now, eager=True)
+        persist = self._kept(UNKNOWN_NODE, [*unkept, *placed.applied], now, eager=True)
         return Change(draft.doc, persist.records, persist.then, draft.created)
 
     def _fact(self, each: Admitted) -> DocumentChanged:

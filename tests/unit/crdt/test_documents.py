@@ -464,31 +464,6 @@ def test_engines_are_made_when_needed_and_their_number_is_bounded() -> None:
     assert (len(store._engines), node.documents.count()) == (0, 12)
 
 
-def test_a_write_the_disk_refused_is_not_given_to_peers_and_is_kept_later() -> None:
-    mesh = Mesh("a", "b")
-    mesh.link("a", "b")
-    mesh.put("a", "x", {"v": 1})
-    mesh.settle()
-    a, b = mesh.nodes["a"], mesh.nodes["b"]
-    a.disk_full = True
-    mesh.put("a", "x", {"v": 2})
-    mesh.run(8)
-    document = b.documents.get(*NAMES)
-    assert document is not None
-    assert document.fields == {"v": 1}
-    again = mesh.put("a", "x", {"v": 2})  # what the person does next: it must not count as done
-    assert (again.unchanged, len(again.records)) == (True, 1)
-    a.disk_full = False
-    mesh.run(15)
-    assert len(mesh.roots()) == 1
-    document = b.documents.get(*NAMES)
-    assert document is not None
-    assert document.fields == {"v": 2}
-    a.start()
-    assert a.documents.root() == b.documents.root()
-    assert mesh.put("a", "x", {"v": 2}).records == ()
-
-
 def test_a_config_out_of_range_is_refused() -> None:
     for wrong in ({"repair_every_us": 0}, {"repair_jitter": 1.0}, {"held_max": 0}):
         with pytest.raises(ValueError, match="out of range"):
