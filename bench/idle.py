@@ -35,10 +35,10 @@ def idle(mesh: Mesh, *, windows: int, window_s: float, quick: bool) -> list[Row]
         time.sleep(window_s)
         series.append(_spent(mesh))
     taken = f"{windows} x {window_s:g} s, 4 daemons, the highest counts"
-    rss = max(spent.rss_bytes for spent in series[-1].values()) / 2**20
+    rss = max(spent.rss_bytes for after in series[1:] for spent in after.values()) / 2**20
     cpu = _worst(series, lambda a, b: 100 * (b.cpu_s - a.cpu_s) / (b.at_s - a.at_s))
     rows = [
-        meter.row("idle-rss", rss, "MiB", RSS_MIB, n=windows, why=f"VmRSS at the end of {taken}"),
+        meter.row("idle-rss", rss, "MiB", RSS_MIB, n=windows, why=f"VmRSS at the end of each window: {taken}"),
         meter.row("idle-cpu", cpu.value, "%", CPU_PERCENT, n=windows, why=f"{taken}; {cpu.each}"),
     ]
     if quick:  # shared facts are refreshed once a minute: a shorter look would flatter

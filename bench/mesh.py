@@ -32,7 +32,7 @@ class Mesh:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.fleet.stop()
-        if error is not None:
+        if isinstance(error, Exception):
             self._tell_logs()
         shutil.rmtree(self.fleet.directory, ignore_errors=True)
 
