@@ -275,7 +275,7 @@ class Documents:
         if draft.admitted is None:
             left = self._kept(UNKNOWN_NODE, self._keeping.of(draft.doc), now, eager=False)
             return Change(draft.doc, left.records, left.then if left.records else (), unchanged=True)
-        # What this write stands on must be durable with it: an earlier change may still wait for a disk that refused it.
+        # What this write stands on must be durable with it: an earlier change may still wait for a disk that refused.
         unkept = self._keeping.of(draft.doc)
         placed = self._intake.place(draft.admitted)
         for _, error in placed.refused:
