@@ -41,7 +41,7 @@ class Effort:
 
 
 FULL = Effort(settle_s=20, windows=3, window_s=60, cli_runs=20, short_cuts=5, long_cuts=5, kills=7, quick=False)
-QUICK = Effort(settle_s=2, windows=1, window_s=10, cli_runs=10, short_cuts=1, long_cuts=0, kills=2, quick=True)
+QUICK = Effort(settle_s=2, windows=1, window_s=10, cli_runs=10, short_cuts=1, long_cuts=1, kills=2, quick=True)
 
 
 def measure(mesh: Mesh, effort: Effort) -> Iterator[Row]:
