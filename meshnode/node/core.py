@@ -22,6 +22,7 @@ from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Post
 from meshnode.messaging.messages import CallEnded
 from meshnode.messaging.switch import Switch, SwitchConfig
+from meshnode.model.errors import Invalid
 from meshnode.model.ids import NodeId
 from meshnode.node.commands import Desk
 from meshnode.node.commits import Commits
@@ -86,7 +87,13 @@ class Core:
     def _build_rooms(self, restored: Sequence[Record]) -> None:
         config, ports = self.config, self.ports
         self.trust = Members(config.bundle, ports.verifier)
-        self.trust.admit(config.member)
+        admitted = self.trust.admit(config.member)
+        if isinstance(admitted, str) or admitted.node != config.node:
+            why = admitted if isinstance(admitted, str) else "it is about another node"
+            raise Invalid(
+                f"the member record of {config.name} does not fit its identity: {why}",
+                next_step="restore the identity directory as it was, or join again with a new token",
+            )
         self.authority = Roles(self.trust)
         self.names = Names(config.node, config.name, self.trust)
         self.hub = Hub(

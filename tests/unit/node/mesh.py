@@ -333,8 +333,8 @@ class Mesh:
         near, far = LinkId(self._links), LinkId(self._links + 1)
         caller.links[near], callee.links[far] = (callee, far), (caller, near)
         address = f"{dial.host}:{dial.port}"
-        callee.tell(LinkOpened(far, caller.node, caller.name, True, 0, f"{caller.name}:50000"))
-        caller.tell(LinkOpened(near, callee.node, callee.name, False, dial.dial_no, address))
+        callee.tell(LinkOpened(far, caller.node, caller.core.config.name, True, 0, f"{caller.name}:50000"))
+        caller.tell(LinkOpened(near, callee.node, callee.core.config.name, False, dial.dial_no, address))
 
     def _lose(self, box: Box, link: LinkId, how: Loss) -> None:
         if box.links.pop(link, None) is not None:
