@@ -170,7 +170,7 @@ def test_all_bytes_of_a_link_leave_as_one_piece_where_the_first_stood() -> None:
         store,
         Transmit(b, b"x"),
         Transmit(a, b"2"),
-        CloseLink(b, abort=False),
+        (close := CloseLink(b, abort=False)),
         Transmit(a, b"3"),
     ]
     assert coalesced(effects) == [Transmit(a, b"123"), store, Transmit(b, b"x"), close]
