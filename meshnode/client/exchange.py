@@ -19,8 +19,12 @@ class Answer:
 
     def __init__(self, door: socket.socket) -> None:
         self._body = door.makefile("rb")
-        self.status = self._status()
-        self._length = self._announced()
+        try:
+            self.status = self._status()
+            self._length = self._announced()
+        except BaseException:
+            self.close()
+            raise
 
     def read(self) -> bytes:
         """The whole body.

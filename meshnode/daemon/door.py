@@ -7,7 +7,7 @@ from meshnode.api.ports import Told
 from meshnode.host.loop import CoreLoop
 from meshnode.kernel.instant import Instant
 from meshnode.model.commands import AnyCommand, GetStatus
-from meshnode.model.views import AnyView, EventView
+from meshnode.model.views import AnyView, EventView, Failure
 from meshnode.node.core import Core
 from meshnode.node.inputs import CommandDropped, CommandGiven, Measured
 
@@ -23,8 +23,11 @@ class Door:
         self._waiting: dict[int, asyncio.Future[AnyView]] = {}
         self._last_no = 0
         self._watchers: list[asyncio.Queue[Told]] = []
+        self._leaving: Failure | None = None
 
     async def ask(self, command: AnyCommand) -> AnyView:
+        if self._leaving is not None:
+            return self._leaving
         self._last_no += 1
         number = self._last_no
         answer: asyncio.Future[AnyView] = asyncio.get_running_loop().create_future()
@@ -42,6 +45,15 @@ class Door:
         answer = self._waiting.get(number)
         if answer is not None and not answer.done():
             answer.set_result(view)
+
+    def leave(self, reason: str) -> None:
+        """The node ends: whoever still waits, or asks from now on, is told."""
+        self._leaving = Failure(
+            code="offline", message=f"the node has ended before this was answered: {reason}; it may have been done",
+            next_step="start it again: meshnode up", exit_code=6,
+        )  # fmt: skip
+        for number in list(self._waiting):
+            self.reply(number, self._leaving)
 
     def announce(self, number: int, event: EventView) -> None:
         """Hand an event to every watcher; a slow one misses it and sees the gap in the numbers."""

@@ -30,14 +30,7 @@ def join(directory: str, token: str, dial_from: str = "") -> JoinOutcome:
     path = Path(directory).absolute()
     keystore.refuse_second(path)
     made = not path.exists()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = DirectoryLock(path)
-    except OSError as error:
-        raise LocalError(
-            f"the data directory {path} cannot be used: {error.strerror or error}",
-            next_step="choose a directory you may write to: meshnode -C DIR join TOKEN",
-        ) from error
+    lock = _lock(path, made=made)
     try:
         wall_ms = time.time_ns() // 1_000_000
         identity = asyncio.run(enrol(token.strip(), path, wall_ms=wall_ms, dial_from=dial_from))
@@ -52,9 +45,23 @@ def join(directory: str, token: str, dial_from: str = "") -> JoinOutcome:
         lock.release()
 
 
+def _lock(path: Path, *, made: bool) -> DirectoryLock:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return DirectoryLock(path)
+    except OSError as error:
+        if made and path.is_dir():
+            _unmake(path)
+        raise LocalError(
+            f"the data directory {path} cannot be used: {error.strerror or error}",
+            next_step="choose a directory you may write to, with some room: meshnode -C DIR join TOKEN",
+        ) from error
+
+
 def _unmake(path: Path) -> None:
     """Remove the directory of an attempt, while it is still locked, unless somebody put something into it."""
     entries = list(path.iterdir())
-    if [entry.name for entry in entries] == [LOCK_NAME]:
-        entries[0].unlink()
+    if all(entry.name == LOCK_NAME for entry in entries):
+        for entry in entries:
+            entry.unlink()
         path.rmdir()

@@ -31,7 +31,8 @@ from meshnode.host.supervisor import Supervisor
 from meshnode.host.transport import Transport, TransportConfig
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.journal import Disk
-from meshnode.model.commands import Shutdown
+from meshnode.model.commands import GetStatus, Shutdown
+from meshnode.model.errors import LocalError
 from meshnode.model.ids import MeshId, NodeName, Region
 from meshnode.node.config import NodeConfig, NodePorts
 from meshnode.node.core import Core
@@ -59,6 +60,12 @@ class Adapt:
 AS_BUILT = Adapt(ports=lambda ports: ports, disk=lambda disk: disk)
 
 
+class NotStarted(LocalError):
+    """The node ended before it was ready. What it had stored is as it was."""
+
+    code = "not-started"
+
+
 class House:
     """One running daemon."""
 
@@ -78,6 +85,8 @@ class House:
             opened.writer.close()
             discard_run_directory(self._directory)
         assert hands.exit is not None
+        if hands.exit.code and not self._ready.served:
+            raise NotStarted(hands.exit.reason, next_step="mend that, then start it again; the log tells more")
         if hands.exit.code:
             log.error("leaving", extra={"reason": hands.exit.reason})
         return hands.exit.code
@@ -117,9 +126,12 @@ class House:
             if self._settings.mdns:
                 serving.append(tasks.create_task(discovery.serve(), name="discovery"))
             self._obey_signals(tasks, door)
-            names = {"mesh": self._identity.mesh, "name": self._identity.name, "region": self._identity.region}
-            self._ready.succeeded(names if made else None, recovery_words, f"{'*' if host in _ANY else host}:{port}")
-            await hands.left.wait()
+            if await _begun(tasks, door, hands):
+                names = {"mesh": self._identity.mesh, "name": self._identity.name, "region": self._identity.region}
+                listen = f"{'*' if host in _ANY else host}:{port}"
+                self._ready.succeeded(names if made else None, recovery_words, listen)
+                await hands.left.wait()
+            door.leave(hands.exit.reason if hands.exit else "it was told to")
             await self._go(hands)
             for task in serving:
                 task.cancel()
@@ -169,6 +181,16 @@ class House:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, obey)
+
+
+async def _begun(tasks: asyncio.TaskGroup, door: Door, hands: Hands) -> bool:
+    """The core answers once this boot is durable. False: the node leaves without ever having been ready."""
+    answer = tasks.create_task(door.ask(GetStatus()), name="first answer")
+    leaving = tasks.create_task(hands.left.wait(), name="leaves early")
+    await asyncio.wait([answer, leaving], return_when=asyncio.FIRST_COMPLETED)
+    answer.cancel()
+    leaving.cancel()
+    return not hands.left.is_set()
 
 
 async def _ask_to_leave(door: Door) -> object:

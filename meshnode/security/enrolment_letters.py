@@ -105,6 +105,10 @@ MEANINGS = {
         "use an address of another enroller, or renew it with the root on the node that made the mesh",
         elsewhere=True,
     ),
+    "journal-failed": Meaning(
+        "the enroller could not write down that the invite is used",
+        "make room on the disk of the node that refused, then " + _NEW_TOKEN,
+    ),
     "desk-full": Meaning("this node has too many open invites", "try again later", elsewhere=True),
     "root-mismatch": Meaning(
         "whoever answered stands on another root of trust than the token says",
