@@ -10,6 +10,9 @@ NODES ?= 50
 SCENARIO ?= cut-and-heal
 FUZZ_S ?= $(if $(LONG),1800,60)
 
+# Bytecode is kept: without it every start of a daemon would compile three hundred modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 

@@ -3,11 +3,10 @@
 They live here and are not in the wheel: the product has no switch that makes it lie.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from meshnode.crdt.gate import Admitted
-from meshnode.crdt.registers import Registers
 from meshnode.crdt.store import StateStore
 from meshnode.daemon.wiring import AS_BUILT, Adapt
 from meshnode.kernel.journal import HEADER_BYTES, Disk
@@ -56,39 +55,13 @@ class OneSided:
     def __len__(self) -> int:
         return len(self._store)
 
+    def __getattr__(self, name: str) -> object:
+        """All but ``apply`` is the real store's."""
+        return getattr(self._store, name)
+
     def apply(self, admitted: Admitted) -> None:
         if admitted.sealed.author == self._me or admitted.doc not in self._store:
             self._store.apply(admitted)
-
-    def restore(self, admitted: Admitted) -> None:
-        self._store.restore(admitted)
-
-    def docs(self) -> Iterable[DocId]:
-        return self._store.docs()
-
-    def names(self, doc: DocId) -> tuple[str, str, str]:
-        return self._store.names(doc)
-
-    def heads(self, doc: DocId) -> tuple[bytes, ...]:
-        return self._store.heads(doc)
-
-    def changes(self, doc: DocId) -> int:
-        return self._store.changes(doc)
-
-    def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]:
-        return self._store.missing(doc, hashes)
-
-    def beyond(self, doc: DocId, heads: Sequence[bytes]):
-        return self._store.beyond(doc, heads)
-
-    def envelope_at(self, doc: DocId, actor: bytes, seq: int):
-        return self._store.envelope_at(doc, actor, seq)
-
-    def fields(self, doc: DocId) -> Registers:
-        return self._store.fields(doc)
-
-    def draft(self, doc: DocId, actor: bytes, fields: Mapping[str, str | None]) -> bytes:
-        return self._store.draft(doc, actor, fields)
 
 
 def forged_record(ports: NodePorts) -> NodePorts:
