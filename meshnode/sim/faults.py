@@ -64,6 +64,7 @@ _LASTS = {
     Kind.SUSPEND: (1.0, 25.0), Kind.JUMP: (0.0, 0.0), Kind.NO_CLOCK: (1.0, 10.0), Kind.AGENT: (0.0, 0.0),
 }  # fmt: skip
 _GROUPS = (Kind.CUT, Kind.ONE_WAY, Kind.RESET_CUT, Kind.REJECT, Kind.BLIP)
+TRIES = 8
 # Wrong by less than this together, so that what is written under one clock is not refused under another.
 JUMP_MAX_MS = 200_000
 
@@ -94,6 +95,7 @@ class Misfortune:
         self._world = world
         self._undo: dict[int, Callable[[], None]] = {}
         self._calm_loss = world.network.loss
+        self._healed = False
 
     def begin(self) -> None:
         start_us = self._world.now_us
@@ -104,6 +106,7 @@ class Misfortune:
     def heal(self) -> None:
         """The end of the storm: everything works from here on."""
         world = self._world
+        self._healed = True
         for number in list(self._undo):
             self._lift(number)
         world.network.heal_all()
@@ -115,11 +118,16 @@ class Misfortune:
 
     # -- one fault ----------------------------------------------------------------------------------------------------
 
-    def _strike(self, number: int, fault: Fault) -> None:
-        undo = self._undo_of(fault)
-        if undo is None:
-            return
+    def _strike(self, number: int, fault: Fault, tries: int = TRIES) -> None:
+        """Now, or a second later on the next machine if it cannot befall this one."""
         world = self._world
+        undo = self._undo_of(fault) if tries and not self._healed else None
+        if undo is None:
+            if tries > 1:
+                moved = tuple((node + 1) % len(world.nodes) for node in fault.nodes)
+                again = msgspec.structs.replace(fault, nodes=moved)
+                world.at(world.now_us + SECOND, lambda: self._strike(number, again, tries - 1))
+            return
         world.trace.happened(world.now_us, "world", str(fault))
         self._undo[number] = undo
         world.at(world.now_us + round(fault.for_s * SECOND), lambda: self._lift(number))
@@ -152,8 +160,9 @@ class Misfortune:
                 self._count(fault.kind)
                 return _nothing
             case Kind.AGENT:
-                if node.usable and node.agents.crash_one():
-                    self._count(fault.kind)
+                if not node.usable or not node.agents.crash_one():
+                    return None
+                self._count(fault.kind)
                 return _nothing
 
     def _on_wires(self, fault: Fault) -> Callable[[], None] | None:

@@ -111,8 +111,8 @@ class SimNode:
 
     @property
     def usable(self) -> bool:
-        """Somebody at its keyboard would get an answer."""
-        return self.core is not None and not self.paused
+        """Somebody at its keyboard would get an answer: it runs, it is not stopped, and its boot is on the disk."""
+        return self.core is not None and self.core.started and not self.paused
 
     def instant(self) -> Instant:
         return self.clock.now(self._world.now_us)
@@ -368,9 +368,12 @@ class SimNode:
     def _gone(self) -> None:
         self.disk.process_killed()
         again = self._again
+        failed = self.exit is not None and self.exit.code != 0
         self._dies("has left")
         if again:
             self.start()
+        elif failed:  # a service manager tries again
+            self._world.at(self._world.now_us + START_AGAIN_US, self.start)
 
     def _arm(self, core: Core) -> None:
         """One timer for the earliest deadline. One that is set too early fires and is set again."""

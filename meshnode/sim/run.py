@@ -7,7 +7,7 @@ from meshnode.kernel.instant import SECOND
 from meshnode.sim.faults import Fault, Kind, Misfortune
 from meshnode.sim.liveness import answer_calls, settle
 from meshnode.sim.node import Adapt
-from meshnode.sim.safety import Bounds, GenuineRows, NobodyGivesUp, NoFalseDeath, OneAnswer, RisingBoots
+from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, OneAnswer, RisingBoots
 from meshnode.sim.scenarios import Scenario
 from meshnode.sim.watching import Checker, Violated
 from meshnode.sim.workloads import Users
@@ -75,7 +75,7 @@ class Run:
         self.writes = KeptWrites(self.world)
         self.checkers: list[Checker] = [
             RisingBoots(self.world), self.answers, NoFalseDeath(self.world), GenuineRows(self.world),
-            Bounds(self.world), NobodyGivesUp(self.world), self.writes,
+            Bounds(self.world), ComesToRest(self.world), NoTwins(self.world), self.writes,
         ]  # fmt: skip
         self.world.watchers += self.checkers
         self.report = Report(scenario=scenario.name, seed=seed, nodes=nodes)

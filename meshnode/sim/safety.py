@@ -9,6 +9,7 @@ from meshnode.model.commands import AnyCommand, CallSkill, PingNode
 from meshnode.model.ids import NodeId
 from meshnode.model.views import AnyView
 from meshnode.node.effects import Announce
+from meshnode.node.stairs import EXIT_TWIN
 from meshnode.sim.node import SimNode
 from meshnode.sim.watching import Checker
 from meshnode.sim.world import World
@@ -19,6 +20,7 @@ LATE_US = 5 * MS
 SETTLE_US = 20 * SECOND
 IN_FLIGHT_MAX = 10_000
 HELD_MAX = 4_096
+TURNS_MAX = 5_000
 
 
 class RisingBoots(Checker):
@@ -183,11 +185,26 @@ class Bounds(Checker):
             self.wrong(node, f"{core.documents.waiting()} envelopes held back, the limit is {HELD_MAX}")
 
 
-class NobodyGivesUp(Checker):
-    """A process ends when it is told to, never by its own choice: there are no copies of directories in this world."""
+class ComesToRest(Checker):
+    """A node that has nothing to do does nothing: its deadlines move on when they are served."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._turns: dict[str, tuple[int, int]] = {}
+
+    def stepped(self, node: SimNode) -> None:
+        at_us, turns = self._turns.get(node.name, (0, 0))
+        turns = turns + 1 if at_us == self.world.now_us else 1
+        self._turns[node.name] = (self.world.now_us, turns)
+        if turns > TURNS_MAX:
+            self.wrong(node, f"{turns} turns in one moment: its deadline stays in the past")
+
+
+class NoTwins(Checker):
+    """No process takes another one for a copy of itself: there are no copies of directories in this world."""
 
     def died(self, node: SimNode) -> None:
-        if node.exit is not None and node.exit.code:
+        if node.exit is not None and node.exit.code == EXIT_TWIN:
             self.wrong(node, f"left with code {node.exit.code}: {node.exit.reason}")
 
 
