@@ -18,6 +18,7 @@ import psutil
 
 from meshnode.cli.main import main
 from meshnode.client.client import Client
+from meshnode.host.rundir import discard_run_directory
 from meshnode.model.errors import LocalError
 from meshnode.model.views import NodeView
 from tests.demo.fleet import Network
@@ -180,6 +181,9 @@ class Daemons:
         for pid in holders(self.directory):  # those that `meshnode up` started
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for pointer in self.directory.rglob("run"):  # what a kill leaves in the place of the sockets
+            if pointer.is_file():
+                discard_run_directory(pointer.parent)
 
     def start(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
         """Start a node; an empty directory becomes a mesh of one whose node has this name."""

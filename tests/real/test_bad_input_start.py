@@ -4,12 +4,13 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from meshnode.cli.main import unfit
-from tests.real.daemon_kit import Daemons, Ended, alive, cli, contents, shell, until
+from tests.real.daemon_kit import Daemons, Ended, alive, cli, client, contents, shell, until
 
 pytestmark = pytest.mark.real
 
@@ -160,7 +161,9 @@ def test_a_bad_wish_for_a_new_node_is_refused_and_nothing_is_made(
 def test_a_data_path_deeper_than_a_socket_may_lie_works(daemons: Daemons) -> None:
     directory = daemons.directory.joinpath(*("a long name of a directory " * 3 for _ in range(4)), "alpha")
     assert len(os.fsencode(directory)) > 300
-    assert up(directory, "--name", "deep").code == 0
+    made = up(directory, "--name", "deep", "-o", "json").json
+    assert (made["ok"], made["made"]["name"]) == (True, "deep")
+    assert len(made["recovery_words"].split("-")) == 8
     assert cli(directory, "status", "-o", "json").json["name"] == "deep"
     assert cli(directory, "down").code == 0
 
@@ -221,6 +224,18 @@ def test_a_journal_of_another_node_is_refused(node: Path, daemons: Daemons) -> N
     before = unchanged_but_logs(node)
     refused(node).refused(1, str(node / "journal"), "same node")
     assert unchanged_but_logs(node) == before
+
+
+def test_of_two_starts_at_once_one_wins_and_the_other_says_who(daemons: Daemons) -> None:
+    directory = daemons.directory / "alpha"
+    with ThreadPoolExecutor() as two:
+        ended = list(two.map(lambda _: up(directory), range(2)))
+    won = [one for one in ended if "recovery words" in one.out]
+    (lost,) = [one for one in ended if one not in won]
+    assert len(won) == 1
+    if lost.code != 0:  # it met the other before that was ready
+        lost.refused(1, "runs in this directory", (directory / "lock").read_text().strip())
+    assert client(directory).status().boot == 1
 
 
 CRASHES = "raise RuntimeError('no model file here')\n"

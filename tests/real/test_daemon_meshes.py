@@ -70,6 +70,7 @@ def test_one_node_is_a_mesh_and_stays_one_over_a_kill(daemons: Daemons) -> None:
     node.ask.apply(cluster("solo", 3))
     assert node.ask.ping("alpha").path == "self"
     node.kill()
+    cli(node.directory, "status").refused(6, "no daemon runs in")  # whatever the kill has left there
     node = daemons.start("alpha")
     status = node.ask.status()
     assert (status.boot, status.nodes_known, status.peers_connected, status.documents) == (2, 1, 0, 1)

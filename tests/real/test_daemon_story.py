@@ -156,6 +156,19 @@ def test_a_signal_ends_the_daemon_in_order_with_its_agents(daemons: Daemons, num
     cli(daemon.directory, "status").refused(6, "no daemon runs")
 
 
+def test_in_the_foreground_it_tells_when_it_is_ready_and_ends_by_ctrl_c(daemons: Daemons) -> None:
+    with typed(daemons.directory / "alpha", *UP, "--foreground", "--name", "alpha") as daemon:
+        assert daemon.stdout is not None
+        lines = [daemon.stdout.readline() for _ in range(3)]
+        daemon.send_signal(signal.SIGINT)
+        _, err = daemon.communicate(timeout=15)
+    assert daemon.returncode == 0, err
+    assert [word for line in lines for word in ("made", "recovery words", "ready") if line.startswith(word)] == [
+        "made", "recovery words", "ready",
+    ]  # fmt: skip
+    assert "Traceback" not in err
+
+
 def test_ctrl_c_while_up_waits_leaves_no_process(daemons: Daemons) -> None:
     """The person has enough before the daemon is ready."""
     directory = daemons.directory / "alpha"

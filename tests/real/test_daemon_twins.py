@@ -41,6 +41,12 @@ def test_the_later_of_two_copies_is_refused_by_a_common_peer_and_exits_four(daem
     assert beta.ask.status().boot == boot == alpha.ask.node("beta").boot
     assert beta.ask.ping("alpha").path == "direct"
     assert any("twin" in name for name in alpha.ask.status().counters)
+    alpha.kill()
+    beta.kill()
+    up = shell(copy.directory, "up")
+    assert up.code == 0, up.err  # alone it cannot know, but it remembers
+    told = cli(copy.directory, "why", "node/beta").out
+    assert "seems to be a copy of a running node's" in told
 
 
 def test_an_old_copy_is_refused_for_its_boot(daemons: Daemons) -> None:
@@ -55,20 +61,3 @@ def test_an_old_copy_is_refused_for_its_boot(daemons: Daemons) -> None:
     assert copy.ends() == 4, copy.log()
     assert "stale-boot" in copy.log()
     until(lambda: linked(alpha, "beta") and linked(beta, "alpha"), "the original goes on")
-
-
-def test_what_happened_to_a_copy_is_told_in_its_story_when_it_starts_alone(daemons: Daemons) -> None:
-    alpha, beta = daemons.mesh("alpha", "beta")
-    assert cli(beta.directory, "down").code == 0
-    shutil.copytree(beta.directory, daemons.directory / "copy")
-    beta = daemons.start("beta")
-    until(lambda: linked(alpha, "beta"), "the original is linked")
-    up = shell(daemons.directory / "copy", "up", "--bind", "127.0.0.1", "--no-mdns", "--port", "0")
-    assert up.code == 0, up.err  # alone it cannot know
-    log = daemons.directory / "copy" / "logs" / "daemon.log"
-    until(lambda: "alpha refuses this node: twin" in log.read_text(), "its log says why it ended")
-    cli(daemons.directory / "copy", "status").refused(6, "no daemon runs")
-    for node in (alpha, beta):
-        node.kill()
-    copy = daemons.start("copy")  # nobody is there to refuse it
-    assert any("copy of a running node" in event.text for event in copy.ask.why("node/beta").events)
