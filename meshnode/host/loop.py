@@ -1,4 +1,9 @@
-"""The only place where the core meets asyncio: events in, effects performed in order, one timer."""
+"""The only place where the core meets asyncio: events in, effects performed in order, one timer.
+
+When this process stood still (suspended, stopped, starved), the silence of others proves nothing: the core is told, and
+nothing is judged before what arrived meanwhile has been read. A machine that is busy all the time is told of that only
+now and then, or its failure detection would never come to a verdict.
+"""
 
 import asyncio
 import logging
@@ -9,14 +14,18 @@ from typing import Protocol
 
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
-from meshnode.node.core import Core
 from meshnode.node.effects import Exit
 from meshnode.node.inputs import Input, Slept
+from meshnode.node.transmits import coalesced
 
 log = logging.getLogger(__name__)
 
-# Standing still longer than this (suspended, stopped, starved) voids what silence seemed to prove about peers.
+# A timer later than this: the process stood still.
 LAG_US = 700_000
+# Between two lags that are told of at least so many times the first one's length passes.
+LAG_REST = 10
+# After a standstill sockets are read for so long before any timer of the core fires.
+READ_FIRST_US = 50_000
 # One turn takes at most this many events before it lets the sockets have the loop again.
 TURN_MAX = 512
 EXIT_BROKEN = 1
@@ -32,16 +41,31 @@ class Clock(Protocol):
         ...
 
 
+class Driven(Protocol):
+    """What the loop drives: ``node.Core``."""
+
+    def start(self, now: Instant) -> list[Effect]: ...
+
+    def handle(self, event: Input, now: Instant) -> list[Effect]: ...
+
+    def wake(self, now: Instant) -> list[Effect]: ...
+
+    def deadline(self) -> int | None: ...
+
+
 class CoreLoop:
     """Feeds one core. ``perform`` only starts work: whatever takes time answers later through ``tell``."""
 
-    def __init__(self, core: Core, perform: Callable[[Effect], None], clock: Clock) -> None:
+    def __init__(self, core: Driven, perform: Callable[[Effect], None], clock: Clock) -> None:
         self._core, self._perform, self._clock = core, perform, clock
         self._inbox: deque[Input] = deque()
         self._loop = asyncio.get_running_loop()
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_us: int | None = None
+        self._timer_us: int | None = None  # the deadline it was set for
+        self._expected_us: int | None = None  # when it is to fire, which may be later than that
+        self._read_first_us = 0  # no timer of the core fires before
+        self._lag_again_us = 0  # no lag is told of before
         self._broken = False
         self.handle_max_us = 0
         self.turns = 0
@@ -86,22 +110,31 @@ class CoreLoop:
         effects: list[Effect] = list(self._woken(now))
         for _ in range(min(len(self._inbox), TURN_MAX)):
             effects += self._handled(self._inbox.popleft(), now)
-        self._act(effects)
+        self._act(coalesced(effects))
         if self._inbox:
             self._schedule()
         self._arm()
 
     def _woken(self, now: Instant) -> list[Effect]:
-        lag_us = 0 if self._timer_us is None else now.mono_us - self._timer_us
-        still_us = max(self._clock.suspended_us(), lag_us if lag_us > LAG_US else 0)
         effects: list[Effect] = []
+        still_us = self._stood_still(now)
         if still_us:
             log.warning("the loop stood still", extra={"for_us": still_us})
+            self._read_first_us = now.mono_us + READ_FIRST_US
             effects += self._core.handle(Slept(still_us), now)
         deadline = self._core.deadline()
-        if deadline is not None and deadline <= now.mono_us:
+        if deadline is not None and max(deadline, self._read_first_us) <= now.mono_us:
             effects += self._timed(lambda: self._core.wake(now), "wake")
         return effects
+
+    def _stood_still(self, now: Instant) -> int:
+        """For how long this process did nothing, as far as that is to be told."""
+        suspended_us = self._clock.suspended_us()
+        lag_us = 0 if self._expected_us is None else now.mono_us - self._expected_us
+        if lag_us <= LAG_US or now.mono_us < self._lag_again_us:
+            return suspended_us
+        self._lag_again_us = now.mono_us + LAG_REST * lag_us
+        return max(suspended_us, lag_us)
 
     def _handled(self, event: Input, now: Instant) -> list[Effect]:
         if log.isEnabledFor(logging.DEBUG):
@@ -126,14 +159,17 @@ class CoreLoop:
     def _arm(self) -> None:
         """One timer for the earliest deadline; left alone when it is set already."""
         deadline = self._core.deadline()
+        if deadline is not None:
+            deadline = max(deadline, self._read_first_us)
         if deadline == self._timer_us and self._timer is not None and not self._timer.cancelled():
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._timer_us = None, deadline
+        self._timer, self._timer_us, self._expected_us = None, deadline, None
         if deadline is not None:
-            wait_s = max(0, deadline - self._clock.now().mono_us) / 1_000_000
-            self._timer = self._loop.call_later(wait_s, self._timer_fired)
+            now_us = self._clock.now().mono_us
+            self._expected_us = max(deadline, now_us)
+            self._timer = self._loop.call_later((self._expected_us - now_us) / 1_000_000, self._timer_fired)
 
     def _timer_fired(self) -> None:
         self._timer = None

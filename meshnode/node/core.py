@@ -57,6 +57,8 @@ from meshnode.wire.bus import AgentFrames
 SETTLE_MAX = 1_000_000
 STRANGERS_MAX = 64
 EARLY_MAX = 1_000  # what may wait for this boot; what people and agents of this machine ask waits beside it
+# However long this machine slept, its peers have had time to speak again after this.
+CALM_MAX_US = 3 * SECOND
 CLOCK_EVERY_US = 900 * SECOND
 
 
@@ -207,7 +209,7 @@ class Core:
                 self.load = vector
                 return self.gossip.handle(Publish(LOAD_KEY, vector), now)
             case Slept(for_us):
-                return self.gossip.handle(Disturbed(for_us), now)
+                return self.gossip.handle(Disturbed(min(for_us, CALM_MAX_US)), now)
             case Measured():
                 self.measured = event
                 return ()

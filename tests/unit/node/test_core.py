@@ -15,7 +15,7 @@ from meshnode.links.messages import CloseLink, LinkBytes, LinkOpened, Transmit
 from meshnode.model.commands import GetStatus, ListNodes, RunAgent
 from meshnode.model.ids import LinkId
 from meshnode.model.views import Done, NodesView, StatusView
-from meshnode.node.core import CLOCK_EVERY_US, EARLY_MAX
+from meshnode.node.core import CALM_MAX_US, CLOCK_EVERY_US, EARLY_MAX
 from meshnode.node.effects import Announce, Reply, Store
 from meshnode.node.inputs import CommandGiven, HardwareProbed, LoadSampled, Measured, Slept, Stored, StoreFailed
 from meshnode.node.transmits import coalesced
@@ -267,13 +267,24 @@ def test_facts_too_big_to_be_published_are_kept_here_and_said() -> None:
     assert box.core.gossip.self_row().facts == b"{}"
 
 
-def test_a_sleep_reaches_the_failure_detector() -> None:
+@pytest.mark.parametrize(("slept_us", "calm_us"), [(800 * MS, 800 * MS), (8 * 3600 * SECOND, CALM_MAX_US)])
+def test_after_a_sleep_nobody_is_blamed_for_a_moment_however_long_it_was(slept_us: int, calm_us: int) -> None:
     _, box = started()
     heard: list[object] = []
     handle = box.core.gossip.handle
     box.core.gossip.handle = lambda event, now: heard.append(event) or handle(event, now)  # type: ignore[method-assign]
-    box.tell(Slept(5 * SECOND))
-    assert heard == [Disturbed(5 * SECOND)]
+    box.tell(Slept(slept_us))
+    assert heard == [Disturbed(calm_us)]
+
+
+def test_a_peer_that_died_during_a_long_sleep_is_found_soon_after() -> None:
+    mesh = Mesh()
+    a, _ = mesh.start("alpha", "beta")
+    mesh.cut("alpha", "beta")
+    a.tell(Slept(8 * 3600 * SECOND))
+    mesh.run(15 * SECOND)
+    view = a.answer(ListNodes())
+    assert isinstance(view, NodesView) and view.items[1].state == "unreachable"
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
