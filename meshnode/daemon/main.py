@@ -2,12 +2,16 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
+import threading
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 from meshnode.daemon import logs
@@ -28,7 +32,8 @@ def run(argv: list[str], adapt: Adapt = AS_BUILT) -> int:
     ready = Ready(given.ready_fd)
     try:
         _check_interpreter()
-        return _run(given, ready, adapt)
+        with _told_to_stop():
+            return _run(given, ready, adapt)
     except LocalError as error:
         ready.failed(error)
         return error.exit_code
@@ -45,16 +50,30 @@ def _run(given: argparse.Namespace, ready: Ready, adapt: Adapt) -> int:
         for text in (*settings.advertise, *settings.seeds):
             kept.address(text)
         journal = directory / JOURNAL
+        makes_mesh = not keystore.exists(directory)
         new = [keystore.identity_directory(directory), *([] if journal.exists() else [journal])]
-        identity, words = _identity(directory, given)
-        house = House(directory, identity, settings, ready, adapt)
         try:
+            identity, words = _identity(directory, given)
+            house = House(directory, identity, settings, ready, adapt)
             return asyncio.run(house.live(made=words is not None, recovery_words=words))
         finally:
-            if words is not None and not ready.served:
+            if makes_mesh and not ready.served:
                 _unmake(new)
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Generator[None]:
+    """Until the loop obeys signals itself, SIGTERM unwinds the stack, so that what was begun is tidied up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _unmake(new: list[Path]) -> None:

@@ -1,5 +1,6 @@
 """Tells the command line, once, how the start ended."""
 
+import contextlib
 import json
 import os
 import sys
@@ -40,13 +41,12 @@ class Ready:
     def _tell(self, line: dict[str, object]) -> None:
         if self._fd is None:
             return
-        try:
-            os.write(self._fd, json.dumps(line).encode() + b"\n")
-        except OSError:
-            pass  # whoever started us has gone; the daemon serves all the same
-        finally:
-            os.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None
+        # An error: whoever started us has gone, or gave no open descriptor. The daemon serves all the same.
+        with contextlib.suppress(OSError):
+            os.write(fd, json.dumps(line).encode() + b"\n")
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
     def _print(self, made: dict[str, str] | None, recovery_words: str | None, listen: str) -> None:
         if made:

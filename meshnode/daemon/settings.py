@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from meshnode.host.atomic import replace_file
-from meshnode.model.errors import Invalid
+from meshnode.model.errors import Invalid, LocalError
 
 FILE = "settings.json"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})", re.ASCII)
@@ -26,8 +26,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     profile: Literal["edge", "default", "relay"] = "default"
 
     def merged(self, **given: object) -> "Settings":
-        """These settings with what was given now on top; ``None`` leaves what is."""
-        return msgspec.structs.replace(self, **{name: value for name, value in given.items() if value is not None})
+        """These settings with what was given now on top; ``None`` leaves what is. Raises ``Invalid``."""
+        chosen = {name: value for name, value in given.items() if value is not None}
+        try:
+            return msgspec.convert({**msgspec.structs.asdict(self), **chosen}, Settings)
+        except msgspec.ValidationError as error:
+            raise Invalid(f"settings: {error}", next_step="meshnode up --help tells what may be given") from error
 
 
 def load(directory: Path) -> Settings:
@@ -53,11 +57,20 @@ def _check(text: str, where: str) -> None:
 
 
 def save(directory: Path, settings: Settings) -> None:
-    """Written only when something changed: an ordinary start costs the flash nothing."""
+    """Written only when something changed: an ordinary start costs the flash nothing.
+
+    Raises:
+        LocalError: the disk does not take it; what was there before is there still.
+    """
     content = msgspec.json.format(msgspec.json.encode(settings)) + b"\n"
     path = directory / FILE
-    if not path.exists() or path.read_bytes() != content:
-        replace_file(path, content)
+    try:
+        if not path.exists() or path.read_bytes() != content:
+            replace_file(path, content)
+    except OSError as error:
+        raise LocalError(
+            f"{path} cannot be written: {error.strerror or error}", next_step="free disk space or mend the disk"
+        ) from error
 
 
 def address(text: str) -> tuple[str, int]:

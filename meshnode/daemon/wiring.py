@@ -119,7 +119,8 @@ class House:
         discovery = Discovery(
             DiscoveryConfig(mesh=self._identity.mesh, node=self._identity.node, port=port), loop.tell, counters
         )
-        async with asyncio.TaskGroup() as tasks, serve(Api(door), str(run / "api.sock")):
+        # The group is the inner one: what goes wrong with the socket must not come out wrapped in a group of errors.
+        async with serve(Api(door), str(run / "api.sock")), asyncio.TaskGroup() as tasks:
             loop.start()
             serving = [tasks.create_task(transport.serve(), name="transport")]
             serving.append(tasks.create_task(hardware.watch(), name="hardware"))
