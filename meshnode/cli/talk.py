@@ -10,10 +10,10 @@ import msgspec
 
 from meshnode.cli.dispatch import show_error
 from meshnode.cli.output import json_of, show_one
-from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option, warn
+from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_option, warn
 from meshnode.cli.words import clock, milliseconds, one_line
 from meshnode.model.commands import CallSkill
-from meshnode.model.errors import Invalid, LocalError
+from meshnode.model.errors import Invalid, LocalError, Offline
 from meshnode.model.views import CallView, PingView
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -24,14 +24,14 @@ DEADLINE_S_MAX = 86_400.0
 
 
 def _call(given: Given) -> int:
-    command = CallSkill(
+    wanted = CallSkill(
         skill=given.skill,
         arguments={**_json_object(given.json), **dict(map(argument, given.arguments))},
         deadline_s=given.deadline,
         to=given.to,
         idempotency_key=given.key,
     )
-    view = client_of(given).call(command)
+    view = client_of(given).call(wanted)
     show_one(given, view, lambda: [json_of(view.result)], view.call_id)
     if given.output in ("table", "wide"):
         warn(call_line(view))
@@ -132,6 +132,8 @@ def _events(given: Given) -> int:
         line = one_line(f"{clock(event.at_ms)}  {event.subject}  {event.text}")
         show_one(given, told, lambda line=line: [line], event.subject)
         sys.stdout.flush()  # whoever reads through a pipe follows as well
+    if given.follow:
+        raise Offline("the node has ended, and its events with it", next_step=command(given, "status"))
     return 0
 
 

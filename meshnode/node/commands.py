@@ -60,6 +60,7 @@ DEADLINE_MAX_S = 3600
 # How a failed call ends at the command line; every other code is 1.
 EXIT_CODES = {"invalid": 2, "not-found": 3, "denied": 4, "unreachable": 6, "unavailable": 6, "timeout": 124}
 NEXT_STEPS = {
+    "invalid": "meshnode describe skill SKILL shows what it takes and gives",
     "not-found": "meshnode skills shows what the mesh offers",
     "unreachable": "meshnode ls shows which nodes can be reached, meshnode why NODE tells since when not",
     "unavailable": "meshnode ps shows the agent's state",

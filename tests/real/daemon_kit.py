@@ -29,6 +29,19 @@ LOOPBACK = ("--bind", "127.0.0.1", "--no-mdns")
 READY_S = 20.0
 POLL_S = 0.02
 FoundT = TypeVar("FoundT")
+AGENT = """\
+from meshnode.sdk import Agent
+
+agent = Agent("echo")
+
+
+@agent.skill
+def say(text: str) -> str:
+    return text
+
+
+agent.run()
+"""
 
 
 class Ended(NamedTuple):
@@ -218,6 +231,13 @@ class Daemons:
 def _all_linked(daemon: Daemon, nodes: int) -> bool:
     views = daemon.ask.nodes()
     return len(views) == nodes and all(v.state == "ready" and (v.self_node or v.rtt_ms is not None) for v in views)
+
+
+def run_echo(daemon: Daemon) -> None:
+    """Run an agent with one skill, ``echo.say``."""
+    file = daemon.directory.parent / "echo.py"
+    file.write_text(AGENT)
+    assert cli(daemon.directory, "run", str(file)).code == 0
 
 
 def holders(directory: Path) -> Iterator[int]:

@@ -7,7 +7,7 @@ import pytest
 
 from meshnode.client.client import Client
 from meshnode.model.errors import Invalid
-from tests.real.daemon_kit import Daemon, Daemons, cli, shell
+from tests.real.daemon_kit import Daemon, Daemons, cli, run_echo, shell
 
 pytestmark = pytest.mark.real
 
@@ -46,7 +46,9 @@ RUNS_CODE = "apiVersion: !!python/object/apply:os.system ['touch {mark}']\n"
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with Daemons(tmp_path_factory.mktemp("node")) as daemons:
-        yield daemons.start("alpha")
+        node = daemons.start("alpha")
+        run_echo(node)
+        yield node
 
 
 def refused(node: Daemon, path: Path, line: int | None, *words: str) -> str:
@@ -141,6 +143,12 @@ def test_a_distribution_below_the_sum_is_accepted_and_says_how_many_are_free(nod
         (("get", "pods"), 2, ("pods",)),
         (("describe", "node", "nobody"), 3, ("nobody", "meshnode ls")),
         (("call", "no.such"), 3, ("no.such", "meshnode skills")),
+        (("call", "echo.say", "text=3"), 2, ("`str`", "describe skill")),
+        (("call", "echo.say"), 2, ("text", "describe skill")),
+        (("call", "echo.say", "text=x", "more=1"), 2, ("more", "describe skill")),
+        (("call", "echo.say", "text=x", "--deadline", "0"), 2, ("--deadline",)),
+        (("call", "echo.say", "text=x", "--to", "nobody"), 3, ("nobody", "meshnode ls")),
+        (("call", "echo.say", "text=@/no/file"), 2, ("/no/file",)),
         (("call", "no.such", "noequals"), 2, ("noequals", "key=value")),
         (("ping", "nobody"), 3, ("nobody", "meshnode ls")),
         (("why", "nobody"), 3, ("nobody",)),
@@ -159,9 +167,9 @@ def test_a_distribution_below_the_sum_is_accepted_and_says_how_many_are_free(nod
 def test_a_wrong_word_is_refused_with_its_exit_code_and_a_next_step(
     node: Daemon, words: tuple[str, ...], code: int, told: tuple[str, ...]
 ) -> None:
-    before = node.ask.status().journal_bytes
+    before = node.ask.status().documents_root
     cli(node.directory, *words).refused(code, *told)
-    assert node.ask.status().journal_bytes == before
+    assert node.ask.status().documents_root == before
 
 
 def test_an_unknown_command_ends_a_real_process_with_two(tmp_path: Path) -> None:

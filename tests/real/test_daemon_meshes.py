@@ -8,24 +8,11 @@ import pytest
 
 from meshnode.model.commands import CallSkill
 from meshnode.model.views import NodeView
-from tests.real.daemon_kit import Cuttable, Daemon, Daemons, cli, until
+from tests.real.daemon_kit import Cuttable, Daemon, Daemons, cli, run_echo, until
 
 pytestmark = pytest.mark.real
 
 UNREACHABLE = ("suspect", "unreachable")
-AGENT = """\
-from meshnode.sdk import Agent
-
-agent = Agent("echo")
-
-
-@agent.skill
-def say(text: str) -> str:
-    return text
-
-
-agent.run()
-"""
 
 
 @pytest.fixture
@@ -40,12 +27,6 @@ def cluster(name: str, replicas: int) -> dict[str, Any]:
 
 def replicas(daemon: Daemon) -> dict[str, int]:
     return {document.name: document.spec["replicas"] for document in daemon.ask.documents("AgentCluster")}
-
-
-def run_echo(daemon: Daemon) -> None:
-    file = daemon.directory.parent / "echo.py"
-    file.write_text(AGENT)
-    assert cli(daemon.directory, "run", str(file)).code == 0
 
 
 def echoes(daemon: Daemon, deadline_s: float = 2.0) -> str:

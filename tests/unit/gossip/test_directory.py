@@ -111,6 +111,7 @@ def bad_rows() -> list[tuple[str, SignedRow]]:
         ("row-malformed", replace(good, body=b"\xc1")),
         ("row-malformed", signed(KEYS[0], facts=b" " * 5000)),
         ("row-facts-malformed", signed(KEYS[0], facts=b"[1]")),
+        ("row-facts-malformed", signed(KEYS[0], facts=b'{"deep":' + b"[" * 2000 + b"]" * 2000 + b"}")),
     ]
 
 
