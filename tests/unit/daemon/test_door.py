@@ -1,0 +1,215 @@
+"""Commands become inputs, replies find whoever waits, and whoever goes is not worked for."""
+
+import asyncio
+from collections.abc import Coroutine
+
+from meshnode.api.ports import Told
+from meshnode.daemon import door as module
+from meshnode.daemon.door import Door
+from meshnode.host.loop import CoreLoop
+from meshnode.kernel.effects import Effect, Note
+from meshnode.kernel.instant import Instant
+from meshnode.model.commands import CallSkill, GetIdentity, GetStatus, ListNodes, RunAgent
+from meshnode.model.views import AgentView, Failure, IdentityView, NodesView, StatusView
+from meshnode.node.effects import Announce, Reply, Store
+from meshnode.node.inputs import Measured, Stored
+from tests.unit.node.mesh import NOW_MS, Box, Mesh
+
+
+class Building:
+    """A real core in a real loop, with a disk that always works and no wires."""
+
+    def __init__(self) -> None:
+        self.core = Box(Mesh(), "alpha").core
+        self.loop = CoreLoop(self.core, self._perform, self)
+        self.door = Door(self.core, self.loop, lambda: Measured(0, 4_242, 0))
+        self.others: list[Effect] = []
+
+    def now(self) -> Instant:
+        return Instant(round(asyncio.get_running_loop().time() * 1_000_000) + 2_000_000_000, NOW_MS)
+
+    def suspended_us(self) -> int:
+        return 0
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Store(batch_no):
+                self.loop.tell(Stored(batch_no))
+            case Reply(number, view):
+                self.door.reply(number, view)
+            case Announce(number, event):
+                self.door.announce(number, event)
+            case _:
+                self.others.append(effect)
+
+    def happens(self, text: str) -> None:
+        for effect in self.core._settle([Note("node/alpha", text)], self.now()):
+            self._perform(effect)
+
+
+def play(scene: Coroutine[None, None, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(10):
+            await scene
+
+    asyncio.run(bounded())
+
+
+async def opened() -> Building:
+    building = Building()
+    building.loop.start()
+    return building
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_each_asker_gets_its_own_answer_in_whatever_order_they_ask() -> None:
+    async def scene() -> None:
+        building = await opened()
+        ask = building.door.ask
+        run = RunAgent(name="words", argv=["x"], cwd="/")
+        answers = [
+            asyncio.ensure_future(ask(command)) for command in (run, GetIdentity(), ListNodes(), GetStatus(), run)
+        ]
+        found = [type(await answer) for answer in answers]
+        assert found == [AgentView, IdentityView, NodesView, StatusView, AgentView]
+        assert building.door._waiting == {}
+        building.loop.stop()
+
+    play(scene())
+
+
+def test_a_status_is_measured_when_it_is_asked_for() -> None:
+    async def scene() -> None:
+        building = await opened()
+        view = await building.door.ask(GetStatus())
+        assert isinstance(view, StatusView) and view.journal_bytes == 4_242
+        building.loop.stop()
+
+    play(scene())
+
+
+def test_an_asker_that_goes_away_is_dropped_and_its_late_answer_too() -> None:
+    async def scene() -> None:
+        building = await opened()
+        await building.door.ask(ListNodes())
+        # A call to a node that is known and has no link waits for one.
+        asked = asyncio.ensure_future(building.door.ask(CallSkill(skill="mesh.ping", to="alpha")))
+        await turns(1)
+        (number,) = building.door._waiting
+        dropped: list[int] = []
+        desk_dropped = building.core.desk.dropped
+        building.core.desk.dropped = lambda no: dropped.append(no) or desk_dropped(no)  # type: ignore[method-assign]
+        asked.cancel()
+        await turns()
+        assert asked.cancelled() and dropped == [number]
+        building.door.reply(number, NodesView(items=[]))
+        assert building.door._waiting == {}
+        building.loop.stop()
+
+    play(scene())
+
+
+def test_an_asker_that_was_answered_is_not_dropped() -> None:
+    async def scene() -> None:
+        building = await opened()
+        dropped: list[int] = []
+        building.core.desk.dropped = lambda no: dropped.append(no) or ()  # type: ignore[method-assign]
+        await building.door.ask(ListNodes())
+        await turns()
+        assert dropped == []
+        building.loop.stop()
+
+    play(scene())
+
+
+def test_a_node_that_leaves_tells_who_waits_and_who_comes_later() -> None:
+    async def scene() -> None:
+        building = Building()  # not started: nothing is answered by itself
+        waiting = asyncio.ensure_future(building.door.ask(ListNodes()))
+        await turns()
+        building.door.leave("asked to go down")
+        early, late = await waiting, await building.door.ask(ListNodes())
+        for view in (early, late):
+            assert isinstance(view, Failure)
+            assert (view.code, view.exit_code) == ("offline", 6)
+            assert "asked to go down" in view.message and view.next_step
+
+    play(scene())
+
+
+# -- watching ----------------------------------------------------------------------------------------------------------
+
+
+async def read(building: Building, after: int, count: int, *, follow: bool = True) -> list[Told]:
+    told: list[Told] = []
+    async for one in building.door.watch(after, follow=follow):
+        told.append(one)
+        if len(told) == count:
+            break
+    return told
+
+
+def test_a_reader_gets_what_was_and_then_what_comes_each_once_and_in_order() -> None:
+    async def scene() -> None:
+        building = await opened()
+        await building.door.ask(ListNodes())
+        reading = asyncio.ensure_future(read(building, 0, 4))
+        await turns()
+        for text in ("one", "two", "three"):
+            building.happens(text)
+        told = await reading
+        assert [one.number for one in told] == [1, 2, 3, 4]
+        assert [one.event.text for one in told] == ["started, boot 1", "one", "two", "three"]
+        building.loop.stop()
+
+    play(scene())
+
+
+def test_a_reader_goes_on_where_it_was() -> None:
+    async def scene() -> None:
+        building = await opened()
+        await building.door.ask(ListNodes())
+        for text in ("one", "two", "three"):
+            building.happens(text)
+        assert [one.event.text for one in await read(building, 2, 9, follow=False)] == ["two", "three"]
+        assert await read(building, 99, 9, follow=False) == []
+        building.loop.stop()
+
+    play(scene())
+
+
+def test_what_happens_between_the_story_and_the_watching_is_not_told_twice() -> None:
+    async def scene() -> None:
+        building = await opened()
+        await building.door.ask(ListNodes())
+        watching = building.door.watch(0, follow=True)
+        first = await anext(watching)
+        building.happens("one")
+        building.happens("two")
+        assert [first.number, (await anext(watching)).number, (await anext(watching)).number] == [1, 2, 3]
+        await watching.aclose()  # type: ignore[attr-defined]
+        assert building.door._watchers == []
+        building.loop.stop()
+
+    play(scene())
+
+
+def test_a_reader_too_slow_misses_events_and_can_see_that_it_did() -> None:
+    async def scene() -> None:
+        building = await opened()
+        await building.door.ask(ListNodes())
+        watching = building.door.watch(0, follow=True)
+        await anext(watching)
+        for number in range(module.EVENTS_PENDING_MAX + 5):
+            building.happens(str(number))
+        numbers = [(await anext(watching)).number for _ in range(module.EVENTS_PENDING_MAX)]
+        building.happens("later")
+        assert (await anext(watching)).number == numbers[-1] + 6
+        await watching.aclose()  # type: ignore[attr-defined]
+        building.loop.stop()
+
+    play(scene())
