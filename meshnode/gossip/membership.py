@@ -111,9 +111,10 @@ class Gossip:
 
     def deadline(self) -> int | None:
         parts = self._parts
+        contacts = None if parts.me.left else parts.contacts.deadline()  # who says goodbye dials nobody
         return earliest(
             parts.detector.deadline(), parts.broadcast.deadline(), *parts.overlay.deadlines(), parts.soft.deadline(),
-            parts.repairs.deadline(), parts.contacts.deadline(), self._forget_due_us,
+            parts.repairs.deadline(), contacts, self._forget_due_us,
         )  # fmt: skip
 
     def reach(self, node: NodeId, now: Instant) -> list[Effect]:

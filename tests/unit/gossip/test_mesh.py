@@ -5,7 +5,7 @@ import pytest
 from meshnode.gossip.letters import Doubt, encode
 from meshnode.gossip.messages import Discovered, Doubted, Leave, MemberState, Publish
 from meshnode.kernel.effects import Channel
-from meshnode.kernel.instant import SECOND
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import Loss
 from meshnode.links.messages import ControlReceived, LinkRejected, PeerUp
 from tests.unit.gossip.world import Key, World, member_record, mesh
@@ -170,6 +170,21 @@ def test_who_says_goodbye_is_left_and_not_lost() -> None:
         assert world.states(box, boxes[3])[-1] is MemberState.LEFT
     world.boot(boxes[3])
     assert world.run_until(world.all_ready, 2.0) < 1.0
+
+
+def test_who_said_goodbye_dials_nobody_and_comes_to_rest() -> None:
+    """Found by the simulator (everything, seed 1): a dial planned before the goodbye stayed due for ever."""
+    world, boxes = mesh(2)
+    world.kill(boxes[0])
+    world.run_for(5.0)
+    gossip = boxes[1].gossip
+    gossip.handle(Leave(), world.now())
+    for _ in range(50):
+        due_us = gossip.deadline()
+        assert due_us is not None
+        now = Instant(max(due_us, world.now().mono_us), world.now().wall_ms)
+        gossip.wake(now)
+        assert (gossip.deadline() or 0) > now.mono_us
 
 
 def test_a_one_way_suspicion_is_refuted_and_leaves_no_trace() -> None:
