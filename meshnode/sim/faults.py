@@ -89,8 +89,10 @@ def _draw_one(luck: Random, kind: Kind, nodes: int, storm_s: float) -> Fault:
 class Misfortune:
     """Plays a plan. ``happened``: how often each kind took effect; a kind that never did proves nothing."""
 
-    def __init__(self, world: World, plan: Sequence[Fault]) -> None:
+    def __init__(self, world: World, plan: Sequence[Fault], provoke: Callable[[SimNode], None]) -> None:
+        """``provoke``: somebody writes on this machine now, so that its disk has something to fail at."""
         self.plan = plan
+        self._provoke = provoke
         self.happened: dict[Kind, int] = {}
         self._world = world
         self._undo: dict[int, Callable[[], None]] = {}
@@ -152,7 +154,7 @@ class Misfortune:
             case Kind.KILL | Kind.RESTART | Kind.POWER | Kind.TORN | Kind.FLIP | Kind.NO_CLOCK:
                 return self._on_process(fault, node) if node.usable else None
             case Kind.FULL | Kind.BROKEN | Kind.SLOW:
-                return self._on_disk(fault, node)
+                return self._on_disk(fault, node) if node.usable else None
             case Kind.PAUSE | Kind.SUSPEND:
                 return self._on_pause(fault, node) if node.usable else None
             case Kind.JUMP:
@@ -203,9 +205,9 @@ class Misfortune:
             case Kind.RESTART:
                 node.ask(Shutdown())
             case Kind.TORN:
-                # Whatever is written next: users and the node's own story see to it that something is.
                 node.cut_power_in_commit = True
                 interrupted = node.disk.interrupted
+                self._provoke(node)
                 return lambda: self._torn_over(fault, node, interrupted)
             case Kind.FLIP:
                 node.lose_power()
@@ -236,12 +238,13 @@ class Misfortune:
         refusals = node.disk.refusals
         match fault.kind:
             case Kind.FULL:
-                node.disk.room_bytes = round(2000 * fault.amount)
+                node.disk.room_bytes = round(300 * fault.amount)
             case Kind.BROKEN:
                 node.disk.breaks = True
             case _:
                 self._count(fault.kind)
                 node.sync_us = round((20 + 800 * fault.amount) * MS)
+        self._provoke(node)
 
         def mend() -> None:
             if node.disk.refusals > refusals:

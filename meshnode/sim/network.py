@@ -33,7 +33,10 @@ Told = LinkOpened | LinkBytes | LinkLost | DialFailed
 
 
 class Machine(Protocol):
-    """A node as the network sees it. ``life`` counts its processes, ``kernel`` its boots; ``powered``: it answers."""
+    """A node as the network sees it; ``name`` is the machine's, ``node_name`` the node's.
+
+    ``life`` counts its processes, ``kernel`` its boots; ``powered``: its kernel answers.
+    """
 
     name: str
     life: int
@@ -41,6 +44,8 @@ class Machine(Protocol):
 
     @property
     def node(self) -> NodeId: ...
+    @property
+    def node_name(self) -> str: ...
     @property
     def alive(self) -> bool: ...
     @property
@@ -292,7 +297,9 @@ class Network:
             self._ends[(end.machine.name, end.life, end.link)] = end
         ours.told_open = True
         address = f"{dial.host}:{dial.port}"
-        me.hear(LinkOpened(ours.link, target.node, target.name, inbound=False, dial_no=dial.dial_no, address=address))
+        me.hear(
+            LinkOpened(ours.link, target.node, target.node_name, inbound=False, dial_no=dial.dial_no, address=address)
+        )
         self._put(ours, What.OPENED, b"")
 
     def _number(self, machine: Machine) -> LinkId:
@@ -350,7 +357,7 @@ class Network:
             case What.OPENED:
                 to.told_open = True
                 sender = end.machine
-                to.machine.hear(LinkOpened(to.link, sender.node, sender.name, inbound=True, address=sender.name))
+                to.machine.hear(LinkOpened(to.link, sender.node, sender.node_name, inbound=True, address=sender.name))
             case What.DATA:
                 to.machine.hear(LinkBytes(to.link, data))
             case What.FIN:

@@ -45,13 +45,15 @@ class Adapt:
 
     ports: Callable[[NodePorts], NodePorts] = lambda ports: ports
     disk: Callable[[Disk], Disk] = lambda disk: disk
+    core: Callable[[Core], Core] = lambda core: core
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One machine as a scenario wants it. ``sync_us``: what one commit takes."""
+    """One machine as a scenario wants it. ``machine``: its name in the world; ``sync_us``: what one commit takes."""
 
     identity: Identity
+    machine: str
     city: City
     address: tuple[str, int]
     seeds: tuple[tuple[str, int], ...] = ()
@@ -80,7 +82,7 @@ class SimNode:
 
     def __init__(self, world: Surroundings, plan: Plan) -> None:
         self.plan = plan
-        self.name, self.node = plan.identity.name, plan.identity.node
+        self.name, self.node = plan.machine, plan.identity.node
         self.core: Core | None = None
         self.store: StateStore | None = None
         self.exit: Exit | None = None
@@ -104,6 +106,10 @@ class SimNode:
         self._last_command = 0
         self._luck = rng.fork(world.seed, f"node/{self.name}")
         self._disk_luck = rng.fork(world.seed, f"disk/{self.name}")
+
+    @property
+    def node_name(self) -> str:
+        return self.plan.identity.name
 
     @property
     def alive(self) -> bool:
@@ -156,8 +162,7 @@ class SimNode:
         ports = replace(ports, store=lambda: store)
         now = self.instant()
         self.agents = SimAgents(self, rng.fork(self._luck.randbytes(8), "agents"), 1000 * self.life)
-        core = Core(self._config(), ports, self.journal.began.records, now)
-        self.core = core
+        core = self.core = self.plan.adapt.core(Core(self._config(), ports, self.journal.began.records, now))
         self.clock.raise_floor(core.clock.floor_ms, world.now_us)
         self.started_us = self.resumed_us = world.now_us
         self._timer_us = None
@@ -410,7 +415,7 @@ class SimNode:
     def _config(self) -> NodeConfig:
         identity, bundle = self.plan.identity, trusted_bundle()
         return NodeConfig(
-            mesh=MESH, name=NodeName(self.name), node=self.node, region=Region(identity.region), bundle=bundle,
+            mesh=MESH, name=NodeName(identity.name), node=self.node, region=Region(identity.region), bundle=bundle,
             bundle_bytes=bundle.data, member=identity.member, endpoints=(self.plan.address,), seeds=self.plan.seeds,
             run_id=self._luck.randbytes(8), seed=self._luck.randbytes(32), root_sha256=bundle.root_sha256.hex(),
         )  # fmt: skip

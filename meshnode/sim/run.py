@@ -58,9 +58,10 @@ class Run:
         only: Sequence[int] | None = None,
         nudge_us: int = 0,
         adapt: Sequence[tuple[int, Adapt]] = (),
+        judges: Sequence[type[Checker]] = (),
         show: Callable[[str], None] | None = None,
     ) -> None:
-        """``only``: numbers of the faults to keep, all if ``None``."""
+        """``only``: numbers of the faults to keep, all if ``None``; ``judges``: checkers to listen to, all if empty."""
         self.scenario = scenario
         clocks = scenario.clocks(stream(seed, "clocks"), nodes)
         self.world = World(
@@ -70,13 +71,14 @@ class Run:
         self.plan: list[Fault] = [fault for number, fault in enumerate(plan) if only is None or number in only]
         self._whole = only is None
         self.users = Users(self.world, scenario.pace)
-        self.misfortune = Misfortune(self.world, self.plan)
+        self.misfortune = Misfortune(self.world, self.plan, self.users.write_on)
         self.answers = OneAnswer(self.world)
         self.writes = KeptWrites(self.world)
-        self.checkers: list[Checker] = [
+        everyone: list[Checker] = [
             RisingBoots(self.world), self.answers, NoFalseDeath(self.world), GenuineRows(self.world),
             Bounds(self.world), ComesToRest(self.world), NoTwins(self.world), self.writes,
         ]  # fmt: skip
+        self.checkers = [checker for checker in everyone if not judges or type(checker) in judges]
         self.world.watchers += self.checkers
         self.report = Report(scenario=scenario.name, seed=seed, nodes=nodes)
 

@@ -65,6 +65,11 @@ class Users:
         if self._world.now_us + wait_us < self._until_us:
             self._world.at(self._world.now_us + wait_us, act)
 
+    def write_on(self, node: SimNode) -> None:
+        """Somebody writes on this machine, whatever the others do."""
+        self._writes += 1
+        node.ask(Apply(manifest=self._manifest(f"c{self._luck.randrange(self.pace.documents)}")))
+
     def _write(self) -> None:
         self._next_write()
         name = f"c{self._luck.randrange(self.pace.documents)}"

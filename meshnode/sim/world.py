@@ -153,8 +153,10 @@ class World:
         nodes: list[SimNode] = []
         addresses = [(f"10.0.{number // 250}.{number % 250 + 1}", PORT) for number in range(setup.nodes)]
         for number, city in enumerate(cities):
+            name = f"n{number:0{width}}"
             plan = Plan(
-                identity=make_identity(self.seed, f"n{number:0{width}}", city.region),
+                identity=make_identity(self.seed, name, city.region),
+                machine=name,
                 city=city,
                 address=addresses[number],
                 seeds=tuple(address for address in addresses[:SEEDS] if address != addresses[number]),

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from meshnode.host.disk import FileDisk
 from meshnode.kernel.journal import Disk
+from meshnode.kernel.rng import fork
+from meshnode.sim.disk import SimDisk
 
 
 class Rig(Protocol):
@@ -49,4 +51,27 @@ class FileRig:
             file.write(data)
 
 
-RIGS: list[Callable[[Path], Rig]] = [FileRig]
+class SimRig:
+    """The simulator's disk; every boot follows a power cut with luck of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._disk = SimDisk()
+        self._luck = fork(b"rig", directory.name)
+
+    def boot(self) -> Disk:
+        self._disk.power_cut(self._luck)
+        return self._disk
+
+    @contextmanager
+    def full_after(self, spare_bytes: int) -> Iterator[None]:
+        self._disk.room_bytes = spare_bytes
+        try:
+            yield
+        finally:
+            self._disk.room_bytes = None
+
+    def scribble(self, data: bytes) -> None:
+        self._disk.scribble(data)
+
+
+RIGS: list[Callable[[Path], Rig]] = [FileRig, SimRig]
