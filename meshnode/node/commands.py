@@ -67,6 +67,9 @@ NEXT_STEPS = {
     "timeout": "raise --deadline, or ask meshnode why NODE",
     "denied": "meshnode id shows this node's roles",
     "overloaded": "try again in a second",
+    "skill-failed": "the agent's log on its node tells more; meshnode why AGENT shows how often",
+    "result-too-long": "let the skill return less, or a path to what it made",
+    "bad-answer": "meshnode ls -o wide shows whether that node runs another version",
     "agent-died": "meshnode ps shows why it ended; the call may be repeated if it is harmless",
 }
 
