@@ -10,6 +10,7 @@ import pytest
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.records import RecordKind
+from meshnode.messaging import switch
 from meshnode.messaging.switch import PING_SKILL
 from meshnode.model.commands import (
     AnyCommand,
@@ -48,6 +49,7 @@ from meshnode.model.views import (
     StatusView,
     WhyView,
 )
+from meshnode.node.commands import EXIT_CODES, NEXT_STEPS
 from meshnode.node.inputs import CommandDropped, CommandGiven
 from meshnode.security.identity import RecordSigner
 from meshnode.security.invite import parse_token
@@ -268,6 +270,12 @@ def test_a_call_whose_asker_is_gone_is_cancelled_at_the_agent() -> None:
     assert a.core.switch.in_flight == b.core.switch.in_flight == 0
     assert number not in a.replies
     a.tell(CommandDropped(12_345))
+
+
+def test_every_way_a_call_fails_says_what_to_do_next() -> None:
+    for code in (*switch._CODES, "bad-answer", "skill-failed"):
+        assert not code or NEXT_STEPS[code], code
+    assert set(EXIT_CODES) <= set(NEXT_STEPS)
 
 
 def test_the_ping_skill_needs_no_agent() -> None:
