@@ -60,6 +60,18 @@ test-corpora: $(STAMP)
 	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target 0 || exit 1; done
 
 fuzz: $(STAMP) ## every parser that faces a peer, 60 s each (LONG=1: 30 min each)
+	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target $(FUZZ_S) || exit 1; done
+
+sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
+	@"$(BIN)/python" -m pytest -q tests/sim
+
+test-real: $(STAMP) ## real daemons, sockets and processes
+	@"$(BIN)/python" -m pytest -q tests/real
+
+test-corpora: $(STAMP)
+	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target 0 || exit 1; done
+
+fuzz: $(STAMP) ## every parser that faces a peer, 60 s each (LONG=1: 30 min each)
 	@"$(BIN)/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements/fuzz.txt 2>/dev/null \
 	  || echo "no coverage-guided fuzzer on this machine: seeded mutations instead"
 	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target $(FUZZ_S) || exit 1; done
@@ -72,7 +84,7 @@ bench-house: $(STAMP) ## the figures of the first floor (QUICK=1: under 50 s of 
 
 requirements: $(STAMP) ## raise the pinned versions
 	@"$(BIN)/python" -m pip install -q uv
-	@for f in runtime dev fuzz; do "$(BIN)/uv" pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+	@for f in runtime dev; do "$(BIN)/uv" pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate requirements/$$f.in -o requirements/$$f.txt; done
 
 wheel: $(STAMP) ## build the wheel into dist/

@@ -1,4 +1,4 @@
-"""One way to fuzz a parser: corpus plus mutations until the time is up, with atheris where it is installed.
+"""One way to fuzz a parser: corpus plus mutations until the time is up, guided by the lines an input reaches.
 
 A fuzz target is a function of bytes. It may return, or raise ``RemoteError`` (the named refusal every decoder owes
 hostile bytes); anything else is a finding. Use, at the end of ``tests/fuzz/fuzz_NAME.py``::
@@ -13,8 +13,7 @@ hostile bytes); anything else is a finding. Use, at the end of ``tests/fuzz/fuzz
 seed is printed, and the same seed tries the same inputs in the same order. Files in the corpus directory are inputs as
 they are; a unit test replays them with ``replay``.
 
-Without atheris the feedback is ours: an input that reaches a line of meshnode no input reached before, or a refusal
-with a new name, joins the pool that later mutations start from.
+An input that reaches a line of meshnode no input reached before, or a refusal with a new name, joins the pool that later mutations start from.
 """
 
 import faulthandler
@@ -50,12 +49,7 @@ def main(name: str, one_input: OneInput, corpus_dir: Path) -> int:
 def drive(name: str, one_input: OneInput, corpus_dir: Path, seconds: float, seed: int = 1) -> int:
     """Fuzz for ``seconds``. Returns 0, or 1 when an input broke the target."""
     faulthandler.dump_traceback_later(seconds + HANG_S, exit=True)  # an input that never ends is a finding too
-    try:
-        import atheris  # pyright: ignore[reportMissingImports]  # optional: no wheel for every platform
-    except ImportError:
-        status = _drive_ours(name, one_input, corpus_dir, seconds, seed)
-    else:
-        status = _drive_atheris(atheris, one_input, corpus_dir, seconds, seed)
+    status = _drive(name, one_input, corpus_dir, seconds, seed)
     faulthandler.cancel_dump_traceback_later()
     return status
 
@@ -174,7 +168,7 @@ class Lines:
         return self._trace
 
 
-def _drive_ours(name: str, one_input: OneInput, corpus_dir: Path, seconds: float, seed: int) -> int:
+def _drive(name: str, one_input: OneInput, corpus_dir: Path, seconds: float, seed: int) -> int:
     seeds = _corpus(corpus_dir)
     mutator, lines, outcomes = Mutator(list(seeds), seed), Lines(), dict[str, int]()
     end, tries, pending = time.monotonic() + seconds, 0, iter(seeds)
@@ -197,19 +191,6 @@ def _drive_ours(name: str, one_input: OneInput, corpus_dir: Path, seconds: float
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
     told = f"{tries} inputs in {seconds:g} s, seed {seed}, pool {len(mutator)}, lines {len(lines)}"
     print(f"fuzz {name}: {told}, {outcomes}")
-    return 0
-
-
-def _drive_atheris(atheris: Any, one_input: OneInput, corpus_dir: Path, seconds: float, seed: int) -> int:  # noqa: ANN401
-    def guarded(data: bytes) -> None:
-        _outcome(one_input, data)
-
-    arguments = [sys.argv[0], f"-max_total_time={round(seconds)}", f"-seed={seed}", f"-max_len={INPUT_BYTES_MAX}"]
-    build = ROOT / "build" / "fuzz"
-    build.mkdir(parents=True, exist_ok=True)
-    atheris.instrument_all()
-    atheris.Setup([*arguments, f"-artifact_prefix={build}/", str(build), str(corpus_dir)], guarded)
-    atheris.Fuzz()  # ends the process itself, non-zero on a finding
     return 0
 
 
