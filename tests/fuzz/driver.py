@@ -13,7 +13,8 @@ hostile bytes); anything else is a finding. Use, at the end of ``tests/fuzz/fuzz
 seed is printed, and the same seed tries the same inputs in the same order. Files in the corpus directory are inputs as
 they are; a unit test replays them with ``replay``.
 
-An input that reaches a line of meshnode no input reached before, or a refusal with a new name, joins the pool that later mutations start from.
+An input that reaches a line of meshnode no input reached before, or a refusal with a new name, joins the pool that
+later mutations start from.
 """
 
 import faulthandler
