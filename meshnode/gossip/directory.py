@@ -143,7 +143,7 @@ class Directory:
             if record.kind is RecordKind.DIRECTORY and record.body:
                 try:
                     merge = self.offer(_signed.decode(record.body))
-                except (RemoteError, msgspec.MsgspecError):
+                except (RemoteError, ValueError):
                     continue  # the next repair brings it again
                 if merge is not None and merge.news:
                     self.hold(merge, save=False)
@@ -185,14 +185,14 @@ def read(body: bytes) -> Row:
     """The row in ``body``; raises ``RemoteError`` if it is none."""
     try:
         return _rows.decode(body)
-    except msgspec.MsgspecError as error:
+    except ValueError as error:  # of msgspec, or text that is no UTF-8
         raise RemoteError("row-malformed", str(error)[:80]) from error
 
 
 def _check_facts(row: Row) -> None:
     try:
         msgspec.json.decode(row.facts, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
         raise RemoteError("row-facts-malformed") from error
 
 

@@ -183,7 +183,7 @@ def decode(body: bytes) -> Letter:
         raise RemoteError("letter-too-long", f"{len(body)} bytes")
     try:
         return _letters.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
         raise RemoteError("letter-malformed", str(error)[:80]) from error
 
 
@@ -191,5 +191,5 @@ def decode_rumour(body: bytes) -> Rumour:
     """The rumour in ``body``; raises ``RemoteError`` if it is none."""
     try:
         return _rumours.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
         raise RemoteError("rumour-malformed", str(error)[:80]) from error

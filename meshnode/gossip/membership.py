@@ -279,7 +279,7 @@ class Gossip:
         fault = f"{len(facts)} bytes, the limit is {FACTS_BYTES_MAX}" if len(facts) > FACTS_BYTES_MAX else ""
         try:
             msgspec.json.decode(facts, type=dict[str, msgspec.Raw])
-        except msgspec.MsgspecError:
+        except (ValueError, RecursionError):  # of msgspec, or text that is no UTF-8
             fault = "they are no JSON object"
         if fault:
             return [Note(f"node/{self.config.name}", f"own facts not published: {fault}")]

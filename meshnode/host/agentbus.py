@@ -312,7 +312,7 @@ def _frames_of(part: zmq.Frame) -> list[Frame]:
 def _registration(frame: Frame) -> tuple[RegisterHeader, tuple[SkillDescription, ...]]:
     try:
         return _registers.decode(frame.header), _skills.decode(frame.payload)
-    except msgspec.MsgspecError as error:
+    except ValueError as error:  # of msgspec, or text that is no UTF-8
         raise RemoteError("bus-registration", str(error)) from error
 
 

@@ -79,7 +79,7 @@ def decode_gap(record: Record) -> Gap | None:
         return None
     try:
         return msgspec.msgpack.decode(record.body, type=Gap)
-    except msgspec.DecodeError:
+    except ValueError:
         return None
 
 
