@@ -50,7 +50,13 @@ unit: $(STAMP)
 
 test: check test-sim test-real test-corpora ## everything that must pass before a change lands (<= 10 min on 2 cores)
 
-test-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
+test-soak: $(STAMP) ## hours: new examples for every property, more seeds for every scenario
+	@HYPOTHESIS_PROFILE=soak "$(BIN)/python" -m pytest -q tests/unit
+	@for seed in $$(seq 100 160); do for scenario in cut-and-heal crash-and-return one-way-cuts slow-and-torn-disks clocks \
+	  pauses flapping everything; do echo "SEED=$$seed SCENARIO=$$scenario"; \
+	  "$(BIN)/python" -m meshnode.sim --seed $$seed --nodes 8 --scenario $$scenario | tail -n 2 || exit 1; done; done
+
+sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
 	@"$(BIN)/python" -m pytest -q tests/sim
 
 test-real: $(STAMP) ## real daemons, sockets and processes
@@ -93,4 +99,4 @@ wheel: $(STAMP) ## build the wheel into dist/
 clean: ## remove what was built; the environment stays
 	@rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache .import_linter_cache bench/out
 
-.PHONY: help needs setup demo check lint unit test test-sim test-real test-corpora fuzz sim bench-house requirements wheel clean
+.PHONY: help needs setup demo check lint unit test test-sim test-real test-corpora fuzz soak sim bench-house requirements wheel clean

@@ -1,0 +1,13 @@
+"""Property tests: the gate plays the same examples everywhere and never fails for being slow on a busy machine.
+
+HYPOTHESIS_PROFILE=soak draws new examples, more of them: what it finds becomes a named regression.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
+settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=_SLOW)
+settings.register_profile("soak", deadline=None, max_examples=2000, suppress_health_check=_SLOW)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
