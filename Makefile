@@ -1,5 +1,6 @@
 # One door for every routine. `make help` lists them.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
@@ -50,13 +51,7 @@ unit: $(STAMP)
 
 test: check test-sim test-real test-corpora ## everything that must pass before a change lands (<= 10 min on 2 cores)
 
-test-soak: $(STAMP) ## hours: new examples for every property, more seeds for every scenario
-	@HYPOTHESIS_PROFILE=soak "$(BIN)/python" -m pytest -q tests/unit
-	@for seed in $$(seq 100 160); do for scenario in cut-and-heal crash-and-return one-way-cuts slow-and-torn-disks clocks \
-	  pauses flapping everything; do echo "SEED=$$seed SCENARIO=$$scenario"; \
-	  "$(BIN)/python" -m meshnode.sim --seed $$seed --nodes 8 --scenario $$scenario | tail -n 2 || exit 1; done; done
-
-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
+test-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
 	@"$(BIN)/python" -m pytest -q tests/sim
 
 test-real: $(STAMP) ## real daemons, sockets and processes
@@ -66,24 +61,16 @@ test-corpora: $(STAMP)
 	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target 0 || exit 1; done
 
 fuzz: $(STAMP) ## every parser that faces a peer, 60 s each (LONG=1: 30 min each)
-	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target $(FUZZ_S) || exit 1; done
-
-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
-	@"$(BIN)/python" -m pytest -q tests/sim
-
-test-real: $(STAMP) ## real daemons, sockets and processes
-	@"$(BIN)/python" -m pytest -q tests/real
-
-test-corpora: $(STAMP)
-	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target 0 || exit 1; done
-
-fuzz: $(STAMP) ## every parser that faces a peer, 60 s each (LONG=1: 30 min each)
-	@"$(BIN)/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements/fuzz.txt 2>/dev/null \
-	  || echo "no coverage-guided fuzzer on this machine: seeded mutations instead"
 	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target $(FUZZ_S) || exit 1; done
 
 sim: $(STAMP) ## one scenario: SEED=7 NODES=50 SCENARIO=cut-and-heal
 	@"$(BIN)/python" -m meshnode.sim --seed $(SEED) --nodes $(NODES) --scenario $(SCENARIO)
+
+soak: $(STAMP) ## hours: new examples for every property, more seeds for every scenario
+	@HYPOTHESIS_PROFILE=soak "$(BIN)/python" -m pytest -q tests/unit
+	@for seed in $$(seq 100 160); do for scenario in cut-and-heal crash-and-return one-way-cuts slow-and-torn-disks clocks \
+	  pauses flapping everything; do echo "SEED=$$seed SCENARIO=$$scenario"; \
+	  "$(BIN)/python" -m meshnode.sim --seed $$seed --nodes 8 --scenario $$scenario | tail -n 2 || exit 1; done; done
 
 bench-house: $(STAMP) ## the figures of the first floor (QUICK=1: under 50 s of measuring)
 	@"$(BIN)/python" -m bench.house $(if $(QUICK),--quick)
