@@ -29,7 +29,7 @@ from meshnode.sim.network import Network
 from meshnode.sim.places import City
 from meshnode.sim.trace import Trace
 from meshnode.sim.trust import ISSUED_MS, MESH, Identity, trusted_bundle
-from meshnode.sim.watching import Watcher
+from meshnode.sim.watching import Audience
 from meshnode.wire.bus import ToAgent
 
 # As host/loop.py: standing still longer than this voids what silence seemed to prove about peers.
@@ -68,7 +68,7 @@ class Surroundings(Protocol):
     seed: bytes
     network: Network
     trace: Trace
-    watchers: list[Watcher]
+    audience: Audience
     verifier: Verifier
 
     @property
@@ -167,7 +167,7 @@ class SimNode:
         self.started_us = self.resumed_us = world.now_us
         self._timer_us = None
         world.trace.happened(world.now_us, self.name, f"starts, boot {core.boot}")
-        for watcher in world.watchers:
+        for watcher in world.audience.started:
             watcher.started(self)
         self._act(core.start(self.instant()))
         self.tell_later(HardwareProbed(_hardware(self.plan.city)))
@@ -207,7 +207,7 @@ class SimNode:
         was_alive, self.core, self.store, self.paused, self._inbox = self.core is not None, None, None, False, []
         self.life += 1
         if was_alive:
-            for watcher in world.watchers:
+            for watcher in world.audience.died:
                 watcher.died(self)
 
     # -- stopping the clock -------------------------------------------------------------------------------------------
@@ -261,7 +261,8 @@ class SimNode:
 
     def hear(self, event: Input) -> None:
         """``network.Machine``: a connection says something."""
-        self.tell_later(event)
+        life = self.life
+        self._world.at(self._world.now_us, lambda: self.tell(event) if self.life == life else None)
 
     def after(self, wait_us: int, act: Callable[[], None]) -> None:
         """``act`` later, if the same process still lives."""
@@ -278,7 +279,7 @@ class SimNode:
         self._last_command += 1
         number = self._last_command
         self._told_to_go = self._told_to_go or isinstance(command, Shutdown)
-        for watcher in self._world.watchers:
+        for watcher in self._world.audience.asked:
             watcher.asked(self, number, command)
         assert self.core is not None
         self.tell_later(Measured(0, self.journal.file_bytes, self.journal.quarantined, self.journal.failed))
@@ -301,7 +302,7 @@ class SimNode:
         if self.core is not None:
             self._world.trace.told(self._world.now_us, self.name, event)
             effects = self.core.handle(event, self.instant())
-            for watcher in self._world.watchers:
+            for watcher in self._world.audience.handled:
                 watcher.handled(self, event, effects)
             self._act(effects)
 
@@ -328,7 +329,7 @@ class SimNode:
         if self.core is not core or core is None:
             return
         self._arm(core)
-        for watcher in world.watchers:
+        for watcher in world.audience.stepped:
             watcher.stepped(self)
 
     def _perform(self, effect: Effect) -> None:
@@ -339,10 +340,10 @@ class SimNode:
             case Store(batch_no, records):
                 self.journal.append(batch_no, records)
             case Reply(command_no, view):
-                for watcher in world.watchers:
+                for watcher in world.audience.replied:
                     watcher.replied(self, command_no, view)
             case Announce():
-                for watcher in world.watchers:
+                for watcher in world.audience.announced:
                     watcher.announced(self, effect)
             case StartProcess() | StopProcess() | ToAgent() | WelcomeAgent():
                 self.agents.perform(effect)
@@ -357,7 +358,7 @@ class SimNode:
         network = self._world.network
         match effect:
             case Transmit(link, data):
-                for watcher in self._world.watchers:
+                for watcher in self._world.audience.transmitted:
                     watcher.transmitted(self)
                 network.transmit(self, link, data)
             case CloseLink(link, abort):

@@ -79,7 +79,7 @@ class Run:
             Bounds(self.world), ComesToRest(self.world), NoTwins(self.world), self.writes,
         ]  # fmt: skip
         self.checkers = [checker for checker in everyone if not judges or type(checker) in judges]
-        self.world.watchers += self.checkers
+        self.world.audience.gather(self.checkers)
         self.report = Report(scenario=scenario.name, seed=seed, nodes=nodes)
 
     def play(self) -> Report:

@@ -38,7 +38,7 @@ def _storm(*kinds: Kind, storm_s: float, times: int = 2) -> Plan:
 def _one_cut(luck: Random, nodes: int) -> list[Fault]:
     """Half of the machines against the other half."""
     side = tuple(sorted(luck.sample(range(nodes), max(1, nodes // 2))))
-    return [Fault(Kind.CUT, 5.0, 30.0, side)]
+    return [Fault(Kind.CUT, 5.0, 20.0, side)]
 
 
 def _flapping(luck: Random, nodes: int) -> list[Fault]:
@@ -73,8 +73,8 @@ _BUSY = Pace(writes_per_s=3.0, calls_per_s=4.0)
 
 _TABLE = (
     Scenario(
-        name="cut-and-heal", about="half of the mesh cannot reach the other half for 30 s, both go on working",
-        kinds=(Kind.CUT,), plan=_one_cut, storm_s=35.0, nodes=(2, 200),
+        name="cut-and-heal", about="half of the mesh cannot reach the other half for 20 s, both go on working",
+        kinds=(Kind.CUT,), plan=_one_cut, storm_s=25.0, nodes=(2, 200),
     ),
     Scenario(
         name="crash-and-return", about="processes are killed, machines lose power, agents crash; all come back",

@@ -44,6 +44,29 @@ class Watcher:
         """The end of one turn."""
 
 
+class Audience:
+    """All watchers of a world; each hook calls only those who look at it."""
+
+    def __init__(self) -> None:
+        self._watchers: list[Watcher] = []
+        self.gather([])
+
+    def gather(self, watchers: Sequence[Watcher]) -> None:
+        """Add these."""
+        self._watchers += watchers
+        self.started = self._who("started")
+        self.died = self._who("died")
+        self.asked = self._who("asked")
+        self.handled = self._who("handled")
+        self.transmitted = self._who("transmitted")
+        self.replied = self._who("replied")
+        self.announced = self._who("announced")
+        self.stepped = self._who("stepped")
+
+    def _who(self, hook: str) -> list[Watcher]:
+        return [each for each in self._watchers if getattr(type(each), hook) is not getattr(Watcher, hook)]
+
+
 class Violated(Exception):
     """Something happened that may never happen. The text names the checker, the time, the node and the fact."""
 

@@ -19,7 +19,7 @@ from meshnode.sim.node import Adapt, Plan, SimNode
 from meshnode.sim.places import draw_places, one_way_us
 from meshnode.sim.trace import Trace
 from meshnode.sim.trust import make_identity, shared_verifier
-from meshnode.sim.watching import Watcher
+from meshnode.sim.watching import Audience, Watcher
 
 PORT = 7700
 NODES_MAX = 200
@@ -65,12 +65,12 @@ class World:
         self.trace = Trace(setup.show)
         self.verifier = shared_verifier()
         self.events = 0
-        self.watchers: list[Watcher] = []
+        self.audience = Audience()
         self._now_us = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._mailbox = _Mailbox()
-        self.watchers.append(self._mailbox)
+        self.audience.gather([self._mailbox])
         self.network = Network(self, self.luck("network"), self._delay_us)
         self.nodes = self._machines(setup)
         self._delays = self._wires(setup)
