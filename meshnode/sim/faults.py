@@ -64,7 +64,7 @@ _LASTS = {
     Kind.SUSPEND: (1.0, 25.0), Kind.JUMP: (0.0, 0.0), Kind.NO_CLOCK: (1.0, 10.0), Kind.AGENT: (0.0, 0.0),
 }  # fmt: skip
 _GROUPS = (Kind.CUT, Kind.ONE_WAY, Kind.RESET_CUT, Kind.REJECT, Kind.BLIP)
-TRIES = 8
+TRIES = 30
 # Wrong by less than this together, so that what is written under one clock is not refused under another.
 JUMP_MAX_MS = 200_000
 
@@ -78,7 +78,7 @@ def draw(luck: Random, kinds: Sequence[Kind], nodes: int, storm_s: float, times:
 def _draw_one(luck: Random, kind: Kind, nodes: int, storm_s: float) -> Fault:
     shortest, longest = _LASTS[kind]
     lasts_s = min(shortest + (longest - shortest) * luck.random() ** 2, storm_s)
-    at_s = 0.97 * storm_s * luck.random()
+    at_s = 0.9 * storm_s * luck.random()
     if kind in _GROUPS:
         chosen = tuple(sorted(luck.sample(range(nodes), luck.randint(1, max(1, nodes // 2)))))
     else:
