@@ -6,6 +6,7 @@ import msgspec
 
 from meshnode.kernel.effects import Effect, Fact
 from meshnode.model.ids import AgentConn, AgentName, InstanceId
+from meshnode.model.recipe import Recipe
 from meshnode.wire.calls import RegisterHeader, SkillDescription
 
 
@@ -17,24 +18,49 @@ class InstanceState(enum.StrEnum):
     BACKOFF = "backoff"  # it ended; the next try is set
     STOPPING = "stopping"
     STOPPED = "stopped"
+    FAILED = "failed"  # it kept ending: more restarts than its intensity allows; a person or another recipe starts it
 
 
 # Inputs
 
 
-class Run(msgspec.Struct, frozen=True):
-    """Another room wants this agent here. A recipe that breaks a rule ends in a Note."""
+class RunUnit(msgspec.Struct, frozen=True):
+    """The scheduler placed this unit here and its state is open: run it. Again with another recipe: restart it so."""
 
-    name: str
-    argv: tuple[str, ...]
-    cwd: str
-    environment: dict[str, str] = {}
+    unit: InstanceId
+    recipe: Recipe
+    first_slot: int = 0
+    slots: int = 1
 
 
-class Stop(msgspec.Struct, frozen=True):
-    """Another room wants this agent gone and forgotten."""
+class StopUnit(msgspec.Struct, frozen=True):
+    """The unit is not to run here any more: stop its process in order and forget it."""
 
-    name: str
+    unit: InstanceId
+    reason: str
+
+
+class RestartUnit(msgspec.Struct, frozen=True):
+    """Stop its process in order and start it again, now."""
+
+    unit: InstanceId
+    reason: str
+
+
+class FoundProcess(msgspec.Struct, frozen=True):
+    """A process that outlived the daemon which started it."""
+
+    instance: InstanceId
+    run_no: int
+    pid: int
+    ticket: str
+
+
+class ProcessesFound(msgspec.Struct, frozen=True):
+    """Told exactly once, before anything is started: what already runs. Units are adopted when the scheduler wants them
+    here (RunUnit with the same recipe), and stopped when it has not asked for them within ``adopt_us``."""
+
+    found: tuple[FoundProcess, ...] = ()
 
 
 class ProcessStarted(msgspec.Struct, frozen=True):
@@ -89,7 +115,8 @@ class Shutdown(msgspec.Struct, frozen=True):
 
 
 AgentsInput = (
-    Run | Stop | ProcessStarted | ProcessFailed | ProcessExited | AgentRegistered | AgentGone | Shutdown
+    RunUnit | StopUnit | RestartUnit | ProcessesFound | ProcessStarted | ProcessFailed | ProcessExited
+    | AgentRegistered | AgentGone | Shutdown
 )  # fmt: skip
 
 
@@ -97,14 +124,18 @@ AgentsInput = (
 
 
 class StartProcess(Effect, frozen=True):
-    """Start one process in its own group. Ends in ProcessStarted (then ProcessExited) or ProcessFailed."""
+    """Start one process in its own group. Ends in ProcessStarted (then ProcessExited) or ProcessFailed.
+
+    ``recipe.file`` set: forked from the warm interpreter (or the bundle's copy of the file), else ``recipe.argv`` is
+    executed.
+    """
 
     instance: InstanceId
     run_no: int
-    argv: tuple[str, ...]
-    cwd: str
-    environment: dict[str, str]
+    recipe: Recipe
     ticket: str
+    first_slot: int = 0
+    slots: int = 1
 
 
 class StopProcess(Effect, frozen=True):
@@ -121,6 +152,8 @@ class WelcomeAgent(Effect, frozen=True):
     conn: AgentConn
     refusal: str = ""
     message: str = ""
+    first_slot: int = 0
+    slots: int = 1
 
 
 # Facts
@@ -141,6 +174,9 @@ class SkillsOffered(Fact, frozen=True):
     instance: InstanceId
     conn: AgentConn
     skills: tuple[SkillDescription, ...]
+    hooks: tuple[str, ...] = ()
+    resumed: bool = False  # the process held its state all the time; only the daemon is new
+    merge_no: int = 0
 
 
 class SkillsWithdrawn(Fact, frozen=True):
@@ -165,3 +201,5 @@ class InstanceInfo(msgspec.Struct, frozen=True):
     restarts: int
     skills: tuple[SkillDescription, ...]
     since_us: int
+    first_slot: int = 0
+    slots: int = 1

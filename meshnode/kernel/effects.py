@@ -27,6 +27,7 @@ class Channel(enum.IntEnum):
     STATE = 2
     CALL = 3
     ENROL = 4
+    CHECKPOINT = 5
 
 
 class Send(Effect, frozen=True):

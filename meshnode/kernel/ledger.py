@@ -39,6 +39,9 @@ _CAPS = {
     RecordKind.AGENT: _MIB,
     RecordKind.EVENT: _MIB,
     RecordKind.GAP: 4 * _KIB,
+    RecordKind.CLAIM: 2 * _MIB,
+    RecordKind.STATE: 48 * _MIB,
+    RecordKind.CHECKPOINT: 8 * _MIB,
 }
 
 
@@ -52,7 +55,7 @@ class JournalFull(LocalError):
 class JournalBudget:
     """Bytes that live records may take. The file is at most twice that, plus ``garbage_bytes_min`` and one batch."""
 
-    total_bytes_max: int = 64 * _MIB
+    total_bytes_max: int = 128 * _MIB
     kind_bytes_max: Mapping[RecordKind, int] = field(default_factory=lambda: dict(_CAPS))
     garbage_bytes_min: int = 256 * _KIB  # no rewrite below it: it would wear the flash for nothing
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from meshnode.model.ids import NodeId
+from meshnode.model.ids import InstanceId, NodeId
 
 
 class Action(enum.StrEnum):
@@ -89,6 +89,22 @@ class LinkStats(Protocol):
     def last_heard_us(self, peer: NodeId) -> int | None: ...
 
     def rtt_us(self, peer: NodeId) -> int | None: ...
+
+
+class StoredAnswer(msgspec.Struct, frozen=True):
+    """What a call answered that carried an idempotency key. ``payload``: its JSON."""
+
+    payload: bytes
+    durability: str
+    version: int
+
+
+class Answers(Protocol):
+    """The states of this node's units, as far as repeated calls go."""
+
+    def answered(self, unit: InstanceId, key: str) -> StoredAnswer | None:
+        """The answer kept under an idempotency key; ``None``: the call has not run, as far as this state knows."""
+        ...
 
 
 class Liveness(Protocol):

@@ -21,6 +21,9 @@ class RecordKind(enum.IntEnum):
     AGENT = 7  # key agent name: what to run here, also at a cold boot
     EVENT = 8  # key increasing 8-byte number: what happened, for `why`
     GAP = 9  # key first number lost: events dropped to stay in the budget
+    CLAIM = 10  # key unit: the epoch counter it has reached, and whether this node runs it
+    STATE = 11  # key unit + dot: one change of the state of a unit, own or kept for another node
+    CHECKPOINT = 12  # key unit (+ version): the manifest of a folded state
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):

@@ -1,7 +1,8 @@
 """Inputs and effects of the switch."""
 
 from meshnode.kernel.effects import Effect, Fact
-from meshnode.model.ids import NodeId
+from meshnode.model.ids import AgentConn, InstanceId, NodeId
+from meshnode.wire.state import Change
 
 
 class Reach(Fact, frozen=True):
@@ -28,3 +29,62 @@ class CallEnded(Effect, frozen=True):
     instance: str
     took_us: int
     attempts: int
+    durability: str = ""
+    version: int = 0
+    replayed: bool = False
+
+
+class CallItem(Effect, frozen=True):
+    """One item of a stream that a door asked for, in order; ``payload`` is its JSON. The end is ``CallEnded``."""
+
+    ticket: int
+    number: int
+    payload: bytes
+
+
+class StateWritten(Fact, frozen=True):
+    """An agent changed its state. The RESULT of ``call_id`` waits in the switch until ``Switch.kept`` or ``refused``.
+
+    ``call_id`` b"": no call of this node waits (the agent did it by itself, or the call is over or unknown here).
+    ``answer``: the JSON result to keep under ``idempotency_key``, if that is not "". ``merge_no`` and ``seq`` as the
+    agent said.
+    """
+
+    instance: InstanceId
+    conn: AgentConn
+    call_id: bytes
+    changes: tuple[Change, ...]
+    seq: int
+    merge_no: int
+    idempotency_key: str = ""
+    answer: bytes = b""
+
+
+class MergeDone(Fact, frozen=True):
+    """An agent applied MERGE ``merge_no``; ``changes``: what its merge functions decided."""
+
+    instance: InstanceId
+    conn: AgentConn
+    merge_no: int
+    seq: int
+    changes: tuple[Change, ...]
+
+
+class Emitted(Fact, frozen=True):
+    """An agent emitted an event. ``data``: JSON text."""
+
+    instance: InstanceId
+    type: str
+    data: str
+
+
+class MeshAsked(Fact, frozen=True):
+    """A peer's node asks this one something itself: the skills ``mesh.*``, ping left out, which the switch answers.
+
+    Ends in ``Switch.answer(ticket, ...)``, at the latest when the call's deadline passes.
+    """
+
+    ticket: int
+    peer: NodeId
+    skill: str
+    payload: bytes

@@ -35,38 +35,141 @@ class ListAgents(Command, frozen=True, tag="agents"):
 
 
 class FindSkills(Command, frozen=True, tag="find"):
-    """-> SkillsView. ``skill`` empty lists all; else a skill, an agent or a capability, or a glob of one."""
+    """-> SkillsView. ``skill`` empty lists all; else a skill, an agent or a capability, or a glob of one.
+
+    ``where``: constraints on the nodes, all of which must hold, e.g. ``gpu_mem>=2Gi,site=plant-7``; who does not fit is
+    shown with the reason.
+    """
 
     skill: str = ""
+    where: str = ""
 
 
 class RunAgent(Command, frozen=True, tag="run"):
-    """-> AgentView. Start a supervised process on this node, now and at every boot. The same name and recipe again is
-    harmless; another recipe under a running name is refused.
+    """-> AgentView. Write the ``Agent`` document of that name: it is wanted from now on, at every boot, near this node
+    or where ``on`` says. The same again is harmless; another recipe under a wanted name is refused.
 
-    ``argv``: the whole command line; ``cwd``: absolute; ``environment``: added to a clean environment.
+    ``file``: a Python file that uses the SDK, absolute, and ``source`` its content (base64 in JSON), so that other
+    nodes can run it too; ``argv``: its arguments. Without ``file`` ``argv`` is the whole command line. ``cwd``: absolute;
+    ``environment``: added to a clean environment. ``on``: the only node it may run on ("" = any, this one first).
+    ``durability``: auto, lazy, local or replicated(K).
     """
 
     name: str
-    argv: list[str]
-    cwd: str
+    argv: list[str] = []
+    cwd: str = "/"
     environment: dict[str, str] = {}
+    file: str = ""
+    source: bytes = b""
+    tier: str = "process"
+    replicas: int = 1
+    on: str = ""
+    region: str = ""
+    labels: dict[str, str] = {}
+    durability: str = ""
 
 
 class StopAgent(Command, frozen=True, tag="stop"):
-    """-> AgentView. Stop it and forget it."""
+    """-> AgentView. Delete its ``Agent`` document: all its units stop. Its state stays until ``ForgetState``."""
 
     name: str
 
 
+class RestartAgent(Command, frozen=True, tag="restart"):
+    """-> Done. All its units on all nodes stop in order and start again, one after the other."""
+
+    name: str
+
+
+class Scale(Command, frozen=True, tag="scale"):
+    """-> AppliedView. ``name``: an agent ("agent/NAME" or bare) or a cluster ("cluster/NS/NAME"; with several agents
+    ``agent`` says which)."""
+
+    name: str
+    replicas: int
+    agent: str = ""
+
+
+class PlanManifest(Command, frozen=True, tag="plan"):
+    """-> PlanView: what applying this manifest would start, stop and leave pending, and why. Nothing is changed.
+    Without a manifest: how what is wanted now stands."""
+
+    manifest: JsonObject = {}
+
+
+class ListStates(Command, frozen=True, tag="states"):
+    """-> StatesView: the states this node holds or knows of, own and copies. ``agent`` empty: all."""
+
+    agent: str = ""
+
+
+class ShowState(Command, frozen=True, tag="state"):
+    """-> StateView. ``unit``: "NAME" (its first unit) or "NAME/SLOT". Answered by who runs it; cut off, from the copy
+    here with its age. ``key`` and ``session`` narrow."""
+
+    unit: str
+    key: str = ""
+    session: str = ""
+
+
+class StateHistory(Command, frozen=True, tag="state-history"):
+    """-> HistoryView: checkpoints and the entries since, newest first, with dots and hashes."""
+
+    unit: str
+
+
+class StateDiff(Command, frozen=True, tag="state-diff"):
+    """-> StateDiffView between two checkpoint versions; ``second`` 0 = now."""
+
+    unit: str
+    first: int
+    second: int = 0
+
+
+class RestoreState(Command, frozen=True, tag="state-restore"):
+    """-> StateView. Set the state to what it was at a checkpoint: a new change like any other, so that nothing is lost
+    by it."""
+
+    unit: str
+    version: int
+
+
+class ForgetState(Command, frozen=True, tag="state-forget"):
+    """-> Done. Drop what this node keeps of a unit that nobody wants any more. Refused while it is wanted."""
+
+    unit: str
+
+
+class FoldState(Command, frozen=True, tag="checkpoint"):
+    """-> StatesView. Write a checkpoint of every unit of the agent now."""
+
+    agent: str
+
+
+class ReadLogs(Command, frozen=True, tag="logs"):
+    """-> LogsView. Lines of one agent ("" = all) on one node ("" = this one) after the HLC stamp ``after``; at most
+    ``limit``, the newest when ``after`` is 0."""
+
+    agent: str = ""
+    node: str = ""
+    after: int = 0
+    limit: int = 500
+
+
 class CallSkill(Command, frozen=True, tag="call"):
-    """-> CallView. ``arguments`` by name; ``to`` narrows to one node or "agent/NODE"; ends by ``deadline_s``."""
+    """-> CallView. ``skill``: its name, or ``cap/TAG`` for any skill with that capability. ``arguments`` by name.
+
+    ``to`` narrows: NODE, AGENT/NODE, "agent/AGENT" or "agent/AGENT/SLOT". ``session``: calls of one go to one slot.
+    ``stream``: items as they come (over the API as JSON lines), then the CallView. Ends by ``deadline_s``.
+    """
 
     skill: str
     arguments: JsonObject = {}
     deadline_s: float = 10.0
     to: str = ""
     idempotency_key: str = ""
+    session: str = ""
+    stream: bool = False
 
 
 class PingNode(Command, frozen=True, tag="ping"):
@@ -99,7 +202,7 @@ class DeleteDocument(Command, frozen=True, tag="delete"):
 
 
 class ListConflicts(Command, frozen=True, tag="conflicts"):
-    """-> ConflictsView: fields with concurrent values, all of them kept."""
+    """-> ConflictsView: fields of documents and keys of agents' states with concurrent values, all of them kept."""
 
 
 class Why(Command, frozen=True, tag="why"):
@@ -129,6 +232,17 @@ AnyCommand = (
     | FindSkills
     | RunAgent
     | StopAgent
+    | RestartAgent
+    | Scale
+    | PlanManifest
+    | ListStates
+    | ShowState
+    | StateHistory
+    | StateDiff
+    | RestoreState
+    | ForgetState
+    | FoldState
+    | ReadLogs
     | CallSkill
     | PingNode
     | Apply

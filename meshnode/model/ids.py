@@ -9,7 +9,7 @@ NodeName = NewType("NodeName", str)
 MeshId = NewType("MeshId", str)
 Region = NewType("Region", str)
 AgentName = NewType("AgentName", str)
-# One running copy of an agent: "NAME/NODE-NAME".
+# One unit: what one process runs of an agent, "NAME/FIRST-SLOT" (see model/units.py).
 InstanceId = NewType("InstanceId", str)
 # A callable ability, "AGENT.FUNCTION" or a bare name.
 SkillName = NewType("SkillName", str)

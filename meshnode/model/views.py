@@ -68,6 +68,11 @@ class AgentView(View, frozen=True):
     restarts: int
     skills: list[str]
     age_s: float
+    slots: int = 1  # instances in this unit
+    epoch: str = ""  # "COUNTER@NODE"
+    version: int = 0  # of its state; 0 = none
+    durability: str = ""  # as asked for
+    copies: list[str] = []  # nodes that hold its state besides this one
 
 
 class AgentsView(View, frozen=True):
@@ -104,6 +109,117 @@ class CallView(View, frozen=True):
     node: str
     took_ms: float
     attempts: int
+    durability: str = ""  # reached by what the call changed; "" = nothing changed
+    version: int = 0
+    replayed: bool = False  # the stored answer to an idempotency key
+
+
+class StreamItem(View, frozen=True):
+    """One item of a streamed result, numbered from 0."""
+
+    number: int
+    item: Any
+
+
+class PlanRow(View, frozen=True):
+    """``action``: "keep", "start", "stop", "move", "pending". ``reason`` tells why there, or what is missing."""
+
+    unit: str
+    action: str
+    node: str
+    reason: str
+    now_on: str = ""
+
+
+class PlanView(View, frozen=True):
+    items: list[PlanRow]
+    notes: list[str] = []
+
+
+class UnitStateView(View, frozen=True):
+    """The state of one unit as held by one node. ``role``: "owner", "copy", "resting". ``hash``: hex, of the chain."""
+
+    unit: str
+    node: str
+    role: str
+    epoch: str
+    version: int
+    keys: int
+    size_bytes: int
+    hash: str
+    durability: str
+    checkpoint: int  # version of the newest checkpoint, 0 = none
+    entries: int  # since that checkpoint
+    copies: list[str]
+    conflicts: int
+    age_s: float
+
+
+class StatesView(View, frozen=True):
+    items: list[UnitStateView]
+
+
+class StateView(View, frozen=True):
+    """``keys``: values as people see them; sessions and slots are part of the key. ``answers``: how many are kept."""
+
+    unit: str
+    node: str
+    role: str
+    epoch: str
+    version: int
+    hash: str
+    age_s: float
+    keys: JsonObject
+    answers: int
+    conflicts: list[str] = []
+    note: str = ""
+
+
+class HistoryRow(View, frozen=True):
+    """``kind``: "checkpoint" or "entry". ``keys``: changed by it. ``call``: idempotency key of its cause, or ""."""
+
+    kind: str
+    version: int
+    epoch: str
+    hash: str
+    at_ms: int
+    keys: list[str]
+    size_bytes: int
+    call: str = ""
+
+
+class HistoryView(View, frozen=True):
+    unit: str
+    node: str
+    items: list[HistoryRow]
+
+
+class StateDiffView(View, frozen=True):
+    """Values of keys that differ: [before, after]; null = not there."""
+
+    unit: str
+    first: int
+    second: int
+    changed: dict[str, list[Any]]
+
+
+class LogLine(View, frozen=True):
+    """``stream``: "out", "err" or "gap" (``text`` says how much was dropped). ``hlc`` orders the lines of all nodes."""
+
+    hlc: int
+    at_ms: int
+    node: str
+    unit: str
+    stream: str
+    text: str
+
+
+class LogsView(View, frozen=True):
+    """``more``: there are later lines already. ``missing``: nodes that could not be asked, with the reason."""
+
+    items: list[LogLine]
+    more: bool = False
+    missing: list[str] = []
 
 
 class PingView(View, frozen=True):
@@ -234,6 +350,7 @@ class StatusView(View, frozen=True):
 
 
 AnyView = (
-    Done | NodeView | NodesView | AgentView | AgentsView | SkillsView | CallView | PingView
+    Done | NodeView | NodesView | AgentView | AgentsView | SkillsView | CallView | PingView | PlanView
+    | StatesView | StateView | HistoryView | StateDiffView | LogsView
     | DocumentsView | AppliedView | ConflictsView | WhyView | InviteView | IdentityView | StatusView | Failure
 )  # fmt: skip

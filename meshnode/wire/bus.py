@@ -1,14 +1,17 @@
-"""What passes between a node's bus and its switch: data frames of agents, in and out."""
+"""What passes between a node's bus and its core: frames of agents, in and out."""
 
 import msgspec
 
 from meshnode.kernel.effects import Effect
 from meshnode.model.ids import AgentConn
-from meshnode.wire.frame import Frame
+from meshnode.wire.frame import Frame, Kind
+
+# What a registered agent may send; everything else is junk.
+FROM_AGENT = (Kind.CALL, Kind.RESULT, Kind.CANCEL, Kind.CHUNK, Kind.GRANT, Kind.STATE, Kind.MERGED, Kind.EMIT)
 
 
 class AgentFrames(msgspec.Struct, frozen=True):
-    """CALL, RESULT and CANCEL frames of a registered agent, in order."""
+    """Frames of a registered agent, of the kinds in ``FROM_AGENT``, in order."""
 
     conn: AgentConn
     frames: tuple[Frame, ...]

@@ -14,6 +14,10 @@ class CallHeader(msgspec.Struct, frozen=True, array_like=True):
     idempotency_key: str = ""
     trace: str = ""  # W3C traceparent
     hlc: int = 0
+    slot: int = -1  # of the agent; -1 = any
+    session: str = ""  # calls of one session go to one slot
+    stream: bool = False  # the caller takes CHUNK frames; grants come as GRANT
+    idempotent: bool = False  # the skill says that running twice is running once
 
 
 class ResultHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -24,6 +28,23 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True):
     message: str = ""
     instance: str = ""
     ran_us: int = 0
+    durability: str = ""  # reached by what the call changed: "lazy", "local", "replicated(k)"; "" = nothing changed
+    version: int = 0  # of the state after the call; 0 = nothing changed
+    replayed: bool = False  # the stored answer to an idempotency key; the skill did not run again
+
+
+class ChunkHeader(msgspec.Struct, frozen=True, array_like=True):
+    """One item of a stream, numbered from 0; the payload is its JSON. The end is a RESULT."""
+
+    call_id: bytes
+    number: int
+
+
+class GrantHeader(msgspec.Struct, frozen=True, array_like=True):
+    """The reader takes items numbered below ``total``."""
+
+    call_id: bytes
+    total: int
 
 
 class CancelHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -39,6 +60,8 @@ class SkillDescription(msgspec.Struct, frozen=True):
     input_schema: str = "{}"
     output_schema: str = "{}"
     tags: list[str] = []
+    streams: bool = False  # yields items; called without a stream the result is their list
+    idempotent: bool = False
 
 
 class RegisterHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -49,6 +72,9 @@ class RegisterHeader(msgspec.Struct, frozen=True, array_like=True):
     ticket: str
     pid: int
     sdk_version: str = ""
+    hooks: list[str] = []  # keys with a merge function of the agent's own; "*" = one for all keys
+    resume: bool = False  # this process was registered before and holds its state: the daemon was away
+    merge_no: int = 0  # with resume: the last MERGE it has applied
 
 
 class RegisteredHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -57,3 +83,5 @@ class RegisteredHeader(msgspec.Struct, frozen=True, array_like=True):
     node: str
     refusal: str = ""
     message: str = ""
+    first_slot: int = 0
+    slots: int = 1  # how many instances this process is

@@ -17,7 +17,7 @@ _PREFIX = struct.Struct(">IBBIH")
 PREFIX_BYTES = _PREFIX.size
 _AFTER_LENGTH = PREFIX_BYTES - 4
 HEADER_BYTES_MAX = 16 * 1024
-FRAME_BYTES_MAX = 1024 * 1024
+FRAME_BYTES_MAX = 1024 * 1024 + 64 * 1024  # a value of 1 MiB with what goes around it
 
 
 class Kind(enum.IntEnum):
@@ -34,9 +34,17 @@ class Kind(enum.IntEnum):
     CALL = 16
     RESULT = 17
     CANCEL = 18
+    CHUNK = 19  # one item of a streamed result
+    GRANT = 20  # how many items the reader of a stream takes in all
     REGISTER = 32
     REGISTERED = 33
     STOP = 34
+    STATE = 35  # agent -> daemon: what a call, or the agent by itself, changed
+    RESTORE = 36  # daemon -> agent: cells of its state, after REGISTERED and before any call
+    MERGE = 37  # daemon -> agent: cells that came from another copy
+    MERGED = 38  # agent -> daemon: what its merge functions decided
+    KEPT = 39  # daemon -> agent: everything up to this STATE is durable
+    EMIT = 40  # agent -> daemon: an event of its own
 
 
 _KINDS = {int(kind): kind for kind in Kind}

@@ -1,0 +1,1 @@
+"""What should be where: placement without a leader, admission, claims, failover, stepping down."""
