@@ -4,7 +4,8 @@ One generic endpoint serves the whole table of operations; nothing here knows wh
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from typing import TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -15,12 +16,14 @@ from starlette.routing import Route
 
 from meshnode.api.errors import failure_of, invalid_request, response_of
 from meshnode.api.events import EventStreams, until_gone
+from meshnode.api.lines import Lines
 from meshnode.api.operations import OPERATIONS, Operation
-from meshnode.api.ports import Asker
-from meshnode.model.commands import AnyCommand
+from meshnode.api.ports import Asker, Streamed
+from meshnode.model.commands import AnyCommand, CallSkill
 from meshnode.model.errors import LocalError
-from meshnode.model.views import AnyView, DocumentsView, Failure, View
+from meshnode.model.views import AnyView, CallView, DocumentsView, Failure, StreamItem, View
 
+AnswerT = TypeVar("AnswerT")
 BODY_BYTES_MAX = 1024 * 1024
 _POINTER = (
     "meshnode, the local API of one node.\n\n/openapi.json   every path\n/v1/status      this node at one glance\n"
@@ -53,6 +56,8 @@ def _route(operation: Operation, asker: Asker) -> Route:
             return _NOBODY
         if isinstance(command, Failure):
             return response_of(command)
+        if isinstance(command, CallSkill) and command.stream:
+            return await _streamed(asker, request, command)
         answer = await _unless_gone(request, _ask(asker, command))
         return _NOBODY if answer is None else _respond(operation, answer)
 
@@ -66,7 +71,24 @@ async def _ask(asker: Asker, command: AnyCommand) -> AnyView:
         return failure_of(error)
 
 
-async def _unless_gone(request: Request, answer: Coroutine[None, None, AnyView]) -> AnyView | None:
+async def _streamed(asker: Asker, request: Request, command: CallSkill) -> Response:
+    """What comes first decides: a call that fails before its first item is refused like any other."""
+    heard = asker.stream(command)
+    first = await _unless_gone(request, _first(heard))
+    if isinstance(first, StreamItem | CallView):
+        return Lines(first, heard)
+    await heard.aclose()
+    return _NOBODY if first is None else response_of(first)
+
+
+async def _first(heard: AsyncGenerator[Streamed]) -> Streamed:
+    try:
+        return await anext(heard)
+    except LocalError as error:
+        return failure_of(error)
+
+
+async def _unless_gone(request: Request, answer: Coroutine[None, None, AnswerT]) -> AnswerT | None:
     """The answer; None when the reader goes before it is there, so that the node need not go on for nobody."""
     async with asyncio.TaskGroup() as tasks:
         asked = tasks.create_task(answer, name="api-ask")
@@ -80,7 +102,7 @@ async def _unless_gone(request: Request, answer: Coroutine[None, None, AnyView])
 async def _command_of(operation: Operation, request: Request) -> AnyCommand | Failure:
     if operation.has_body:
         body = await _read(request)
-        return body if isinstance(body, Failure) else _from_body(operation, body)
+        return body if isinstance(body, Failure) else _from_body(operation, body, request.path_params)
     given = [*request.path_params.items(), *request.query_params.multi_items()]
     fields = dict(given)
     if len(fields) != len(given):
@@ -91,9 +113,17 @@ async def _command_of(operation: Operation, request: Request) -> AnyCommand | Fa
         return invalid_request(error, "query")
 
 
-def _from_body(operation: Operation, body: bytes) -> AnyCommand | Failure:
+def _from_body(operation: Operation, body: bytes, in_path: Mapping[str, str]) -> AnyCommand | Failure:
     try:
-        return msgspec.json.decode(body or b"{}", type=operation.command)
+        if not in_path:
+            return msgspec.json.decode(body or b"{}", type=operation.command)
+        fields = msgspec.json.decode(body or b"{}", type=dict[str, object])
+        if twice := sorted(fields.keys() & in_path.keys()):
+            return Failure(
+                code="invalid", message=f"body: {twice[0]}: the path says it already", exit_code=2,
+                details={"path": twice[:1]},
+            )  # fmt: skip
+        return msgspec.convert({**fields, **in_path}, type=operation.command)
     except msgspec.DecodeError as error:
         return invalid_request(error, "body")
     except RecursionError:

@@ -6,8 +6,10 @@ import msgspec
 
 from meshnode import __version__
 from meshnode.api.errors import ErrorBody
+from meshnode.api.lines import LINES_TYPE
 from meshnode.api.operations import OPERATIONS, Operation
-from meshnode.model.views import EventView
+from meshnode.model.commands import CallSkill
+from meshnode.model.views import EventView, StreamItem
 
 JsonObject = dict[str, Any]
 _REF = "#/components/schemas/{name}"
@@ -16,7 +18,7 @@ _REF = "#/components/schemas/{name}"
 def document() -> JsonObject:
     commands = {operation.command for operation in OPERATIONS}
     answers = {operation.answer for operation in OPERATIONS}
-    named = sorted((*commands, *answers, ErrorBody, EventView), key=lambda struct: struct.__name__)
+    named = sorted((*commands, *answers, ErrorBody, EventView, StreamItem), key=lambda struct: struct.__name__)
     _, schemas = msgspec.json.schema_components(named, ref_template=_REF)
     for command in commands:
         _without_tag(schemas[command.__name__])
@@ -37,38 +39,64 @@ def _without_tag(schema: JsonObject) -> None:
 def _paths(schemas: JsonObject) -> JsonObject:
     paths: JsonObject = {}
     for operation in OPERATIONS:
-        path = operation.path.replace(":path}", "}")
-        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, path, schemas)
+        paths.setdefault(operation.path_shown, {})[operation.method.lower()] = _operation(operation, schemas)
     paths["/v1/events"] = {"get": _events()}
     return paths
 
 
-def _operation(operation: Operation, path: str, schemas: JsonObject) -> JsonObject:
+def _operation(operation: Operation, schemas: JsonObject) -> JsonObject:
     command = operation.command.__name__
+    parameters = _parameters(operation, schemas[command])
     described: JsonObject = {
         "operationId": f"{operation.method.lower()}{operation.answer.__name__}By{command}",
         "summary": operation.summary,
         "responses": _responses(operation.answer.__name__),
     }
     if operation.has_body:
-        content = {"application/json": {"schema": {"$ref": _REF.format(name=command)}}}
-        described["requestBody"] = {"required": bool(schemas[command]["required"]), "content": content}
-    else:
-        described["parameters"] = _parameters(path, schemas[command])
+        schema = _body(operation, schemas[command])
+        described["requestBody"] = {
+            "required": bool(schema.get("required", schemas[command]["required"])),
+            "content": {"application/json": {"schema": schema}},
+        }
+    if parameters:
+        described["parameters"] = parameters
+    if operation.command is CallSkill:
+        described["responses"]["200"]["content"][LINES_TYPE] = {"itemSchema": _stream_line()}
     return described
 
 
-def _parameters(path: str, schema: JsonObject) -> list[JsonObject]:
+def _body(operation: Operation, schema: JsonObject) -> JsonObject:
+    """The whole command, or what the path leaves of it."""
+    if not operation.in_path:
+        return {"$ref": _REF.format(name=operation.command.__name__)}
+    left = {name: kind for name, kind in schema["properties"].items() if name not in operation.in_path}
+    required = [name for name in schema["required"] if name not in operation.in_path]
+    return {"type": "object", "properties": left, "required": required}
+
+
+def _parameters(operation: Operation, schema: JsonObject) -> list[JsonObject]:
     properties: JsonObject = schema["properties"]
     return [
         {
             "name": name,
-            "in": "path" if f"{{{name}}}" in path else "query",
-            "required": f"{{{name}}}" in path or name in schema["required"],
+            "in": "path" if name in operation.in_path else "query",
+            "required": name in operation.in_path or name in schema["required"],
             "schema": kind,
         }
         for name, kind in properties.items()
+        if name in operation.in_path or not operation.has_body
     ]
+
+
+def _stream_line() -> JsonObject:
+    """With ``stream``: items as they come, then one line that says how it ended."""
+    tagged = {"item": "StreamItem", "end": "CallView", "failure": "Failure"}
+    return {
+        "oneOf": [
+            {"type": "object", "properties": {tag: {"$ref": _REF.format(name=name)}}, "required": [tag]}
+            for tag, name in tagged.items()
+        ]
+    }
 
 
 def _responses(answer: str) -> JsonObject:

@@ -7,7 +7,7 @@ from meshnode.model import commands, views
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
-    """One request. Path and query parameters, or the JSON body, carry the fields of ``command``.
+    """One request. The path, and query parameters or the JSON body, carry the fields of ``command``.
 
     ``one``: the answer is the only item of the list that the node gives, 404 when the list is empty.
     """
@@ -22,6 +22,16 @@ class Operation:
     @property
     def has_body(self) -> bool:
         return self.method == "POST"
+
+    @property
+    def path_shown(self) -> str:
+        """The path as OpenAPI writes it."""
+        return self.path.replace(":path}", "}")
+
+    @property
+    def in_path(self) -> tuple[str, ...]:
+        """The fields that the path carries."""
+        return tuple(piece.partition("}")[0] for piece in self.path_shown.split("{")[1:])
 
 
 def _get(
@@ -39,14 +49,29 @@ def _delete(path: str, command: type[commands.AnyCommand], answer: type[views.Vi
 
 
 DOCUMENT = "/v1/documents/{kind}/{namespace}/{name}"
+# A unit is NAME or NAME/SLOT, and a slot is a number: no word behind it can be mistaken for one.
+STATE = "/v1/states/{unit:path}"
 OPERATIONS = (
     _get("/v1/status", commands.GetStatus, views.StatusView, "This node at one glance"),
     _get("/v1/identity", commands.GetIdentity, views.IdentityView, "Who this node is, and by which keys"),
     _get("/v1/nodes", commands.ListNodes, views.NodesView, "All nodes known here, with the age of what is known"),
     _get("/v1/nodes/{name}", commands.DescribeNode, views.NodeView, "One node, its hardware and its load"),
     _get("/v1/agents", commands.ListAgents, views.AgentsView, "All instances of agents known here"),
-    _post("/v1/agents", commands.RunAgent, views.AgentView, "Run an agent on this node, now and at every boot"),
-    _delete("/v1/agents/{name}", commands.StopAgent, views.AgentView, "Stop an agent of this node and forget it"),
+    _post("/v1/agents", commands.RunAgent, views.AgentView, "Want an agent, now and at every boot"),
+    _delete("/v1/agents/{name}", commands.StopAgent, views.AgentView, "Want an agent no more; its state stays"),
+    _post("/v1/agents/{name}/restart", commands.RestartAgent, views.Done, "Restart all units of an agent in turn"),
+    _post(
+        "/v1/agents/{agent}/checkpoint", commands.FoldState, views.StatesView, "Write a checkpoint of every unit now"
+    ),
+    _post("/v1/scale", commands.Scale, views.AppliedView, "Set how many replicas of an agent are wanted"),
+    _post("/v1/plan", commands.PlanManifest, views.PlanView, "What a manifest would change, and why; changes nothing"),
+    _get("/v1/states", commands.ListStates, views.StatesView, "The states held or known here, own and copies"),
+    _get(f"{STATE}/history", commands.StateHistory, views.HistoryView, "Checkpoints and entries, newest first"),
+    _get(f"{STATE}/diff", commands.StateDiff, views.StateDiffView, "What differs between two checkpoints"),
+    _post(f"{STATE}/restore", commands.RestoreState, views.StateView, "Set the state to what a checkpoint holds"),
+    _get(STATE, commands.ShowState, views.StateView, "The state of one unit"),
+    _delete(STATE, commands.ForgetState, views.Done, "Drop the state of a unit that nobody wants any more"),
+    _get("/v1/logs", commands.ReadLogs, views.LogsView, "What agents of one node wrote"),
     _get("/v1/skills", commands.FindSkills, views.SkillsView, "Who offers a skill, best first"),
     _post("/v1/call", commands.CallSkill, views.CallView, "Call a skill; answers by the deadline"),
     _post("/v1/ping", commands.PingNode, views.PingView, "Measure the way to a node"),
@@ -54,7 +79,7 @@ OPERATIONS = (
     _get("/v1/documents", commands.ListDocuments, views.DocumentsView, "Documents, all or by kind, namespace, name"),
     _get(DOCUMENT, commands.ListDocuments, views.DocumentView, "One document", one=True),
     _delete(DOCUMENT, commands.DeleteDocument, views.AppliedView, "Delete one document"),
-    _get("/v1/conflicts", commands.ListConflicts, views.ConflictsView, "Fields with concurrent values"),
+    _get("/v1/conflicts", commands.ListConflicts, views.ConflictsView, "Fields and state keys with concurrent values"),
     _get("/v1/why/{subject:path}", commands.Why, views.WhyView, "The story of a node, agent, cluster or call"),
     _post("/v1/invites", commands.MakeInvite, views.InviteView, "Make a token that lets one node join"),
     _post("/v1/down", commands.Shutdown, views.Done, "Say goodbye, stop the agents in order, and end"),

@@ -5,7 +5,7 @@ A client belongs to one thread. It holds no connection between calls, so a daemo
 
 import contextlib
 import socket
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -15,6 +15,7 @@ import msgspec
 from meshnode.client.errors import error_of
 from meshnode.client.events import Told, read_events
 from meshnode.client.exchange import Answer, BrokenAnswer, ask
+from meshnode.client.lines import read_call
 from meshnode.client.locate import data_dir, no_daemon, not_yours, socket_of, went_away
 from meshnode.model import commands, views
 from meshnode.model.errors import Invalid, LocalError, TimedOut
@@ -56,21 +57,60 @@ class Client:
     def agents(self) -> list[views.AgentView]:
         return self._get("/v1/agents", views.AgentsView).items
 
-    def skills(self, skill: str = "") -> list[views.SkillView]:
-        return self._get("/v1/skills", views.SkillsView, skill=skill).items
+    def skills(self, skill: str = "", where: str = "") -> list[views.SkillView]:
+        """Who offers it, best first. ``where``: e.g. ``gpu_mem>=2Gi,site=plant-7``."""
+        given = {"skill": skill, "where": where} if where else {"skill": skill}
+        return self._get("/v1/skills", views.SkillsView, **given).items
 
     def why(self, subject: str) -> views.WhyView:
         return self._get(f"/v1/why/{quote(subject)}", views.WhyView)
 
     # Do
-    def run(
-        self, name: str, argv: list[str], cwd: str, environment: Mapping[str, str] | None = None
-    ) -> views.AgentView:
-        command = commands.RunAgent(name=name, argv=argv, cwd=cwd, environment=dict(environment or {}))
+    def run(self, command: commands.RunAgent) -> views.AgentView:
         return self._post("/v1/agents", command, views.AgentView)
 
     def stop(self, name: str) -> views.AgentView:
         return self._ask("DELETE", f"/v1/agents/{_word(name)}", views.AgentView)
+
+    def restart(self, name: str) -> views.Done:
+        return self._ask("POST", f"/v1/agents/{_word(name)}/restart", views.Done, b"{}")
+
+    def scale(self, name: str, replicas: int, agent: str = "") -> views.AppliedView:
+        command = commands.Scale(name=name, replicas=replicas, agent=agent)
+        return self._post("/v1/scale", command, views.AppliedView)
+
+    def plan(self, manifest: dict[str, object] | None = None) -> views.PlanView:
+        """What applying it would change; without one, how what is wanted now stands."""
+        return self._post("/v1/plan", commands.PlanManifest(manifest=manifest or {}), views.PlanView)
+
+    def logs(self, agent: str = "", node: str = "", after: int = 0, limit: int = 500) -> views.LogsView:
+        """Lines of one node ("" = this one); ``client.logs.follow_logs`` reads and merges those of all nodes."""
+        given = {"agent": agent, "node": node, "after": str(after), "limit": str(limit)}
+        return self._get("/v1/logs", views.LogsView, **given)
+
+    # State. ``unit``: NAME or NAME/SLOT.
+    def states(self, agent: str = "") -> list[views.UnitStateView]:
+        return self._get("/v1/states", views.StatesView, agent=agent).items
+
+    def state(self, unit: str, key: str = "", session: str = "") -> views.StateView:
+        return self._get(_state(unit), views.StateView, key=key, session=session)
+
+    def history(self, unit: str) -> views.HistoryView:
+        return self._get(_state(unit, "/history"), views.HistoryView)
+
+    def diff(self, unit: str, first: int, second: int = 0) -> views.StateDiffView:
+        """Between two checkpoints; ``second`` 0 = now."""
+        return self._get(_state(unit, "/diff"), views.StateDiffView, first=str(first), second=str(second))
+
+    def restore(self, unit: str, version: int) -> views.StateView:
+        body = b'{"version": %d}' % version
+        return self._ask("POST", _state(unit, "/restore"), views.StateView, body)
+
+    def forget(self, unit: str) -> views.Done:
+        return self._ask("DELETE", _state(unit), views.Done)
+
+    def checkpoint(self, agent: str) -> list[views.UnitStateView]:
+        return self._ask("POST", f"/v1/agents/{_word(agent)}/checkpoint", views.StatesView, b"{}").items
 
     def down(self) -> views.Done:
         return self._post("/v1/down", commands.Shutdown(), views.Done)
@@ -78,6 +118,15 @@ class Client:
     # Talk
     def call(self, command: commands.CallSkill) -> views.CallView:
         return self._post("/v1/call", command, views.CallView, command.deadline_s + GRACE_S)
+
+    def call_stream(self, command: commands.CallSkill) -> Generator[views.StreamItem | views.CallView]:
+        """The items of a call as they come, then its ``CallView``. Closing it before its end cancels the call.
+
+        How fast it is read decides how fast the skill may go on.
+        """
+        body = _written(msgspec.structs.replace(command, stream=True))
+        with self._exchange("POST", "/v1/call", body, command.deadline_s + GRACE_S) as response:
+            yield from read_call(response)
 
     def ping(self, name: str, deadline_s: float = 3.0) -> views.PingView:
         command = commands.PingNode(name=name, deadline_s=deadline_s)
@@ -117,14 +166,7 @@ class Client:
         return self._ask("GET", f"{path}?{filled}" if filled else path, answer)
 
     def _post(self, path: str, command: commands.Command, answer: type[ViewT], timeout_s: float | None = None) -> ViewT:
-        try:
-            body = msgspec.json.encode(command)
-        except ValueError as error:
-            raise Invalid(
-                f"this cannot be written as JSON: {error}",
-                next_step="text must be Unicode; name a file instead of passing its bytes",
-            ) from error
-        return self._ask("POST", path, answer, body, timeout_s)
+        return self._ask("POST", path, answer, _written(command), timeout_s)
 
     def _ask(
         self, method: str, path: str, answer: type[ViewT], body: bytes | None = None, timeout_s: float | None = None
@@ -167,6 +209,20 @@ class Client:
             door.close()
             raise no_daemon(self.directory) from error
         return door
+
+
+def _written(command: commands.Command) -> bytes:
+    try:
+        return msgspec.json.encode(command)
+    except ValueError as error:
+        raise Invalid(
+            f"this cannot be written as JSON: {error}",
+            next_step="text must be Unicode; name a file instead of passing its bytes",
+        ) from error
+
+
+def _state(unit: str, behind: str = "") -> str:
+    return f"/v1/states/{quote(unit)}{behind}"
 
 
 def _word(name: str) -> str:

@@ -19,6 +19,10 @@ def error_of(status: int, body: bytes) -> LocalError:
         failure = msgspec.json.decode(body, type=_Body).error
     except msgspec.DecodeError:
         return LocalError(f"the node answered with HTTP {status} and no reason")
+    return error_from(failure)
+
+
+def error_from(failure: Failure) -> LocalError:
     family = _BY_EXIT.get(failure.exit_code, LocalError)
     error = family(failure.message, next_step=failure.next_step, details=failure.details)
     error.code = failure.code

@@ -1,18 +1,51 @@
 """The daemon's side of the local API: commands become inputs of the core, replies find whoever waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-from meshnode.api.ports import Told
+import msgspec
+
+from meshnode.api.ports import Streamed, Told
 from meshnode.host.loop import CoreLoop
 from meshnode.kernel.instant import Instant
-from meshnode.model.commands import AnyCommand, GetStatus
-from meshnode.model.views import AnyView, EventView, Failure
+from meshnode.model.commands import AnyCommand, CallSkill, GetStatus
+from meshnode.model.views import AnyView, CallView, EventView, Failure, StreamItem
 from meshnode.node.core import Core
-from meshnode.node.inputs import CommandDropped, CommandGiven, Measured
+from meshnode.node.inputs import CommandDropped, CommandGiven, Measured, StreamWanted
 
 WATCHERS_MAX = 64
 EVENTS_PENDING_MAX = 1_000
+_JUNK = "bad-answer"
+# Items of one stream that may be under way to a reader who has not taken them yet.
+ITEMS_AHEAD_MAX = 32
+
+
+class _Stream:
+    """The items of one call that nobody has taken yet, at most as many as were asked for, and its end."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[Streamed] = asyncio.Queue(ITEMS_AHEAD_MAX + 1)
+        self.granted = ITEMS_AHEAD_MAX
+        self.next_no = 0
+        self.ended = False
+
+    def item(self, number: int, payload: bytes) -> None:
+        if self.ended:
+            return
+        if number != self.next_no or number >= self.granted:
+            self.end(_junk(f"item {number} came where {self.next_no} of {self.granted} was due"))
+            return
+        self.next_no += 1
+        try:
+            self.heard.put_nowait(StreamItem(number=number, item=msgspec.json.decode(payload)))
+        except (ValueError, RecursionError) as error:  # ValueError: of msgspec, or text that is no UTF-8
+            self.end(_junk(f"item {number} cannot be read: {error}"))
+
+    def end(self, end: CallView | Failure) -> None:
+        """The last thing heard. It has room: items never fill more of the queue than was granted."""
+        if not self.ended:
+            self.ended = True
+            self.heard.put_nowait(end)
 
 
 class Door:
@@ -21,6 +54,7 @@ class Door:
     def __init__(self, core: Core, loop: CoreLoop, measure: Callable[[], Measured]) -> None:
         self._core, self._loop, self._measure = core, loop, measure
         self._waiting: dict[int, asyncio.Future[AnyView]] = {}
+        self._streams: dict[int, _Stream] = {}
         self._last_no = 0
         self._watchers: list[asyncio.Queue[Told]] = []
         self._leaving: Failure | None = None
@@ -41,7 +75,44 @@ class Door:
             if self._waiting.pop(number, None) is not None and answer.cancelled():
                 self._loop.tell(CommandDropped(number))
 
+    async def stream(self, command: CallSkill) -> AsyncGenerator[Streamed]:
+        if self._leaving is not None:
+            yield self._leaving
+            return
+        self._last_no += 1
+        number = self._last_no
+        stream = self._streams[number] = _Stream()
+        self._loop.tell(CommandGiven(number, command))
+        self._loop.tell(StreamWanted(number, stream.granted))
+        answered = False
+        try:
+            while isinstance(heard := await stream.heard.get(), StreamItem):
+                yield heard
+                self._taken(number, stream, heard.number + 1)
+            answered = not (isinstance(heard, Failure) and heard.code == _JUNK)
+            yield heard
+        finally:
+            del self._streams[number]
+            if not answered:
+                self._loop.tell(CommandDropped(number))
+
+    def _taken(self, number: int, stream: _Stream, taken: int) -> None:
+        """Ask for more once half of what was asked for is used up: not for every item."""
+        if stream.granted - taken <= ITEMS_AHEAD_MAX // 2:
+            stream.granted = taken + ITEMS_AHEAD_MAX
+            self._loop.tell(StreamWanted(number, stream.granted))
+
+    def item(self, number: int, item_no: int, payload: bytes) -> None:
+        """One item of a streaming call; whoever has gone does not get it any more."""
+        stream = self._streams.get(number)
+        if stream is not None:
+            stream.item(item_no, payload)
+
     def reply(self, number: int, view: AnyView) -> None:
+        stream = self._streams.get(number)
+        if stream is not None:
+            assert isinstance(view, CallView | Failure)
+            stream.end(view)
         answer = self._waiting.get(number)
         if answer is not None and not answer.done():
             answer.set_result(view)
@@ -52,7 +123,7 @@ class Door:
             code="offline", message=f"the node has ended before this was answered: {reason}; it may have been done",
             next_step="start it again: meshnode up", exit_code=6,
         )  # fmt: skip
-        for number in list(self._waiting):
+        for number in (*self._waiting, *self._streams):
             self.reply(number, self._leaving)
 
     def announce(self, number: int, event: EventView) -> None:
@@ -79,3 +150,10 @@ class Door:
 
     def _now(self) -> Instant:
         return self._loop.now()
+
+
+def _junk(what: str) -> Failure:
+    return Failure(
+        code=_JUNK, message=f"the stream is broken: {what}",
+        next_step="meshnode ls -o wide shows whether that node runs another version",
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """What the core asks of its host. Together with the effects named in ``Output`` this is all a host must perform."""
 
 from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
+from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.records import Record
 from meshnode.links.messages import CloseLink, Transmit
@@ -23,6 +24,14 @@ class Reply(Effect, frozen=True):
     view: AnyView
 
 
+class StreamItemTold(Effect, frozen=True):
+    """One item of the streaming call ``command_no``, in order; ``payload`` is its JSON. The end is the ``Reply``."""
+
+    command_no: int
+    number: int
+    payload: bytes
+
+
 class Announce(Effect, frozen=True):
     """Something happened that watchers of this node want to see."""
 
@@ -37,6 +46,15 @@ class DrawEntropy(Effect, frozen=True):
     count: int
 
 
+class FetchLogs(Effect, frozen=True):
+    """Read lines of agents from this node's disk; answered by ``LogsFetched`` with the same number."""
+
+    ask_no: int
+    agent: str
+    after: int
+    limit: int
+
+
 class Exit(Effect, frozen=True):
     """End the process after what is queued was performed."""
 
@@ -47,8 +65,13 @@ class Exit(Effect, frozen=True):
 Output = (
     Store
     | Reply
+    | StreamItemTold
     | Announce
     | DrawEntropy
+    | FetchLogs
+    | KeepBlobs
+    | ReadBlob
+    | DropBlobs
     | Exit
     | Dial
     | Transmit

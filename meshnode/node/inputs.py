@@ -5,13 +5,16 @@ import msgspec
 from meshnode.agents.messages import (
     AgentGone,
     AgentRegistered,
+    ProcessesFound,
     ProcessExited,
     ProcessFailed,
     ProcessStarted,
 )
 from meshnode.gossip.messages import DialFailed, Discovered
+from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened
 from meshnode.model.commands import AnyCommand
+from meshnode.model.views import Failure, LogsView
 from meshnode.security.messages import EnrolmentAsked
 from meshnode.wire.bus import AgentFrames
 
@@ -27,6 +30,13 @@ class CommandDropped(msgspec.Struct, frozen=True):
     """Whoever asked is gone; the reply goes nowhere."""
 
     command_no: int
+
+
+class StreamWanted(msgspec.Struct, frozen=True):
+    """Whoever asked takes items of the streaming call ``command_no`` numbered below ``total``; it only grows."""
+
+    command_no: int
+    total: int
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -77,9 +87,17 @@ class Measured(msgspec.Struct, frozen=True):
     counters: dict[str, int] = {}  # of the sockets: refusals before there is a link
 
 
+class LogsFetched(msgspec.Struct, frozen=True):
+    """The answer to ``FetchLogs``."""
+
+    ask_no: int
+    view: LogsView | Failure
+
+
 Input = (
     CommandGiven
     | CommandDropped
+    | StreamWanted
     | Stored
     | StoreFailed
     | EntropyDrawn
@@ -92,6 +110,7 @@ Input = (
     | LinkLost
     | DialFailed
     | Discovered
+    | ProcessesFound
     | ProcessStarted
     | ProcessFailed
     | ProcessExited
@@ -99,4 +118,7 @@ Input = (
     | AgentGone
     | AgentFrames
     | EnrolmentAsked
+    | BlobsKept
+    | BlobRead
+    | LogsFetched
 )

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from pathlib import Path
 
+import msgspec
+
 from meshnode.api.app import Api
-from meshnode.api.ports import Told
+from meshnode.api.ports import Streamed, Told
 from meshnode.api.server import serve
 from meshnode.model import commands, views
 from meshnode.model.commands import AnyCommand
@@ -25,15 +27,15 @@ BETA = views.NodeView(
     path="mesh", age_s=130.0, rtt_ms=None, reason="silent", endpoints=["10.0.0.2:7070"], hardware={}, load={}, agents=0,
 )  # fmt: skip
 WORDS = views.AgentView(
-    name="words", instance="words/alpha", node="alpha", state="running", reason="", pid=42, restarts=1,
-    skills=["words.count"], age_s=0.0,
+    name="words", instance="words/0", node="alpha", state="running", reason="", pid=42, restarts=1,
+    skills=["words.count"], age_s=0.0, epoch="3@alpha", version=7, durability="auto", copies=["beta"],
 )  # fmt: skip
 COUNT = views.SkillView(
-    rank=1, skill="words.count", agent="words", instance="words/alpha", node="alpha", region="home",
+    rank=1, skill="words.count", agent="words", instance="words/0", node="alpha", region="home",
     description="Count words.\nMore.", input_schema={"type": "object"}, output_schema={}, rtt_ms=None, age_s=0.0,
 )  # fmt: skip
 STALE = views.SkillView(
-    rank=2, skill="words.count", agent="words", instance="words/beta", node="beta", region="dock", description="",
+    rank=2, skill="words.count", agent="words", instance="words/1", node="beta", region="dock", description="",
     input_schema={}, output_schema={}, rtt_ms=None, age_s=130.0, excluded="unreachable",
 )  # fmt: skip
 LINE3 = views.DocumentView(
@@ -53,6 +55,45 @@ IDENTITY = views.IdentityView(
     mesh="plant-7", name="alpha", node_id="a1" * 32, record_key="00", certificate_sha256="11",
     certificate_expires_ms=2_000_000_000_000, root_sha256="22", roles=["member"], region="home", enroller=True,
 )  # fmt: skip
+STATE = views.UnitStateView(
+    unit="words/0", node="alpha", role="owner", epoch="3@alpha", version=7, keys=2, size_bytes=1_536, hash="ab" * 32,
+    durability="auto", checkpoint=5, entries=2, copies=["beta"], conflicts=1, age_s=0.0,
+)  # fmt: skip
+COPY = views.UnitStateView(
+    unit="words/0", node="beta", role="copy", epoch="3@alpha", version=6, keys=2, size_bytes=1_400, hash="cd" * 32,
+    durability="auto", checkpoint=5, entries=1, copies=[], conflicts=0, age_s=130.0,
+)  # fmt: skip
+SHOWN = views.StateView(
+    unit="words/0", node="alpha", role="owner", epoch="3@alpha", version=7, hash="ab" * 32, age_s=0.0,
+    keys={"count": 12, "session s1, last": {"text": "hi"}}, answers=3, conflicts=["title"],
+)  # fmt: skip
+HISTORY = views.HistoryView(
+    unit="words/0", node="alpha",
+    items=[
+        views.HistoryRow(
+            kind="entry", version=6, epoch="3@alpha", hash="cd" * 32, at_ms=2_000, keys=["count"], size_bytes=40,
+            call="order-1",
+        ),
+        views.HistoryRow(
+            kind="checkpoint", version=5, epoch="2@beta", hash="ef" * 32, at_ms=1_000, keys=[], size_bytes=900
+        ),
+    ],
+)  # fmt: skip
+DIFF = views.StateDiffView(unit="words/0", first=3, second=5, changed={"count": [1, 12], "new": [None, "x"]})
+PLAN = views.PlanView(
+    items=[
+        views.PlanRow(unit="words/0", action="keep", node="alpha", reason="runs there", now_on="alpha"),
+        views.PlanRow(unit="words/1", action="pending", node="", reason="memory: 8Gi wanted, alpha has 2Gi free"),
+    ],
+    notes=["1 of 2 can run now"],
+)
+LINES = [
+    views.LogLine(hlc=(1_000 + n) << 16, at_ms=1_000 + n, node="alpha", unit="words/0", stream=stream, text=text)
+    for n, (stream, text) in enumerate([("out", "up"), ("err", "careful"), ("gap", "3 lines dropped")])
+]
+LATER = [
+    views.LogLine(hlc=1_001 << 16 | 5, at_ms=1_001, node="beta", unit="words/1", stream="out", text="also up"),
+]
 STORY = [Told(n, EventView(at_ms=1_000 * n, age_s=1.0, subject="node/beta", text=f"fact {n}")) for n in (1, 2, 3)]
 
 
@@ -64,11 +105,15 @@ class CannedNode:
         self.refusal: Failure | LocalError | None = None
         self.fault: Exception | None = None
         self.never = False
+        self.items: list[Streamed] = [views.StreamItem(number=n, item={"n": n}) for n in range(3)]
+        self.breaks = False
+        self.taken = 0
         self.dropped = 0
         self.watching = 0
         self.down = asyncio.Event()
         self.asked_something = asyncio.Event()
         self.dropped_something = asyncio.Event()
+        self.stream_dropped = threading.Event()  # for tests in another thread
 
     async def ask(self, command: AnyCommand) -> AnyView:
         self.asked.append(command)
@@ -103,20 +148,43 @@ class CannedNode:
                 )
             case commands.ListAgents():
                 return views.AgentsView(items=[WORDS])
+            case commands.RestartAgent(name=name):
+                return views.Done(message=f"agent {name}: 1 unit restarts")
+            case commands.Scale(name=name):
+                return views.AppliedView(kind="Agent", namespace="default", name=name, action="updated", notes=[])
+            case commands.PlanManifest():
+                return PLAN
+            case commands.ListStates() | commands.FoldState():
+                return views.StatesView(items=[STATE, COPY])
+            case commands.ShowState() | commands.RestoreState():
+                return SHOWN
+            case commands.StateHistory():
+                return HISTORY
+            case commands.StateDiff():
+                return DIFF
+            case commands.ForgetState(unit=unit):
+                return views.Done(message=f"the state of {unit} is gone from here")
+            case commands.ReadLogs(node=name, after=after):
+                known = LATER if name == "beta" else LINES
+                return views.LogsView(items=[line for line in known if line.hlc > after])
             case commands.FindSkills(skill=skill):
                 return views.SkillsView(items=[COUNT, STALE] if skill in ("", "words.count") else [])
             case commands.RunAgent() | commands.StopAgent():
                 return WORDS
             case commands.CallSkill(arguments=arguments):
                 return views.CallView(
-                    call_id="c1", result=arguments, instance="words/alpha", node="alpha", took_ms=4.2, attempts=1
+                    call_id="c1", result=arguments, instance="words/0", node="alpha", took_ms=4.2, attempts=1
                 )
             case commands.PingNode(name=name):
                 return views.PingView(node=name, rtt_ms=0.9, path="direct", clock_offset_ms=-1.0)
             case commands.Apply(manifest=manifest):
                 name = manifest["metadata"]["name"]
                 return views.AppliedView(
-                    kind="AgentCluster", namespace="default", name=name, action="created", notes=[]
+                    kind=manifest.get("kind", "AgentCluster"),
+                    namespace="default",
+                    name=name,
+                    action="created",
+                    notes=[],
                 )
             case commands.ListDocuments(name=name):
                 return views.DocumentsView(items=[LINE3] if name in ("", "line3") else [])
@@ -135,6 +203,29 @@ class CannedNode:
             case commands.Shutdown():
                 self.down.set()
                 return views.Done(message="goodbye")
+
+    async def stream(self, command: commands.CallSkill) -> AsyncGenerator[Streamed]:
+        self.asked.append(command)
+        self.taken = 0
+        ended = False
+        try:
+            if isinstance(self.refusal, LocalError):
+                raise self.refusal
+            for item in self.items:
+                yield item
+                self.taken += 1
+            if self.never:
+                await asyncio.Event().wait()
+            ended = True
+            if not self.breaks:
+                end = self.refusal or self._answer(msgspec.structs.replace(command, arguments={}))
+                assert isinstance(end, views.CallView | Failure)
+                yield end
+        finally:
+            if not ended:
+                self.dropped += 1
+                self.dropped_something.set()
+                self.stream_dropped.set()
 
     async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Told]:
         self.watching += 1

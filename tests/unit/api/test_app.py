@@ -71,6 +71,19 @@ REQUESTS: list[tuple[str, str, object, commands.AnyCommand]] = [
     ("GET", "/v1/nodes", None, commands.ListNodes()),
     ("GET", "/v1/nodes/alpha", None, commands.DescribeNode(name="alpha")),
     ("GET", "/v1/agents", None, commands.ListAgents()),
+    ("POST", "/v1/agents/words/restart", {}, commands.RestartAgent(name="words")),
+    ("POST", "/v1/agents/words/checkpoint", None, commands.FoldState(agent="words")),
+    ("POST", "/v1/scale", {"name": "words", "replicas": 3}, commands.Scale(name="words", replicas=3)),
+    ("POST", "/v1/plan", None, commands.PlanManifest()),
+    ("GET", "/v1/states?agent=words", None, commands.ListStates(agent="words")),
+    ("GET", "/v1/states/words/0?key=count&session=s1", None,
+     commands.ShowState(unit="words/0", key="count", session="s1")),
+    ("GET", "/v1/states/words/0/history", None, commands.StateHistory(unit="words/0")),
+    ("GET", "/v1/states/words/diff?first=3&second=5", None, commands.StateDiff(unit="words", first=3, second=5)),
+    ("POST", "/v1/states/words/0/restore", {"version": 3}, commands.RestoreState(unit="words/0", version=3)),
+    ("DELETE", "/v1/states/words/0", None, commands.ForgetState(unit="words/0")),
+    ("GET", "/v1/logs?agent=words&node=beta&after=7&limit=9", None,
+     commands.ReadLogs(agent="words", node="beta", after=7, limit=9)),
     ("GET", "/v1/skills?skill=words.count", None, commands.FindSkills(skill="words.count")),
     ("GET", "/v1/documents?kind=AgentCluster", None, commands.ListDocuments(kind="AgentCluster")),
     ("GET", "/v1/documents/AgentCluster/default/line3", None,
@@ -118,6 +131,11 @@ def test_one_document_is_given_bare_and_a_missing_one_is_404() -> None:
         ("POST", "/v1/ping", {}, ["name"], "required field is missing"),
         ("GET", "/v1/nodes?all=1", None, ["all"], "unknown field"),
         ("GET", "/v1/skills?skill=a&skill=b", None, ["skill"], "given twice"),
+        ("POST", "/v1/states/words/restore", {"version": "x"}, ["version"], "Expected `int`"),
+        ("POST", "/v1/states/words/restore", {}, ["version"], "required field is missing"),
+        ("POST", "/v1/states/words/restore", {"unit": "other", "version": 1}, ["unit"], "the path says it already"),
+        ("GET", "/v1/states/words/diff?first=one", None, ["first"], "Expected `int`"),
+        ("POST", "/v1/agents", {"name": "w", "source": "&"}, ["source"], "Invalid base64"),
         ("GET", "/v1/events?after=-1", None, ["after"], "number of an event"),
         ("GET", "/v1/events?follow=maybe", None, ["follow"], "true or false"),
         ("GET", "/v1/events?since=1", None, ["since"], "unknown"),
@@ -245,7 +263,7 @@ def test_the_openapi_document_names_every_path_and_resolves_every_reference() ->
     status, document = ask(CannedNode(), "GET", "/openapi.json")
     assert (status, document["openapi"]) == (200, "3.1.0")
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    served = {(operation.method, operation.path.replace(":path}", "}")) for operation in OPERATIONS}
+    served = {(operation.method, operation.path_shown) for operation in OPERATIONS}
     assert described == served | {("GET", "/v1/events")}
     schemas = document["components"]["schemas"]
     for reference in json.dumps(document).split('"#/components/schemas/')[1:]:
@@ -255,3 +273,91 @@ def test_the_openapi_document_names_every_path_and_resolves_every_reference() ->
     why = document["paths"]["/v1/why/{subject}"]["get"]["parameters"]
     assert why == [{"name": "subject", "in": "path", "required": True, "schema": {"type": "string"}}]
     assert "ask" not in schemas["CallSkill"]["properties"]
+    restore = document["paths"]["/v1/states/{unit}/restore"]["post"]
+    assert restore["requestBody"]["content"]["application/json"]["schema"]["required"] == ["version"]
+    assert [(one["name"], one["in"]) for one in restore["parameters"]] == [("unit", "path")]
+    assert "application/jsonl" in document["paths"]["/v1/call"]["post"]["responses"]["200"]["content"]
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+STREAMING = b'{"skill": "s", "stream": true}'
+
+
+def test_a_stream_is_a_line_an_item_and_one_that_ends_it() -> None:
+    exchange = asyncio.run(Exchange("POST", "/v1/call", STREAMING).run(Api(CannedNode())))
+    lines = [json.loads(line) for line in exchange.body.splitlines()]
+    assert exchange.status == 200
+    assert [line["item"]["item"] for line in lines[:-1]] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert lines[-1]["end"]["call_id"] == "c1"
+
+
+def test_a_stream_that_fails_after_an_item_ends_with_its_failure() -> None:
+    node = CannedNode()
+    node.refusal = Failure(code="skill-failed", message="no")
+    exchange = asyncio.run(Exchange("POST", "/v1/call", STREAMING).run(Api(node)))
+    assert json.loads(exchange.body.splitlines()[-1])["failure"]["code"] == "skill-failed"
+
+
+@pytest.mark.parametrize(
+    "refusal", [Failure(code="not-found", message="no", exit_code=3), Denied("no", next_step="ask")]
+)
+def test_a_stream_that_fails_before_its_first_item_is_refused_like_any_call(refusal: Failure | Denied) -> None:
+    node = CannedNode()
+    node.refusal, node.items = refusal, []
+    status, answer = ask(node, "POST", "/v1/call", STREAMING)
+    assert (status, answer["error"]["code"]) == (
+        (404, "not-found") if isinstance(refusal, Failure) else (403, "denied")
+    )
+
+
+def test_a_stream_without_items_is_its_end_alone() -> None:
+    node = CannedNode()
+    node.items = []
+    exchange = asyncio.run(Exchange("POST", "/v1/call", STREAMING).run(Api(node)))
+    assert [list(json.loads(line)) for line in exchange.body.splitlines()] == [["end"]]
+
+
+def test_a_stream_whose_reader_goes_is_dropped() -> None:
+    async def scenario() -> None:
+        node = CannedNode()
+        node.never = True
+        exchange = Exchange("POST", "/v1/call", STREAMING)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(exchange.run(Api(node)))
+            await exchange.until(b'"item"', 3)
+            assert node.dropped == 0
+            exchange.gone.set()
+        assert node.dropped == 1
+        node.items = []
+        gone = Exchange("POST", "/v1/call", STREAMING)
+        gone.gone.set()
+        await gone.run(Api(node))
+        assert (node.dropped, gone.status) == (2, 499)
+
+    asyncio.run(scenario())
+
+
+def test_the_next_item_is_taken_only_when_the_last_one_has_left() -> None:
+    async def scenario() -> None:
+        node = CannedNode()
+        stalled = asyncio.Event()
+        exchange = Exchange("POST", "/v1/call", STREAMING)
+        whole = exchange.send
+
+        async def slow(message: JsonObject) -> None:
+            await whole(message)
+            if b'"number":1' in message.get("body", b""):
+                await stalled.wait()
+
+        exchange.send = slow  # type: ignore[method-assign]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(exchange.run(Api(node)))
+            await exchange.until(b'"number":1')
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert node.taken == 1
+            stalled.set()
+        assert node.taken == 3
+
+    asyncio.run(scenario())

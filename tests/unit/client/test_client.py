@@ -14,8 +14,25 @@ from meshnode.client.events import read_events
 from meshnode.model import commands
 from meshnode.model.commands import CallSkill
 from meshnode.model.errors import Denied, Invalid, LocalError, NotFound, Offline, TimedOut
-from meshnode.model.views import Failure
-from tests.unit.api.asker import ALPHA, COUNT, IDENTITY, LINE3, STATUS, STORY, WORDS, CannedNode, daemon
+from meshnode.model.views import CallView, Failure, LogsView, StreamItem
+from tests.unit.api.asker import (
+    ALPHA,
+    COPY,
+    COUNT,
+    DIFF,
+    HISTORY,
+    IDENTITY,
+    LINE3,
+    LINES,
+    PLAN,
+    SHOWN,
+    STATE,
+    STATUS,
+    STORY,
+    WORDS,
+    CannedNode,
+    daemon,
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +48,9 @@ def node(served: tuple[Path, CannedNode]) -> CannedNode:
     served[1].asked.clear()
     served[1].refusal = None
     served[1].never = False
+    served[1].breaks = False
+    served[1].dropped = 0
+    served[1].stream_dropped.clear()
     return served[1]
 
 
@@ -49,11 +69,27 @@ def test_answers_come_back_as_the_views_they_were(client: Client) -> None:
     assert client.documents("AgentCluster") == [LINE3]
     assert client.document("AgentCluster", "default", "line3") == LINE3
     assert client.conflicts()[0].values == [2, 3]
+    assert (client.states(), client.state("words"), client.history("words")) == ([STATE, COPY], SHOWN, HISTORY)
+    assert (client.plan(), client.diff("words", 3), client.checkpoint("words")) == (PLAN, DIFF, [STATE, COPY])
+    assert client.logs() == LogsView(items=LINES)
 
 
 def test_every_method_asks_its_command(client: Client, node: CannedNode) -> None:
-    client.run("w", ["python", "w.py"], "/w", {"A": "1"})
+    client.run(commands.RunAgent(name="w", file="/w/w.py", source=b"\xff\x00", replicas=2, environment={"A": "1"}))
     client.stop("w")
+    client.restart("w")
+    client.scale("cluster/default/x", 3, "w")
+    client.plan()
+    client.plan({"kind": "Agent"})
+    client.states("w")
+    client.state("w/7", "count", "s 1")
+    client.history("w/7")
+    client.diff("w", 3, 5)
+    client.restore("w/7", 3)
+    client.forget("w/7")
+    client.checkpoint("w")
+    client.logs("w", "beta", 17, 9)
+    client.skills("cap/count", "gpu_mem>=2Gi,site=plant-7")
     client.call(CallSkill(skill="s", arguments={"n": 1}, deadline_s=2.0, to="beta", idempotency_key="k"))
     client.ping("beta", 1.5)
     client.apply({"metadata": {"name": "x"}})
@@ -61,8 +97,21 @@ def test_every_method_asks_its_command(client: Client, node: CannedNode) -> None
     client.why("cluster/default/x y")
     client.invite("n", 60, "dock")
     assert node.asked == [
-        commands.RunAgent(name="w", argv=["python", "w.py"], cwd="/w", environment={"A": "1"}),
+        commands.RunAgent(name="w", file="/w/w.py", source=b"\xff\x00", replicas=2, environment={"A": "1"}),
         commands.StopAgent(name="w"),
+        commands.RestartAgent(name="w"),
+        commands.Scale(name="cluster/default/x", replicas=3, agent="w"),
+        commands.PlanManifest(),
+        commands.PlanManifest(manifest={"kind": "Agent"}),
+        commands.ListStates(agent="w"),
+        commands.ShowState(unit="w/7", key="count", session="s 1"),
+        commands.StateHistory(unit="w/7"),
+        commands.StateDiff(unit="w", first=3, second=5),
+        commands.RestoreState(unit="w/7", version=3),
+        commands.ForgetState(unit="w/7"),
+        commands.FoldState(agent="w"),
+        commands.ReadLogs(agent="w", node="beta", after=17, limit=9),
+        commands.FindSkills(skill="cap/count", where="gpu_mem>=2Gi,site=plant-7"),
         commands.CallSkill(skill="s", arguments={"n": 1}, deadline_s=2.0, to="beta", idempotency_key="k"),
         commands.PingNode(name="beta", deadline_s=1.5),
         commands.Apply(manifest={"metadata": {"name": "x"}}),
@@ -129,6 +178,36 @@ def test_a_daemon_that_dies_while_answering_leaves_the_outcome_open(tmp_path: Pa
         with pytest.raises(Offline, match="may have been carried out"):
             Client(str(tmp_path)).stop("words")
         dying.join()
+
+
+def test_a_streaming_call_gives_its_items_and_then_how_it_ended(client: Client, node: CannedNode) -> None:
+    heard = list(client.call_stream(CallSkill(skill="s", deadline_s=2.0)))
+    assert [one.item for one in heard if isinstance(one, StreamItem)] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert isinstance(heard[-1], CallView) and len(heard) == 4
+    assert node.asked == [CallSkill(skill="s", deadline_s=2.0, stream=True)]
+
+
+def test_a_stream_that_fails_midway_gives_what_came_and_then_its_failure(client: Client, node: CannedNode) -> None:
+    node.refusal = Failure(code="skill-failed", message="s: ValueError: no", next_step="look")
+    heard: list[object] = []
+    with pytest.raises(LocalError, match="s: ValueError: no") as caught:
+        heard.extend(client.call_stream(CallSkill(skill="s")))
+    assert (caught.value.code, caught.value.next_step) == ("skill-failed", "look")
+    assert len(heard) == 3
+
+
+def test_a_stream_without_an_end_leaves_the_outcome_open(client: Client, node: CannedNode) -> None:
+    node.breaks = True
+    with pytest.raises(Offline, match="may have been carried out"):
+        list(client.call_stream(CallSkill(skill="s")))
+
+
+def test_a_stream_closed_before_its_end_cancels_the_call(client: Client, node: CannedNode) -> None:
+    node.never = True
+    stream = client.call_stream(CallSkill(skill="s"))
+    assert next(stream) == StreamItem(number=0, item={"n": 0})
+    stream.close()
+    assert node.stream_dropped.wait(10)
 
 
 def test_what_is_no_json_never_leaves(client: Client, node: CannedNode) -> None:
