@@ -1,39 +1,33 @@
 """AgentCluster: the wanted set of agents, in either of its two published shapes.
 
-(a) ``spec.agents`` lists agents with replicas, resources and capabilities; ``spec.orchestrator`` describes levels.
+(a) ``spec.agents`` lists agents with replicas, resources and capabilities, and may say how to run them and where;
+    ``spec.orchestrator`` describes levels.
 (b) ``spec.replicas`` is a total that ``spec.regions`` distributes over regions and agent types, with ``auto_scaling``
     and ``resource_management``. What the regions leave over may be placed anywhere.
 
 The document is stored whole as written; what is here is what it means.
 """
 
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
-from typing import TypeVar
 
 import msgspec
 
+from meshnode.model.agent import REPLICAS_MAX, durability_of, labels_of, recipe_of
 from meshnode.model.commands import JsonObject
+from meshnode.model.durability import Durability
 from meshnode.model.fields import Field, FieldInvalid, refuse_repeats
 from meshnode.model.manifest import parse_manifest
-from meshnode.model.quantity import BadQuantity, parse_bytes, parse_milli, parse_share
+from meshnode.model.recipe import Recipe
+from meshnode.model.resources import Resources, optional, resources_of, share_of
 
-REPLICAS_MAX = 1_000_000
+KIND = "AgentCluster"
 _SCOPES = ("global", "node", "agent-group")
 _BY_AGENT = ("orchestrator", "agents")
 _BY_REGION = ("replicas", "regions", "auto_scaling", "resource_management")
 _SPLIT = "split it into several clusters"
+_AGENT_OPTIONS = ("resources", "capabilities", "run", "tier", "region", "labels", "durability")
 _WITHIN = "choose a total within the bounds, or move the bounds"
-ValueT = TypeVar("ValueT")
-
-
-class Resources(msgspec.Struct, frozen=True):
-    """What one instance asks for; 0 means that it does not say."""
-
-    cpu_milli: int = 0
-    memory_bytes: int = 0
-    gpu_milli: int = 0
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -45,12 +39,19 @@ class Level(msgspec.Struct, frozen=True):
 
 
 class AgentSpec(msgspec.Struct, frozen=True):
-    """One agent of shape (a)."""
+    """One agent of shape (a). ``recipe``: its own ``run``; without one the ``Agent`` document of its name says how.
+
+    ``durability`` ``None``: not said here.
+    """
 
     name: str
     replicas: int
     resources: Resources
     capabilities: tuple[str, ...] = ()
+    recipe: Recipe | None = None
+    region: str = ""
+    labels: dict[str, str] = {}
+    durability: Durability | None = None
 
 
 class RegionSpec(msgspec.Struct, frozen=True):
@@ -95,6 +96,10 @@ class AgentCluster(msgspec.Struct, frozen=True):
     intent: Intent
 
     @property
+    def kind(self) -> str:
+        return KIND
+
+    @property
     def notes(self) -> tuple[str, ...]:
         return self.intent.notes
 
@@ -102,6 +107,8 @@ class AgentCluster(msgspec.Struct, frozen=True):
 def parse_agentcluster(manifest: JsonObject) -> AgentCluster:
     """Raises ``FieldInvalid``, which knows the path of the field; nothing is ever corrected silently."""
     envelope = parse_manifest(manifest)
+    if envelope.kind != KIND:
+        raise FieldInvalid(("kind",), f"is {envelope.kind}, not {KIND}", next_step=f"write kind: {KIND}")
     intent = _parse_spec(envelope.spec)
     spec: JsonObject = manifest["spec"]
     return AgentCluster(envelope.api_version, envelope.namespace, envelope.name, envelope.labels, spec, intent)
@@ -140,16 +147,30 @@ def _by_agent(fields: dict[str, Field]) -> Intent:
 
 
 def _agent(field: Field) -> AgentSpec:
-    entry = field.fields(("name", "replicas"), ("resources", "capabilities"))
+    entry = field.fields(("name", "replicas"), _AGENT_OPTIONS)
     tags = entry["capabilities"].items(count_max=128) if "capabilities" in entry else []
     capabilities = tuple(tag.tag() for tag in tags)
     refuse_repeats(tags, capabilities)
     return AgentSpec(
         name=entry["name"].agent_type(),
         replicas=entry["replicas"].number(most=REPLICAS_MAX),
-        resources=_resources(entry.get("resources")),
+        resources=resources_of(entry.get("resources")),
         capabilities=capabilities,
+        recipe=_own_recipe(entry),
+        region=optional(entry, "region", Field.label) or "",
+        labels=labels_of(entry.get("labels")),
+        durability=optional(entry, "durability", durability_of),
     )
+
+
+def _own_recipe(entry: dict[str, Field]) -> Recipe | None:
+    if "run" in entry:
+        return recipe_of(entry["run"], entry.get("tier"))
+    if "tier" in entry:
+        raise entry["tier"].invalid(
+            "says how to run, but there is no run", next_step="add run, or write the tier into the Agent document"
+        )
+    return None
 
 
 def _levels(orchestrator: Field | None) -> tuple[Level, ...]:
@@ -185,7 +206,7 @@ def _by_region(fields: dict[str, Field]) -> Intent:
             f"the agent_distribution adds up to {placed}, the most is {REPLICAS_MAX}", next_step=_SPLIT
         )
     managed = fields["resource_management"].entries() if "resource_management" in fields else {}
-    resources = {Field(value.path, key).agent_type(): _resources(value) for key, value in managed.items()}
+    resources = {Field(value.path, key).agent_type(): resources_of(value) for key, value in managed.items()}
     intent = Intent(
         replicas=replicas, free=replicas - placed, regions=regions, auto_scaling=_auto_scaling(fields, replicas),
         resources=resources,
@@ -231,11 +252,11 @@ def _auto_scaling(fields: dict[str, Field], replicas: int) -> AutoScaling:
     )
     scaling = AutoScaling(
         enabled=entry["enabled"].flag() if "enabled" in entry else False,
-        min_replicas=_optional(entry, "min_replicas", lambda f: f.number(most=REPLICAS_MAX)),
-        max_replicas=_optional(entry, "max_replicas", lambda f: f.number(most=REPLICAS_MAX)),
-        target_utilization=_optional(entry, "target_utilization", _share),
-        scale_up_threshold=_optional(entry, "scale_up_threshold", _share),
-        scale_down_threshold=_optional(entry, "scale_down_threshold", _share),
+        min_replicas=optional(entry, "min_replicas", lambda f: f.number(most=REPLICAS_MAX)),
+        max_replicas=optional(entry, "max_replicas", lambda f: f.number(most=REPLICAS_MAX)),
+        target_utilization=optional(entry, "target_utilization", share_of),
+        scale_up_threshold=optional(entry, "scale_up_threshold", share_of),
+        scale_down_threshold=optional(entry, "scale_down_threshold", share_of),
     )
     _check_bounds(entry, scaling, fields.get("replicas"), replicas)
     _check_thresholds(entry, scaling)
@@ -267,29 +288,3 @@ def _check_thresholds(entry: dict[str, Field], scaling: AutoScaling) -> None:
                 f"is {float(low):g}, {high_key} is {float(high):g}: scaling would never come to rest",
                 next_step="order them: scale_down_threshold, target_utilization, scale_up_threshold",
             )
-
-
-def _resources(field: Field | None) -> Resources:
-    if field is None:
-        return Resources()
-    entry = field.fields((), ("cpu", "memory", "gpu"))
-    return Resources(
-        cpu_milli=_optional(entry, "cpu", lambda f: _quantity(f, parse_milli)) or 0,
-        memory_bytes=_optional(entry, "memory", lambda f: _quantity(f, parse_bytes)) or 0,
-        gpu_milli=_optional(entry, "gpu", lambda f: _quantity(f, parse_milli)) or 0,
-    )
-
-
-def _share(field: Field) -> Fraction:
-    return _quantity(field, parse_share)
-
-
-def _quantity(field: Field, parse: Callable[[object], ValueT]) -> ValueT:
-    try:
-        return parse(field.value)
-    except BadQuantity as error:
-        raise FieldInvalid(field.path, error.message, next_step=error.next_step) from error
-
-
-def _optional(entry: dict[str, Field], key: str, read: Callable[[Field], ValueT]) -> ValueT | None:
-    return read(entry[key]) if key in entry else None

@@ -1,13 +1,17 @@
 """The envelope of every declared thing: apiVersion, kind, metadata, spec."""
 
+import re
+
 import msgspec
 
 from meshnode.model.commands import JsonObject
-from meshnode.model.fields import Field
+from meshnode.model.fields import Field, quoted
 
 API_VERSIONS = ("v1",)
-KINDS = ("AgentCluster",)
+KINDS = ("AgentCluster", "Agent")
 NAMESPACE_DEFAULT = "default"
+# Also the name of a log file and the first half of a unit's name.
+AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -22,15 +26,28 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def parse_manifest(manifest: JsonObject) -> Manifest:
-    """Raises ``FieldInvalid``."""
+    """Raises ``FieldInvalid``. An agent's name also has capitals and underscores; all else is a DNS-1123 label."""
     top = Field((), manifest).fields(("apiVersion", "kind", "metadata", "spec"))
     metadata = top["metadata"].fields(("name",), ("namespace", "labels"))
     labels = metadata["labels"].entries(count_max=64) if "labels" in metadata else {}
+    api_version = top["apiVersion"].choice(API_VERSIONS)
+    kind = top["kind"].choice(KINDS)
     return Manifest(
-        api_version=top["apiVersion"].choice(API_VERSIONS),
-        kind=top["kind"].choice(KINDS),
+        api_version=api_version,
+        kind=kind,
         namespace=metadata["namespace"].label() if "namespace" in metadata else NAMESPACE_DEFAULT,
-        name=metadata["name"].label(),
+        name=agent_name(metadata["name"]) if kind == "Agent" else metadata["name"].label(),
         labels={Field(value.path, key).tag(): value.text() for key, value in labels.items()},
         spec=top["spec"],
     )
+
+
+def agent_name(field: Field) -> str:
+    """Raises ``FieldInvalid``."""
+    text = field.text()
+    if not AGENT_NAME.fullmatch(text):
+        raise field.invalid(
+            f"{quoted(text)} is no name for an agent",
+            next_step="use 1 to 63 letters, digits, - and _, beginning with a letter or digit",
+        )
+    return text

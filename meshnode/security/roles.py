@@ -2,7 +2,7 @@
 
 =========  ========================================================================================
 admin      everything
-member     write AgentCluster documents, call skills, run agents, publish facts about itself
+member     write Agent and AgentCluster documents, call skills, run agents, publish facts about itself
 =========  ========================================================================================
 """
 
@@ -16,7 +16,7 @@ MEMBER = "member"
 _RESOURCE_CHARACTERS_MAX = 512
 # One plain word per segment: "." and "..", "%", NUL and empty segments would let one resource pass for another.
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:@+-]+")
-_MEMBER_WRITES = frozenset({"AgentCluster"})
+_MEMBER_WRITES = frozenset({"Agent", "AgentCluster"})
 _MEMBER_ACTIONS = frozenset({Action.CALL, Action.RUN, Action.PUBLISH})
 
 

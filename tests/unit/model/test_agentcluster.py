@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from meshnode.model.agentcluster import Resources, parse_agentcluster, parse_spec
 from meshnode.model.fields import FieldInvalid, show_path
+from meshnode.model.recipe import Recipe
 
 BY_AGENT: dict[str, Any] = {
     "apiVersion": "v1",
@@ -85,6 +86,15 @@ def test_the_shape_by_agent_is_accepted_whole() -> None:
     assert reader.capabilities == ("nlp", "text/summary")
 
 
+def test_an_agent_of_a_cluster_may_say_how_it_runs_and_where() -> None:
+    how = {"run": {"command": ["/bin/cat"]}, "tier": "actor", "region": "eu", "labels": {"site": "p7"}}
+    cluster = parse_agentcluster(with_change(BY_AGENT, AGENT, {**BY_AGENT["spec"]["agents"][0], **how}))
+    reader, writer = cluster.intent.agents
+    assert reader.recipe == Recipe(("/bin/cat",), tier="actor")
+    assert (reader.region, reader.labels, reader.durability) == ("eu", {"site": "p7"}, None)
+    assert writer.recipe is None
+
+
 def test_the_shape_by_region_is_accepted_whole_and_says_how_many_are_free() -> None:
     cluster = parse_agentcluster(BY_REGION)
     assert cluster.namespace == "default"
@@ -141,6 +151,12 @@ REFUSED: list[Refusal] = [
     (BY_AGENT, (*AGENT, "resources", "memory"), "4GB", "unknown suffix"),
     (BY_AGENT, (*AGENT, "resources", "memory"), "100m", "no whole number of bytes"),
     (BY_AGENT, (*AGENT, "resources", "disk"), "1Gi", "unknown field"),
+    (BY_AGENT, (*AGENT, "run"), {"cwd": "/"}, "neither file nor command"),
+    (BY_AGENT, (*AGENT, "run"), "reader.py", "must be a mapping"),
+    (BY_AGENT, (*AGENT, "tier"), "actor", "there is no run"),
+    (BY_AGENT, (*AGENT, "region"), "EU", "no valid name"),
+    (BY_AGENT, (*AGENT, "labels"), [], "must be a mapping"),
+    (BY_AGENT, (*AGENT, "durability"), "sometimes", "is none"),
     (BY_AGENT, (*AGENT, "capabilities"), "nlp", "must be a list"),
     (BY_AGENT, (*AGENT, "capabilities", 1), "nlp", "there already, at spec.agents[0].capabilities[0]"),
     (BY_AGENT, (*AGENT, "capabilities", 1), "a tag", "no valid name"),

@@ -37,6 +37,7 @@ def test_a_member_without_a_role_we_know_may_do_nothing(action: Action) -> None:
     ("action", "resource"),
     [
         (Action.WRITE, "AgentCluster/default/shop"),
+        (Action.WRITE, "Agent/default/words_2"),
         (Action.CALL, "skill/words.count"),
         (Action.RUN, "agent/words"),
         (Action.PUBLISH, "node/nano-7"),
@@ -51,6 +52,8 @@ def test_a_member_may_do_its_work(action: Action, resource: str) -> None:
     ("action", "resource", "reason"),
     [
         (Action.WRITE, "Policy/default/strict", "write-needs-admin"),
+        (Action.WRITE, "Agent", "write-needs-admin"),
+        (Action.WRITE, "Agents/default/words", "write-needs-admin"),
         (Action.WRITE, "AgentCluster/default", "write-needs-admin"),
         (Action.WRITE, "agentcluster/default/shop", "write-needs-admin"),
         (Action.WRITE, "AgentCluster/default/shop/extra", "write-needs-admin"),
@@ -86,5 +89,5 @@ def test_a_resource_that_could_pass_for_another_is_refused_for_everybody(role: s
 @given(resource=st.text(max_size=60), action=st.sampled_from(list(Action)))
 def test_no_resource_opens_another_document_kind_to_members(resource: str, action: Action) -> None:
     answer = verdict("member", action, resource)
-    assert not (answer.allowed and action is Action.WRITE and not resource.startswith("AgentCluster/"))
+    assert not (answer.allowed and action is Action.WRITE and resource.split("/")[0] not in ("Agent", "AgentCluster"))
     assert not (answer.allowed and action is Action.INVITE)
