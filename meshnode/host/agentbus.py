@@ -1,320 +1,257 @@
-"""The daemon's end of the bus: a ZeroMQ ROUTER on a unix socket, for the agents of this machine.
+"""The daemon's end of the bus, for the agents of this machine: two endpoints, the same frames and the same rules.
 
 Invariants: nothing of a process of another user is parsed; nothing but a registration is taken from a connection the
 core has not welcomed; what waits for a slow agent is bounded, and a call that does not fit is answered, not lost.
+
+The plain unix socket (``endpoint``) is always there. The ZeroMQ one is opened when asked for: its library costs every
+process that loads it several MiB.
 """
 
 import asyncio
-import enum
 import os
-from collections import deque
+import resource
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import zmq
 
 from meshnode.agents.messages import AgentGone, AgentRegistered, WelcomeAgent
-from meshnode.host.ipcpeer import IpcPeer, peer_of
+from meshnode.host.bus_line import Connection, Line
+from meshnode.host.bus_talk import Phase, registered
+from meshnode.host.bus_unix import UnixEndpoint
+from meshnode.host.ipcpeer import IpcPeer
 from meshnode.kernel.counters import Counters
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import AgentConn
-from meshnode.sdk.pump import Pump
 from meshnode.wire.bus import AgentFrames, ToAgent
-from meshnode.wire.calls import CallHeader, RegisteredHeader, RegisterHeader, ResultHeader, SkillDescription
-from meshnode.wire.frame import FRAME_BYTES_MAX, Frame, FrameReader, Kind, encode
+from meshnode.wire.calls import CallHeader, RegisteredHeader, ResultHeader
+from meshnode.wire.frame import Frame, Kind, encode, size
+
+if TYPE_CHECKING:
+    from meshnode.host.bus_zmq import RouterEndpoint
 
 Told = AgentRegistered | AgentGone | AgentFrames
 
-BATCH_BYTES = 64 * 1024
-HIGH_WATER = 64
-# What may wait here for one agent, beyond what libzmq holds for it.
-WAITING_BYTES_MAX = 4 * 1024 * 1024
-CONNECTIONS_MAX = 1024
+CONNECTIONS_MAX = 4096
+# Two descriptors a connection (its socket and its process), and the rest of the daemon.
+FILES_WANTED = 2 * CONNECTIONS_MAX + 1024
+# A larger batch of frames goes through the outbox and its bounds.
+DIRECT_BYTES_MAX = 1024 * 1024
 PING_EVERY_S = 10.0
+# Agents are pinged in turns: a thousand processes that wake at once would hold up everything else.
+PING_SHARES = 10
 PINGS_MISSED_MAX = 3
-# How often an agent that takes nothing is tried again, besides each time that the socket stirs.
-RETRY_S = 0.1
 
-_DATA = (Kind.CALL, Kind.RESULT, Kind.CANCEL)
 _encode = msgspec.msgpack.Encoder().encode
-_registers = msgspec.msgpack.Decoder(RegisterHeader)
-_skills = msgspec.json.Decoder(tuple[SkillDescription, ...])
 _calls = msgspec.msgpack.Decoder(CallHeader)
 
 
-class _Phase(enum.Enum):
-    ASKING = enum.auto()  # registered with the core, not yet answered
-    WELCOME = enum.auto()
-
-
-class _Sent(enum.Enum):
-    YES = enum.auto()
-    FULL = enum.auto()
-    GONE = enum.auto()
-
-
-@dataclass(slots=True)
-class _Agent:
-    """One connection. ``pidfd``: readable when the process behind it has ended."""
-
-    conn: AgentConn
-    route: bytes
-    pidfd: int
-    phase: _Phase = _Phase.ASKING
-    waiting: deque[bytes] = field(default_factory=deque[bytes])
-    waiting_bytes: int = 0
-    missed: int = 0
-
-
 class AgentBus:
-    """``tell`` is called from the loop. ``path``: of the socket, in a private directory; ``node``: this node's name."""
+    """``tell`` is called from the loop. ``path``: of the unix socket, in a private directory (the ZeroMQ one stands
+    beside it, as ``.zmq``); ``node``: this node's name.
+    """
 
-    def __init__(self, tell: Callable[[Told], None], *, path: Path, node: str) -> None:
+    def __init__(self, tell: Callable[[Told], None], *, path: Path, node: str, zmq: bool = False) -> None:
         self._tell, self._path, self._node = tell, path, node
         self._loop = asyncio.get_running_loop()
-        self._agents: dict[AgentConn, _Agent] = {}
-        self._by_route: dict[bytes, _Agent] = {}
+        self._connections: dict[AgentConn, Connection] = {}
         self._last_conn = 0
-        self._retry: asyncio.TimerHandle | None = None
+        self._share = 0
         self.counters = Counters()
-        path.unlink(missing_ok=True)  # of a daemon that was killed; the data directory's lock says that none runs now
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._open()
-        self._pump = Pump(self._socket, self._flush, self._receive)
-        self._pinging = self._loop.call_later(PING_EVERY_S, self._ping_all)
+        _want_files(FILES_WANTED)
+        self._unix = UnixEndpoint(path, self)
+        self._router: RouterEndpoint | None = None
+        if zmq:
+            self.enable_zmq()
+        self._pinging = self._loop.call_later(PING_EVERY_S / PING_SHARES, self._ping_share)
 
     @property
     def endpoint(self) -> str:
-        """What agents connect to."""
-        return f"ipc://{self._path}"
+        """What agents connect to: ``unix://PATH``."""
+        return self._unix.name
+
+    @property
+    def zmq_endpoint(self) -> str:
+        """The same for ZeroMQ: ``ipc://PATH``, or "" if that is not open."""
+        return self._router.name if self._router is not None else ""
+
+    def __len__(self) -> int:
+        """How many connections stand."""
+        return len(self._connections)
+
+    def enable_zmq(self) -> str:
+        """Open the ZeroMQ endpoint, if it is not, and return its name."""
+        if self._router is None:
+            from meshnode.host.bus_zmq import RouterEndpoint
+
+            self._router = RouterEndpoint(self._path.with_suffix(".zmq"), self)
+        return self._router.name
 
     def perform(self, effect: ToAgent | WelcomeAgent) -> None:
-        agent = self._agents.get(effect.conn)
-        if agent is None:
+        connection = self._connections.get(effect.conn)
+        if connection is None:
             return  # it went away while the core was deciding; AgentGone is on its way or was told
         if isinstance(effect, WelcomeAgent):
-            self._welcome(agent, effect)
+            self._welcome(connection, effect)
         else:
-            for frame in effect.frames:
-                self._post(agent, frame)
+            self._post(connection, effect.frames)
 
     def close(self) -> None:
         self._pinging.cancel()
-        if self._retry is not None:
-            self._retry.cancel()
-        for agent in list(self._agents.values()):
-            self._forget(agent)
-        self._pump.close()
-        self._context.term()
-        self._path.unlink(missing_ok=True)
+        for connection in list(self._connections.values()):
+            self._forget(connection)
+        self._unix.close()
+        if self._router is not None:
+            self._router.close()
 
-    def _open(self) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.ROUTER)
-        for option, value in (
-            (zmq.LINGER, 0),
-            (zmq.ROUTER_MANDATORY, 1),  # a full or vanished agent is an error, not a silent drop
-            (zmq.SNDHWM, HIGH_WATER),
-            (zmq.RCVHWM, HIGH_WATER),
-            (zmq.MAXMSGSIZE, 2 * FRAME_BYTES_MAX),
-        ):
-            socket.setsockopt(option, value)
-        socket.bind(self.endpoint)
-        self._path.chmod(0o600)
-        return socket
+    # What endpoints say
 
-    # Receiving
-
-    def _receive(self) -> bool:
-        try:
-            route = self._socket.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        agent = self._by_route.get(route)
-        parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        try:
-            part = _only(parts)
-            if agent is None:
-                self._first(route, part)
-            else:
-                self._next(agent, _frames_of(part))
-        except RemoteError as error:
-            self._refuse(route, agent, error)
-        return True
-
-    def _first(self, route: bytes, part: zmq.Frame) -> None:
-        """The first message of a connection: who is it, and does it register?"""
-        # A route given by libzmq begins with zero. One chosen by the peer could be that of another agent, gone by now.
-        if route[:1] != b"\0":
-            raise RemoteError("bus-route")
-        peer = peer_of(part)
+    def admit(self, line: Line, peer: IpcPeer | None) -> Connection | None:
         if peer is None:
-            raise RemoteError("bus-peer-unknown", "its process could not be identified")
-        if peer.uid != os.geteuid():
-            raise RemoteError("bus-foreign-user", f"uid {peer.uid}")
-        if len(self._agents) >= CONNECTIONS_MAX:
-            raise RemoteError("bus-full", f"{CONNECTIONS_MAX} connections")
-        frames = _frames_of(part)
-        if len(frames) != 1 or frames[0].kind is not Kind.REGISTER:
-            raise RemoteError("bus-unregistered", "the first frame is a registration")
-        header, skills = _registration(frames[0])
-        agent = self._accept(route, peer)
-        self._tell(AgentRegistered(agent.conn, header, skills, peer.pid, peer.uid, peer.lineage))
-
-    def _accept(self, route: bytes, peer: IpcPeer) -> _Agent:
-        try:
-            pidfd = os.pidfd_open(peer.pid)
-        except OSError as error:
-            raise RemoteError("bus-peer-unknown", "its process has ended") from error
+            self.refuse(line, RemoteError("bus-peer-unknown", "its process has ended or could not be identified"))
+            return None
+        refusal = self._unfit(peer)
+        if refusal is not None:
+            os.close(peer.pidfd)
+            self.refuse(line, refusal)
+            return None
         self._last_conn += 1
-        agent = _Agent(AgentConn(self._last_conn), route, pidfd)
-        self._agents[agent.conn] = self._by_route[route] = agent
-        self._loop.add_reader(pidfd, self._ended, agent)
-        return agent
+        connection = Connection(AgentConn(self._last_conn), line, peer)
+        self._connections[connection.conn] = connection
+        self._loop.add_reader(peer.pidfd, self._ended, connection)
+        return connection
 
-    def _next(self, agent: _Agent, frames: list[Frame]) -> None:
-        agent.missed = 0
-        if any(frame.kind not in _DATA and frame.kind not in (Kind.PING, Kind.PONG) for frame in frames):
-            raise RemoteError("bus-kind")
-        if agent.phase is not _Phase.WELCOME:
-            raise RemoteError("bus-early", "it did not wait for its welcome")
-        data = tuple(frame for frame in frames if frame.kind in _DATA)
-        if data:
-            self._tell(AgentFrames(agent.conn, data))
-        for frame in frames:
-            if frame.kind is Kind.PING:
-                self._post(agent, Frame(Kind.PONG, stream=frame.stream))
+    def _unfit(self, peer: IpcPeer) -> RemoteError | None:
+        if peer.uid != os.geteuid():
+            return RemoteError("bus-foreign-user", f"uid {peer.uid}")
+        if len(self._connections) >= CONNECTIONS_MAX:
+            return RemoteError("bus-full", f"{CONNECTIONS_MAX} connections")
+        return None
 
-    def _refuse(self, route: bytes, agent: _Agent | None, error: RemoteError) -> None:
+    def heard(self, connection: Connection, data: memoryview) -> None:
+        try:
+            frames = connection.talk.hear(data)
+            if frames:
+                self._take(connection, frames)
+        except RemoteError as error:
+            self.refuse(connection.line, error)
+
+    def heard_message(self, connection: Connection, data: memoryview) -> None:
+        try:
+            self._take(connection, connection.talk.hear_message(data))
+        except RemoteError as error:
+            self.refuse(connection.line, error)
+
+    def refuse(self, line: Line, error: RemoteError) -> None:
         self.counters.add(error.reason)
-        answer = encode(_registered(self._node, error.reason, str(error)))
-        self._send(route, answer)
-        if agent is not None:
-            self._lose(agent)
+        line.last_word(encode(registered(RegisteredHeader(self._node, error.reason, str(error)))))
+        if line.connection is not None:
+            self._drop(line.connection)
+
+    def lose(self, connection: Connection) -> None:
+        if connection.talk.cut and connection.conn in self._connections:
+            self.counters.add("bus-cut")
+        self._drop(connection)
+
+    def count(self, name: str) -> None:
+        self.counters.add(name)
+
+    # Taking
+
+    def _take(self, connection: Connection, frames: list[Frame]) -> None:
+        talk = connection.talk
+        if talk.phase is Phase.NEW:
+            header, skills = talk.register(frames)
+            peer = connection.peer
+            self._tell(AgentRegistered(connection.conn, header, skills, peer.pid, peer.uid, peer.lineage))
+            return
+        held_before = talk.holds
+        data, pongs = talk.take(frames)
+        if talk.holds and not held_before:
+            pongs.append(Frame(Kind.PING))  # its answer comes behind the RESULT, or shows that there is none
+        if data:
+            self._tell(AgentFrames(connection.conn, tuple(data)))
+        if pongs:
+            self._post(connection, tuple(pongs))
 
     # Sending
 
-    def _welcome(self, agent: _Agent, effect: WelcomeAgent) -> None:
-        frame = _registered(self._node, effect.refusal, effect.message)
+    def _welcome(self, connection: Connection, effect: WelcomeAgent) -> None:
+        header = RegisteredHeader(self._node, effect.refusal, effect.message, effect.first_slot, effect.slots)
+        frame = registered(header)
         if effect.refusal:
             self.counters.add(effect.refusal)
-            self._send(agent.route, encode(frame))
-            self._forget(agent)
-            self._pump.schedule()
+            connection.line.last_word(encode(frame))
+            self._forget(connection)
         else:
-            agent.phase = _Phase.WELCOME
-            self._post(agent, frame)
+            connection.talk.phase = Phase.WELCOME
+            self._post(connection, (frame,))
 
-    def _post(self, agent: _Agent, frame: Frame) -> None:
-        data = encode(frame)
-        if agent.waiting_bytes + len(data) > WAITING_BYTES_MAX:
-            self._overflow(agent, frame)
+    def _post(self, connection: Connection, frames: tuple[Frame, ...]) -> None:
+        line = connection.line
+        if line.idle and (len(frames) == 1 or sum(map(size, frames)) <= DIRECT_BYTES_MAX):
+            line.send(encode(frames[0]) if len(frames) == 1 else b"".join(map(encode, frames)))
             return
-        agent.waiting.append(data)
-        agent.waiting_bytes += len(data)
-        self._pump.schedule()
+        for frame in frames:
+            if not line.outbox.add(frame.kind, encode(frame)):
+                self._overflow(connection, frame)
+            if connection.conn not in self._connections:
+                return
+        line.flush()
 
-    def _overflow(self, agent: _Agent, frame: Frame) -> None:
+    def _overflow(self, connection: Connection, frame: Frame) -> None:
         """A call gets an answer in the agent's name; an agent whose answers and cancels do not fit is not working."""
         self.counters.add("bus-overflow")
         if frame.kind is Kind.CALL:
             call_id = _calls.decode(frame.header).call_id
             header = _encode(ResultHeader(call_id, "overloaded", "the agent takes no more calls now"))
-            self._tell(AgentFrames(agent.conn, (Frame(Kind.RESULT, header=header),)))
-        elif frame.kind is not Kind.PING:
-            self._lose(agent)
-
-    def _flush(self) -> None:
-        stuck = False
-        for agent in [agent for agent in self._agents.values() if agent.waiting]:
-            sent = self._flush_one(agent)
-            if sent is _Sent.GONE:
-                self._lose(agent)
-            stuck = stuck or sent is _Sent.FULL
-        if stuck and self._retry is None:
-            self._retry = self._loop.call_later(RETRY_S, self._try_again)
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._pump.schedule()
-
-    def _flush_one(self, agent: _Agent) -> _Sent:
-        while agent.waiting:
-            batch = [agent.waiting.popleft()]
-            size = len(batch[0])
-            while agent.waiting and size + len(agent.waiting[0]) <= BATCH_BYTES:
-                batch.append(agent.waiting.popleft())
-                size += len(batch[-1])
-            sent = self._send(agent.route, b"".join(batch))
-            if sent is not _Sent.YES:
-                agent.waiting.extendleft(reversed(batch))
-                return sent
-            agent.waiting_bytes -= size
-        return _Sent.YES
-
-    def _send(self, route: bytes, data: bytes) -> _Sent:
-        try:
-            self._socket.send_multipart((route, data), zmq.NOBLOCK)
-        except zmq.Again:
-            return _Sent.FULL
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
-                raise
-            return _Sent.GONE
-        return _Sent.YES
+            self._tell(AgentFrames(connection.conn, (Frame(Kind.RESULT, header=header),)))
+        elif frame.kind not in (Kind.PING, Kind.PONG):
+            self._drop(connection)
 
     # Losing
 
+    def _ping_share(self) -> None:
+        self._pinging = self._loop.call_later(PING_EVERY_S / PING_SHARES, self._ping_share)
+        self._share = (self._share + 1) % PING_SHARES
+        self._ping([each for each in self._connections.values() if each.conn % PING_SHARES == self._share])
+
     def _ping_all(self) -> None:
+        self._ping(list(self._connections.values()))
+
+    def _ping(self, connections: list[Connection]) -> None:
         """Silence is counted in pings, not in time: when this process stood still, nobody else is to blame."""
-        self._pinging = self._loop.call_later(PING_EVERY_S, self._ping_all)
-        for agent in list(self._agents.values()):
-            agent.missed += 1
-            if agent.missed > PINGS_MISSED_MAX:
+        for connection in connections:
+            connection.talk.missed += 1
+            if connection.talk.missed > PINGS_MISSED_MAX:
                 self.counters.add("bus-silent")
-                self._lose(agent)
-            elif agent.phase is _Phase.WELCOME:
-                self._post(agent, Frame(Kind.PING))
+                self._drop(connection)
+            elif connection.talk.phase is Phase.WELCOME:
+                self._post(connection, (Frame(Kind.PING),))
 
-    def _ended(self, agent: _Agent) -> None:
+    def _ended(self, connection: Connection) -> None:
         """Its process is gone. What it said before is still to be read: the last results, then the end."""
-        self._loop.remove_reader(agent.pidfd)
-        self._pump.schedule()
-        self._loop.call_soon(self._lose, agent)
+        self._loop.remove_reader(connection.peer.pidfd)
+        connection.line.drain()
 
-    def _lose(self, agent: _Agent) -> None:
-        if agent.conn in self._agents:
-            self._forget(agent)
-            self._tell(AgentGone(agent.conn))
+    def _drop(self, connection: Connection) -> None:
+        """Give it up, and tell the core if that knows it: exactly once."""
+        if connection.conn in self._connections:
+            self._forget(connection)
+            if connection.talk.phase is not Phase.NEW:
+                self._tell(AgentGone(connection.conn))
 
-    def _forget(self, agent: _Agent) -> None:
-        self._loop.remove_reader(agent.pidfd)
-        os.close(agent.pidfd)
-        del self._agents[agent.conn]
-        del self._by_route[agent.route]
-
-
-def _only(parts: list[zmq.Frame]) -> zmq.Frame:
-    if len(parts) != 1:
-        raise RemoteError("bus-parts", f"{len(parts)} parts")
-    return parts[0]
+    def _forget(self, connection: Connection) -> None:
+        del self._connections[connection.conn]
+        self._loop.remove_reader(connection.peer.pidfd)
+        os.close(connection.peer.pidfd)
+        connection.line.close()
 
 
-def _frames_of(part: zmq.Frame) -> list[Frame]:
-    reader = FrameReader()
-    frames = reader.feed(part.buffer)
-    if reader.pending_bytes or not frames:
-        raise RemoteError("bus-frames", "a message holds whole frames")
-    return frames
-
-
-def _registration(frame: Frame) -> tuple[RegisterHeader, tuple[SkillDescription, ...]]:
-    try:
-        return _registers.decode(frame.header), _skills.decode(frame.payload)
-    except ValueError as error:  # of msgspec, or text that is no UTF-8
-        raise RemoteError("bus-registration", str(error)) from error
-
-
-def _registered(node: str, refusal: str, message: str) -> Frame:
-    return Frame(Kind.REGISTERED, header=_encode(RegisteredHeader(node, refusal, message[:1000])))
+def _want_files(wanted: int) -> None:
+    """Raise this process's own limit of open files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

@@ -1,56 +1,70 @@
 """Who is at the other end of a local socket, as the kernel says."""
 
+import errno
 import os
+import select
 import socket
 import struct
 from pathlib import Path
 
 import msgspec
-import zmq
 
 # A longer chain of parents is not followed.
 LINEAGE_MAX = 64
 _UCRED = struct.Struct("3i")  # pid, uid, gid: see unix(7)
+_SO_PEERPIDFD = 77  # Linux 6.5: the process itself, not a number that another one may have by now
 
 
 class IpcPeer(msgspec.Struct, frozen=True):
-    """``lineage``: the peer's parents, nearest first."""
+    """``lineage``: the peer's parents, nearest first. ``pidfd``: readable when it has ended; its owner closes it."""
 
     pid: int
     uid: int
     lineage: tuple[int, ...]
+    pidfd: int
 
 
-def peer_of(part: zmq.Frame) -> IpcPeer | None:
-    """The sender of the first message of an ``ipc://`` connection; None if it cannot be known, or is gone."""
-    known = _by_address(part) or _by_descriptor(part)
-    if known is None:
+def peer_of(connection: socket.socket) -> IpcPeer | None:
+    """The process that made the connection; None if it has ended or cannot be known."""
+    try:
+        pid, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        pidfd = _pidfd_of(connection, pid)
+    except OSError:
         return None
-    pid, uid = known
+    return _known(pid, uid, pidfd)
+
+
+def peer_by_number(pid: int, uid: int) -> IpcPeer | None:
+    """The process that has this number now; None if there is none."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    return _known(pid, uid, pidfd)
+
+
+def _pidfd_of(connection: socket.socket, pid: int) -> int:
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        return os.pidfd_open(pid)  # an older kernel
+
+
+def _known(pid: int, uid: int, pidfd: int) -> IpcPeer | None:
+    """The number was still its own while its lineage was read, if the process runs after that."""
     lineage = _lineage(pid)
-    return None if lineage is None else IpcPeer(pid, uid, lineage)
-
-
-def _by_address(part: zmq.Frame) -> tuple[int, int] | None:
-    """libzmq notes the credentials when it accepts a connection, as ``localhost:UID:GID:PID``, if it was built so."""
-    try:
-        words = str(part.get("Peer-Address")).rsplit(":", 3)
-    except (zmq.ZMQError, KeyError):
+    if lineage is None or _has_ended(pidfd):
+        os.close(pidfd)
         return None
-    if len(words) != 4 or not all(word.isdecimal() for word in words[1:]):
-        return None
-    return int(words[3]), int(words[1])
+    return IpcPeer(pid, uid, lineage, pidfd)
 
 
-def _by_descriptor(part: zmq.Frame) -> tuple[int, int] | None:
-    """Ask the connection itself; right for a first message, as the connection stands while it is read."""
-    try:
-        with socket.socket(fileno=os.dup(int(part.get(zmq.SRCFD)))) as connection:
-            found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    except (OSError, zmq.ZMQError):
-        return None
-    pid, uid, _ = _UCRED.unpack(found)
-    return pid, uid
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _lineage(pid: int) -> tuple[int, ...] | None:
