@@ -1,70 +1,76 @@
-"""What the node knows about one agent, and how it is to be treated."""
+"""What the node knows about one unit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import msgspec
+
+from meshnode.agents.config import AgentsConfig
+from meshnode.agents.intensity import Crashes
 from meshnode.agents.messages import InstanceInfo, InstanceState
-from meshnode.agents.recipe import Recipe
-from meshnode.kernel.backoff import Backoff
-from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import AgentConn, AgentName, InstanceId
+from meshnode.model.recipe import Recipe
 from meshnode.wire.calls import SkillDescription
 
+__all__ = ["AgentsConfig", "Instance", "Order"]
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AgentsConfig:
-    """How this node treats its agents.
 
-    A run shorter than ``healthy_us`` is a crash in a row: the first ``quick_restarts`` of a row wait by ``quick``, the
-    others by ``slow``. ``settle_us``: a process that has not registered by then counts as running without skills.
-    ``mute_us``: a process that lost its connection has this long to end by itself before it is stopped and restarted.
-    """
+class Order(msgspec.Struct, frozen=True, array_like=True):
+    """How a unit is to run. Equal orders are the same run: nothing has to be restarted."""
 
-    node: str
-    agents_max: int = 256
-    quick_restarts: int = 3
-    quick: Backoff = Backoff(first_us=200 * MS, cap_us=1 * SECOND)
-    slow: Backoff = Backoff(first_us=2 * SECOND, cap_us=60 * SECOND)
-    healthy_us: int = 60 * SECOND
-    settle_us: int = 10 * SECOND
-    mute_us: int = 5 * SECOND
-    grace_us: int = 5 * SECOND
-
-    def __post_init__(self) -> None:
-        if not self.node or "/" in self.node or min(self.agents_max, self.quick_restarts, self.grace_us) < 1:
-            raise ValueError(f"agents config out of range: {self}")
+    recipe: Recipe
+    first_slot: int = 0
+    slots: int = 1
 
 
 @dataclass(slots=True)
 class Instance:
-    """``alive``: from StartProcess until the end of that process is told. ``forgotten``: goes when its process does.
+    """One unit. ``alive``: from StartProcess (or adoption) until the end of that process is told.
 
-    ``successor``: the recipe that follows when a stopping process is gone.
+    ``waiting``: nobody has told yet what already runs here. ``forgotten``: goes when its process does. ``successor``:
+    what follows when a stopping process is gone. ``speaks``: a run of this order has registered once, so every other
+    has to. ``adopted``: this run was started by a former daemon.
     """
 
-    name: AgentName
+    agent: AgentName
     id: InstanceId
-    recipe: Recipe
+    order: Order
     state: InstanceState = InstanceState.STOPPED
     reason: str = ""
     since_us: int = 0
     run_no: int = 0
     began_us: int = 0
     alive: bool = False
+    waiting: bool = False
+    adopted: bool = False
     pid: int | None = None
     ticket: str = ""
     conn: AgentConn | None = None
     was_registered: bool = False
+    speaks: bool = False
+    offering: bool = False
     skills: tuple[SkillDescription, ...] = ()
     restarts: int = 0
-    crashes_in_a_row: int = 0
+    crashes: Crashes = field(default_factory=Crashes)
     forgotten: bool = False
-    successor: Recipe | None = None
+    successor: Order | None = None
 
     @property
     def stopping(self) -> bool:
         return self.state is InstanceState.STOPPING
 
+    @property
+    def must_register(self) -> bool:
+        return self.speaks or self.order.recipe.file != ""
+
+    def follow(self, order: Order) -> None:
+        """From the next run on it is this order; what was learned about another does not count."""
+        if order != self.order:
+            self.order, self.speaks = order, False
+        self.successor = None
+        self.crashes.clear()
+
     def info(self) -> InstanceInfo:
         return InstanceInfo(
-            self.id, self.name, self.state, self.reason, self.pid, self.restarts, self.skills, self.since_us
-        )
+            self.id, self.agent, self.state, self.reason, self.pid, self.restarts, self.skills, self.since_us,
+            self.order.first_slot, self.order.slots,
+        )  # fmt: skip

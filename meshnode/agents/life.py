@@ -1,140 +1,121 @@
-"""The life of the agents of this node: start, register, restart, stop, forget.
+"""The life of the units of this node: adopt, start, register, restart, stop, forget.
 
-Invariants: at most one process per instance; skills are offered only while a registered connection of the present run
-stands; an agent that keeps ending is retried for ever, ever more slowly, never in a hot loop.
+Invariants: at most one process per unit; skills are offered only while a registered connection of the present run
+stands; a unit that keeps ending is started again ever more slowly, and left alone once it ends too often.
+
+Nothing starts before it is known what a former daemon left running (``ProcessesFound``).
 """
 
-import hashlib
-import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import assert_never
 
-import msgspec
-
-from meshnode.agents.instance import AgentsConfig, Instance
+from meshnode.agents.config import AgentsConfig
+from meshnode.agents.found import Found
+from meshnode.agents.instance import Instance, Order
 from meshnode.agents.messages import (
     AgentGone,
     AgentRegistered,
     AgentsInput,
     AgentsStopped,
+    FoundProcess,
     InstanceChanged,
     InstanceInfo,
     InstanceState,
+    ProcessesFound,
     ProcessExited,
     ProcessFailed,
     ProcessStarted,
-    Run,
+    RestartUnit,
+    RunUnit,
     Shutdown,
     SkillsOffered,
     SkillsWithdrawn,
     StartProcess,
-    Stop,
     StopProcess,
+    StopUnit,
     WelcomeAgent,
 )
-from meshnode.agents.recipe import Recipe, check_name, read_recipe, read_record, record_of
-from meshnode.agents.registration import judge
+from meshnode.agents.recipe import objection
+from meshnode.agents.registration import judge, refused
+from meshnode.agents.tickets import Tickets, of_another_order
+from meshnode.agents.units import Units
 from meshnode.agents.words import exit_in_words, wait_in_words
 from meshnode.kernel.effects import Effect, Note, Persist
 from meshnode.kernel.instant import Instant
+from meshnode.kernel.machine import earliest
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.kernel.rng import Random
 from meshnode.kernel.timers import Timers
-from meshnode.model.commands import RunAgent
-from meshnode.model.errors import Invalid, LocalError, NotFound, Offline
 from meshnode.model.ids import AgentConn, AgentName, InstanceId
+from meshnode.model.recipe import Recipe
+from meshnode.model.units import agent_of
+
+__all__ = ["Agents", "AgentsConfig"]
+
+ADOPTED = "adopted from the former daemon"
+_WAITING = "waits to hear what already runs here"
+_EARLIER = "was started by an earlier version: run it again"
 
 
 class Agents:
-    """The agents room. Commands enter by ``run`` and ``stop``; everything else by ``handle``."""
+    """The agents room. ``restored``: the records of the journal."""
 
-    def __init__(self, config: AgentsConfig, rng: Random, restored: Sequence[Record]) -> None:
+    def __init__(self, config: AgentsConfig, rng: Random, restored: Sequence[Record] = ()) -> None:
         self._config = config
         self._rng = rng
-        # Tickets are seen by agents, so they are a keyed hash: no number of them tells the next.
-        self._ticket_key = rng.randbytes(32)
-        self._agents: dict[AgentName, Instance] = {}
-        self._timers: Timers[AgentName] = Timers()
+        self._tickets = Tickets(rng)
+        self._units = Units()
+        self._found = Found(config.units_max)
+        self._strays: dict[tuple[InstanceId, int], None] = {}  # runs that are being stopped and belong to no unit
+        self._timers: Timers[InstanceId] = Timers()
         self._run_no = 0
-        self._closing = False
-        self._unreadable: list[str] = []
-        for record in restored:
-            if record.kind == RecordKind.AGENT:
-                self._restore(record)
+        self._closing = self._closed = False
+        agent_records = {record.key: record.body for record in restored if record.kind == RecordKind.AGENT}
+        self._earlier = [key for key, body in agent_records.items() if body]
 
     # Doors
 
-    def start(self, now: Instant) -> list[Effect]:
-        """A cold boot: everything that ran here runs again, without asking anybody."""
-        effects: list[Effect] = [
-            Note(f"agent/{name}", "its stored recipe cannot be read by this version: run it again")
-            for name in self._unreadable
-        ]
-        for agent in self._agents.values():
-            effects += self._launch(agent, now)
+    def start(self, now: Instant) -> list[Effect]:  # noqa: ARG002 - every room starts at a time
+        """Launches nothing: units come by ``RunUnit``. What an earlier version kept here is told of once and let go."""
+        effects: list[Effect] = []
+        for key in self._earlier:
+            effects.append(Note(f"agent/{key.decode(errors='replace')[:63]}", _EARLIER))
+            effects.append(Persist((Record(RecordKind.AGENT, key, b""),)))
+        self._earlier = []
         return effects
 
-    def run(self, command: RunAgent, now: Instant) -> list[Effect]:
-        """Raises ``Invalid`` or ``Offline``; then nothing has changed. The same recipe again is harmless."""
-        if self._closing:
-            raise Offline("this node is going down", next_step="Start it again: meshnode up")
-        name, recipe = read_recipe(command)
-        agent = self._agents.get(name)
-        if agent is None:
-            return self._run_new(name, recipe, now)
-        if agent.forgotten:
-            # It is still stopping: the new one starts when the old one is gone.
-            agent.forgotten, agent.successor = False, recipe
-            return [Persist((record_of(name, recipe),)), Note(f"agent/{name}", "will run again once it has stopped")]
-        if recipe != (agent.successor or agent.recipe):
-            raise Invalid(
-                f"agent {name} already runs here with another command line, folder or environment",
-                next_step=f"Stop it first (meshnode stop {name}), or give this one another --name.",
-            )
-        if agent.state is InstanceState.STOPPED:
-            return self._launch(agent, now)
-        return []
-
-    def stop(self, name: str, now: Instant) -> list[Effect]:
-        """Stop and forget. Raises ``NotFound``; stopping twice is harmless."""
-        check_name(name)
-        agent = self._agents.get(AgentName(name))
-        if agent is None:
-            raise NotFound(f"no agent {name} runs on this node", next_step="See what runs here: meshnode ps")
-        if agent.forgotten:
-            return []
-        effects: list[Effect] = [Persist((record_of(agent.name, None),)), Note(f"agent/{name}", "stopped as asked")]
-        agent.forgotten, agent.successor = True, None
-        if not agent.alive:
-            return effects + self._forget(agent, now)
-        return effects if agent.stopping else effects + self._end(agent, "asked to stop", now)
-
     def instances(self) -> list[InstanceInfo]:
-        return [agent.info() for agent in self._agents.values()]
+        return [unit.info() for unit in self._units]
 
-    def instance(self, name: str) -> InstanceInfo | None:
-        agent = self._agents.get(AgentName(name))
-        return None if agent is None else agent.info()
+    def instance(self, unit: str) -> InstanceInfo | None:
+        found = self._units.get(InstanceId(unit))
+        return None if found is None else found.info()
+
+    def of_agent(self, name: str) -> list[InstanceInfo]:
+        return [unit.info() for unit in self._units.of_agent(AgentName(name))]
 
     # Machine
 
     def handle(self, event: AgentsInput, now: Instant) -> list[Effect]:
         match event:
-            case Run():
-                command = RunAgent(name=event.name, argv=list(event.argv), cwd=event.cwd, environment=event.environment)
-                return self._by_another_room(event.name, lambda: self.run(command, now))
-            case Stop():
-                return self._by_another_room(event.name, lambda: self.stop(event.name, now))
+            case RunUnit():
+                return self._run(event, now)
+            case StopUnit():
+                return self._stop(event, now)
+            case RestartUnit():
+                return self._restart(event, now)
+            case ProcessesFound(found):
+                return self._processes_found(found, now)
             case ProcessStarted():
                 return self._process_started(event, now)
             case ProcessFailed():
-                return self._process_failed(event, now)
+                return self._process_ended(event, f"could not start: {event.error}", now)
             case ProcessExited():
                 return self._process_exited(event, now)
             case AgentRegistered():
                 return self._registered(event, now)
-            case AgentGone():
-                return self._gone(event.conn, now)
+            case AgentGone(conn):
+                return self._gone(conn, now)
             case Shutdown():
                 return self._shut_down(now)
             case _:
@@ -142,215 +123,356 @@ class Agents:
 
     def wake(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
-        for name in self._timers.pop_due(now.mono_us):
-            effects += self._timer_due(self._agents[name], now)
+        for key in self._timers.pop_due(now.mono_us):
+            unit = self._units.get(key)
+            assert unit is not None
+            effects += self._timer_due(unit, now)
+        if self._found.due_us is not None and self._found.due_us <= now.mono_us:
+            effects += self._found_due(now)
         return effects
 
     def deadline(self) -> int | None:
-        return self._timers.deadline()
+        return earliest(self._timers.deadline(), self._found.due_us)
+
+    # What is wanted
+
+    def _run(self, event: RunUnit, now: Instant) -> list[Effect]:
+        if self._closing:
+            return []
+        order = Order(event.recipe, event.first_slot, event.slots)
+        refusal = objection(event)
+        unit = self._units.get(event.unit)
+        if refusal:
+            return self._not_started(event.unit, refusal, now)
+        if unit is None:
+            return self._run_new(event.unit, order, now)
+        if unit.forgotten:
+            unit.forgotten, unit.successor = False, order
+            return [self._note(unit, "will run again once it has stopped")]
+        if unit.alive:
+            return self._run_otherwise(unit, order, now)
+        if unit.waiting or (order == unit.order and unit.state is InstanceState.BACKOFF):
+            unit.order = order
+            return []
+        unit.follow(order)
+        return self._launch(unit, now)
+
+    def _run_otherwise(self, unit: Instance, order: Order, now: Instant) -> list[Effect]:
+        if order == (unit.successor or unit.order):
+            return []
+        unit.successor = order
+        return [] if unit.stopping else self._end(unit, "is wanted in another way", now)
+
+    def _run_new(self, unit_id: InstanceId, order: Order, now: Instant) -> list[Effect]:
+        if len(self._units) >= self._config.units_max:
+            words = f"this node runs {len(self._units)} units, which is its limit: stop some, or run it elsewhere"
+            return self._not_started(unit_id, words, now)
+        unit = Instance(agent_of(unit_id), unit_id, order)
+        self._units.add(unit)
+        if not self._found.told:
+            unit.waiting = True
+            return [self._change(unit, InstanceState.STARTING, _WAITING, now)]
+        return self._adopt_or_launch(unit, now)
+
+    def _not_started(self, unit_id: InstanceId, why: str, now: Instant) -> list[Effect]:
+        """Told as a failure, so that nobody waits for it; what already runs under that id goes on."""
+        agent = AgentName(agent_of(unit_id)[:63])
+        effects: list[Effect] = [Note(f"agent/{agent}", f"{unit_id[:80]} was not started: {why}")]
+        if self._units.get(unit_id) is None:
+            effects.append(self._change(Instance(agent, unit_id, Order(Recipe())), InstanceState.FAILED, why, now))
+        return effects
+
+    def _stop(self, event: StopUnit, now: Instant) -> list[Effect]:
+        """Stop and forget. Twice is harmless; nothing is said of a unit that is not here."""
+        unit = self._units.get(event.unit)
+        if unit is None or unit.forgotten:
+            return []
+        unit.forgotten, unit.successor = True, None
+        effects: list[Effect] = [self._note(unit, f"stops: {event.reason}")]
+        if not unit.alive:
+            return effects + self._forget(unit, event.reason, now)
+        return effects if unit.stopping else effects + self._end(unit, event.reason, now)
+
+    def _restart(self, event: RestartUnit, now: Instant) -> list[Effect]:
+        unit = self._units.get(event.unit)
+        if unit is None or unit.forgotten or self._closing:
+            return []
+        if unit.alive or unit.waiting:
+            unit.successor = unit.successor or unit.order
+            if unit.waiting or unit.stopping:
+                return []
+            return [self._note(unit, f"restarts: {event.reason}"), *self._end(unit, event.reason, now)]
+        unit.follow(unit.order)
+        return [self._note(unit, f"restarts: {event.reason}"), *self._launch(unit, now)]
+
+    # Adopting
+
+    def _processes_found(self, found: Sequence[FoundProcess], now: Instant) -> list[Effect]:
+        assert not self._found.told, "what already runs is told once"
+        self._run_no = max((process.run_no for process in found), default=0)
+        effects: list[Effect] = []
+        for older in self._found.learn(found):
+            self._strays[older.instance, older.run_no] = None
+            text = f"{older.instance}: run {older.run_no} outlived its daemon beside a newer one, and is stopped"
+            effects.append(Note(f"agent/{agent_of(older.instance)}", text))
+            effects.append(StopProcess(older.instance, older.run_no, self._config.grace_us))
+        if self._closing:
+            return effects + self._unasked(now) + self._all_stopped()
+        for unit in list(self._units):
+            effects += self._adopt_or_launch(unit, now)
+        if len(self._found):
+            self._found.due_us = now.mono_us + self._config.adopt_us
+        for event in self._found.early():
+            effects += self._registered(event, now)
+        return effects
+
+    def _adopt_or_launch(self, unit: Instance, now: Instant) -> list[Effect]:
+        process, registration = self._found.take(unit.id)
+        if process is None:
+            unit.successor = None
+            return self._launch(unit, now)
+        effects = self._adopt(unit, process, now)
+        if unit.successor is not None or of_another_order(process.ticket, unit.order):
+            unit.successor = unit.order
+            effects += self._end(unit, "is wanted in another way", now)
+        if registration is not None:
+            effects += self._registered(registration, now)
+        return effects
+
+    def _adopt(self, unit: Instance, process: FoundProcess, now: Instant) -> list[Effect]:
+        self._units.begin(unit, process.run_no, process.ticket, process.pid, now.mono_us)
+        unit.adopted = True
+        self._await_registration(unit, now)
+        return [
+            self._note(unit, f"{ADOPTED}, pid {process.pid}"),
+            self._change(unit, InstanceState.STARTING, ADOPTED, now),
+        ]
+
+    def _found_due(self, now: Instant) -> list[Effect]:
+        self._found.due_us = None
+        if self._found.told:
+            return self._unasked(now)
+        self._closed = True  # it goes down, and nobody has ever told what runs: it does not wait for that any longer
+        return [AgentsStopped()]
+
+    def _unasked(self, now: Instant) -> list[Effect]:
+        """Nobody has asked for these: they are stopped, and forgotten once they are gone."""
+        effects: list[Effect] = []
+        for unit_id in self._found.unasked():
+            process, registration = self._found.take(unit_id)
+            assert process is not None
+            unit = self._units.get(unit_id)
+            if unit is None:
+                unit = Instance(agent_of(unit_id), unit_id, Order(Recipe()), forgotten=True)
+                self._units.add(unit)
+            self._units.begin(unit, process.run_no, process.ticket, process.pid, now.mono_us)
+            unit.adopted = True
+            effects += [self._note(unit, "outlived its daemon and is not wanted here any more")]
+            effects += self._end(unit, "was not wanted any more after a restart of the daemon", now)
+            if registration is not None:
+                effects += self._registered(registration, now)
+        return effects
 
     # Starting
 
-    def _restore(self, record: Record) -> None:
-        if not record.body:
-            self._agents.pop(AgentName(record.key.decode(errors="replace")), None)
-            return
-        try:
-            name, recipe = read_record(record)
-        except (msgspec.MsgspecError, ValueError):
-            self._unreadable.append(record.key.decode(errors="replace"))
-            return
-        self._agents[name] = self._new(name, recipe)
-
-    def _new(self, name: AgentName, recipe: Recipe) -> Instance:
-        return Instance(name, InstanceId(f"{name}/{self._config.node}"), recipe)
-
-    def _run_new(self, name: AgentName, recipe: Recipe, now: Instant) -> list[Effect]:
-        if len(self._agents) >= self._config.agents_max:
-            raise Invalid(
-                f"this node runs {len(self._agents)} agents already, which is its limit",
-                next_step="Stop one (meshnode ps shows them) or run it on another node.",
-            )
-        agent = self._agents[name] = self._new(name, recipe)
-        return [Persist((record_of(name, recipe),)), *self._launch(agent, now)]
-
-    def _launch(self, agent: Instance, now: Instant) -> list[Effect]:
+    def _launch(self, unit: Instance, now: Instant) -> list[Effect]:
         self._run_no += 1
-        agent.run_no, agent.began_us, agent.alive = self._run_no, now.mono_us, True
-        agent.pid, agent.conn, agent.was_registered, agent.skills = None, None, False, ()
-        agent.ticket = self._ticket(agent)
-        recipe = agent.recipe
+        order = unit.order
+        ticket = self._tickets.of(unit.id, self._run_no, order)
+        self._units.begin(unit, self._run_no, ticket, None, now.mono_us)
+        self._timers.cancel(unit.id)
         return [
-            StartProcess(agent.id, agent.run_no, recipe.argv, recipe.cwd, recipe.environment, agent.ticket),
-            self._change(agent, InstanceState.STARTING, "", now),
+            StartProcess(unit.id, unit.run_no, order.recipe, ticket, order.first_slot, order.slots),
+            self._change(unit, InstanceState.STARTING, "", now),
         ]
-
-    def _ticket(self, agent: Instance) -> str:
-        label = f"{agent.id}#{agent.run_no}".encode()
-        return hashlib.blake2b(label, key=self._ticket_key, digest_size=16).hexdigest()
 
     def _process_started(self, event: ProcessStarted, now: Instant) -> list[Effect]:
-        agent = self._current(event.instance, event.run_no)
-        if agent is None:
+        unit = self._current(event.instance, event.run_no)
+        if unit is None:
             return []
-        agent.pid = event.pid
-        if agent.state is InstanceState.STARTING:
-            self._timers.set(agent.name, now.mono_us + self._config.settle_us)
-        return [
-            Note(f"agent/{agent.name}", f"started, pid {event.pid}"),
-            self._change(agent, agent.state, agent.reason, now),
-        ]
+        unit.pid = event.pid
+        if unit.state is InstanceState.STARTING:
+            self._await_registration(unit, now)
+        return [self._note(unit, f"started, pid {event.pid}"), self._change(unit, unit.state, unit.reason, now)]
+
+    def _await_registration(self, unit: Instance, now: Instant) -> None:
+        wait_us = self._config.start_us if unit.must_register else self._config.settle_us
+        self._timers.set(unit.id, now.mono_us + wait_us)
 
     def _registered(self, event: AgentRegistered, now: Instant) -> list[Effect]:
-        agent = self._of_instance(event.header.instance)
-        if agent is None or not agent.alive or agent.stopping:
-            message = f"no instance {event.header.instance[:120]!r} is wanted here now"
-            return [WelcomeAgent(event.conn, "unknown-instance", message)]
-        ticket_fits = hmac.compare_digest(agent.ticket.encode(), event.header.ticket.encode())
-        refusal = judge(event, ticket_fits=ticket_fits, pid=agent.pid, taken=agent.conn is not None)
+        named = event.header.instance
+        unit = self._units.get(InstanceId(named))
+        if unit is None or not unit.alive or unit.stopping:
+            return self._registered_early(event)
+        refusal = judge(event, ticket=unit.ticket, pid=unit.pid, taken=unit.conn is not None)
         if refusal is not None:
-            text = f"a registration by pid {event.pid} was refused: {refusal.message}"
-            return [WelcomeAgent(event.conn, refusal.reason, refusal.message), Note(f"agent/{agent.name}", text)]
-        agent.conn, agent.skills, agent.was_registered = event.conn, event.skills, True
-        self._timers.cancel(agent.name)
+            return refused(event, refusal)
+        header = event.header
+        # A process that this or a former daemon never took in cannot hold anything: it gets its state like any other.
+        resumed = header.resume and (unit.adopted or unit.was_registered)
+        self._units.connect(unit, event.conn)
+        unit.skills, unit.was_registered, unit.speaks, unit.offering = event.skills, True, True, True
+        self._timers.cancel(unit.id)
         return [
-            WelcomeAgent(event.conn),
-            self._change(agent, InstanceState.RUNNING, "", now),
-            SkillsOffered(agent.id, event.conn, event.skills),
+            WelcomeAgent(event.conn, first_slot=unit.order.first_slot, slots=unit.order.slots),
+            self._change(unit, InstanceState.RUNNING, "", now),
+            SkillsOffered(
+                unit.id, event.conn, event.skills, tuple(header.hooks), resumed, header.merge_no if resumed else 0
+            ),
         ]
+
+    def _registered_early(self, event: AgentRegistered) -> list[Effect]:
+        """Of a unit that does not run here: it may be about to be adopted."""
+        named = event.header.instance
+        process = self._found.process(named)
+        if process is not None and not self._closing:
+            refusal = judge(event, ticket=process.ticket, pid=process.pid, taken=self._found.holds(named))
+            if refusal is not None:
+                return refused(event, refusal)
+            self._found.hold(event)
+            return []
+        if not self._found.told and not self._closing and self._found.keep_early(event):
+            return []
+        return [WelcomeAgent(event.conn, "unknown-instance", f"no instance {named[:120]!r} is wanted here now")]
 
     # Ending
 
     def _gone(self, conn: AgentConn, now: Instant) -> list[Effect]:
-        agent = next((agent for agent in self._agents.values() if agent.conn == conn), None)
-        if agent is None:
+        unit = self._units.of_conn(conn)
+        if unit is None:
+            self._found.gone(conn)
             return []
-        effects = self._withdraw(agent)
-        if agent.state is InstanceState.RUNNING:
+        self._units.disconnect(unit)
+        effects = self._withdraw(unit)
+        if unit.state is InstanceState.RUNNING:
             # Its end is usually told a moment later; if not, it hangs or works for nobody.
-            self._timers.set(agent.name, now.mono_us + self._config.mute_us)
-            effects.append(self._change(agent, InstanceState.STARTING, "lost its connection to the daemon", now))
+            self._timers.set(unit.id, now.mono_us + self._config.mute_us)
+            effects.append(self._change(unit, InstanceState.STARTING, "lost its connection to the daemon", now))
         return effects
 
-    def _end(self, agent: Instance, reason: str, now: Instant) -> list[Effect]:
-        effects: list[Effect] = []
-        if agent.conn is not None:
-            effects.append(SkillsWithdrawn(agent.id))
-        agent.skills = ()
-        self._timers.cancel(agent.name)
+    def _end(self, unit: Instance, reason: str, now: Instant) -> list[Effect]:
+        """Ask the process to end. Its connection stays: it may still answer what it works on."""
+        self._timers.cancel(unit.id)
         return [
-            *effects,
-            StopProcess(agent.id, agent.run_no, self._config.grace_us),
-            self._change(agent, InstanceState.STOPPING, reason, now),
+            *self._withdraw(unit),
+            StopProcess(unit.id, unit.run_no, self._config.grace_us),
+            self._change(unit, InstanceState.STOPPING, reason, now),
         ]
 
-    def _process_failed(self, event: ProcessFailed, now: Instant) -> list[Effect]:
-        agent = self._current(event.instance, event.run_no)
-        return [] if agent is None else self._ended(agent, f"could not start: {event.error}", now)
-
     def _process_exited(self, event: ProcessExited, now: Instant) -> list[Effect]:
-        agent = self._current(event.instance, event.run_no)
-        if agent is None:
-            return []
+        unit = self._current(event.instance, event.run_no)
         in_order = event.code == 0 and not event.signal
-        if in_order and not agent.was_registered and not agent.stopping:
-            return self._finished(agent, now)
-        return self._ended(agent, exit_in_words(event.code, event.signal, event.tail), now)
+        # How an adopted process was before is not known: it counts as a service.
+        if unit is not None and in_order and not (unit.was_registered or unit.stopping or unit.adopted):
+            return self._finished(unit, now)
+        return self._process_ended(event, exit_in_words(event.code, event.signal, event.tail), now)
 
-    def _finished(self, agent: Instance, now: Instant) -> list[Effect]:
+    def _process_ended(self, event: ProcessExited | ProcessFailed, words: str, now: Instant) -> list[Effect]:
+        if self._strays.pop((event.instance, event.run_no), False) is None:
+            return self._all_stopped()
+        process = self._found.process(event.instance)
+        if process is not None and process.run_no == event.run_no:
+            self._found.take(event.instance)  # before anybody asked for it
+        unit = self._current(event.instance, event.run_no)
+        if unit is None:
+            return []
+        return [*self._ended(unit, words, now), *self._all_stopped()]
+
+    def _finished(self, unit: Instance, now: Instant) -> list[Effect]:
         """Not a service but a job, and the job is done. It runs again at the next boot."""
-        agent.alive, agent.pid = False, None
-        self._timers.cancel(agent.name)
+        self._units.end(unit)
+        self._timers.cancel(unit.id)
         words = "finished by itself with code 0"
-        return [Note(f"agent/{agent.name}", words), self._change(agent, InstanceState.STOPPED, words, now)]
+        return [self._note(unit, words), self._change(unit, InstanceState.STOPPED, words, now)]
 
-    def _ended(self, agent: Instance, words: str, now: Instant) -> list[Effect]:
+    def _ended(self, unit: Instance, words: str, now: Instant) -> list[Effect]:
         """The run is over and nothing of it is left."""
-        effects: list[Effect] = []
-        if agent.stopping:
-            words = f"{agent.reason}; {words}"  # its skills were withdrawn when it was told to stop
-        elif agent.conn is not None:
-            effects.append(SkillsWithdrawn(agent.id))
-        agent.alive, agent.pid, agent.conn, agent.skills = False, None, None, ()
-        if agent.forgotten:
-            effects += self._forget(agent, now)
+        effects = self._withdraw(unit)
+        self._units.end(unit)
+        if unit.stopping:
+            words = f"{unit.reason}; {words}"
+        if unit.forgotten:
+            effects += self._forget(unit, words, now)
         elif self._closing:
-            effects.append(self._change(agent, InstanceState.STOPPED, words, now))
-        elif agent.successor is not None:
-            agent.recipe, agent.successor, agent.crashes_in_a_row = agent.successor, None, 0
-            effects += self._launch(agent, now)
+            self._timers.cancel(unit.id)
+            effects.append(self._change(unit, InstanceState.STOPPED, words, now))
+        elif unit.successor is not None:
+            unit.follow(unit.successor)
+            effects += self._launch(unit, now)
+        elif unit.crashes.add(self._config, unit.began_us, now.mono_us):
+            effects += self._fail(unit, words, now)
         else:
-            effects += self._back_off(agent, words, now)
-        return effects + self._all_stopped() if self._closing else effects
+            effects += self._back_off(unit, words, now)
+        return effects
 
-    def _back_off(self, agent: Instance, words: str, now: Instant) -> list[Effect]:
-        config = self._config
-        healthy = now.mono_us - agent.began_us >= config.healthy_us
-        agent.crashes_in_a_row = 1 if healthy else agent.crashes_in_a_row + 1
-        over = agent.crashes_in_a_row - config.quick_restarts
-        if over > 0:
-            wait_us = config.slow.wait_us(over, self._rng)
-        else:
-            wait_us = config.quick.wait_us(agent.crashes_in_a_row, self._rng)
-        self._timers.set(agent.name, now.mono_us + wait_us)
-        row = f", crash {agent.crashes_in_a_row} in a row" if agent.crashes_in_a_row > 1 else ""
+    def _back_off(self, unit: Instance, words: str, now: Instant) -> list[Effect]:
+        wait_us = unit.crashes.wait_us(self._config, self._rng)
+        self._timers.set(unit.id, now.mono_us + wait_us)
+        row = f", crash {unit.crashes.in_a_row} in a row" if unit.crashes.in_a_row > 1 else ""
         reason = f"{words}; starts again in {wait_in_words(wait_us)}{row}"
-        return [Note(f"agent/{agent.name}", reason), self._change(agent, InstanceState.BACKOFF, reason, now)]
+        return [self._note(unit, reason), self._change(unit, InstanceState.BACKOFF, reason, now)]
 
-    def _timer_due(self, agent: Instance, now: Instant) -> list[Effect]:
-        if agent.state is InstanceState.BACKOFF:
-            agent.restarts += 1
-            return self._launch(agent, now)
-        if agent.was_registered:
-            return self._end(agent, "stopped answering", now)
-        return [self._change(agent, InstanceState.RUNNING, "runs without skills: it has not registered", now)]
+    def _fail(self, unit: Instance, words: str, now: Instant) -> list[Effect]:
+        config = self._config
+        self._timers.cancel(unit.id)
+        often = f"ended more than {config.intensity_max} times within {wait_in_words(config.intensity_window_us)}"
+        reason = f"{words}; {often}: restart it once the cause is mended (meshnode restart {unit.agent})"
+        return [self._note(unit, reason), self._change(unit, InstanceState.FAILED, reason, now)]
 
-    def _forget(self, agent: Instance, now: Instant) -> list[Effect]:
-        self._timers.cancel(agent.name)
-        del self._agents[agent.name]
-        return [self._change(agent, InstanceState.STOPPED, "stopped as asked", now)]
+    def _timer_due(self, unit: Instance, now: Instant) -> list[Effect]:
+        if unit.state is InstanceState.BACKOFF:
+            unit.restarts += 1
+            return self._launch(unit, now)
+        if unit.was_registered:
+            return self._end(unit, "stopped answering", now)
+        if unit.must_register:
+            return self._end(unit, f"has not registered within {wait_in_words(self._config.start_us)}", now)
+        return [self._change(unit, InstanceState.RUNNING, "runs without skills: it has not registered", now)]
+
+    def _forget(self, unit: Instance, words: str, now: Instant) -> list[Effect]:
+        self._timers.cancel(unit.id)
+        self._units.remove(unit)
+        return [self._change(unit, InstanceState.STOPPED, words, now)]
 
     def _shut_down(self, now: Instant) -> list[Effect]:
         if self._closing:
             return []
         self._closing = True
-        effects: list[Effect] = []
-        for agent in self._agents.values():
-            self._timers.cancel(agent.name)
-            if agent.alive and not agent.stopping:
-                effects += self._end(agent, "the node goes down", now)
-            elif agent.state is InstanceState.BACKOFF:
-                effects.append(self._change(agent, InstanceState.STOPPED, "the node goes down", now))
+        effects = self._unasked(now)
+        for unit in self._units:
+            self._timers.cancel(unit.id)
+            if unit.alive and not unit.stopping:
+                effects += self._end(unit, "the node goes down", now)
+            elif unit.waiting or unit.state is InstanceState.BACKOFF:
+                unit.waiting = False
+                effects.append(self._change(unit, InstanceState.STOPPED, "the node goes down", now))
+        if not self._found.told:
+            self._found.due_us = now.mono_us + self._config.adopt_us
         return effects + self._all_stopped()
 
     def _all_stopped(self) -> list[Effect]:
-        return [] if any(agent.alive for agent in self._agents.values()) else [AgentsStopped()]
+        if not self._closing or self._closed or self._units.alive or self._strays or not self._found.told:
+            return []
+        self._closed = True
+        return [AgentsStopped()]
 
     # Small steps
 
-    def _withdraw(self, agent: Instance) -> list[Effect]:
-        offered = agent.conn is not None
-        agent.conn, agent.skills = None, ()
-        return [SkillsWithdrawn(agent.id)] if offered else []
+    def _withdraw(self, unit: Instance) -> list[Effect]:
+        offered, unit.offering, unit.skills = unit.offering, False, ()
+        return [SkillsWithdrawn(unit.id)] if offered else []
 
-    def _change(self, agent: Instance, state: InstanceState, reason: str, now: Instant) -> InstanceChanged:
-        if state is not agent.state:
-            agent.since_us = now.mono_us
-        agent.state, agent.reason = state, reason
-        return InstanceChanged(agent.id, agent.name, state.value, reason, agent.pid, agent.restarts)
-
-    def _of_instance(self, instance: str) -> Instance | None:
-        agent = self._agents.get(AgentName(instance.partition("/")[0]))
-        return agent if agent is not None and agent.id == instance else None
-
-    def _current(self, instance: InstanceId, run_no: int) -> Instance | None:
-        """The agent this process belongs to; None for news of a run that is over."""
-        agent = self._of_instance(instance)
-        return agent if agent is not None and agent.alive and agent.run_no == run_no else None
+    def _change(self, unit: Instance, state: InstanceState, reason: str, now: Instant) -> InstanceChanged:
+        if state is not unit.state:
+            unit.since_us = now.mono_us
+        unit.state, unit.reason = state, reason
+        return InstanceChanged(unit.id, unit.agent, state.value, reason, unit.pid, unit.restarts)
 
     @staticmethod
-    def _by_another_room(name: str, act: Callable[[], list[Effect]]) -> list[Effect]:
-        try:
-            return act()
-        except LocalError as error:
-            return [Note(f"agent/{name[:63]}", error.message)]
+    def _note(unit: Instance, text: str) -> Note:
+        return Note(f"agent/{unit.agent}", f"{unit.id}: {text}")
+
+    def _current(self, unit_id: InstanceId, run_no: int) -> Instance | None:
+        """The unit this process belongs to; None for news of a run that is over."""
+        unit = self._units.get(unit_id)
+        return unit if unit is not None and unit.alive and unit.run_no == run_no else None

@@ -1,14 +1,19 @@
 """May this process speak for this agent? The daemon asks what the kernel says, not what the process says."""
 
+import hmac
 import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from meshnode.agents.messages import AgentRegistered
+from meshnode.agents.messages import AgentRegistered, WelcomeAgent
+from meshnode.kernel.effects import Effect, Note
+from meshnode.model.units import agent_of
 from meshnode.wire.calls import SkillDescription
+from meshnode.wire.state import KEY_CHARS_MAX
 
 SKILLS_MAX = 256
+HOOKS_MAX = 256
 SKILL_BYTES_MAX = 64 * 1024
 _SKILL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -20,15 +25,29 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str
 
 
-def judge(event: AgentRegistered, *, ticket_fits: bool, pid: int | None, taken: bool) -> Refusal | None:
-    """``pid``: of the process the daemon started for this run; ``taken``: another connection speaks for it already."""
-    if not ticket_fits:
+def judge(event: AgentRegistered, *, ticket: str, pid: int | None, taken: bool) -> Refusal | None:
+    """``ticket``, ``pid``: of the process that runs for the unit; ``taken``: another connection speaks for it."""
+    if not hmac.compare_digest(ticket.encode(), event.header.ticket.encode()):
         return Refusal("wrong-ticket", "the ticket is not the one the daemon gave to this run")
     if pid is None or pid not in (event.pid, *event.lineage):
         return Refusal("foreign-process", f"pid {event.pid} is neither the process the daemon started nor its child")
     if taken:
         return Refusal("already-registered", "another process of this run has registered")
-    return _judge_skills(event.skills)
+    return _judge_hooks(event.header.hooks) or _judge_skills(event.skills)
+
+
+def refused(event: AgentRegistered, refusal: Refusal) -> list[Effect]:
+    unit = event.header.instance
+    text = f"{unit}: a registration by pid {event.pid} was refused: {refusal.message}"
+    return [WelcomeAgent(event.conn, refusal.reason, refusal.message), Note(f"agent/{agent_of(unit)}", text)]
+
+
+def _judge_hooks(hooks: Sequence[str]) -> Refusal | None:
+    if len(hooks) > HOOKS_MAX:
+        return Refusal("too-many-hooks", f"{len(hooks)} merge functions; the limit is {HOOKS_MAX}")
+    if not all(0 < len(hook) <= KEY_CHARS_MAX for hook in hooks):
+        return Refusal("hook-name", f"a key with a merge function has 1 to {KEY_CHARS_MAX} characters")
+    return None
 
 
 def _judge_skills(skills: Sequence[SkillDescription]) -> Refusal | None:
