@@ -114,10 +114,8 @@ def read_registration(frame: Frame) -> Registration:
     """Raises ``RemoteError``."""
     try:
         return _registers.decode(frame.header), _skills.decode(frame.payload)
-    except ValueError as error:  # of msgspec, or text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # of msgspec, text that is no UTF-8, or nested too deep
         raise RemoteError("bus-registration", str(error)[:200]) from error
-    except RecursionError as error:
-        raise RemoteError("bus-registration", "it is nested too deep") from error
 
 
 def registered(header: RegisteredHeader) -> Frame:
@@ -129,5 +127,5 @@ def registered(header: RegisteredHeader) -> Frame:
 def _call_of(frame: Frame) -> bytes:
     try:
         return _states.decode(frame.header).call_id
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RemoteError("state-junk", str(error)[:80]) from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from meshnode.host.bus_line import Connection, Taker
 from meshnode.host.bus_outbox import Outbox
-from meshnode.host.ipcpeer import peer_of
+from meshnode.host.ipcpeer import IpcPeer, peer_of
 
 # As many as may connect at once; the kernel takes its own limit if that is lower.
 BACKLOG = 4096
@@ -28,6 +28,7 @@ class UnixEndpoint:
         self._loop = asyncio.get_running_loop()
         self._buffer = memoryview(bytearray(READ_BYTES))  # for all: what is read is used before the next read
         self._again: asyncio.TimerHandle | None = None
+        self._accepted: socket.socket | None = None  # taken in, and not yet looked at
         self._socket = self._listen()
         self._loop.add_reader(self._socket, self._accept)
 
@@ -41,6 +42,8 @@ class UnixEndpoint:
             self._again.cancel()
         self._loop.remove_reader(self._socket)
         self._socket.close()
+        if self._accepted is not None:
+            self._accepted.close()
         self._path.unlink(missing_ok=True)
 
     def _listen(self) -> socket.socket:
@@ -58,25 +61,28 @@ class UnixEndpoint:
     def _accept(self) -> None:
         for _ in range(ACCEPTS_A_TURN):
             try:
-                accepted, _ = self._socket.accept()
+                if self._accepted is None:
+                    self._accepted, _ = self._socket.accept()
+                    self._accepted.settimeout(0)
+                peer = peer_of(self._accepted)
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionAbortedError:
                 continue
-            except OSError:  # no descriptors, no memory: those who wait in the backlog are not lost
+            except OSError:  # no descriptors, no memory: neither this one nor those in the backlog are lost
                 self._rest()
                 return
-            accepted.settimeout(0)
-            self._admit(accepted)
+            accepted, self._accepted = self._accepted, None
+            self._admit(accepted, peer)
 
     def _rest(self) -> None:
         self._taker.count("bus-accept-failed")
         self._loop.remove_reader(self._socket)
         self._again = self._loop.call_later(ACCEPT_AGAIN_S, self._loop.add_reader, self._socket, self._accept)
 
-    def _admit(self, accepted: socket.socket) -> None:
+    def _admit(self, accepted: socket.socket, peer: IpcPeer | None) -> None:
         line = UnixLine(accepted, self._loop, self._taker, self._buffer)
-        connection = self._taker.admit(line, peer_of(accepted))
+        connection = self._taker.admit(line, peer)
         if connection is None:
             line.close()
         else:

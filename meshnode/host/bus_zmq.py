@@ -194,7 +194,10 @@ class RouterLine:
 def _peer_behind(part: zmq.Frame) -> IpcPeer | None:
     """The sender of the first message of a connection; None if it cannot be known, or is gone."""
     known = _by_address(part)
-    return _by_descriptor(part) if known is None else peer_by_number(*known)
+    try:
+        return _by_descriptor(part) if known is None else peer_by_number(*known)
+    except OSError:  # no means to look: the message is here already and cannot be left where it was
+        return None
 
 
 def _by_address(part: zmq.Frame) -> tuple[int, int] | None:

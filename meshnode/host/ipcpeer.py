@@ -12,6 +12,7 @@ import msgspec
 # A longer chain of parents is not followed.
 LINEAGE_MAX = 64
 _UCRED = struct.Struct("3i")  # pid, uid, gid: see unix(7)
+_NO_MEANS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _SO_PEERPIDFD = 77  # Linux 6.5: the process itself, not a number that another one may have by now
 
 
@@ -25,22 +26,27 @@ class IpcPeer(msgspec.Struct, frozen=True):
 
 
 def peer_of(connection: socket.socket) -> IpcPeer | None:
-    """The process that made the connection; None if it has ended or cannot be known."""
+    """The process that made the connection; None if it has ended. Raises ``OSError`` if this process has no means to
+    look: no descriptor, no memory.
+    """
     try:
         pid, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        pidfd = _pidfd_of(connection, pid)
-    except OSError:
-        return None
-    return _known(pid, uid, pidfd)
+        return _known(pid, uid, _pidfd_of(connection, pid))
+    except OSError as error:
+        return _none_if_ended(error)
 
 
 def peer_by_number(pid: int, uid: int) -> IpcPeer | None:
-    """The process that has this number now; None if there is none."""
+    """The process that has this number now; None if there is none. Raises like ``peer_of``."""
     try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return None
-    return _known(pid, uid, pidfd)
+        return _known(pid, uid, os.pidfd_open(pid))
+    except OSError as error:
+        return _none_if_ended(error)
+
+
+def _none_if_ended(error: OSError) -> None:
+    if error.errno in _NO_MEANS:
+        raise error
 
 
 def _pidfd_of(connection: socket.socket, pid: int) -> int:
@@ -54,7 +60,11 @@ def _pidfd_of(connection: socket.socket, pid: int) -> int:
 
 def _known(pid: int, uid: int, pidfd: int) -> IpcPeer | None:
     """The number was still its own while its lineage was read, if the process runs after that."""
-    lineage = _lineage(pid)
+    try:
+        lineage = _lineage(pid)
+    except OSError:
+        os.close(pidfd)
+        raise
     if lineage is None or _has_ended(pidfd):
         os.close(pidfd)
         return None
@@ -83,7 +93,7 @@ def _lineage(pid: int) -> tuple[int, ...] | None:
 def _parent(pid: int) -> int | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
+    except OSError as error:
+        return _none_if_ended(error)
     # The name in brackets is the process's own choice and may hold anything; what follows the last bracket is not.
     return int(stat.rpartition(")")[2].split()[1])
