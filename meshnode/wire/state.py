@@ -120,7 +120,7 @@ def decode_changes(payload: bytes) -> list[Change]:
     """Raises ``RemoteError``; what a process sends is checked before anything of it is believed."""
     try:
         changes = _changes.decode(payload)
-    except ValueError as error:  # of msgspec, or text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # of msgspec, text that is no UTF-8, or nested too deep
         raise RemoteError("state-junk", str(error)[:80]) from error
     if len(changes) > CHANGES_MAX:
         raise RemoteError("state-changes", f"{len(changes)}, the limit is {CHANGES_MAX}")
