@@ -125,7 +125,8 @@ def registered(header: RegisteredHeader) -> Frame:
 
 
 def _call_of(frame: Frame) -> bytes:
+    """b"" also for junk: the core refuses that by name, whatever stands around it."""
     try:
         return _states.decode(frame.header).call_id
-    except (ValueError, RecursionError) as error:
-        raise RemoteError("state-junk", str(error)[:80]) from error
+    except (ValueError, RecursionError):
+        return b""

@@ -1,0 +1,200 @@
+"""Fuzz target: what a local process can send to its daemon: registrations, calls, streams, changes of state, events.
+
+The first byte chooses where the bytes enter:
+
+    0 the stream of a welcomed agent, cut into pieces in several ways   1 the header of a registration
+    2 its payload   3 one frame, whole: kind, u16 header length, header, payload   4 the changes of a STATE   5 a key
+
+Properties beside "no exception but RemoteError": how a stream is cut never changes what goes up, and never parts a
+STATE from the RESULT of its call; changes that are accepted read the same when read again.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from meshnode.host.bus_talk import Phase, Talk, read_registration
+from meshnode.messaging import letters
+from meshnode.model.errors import RemoteError
+from meshnode.wire import state
+from meshnode.wire.bus import FROM_AGENT
+from meshnode.wire.calls import RegisterHeader
+from meshnode.wire.frame import Frame, FrameReader, Kind, encode
+
+CORPUS = Path(__file__).parent / "corpus" / "state"
+REGISTER = state.encode(RegisterHeader("fuzz", "fuzz/0", "ticket", 1))
+READERS: dict[Kind, Callable[[Frame], object]] = {
+    Kind.CALL: letters.read_call,
+    Kind.RESULT: letters.read_result,
+    Kind.CANCEL: letters.read_cancel,
+    Kind.CHUNK: letters.read_chunk,
+    Kind.GRANT: letters.read_grant,
+    Kind.STATE: letters.read_state,
+    Kind.MERGED: letters.read_merged,
+    Kind.EMIT: letters.read_emit,
+}
+assert tuple(READERS) == FROM_AGENT
+
+
+def one_input(data: bytes) -> None:
+    where, rest = (data[0] % 6, data[1:]) if data else (0, b"")
+    match where:
+        case 0:
+            _stream(rest)
+        case 1:
+            read_registration(Frame(Kind.REGISTER, header=rest, payload=b"[]"))
+        case 2:
+            read_registration(Frame(Kind.REGISTER, header=REGISTER, payload=rest))
+        case 3:
+            _frame(rest)
+        case 4:
+            _changes(rest)
+        case _:
+            _key(rest.decode("utf-8", "replace"))
+
+
+def _stream(data: bytes) -> None:
+    whole, refusal = _told(data, len(data) or 1)
+    for step in (1 + len(data) // 3, 7 if len(data) <= 4096 else len(data)):
+        pieces, trouble = _told(data, step)
+        if refusal or trouble:
+            # Too many STATE frames may be met before their RESULT has come.
+            assert (refusal and trouble) or trouble == "bus-held"
+            continue
+        assert _joined(pieces) == _joined(whole)
+        _together(data, pieces)
+    if refusal:
+        raise RemoteError(refusal)
+    for frame in _joined(whole):
+        _believe(frame)
+
+
+def _told(data: bytes, step: int) -> tuple[list[list[Frame]], str]:
+    """What goes up of a stream, batch by batch, and the refusal it ends with."""
+    talk, batches = Talk(), list[list[Frame]]()
+    talk.register([Frame(Kind.REGISTER, header=REGISTER, payload=b"[]")])
+    talk.phase = Phase.WELCOME
+    try:
+        for at in range(0, len(data), step):
+            frames = talk.hear(memoryview(data)[at : at + step])
+            told, pongs = talk.take(frames) if frames else ([], [])
+            assert all(pong.kind is Kind.PONG for pong in pongs)
+            batches.append(told)
+        if talk.holds:
+            batches.append(talk.take([Frame(Kind.PONG)])[0])
+    except RemoteError as error:
+        return batches, error.reason
+    return batches, ""
+
+
+def _together(data: bytes, batches: list[list[Frame]]) -> None:
+    numbers = iter([number for number, batch in enumerate(batches) for _ in batch])
+    before: tuple[Frame, int] | None = None
+    for frame in FrameReader().feed(data):
+        number = next(numbers) if frame.kind in FROM_AGENT else -1
+        if before is not None and number >= 0 and frame.kind is not Kind.STATE:
+            assert number == before[1]
+        before = (frame, number) if frame.kind is Kind.STATE and _of_a_call(frame) else None
+
+
+def _of_a_call(frame: Frame) -> bool:
+    try:
+        return bool(letters.read_state(frame).call_id)
+    except RemoteError:
+        return False
+
+
+def _joined(batches: list[list[Frame]]) -> list[Frame]:
+    return [frame for batch in batches for frame in batch]
+
+
+def _frame(data: bytes) -> None:
+    kind = FROM_AGENT[data[0] % len(FROM_AGENT)] if data else Kind.CALL
+    end = 3 + int.from_bytes(data[1:3])
+    _believe(Frame(kind, header=data[3:end], payload=data[end:]))
+
+
+def _believe(frame: Frame) -> None:
+    """Read it as the core does."""
+    READERS[frame.kind](frame)
+    if frame.kind in (Kind.STATE, Kind.MERGED):
+        _changes(frame.payload)
+
+
+def _changes(data: bytes) -> None:
+    changes = state.decode_changes(data)
+    assert state.decode_changes(state.encode(changes)) == changes
+    for change in changes:
+        _key(change.key)
+
+
+def _key(text: str) -> None:
+    key = state.read_key(text)
+    assert state.read_key(key.text()) == key
+    assert key.shown().endswith(key.name)
+
+
+def seeds() -> Iterator[tuple[str, bytes]]:
+    """How the first files of the corpus were made: ``NAME, bytes``."""
+    call_id = bytes(range(16))
+    changes = [
+        state.Change("count", state.Op.ADD, amount=3),
+        state.Change("\x1d7\x1d\x1ebench\x1elast", state.Op.SET, b'{"ok": true}'),
+        state.Change("old", state.Op.DELETE),
+    ]
+    body = state.encode(changes)
+    of_call = Frame(Kind.STATE, header=state.encode(state.StateHeader(call_id, 1, 2, "key")), payload=body)
+    alone = Frame(Kind.STATE, header=state.encode(state.StateHeader(b"", 2)), payload=body)
+    merged = Frame(Kind.MERGED, header=state.encode(state.MergedHeader(3, 4)), payload=body)
+    emit = Frame(Kind.EMIT, header=state.encode(state.EmitHeader("quality.verdict")), payload=b'{"digit": 7}')
+    call = Frame(Kind.CALL, header=state.encode(letters.CallHeader(call_id, "words.count", 1000)), payload=b"{}")
+    end = letters.result_frame(letters.ResultHeader(call_id, "", "", "words/0", 12, "local", 9), b"5")
+    item, grant = letters.chunk_frame(call_id, 0, b'"one"'), letters.grant_frame(call_id, 64)
+    cancel = letters.cancel_frame(call_id)
+    ping, pong = Frame(Kind.PING, stream=1), Frame(Kind.PONG)
+    each = (call, end, cancel, item, grant, of_call, alone, merged, emit)
+    yield "empty", b""
+    yield "stream-all-kinds", b"\0" + b"".join(map(encode, each))
+    yield "stream-state-and-result", b"\0" + b"".join(map(encode, (ping, of_call, end, pong, of_call, pong, alone)))
+    yield "stream-states-of-one-call", b"\0" + b"".join(map(encode, (of_call, of_call, end)))
+    yield "stream-states-without-end", b"\0" + encode(Frame(Kind.STATE, header=of_call.header)) * 66
+    yield "stream-of-a-daemon", b"\0" + encode(Frame(Kind.RESTORE))
+    yield "stream-cut", b"\0" + encode(end)[:-1]
+    yield "register", b"\1" + REGISTER
+    yield (
+        "register-resume",
+        b"\1" + state.encode(RegisterHeader("fuzz", "fuzz/0", "ticket", 1, "1", ["*"], resume=True, merge_no=4)),
+    )
+    yield "register-nested-deep", b"\1" + b"\x99" + REGISTER[1:] + b"\x91" * 15_000
+    yield "skills", b'\2[{"name": "fuzz.one", "input_schema": "{}", "streams": true}]'
+    yield "skills-not-text", b'\2[{"name": "\xff"}]'
+    yield "skills-nested-deep", b'\2[{"name": "a", "x": ' + b"[" * 20_000
+    for frame in each:
+        name = f"frame-{frame.kind.name.lower()}{'-alone' if frame is alone else ''}"
+        which = bytes([FROM_AGENT.index(frame.kind)])
+        yield name, b"\3" + which + len(frame.header).to_bytes(2) + frame.header + frame.payload
+    deep = b"\xdc\0\x20" + call.header[1:] + b"\x91" * 12_000
+    yield "frame-call-nested-deep", b"\3\0" + len(deep).to_bytes(2) + deep
+    yield "frame-number-huge", b"\3\3\0\x1b\x92\xc4\x10" + call_id + b"\xcf" + b"\xff" * 8
+    yield "frame-emit-not-text", b"\3\7\0\4\x91\xa2ab\xff"
+    yield "changes", b"\4" + body
+    yield "changes-amount-huge", b"\4\x91\x94\xa1k\2\xc4\0\xcf" + b"\xff" * 8
+    yield "changes-op-unknown", b"\4\x91\x94\xa1k\7\xc4\0\0"
+    yield "changes-key-empty", b"\4\x91\x94\xa0\0\xc4\0\0"
+    yield "changes-key-long", b"\4" + state.encode([state.Change("k" * 513, state.Op.DELETE)])
+    yield "changes-key-not-text", b"\4\x91\x94\xa1\xff\0\xc4\0\0"
+    yield "changes-too-many", b"\4" + state.encode([state.Change("k", state.Op.DELETE)] * 4097)
+    yield "changes-nested-deep", b"\4\x91\x95\xa1k\0\xc4\0\0" + b"\x91" * 20_000
+    yield "key-slot-huge", b"\5\x1d" + b"9" * 480 + b"\x1dname"
+    yield "key-slot-zeros", b"\5\x1d007\x1dname"
+    yield "key-slot-of-another-script", "\5\x1d\u0667\x1dname".encode()
+    yield "key-session-open", b"\5\x1esession"
+    yield "key-slot-after-session", b"\5\x1es\x1e\x1d7\x1dname"
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from tests.fuzz.driver import main, replay
+
+    print(f"fuzz state: {replay(one_input, CORPUS)} inputs of the corpus read or refused by name")
+    sys.exit(main("state", one_input, CORPUS))
