@@ -14,6 +14,7 @@ from meshnode.model.errors import RemoteError
 VALUE_BYTES_MAX = 1024 * 1024  # of one key, as JSON
 KEY_CHARS_MAX = 512  # prefixes included
 CHANGES_MAX = 4096  # of one STATE
+AMOUNT_MAX = 2**53  # of one ADD, either way; JSON readers elsewhere count no further
 
 _SLOT, _SESSION = "\x1d", "\x1e"
 
@@ -125,6 +126,8 @@ def decode_changes(payload: bytes) -> list[Change]:
     if len(changes) > CHANGES_MAX:
         raise RemoteError("state-changes", f"{len(changes)}, the limit is {CHANGES_MAX}")
     for change in changes:
+        if not -AMOUNT_MAX <= change.amount <= AMOUNT_MAX:
+            raise RemoteError("state-amount", f"{change.key[:60]}: {change.amount}, the limit is {AMOUNT_MAX}")
         if not 0 < len(change.key) <= KEY_CHARS_MAX:
             raise RemoteError("state-key", f"{len(change.key)} characters, the limit is {KEY_CHARS_MAX}")
         if len(change.value) > VALUE_BYTES_MAX:
