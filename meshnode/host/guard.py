@@ -1,7 +1,7 @@
-"""Kills the process groups of agents when the daemon is gone without having done so.
+"""Kills the process groups of agents when their warden is gone without having done so.
 
-The kernel ends an agent with its daemon (PR_SET_PDEATHSIG), but not the children of the agent. So a shell of one
-megabyte holds the other end of a pipe: when the daemon dies, however it dies, the pipe closes and the shell kills what
+The kernel ends an agent with its warden (PR_SET_PDEATHSIG), but not the children of the agent. So a shell of one
+megabyte holds the other end of a pipe: when the warden dies, however it dies, the pipe closes and the shell kills what
 is listed.
 """
 
@@ -29,6 +29,11 @@ class Guard:
     def __init__(self) -> None:
         self._groups: dict[int, None] = {}
         self._shell: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the shell; 0 while there is none."""
+        return 0 if self._shell is None else self._shell.pid
 
     def add(self, group: int) -> None:
         self._groups[group] = None
