@@ -1,16 +1,16 @@
 """``describe KIND NAME``: everything that is known here about one thing, with its story."""
 
 from meshnode.cli import rows
+from meshnode.cli.agent_story import agent_lines, agent_story
+from meshnode.cli.blocks import aligned, block
 from meshnode.cli.kinds import Kind, kind_of
 from meshnode.cli.machine import load_line
-from meshnode.cli.output import show_one, yaml_of
+from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option
-from meshnode.cli.words import clock, milliseconds, one_line, printable
+from meshnode.cli.words import clock, milliseconds
 from meshnode.client.client import Client
 from meshnode.model.errors import NotFound
-from meshnode.model.views import AgentView, DocumentView, NodeView, SkillView
-
-_Pairs = list[tuple[str, str]]
+from meshnode.model.views import DocumentView, NodeView, SkillView
 
 
 def _describe(given: Given) -> int:
@@ -22,8 +22,8 @@ def _describe(given: Given) -> int:
             node = client.node(name)
             show_one(given, node, lambda: _node(node), rows.node_name(node))
         case "agent":
-            agent = _agent(client, name)
-            show_one(given, agent, lambda: _agent_lines(agent), rows.agent_name(agent))
+            story = agent_story(client, name)
+            show_one(given, story, lambda: agent_lines(story), f"agent/{story.name}")
         case "skill":
             skill = _skill(client, name)
             show_one(given, skill, lambda: _skill_lines(skill), rows.skill_name(skill))
@@ -31,13 +31,6 @@ def _describe(given: Given) -> int:
             document = _document(client, kind, *kind.place(name, given.namespace))
             show_one(given, document, lambda: _document_lines(document), rows.document_name(document))
     return 0
-
-
-def _agent(client: Client, name: str) -> AgentView:
-    for agent in client.agents():
-        if name in (agent.instance, agent.name):
-            return agent
-    raise NotFound(f"no agent named {name} is known here", next_step="meshnode ps")
 
 
 def _skill(client: Client, name: str) -> SkillView:
@@ -69,22 +62,7 @@ def _node(node: NodeView) -> list[str]:
         ("node id", node.node_id),
         ("load", load_line(node.load)),
     ]
-    return [*_aligned(pairs), *_block("hardware", node.hardware)]
-
-
-def _agent_lines(agent: AgentView) -> list[str]:
-    pairs = [
-        ("name", agent.name),
-        ("state", agent.state),
-        ("reason", agent.reason),
-        ("seen", rows.seen(agent.age_s)),
-        ("node", agent.node),
-        ("instance", agent.instance),
-        ("pid", str(agent.pid or "")),
-        ("restarts", str(agent.restarts)),
-        ("skills", ", ".join(agent.skills)),
-    ]
-    return _aligned(pairs)
+    return [*aligned(pairs), *block("hardware", node.hardware)]
 
 
 def _skill_lines(skill: SkillView) -> list[str]:
@@ -95,10 +73,10 @@ def _skill_lines(skill: SkillView) -> list[str]:
         ("seen", rows.seen(skill.age_s)),
     ]
     return [
-        *_aligned(pairs),
-        *_block("description", skill.description),
-        *_block("takes", skill.input_schema),
-        *_block("gives", skill.output_schema),
+        *aligned(pairs),
+        *block("description", skill.description),
+        *block("takes", skill.input_schema),
+        *block("gives", skill.output_schema),
     ]
 
 
@@ -115,26 +93,11 @@ def _document_lines(document: DocumentView) -> list[str]:
         ("document id", document.doc_id),
     ]
     return [
-        *_aligned(pairs),
-        *_block("conditions", document.conditions),
-        *_block("status", document.status),
-        *_block("spec", document.spec),
+        *aligned(pairs),
+        *block("conditions", document.conditions),
+        *block("status", document.status),
+        *block("spec", document.spec),
     ]
-
-
-def _aligned(pairs: _Pairs) -> list[str]:
-    told = [(name, one_line(value)) for name, value in pairs if value]
-    width = max(len(name) for name, _ in told) + 1
-    return [f"{name + ':':<{width}} {value}" for name, value in told]
-
-
-def _block(title: str, value: object) -> list[str]:
-    """A nested part as YAML, which escapes what could steer a terminal. Nothing when there is nothing."""
-    if not value:
-        return []
-    if isinstance(value, str):
-        return [f"{title}:", *(f"  {line}" for line in printable(value).splitlines())]
-    return [f"{title}:", *(f"  {line}" for line in yaml_of(value).splitlines())]
 
 
 def _options(parser: Parser) -> None:

@@ -30,12 +30,12 @@ _COLUMNS: tuple[Column[AppliedView], ...] = (
 
 
 def _apply(given: Given) -> int:
-    sources = _checked(given.files)
+    sources = checked(given.files)
     client = client_of(given)
     return _each(given, sources, lambda source: client.apply(source.manifest))
 
 
-def _checked(files: Sequence[str]) -> list[Source]:
+def checked(files: Sequence[str]) -> list[Source]:
     """All manifests of all files; none when one of them is bad: then nothing is stored."""
     sources: list[Source] = []
     faults: list[Invalid] = []
@@ -90,7 +90,7 @@ def _delete(given: Given) -> int:
     if given.files:
         if given.kind:
             raise Invalid("delete: either -f FILE or KIND NAME, not both", next_step="meshnode delete --help")
-        return _each(given, _checked(given.files), lambda source: _delete_source(client, source))
+        return _each(given, checked(given.files), lambda source: _delete_source(client, source))
     if not given.kind or not given.names:
         raise Invalid("delete: what? -f FILE, or KIND NAME", next_step="meshnode delete agentcluster NAME")
     kind = document_kind(given.kind)
@@ -112,7 +112,7 @@ def _apply_options(parser: Parser) -> None:
 
 
 def _delete_options(parser: Parser) -> None:
-    parser.add_argument("kind", metavar="KIND", nargs="?", default="", help="agentcluster (cluster)")
+    parser.add_argument("kind", metavar="KIND", nargs="?", default="", help="agent, agentcluster (cluster)")
     parser.add_argument("names", metavar="NAME", nargs="*")
     parser.add_argument(
         "-f", dest="files", metavar="FILE", nargs="+", action="extend", default=[], help="what it names"

@@ -27,7 +27,7 @@ class Kind:
 
 _KINDS = (
     Kind(word="node", plural="nodes", also=("no",)),
-    Kind(word="agent", plural="agents", also=("instance", "instances")),
+    Kind(word="agent", plural="agents", document="Agent", also=("instance", "instances", "unit", "units")),
     Kind(word="skill", plural="skills", also=("caps", "capabilities")),
     Kind(word="agentcluster", plural="agentclusters", document="AgentCluster", also=("cluster", "clusters", "ac")),
     Kind(word="document", plural="documents", also=("docs",)),
@@ -58,6 +58,6 @@ def document_kind(word: str) -> Kind:
     kind = kind_of(word)
     if not kind.document:
         raise Invalid(
-            f"{kind.plural} are no kind of documents", next_step="kinds of documents: agentclusters (clusters)"
+            f"{kind.plural} are no kind of documents", next_step="kinds of documents: agents, agentclusters (clusters)"
         )
     return kind

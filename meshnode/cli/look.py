@@ -48,7 +48,13 @@ def _ls(given: Given) -> int:
 
 def _ps(given: Given) -> int:
     empty = "no agents; start one: meshnode run FILE"
-    return again(given, lambda: _list(given, client_of(given).agents(), rows.AGENTS, rows.agent_name, empty))
+    kind = kind_of("agent")
+
+    def show() -> int:
+        agents = _named(client_of(given).agents(), given.name, lambda a: (a.name, a.instance), kind)
+        return _list(given, agents, rows.AGENTS, rows.agent_name, empty)
+
+    return again(given, show)
 
 
 def _skills(given: Given) -> int:
@@ -60,7 +66,7 @@ def _find(given: Given) -> int:
     skill: str = given.skill
 
     def show() -> int:
-        found = client_of(given).skills(skill)
+        found = client_of(given).skills(skill, given.where)
         if not found:
             raise NotFound(f"nobody known here offers {skill}", next_step="meshnode skills")
         return _list(given, found, rows.FOUND, rows.skill_name)
@@ -114,6 +120,12 @@ def _list(
 
 def _find_options(parser: Parser) -> None:
     parser.add_argument("skill", metavar="SKILL", help="a skill, an agent or a capability; * and ? match")
+    parser.add_argument("--where", metavar="RULES", default="", help="all must hold: gpu_mem>=2Gi,site=plant-7")
+    watch_option(parser)
+
+
+def _ps_options(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="of an agent or a unit (default: all)")
     watch_option(parser)
 
 
@@ -127,7 +139,7 @@ def _get_options(parser: Parser) -> None:
 VERBS = {
     "status": Verb(options=watch_option, run=_status),
     "ls": Verb(options=watch_option, run=_ls),
-    "ps": Verb(options=watch_option, run=_ps),
+    "ps": Verb(options=_ps_options, run=_ps),
     "skills": Verb(options=watch_option, run=_skills),
     "find": Verb(options=_find_options, run=_find),
     "get": Verb(options=_get_options, run=_get),

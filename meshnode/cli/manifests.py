@@ -14,6 +14,8 @@ from pathlib import Path
 
 import yaml
 
+from meshnode.model.agent import KIND as AGENT
+from meshnode.model.agent import parse_agent
 from meshnode.model.agentcluster import parse_agentcluster
 from meshnode.model.commands import JsonObject
 from meshnode.model.errors import Invalid
@@ -71,15 +73,20 @@ def checked_manifests(file: str) -> list[Source]:
     seen: dict[tuple[str, str, str], Source] = {}
     for source in sources:
         try:
-            cluster = parse_agentcluster(source.manifest)
+            name = _name_checked(source.manifest)
         except FieldInvalid as error:
             raise source.placed(error) from error
-        name = (str(source.manifest["kind"]), cluster.namespace, cluster.name)
         if name in seen:
             what = f"{'/'.join(name)} is in this file already, at line {seen[name].locate(('metadata', 'name'))}"
             raise source.placed(FieldInvalid(("metadata", "name"), what, next_step="remove one, or rename it"))
         seen[name] = source
     return sources
+
+
+def _name_checked(manifest: JsonObject) -> tuple[str, str, str]:
+    """(kind, namespace, name) of a manifest that is valid as a whole. Raises ``FieldInvalid``."""
+    declared = parse_agent(manifest) if manifest.get("kind") == AGENT else parse_agentcluster(manifest)
+    return (str(manifest["kind"]), declared.namespace, declared.name)
 
 
 def load_manifests(file: str) -> list[Source]:

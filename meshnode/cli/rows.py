@@ -3,6 +3,7 @@
 from meshnode.cli.machine import hardware_words, load_words
 from meshnode.cli.table import Column
 from meshnode.cli.words import age, milliseconds, since
+from meshnode.model.units import agent_of, slot_of
 from meshnode.model.views import AgentView, ConflictView, DocumentView, NodeView, SkillView
 
 # Older than this, what is known about another node is worth a mark.
@@ -32,7 +33,20 @@ def document_name(document: DocumentView) -> str:
 
 
 def conflict_name(conflict: ConflictView) -> str:
-    return f"{conflict.kind.lower()}/{conflict.namespace}/{conflict.name}#{conflict.field}"
+    return f"{conflict_subject(conflict)}#{conflict.field}"
+
+
+def conflict_subject(conflict: ConflictView) -> str:
+    """``agentcluster/default/line3``; the state of a unit has no namespace."""
+    return "/".join(part for part in (conflict.kind.lower(), conflict.namespace, conflict.name) if part)
+
+
+def unit_words(agent: AgentView) -> str:
+    """``words/0``, or ``words/0..999`` where one process is many instances."""
+    slot = slot_of(agent.instance)
+    if agent.slots <= 1 or slot < 0:
+        return agent.instance or agent.name
+    return f"{agent_of(agent.instance)}/{slot}..{slot + agent.slots - 1}"
 
 
 def _path(node: NodeView) -> str:
@@ -65,14 +79,17 @@ NODES: tuple[Column[NodeView], ...] = (
     Column(title="ENDPOINTS", cell=lambda n: ",".join(n.endpoints), wide=True),
 )
 AGENTS: tuple[Column[AgentView], ...] = (
-    Column(title="AGENT", cell=lambda a: a.name),
+    Column(title="UNIT", cell=unit_words),
     Column(title="STATE", cell=lambda a: a.state),
     Column(title="REASON", cell=lambda a: a.reason, optional=True),
     Column(title="NODE", cell=lambda a: a.node),
-    Column(title="PID", cell=lambda a: str(a.pid or ""), right=True),
+    Column(title="VERSION", cell=lambda a: str(a.version or ""), right=True),
+    Column(title="DURABILITY", cell=lambda a: a.durability),
+    Column(title="COPIES", cell=lambda a: ",".join(a.copies)),
     Column(title="RESTARTS", cell=lambda a: str(a.restarts), right=True),
-    Column(title="SKILLS", cell=lambda a: str(len(a.skills)), right=True),
     Column(title="SEEN", cell=lambda a: seen(a.age_s)),
+    Column(title="PID", cell=lambda a: str(a.pid or ""), right=True, wide=True),
+    Column(title="EPOCH", cell=lambda a: a.epoch, wide=True),
     Column(title="OFFERS", cell=lambda a: ",".join(a.skills), wide=True),
 )
 SKILLS: tuple[Column[SkillView], ...] = (

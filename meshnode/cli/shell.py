@@ -29,9 +29,16 @@ _meshnode() {
                 "") names="@VERBS@" ;;
                 run) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
                 get|describe|delete) names="nodes agents skills agentclusters" ;;
+                state)
+                    names="list show history diff restore forget"
+                    if [[ $before != state ]]; then
+                        names="$(meshnode "${dir[@]}" ps -o name 2>/dev/null | sed 's,^agent/,,')"
+                    fi ;;
+                demo) names="failover partition" ;;
                 ping) names="$(meshnode "${dir[@]}" ls -o name 2>/dev/null | sed 's,^node/,,')" ;;
                 why) names="$(meshnode "${dir[@]}" ls -o name 2>/dev/null)" ;;
-                stop) names="$(meshnode "${dir[@]}" ps -o name 2>/dev/null | cut -d/ -f2)" ;;
+                stop|restart|scale|logs|checkpoint|ps)
+                    names="$(meshnode "${dir[@]}" ps -o name 2>/dev/null | cut -d/ -f2 | sort -u)" ;;
                 call|find) names="$(meshnode "${dir[@]}" skills -o name 2>/dev/null | sed 's,^skill/,,' | sort -u)" ;;
                 completion) names="bash" ;;
             esac ;;

@@ -24,7 +24,7 @@ def _why_lines(view: WhyView) -> list[str]:
 
 def _conflicts(given: Given) -> int:
     columns: tuple[Column[ConflictView], ...] = (
-        Column(title="DOCUMENT", cell=lambda c: f"{c.kind.lower()}/{c.namespace}/{c.name}"),
+        Column(title="SUBJECT", cell=rows.conflict_subject),
         Column(title="FIELD", cell=lambda c: c.field),
         Column(title="IN FORCE", cell=lambda c: _value(c, 0)),
         Column(title="ALSO WRITTEN", cell=lambda c: "; ".join(_value(c, n) for n in range(1, len(c.values)))),
@@ -65,7 +65,9 @@ def _id_lines(view: IdentityView) -> list[str]:
 
 
 def _why_options(parser: Parser) -> None:
-    parser.add_argument("subject", metavar="SUBJECT", help="a name, or node/NAME, agent/NAME, cluster/NS/NAME, call/ID")
+    parser.add_argument(
+        "subject", metavar="SUBJECT", help="a name, NAME/SLOT, node/NAME, agent/NAME, cluster/NS/NAME, call/ID"
+    )
     output_option(parser)
 
 

@@ -44,6 +44,12 @@ LINE3 = views.DocumentView(
     conditions=[views.Condition(type="Ready", status="False", reason="Pending", message="no placement yet")],
     status={"placed": 0},
 )  # fmt: skip
+WORDS_DOCUMENT = views.DocumentView(
+    kind="Agent", namespace="default", name="words", doc_id="d1" * 16, api_version="v1",
+    spec={"run": {"file": "/w/words.py", "cwd": "/w"}, "replicas": 1, "near": "alpha"}, heads=["cd" * 32], changes=1,
+    updated_ms=1_000, updated_by="alpha", conflicts=[],
+    conditions=[views.Condition(type="Ready", status="True", reason="AllRun", message="1 of 1 runs")], status={},
+)  # fmt: skip
 STATUS = views.StatusView(
     name="alpha", mesh="plant-7", region="home", version="0.1.0", uptime_s=15_120.0, boot=3, listen="0.0.0.0:7070",
     peers_connected=1, nodes_known=2, nodes_reachable=1, documents=1, documents_root="ab12cd34ef", directory_root="00",
@@ -154,8 +160,8 @@ class CannedNode:
                 return views.AppliedView(kind="Agent", namespace="default", name=name, action="updated", notes=[])
             case commands.PlanManifest():
                 return PLAN
-            case commands.ListStates() | commands.FoldState():
-                return views.StatesView(items=[STATE, COPY])
+            case commands.ListStates(agent=agent) | commands.FoldState(agent=agent):
+                return views.StatesView(items=[STATE, COPY] if agent in ("", "words") else [])
             case commands.ShowState() | commands.RestoreState():
                 return SHOWN
             case commands.StateHistory():
@@ -186,6 +192,8 @@ class CannedNode:
                     action="created",
                     notes=[],
                 )
+            case commands.ListDocuments(kind="Agent", name=name):
+                return views.DocumentsView(items=[WORDS_DOCUMENT] if name in ("", "words") else [])
             case commands.ListDocuments(name=name):
                 return views.DocumentsView(items=[LINE3] if name in ("", "line3") else [])
             case commands.DeleteDocument(kind=kind, namespace=namespace, name=name):

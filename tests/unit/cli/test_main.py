@@ -49,8 +49,8 @@ alpha *  ready        -       home    Pi 5 4cpu 8Gi       1   38%  -     now
 beta     unreachable  silent  dock    -                   0     ?  mesh  2m10s (stale)
 """,
     "ps": """\
-AGENT  STATE    NODE   PID  RESTARTS  SKILLS  SEEN
-words  running  alpha   42         1       1  now
+UNIT     STATE    NODE   VERSION  DURABILITY  COPIES  RESTARTS  SEEN
+words/0  running  alpha        7  auto        beta           1  now
 """,
     "find words.count": """\
 RANK  SKILL        AGENT  NODE   REGION  RTT  AGE            NOTE
@@ -62,8 +62,48 @@ SKILL        AGENT  NODE   REGION  SEEN           NOTE                   DESCRIP
 words.count  words  alpha  home    now            -                      Count words.
 words.count  words  beta   dock    2m10s (stale)  excluded: unreachable  -
 """,
+    "state list": """\
+UNIT     ROLE   NODE   VERSION  KEYS   SIZE  CHECKPOINT  SINCE  DURABILITY  COPIES  CONFLICTS  SEEN
+words/0  owner  alpha        7     2  1.5Ki           5      2  auto        beta            1  now
+words/0  copy   beta         6     2  1.4Ki           5      1  auto        -               -  2m10s (stale)
+""",
+    "state show words": """\
+unit:      words/0
+node:      alpha (owner)
+version:   7, epoch 3@alpha, hash abababababab
+seen:      now
+answers:   3 kept
+conflicts: title
+keys:
+  count: 12
+  session s1, last:
+    text: hi
+""",
+    "state history words/0": """\
+VERSION  KIND        WHEN                 EPOCH    KEYS   SIZE  CALL     HASH
+      6  entry       1970-01-01 00:00:02  3@alpha  count    40  order-1  cdcdcdcdcdcd
+      5  checkpoint  1970-01-01 00:00:01  2@beta   -       900  -        efefefefefef
+""",
+    "state diff words 3 5": """\
+words/0: 3 -> 5
+  count: 1 -> 12
+  new: - -> "x"
+""",
+    "state forget words/3": "the state of words/3 is gone from here\n",
+    "restart words": "agent words: 1 unit restarts\n",
+    "scale words 3": "agent/default/words updated: 3 wanted (local)\n",
+    "plan": """\
+UNIT     ACTION   NODE   NOW ON  REASON
+words/0  keep     alpha  alpha   runs there
+words/1  pending  -      -       memory: 8Gi wanted, alpha has 2Gi free
+""",
+    "logs --node alpha": """\
+00:00:01.000 alpha words/0 | up
+00:00:01.001 alpha words/0 ! careful
+00:00:01.002 alpha words/0 ~ -- gap: 3 lines dropped --
+""",
     "conflicts": """\
-DOCUMENT                    FIELD     IN FORCE    ALSO WRITTEN
+SUBJECT                     FIELD     IN FORCE    ALSO WRITTEN
 agentcluster/default/line3  replicas  2 by alpha  3 by beta
 """,
     "status": """\
@@ -73,7 +113,7 @@ machine: Pi 5 4cpu 8Gi   load: cpu 38%
 listens on 0.0.0.0:7070   clock synced   journal 1.4Mi   boot 3   version 0.1.0
 ! beta unreachable for 2m10s -> meshnode why beta
 """,
-    "stop words": "agent words  running\n",
+    "stop words --wait 0": "agent words  running\n",
     "events": """\
 1970-01-01 00:00:01  node/beta  fact 1
 1970-01-01 00:00:02  node/beta  fact 2
@@ -101,17 +141,27 @@ def test_the_table_of_a_verb(line: str, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("line", "names"),
     [
-        ("ls", "node/alpha node/beta"), ("ps", "agent/words/alpha"), ("skills", "skill/words.count skill/words.count"),
-        ("get nodes beta", "node/beta"), ("get agents", "agent/words/alpha"), ("get skills words.count",
+        ("ls", "node/alpha node/beta"), ("ps", "agent/words/0"), ("ps words", "agent/words/0"),
+        ("skills", "skill/words.count skill/words.count"),
+        ("get nodes beta", "node/beta"), ("get agents", "agent/words/0"), ("get skills words.count",
         "skill/words.count skill/words.count"), ("get clusters", "agentcluster/default/line3"),
         ("get documents", "agentcluster/default/line3"), ("describe node beta", "node/beta"),
-        ("describe agent words", "agent/words/alpha"), ("describe skill words.count", "skill/words.count"),
+        ("describe agent words", "agent/words"),
+        ("describe agent words/0", "agent/words/0"), ("describe skill words.count", "skill/words.count"),
         ("describe cluster line3", "agentcluster/default/line3"),
         ("get clusters agentcluster/default/line3", "agentcluster/default/line3"),
         ("status", "node/alpha"), ("id", "node/alpha"),
         ("conflicts", "agentcluster/default/line3#replicas"), ("why beta", "beta"), ("ping beta", "node/beta"),
-        ("invite", "node/calm-otter"), ("stop words", "agent/words/alpha"), ("version", "0.1.0"),
+        ("invite", "node/calm-otter"), ("stop words --wait 0", "agent/words/0"), ("version", "0.1.0"),
         ("delete cluster line3", "agentcluster/default/line3"), ("call words.count", "c1"),
+        ("delete agent words", "agent/default/words"), ("restart words", "agent/words"),
+        ("scale agent/words 3", "agent/default/agent/words"), ("plan", "unit/words/0 unit/words/1"),
+        ("state list", "state/words/0@alpha state/words/0@beta"), ("state show words", "state/words/0"),
+        ("state history words", "state/words/0#6 state/words/0#5"), ("state diff words 3", "state/words/0"),
+        ("state restore words --version 3", "state/words/0"), ("state forget words/3", "state/words/3"),
+        ("checkpoint words", "state/words/0@alpha state/words/0@beta"),
+        ("find words.count --where gpu_mem>=2Gi", "skill/words.count skill/words.count"),
+        ("logs --node alpha", "unit/words/0@alpha unit/words/0@alpha unit/words/0@alpha"),
     ],
 )  # fmt: skip
 def test_every_verb_speaks_every_format(line: str, names: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +198,24 @@ def test_every_verb_speaks_every_format(line: str, names: str, capsys: pytest.Ca
         ("ping beta -c 0", 2, "meshnode ping: argument -c", "meshnode ping --help"),
         ("invite --ttl soon", 2, "soon: must be a length of time", "for example"),
         ("delete cluster", 2, "delete: what?", "meshnode delete agentcluster NAME"),
+        ("ps nope", 3, "no agent named nope is known here", "meshnode get agents"),
+        ("run {py} --durability most", 2, "durability 'most' is none", "use auto, lazy"),
+        ("run {py} --tier actor", 2, "{py}: only a Python file that uses meshnode.sdk can be", "leave --tier out"),
+        ("run {py} --replicas -1", 2, "meshnode run: argument --replicas: invalid number of", "meshnode run --help"),
+        ("run {py} --label gpu", 2, "--label gpu: must be KEY=VALUE", "for example --label A=1"),
+        ("state", 2, "meshnode state: the following arguments are required: action", "meshnode state --help"),
+        ("state shout words", 2, "meshnode state: argument action: invalid choice: 'shout'", "meshnode state --help"),
+        ("state show", 2, "state show: of which unit?", "meshnode state list"),
+        ("state diff words", 2, "state diff: from which version on?", "meshnode state history words"),
+        ("state diff words 1 2 3", 2, "state diff: what is 3?", "meshnode state --help"),
+        ("state show words 3", 2, "state show: what is 3?", "meshnode state --help"),
+        ("state restore words", 2, "state restore: to which version?", "meshnode state restore words --version V"),
+        ("state list --key k", 2, "state list takes no --key", "meshnode state --help"),
+        ("state restore words --version x", 2, "meshnode state: argument --version: invalid", "meshnode state --help"),
+        ("scale words many", 2, "meshnode scale: argument N: invalid number of replicas", "meshnode scale --help"),
+        ("plan -f nowhere.yaml", 2, "nowhere.yaml: there is no such file", "check the path"),
+        ("logs --since soon", 2, "soon: must be a length of time", "for example"),
+        ("logs --node gamma", 3, "no node gamma", "meshnode ls"),
         ("delete node beta", 2, "nodes are no kind of documents", "kinds of documents"),
         ("up --port 70000", 2, "meshnode up: argument --port: invalid port value", "meshnode up --help"),
         ("up --seed here", 2, "meshnode up: argument --seed: invalid HOST:PORT value", "meshnode up --help"),
@@ -156,9 +224,12 @@ def test_every_verb_speaks_every_format(line: str, names: str, capsys: pytest.Ca
 )
 @pytest.mark.usefixtures("node")
 def test_an_error_says_what_and_what_next(
-    line: str, code: int, what: str, then: str, capsys: pytest.CaptureFixture[str]
+    line: str, code: int, what: str, then: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    ran = Ran(line, capsys)
+    plain = tmp_path / "plain.py"
+    plain.write_text("print('hello')\n")
+    ran = Ran(line.replace("{py}", str(plain)), capsys)
+    what = what.replace("{py}", str(plain))
     said, _, next_step = ran.err.partition("\n -> ")
     assert (ran.code, ran.out) == (code, "")
     assert said.startswith(f"error: {what}")
@@ -190,7 +261,7 @@ def test_the_directory_behind_the_verb_wins(
 def test_a_call_prints_the_result_alone_on_stdout(node: CannedNode, capsys: pytest.CaptureFixture[str]) -> None:
     ran = Ran("""call words.count text=hi n=3 --json '{"n": 1, "b": false}' --deadline 2 --to beta --key k""", capsys)
     assert json.loads(ran.out) == {"n": 3, "b": False, "text": "hi"}
-    assert ran.err == "words/alpha@alpha  4.2ms  1 attempt  call c1\n"
+    assert ran.err == "words/0@alpha  4.2ms  1 attempt  call c1\n"
     assert node.asked == [
         commands.CallSkill(
             skill="words.count", arguments={"n": 3, "b": False, "text": "hi"}, deadline_s=2.0, to="beta",
@@ -216,20 +287,6 @@ def test_pings_that_all_fail_end_with_their_code_and_some_with_5(
     ran = Ran("ping node/beta -c 2", capsys)
     assert ran.code == 5
     assert ran.err.splitlines()[-1] == "1 of 2 answered, min / median / max 0.9ms / 0.9ms / 0.9ms"
-
-
-def test_an_agent_runs_under_this_python_from_its_own_directory(
-    node: CannedNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "my agent.py").write_text("")
-    ran = Ran(f"run '{tmp_path}/my agent.py' --env A=1 --env B= -- --flag x", capsys)
-    assert ran.out == "agent words  running  on alpha  pid 42\n  offers words.count\n"
-    assert node.asked == [
-        commands.RunAgent(
-            name="my-agent", argv=[sys.executable, "-u", str(tmp_path / "my agent.py"), "--flag", "x"],
-            cwd=str(tmp_path), environment={"A": "1", "B": ""},
-        )
-    ]  # fmt: skip
 
 
 def test_an_invite_prints_the_token_alone_on_stdout(node: CannedNode, capsys: pytest.CaptureFixture[str]) -> None:
@@ -354,7 +411,10 @@ def test_the_completion_is_valid_bash_and_completes_verbs_and_live_names(
         done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True, env=environment)
         return done.stdout.split()
 
-    assert completed("meshnode", "st") == ["status", "stop"]
+    assert completed("meshnode", "st") == ["status", "stop", "state"]
+    assert completed("meshnode", "demo", "") == ["failover", "partition"]
+    assert completed("meshnode", "-C", str(served[0]), "restart", "") == ["words"]
+    assert completed("meshnode", "-C", str(served[0]), "state", "show", "") == ["words/0"]
     assert completed("meshnode", "ls", "-o", "js") == ["json", "jsonl"]
     assert completed("meshnode", "-C", str(served[0]), "ping", "b") == ["beta"]
     assert completed("meshnode", "-C", str(served[0]), "call", "w") == ["words.count"]
