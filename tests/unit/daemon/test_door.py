@@ -9,10 +9,11 @@ from meshnode.daemon.door import Door
 from meshnode.host.loop import CoreLoop
 from meshnode.kernel.effects import Effect, Note
 from meshnode.kernel.instant import Instant
+from meshnode.model import views
 from meshnode.model.commands import CallSkill, GetIdentity, GetStatus, ListNodes, RunAgent
 from meshnode.model.views import AgentView, Failure, IdentityView, NodesView, StatusView
 from meshnode.node.effects import Announce, Reply, Store
-from meshnode.node.inputs import Measured, Stored
+from meshnode.node.inputs import CommandDropped, CommandGiven, Input, Measured, Stored, StreamWanted
 from tests.unit.node.mesh import NOW_MS, Box, Mesh
 
 
@@ -137,6 +138,125 @@ def test_a_node_that_leaves_tells_who_waits_and_who_comes_later() -> None:
             assert isinstance(view, Failure)
             assert (view.code, view.exit_code) == ("offline", 6)
             assert "asked to go down" in view.message and view.next_step
+
+    play(scene())
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+WANTED = CallSkill(skill="words.all", stream=True)
+END = views.CallView(call_id="c1", result=None, instance="words/0", node="alpha", took_ms=1.0, attempts=1)
+
+
+class Reading:
+    """A door whose core is the test: what it is told is kept, what it answers is said by hand."""
+
+    def __init__(self) -> None:
+        self.building = Building()
+        self.told: list[Input] = []
+        self.building.loop.tell = self.told.append  # type: ignore[method-assign]
+        self.door = self.building.door
+        self.stream = self.door.stream(WANTED)
+
+    async def begin(self) -> asyncio.Future[views.StreamItem | views.CallView | Failure]:
+        first = asyncio.ensure_future(anext(self.stream))
+        await turns()
+        return first
+
+    def granted(self) -> list[int]:
+        return [event.total for event in self.told if isinstance(event, StreamWanted)]
+
+    def dropped(self) -> list[int]:
+        return [event.command_no for event in self.told if isinstance(event, CommandDropped)]
+
+
+def test_a_stream_asks_for_a_bounded_number_of_items_with_its_call() -> None:
+    async def scene() -> None:
+        reading = Reading()
+        first = await reading.begin()
+        assert reading.told == [CommandGiven(1, WANTED), StreamWanted(1, module.ITEMS_AHEAD_MAX)]
+        reading.door.item(1, 0, b'{"n":0}')
+        reading.door.reply(1, END)
+        assert [await first, *[heard async for heard in reading.stream]] == [
+            views.StreamItem(number=0, item={"n": 0}), END,
+        ]  # fmt: skip
+        assert (reading.dropped(), reading.door._streams) == ([], {})
+
+    play(scene())
+
+
+def test_more_is_asked_for_as_items_are_taken_and_never_for_each() -> None:
+    async def scene() -> None:
+        reading, ahead = Reading(), module.ITEMS_AHEAD_MAX
+        first = await reading.begin()
+        for number in range(ahead):
+            reading.door.item(1, number, b"1")
+        await turns()
+        assert reading.granted() == [ahead]  # the reader has taken nothing: nothing more may come
+        await first
+        for _ in range(ahead - 1):
+            await anext(reading.stream)
+        assert reading.granted() == [ahead, ahead // 2 + ahead]
+        for number in range(ahead, reading.granted()[-1]):
+            reading.door.item(1, number, b"1")
+        reading.door.reply(1, END)
+        heard = [one async for one in reading.stream]
+        assert (len(heard), heard[-1]) == (ahead // 2 + 1, END)
+        assert reading.granted() == [ahead + half * ahead // 2 for half in range(4)]
+
+    play(scene())
+
+
+def test_a_stream_whose_reader_goes_is_dropped_once_and_what_comes_late_goes_nowhere() -> None:
+    async def scene() -> None:
+        reading = Reading()
+        first = await reading.begin()
+        reading.door.item(1, 0, b"1")
+        await first
+        await reading.stream.aclose()
+        assert (reading.dropped(), reading.door._streams) == ([1], {})
+        reading.door.item(1, 1, b"1")
+        reading.door.reply(1, END)
+
+        reading = Reading()
+        first = await reading.begin()
+        first.cancel()
+        await turns()
+        assert reading.dropped() == [1]
+
+    play(scene())
+
+
+def test_items_that_are_junk_out_of_turn_or_never_asked_for_end_the_stream_by_name_and_cancel_the_call() -> None:
+    async def scene() -> None:
+        ahead = module.ITEMS_AHEAD_MAX
+        junk: list[list[tuple[int, bytes]]] = [
+            [(0, b"{")], [(0, b"\xff")], [(0, b"[" * 100_000)], [(1, b"1")], [(0, b"1"), (0, b"1")],
+            [(number, b"1") for number in range(ahead + 1)],
+        ]  # fmt: skip
+        for items in junk:
+            reading = Reading()
+            first = await reading.begin()
+            for number, payload in items:
+                reading.door.item(1, number, payload)
+            reading.door.item(1, 0, b"1")  # after the end nothing more is heard
+            heard = [await first, *[one async for one in reading.stream]]
+            end = heard[-1]
+            assert isinstance(end, Failure) and end.code == "bad-answer" and end.next_step
+            assert len(heard) == len(items)
+            assert reading.dropped() == [1]
+
+    play(scene())
+
+
+def test_a_stream_ends_with_a_word_when_the_node_leaves() -> None:
+    async def scene() -> None:
+        reading = Reading()
+        first = await reading.begin()
+        reading.door.leave("asked to go down")
+        for end in (await first, await anext(reading.door.stream(WANTED))):
+            assert isinstance(end, Failure)
+            assert (end.code, end.exit_code) == ("offline", 6)
 
     play(scene())
 
