@@ -92,6 +92,48 @@ def test_a_bad_field_is_refused_with_file_line_and_field(tmp_path: Path, old: st
     assert refused(tmp_path, GOOD.replace(old, new)) == message
 
 
+AGENT = """\
+apiVersion: v1
+kind: Agent
+metadata:
+  name: words
+spec:
+  run:
+    file: /srv/words.py
+    env: {LEVEL: debug}
+  replicas: 2
+  durability: replicated(1)
+"""
+
+
+def test_an_agent_and_a_cluster_of_one_name_stand_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"{AGENT}---\n{GOOD.replace('name: team', 'name: words')}")
+    assert [source.manifest["kind"] for source in checked_manifests(str(path))] == ["Agent", "AgentCluster"]
+    assert refused(tmp_path, f"{AGENT}---\n{AGENT}") == (
+        "x.yaml:15: metadata.name: Agent/default/words is in this file already, at line 4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("replicas: 2", "replica: 2", "x.yaml:9: spec.replica: unknown field"),
+        ("replicas: 2", "replicas: two", "x.yaml:9: spec.replicas: "),
+        ("file: /srv/words.py", "file: words.py", "x.yaml:7: spec.run.file: is not absolute"),
+        ("file: /srv/words.py", "path: /srv/words.py", "x.yaml:7: spec.run.path: unknown field"),
+        ("LEVEL: debug", "MESHNODE_BUS: x", "x.yaml:8: spec.run.env.MESHNODE_BUS: is set by the daemon"),
+        ("replicated(1)", "most", "x.yaml:10: spec.durability: durability 'most' is none"),
+        ("kind: Agent", "kind: agent", "x.yaml:2: kind: "),
+        ("spec:", "spec: 3\nother:", "x.yaml:6: "),
+    ],
+)
+def test_a_bad_field_of_an_agent_is_refused_with_file_line_and_field(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert refused(tmp_path, AGENT.replace(old, new)).startswith(message)
+
+
 def test_a_sum_above_the_total_is_refused_where_it_stands(tmp_path: Path) -> None:
     text = GOOD[: GOOD.index("spec:")] + (
         "spec:\n  replicas: 5\n  regions:\n    - name: eu\n      agent_distribution: {a: 4, b: 2}\n"
