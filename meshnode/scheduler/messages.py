@@ -5,10 +5,10 @@ import msgspec
 from meshnode.kernel.effects import Fact
 from meshnode.kernel.epochs import Epoch
 from meshnode.kernel.instant import SECOND
-from meshnode.model.agentcluster import Resources
 from meshnode.model.durability import AUTO, Durability
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.model.recipe import Recipe
+from meshnode.model.resources import Resources
 
 LOST_AFTER_US = SECOND
 
@@ -19,7 +19,8 @@ class Want(msgspec.Struct, frozen=True):
     ``on``: name of the only node it may run on. ``near``: the node that comes first while it is there. ``region``,
     ``labels``: what a node must have. ``lost_after_us``: how long its claimant may be unreachable before others take
     over (one that is down is replaced at once). ``generation``: raised to restart all its units. ``source``: the
-    document that wants it, for people, e.g. "agent/words" or "cluster/default/team".
+    document that wants it, for people, e.g. "agent/words" or "cluster/default/team". ``regions``: how many replicas,
+    from slot 0 on, belong into which region; the rest of the slots goes where ``region`` says.
     """
 
     agent: AgentName
@@ -35,6 +36,7 @@ class Want(msgspec.Struct, frozen=True):
     lost_after_us: int = LOST_AFTER_US
     generation: int = 0
     source: str = ""
+    regions: tuple[tuple[str, int], ...] = ()
 
 
 class Wanted(Fact, frozen=True):
@@ -75,7 +77,10 @@ class ClaimsChanged(Fact, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A unit as its claimant tells it. ``running``: it answers calls. ``holder``: who has a copy of its state."""
+    """A unit as its claimant tells it. ``running``: it answers calls. ``holder``: who has a copy of its state.
+
+    Counter 0 is no claim but its opposite: this node does not take the unit, because of ``refusal``.
+    """
 
     node: NodeId
     unit: InstanceId
@@ -83,3 +88,4 @@ class Claim(msgspec.Struct, frozen=True):
     running: bool
     holder: NodeId | None = None
     version: int = 0
+    refusal: str = ""

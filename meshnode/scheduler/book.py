@@ -1,0 +1,150 @@
+"""All units of one agent, and how many of them each node has."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+import msgspec
+
+from meshnode.model.ids import AgentName, InstanceId, NodeId
+from meshnode.model.units import unit_id
+from meshnode.scheduler.messages import Want
+from meshnode.scheduler.ordering import Part, Seats, able, layout
+from meshnode.scheduler.ports import NodeFacts
+from meshnode.scheduler.unit import Unit, loss_in_words, name_of
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a unit that nobody has belongs. ``ahead``: nodes that come before the asking one; -1: it may not at all."""
+
+    unit: Unit
+    first: NodeId | None
+    ahead: int
+    holder: bool  # the first is first because it holds the newest copy
+
+
+class Book:
+    """The units of one agent. ``counts`` follows their governors."""
+
+    def __init__(self, agent: AgentName) -> None:
+        self.agent = agent
+        self.want: Want | None = None
+        self.units: dict[InstanceId, Unit] = {}
+        self.counts: dict[NodeId, int] = {}
+        self.open: dict[InstanceId, Unit] = {}
+        self.dirty: dict[InstanceId, Unit] = {}
+        self.place_us: int | None = None  # when the plan is looked at again
+        self.turning: InstanceId | None = None  # the one unit of this node that is being restarted by a new recipe
+
+    def unit(self, unit: InstanceId) -> Unit:
+        found = self.units.get(unit)
+        if found is None:
+            found = self.units[unit] = Unit(unit)
+        return found
+
+    def set_want(self, want: Want | None, units_max: int, *, fresh: bool) -> None:
+        """Every unit that may be concerned becomes dirty."""
+        before, self.want = self.want, want
+        parts = layout(want, units_max) if want is not None else []
+        wanted: dict[InstanceId, None] = {}
+        for part in parts:
+            unit = self.unit(unit_id(self.agent, part.first_slot))
+            wanted[unit.id] = None
+            if before is not None and want is not None and unit.wanted:
+                self._rewant(unit, otherwise=unit.part.slots != part.slots or _runs_otherwise(before, want))
+            if not unit.wanted:
+                unit.fresh, unit.open_us = fresh, None
+            unit.wanted, unit.part = True, part
+        for unit in self.units.values():
+            unit.wanted = unit.id in wanted
+        self.dirty = dict(self.units)
+
+    def _rewant(self, unit: Unit, *, otherwise: bool) -> None:
+        """What failed may do better in another way."""
+        if otherwise:
+            unit.failures = unit.refused_until_us = 0
+            if unit.mine is not None:
+                unit.mine.outdated = True
+
+    def govern(self, unit: Unit, node: NodeId | None) -> None:
+        if unit.governor == node:
+            return
+        if unit.governor is not None:
+            self.counts[unit.governor] -= 1
+            if not self.counts[unit.governor]:
+                del self.counts[unit.governor]
+        if node is not None:
+            self.counts[node] = self.counts.get(node, 0) + 1
+        unit.governor = node
+
+    def forget(self, unit: Unit) -> None:
+        self.govern(unit, None)
+        self.open.pop(unit.id, None)
+        self.dirty.pop(unit.id, None)
+        self.units.pop(unit.id, None)
+
+    def places(
+        self, want: Want, units: Iterable[Unit], nodes: Sequence[NodeFacts], me: NodeId, *, exact: "Exact"
+    ) -> list[Place]:
+        """The plan for units that nobody has (or that are where they do not belong), in the order of their slots."""
+        counts = dict(self.counts)
+        found: list[Place] = []
+        ordered = sorted(units, key=lambda unit: unit.part.first_slot)
+        for (region, slots), group in groupby(ordered, key=lambda unit: (unit.part.region, unit.part.slots)):
+            seats = Seats(self.agent, able(want, Part(0, slots, region), nodes), counts, want.near)
+            for unit in group:
+                place = _place(unit, seats, me, exact)
+                found.append(place)
+                if place.first is not None:
+                    seats.take(place.first)
+                    counts[place.first] = counts.get(place.first, 0) + 1
+        return found
+
+
+class Exact:
+    """Whether it is worth knowing exactly how many are ahead of this node: the answer costs a sort."""
+
+    def __init__(self, turns: Mapping[InstanceId, int]) -> None:
+        self._turns = turns  # unit -> how many turns have passed
+
+    def wanted(self, unit: Unit, at_least: int) -> bool:
+        return at_least <= self._turns.get(unit.id, -1)
+
+
+def _place(unit: Unit, seats: Seats, me: NodeId, exact: Exact) -> Place:
+    slot = unit.part.first_slot
+    without: dict[NodeId, object] = {**unit.refusals}
+    if unit.refused:
+        without[me] = None
+    if unit.governor is not None:
+        without[unit.governor] = None
+    keeper = unit.last.holder if unit.last is not None else None
+    holder = keeper if keeper is not None and keeper in seats and keeper not in without else None
+    first = holder if holder is not None else seats.first(slot, without)
+    if first is None or me not in seats or me in without:
+        return Place(unit, first, -1, holder is not None)
+    if first == me:
+        return Place(unit, first, 0, holder is not None)
+    ahead = max(1, seats.below(me, without))
+    if exact.wanted(unit, ahead):
+        order = [node for node in seats.order(slot, without) if node != holder]
+        ahead = order.index(me) + (holder is not None)
+    return Place(unit, first, ahead, holder is not None)
+
+
+def _runs_otherwise(before: Want, want: Want) -> bool:
+    return (before.recipe, before.generation, before.durability) != (want.recipe, want.generation, want.durability)
+
+
+def why(place: Place, ahead: int, nodes: Mapping[NodeId, NodeFacts], now_us: int) -> str:
+    """Why this node takes a unit, with ``ahead`` nodes before it that did not."""
+    unit = place.unit
+    if unit.governor is not None:
+        cause = f"{name_of(unit.governor, nodes)} is not where it belongs any more"
+    elif unit.last is not None:
+        cause = loss_in_words(unit.last, nodes.get(unit.last.node), now_us)
+    else:
+        cause = "it is wanted and nobody had it"
+    if ahead == 0:
+        return f"{cause}; this node {'holds a copy of its state' if place.holder else 'comes first in order'}"
+    first = name_of(place.first, nodes) if place.first is not None else "nobody"
+    return f"{cause}; {first} came first and did not take it, so it is this node's turn"

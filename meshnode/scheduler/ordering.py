@@ -1,0 +1,194 @@
+"""Who comes first for a unit: the same answer on every node that knows the same.
+
+Fewest units of the agent first, then the preferred node, then capacity-weighted rendezvous order (Thaler and
+Ravishankar 1998; weights after Schindelhauer and Schomaker 2005: ``-w / ln u``).
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from meshnode.model.ids import NodeId
+from meshnode.model.resources import Resources
+from meshnode.scheduler.messages import Want
+from meshnode.scheduler.ports import READY, NodeFacts
+
+_MASK = (1 << 64) - 1
+_NAMES_MAX = 4
+WEIGHT_UNKNOWN = 1000
+NOTHING = Resources()
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One unit of a want: which slots it holds and where they belong."""
+
+    first_slot: int
+    slots: int
+    region: str
+
+
+def layout(want: Want, units_max: int) -> list[Part]:
+    """The units of a want, by first slot; a region's share is not mixed with another's. At most ``units_max``."""
+    parts: list[Part] = []
+    at = 0
+    shares = [(region, count) for region, count in want.regions if count > 0]
+    placed = sum(count for _, count in shares)
+    for region, count in [*shares, (want.region, want.replicas - placed)]:
+        end = min(at + count, want.replicas)
+        while at < end and len(parts) < units_max:
+            slots = min(max(1, want.slots_a_unit), end - at)
+            parts.append(Part(at, slots, region))
+            at += slots
+    return parts
+
+
+def misplaced(want: Want, region: str, node: NodeFacts) -> str:
+    """Why a node is not one of those a unit belongs on; "" if it is."""
+    if want.on and node.name != want.on:
+        return f"it may only run on {want.on}"
+    if region and node.region != region:
+        return f"it belongs into region {region}"
+    for key, value in want.labels.items():
+        if node.labels.get(key) != value:
+            return f"it needs the label {key}={value}"
+    return ""
+
+
+def lacking(need: Resources, node: NodeFacts, taken: Resources = NOTHING) -> list[str]:
+    """What a node has too little of beside what is ``taken``, in words; what is not known is not held against it."""
+    asked = need.plus(taken)
+    lacks = Resources(
+        cpu_milli=need.cpu_milli if node.cpu_milli and asked.cpu_milli > node.cpu_milli else 0,
+        memory_bytes=need.memory_bytes if node.memory_bytes and asked.memory_bytes > node.memory_bytes else 0,
+        gpu_milli=need.gpu_milli if asked.gpu_milli > node.gpus * 1000 else 0,
+    )
+    return lacks.words()
+
+
+def able(want: Want, part: Part, nodes: Iterable[NodeFacts]) -> list[NodeFacts]:
+    """Nodes that a unit may be started on now, refusals apart."""
+    need = want.resources.times(part.slots)
+    return [
+        node
+        for node in nodes
+        if node.state == READY and not misplaced(want, part.region, node) and not lacking(need, node)
+    ]
+
+
+class Obstacle(msgspec.Struct, frozen=True):
+    """Why a unit can be started nowhere: a name for programs, words for people."""
+
+    reason: str
+    message: str
+
+
+def obstacle(want: Want, part: Part, nodes: Sequence[NodeFacts]) -> Obstacle | None:
+    """``None``: some node could take it."""
+    if able(want, part, nodes):
+        return None
+    if not nodes:
+        return Obstacle("NoNode", "no node is known")
+    if want.on and not any(node.name == want.on for node in nodes):
+        return Obstacle("NodeUnknown", f"it may only run on {want.on}, and no node of that name is known")
+    if part.region and not any(node.region == part.region for node in nodes):
+        return Obstacle("RegionUnknown", f"region {part.region} has no known node")
+    fitting = [node for node in nodes if not misplaced(want, part.region, node)]
+    where = f" of region {part.region}" if part.region else ""
+    if not fitting:
+        labels = ", ".join(f"{key}={value}" for key, value in want.labels.items())
+        return Obstacle("NoNodeFits", f"no known node{where} has {labels or 'what it asks for'}")
+    alive = [node for node in fitting if node.state == READY]
+    if not alive:
+        return Obstacle("NodesUnreachable", f"{named(fitting)} cannot be reached now")
+    return Obstacle("TooBig", _too_big(want.resources.times(part.slots), where, alive))
+
+
+def _too_big(need: Resources, where: str, alive: Sequence[NodeFacts]) -> str:
+    everywhere = [
+        lack for lack in lacking(need, alive[0]) if all(lack in lacking(need, node) for node in alive)
+    ]  # fmt: skip
+    needs = " and ".join(everywhere) or f"all of {', '.join(need.words())} at once"
+    return f"no known node{where} has {needs}"
+
+
+def named(nodes: Sequence[NodeFacts]) -> str:
+    """Names for people, cut short."""
+    names = [node.name for node in nodes]
+    more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+    return ", ".join(names[:_NAMES_MAX]) + more
+
+
+class Seats:
+    """The nodes that may take units of one agent, by how many they have or are about to have.
+
+    The search for the first touches only nodes with the fewest units: a thousand slots on a hundred nodes stay cheap.
+    """
+
+    def __init__(self, agent: str, nodes: Sequence[NodeFacts], counts: Mapping[NodeId, int], near: str) -> None:
+        self._seeds = {node.node: _seed(agent, node.node) for node in nodes}
+        self._weights = {node.node: node.cpu_milli or WEIGHT_UNKNOWN for node in nodes}
+        self._near = next((node.node for node in nodes if near and node.name == near), None)
+        self._counts = {node.node: counts.get(node.node, 0) for node in nodes}
+        self._levels: dict[int, dict[NodeId, None]] = {}
+        for node, count in self._counts.items():
+            self._levels.setdefault(count, {})[node] = None
+
+    def __contains__(self, node: NodeId) -> bool:
+        return node in self._counts
+
+    def count(self, node: NodeId) -> int:
+        return self._counts.get(node, 0)
+
+    def first(self, slot: int, without: Mapping[NodeId, object]) -> NodeId | None:
+        """The first in order that is not left out."""
+        for level in sorted(self._levels):
+            best = min((self._key(node, slot) for node in self._levels[level] if node not in without), default=None)
+            if best is not None:
+                return best[-1]
+        return None
+
+    def order(self, slot: int, without: Mapping[NodeId, object]) -> list[NodeId]:
+        """All that are not left out, first in order first."""
+        ranked: list[NodeId] = []
+        for level in sorted(self._levels):
+            keys = sorted(self._key(node, slot) for node in self._levels[level] if node not in without)
+            ranked += [key[-1] for key in keys]
+        return ranked
+
+    def below(self, node: NodeId, without: Mapping[NodeId, object]) -> int:
+        """How many are certainly before a node: those with fewer units."""
+        own = self._counts[node]
+        return sum(
+            sum(1 for other in members if other not in without)
+            for level, members in self._levels.items()
+            if level < own
+        )  # fmt: skip
+
+    def take(self, node: NodeId) -> None:
+        """One more unit is planned there."""
+        count = self._counts.get(node)
+        if count is None:
+            return
+        del self._levels[count][node]
+        if not self._levels[count]:
+            del self._levels[count]
+        self._counts[node] = count + 1
+        self._levels.setdefault(count + 1, {})[node] = None
+
+    def _key(self, node: NodeId, slot: int) -> tuple[bool, float, NodeId]:
+        return node != self._near, -_score(self._seeds[node], slot, self._weights[node]), node
+
+
+def _seed(agent: str, node: NodeId) -> int:
+    return int.from_bytes(hashlib.blake2b(agent.encode() + b"\0" + node, digest_size=8).digest())
+
+
+def _score(seed: int, slot: int, weight: int) -> float:
+    """Higher comes first. SplitMix64's mixer over (seed, slot), turned into a weighted draw."""
+    mixed = (seed + (slot + 1) * 0x9E3779B97F4A7C15) & _MASK
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+    mixed ^= mixed >> 31
+    return -weight / math.log(((mixed >> 12) + 0.5) / (1 << 52))

@@ -1,0 +1,498 @@
+"""What runs on this node: judged by every node for itself, from wants, claims and what is known about nodes.
+
+Invariants: a unit is opened here only under an epoch that is durable and was never used before; of two claims the lower
+one yields once the higher one runs and can be reached; whoever cannot reach the winner goes on working.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from meshnode.kernel.effects import Effect
+from meshnode.kernel.epochs import Epoch
+from meshnode.kernel.instant import Instant
+from meshnode.kernel.machine import earliest
+from meshnode.kernel.records import Record
+from meshnode.kernel.timers import Timers
+from meshnode.model.ids import AgentName, InstanceId, NodeId
+from meshnode.model.units import agent_of
+from meshnode.scheduler.admission import Admission
+from meshnode.scheduler.book import Book, Exact, Place, why
+from meshnode.scheduler.config import SchedulerConfig
+from meshnode.scheduler.messages import Claim, UnitChanged, UnitClaimed, UnitReleased, Want, Wanted
+from meshnode.scheduler.ordering import able, misplaced
+from meshnode.scheduler.outcome import Outcome, read_records
+from meshnode.scheduler.ports import DOWN, LEFT, READY, Copies, NodeFacts, Nodes
+from meshnode.scheduler.quiet import Quiet
+from meshnode.scheduler.rules import SchedulerRules
+from meshnode.scheduler.unit import Mine, Unit, name_of
+from meshnode.scheduler.views import AgentStanding, Intended, Viewer
+
+# So many open units are planned at once without a thought; more wait until the claims that pour in have ended.
+_GATHER_FROM = 64
+_GATHER_US = 2  # for each pair of unit and node
+
+
+class Scheduler:
+    """The scheduler room. ``name``: of this node, for people."""
+
+    def __init__(
+        self, config: SchedulerConfig, *, me: NodeId, name: str, nodes: Nodes, copies: Copies, rules: SchedulerRules,
+        restored: Sequence[Record] = (),
+    ) -> None:  # fmt: skip
+        self._config, self._me, self._name = config, me, name
+        self._nodes, self._copies, self._rules = nodes, copies, rules
+        self._books: dict[AgentName, Book] = {}
+        self._dirty: dict[AgentName, Book] = {}
+        self._by_node: dict[NodeId, dict[InstanceId, None]] = {}
+        self._mine: dict[InstanceId, Unit] = {}
+        self._full: dict[InstanceId, Unit] = {}  # refused for want of room
+        self._admission = Admission(config.units_max)
+        self._quiet = Quiet(config, name)
+        self._facts: dict[NodeId, NodeFacts] = {}
+        self._known = 0
+        self._timers: Timers[str] = Timers()  # by unit: look at its claims; by agent: somebody's turn
+        self._turning: Timers[AgentName] = Timers()
+        self._told_wants = False
+        for unit_id, kept in read_records(restored):
+            unit = self._learn(self._book(agent_of(unit_id)), unit_id)
+            if unit is not None:
+                unit.counter, unit.recorded = kept.counter, kept.mine
+
+    # -- what happens ------------------------------------------------------------------------------------------------
+
+    def start(self, now: Instant) -> Sequence[Effect]:
+        """This boot is counted. Alone nothing is waited for; with known peers they are heard first."""
+        self._look()
+        peers = [facts for facts in self._facts.values() if facts.node != self._me and facts.state != LEFT]
+        self._quiet.start(now, alone=not peers)
+        return self._turn(now)
+
+    def linked(self, now: Instant) -> Sequence[Effect]:
+        """A link to a peer is up."""
+        self._quiet.linked(now)
+        return self._turn(now)
+
+    def wanted(self, fact: Wanted, now: Instant) -> Sequence[Effect]:
+        wants = {want.agent: want for want in fact.wants}
+        for agent in [*self._books, *(agent for agent in wants if agent not in self._books)]:
+            book, want = self._book(agent), wants.get(agent)
+            if book.want != want:
+                book.set_want(want, self._config.wanted_max, fresh=self._told_wants)
+                self._dirty[agent] = book
+        self._told_wants = True
+        return self._turn(now)
+
+    def claims(self, node: NodeId, agent: AgentName, claims: Sequence[Claim], now: Instant) -> Sequence[Effect]:
+        """All that a node tells of an agent's units, replacing what it told before. What this node tells is known."""
+        if node == self._me or not (claims or agent in self._books):
+            return ()
+        book = self._book(agent)
+        said = {claim.unit: claim for claim in claims if claim.node == node and agent_of(claim.unit) == agent}
+        held = self._by_node.setdefault(node, {})
+        state = self._facts[node].state if node in self._facts else DOWN
+        for unit_id in [unit for unit in held if agent_of(unit) == agent and unit not in said]:
+            unit = book.units.get(unit_id)
+            if unit is None or unit.unsay(node, now.mono_us, believed=state not in (DOWN, LEFT)):
+                self._touch(unit)
+            if unit is None or not (node in unit.claims or node in unit.refusals):
+                del held[unit_id]
+        for claim in said.values():
+            unit = book.units.get(claim.unit) or self._learn(book, claim.unit)
+            if unit is not None:
+                held[unit.id] = None
+                if unit.hear(claim):
+                    self._touch(unit)
+        return self._turn(now, gather=True)
+
+    def member_changed(self, node: NodeId, now: Instant) -> Sequence[Effect]:
+        """A node is in another state, or something else is known about it."""
+        before = self._facts.get(node)
+        self._look()
+        after = self._facts.get(node)
+        came = after is not None and after.state == READY and (before is None or before.state != READY)
+        if came and node != self._me:
+            self._quiet.contact(now)
+        for unit in self._of_node(node):
+            if came and node in unit.gone:
+                unit.gone[node] = now.mono_us
+            self._touch(unit)
+        for book in self._books.values():
+            if book.open:
+                self._dirty[book.agent] = book
+        for unit in self._mine.values():
+            if node == self._me or (unit.mine is not None and unit.mine.failed):
+                self._touch(unit)
+        if node == self._me:
+            self._room_made()
+        return self._turn(now)
+
+    def unit_running(self, unit: InstanceId, *, running: bool, now: Instant) -> Sequence[Effect]:
+        """The process of a unit of this node does, or does not, answer calls."""
+        held = self._mine.get(unit)
+        if held is None or held.mine is None or held.mine.running == running:
+            return ()
+        held.mine.running = running
+        out = Outcome()
+        out.tell(held.agent)
+        if running:
+            held.mine.failed = ""
+            self._turned(held)
+        return [*out.effects(), *self._turn(now)]
+
+    def failed(self, unit: InstanceId, reason: str, now: Instant) -> Sequence[Effect]:
+        """The agents room gave up. Another node may have more luck; this one does not try again for a while."""
+        held = self._mine.get(unit)
+        if held is None or held.mine is None:
+            return ()
+        held.mine.running, held.mine.failed = False, reason or "it kept ending"
+        held.reason = f"failed: {held.mine.failed}"
+        self._turned(held)
+        self._touch(held)
+        return self._turn(now)
+
+    def handed_over(self, unit: InstanceId, now: Instant) -> Sequence[Effect]:
+        """The winner has all of this node's work."""
+        book = self._books.get(agent_of(unit))
+        held = book.units.get(unit) if book is not None else None
+        if held is None or held.leaving is None:
+            return ()
+        held.leaving, held.recorded = None, False
+        out = Outcome()
+        out.record(unit, held.counter, mine=False)
+        out.tell(held.agent)
+        self._touch(held)
+        return [*out.effects(), *self._turn(now)]
+
+    def wake(self, now: Instant) -> Sequence[Effect]:
+        """Fire whatever is due. A spurious call does nothing."""
+        for key in self._timers.pop_due(now.mono_us):
+            agent = agent_of(key)
+            book = self._books.get(agent)
+            if book is None:
+                continue
+            self._dirty[agent] = book
+            unit = book.units.get(InstanceId(key))
+            if unit is not None:
+                book.dirty[unit.id] = unit
+        for agent in self._turning.pop_due(now.mono_us):
+            self._next_turning(self._books[agent])
+        return self._turn(now)
+
+    def deadline(self) -> int | None:
+        if self._dirty:
+            return self._quiet.until_us if self._told_wants else None
+        return earliest(self._timers.deadline(), self._turning.deadline())
+
+    # -- what is so --------------------------------------------------------------------------------------------------
+
+    def claim_of(self, unit: InstanceId) -> Epoch | None:
+        """The epoch under which this node has a unit; ``None``: it has it no more, or never had."""
+        held = self._mine.get(unit)
+        return held.mine.epoch if held is not None and held.mine is not None else None
+
+    def refusals(self, agent: AgentName) -> Sequence[Claim]:
+        """Units that this node does not take, to be published beside its claims."""
+        book = self._books.get(agent)
+        units = book.units.values() if book is not None else ()
+        return [
+            Claim(self._me, unit.id, Epoch(0, self._me), running=False, refusal=unit.refused)
+            for unit in units
+            if unit.refused and unit.mine is None
+        ]
+
+    def reason(self, unit: InstanceId) -> str:
+        """The last decision about a unit on this node, in words."""
+        book = self._books.get(agent_of(unit))
+        held = book.units.get(unit) if book is not None else None
+        return held.reason if held is not None else ""
+
+    def standing(self, agent: AgentName, now: Instant) -> AgentStanding:
+        """How an agent's units stand, as far as this node knows."""
+        return self._viewer(now).standing(self._books.get(agent) or Book(agent))
+
+    def intended(self, agent: AgentName, want: Want | None, now: Instant) -> Sequence[Intended]:
+        """What would happen to an agent's units if it were wanted so. Nothing changes."""
+        return self._viewer(now).intended(self._books.get(agent) or Book(agent), want, self._config.wanted_max)
+
+    # -- one turn ----------------------------------------------------------------------------------------------------
+
+    def _turn(self, now: Instant, *, gather: bool = False) -> Sequence[Effect]:
+        """``gather``: more of the same is likely to follow; a plan for many units can wait a moment."""
+        if not self._dirty or not self._told_wants or self._quiet.listening(now):
+            return ()
+        self._look()
+        out = Outcome()
+        while self._dirty:  # room that is made lets other agents in
+            agent = next(iter(self._dirty))
+            book = self._dirty.pop(agent)
+            dirty, book.dirty = book.dirty, {}
+            for unit in dirty.values():
+                self._judge(book, unit, now, out)
+            if gather and len(book.open) > _GATHER_FROM:
+                self._place_later(book, now)
+            else:
+                self._place(book, now, out)
+            if not book.units and book.want is None:
+                del self._books[agent]
+        return out.effects()
+
+    def _judge(self, book: Book, unit: Unit, now: Instant, out: Outcome) -> None:
+        """Who has this unit; whether this node is to step down or go back to it."""
+        want = book.want
+        if want is None or not unit.wanted:
+            self._unwanted(book, unit, out)
+            return
+        standing = unit.standing(self._facts, want.lost_after_us, self._config.linger_us, now.mono_us)
+        theirs, due = standing.claim, standing.due_us
+        due = earliest(due, self._refusal_due(unit, now, out))
+        if unit.mine is not None:
+            self._judge_mine(book, want, unit, theirs, now, out)
+        elif theirs is not None and unit.recorded and self._facts[theirs.node].state == READY:
+            self._release(unit, f"{self._named(theirs.node)} has taken it on in epoch {theirs.epoch.counter}",
+                          theirs.node, out)  # fmt: skip
+        mine = unit.mine
+        if mine is not None and (theirs is None or not self._rules.yields(mine.epoch, theirs)):
+            book.govern(unit, self._me)
+        else:
+            book.govern(unit, theirs.node if theirs is not None else None)
+        if unit.governor is None and unit.recorded:
+            self._take_again(book, want, unit, out)
+        due = earliest(due, self._openness(book, want, unit, now))
+        if due is None:
+            self._timers.cancel(unit.id)
+        else:
+            self._timers.set(unit.id, due)
+
+    def _judge_mine(
+        self, book: Book, want: Want, unit: Unit, theirs: Claim | None, now: Instant, out: Outcome
+    ) -> None:  # fmt: skip
+        mine = unit.mine
+        assert mine is not None
+        if theirs is not None and self._rules.yields(mine.epoch, theirs):
+            if theirs.running and self._facts[theirs.node].state == READY:
+                reason = f"{self._named(theirs.node)} runs it in epoch {theirs.epoch.counter}, which is newer than"
+                self._release(unit, f"{reason} {mine.epoch.counter} here", theirs.node, out)
+        elif mine.failed and self._others(want, unit):
+            self._give_up(unit, now, out)
+        elif mine.outdated and (book.turning is None or not mine.running):
+            mine.outdated = False
+            if mine.running:
+                book.turning = unit.id
+                self._turning.set(book.agent, now.mono_us + self._config.turning_us)
+            mine.running, mine.failed, unit.failures = False, "", 0
+            out.change(UnitChanged(unit.id, want, unit.part.slots))
+            unit.reason = f"restarts as {want.source or 'its document'} wants it now"
+            self._admission.take(unit, want)
+
+    def _openness(self, book: Book, want: Want, unit: Unit, now: Instant) -> int | None:
+        """Whether others, or this node, may claim it; when to look again."""
+        facts = self._facts.get(unit.governor) if unit.governor is not None else None
+        astray = facts is not None and facts.state == READY and misplaced(want, unit.part.region, facts) != ""
+        if not astray:
+            unit.astray_us = None
+        elif unit.astray_us is None:
+            unit.astray_us = now.mono_us
+        moves_us = unit.astray_us + self._config.move_after_us if unit.astray_us is not None else None
+        if unit.governor is None or (moves_us is not None and moves_us <= now.mono_us):
+            if unit.open_us is None:
+                unit.open_us = now.mono_us
+            book.open[unit.id] = unit
+            return None
+        unit.open_us = None
+        book.open.pop(unit.id, None)
+        return moves_us
+
+    def _place(self, book: Book, now: Instant, out: Outcome) -> None:
+        """Claim what is this node's turn to claim."""
+        self._timers.cancel(book.agent)
+        book.place_us = None
+        want = book.want
+        if want is None or not book.open:
+            return
+        exact = Exact({unit.id: self._turns_passed(want, unit, now) for unit in book.open.values()})
+        due: int | None = None
+        for place in book.places(want, book.open.values(), list(self._facts.values()), self._me, exact=exact):
+            at_us = self._consider(book, want, place, now, out)
+            due = earliest(due, at_us)
+        if due is not None:
+            book.place_us = due
+            self._timers.set(book.agent, due)
+
+    def _place_later(self, book: Book, now: Instant) -> None:
+        wait_us = self._config.gather_us + _GATHER_US * len(book.open) * len(self._facts)
+        book.place_us = earliest(book.place_us, now.mono_us + wait_us)
+        assert book.place_us is not None
+        self._timers.set(book.agent, book.place_us)
+
+    def _consider(self, book: Book, want: Want, place: Place, now: Instant, out: Outcome) -> int | None:
+        """Take a unit if it is this node's turn; else when it will be."""
+        unit = place.unit
+        unit.planned = place.first
+        if place.ahead < 0 or unit.mine is not None:
+            return None
+        ahead = place.ahead
+        if ahead > 1 and self._copies.version(unit.id) and (unit.last is None or unit.last.holder is None):
+            ahead = 1  # nobody is known to hold a copy, and this node does
+        at_us = self._quiet.from_us(want, unit) + ahead * self._config.turn_us
+        if at_us > now.mono_us:
+            return at_us
+        lack = self._admission.lack(unit, want, self._own_facts())
+        if lack:
+            self._refuse(unit, lack, out, full=True)
+            self._dirty[book.agent] = book
+            return None
+        self._take(book, want, unit, why(place, ahead, self._facts, now.mono_us), out)
+        return None
+
+    # -- small steps -------------------------------------------------------------------------------------------------
+
+    def _turns_passed(self, want: Want, unit: Unit, now: Instant) -> int:
+        passed_us = now.mono_us - self._quiet.from_us(want, unit)
+        return passed_us // self._config.turn_us if passed_us >= 0 else -1
+
+    def _take_again(self, book: Book, want: Want, unit: Unit, out: Outcome) -> None:
+        """What ran here before this boot goes on here, in a new epoch."""
+        unit.recorded = False
+        own = self._own_facts()
+        if not misplaced(want, unit.part.region, own) and not self._admission.lack(unit, want, own):
+            self._take(book, want, unit, "it ran here before this boot", out)
+        else:
+            out.record(unit.id, unit.counter, mine=False)
+
+    def _take(self, book: Book, want: Want, unit: Unit, why: str, out: Outcome) -> None:
+        unit.counter += 1
+        unit.mine = Mine(Epoch(unit.counter, self._me))
+        self._admission.take(unit, want)
+        self._mine[unit.id] = unit
+        unit.leaving, unit.recorded, unit.open_us, unit.reason = None, False, None, why
+        self._accept(unit)
+        book.open.pop(unit.id, None)
+        book.govern(unit, self._me)
+        out.record(unit.id, unit.counter, mine=True)
+        out.claim(UnitClaimed(unit.id, want, unit.part.slots, unit.mine.epoch))
+        out.tell(unit.agent)
+        out.note(unit.agent, unit.id, f"goes to {self._name}: {why}")
+
+    def _release(self, unit: Unit, reason: str, winner: NodeId | None, out: Outcome) -> None:
+        if unit.mine is not None:
+            self._admission.give_back(unit.id)
+            del self._mine[unit.id]
+            unit.mine = None
+            self._turned(unit)
+            self._room_made()
+        unit.leaving, unit.recorded, unit.reason = winner, False, reason
+        out.record(unit.id, unit.counter, mine=winner is not None)
+        out.release(UnitReleased(unit.id, reason, winner))
+        out.tell(unit.agent)
+
+    def _unwanted(self, book: Book, unit: Unit, out: Outcome) -> None:
+        self._accept(unit)
+        unit.open_us = unit.astray_us = None
+        self._timers.cancel(unit.id)
+        book.open.pop(unit.id, None)
+        book.govern(unit, None)
+        if unit.mine is not None or unit.recorded or unit.leaving is not None:
+            self._release(unit, "it is not wanted any more", None, out)
+        if unit.idle() and not unit.counter:
+            self._known -= unit.learned
+            book.forget(unit)
+
+    def _give_up(self, unit: Unit, now: Instant, out: Outcome) -> None:
+        """It failed here and another node may try."""
+        assert unit.mine is not None
+        reason = f"it failed here: {unit.mine.failed}"
+        wait_us = min(self._config.retry_us << min(unit.failures, 16), self._config.retry_us_max)
+        unit.failures += 1
+        self._release(unit, f"{reason}; another node is to try", None, out)
+        self._refuse(unit, reason, out, full=False)
+        unit.refused_until_us = now.mono_us + wait_us
+        self._touch(unit)
+
+    def _refuse(self, unit: Unit, reason: str, out: Outcome, *, full: bool) -> None:
+        unit.refused, unit.full, unit.reason = reason, full, f"not here: {reason}"
+        if full:
+            self._full[unit.id] = unit
+        out.tell(unit.agent)
+
+    def _accept(self, unit: Unit) -> None:
+        unit.refused, unit.full = "", False
+        self._full.pop(unit.id, None)
+
+    def _refusal_due(self, unit: Unit, now: Instant, out: Outcome) -> int | None:
+        if not unit.refused or unit.full:
+            return None
+        if unit.refused_until_us > now.mono_us:
+            return unit.refused_until_us
+        self._accept(unit)
+        out.tell(unit.agent)
+        return None
+
+    def _room_made(self) -> None:
+        """What was refused for want of room is considered again."""
+        for unit in list(self._full.values()):
+            want = self._books[unit.agent].want
+            if want is None or not self._admission.lack(unit, want, self._own_facts()):
+                self._accept(unit)
+                self._touch(unit)
+
+    def _others(self, want: Want, unit: Unit) -> bool:
+        """Whether another node could try."""
+        return any(
+            facts.node != self._me and facts.node not in unit.refusals
+            for facts in able(want, unit.part, self._facts.values())
+        )
+
+    def _turned(self, unit: Unit) -> None:
+        book = self._books[unit.agent]
+        if book.turning == unit.id:
+            self._turning.cancel(book.agent)
+            self._next_turning(book)
+
+    def _next_turning(self, book: Book) -> None:
+        """One after the other: an agent with several units goes on answering while it is restarted."""
+        book.turning = None
+        for unit in book.units.values():
+            if unit.mine is not None and unit.mine.outdated:
+                self._touch(unit)
+
+    def _touch(self, unit: Unit | None) -> None:
+        if unit is not None:
+            book = self._books[unit.agent]
+            book.dirty[unit.id] = unit
+            self._dirty[unit.agent] = book
+
+    def _book(self, agent: AgentName) -> Book:
+        book = self._books.get(agent)
+        if book is None:
+            book = self._books[agent] = Book(agent)
+        return book
+
+    def _learn(self, book: Book, unit: InstanceId) -> Unit | None:
+        """A unit that was not known yet, if there is room to know of it."""
+        if self._known >= self._config.known_max:
+            return None
+        self._known += 1
+        found = book.unit(unit)
+        found.learned = True
+        return found
+
+    def _of_node(self, node: NodeId) -> list[Unit]:
+        found: list[Unit] = []
+        for unit_id in self._by_node.get(node, {}):
+            book = self._books.get(agent_of(unit_id))
+            unit = book.units.get(unit_id) if book is not None else None
+            if unit is not None:
+                found.append(unit)
+        return found
+
+    def _look(self) -> None:
+        self._facts = {facts.node: facts for facts in self._nodes.nodes()}
+
+    def _own_facts(self) -> NodeFacts:
+        return self._facts.get(self._me) or NodeFacts(self._me, self._name)
+
+    def _named(self, node: NodeId) -> str:
+        return name_of(node, self._facts)
+
+    def _viewer(self, now: Instant) -> Viewer:
+        facts: Mapping[NodeId, NodeFacts] = {each.node: each for each in self._nodes.nodes()}
+        return Viewer(facts, self._me, now.mono_us)
