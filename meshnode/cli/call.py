@@ -8,8 +8,7 @@ from pathlib import Path
 import msgspec
 
 from meshnode.cli.output import json_of, show_one
-from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option, warn
-from meshnode.cli.talk import seconds
+from meshnode.cli.parser import Given, Parser, Verb, client_of, deadline, output_option, warn
 from meshnode.cli.words import milliseconds, one_line
 from meshnode.model.commands import CallSkill
 from meshnode.model.errors import Invalid
@@ -120,7 +119,7 @@ def _options(parser: Parser) -> None:
     parser.add_argument("skill", metavar="SKILL", help="its name, or cap/TAG for any that has that capability")
     parser.add_argument("arguments", metavar="KEY=VALUE", nargs="*", help="JSON or text; KEY=@FILE reads a file")
     parser.add_argument("--json", metavar="OBJECT", default="", help="all arguments as one JSON object")
-    parser.add_argument("--deadline", metavar="SECONDS", type=seconds, default=10.0, help="default: 10")
+    parser.add_argument("--deadline", metavar="SECONDS", type=deadline, default=10.0, help="default: 10")
     parser.add_argument("--to", metavar="WHO", default="", help="NODE, AGENT/NODE, agent/AGENT or agent/AGENT/SLOT")
     parser.add_argument("--key", metavar="KEY", default="", help="idempotency key: a repeat gets the first answer")
     parser.add_argument("--session", metavar="NAME", default="", help="calls of one session go to one instance")

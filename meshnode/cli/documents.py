@@ -7,6 +7,7 @@ from meshnode.cli.kinds import document_kind
 from meshnode.cli.manifests import Source, checked_manifests
 from meshnode.cli.output import show_list
 from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option, warn
+from meshnode.cli.rows import applied_name
 from meshnode.cli.table import Column
 from meshnode.cli.words import one_line
 from meshnode.client.client import Client
@@ -17,12 +18,8 @@ from meshnode.model.views import AppliedView
 PARTIAL = 5
 
 
-def document_name(view: AppliedView) -> str:
-    return f"{view.kind.lower()}/{view.namespace}/{view.name}"
-
-
 _COLUMNS: tuple[Column[AppliedView], ...] = (
-    Column(title="DOCUMENT", cell=document_name),
+    Column(title="DOCUMENT", cell=applied_name),
     Column(title="STATE", cell=lambda a: a.action),
     Column(title="DURABILITY", cell=lambda a: a.durability),
     Column(title="NOTES", cell=lambda a: "; ".join(a.notes), optional=True),
@@ -77,10 +74,10 @@ def _placed(source: Source, act: Callable[[Source], AppliedView]) -> AppliedView
 
 def _show(given: Given, done: Sequence[AppliedView]) -> None:
     if given.output != "table":
-        show_list(given, done, _COLUMNS, document_name)
+        show_list(given, done, _COLUMNS, applied_name)
         return
     for view in done:
-        print(one_line(f"{document_name(view)} {view.action} ({view.durability})"))
+        print(one_line(f"{applied_name(view)} {view.action} ({view.durability})"))
         for note in view.notes:
             print(one_line(f"  {note}"))
 

@@ -11,17 +11,15 @@ from pathlib import Path
 from meshnode.cli.daemon_process import Ready, Start, start
 from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, command, directory_of, output_option, warn
-from meshnode.cli.words import clock, one_line, printable, span
+from meshnode.cli.words import clock, one_line, printable, seconds, span
 from meshnode.client.client import Client
 from meshnode.client.locate import data_dir, up_line
-from meshnode.model.errors import Invalid, Offline, TimedOut
+from meshnode.model.errors import Offline, TimedOut
 from meshnode.model.views import Done
 
 READY_S = 30.0
 DOWN_S = 30.0
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})")
-_SPAN = re.compile(r"(\d+)([smhd]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def _up(given: Given) -> int:
@@ -127,18 +125,6 @@ def _invite(given: Given) -> int:
         warn(f"for one machine, named {view.name}, until {clock(view.expires_ms)} ({left})")
         warn(" -> there: meshnode join TOKEN, then meshnode up")
     return 0
-
-
-def seconds(text: str) -> int:
-    """``90``, ``15m``, ``1h``, ``7d`` as seconds.
-
-    Raises:
-        Invalid: none of these.
-    """
-    match = _SPAN.fullmatch(text)
-    if match is None or int(match[1]) == 0:
-        raise Invalid(f"{text}: must be a length of time", next_step="for example 90s, 15m, 1h or 7d")
-    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _join(given: Given) -> int:

@@ -4,10 +4,9 @@ import sys
 import time
 
 from meshnode.cli.agents import bare
-from meshnode.cli.lifecycle import seconds
 from meshnode.cli.output import show_list, show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option, warn
-from meshnode.cli.words import clock, one_line
+from meshnode.cli.words import clock, one_line, seconds
 from meshnode.client.logs import Missing, follow_logs, read_logs
 from meshnode.kernel.hlc import COUNTER_BITS
 from meshnode.model.errors import Offline

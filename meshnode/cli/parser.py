@@ -12,6 +12,7 @@ from meshnode.model.errors import Invalid
 if TYPE_CHECKING:
     from meshnode.client.client import Client
 
+DEADLINE_S_MAX = 86_400.0
 FORMATS = ("table", "wide", "json", "yaml", "name", "jsonl")
 Given = argparse.Namespace
 
@@ -58,6 +59,16 @@ def output_option(parser: Parser) -> None:
 def watch_option(parser: Parser) -> None:
     output_option(parser)
     parser.add_argument("-w", dest="watch", action="store_true", help="show it again every two seconds")
+
+
+def deadline(text: str) -> float:
+    seconds = float(text)
+    if not 0.0 < seconds <= DEADLINE_S_MAX:
+        raise ValueError(text)
+    return seconds
+
+
+deadline.__name__ = "SECONDS"  # argparse names the rule by it
 
 
 def client_of(given: Given) -> "Client":

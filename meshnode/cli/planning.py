@@ -1,11 +1,14 @@
 """What is wanted against what is there: plan and scale."""
 
-from meshnode.cli.documents import checked, document_name
+from collections.abc import Sequence
+
 from meshnode.cli.output import show_list, show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_option, warn
+from meshnode.cli.rows import applied_name
 from meshnode.cli.run import replicas
 from meshnode.cli.table import Column
 from meshnode.cli.words import one_line
+from meshnode.client.client import Client
 from meshnode.model.errors import Invalid
 from meshnode.model.views import PlanRow, PlanView
 
@@ -24,14 +27,7 @@ def plan_name(row: PlanRow) -> str:
 
 def _plan(given: Given) -> int:
     client = client_of(given)
-    plans: list[PlanView] = []
-    for source in checked(given.files):
-        try:
-            plans.append(client.plan(source.manifest))
-        except Invalid as error:
-            raise source.placed(error) from error
-    if not given.files:
-        plans.append(client.plan())
+    plans = _of_files(client, given.files) if given.files else [client.plan()]
     rows = [row for plan in plans for row in plan.items]
     show_list(given, rows, _COLUMNS, plan_name, empty="nothing is wanted")
     if given.output in ("table", "wide"):
@@ -42,15 +38,27 @@ def _plan(given: Given) -> int:
     return 0
 
 
+def _of_files(client: Client, files: Sequence[str]) -> list[PlanView]:
+    from meshnode.cli.documents import checked  # YAML is slow to start, and most plans are without a file
+
+    plans: list[PlanView] = []
+    for source in checked(files):
+        try:
+            plans.append(client.plan(source.manifest))
+        except Invalid as error:
+            raise source.placed(error) from error
+    return plans
+
+
 def _scale(given: Given) -> int:
     name: str = given.name
     view = client_of(given).scale(name, given.replicas, given.agent)
 
     def lines() -> list[str]:
-        head = f"{document_name(view)} {view.action}: {given.replicas} wanted ({view.durability})"
+        head = f"{applied_name(view)} {view.action}: {given.replicas} wanted ({view.durability})"
         return [one_line(head), *(one_line(f"  {note}") for note in view.notes)]
 
-    show_one(given, view, lines, document_name(view))
+    show_one(given, view, lines, applied_name(view))
     return 0
 
 

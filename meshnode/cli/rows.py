@@ -4,7 +4,7 @@ from meshnode.cli.machine import hardware_words, load_words
 from meshnode.cli.table import Column
 from meshnode.cli.words import age, milliseconds, since
 from meshnode.model.units import agent_of, slot_of
-from meshnode.model.views import AgentView, ConflictView, DocumentView, NodeView, SkillView
+from meshnode.model.views import AgentView, AppliedView, ConflictView, DocumentView, NodeView, SkillView
 
 # Older than this, what is known about another node is worth a mark.
 STALE_S = 15.0
@@ -30,6 +30,10 @@ def skill_name(skill: SkillView) -> str:
 
 def document_name(document: DocumentView) -> str:
     return f"{document.kind.lower()}/{document.namespace}/{document.name}"
+
+
+def applied_name(view: AppliedView) -> str:
+    return f"{view.kind.lower()}/{view.namespace}/{view.name}"
 
 
 def conflict_name(conflict: ConflictView) -> str:

@@ -1,17 +1,15 @@
 """Talking: ping a node, read the node's story."""
 
-import statistics
 import sys
 
 from meshnode.cli.dispatch import show_error
 from meshnode.cli.output import show_one
-from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_option, warn
+from meshnode.cli.parser import Given, Parser, Verb, client_of, command, deadline, output_option, warn
 from meshnode.cli.words import clock, milliseconds, one_line
 from meshnode.model.errors import LocalError, Offline
 from meshnode.model.views import PingView
 
 PARTIAL = 5
-DEADLINE_S_MAX = 86_400.0
 
 
 def _ping(given: Given) -> int:
@@ -43,6 +41,8 @@ def _pong(view: PingView, number: int) -> str:
 def _ping_summary(count: int, rtts: list[float]) -> str:
     if not rtts:
         return f"0 of {count} answered"
+    import statistics
+
     middle = statistics.median(rtts)
     words = " / ".join(milliseconds(value) for value in (min(rtts), middle, max(rtts)))
     return f"{len(rtts)} of {count} answered, min / median / max {words}"
@@ -62,7 +62,7 @@ def _events(given: Given) -> int:
 def _ping_options(parser: Parser) -> None:
     parser.add_argument("node", metavar="NODE")
     parser.add_argument("-c", dest="count", metavar="N", type=_count, default=1, help="how many (default: 1)")
-    parser.add_argument("--deadline", metavar="SECONDS", type=seconds, default=3.0, help="for each (default: 3)")
+    parser.add_argument("--deadline", metavar="SECONDS", type=deadline, default=3.0, help="for each (default: 3)")
     output_option(parser)
 
 
@@ -73,15 +73,7 @@ def _count(text: str) -> int:
     return count
 
 
-def seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.0 < seconds <= DEADLINE_S_MAX:
-        raise ValueError(text)
-    return seconds
-
-
 _count.__name__ = "count"  # argparse names the rule by it
-seconds.__name__ = "SECONDS"
 
 
 def _events_options(parser: Parser) -> None:

@@ -1,9 +1,14 @@
 """Numbers and strange text as words for people."""
 
+import re
 import time
+
+from meshnode.model.errors import Invalid
 
 # Below this a fact is as good as new; above, its age is shown.
 FRESH_S = 1.0
+_SPAN = re.compile(r"(\d+)([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -25,6 +30,18 @@ def span(seconds: float) -> str:
         elif parts:
             break
     return "".join(parts) or "0s"
+
+
+def seconds(text: str) -> int:
+    """``90``, ``15m``, ``1h``, ``7d`` as seconds.
+
+    Raises:
+        Invalid: none of these.
+    """
+    match = _SPAN.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise Invalid(f"{text}: must be a length of time", next_step="for example 90s, 15m, 1h or 7d")
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def since(at_ms: int) -> str:

@@ -374,6 +374,18 @@ def test_status_imports_no_asyncio_and_no_yaml(node: CannedNode) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - {"apply", "delete", "up", "join"}))
+def test_a_verb_starts_without_what_is_slow_to_import(verb: str) -> None:
+    program = (
+        f"import sys, importlib; importlib.import_module('meshnode.cli.{VERBS[verb][0]}');"
+        "slow = {'asyncio', 'yaml', 'starlette', 'cryptography', 'psutil', 'statistics', 'http.client', 'zmq'};"
+        "sys.stderr.write(' '.join(slow & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.real
 def test_a_reader_that_leaves_early_is_no_noise() -> None:
     command = f"{shlex.quote(sys.executable)} -m meshnode.cli --help | true; exit ${{PIPESTATUS[0]}}"
     for _ in range(3):

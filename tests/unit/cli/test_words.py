@@ -7,13 +7,12 @@ import pytest
 
 from meshnode.cli.call import argument
 from meshnode.cli.kinds import document_kind, kind_of
-from meshnode.cli.lifecycle import seconds
 from meshnode.cli.machine import load_line, load_words
 from meshnode.cli.main import unfit
 from meshnode.cli.run import command_line, name_of
 from meshnode.cli.table import Column, paint, table
 from meshnode.cli.verbs import split
-from meshnode.cli.words import age, milliseconds, one_line, printable, size, span
+from meshnode.cli.words import age, milliseconds, one_line, printable, seconds, size, span
 from meshnode.model.errors import Invalid
 
 
