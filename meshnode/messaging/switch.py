@@ -1,98 +1,71 @@
 """The switch: moves calls between doors, local agents and peers.
 
 Invariants: every call ends exactly once, at its deadline at the latest; a call is tried again only while it surely has
-not run; what is in flight is bounded by ``calls_max`` and ``held_bytes_max``.
+not run, or where running twice is running once; an answer leaves only when what the call changed is kept; what is in
+flight is bounded by ``calls_max`` and ``held_bytes_max``.
 """
-
-from collections.abc import Callable
 
 import msgspec
 
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Reject
-from meshnode.kernel.instant import MS, SECOND, Instant
-from meshnode.kernel.ports import Action, Authority, LinkStats
-from meshnode.kernel.timers import Timers
-from meshnode.links.messages import Post
-from meshnode.messaging import letters, refusals
+from meshnode.kernel.instant import Instant
+from meshnode.kernel.ports import Action
+from meshnode.messaging import letters, refusals, replies, retry, states, streams
+from meshnode.messaging.around import Around
 from meshnode.messaging.batches import gathered
-from meshnode.messaging.calls import Call, Calls, Door, LocalAgent, Peer, Phase, Waiter
+from meshnode.messaging.calls import Call, Door, Ending, LocalAgent, Peer, Phase, Waiter
 from meshnode.messaging.config import SwitchConfig
 from meshnode.messaging.letters import RESULT_BYTES_MAX, TEXT_CHARS_MAX
-from meshnode.messaging.messages import CallEnded, CallOverdue, Reach
+from meshnode.messaging.life import Life
+from meshnode.messaging.local import Unit
+from meshnode.messaging.messages import MeshAsked
+from meshnode.messaging.refusals import ASK_SKILL, MESH_PREFIX, PING_SKILL
 from meshnode.model.errors import RemoteError
-from meshnode.model.ids import AgentConn, NodeId
-from meshnode.registry.index import Candidate, Index
-from meshnode.wire.bus import ToAgent
-from meshnode.wire.calls import CallHeader, ResultHeader
+from meshnode.model.ids import AgentConn, InstanceId, NodeId
+from meshnode.registry.index import CAP_PREFIX
+from meshnode.wire.calls import CallHeader, ChunkHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind
 
-__all__ = ["PING_SKILL", "Switch", "SwitchConfig"]
-
-PING_SKILL = "mesh.ping"
+__all__ = ["ASK_SKILL", "PING_SKILL", "Around", "Switch", "SwitchConfig"]
 
 _NO_ONE = NodeId(b"")
-# Whoever answers so has not run the call: another may.
-_NOT_RUN = ("unavailable", "not-found", "overloaded")
-# Codes this switch gives; others are an agent's own words and are counted together.
-_CODES = ("", "agent-died", "denied", "invalid", "result-too-long", "timeout", "unreachable", *_NOT_RUN)
-
-
-_Timer = tuple[str, bytes]
-_TIMERS = ("due", "reach", "orphan", "overdue")
 
 
 class Switch:
-    """All calls through this node. ``name_of`` tells a node's name for messages to people."""
+    """All calls through this node."""
 
-    def __init__(
-        self,
-        config: SwitchConfig,
-        *,
-        me: NodeId,
-        name: str,
-        call_prefix: bytes,
-        index: Index,
-        links: LinkStats,
-        authority: Authority,
-        name_of: Callable[[NodeId], str],
-    ) -> None:
-        assert len(call_prefix) == letters.CALL_ID_BYTES // 2
-        self._config = config
-        self._me, self._name, self._name_of = me, name, name_of
-        self._prefix, self._last_call = call_prefix, 0
-        self._index, self._links, self._authority = index, links, authority
-        self._calls = Calls()
-        self._local: dict[str, AgentConn] = {}  # instance -> conn, of agents that take calls
-        self._conns: dict[AgentConn, str] = {}  # and of those that only finish what they have
-        self._boots: dict[NodeId, int] = {}  # of peers met, to notice that one started again
-        self._timers: Timers[_Timer] = Timers()
+    def __init__(self, config: SwitchConfig, around: Around) -> None:
+        self._config, self._around = config, around
+        self._me, self._name = around.me, around.name
         self.counters = Counters()
+        self._life = Life(config, around, self.counters)
+        self._calls, self._units = self._life.calls, self._life.units
+        self._boots: dict[NodeId, int] = {}  # of peers met, to notice that one started again
 
-    # -- what others tell -------------------------------------------------------------------------------------------
+    # -- what others tell ---------------------------------------------------------------------------------------------
 
-    def agent_up(self, instance: str, conn: AgentConn) -> None:
-        self._local[instance] = conn
-        self._conns[conn] = instance
+    def agent_up(self, unit: InstanceId, conn: AgentConn, first_slot: int, slots: int) -> None:
+        """It takes calls, for the slots it holds."""
+        self._units.up(unit, conn, first_slot, slots)
 
-    def agent_closing(self, instance: str) -> None:
+    def agent_closing(self, unit: InstanceId) -> None:
         """It takes no new calls, and may still answer those it works on."""
-        self._local.pop(instance, None)
+        self._units.closing(unit)
 
-    def agent_down(self, instance: str, now: Instant) -> list[Effect]:
-        """The agent process is gone: what it was working on ends here, what it waited for is dropped."""
-        self._local.pop(instance, None)
-        conn = next((conn for conn, known in self._conns.items() if known == instance), None)
-        if conn is None:
-            return []
-        del self._conns[conn]
+    def agent_down(self, unit: InstanceId, now: Instant) -> list[Effect]:
+        """The agent process is gone: what it was working on is lost, what it waited for is dropped.
+
+        What it had answered already waits on for what it changed to be kept.
+        """
         effects: list[Effect] = []
-        for call_id, call in self._calls.where(lambda c: isinstance(c.waiter, LocalAgent) and c.waiter.conn == conn):
-            effects += self._drop(call_id, call)
-        for call_id, _ in self._calls.where(lambda c: c.phase is Phase.RUNNING and c.conn == conn):
-            message = f"{instance} ended while it worked on the call; it may have run"
-            effects += self._end(call_id, "agent-died", message, b"", now)
-        return gathered(effects)
+        for conn in [gone.conn for gone in self._units.down(unit)]:
+            for call in self._calls.where(lambda c, conn=conn: _waits(c, conn)):
+                effects += self._life.drop(call, now)
+            for call in self._calls.where(lambda c, conn=conn: c.phase is Phase.RUNNING and c.conn == conn):
+                message = f"{unit} ended while it worked on the call; it may have run"
+                effects += self._life.lost(call, Ending("agent-died", message), now)
+        return gathered([*effects, *self._life.unit_gone(unit, now)])
 
     def ask(
         self, ticket: int, header: CallHeader, payload: bytes, now: Instant, *, node: NodeId | None = None
@@ -100,27 +73,69 @@ class Switch:
         """A call from a door of this node. Ends in ``CallEnded(ticket)``."""
         return self._open(Door(ticket), header, payload, now, node)
 
-    def dropped(self, ticket: int) -> list[Effect]:
+    def grant(self, ticket: int, total: int) -> list[Effect]:
+        """That door takes items of its stream numbered below ``total``; 16 it takes without being asked."""
+        return self._granted(Door(ticket), total)
+
+    def dropped(self, ticket: int, now: Instant) -> list[Effect]:
         """Nobody waits at that door any more."""
-        return self._cancelled(Door(ticket))
+        return self._cancelled(Door(ticket), now)
+
+    def answer(self, ticket: int, code: str, message: str, payload: bytes, now: Instant) -> list[Effect]:
+        """The end of a ``MeshAsked``; one that is over already is none."""
+        call = self._calls.get(self._life.id_of(ticket))
+        if call is None or call.node != self._me or not call.skill.startswith(MESH_PREFIX):
+            return []
+        return self._life.end(call, Ending(code, message, payload), now)
+
+    def kept(self, call_id: bytes, durability: str, version: int, now: Instant) -> list[Effect]:
+        """What a call changed is as durable as its agent asked for: its answer may leave."""
+        call = self._calls.get(call_id)
+        if call is None or not call.unkept:
+            return []
+        call.unkept -= 1
+        call.durability, call.version = durability, version
+        if call.unkept or call.held is None:
+            return []
+        return self._life.end(call, call.held, now)
+
+    def refused(self, call_id: bytes, code: str, message: str, now: Instant) -> list[Effect]:
+        """What a call changed is not kept, and will not be."""
+        call = self._calls.get(call_id)
+        if call is None or not call.unkept:
+            return []
+        cancels = self._life.cancel_callee(call)
+        return [*cancels, *self._life.end(call, Ending(code, message), now)]
+
+    def offers_changed(self, now: Instant) -> list[Effect]:
+        """The index learned something, or a node came or went: calls that wait for somebody look again."""
+        effects: list[Effect] = []
+        for call in self._calls.unsettled():
+            effects += self._life.reconsider(call, now)
+        return gathered(effects)
 
     def close(self, now: Instant) -> list[Effect]:
         """The node goes down: whoever waits at a door hears of it."""
         effects: list[Effect] = []
-        for call_id, call in self._calls.where(lambda c: isinstance(c.waiter, Door)):
-            run = "; it may have run" if call.phase is Phase.RUNNING else ""
-            effects += self._cancel_callee(call_id, call)
-            effects += self._end(call_id, "unavailable", f"{self._name} is going down{run}", b"", now)
+        for call in self._calls.where(lambda c: isinstance(c.waiter, Door)):
+            run = "; it may have run" if call.phase in (Phase.RUNNING, Phase.KEEPING) else ""
+            effects += self._life.cancel_callee(call)
+            ending = Ending("unavailable", f"{self._name} is going down{run}")
+            effects += self._life.end(call, ending, now, given_up=True)
         return gathered(effects)
 
     def from_agent(self, conn: AgentConn, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
-        if conn not in self._conns:
+        unit = self._units.of_conn(conn)
+        if unit is None:
             self.counters.add("agent-unknown", len(frames))
             return []
         effects: list[Effect] = []
-        for frame in frames:
+        for at, frame in enumerate(frames):
             try:
-                effects += self._from_agent(conn, frame, now)
+                if frame.kind is Kind.STATE:
+                    effects += self._state(unit, frame, frames[at + 1] if at + 1 < len(frames) else None, now)
+                else:
+                    effects += self._from_agent(unit, frame, now)
             except RemoteError:
                 self.counters.add("agent-junk")
         return gathered(effects)
@@ -138,42 +153,48 @@ class Switch:
     def peer_up(self, peer: NodeId, boot: int, now: Instant) -> list[Effect]:
         effects = self._started_again(peer, now) if self._boots.get(peer, boot) != boot else []
         self._boots[peer] = boot
-        for call_id, call in self._calls.where(lambda c: c.node == peer):
-            self._timers.cancel(("orphan", call_id))
-            if call.phase is Phase.REACHING:
-                effects += self._send(call_id, call, now)
+        for call in self._calls.unsettled():
+            call.passed.pop(peer, None)
+            if call.phase is Phase.WAITING:
+                effects += self._life.reconsider(call, now)
+            elif call.node == peer:
+                effects += self._life.linked(call, now)
         return gathered(effects)
 
     def peer_down(self, peer: NodeId, now: Instant) -> list[Effect]:
-        for call_id, _ in self._calls.where(lambda c: c.node == peer and c.phase is Phase.RUNNING):
-            self._timers.set(("orphan", call_id), now.mono_us + self._config.orphan_us)
+        for call in self._calls.where(lambda c: c.node == peer and c.phase is Phase.RUNNING):
+            self._life.orphaned(call, now)
         return []
 
     def wake(self, now: Instant) -> list[Effect]:
-        effects: list[Effect] = []
-        for what, call_id in self._timers.pop_due(now.mono_us):
-            call = self._calls.get(call_id)
-            if call is not None:
-                effects += self._due(what, call_id, call, now)
-        return gathered(effects)
+        return gathered(self._life.wake(now))
 
     def deadline(self) -> int | None:
-        return self._timers.deadline()
+        return self._life.deadline()
 
     @property
     def in_flight(self) -> int:
         return len(self._calls)
 
-    # -- frames -----------------------------------------------------------------------------------------------------
+    # -- frames -------------------------------------------------------------------------------------------------------
 
-    def _from_agent(self, conn: AgentConn, frame: Frame, now: Instant) -> list[Effect]:
+    def _from_agent(self, unit: Unit, frame: Frame, now: Instant) -> list[Effect]:
         match frame.kind:
             case Kind.CALL:
-                return self._asked_by_agent(conn, letters.read_call(frame), frame.payload, now)
+                return self._asked_by_agent(unit, letters.read_call(frame), frame.payload, now)
             case Kind.RESULT:
-                return self._result(_NO_ONE, conn, letters.read_result(frame), frame.payload, now)
+                return self._result(_NO_ONE, unit, letters.read_result(frame), frame.payload, now)
+            case Kind.CHUNK:
+                return self._chunk(_NO_ONE, unit, letters.read_chunk(frame), frame.payload, now)
+            case Kind.GRANT:
+                header = letters.read_grant(frame)
+                return self._granted(LocalAgent(unit.conn, header.call_id), header.total)
             case Kind.CANCEL:
-                return self._cancelled(LocalAgent(conn, letters.read_cancel(frame).call_id))
+                return self._cancelled(LocalAgent(unit.conn, letters.read_cancel(frame).call_id), now)
+            case Kind.MERGED:
+                return states.merged(unit, frame)
+            case Kind.EMIT:
+                return states.emitted(unit, frame)
             case _:
                 self.counters.add("agent-frame-kind")
                 return []
@@ -183,30 +204,34 @@ class Switch:
             case Kind.CALL:
                 return self._asked_by_peer(peer, letters.read_call(frame), frame.payload, now)
             case Kind.RESULT:
-                return self._result(peer, AgentConn(0), letters.read_result(frame), frame.payload, now)
+                return self._result(peer, None, letters.read_result(frame), frame.payload, now)
+            case Kind.CHUNK:
+                return self._chunk(peer, None, letters.read_chunk(frame), frame.payload, now)
+            case Kind.GRANT:
+                header = letters.read_grant(frame)
+                return self._granted(Peer(peer, header.call_id), header.total)
             case Kind.CANCEL:
-                return self._cancelled(Peer(peer, letters.read_cancel(frame).call_id))
+                return self._cancelled(Peer(peer, letters.read_cancel(frame).call_id), now)
             case _:
                 raise RemoteError("call-frame-kind", frame.kind.name)
 
-    def _asked_by_agent(self, conn: AgentConn, asked: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
+    def _asked_by_agent(self, unit: Unit, asked: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
         """Who calls is what this daemon knows of the connection, never what the agent says."""
-        waiter = LocalAgent(conn, asked.call_id)
+        waiter = LocalAgent(unit.conn, asked.call_id)
         if waiter in self._calls:
             self.counters.add("call-repeated")
             return []
-        header = msgspec.structs.replace(asked, caller=f"agent/{self._conns[conn]}")
+        header = msgspec.structs.replace(asked, caller=unit.caller)
         return self._open(waiter, header, payload, now, None)
 
     def _asked_by_peer(self, peer: NodeId, asked: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
         """The callee's side judges again: a caller's daemon cannot speak for us."""
         waiter = Peer(peer, asked.call_id)
-        verdict = self._authority.may(peer, Action.CALL, f"skill/{asked.skill}")
+        of_mesh = asked.skill.startswith(MESH_PREFIX) and asked.skill != PING_SKILL
+        verdict = self._around.authority.may(peer, Action.CALL, f"skill/{ASK_SKILL if of_mesh else asked.skill}")
         if not verdict.allowed:
             self.counters.add(f"denied-{verdict.reason}")
-            return self._answer(waiter, "denied", f"{self._name} does not allow it: {verdict.reason}", b"", now)
-        if asked.skill == PING_SKILL:
-            return self._answer(waiter, "", "", _pong(now), now)
+            return self._refuse(waiter, "denied", f"{self._name} does not allow it: {verdict.reason}")
         if waiter in self._calls:
             self.counters.add("call-repeated")
             return []
@@ -215,54 +240,47 @@ class Switch:
 
     def _caller(self, peer: NodeId, claimed: str) -> str:
         """A peer speaks for itself and its own agents only; any other name it gives becomes its own."""
-        name = self._name_of(peer)
+        name = self._around.name_of(peer)
         kind, _, rest = claimed.partition("/")
         agent, _, node = rest.partition("/")
         own = kind == "agent" and agent and node == name and len(claimed) <= TEXT_CHARS_MAX
         return claimed if own else f"node/{name}"
 
-    # -- life of a call ---------------------------------------------------------------------------------------------
+    # -- begin --------------------------------------------------------------------------------------------------------
 
     def _open(
         self, waiter: Waiter, header: CallHeader, payload: bytes, now: Instant, node: NodeId | None
     ) -> list[Effect]:
         refusal = self._refusal(waiter, header, payload)
         if refusal is not None:
-            return self._answer(waiter, *refusal, b"", now)
-        if header.skill == PING_SKILL:
-            return self._ping(waiter, header, now, node)
-        candidates = self._index.candidates(header.skill, node=node, agent=header.agent)
-        usable = [c for c in candidates if not c.excluded and (not c.local or c.offer.instance in self._local)]
-        if not usable:
-            return self._answer(waiter, *self._nobody(header, node, candidates), b"", now)
-        call_id, call = self._enter(waiter, header, payload, usable[1:], now)
-        return self._try(call_id, call, usable[0].node, usable[0].offer.instance, now)
+            return self._refuse(waiter, *refusal)
+        call = self._life.new(waiter, header, payload, node, now)
+        if header.skill.startswith(MESH_PREFIX):
+            return self._mesh(call, now)
+        return self._life.begin(call, now)
 
-    def _ping(self, waiter: Waiter, header: CallHeader, now: Instant, node: NodeId | None) -> list[Effect]:
-        if node is None or node == self._me:
-            return self._answer(waiter, "", "", _pong(now), now)
-        call_id, call = self._enter(waiter, header, b"{}", [], now)
-        return self._try(call_id, call, node, "", now)
-
-    def _enter(
-        self, waiter: Waiter, header: CallHeader, payload: bytes, rest: list[Candidate], now: Instant
-    ) -> tuple[bytes, Call]:
-        self._last_call += 1
-        call_id = self._prefix + self._last_call.to_bytes(8)
-        due = now.mono_us + min(header.deadline_ms * MS, self._config.deadline_max_us)
-        sent = msgspec.structs.replace(header, call_id=call_id)
-        call = Call(sent, payload, waiter, now.mono_us, due, rest=rest)
-        self._calls.add(call_id, call)
-        self._timers.set(("due", call_id), due)
-        return call_id, call
+    def _mesh(self, call: Call, now: Instant) -> list[Effect]:
+        """What one daemon asks another: without candidates, straight to it."""
+        node, skill = call.where, call.header.skill
+        if node is not None and node != self._me:
+            return self._life.straight(call, node, now)
+        if skill == PING_SKILL:
+            pong = msgspec.json.encode({"wall_ms": now.wall_ms})
+            return [replies.refusal(call.waiter, self._me, Ending(payload=pong))]
+        if isinstance(call.waiter, LocalAgent):
+            return self._refuse(call.waiter, "denied", f"{skill} is between nodes; no agent may call it")
+        ticket = self._life.hold(call)
+        asker = call.waiter.node if isinstance(call.waiter, Peer) else self._me
+        return [MeshAsked(ticket, asker, skill, call.payload)]
 
     def _refusal(self, waiter: Waiter, header: CallHeader, payload: bytes) -> tuple[str, str] | None:
         """Why this call is not even tried, as code and message."""
-        objection = refusals.objection(header, payload, self._config)
+        own = not isinstance(waiter, Peer)
+        objection = refusals.objection(header, payload, self._config, own=own)
         if objection is not None:
             return objection
-        if not isinstance(waiter, Peer):
-            verdict = self._authority.may(self._me, Action.CALL, f"skill/{header.skill}")
+        if own and not header.skill.startswith(CAP_PREFIX):  # of a capability it depends on who is found
+            verdict = self._around.authority.may(self._me, Action.CALL, f"skill/{header.skill}")
             if not verdict.allowed:
                 self.counters.add(f"denied-{verdict.reason}")
                 return "denied", f"this node may not call {header.skill}: {verdict.reason}"
@@ -271,143 +289,96 @@ class Switch:
             return "overloaded", f"{len(self._calls)} calls are in flight on {self._name}; try again in a second"
         return None
 
-    def _nobody(self, header: CallHeader, node: NodeId | None, candidates: list[Candidate]) -> tuple[str, str]:
-        skill = refusals.wanted(header)
-        lost = sorted(self._name_of(c.node) for c in candidates if c.excluded)
-        if lost:
-            return "unreachable", f"{skill} is offered by {', '.join(lost)}, which cannot be reached now"
-        if candidates:
-            return "unavailable", f"{skill} is known on {self._name}, and its agent is not running now"
-        if node is None:
-            return "not-found", f"no node known to {self._name} offers {skill}"
-        if self._index.excluded(node):
-            return "unreachable", f"{self._name_of(node)}, which is to answer {skill}, cannot be reached now"
-        return "not-found", f"{self._name_of(node)} does not offer {skill}"
+    def _refuse(self, waiter: Waiter, code: str, message: str) -> list[Effect]:
+        return [replies.refusal(waiter, self._me, Ending(code, message))]
 
-    def _try(self, call_id: bytes, call: Call, node: NodeId, instance: str, now: Instant) -> list[Effect]:
-        self._timers.cancel(("overdue", call_id))
-        call.node, call.conn, call.instance, call.phase = node, AgentConn(0), instance, Phase.REACHING
-        call.attempts += 1
-        if node == self._me or self._links.last_heard_us(node) is not None:
-            return self._send(call_id, call, now)
-        self._timers.set(("reach", call_id), now.mono_us + self._config.reach_us)
-        return [Reach(node)]
+    # -- answers ------------------------------------------------------------------------------------------------------
 
-    def _send(self, call_id: bytes, call: Call, now: Instant) -> list[Effect]:
-        self._timers.cancel(("reach", call_id))
-        call.phase, call.sent_us = Phase.RUNNING, now.mono_us
-        left_ms = max(1, (call.due_us - now.mono_us) // MS)
-        frame = letters.call_frame(msgspec.structs.replace(call.header, deadline_ms=left_ms), call.payload)
-        if call.node == self._me:
-            call.conn = self._local[call.instance]
-            return [ToAgent(call.conn, (frame,))]
-        rtt = self._links.rtt_us(call.node) or 0
-        self._timers.set(("overdue", call_id), now.mono_us + 3 * rtt + 100 * MS)
-        return [Post(call.node, (frame,))]
+    def _at_work(self, peer: NodeId, unit: Unit | None, call_id: bytes, what: str) -> Call | list[Effect]:
+        """The row of a call that this agent or peer works on, or what becomes of its frame."""
+        call = self._calls.get(call_id)
+        if call is None or (peer in call.former and call.node != peer):
+            self.counters.add(f"{what}-late")
+            return []
+        expected = call.node == peer if unit is None else call.node == self._me and call.conn == unit.conn
+        if call.phase is not Phase.RUNNING or not expected:
+            # Somebody who was not asked answers: guessing call ids must gain nothing.
+            self.counters.add(f"{what}-foreign")
+            return [Reject(peer, f"{what}-foreign")] if peer else []
+        return call
 
-    def _due(self, what: str, call_id: bytes, call: Call, now: Instant) -> list[Effect]:
-        node = self._name_of(call.node)
-        waited = f"after {(now.mono_us - call.started_us) / SECOND:.2f} s"
-        match what:
-            case "due":
-                state = "no link to it came up" if call.phase is Phase.REACHING else "no answer"
-                message = f"deadline passed {waited}: {state} from {node}"
-                return [*self._cancel_callee(call_id, call), *self._end(call_id, "timeout", message, b"", now)]
-            case "reach":
-                return self._next(call_id, call, "unreachable", f"no link to {node} {waited}", now)
-            case "orphan":
-                # The cancel waits for the link with the call: if it comes back, nobody works for nobody.
-                message = f"the link to {node} was lost during the call; it may have run"
-                return [*self._cancel_callee(call_id, call), *self._end(call_id, "unreachable", message, b"", now)]
-            case _:
-                heard = self._links.last_heard_us(call.node)
-                return [CallOverdue(call.node)] if heard is None or heard < call.sent_us else []
+    def _result(
+        self, peer: NodeId, unit: Unit | None, header: ResultHeader, payload: bytes, now: Instant
+    ) -> list[Effect]:
+        call = self._at_work(peer, unit, header.call_id, "result")
+        if isinstance(call, list):
+            return [*call, *(self._life.laid(header.call_id, unit.name, now) if unit is not None else [])]
+        if header.code in retry.NOT_RUN and not call.unkept:
+            return self._life.next(call, Ending(header.code, header.message), now)
+        if unit is None:
+            # What a peer's daemon says of its agent; an agent itself cannot say how its changes are kept.
+            call.instance = header.instance or call.instance
+            call.durability, call.version, call.replayed = header.durability, header.version, header.replayed
+        if header.code in retry.INTERRUPTED and unit is None:
+            return self._life.lost(call, Ending(header.code, header.message), now)
+        ending = Ending(header.code, header.message, payload)
+        if len(payload) > RESULT_BYTES_MAX:
+            ending = Ending("result-too-long", f"the result is {len(payload)} bytes, the limit is {RESULT_BYTES_MAX}")
+        return self._life.answered(call, ending, now)
+
+    def _state(self, unit: Unit, frame: Frame, follows: Frame | None, now: Instant) -> list[Effect]:
+        """A change that cannot be read cannot be kept: the call that made it must not succeed."""
+        try:
+            header, changes = states.read(frame)
+        except RemoteError as error:
+            self.counters.add("agent-junk")
+            call = self._at_work(_NO_ONE, unit, states.answered_id(follows), "state")
+            if isinstance(call, list):
+                return []
+            return self._life.end(call, Ending(error.reason, f"{unit.name} said of its state {error}"), now)
+        call = self._calls.get(header.call_id) if header.call_id else None
+        if call is not None and (call.phase is not Phase.RUNNING or call.conn != unit.conn):
+            call = None
+        if call is not None:
+            call.unkept += 1
+        return [states.written(unit, header, changes, call, follows)]
+
+    def _chunk(
+        self, peer: NodeId, unit: Unit | None, header: ChunkHeader, payload: bytes, now: Instant
+    ) -> list[Effect]:
+        call = self._at_work(peer, unit, header.call_id, "chunk")
+        if isinstance(call, list):
+            return call
+        if not call.header.stream:
+            self.counters.add("chunk-unasked")
+            return []
+        fault = streams.fault(call, header.number, payload)
+        if fault is not None:
+            refusal = [Reject(peer, fault.code, fault.message)] if peer else []
+            return [*refusal, *self._life.cancel_callee(call), *self._life.end(call, fault, now, given_up=True)]
+        call.items += 1
+        return [replies.item(call, header.number, payload)]
+
+    # -- giving up ----------------------------------------------------------------------------------------------------
+
+    def _cancelled(self, waiter: Waiter, now: Instant) -> list[Effect]:
+        call = self._calls.of(waiter)
+        return [] if call is None else self._life.drop(call, now)
+
+    def _granted(self, waiter: Waiter, total: int) -> list[Effect]:
+        call = self._calls.of(waiter)
+        return [] if call is None else streams.grant(call, total, self._me)
 
     def _started_again(self, peer: NodeId, now: Instant) -> list[Effect]:
         """What the former process worked on is gone with it, and so is what it waited for."""
         effects: list[Effect] = []
-        for call_id, call in self._calls.where(lambda c: isinstance(c.waiter, Peer) and c.waiter.node == peer):
-            effects += self._drop(call_id, call)
-        for call_id, _ in self._calls.where(lambda c: c.node == peer and c.phase is Phase.RUNNING):
-            message = f"{self._name_of(peer)} started again during the call; it may have run"
-            effects += self._end(call_id, "unreachable", message, b"", now)
+        for call in self._calls.where(lambda c: isinstance(c.waiter, Peer) and c.waiter.node == peer):
+            effects += self._life.drop(call, now)
+        for call in self._calls.where(lambda c: c.node == peer and c.phase is Phase.RUNNING):
+            message = f"{self._around.name_of(peer)} started again during the call; it may have run"
+            effects += self._life.lost(call, Ending("unreachable", message), now)
         return effects
 
-    def _next(self, call_id: bytes, call: Call, code: str, message: str, now: Instant) -> list[Effect]:
-        """The call surely has not run at this target: try the next one, or end with the last reason."""
-        while call.rest:
-            candidate = call.rest.pop(0)
-            if candidate.local and candidate.offer.instance not in self._local:
-                continue
-            return self._try(call_id, call, candidate.node, candidate.offer.instance, now)
-        return self._end(call_id, code, message, b"", now)
 
-    def _result(
-        self, peer: NodeId, conn: AgentConn, header: ResultHeader, payload: bytes, now: Instant
-    ) -> list[Effect]:
-        call = self._calls.get(header.call_id)
-        if call is None:
-            self.counters.add("result-late")
-            return []
-        expected = call.conn == conn if call.node == self._me else call.node == peer
-        if call.phase is not Phase.RUNNING or not expected:
-            # Somebody who was not asked answers: guessing call ids must gain nothing.
-            self.counters.add("result-foreign")
-            return [Reject(peer, "result-foreign")] if peer else []
-        if header.code in _NOT_RUN:
-            return self._next(header.call_id, call, header.code, header.message, now)
-        if peer and header.instance:
-            call.instance = header.instance
-        if len(payload) > RESULT_BYTES_MAX:
-            message = f"the result is {len(payload)} bytes, the limit is {RESULT_BYTES_MAX}"
-            return self._end(header.call_id, "result-too-long", message, b"", now)
-        return self._end(header.call_id, header.code, header.message, payload, now)
-
-    def _cancelled(self, waiter: Waiter) -> list[Effect]:
-        found = self._calls.of(waiter)
-        return [] if found is None else self._drop(*found)
-
-    def _drop(self, call_id: bytes, call: Call) -> list[Effect]:
-        """End a call nobody waits for."""
-        effects = self._cancel_callee(call_id, call)
-        self._forget(call_id)
-        self.counters.add("calls-dropped")
-        return effects
-
-    def _cancel_callee(self, call_id: bytes, call: Call) -> list[Effect]:
-        if call.phase is not Phase.RUNNING:
-            return []
-        frame = letters.cancel_frame(call_id)
-        return [ToAgent(call.conn, (frame,))] if call.node == self._me else [Post(call.node, (frame,))]
-
-    def _forget(self, call_id: bytes) -> Call:
-        for what in _TIMERS:
-            self._timers.cancel((what, call_id))
-        return self._calls.remove(call_id)
-
-    def _end(self, call_id: bytes, code: str, message: str, payload: bytes, now: Instant) -> list[Effect]:
-        call = self._forget(call_id)
-        self.counters.add(f"calls-{code or 'ok'}" if code in _CODES else "calls-failed")
-        return self._answer(call.waiter, code, message, payload, now, call)
-
-    def _answer(
-        self, waiter: Waiter, code: str, message: str, payload: bytes, now: Instant, call: Call | None = None
-    ) -> list[Effect]:
-        instance = call.instance if call is not None else ""
-        took = now.mono_us - call.started_us if call is not None else 0
-        match waiter:
-            case Door(ticket):
-                node = call.node if call is not None else self._me
-                call_id = call.header.call_id if call is not None else b""
-                attempts = call.attempts if call is not None else 0
-                return [CallEnded(ticket, call_id, code, message, payload, node, instance, took, attempts)]
-            case LocalAgent(conn, call_id):
-                header = ResultHeader(call_id, code, message, instance, took)
-                return [ToAgent(conn, (letters.result_frame(header, payload),))]
-            case Peer(node, call_id):
-                header = ResultHeader(call_id, code, message, instance, took)
-                return [Post(node, (letters.result_frame(header, payload),))]
-
-
-def _pong(now: Instant) -> bytes:
-    return msgspec.json.encode({"wall_ms": now.wall_ms})
+def _waits(call: Call, conn: AgentConn) -> bool:
+    return isinstance(call.waiter, LocalAgent) and call.waiter.conn == conn

@@ -45,7 +45,7 @@ class Story:
         self.given_up: dict[bytes, None] = {}
 
     def start(self, house: House) -> None:
-        if "words/" + f"n{house.node[0]}" not in house.conns:
+        if "words/0" not in house.conns:
             house.agent()
         for other in self.houses:
             other.offer(house.node)
@@ -77,15 +77,15 @@ class Story:
             code = self.rng.choice(ENDS)
             if code in REFUSALS:
                 self.ran[payload] -= 1
-            if conn in house.switch._conns:
+            if house.switch._units.of_conn(conn) is not None:
                 self.town.says(house, conn, *[result_frame(call_id, code)] * self.rng.randrange(1, 3))
 
     def lie(self) -> None:
         """A peer and an agent answer calls that were given to others."""
         house, liar = self.rng.sample(self.houses, 2)
-        for call_id, call in house.switch._calls.where(lambda _: True):
+        for call in house.switch._calls.where(lambda _: True):
             if call.node != liar.node:
-                self.town.hears(house, liar.node, result_frame(call_id, payload=b"lies"))
+                self.town.hears(house, liar.node, result_frame(call.call_id, payload=b"lies"))
 
     def cut(self) -> None:
         self.town.cut(*self.rng.sample(self.houses, 2))
@@ -96,9 +96,8 @@ class Story:
 
     def kill_agent(self) -> None:
         house = self.rng.choice(self.houses)
-        instance = f"words/n{house.node[0]}"
         self.work = [item for item in self.work if item[0] is not house]
-        self.town.dies(house, instance)
+        self.town.dies(house, "words/0")
 
     def start_agents(self) -> None:
         for house in self.houses:

@@ -35,7 +35,7 @@ def test_a_call_to_an_agent_of_this_node_goes_there_and_back() -> None:
     answer(town, house, conn)
     (ended,) = house.ended
     assert (ended.ticket, ended.code, ended.payload, ended.node) == (7, "", b"42", house.node)
-    assert (ended.instance, ended.took_us, ended.attempts) == ("words/n1", 3 * MS, 1)
+    assert (ended.instance, ended.took_us, ended.attempts) == ("words/0", 3 * MS, 1)
     assert house.switch.in_flight == 0 and house.switch.deadline() is None
 
 
@@ -49,7 +49,7 @@ def test_a_call_to_another_node_goes_there_and_back() -> None:
     assert 1_990 <= seen.deadline_ms <= 2_000
     answer(town, b, conn)
     (ended,) = a.ended
-    assert (ended.code, ended.payload, ended.node, ended.instance) == ("", b"42", b.node, "words/n2")
+    assert (ended.code, ended.payload, ended.node, ended.instance) == ("", b"42", b.node, "words/0")
     assert a.switch.in_flight == b.switch.in_flight == 0
     assert a.switch.deadline() is None and b.switch.deadline() is None
 
@@ -257,6 +257,7 @@ def test_who_is_missing_is_said() -> None:
     town.ask(a, 3, call_header("see.cats"), node=b.node)
     town.ask(a, 4, call_header("see.cats"), node=a.node)
     a.views.unreachable.append(b.node)
+    town.run(3_200 * MS)
     town.ask(a, 5)
     town.ask(a, 6, call_header("see.cats"), node=b.node)
     assert [(ended.code, ended.message) for ended in a.ended] == [
@@ -264,8 +265,8 @@ def test_who_is_missing_is_said() -> None:
         ("not-found", "no node known to n1 offers the skill see.cats of agent eyes"),
         ("not-found", "n2 does not offer the skill see.cats"),
         ("not-found", "n1 does not offer the skill see.cats"),
-        ("unreachable", "the skill words.count is offered by n2, which cannot be reached now"),
-        ("unreachable", "n2, which is to answer the skill see.cats, cannot be reached now"),
+        ("unreachable", "the skill words.count is offered by n2, which cannot be reached now (last heard 3.2 s ago)"),
+        ("unreachable", "n2, which is to answer the skill see.cats, cannot be reached now (last heard 3.2 s ago)"),
     ]
 
 
@@ -295,7 +296,7 @@ def test_a_ping_of_a_silent_node_ends_at_its_deadline() -> None:
     town.cut(a, b)
     town.ask(a, 1, call_header(PING_SKILL, deadline_ms=1_500), node=b.node)
     town.run(1_500 * MS)
-    assert [(ended.code, "no link to it came up" in ended.message) for ended in a.ended] == [("timeout", True)]
+    assert [(ended.code, "no link to n2 came up" in ended.message) for ended in a.ended] == [("timeout", True)]
 
 
 def test_who_may_not_call_may_not_ping() -> None:
@@ -332,8 +333,8 @@ def test_a_door_whose_asker_is_gone_gives_the_call_up() -> None:
     town, a, b, _ = pair()
     town.ask(a, 1)
     town.run(5 * MS)
-    a.take(a.switch.dropped(1))
-    a.take(a.switch.dropped(2))
+    a.take(a.switch.dropped(1, town.now))
+    a.take(a.switch.dropped(2, town.now))
     town.ask(a, 3)
     town.run(5 * MS)
     assert a.ended == [] and a.switch.in_flight == 1

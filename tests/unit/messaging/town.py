@@ -2,22 +2,36 @@
 
 import heapq
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from meshnode.kernel.effects import Effect, Reject
 from meshnode.kernel.instant import MS, Instant
-from meshnode.kernel.ports import Action, Verdict
+from meshnode.kernel.ports import Action, StoredAnswer, Verdict
 from meshnode.links.messages import Post
-from meshnode.messaging.messages import CallEnded, CallOverdue, Reach
-from meshnode.messaging.switch import Switch, SwitchConfig
-from meshnode.model.ids import AgentConn, NodeId
+from meshnode.messaging.messages import (
+    CallEnded,
+    CallItem,
+    CallOverdue,
+    Emitted,
+    MergeDone,
+    MeshAsked,
+    Reach,
+    StateWritten,
+)
+from meshnode.messaging.switch import Around, Switch, SwitchConfig
+from meshnode.model.ids import AgentConn, InstanceId, NodeId
+from meshnode.model.units import slot_of, unit_id
 from meshnode.registry.index import Index
-from meshnode.registry.offers import encode_skill
+from meshnode.registry.offers import UnitOffer, encode_agent, encode_skill
+from meshnode.wire import state
 from meshnode.wire.bus import ToAgent
-from meshnode.wire.calls import CallHeader, CancelHeader, ResultHeader, SkillDescription
+from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader, SkillDescription
 from meshnode.wire.frame import Frame, Kind, encode
+from meshnode.wire.state import Change, Op, StateHeader
 
+FactT = TypeVar("FactT", bound=Effect)
 SKILL = "words.count"
 START_US = 1_000_000
 ID = b"0123456789abcdef"  # of a call, as its caller knows it
@@ -47,9 +61,9 @@ def result_of(frame: Frame) -> ResultHeader:
 
 
 def call_frame(
-    call_id: bytes, skill: str = SKILL, deadline_ms: int = 2_000, payload: bytes = b"{}", **more: str
+    call_id: bytes, skill: str = SKILL, deadline_ms: int = 2_000, payload: bytes = b"{}", **more: object
 ) -> Frame:
-    header = CallHeader(call_id, skill, deadline_ms, **more)
+    header = CallHeader(call_id, skill, deadline_ms, **more)  # pyright: ignore[reportArgumentType]
     return Frame(Kind.CALL, header=msgspec.msgpack.encode(header), payload=payload)
 
 
@@ -62,14 +76,37 @@ def cancel_frame(call_id: bytes) -> Frame:
     return Frame(Kind.CANCEL, header=msgspec.msgpack.encode(CancelHeader(call_id)))
 
 
+def state_frame(call_id: bytes, seq: int = 1, key: str = "", changes: tuple[Change, ...] = ()) -> Frame:
+    changes = changes or (Change("count", Op.ADD, amount=1),)
+    header = StateHeader(call_id, seq, idempotency_key=key)
+    return Frame(Kind.STATE, header=state.encode(header), payload=state.encode(list(changes)))
+
+
+def chunk_frame(call_id: bytes, number: int, payload: bytes = b"1") -> Frame:
+    return Frame(Kind.CHUNK, header=msgspec.msgpack.encode(ChunkHeader(call_id, number)), payload=payload)
+
+
+def grant_frame(call_id: bytes, total: int) -> Frame:
+    return Frame(Kind.GRANT, header=msgspec.msgpack.encode(GrantHeader(call_id, total)))
+
+
+def granted_by(frame: Frame) -> int:
+    assert frame.kind is Kind.GRANT, frame
+    return msgspec.msgpack.decode(frame.header, type=GrantHeader).total
+
+
 class Views:
-    """What one node's switch may ask: links, liveness and policy, as the town sets them."""
+    """What one node's switch may ask: links, liveness, policy and kept answers, as the town sets them."""
 
     def __init__(self) -> None:
         self.heard: dict[NodeId, int] = {}  # of linked peers
         self.rtt: dict[NodeId, int] = {}
         self.unreachable: list[NodeId] = []
         self.denied: list[NodeId] = []
+        self.forbidden: list[str] = []  # skills nobody may call
+        self.kept: dict[tuple[str, str], StoredAnswer] = {}
+        self.slots: dict[str, int] = {}
+        self.seen: dict[NodeId, int] = {}  # when there was a sign of life, also of nodes without a link
 
     def peers(self) -> Sequence[NodeId]:
         return tuple(self.heard)
@@ -88,7 +125,17 @@ class Views:
 
     def may(self, subject: NodeId, action: Action, resource: str) -> Verdict:
         assert action is Action.CALL and resource.startswith("skill/")
-        return Verdict(allowed=subject not in self.denied, reason="no-role" if subject in self.denied else "ok")
+        allowed = subject not in self.denied and resource.removeprefix("skill/") not in self.forbidden
+        return Verdict(allowed=allowed, reason="ok" if allowed else "no-role")
+
+    def answered(self, unit: InstanceId, key: str) -> StoredAnswer | None:
+        return self.kept.get((unit, key))
+
+    def slots_of(self, agent: str) -> int:
+        return self.slots.get(agent, 0)
+
+    def heard_us(self, node: NodeId) -> int | None:
+        return self.seen.get(node, self.heard.get(node))
 
 
 class House:
@@ -97,32 +144,44 @@ class House:
     def __init__(self, number: int, boot: int = 1, **limits: int) -> None:
         self.node, self.boot = node_id(number), boot
         self.views = Views()
-        self.index = Index(self.node, self.views, self.views)
+        self.index = Index(self.node, self.views, self.views, heard_us=self.views.heard_us)
         self.switch = Switch(
-            SwitchConfig(**limits), me=self.node, name=name_of(self.node), call_prefix=bytes([number, boot]) * 4,
-            index=self.index, links=self.views, authority=self.views, name_of=name_of,
+            SwitchConfig(**limits),
+            Around(
+                me=self.node, name=name_of(self.node), call_prefix=bytes([number, boot]) * 4, index=self.index,
+                links=self.views, authority=self.views, answers=self.views, name_of=name_of,
+                slots_of=self.views.slots_of,
+            ),
         )  # fmt: skip
         self.ended: list[CallEnded] = []
         self.to_agents: list[tuple[AgentConn, Frame]] = []
         self.posts: list[tuple[NodeId, Frame]] = []
         self.facts: list[Effect] = []
+        self.items: list[CallItem] = []
         self.conns: dict[str, AgentConn] = {}
         self._last_conn = number * 100
 
     # -- what a test does here ----------------------------------------------------------------------------------------
 
-    def offer(self, holder: NodeId, skill: str = SKILL, agent: str = "words") -> None:
-        """Soft state says so."""
-        instance = f"{agent}/{name_of(holder)}"
-        self.index.learn(holder, f"skill/{skill}", encode_skill(agent, instance, SkillDescription(skill)))
+    def offer(
+        self, holder: NodeId, skill: str = SKILL, agent: str = "words", slots: Iterable[int] = (0,), width: int = 1,
+        epoch: int = 1, tags: Sequence[str] = (), *, idempotent: bool = False, state: str = "running",
+    ) -> None:  # fmt: skip
+        """Soft state says so: this agent's units run there, each of ``width`` slots."""
+        described = SkillDescription(skill, tags=list(tags), idempotent=idempotent)
+        self.index.learn(holder, f"skill/{skill}", encode_skill(agent, described))
+        units = [UnitOffer(slot, width, state, epoch) for slot in slots]
+        for page, value in encode_agent(units).items() or {"": b""}.items():
+            self.index.learn(holder, f"agent/{agent}{page}", value)
 
-    def agent(self, skill: str = SKILL, agent: str = "words") -> AgentConn:
-        """An agent registers here."""
+    def agent(self, skill: str = SKILL, agent: str = "words", slot: int = 0, width: int = 1, **more: bool) -> AgentConn:
+        """A unit of an agent registers here."""
         self._last_conn += 1
-        instance, conn = f"{agent}/{name_of(self.node)}", AgentConn(self._last_conn)
-        self.conns[instance] = conn
-        self.switch.agent_up(instance, conn)
-        self.offer(self.node, skill, agent)
+        unit, conn = unit_id(agent, slot), AgentConn(self._last_conn)
+        self.conns[unit] = conn
+        self.switch.agent_up(unit, conn, slot, width)
+        mine = sorted(slot_of(name) for name in self.conns if name.startswith(f"{agent}/"))
+        self.offer(self.node, skill, agent, mine, width, **more)  # pyright: ignore[reportArgumentType]
         return conn
 
     def take(self, effects: Iterable[Effect]) -> None:
@@ -135,7 +194,9 @@ class House:
                     self.to_agents += [(conn, frame) for frame in frames]
                 case Post(peer, frames):
                     self.posts += [(peer, frame) for frame in frames]
-                case Reach() | CallOverdue() | Reject():
+                case CallItem():
+                    self.items.append(effect)
+                case Reach() | CallOverdue() | Reject() | StateWritten() | MergeDone() | Emitted() | MeshAsked():
                     self.facts.append(effect)
                 case _:
                     raise AssertionError(f"unexpected {effect}")
@@ -143,7 +204,7 @@ class House:
                 for frame in effect.frames:
                     encode(frame)
 
-    def told(self, kind: type[Effect]) -> list[Effect]:
+    def told(self, kind: type[FactT]) -> list[FactT]:
         return [fact for fact in self.facts if isinstance(fact, kind)]
 
     def asked_of_agents(self) -> list[Frame]:
@@ -190,6 +251,11 @@ class Town:
     def dies(self, house: House, instance: str) -> None:
         house.take(house.switch.agent_down(instance, self.now))
         house.conns.pop(instance, None)
+        self._collect()
+
+    def does(self, house: House, effects: Iterable[Effect]) -> None:
+        """Something else was told to this house's switch."""
+        house.take(effects)
         self._collect()
 
     def cut(self, a: House, b: House) -> None:

@@ -1,0 +1,28 @@
+"""What the switch knows of the node around it, and whom it may ask."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from meshnode.kernel.ports import Answers, Authority, LinkStats
+from meshnode.messaging import letters
+from meshnode.model.ids import NodeId
+from meshnode.registry.index import Index
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Around:
+    """``call_prefix``: 8 bytes that no other process of this mesh uses for its calls. ``name_of`` tells a node's name
+    for messages to people; ``slots_of`` how many slots of an agent are wanted in the mesh, 0 = not known."""
+
+    me: NodeId
+    name: str
+    call_prefix: bytes
+    index: Index
+    links: LinkStats
+    authority: Authority
+    answers: Answers
+    name_of: Callable[[NodeId], str]
+    slots_of: Callable[[str], int]
+
+    def __post_init__(self) -> None:
+        assert len(self.call_prefix) == letters.CALL_ID_BYTES // 2
