@@ -362,8 +362,7 @@ class Agents:
     def _process_exited(self, event: ProcessExited, now: Instant) -> list[Effect]:
         unit = self._current(event.instance, event.run_no)
         in_order = event.code == 0 and not event.signal
-        # How an adopted process was before is not known: it counts as a service.
-        if unit is not None and in_order and not (unit.was_registered or unit.stopping or unit.adopted):
+        if unit is not None and in_order and self._may_be_a_job(unit):
             return self._finished(unit, now)
         return self._process_ended(event, exit_in_words(event.code, event.signal, event.tail), now)
 
@@ -377,6 +376,13 @@ class Agents:
         if unit is None:
             return []
         return [*self._ended(unit, words, now), *self._all_stopped()]
+
+    @staticmethod
+    def _may_be_a_job(unit: Instance) -> bool:
+        """What was adopted may have registered with the former daemon: it is a job if it did not come back in time."""
+        if unit.was_registered or unit.stopping:
+            return False
+        return not unit.adopted or unit.state is InstanceState.RUNNING
 
     def _finished(self, unit: Instance, now: Instant) -> list[Effect]:
         """Not a service but a job, and the job is done. It runs again at the next boot."""

@@ -151,11 +151,19 @@ def test_a_found_process_that_ended_before_it_was_wanted_is_started_anew():
     only(StartProcess, story.run())
 
 
-def test_an_adopted_process_that_ends_is_started_again_whatever_its_code():
+def test_an_adopted_process_that_ends_before_it_came_back_is_taken_for_a_service():
     story, process = after_a_crash()
     story.run()
     story.tell(ProcessExited(WORDS, process.run_no, 0))
     assert story.state()[0] == "backoff"
+
+
+def test_an_adopted_job_that_ends_in_order_later_is_done():
+    story, process = after_a_crash()
+    story.run()
+    story.pass_to_deadline()
+    story.tell(ProcessExited(WORDS, process.run_no, 0))
+    assert story.state() == ("stopped", "finished by itself with code 0")
 
 
 @pytest.mark.parametrize(("recipe", "state"), [(SDK_FILE, "stopping"), (COMMAND, "running")])
