@@ -1,19 +1,53 @@
-"""Make an agent of typed functions: ``from meshnode.sdk import Agent``.
+"""Make an agent of typed functions: ``from meshnode.sdk import Agent, Ctx``.
 
     agent = Agent("words")
 
     @agent.skill
-    def count(text: str) -> dict[str, int]:
+    def count(text: str, ctx: Ctx) -> dict[str, int]:
         "Count the words of a text."
+        ctx.state.counter("texts").add(1)
         ...
 
     if __name__ == "__main__":
         agent.run()
 
-Run it with ``meshnode run FILE``; call it from any node with ``meshnode call words.count text=...``.
+Run it with ``meshnode run FILE``; call it from any node with ``meshnode call words.count text=...``; try it without a
+mesh with ``python FILE count text=...``.
 """
 
 from meshnode.sdk.agent import Agent
-from meshnode.sdk.errors import CallFailed, Cancelled, DeadlinePassed, SkillError, Unavailable
+from meshnode.sdk.context import Ctx
+from meshnode.sdk.errors import CallFailed, Cancelled, DeadlinePassed, SkillError, StateError, Unavailable
+from meshnode.sdk.hooks import Restored
 
-__all__ = ["Agent", "CallFailed", "Cancelled", "DeadlinePassed", "SkillError", "Unavailable"]
+__all__ = [
+    "Agent",
+    "CallFailed",
+    "Cancelled",
+    "Ctx",
+    "DeadlinePassed",
+    "Restored",
+    "SkillError",
+    "StateError",
+    "Unavailable",
+    "preload",
+]
+
+
+_NEEDED = (
+    "asyncio",
+    "concurrent.futures.thread",
+    "linecache",
+    *(f"{__name__}.{n}" for n in ("forked", "runtime", "unixlink")),
+)
+
+
+def preload() -> None:
+    """Import everything that a running agent needs, so that what is forked from this process imports nothing.
+
+    Starts no thread, opens no socket and makes no loop.
+    """
+    import importlib
+
+    for name in _NEEDED:
+        importlib.import_module(name)

@@ -1,9 +1,11 @@
 """The one object an agent's author makes."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from meshnode.sdk.context import DEADLINE_S
 from meshnode.sdk.errors import Unavailable
+from meshnode.sdk.hooks import ALL_KEYS, Hooks
 from meshnode.sdk.skills import Skill, SkillFunction
 
 if TYPE_CHECKING:
@@ -11,13 +13,7 @@ if TYPE_CHECKING:
 
 FunctionT = TypeVar("FunctionT", bound=SkillFunction)
 
-HOW_TO_RUN = """\
-{name} is an agent: it works under a meshnode daemon, which is not there.
-
-    meshnode run {file}
-
-starts it on this machine's node ('meshnode up' makes one if there is none). It offers:
-{skills}"""
+PROCESS, ACTOR = "process", "actor"
 
 
 class Agent:
@@ -25,31 +21,65 @@ class Agent:
 
     Args:
         name: begins the names of its skills: function ``count`` of agent ``words`` is the skill ``words.count``.
+        tier: "process": each instance is a process of its own. "actor": many instances share one process; each has its
+            own state and takes its own turns.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tier: str = PROCESS) -> None:
         if not name.replace("-", "_").isidentifier() or not name.isascii():
             raise ValueError(f"agent name {name!r}: use letters, digits, '-' and '_', beginning with a letter")
+        if tier not in (PROCESS, ACTOR):
+            raise ValueError(f"agent {name}: tier {tier!r} is none; use 'process' or 'actor'")
         self.name = name
+        self.tier = tier
         self.skills: dict[str, Skill] = {}
+        self.hooks = Hooks(name)
         self._runtime: Runtime | None = None
+
+    @property
+    def by_slot(self) -> bool:
+        """One process is many instances, and the keys of their states name the slot."""
+        return self.tier == ACTOR
 
     @overload
     def skill(self, function: FunctionT) -> FunctionT: ...
     @overload
-    def skill(self, *, name: str = "", tags: tuple[str, ...] = ()) -> Callable[[FunctionT], FunctionT]: ...
+    def skill(
+        self,
+        *,
+        name: str = "",
+        tags: Sequence[str] = (),
+        idempotent: bool = False,
+        concurrent: bool = False,
+        timeout_s: float | None = None,
+    ) -> Callable[[FunctionT], FunctionT]: ...
 
     def skill(
-        self, function: FunctionT | None = None, *, name: str = "", tags: tuple[str, ...] = ()
+        self,
+        function: FunctionT | None = None,
+        *,
+        name: str = "",
+        tags: Sequence[str] = (),
+        idempotent: bool = False,
+        concurrent: bool = False,
+        timeout_s: float | None = None,
     ) -> FunctionT | Callable[[FunctionT], FunctionT]:
         """Offer a typed function to the mesh: ``@agent.skill`` or ``@agent.skill(name=..., tags=(...))``.
 
         Its type hints become the JSON Schema of its arguments and result, its docstring the description. Async
-        functions run in the event loop, others in threads. The function itself is returned unchanged.
+        functions run in the event loop, others in threads; generators of both kinds stream their items. A parameter
+        annotated with ``Ctx`` gets the call's context. The function itself is returned unchanged.
+
+        A skill with a context has its turn: one call after the other per instance, so that what it reads from
+        ``ctx.state`` stays true until it returns. It must not call another such skill of its own instance, which
+        would wait for it.
 
         Args:
             name: instead of ``AGENT.FUNCTION``.
             tags: capabilities by which the skill can be found.
+            idempotent: running twice is running once: the mesh may repeat a call that got no answer.
+            concurrent: no turns although it has a context; of two calls that write one key, the later one wins.
+            timeout_s: end a call after so long, even if its caller would wait longer.
 
         Raises:
             TypeError: a parameter has no type, or one that JSON cannot say.
@@ -60,40 +90,122 @@ class Agent:
             full = name or f"{self.name}.{getattr(function, '__name__', 'skill')}"
             if full in self.skills:
                 raise ValueError(f"agent {self.name} has two skills named {full}")
-            self.skills[full] = Skill(full, function, tags)
+            self.skills[full] = Skill(
+                full, function, tags, idempotent=idempotent, concurrent=concurrent, timeout_s=timeout_s
+            )
             return function
 
         return add if function is None else add(function)
 
+    def on_restore(self, function: FunctionT) -> FunctionT:
+        """``def hook(ctx: Ctx, restored: Restored)``, run before the first call; what it changes is kept.
+
+        An actor's runs before the first call of each slot. If it raises, the agent ends: it could not work rightly.
+        """
+        if self.hooks.restore is not None:
+            raise ValueError(f"agent {self.name} has an on_restore already")
+        self.hooks.restore = function
+        return function
+
+    @overload
+    def merge(self, key: FunctionT) -> FunctionT: ...
+    @overload
+    def merge(self, key: str) -> Callable[[FunctionT], FunctionT]: ...
+
+    def merge(self, key: FunctionT | str) -> FunctionT | Callable[[FunctionT], FunctionT]:
+        """``def decide(base, mine, theirs) -> value``: asked when two copies of the agent changed a key during a cut.
+
+        ``@agent.merge`` is for every key, ``@agent.merge("orders")`` for one. ``base`` is what both came from, or
+        None. If it raises or takes over five seconds, the key stays undecided (``meshnode conflicts``).
+        """
+
+        def add(function: FunctionT, name: str) -> FunctionT:
+            if name in self.hooks.merges:
+                raise ValueError(f"agent {self.name} has two merge functions for {name}")
+            self.hooks.merges[name] = function
+            return function
+
+        if isinstance(key, str):
+            return lambda function: add(function, key)
+        return add(key, ALL_KEYS)
+
+    def background(self, function: FunctionT) -> FunctionT:
+        """``async def watch(ctx: Ctx)``: runs beside the calls, from the first to the last.
+
+        It reads the state at any time and changes it within ``async with ctx.turn():``. If it raises, the agent ends
+        and is started again.
+        """
+        if self.by_slot:
+            raise TypeError(
+                f"agent {self.name}: background work is for tier 'process'; an actor works when it is called"
+            )
+        self.hooks.background.append(function)
+        return function
+
+    def probe(self, function: FunctionT) -> FunctionT:
+        """``def well() -> bool``, sync or async and quick: asked when the daemon asks whether the agent lives.
+
+        Saying no, raising or not answering leaves that question unanswered; after three of those the agent is
+        restarted.
+        """
+        self.hooks.probe = function
+        return function
+
     def run(self) -> None:
-        """Serve calls until the daemon asks the agent to stop. Blocks; call it from the main thread.
+        """Serve calls until the daemon asks the agent to stop; or, without a daemon, do what the command line says.
+
+        Blocks; call it from the main thread.
 
         Raises:
-            SystemExit: with a message; there is no daemon, it refused the agent, or it went away.
+            SystemExit: the daemon refused the agent or went away for long; or the outcome of a lone call.
         """
         import os
         import sys
 
         if "MESHNODE_BUS" not in os.environ:
-            skills = "".join(f"    {skill.name}: {skill.description.description}\n" for skill in self.skills.values())
-            print(HOW_TO_RUN.format(name=self.name, file=sys.argv[0], skills=skills), file=sys.stderr)  # noqa: T201
-            raise SystemExit(2)
-        from meshnode.sdk.runtime import Runtime, serve
+            from meshnode.sdk import alone
 
-        self._runtime = Runtime(self.name, self.skills, dict(os.environ))
-        serve(self._runtime)
+            raise SystemExit(alone.main(self, sys.argv[1:]))
+        from meshnode.sdk.runtime import serve
 
-    async def call(self, skill: str, /, *, deadline_s: float = 10.0, **arguments: object) -> Any:  # noqa: ANN401 - JSON
-        """Call a skill anywhere in the mesh and return its result, as decoded JSON.
+        serve(self, dict(os.environ))
 
-        Args:
-            skill: e.g. ``"words.count"``.
-            deadline_s: how long to wait at most; within a skill never longer than its own caller waits.
-            arguments: by name; anything that JSON can say.
+    def attach(self, runtime: "Runtime") -> None:
+        """For the runtime: calls of this agent go through it."""
+        self._runtime = runtime
+
+    async def call(
+        self,
+        skill: str,
+        arguments: Mapping[str, object] | None = None,
+        /,
+        *,
+        deadline_s: float = DEADLINE_S,
+        session: str = "",
+        key: str = "",
+        **more: object,
+    ) -> Any:  # noqa: ANN401 - JSON
+        """Call a skill anywhere in the mesh and return its result, as decoded JSON. See ``Ctx.call``.
 
         Raises:
             Unavailable, DeadlinePassed, Cancelled, CallFailed: see there.
         """
+        return await self._connected().call(skill, {**(arguments or {}), **more}, deadline_s, session, key)
+
+    def stream(
+        self,
+        skill: str,
+        arguments: Mapping[str, object] | None = None,
+        /,
+        *,
+        deadline_s: float = DEADLINE_S,
+        session: str = "",
+        **more: object,
+    ) -> AsyncIterator[Any]:
+        """The items of a streaming skill, as they come. See ``Ctx.stream``."""
+        return self._connected().stream(skill, {**(arguments or {}), **more}, deadline_s, session)
+
+    def _connected(self) -> "Runtime":
         if self._runtime is None:
             raise Unavailable("unavailable", f"{self.name} is not connected: a call needs a running agent")
-        return await self._runtime.call(skill, arguments, deadline_s)
+        return self._runtime

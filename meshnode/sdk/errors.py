@@ -1,4 +1,4 @@
-"""What can go wrong, as an agent's author sees it: one error to raise, four to catch."""
+"""What can go wrong, as an agent's author sees it: one error to raise, five to catch."""
 
 import re
 
@@ -19,6 +19,20 @@ class SkillError(Exception):
     def __init__(self, code: str, message: str) -> None:
         if not _CODE.fullmatch(code):
             raise ValueError(f"code {code!r}: use small letters, digits and dashes, beginning with a letter")
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class StateError(Exception):
+    """A change of the state that cannot be kept. The call that lets it pass fails with ``code`` and changes nothing.
+
+    Codes: ``state-value-too-big``, ``state-key``, ``state-not-json``, ``state-counter`` (a counter used as a value or
+    the other way round), ``state-too-many-changes``, ``state-full``, ``state-no-turn`` (written when no call and no
+    ``ctx.turn()`` was there to commit it).
+    """
+
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

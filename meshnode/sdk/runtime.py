@@ -1,59 +1,63 @@
-"""An agent at work under its daemon: registers, serves calls, makes calls, and ends with the daemon."""
+"""An agent at work under its daemon: registers, is restored, serves, outlives its daemon a while, ends in order."""
 
 import asyncio
-import contextlib
-import contextvars
+import inspect
 import os
-import secrets
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from meshnode import __version__
-from meshnode.sdk.errors import OWN, CallFailed, DeadlinePassed, SkillError, Unavailable, failure_of
-from meshnode.sdk.link import Link
-from meshnode.sdk.skills import BadArguments, Skill
-from meshnode.wire.calls import CallHeader, CancelHeader, RegisteredHeader, RegisterHeader, ResultHeader
-from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, Frame, Kind
+from meshnode.sdk.asking import Asking
+from meshnode.sdk.cells import Cells
+from meshnode.sdk.commits import Commits
+from meshnode.sdk.connection import ORPHAN_S, Connection, Ended
+from meshnode.sdk.context import Ctx
+from meshnode.sdk.memory import HookFailed, Memory
+from meshnode.sdk.serving import Serving
+from meshnode.sdk.state import Turn
+from meshnode.sdk.threads import Threads
+from meshnode.sdk.turns import Slots, Turns
+from meshnode.wire.calls import (
+    CallHeader,
+    CancelHeader,
+    ChunkHeader,
+    GrantHeader,
+    RegisteredHeader,
+    RegisterHeader,
+    ResultHeader,
+)
+from meshnode.wire.frame import Frame, Kind
+from meshnode.wire.state import EmitHeader, KeptHeader
 
-# Calls in work at once; the caller of one more is told so.
-CALLS_MAX = 256
-THREADS_MAX = 32
-PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - HEADER_BYTES_MAX - 64
-MESSAGE_CHARS_MAX = 2000
-# How long the daemon may take to answer the registration.
-REGISTER_S = 10.0
+if TYPE_CHECKING:
+    from meshnode.sdk.agent import Agent
+
 # Calls in work have this long to end after a stop; the daemon kills after five seconds.
 FINISH_S = 4.0
+# MERGE frames that wait for their turn; a daemon waits for MERGED.
+MERGES_MAX = 64
 
 _encode = msgspec.msgpack.Encoder().encode
 _calls = msgspec.msgpack.Decoder(CallHeader)
 _cancels = msgspec.msgpack.Decoder(CancelHeader)
 _results = msgspec.msgpack.Decoder(ResultHeader)
+_chunks = msgspec.msgpack.Decoder(ChunkHeader)
+_grants = msgspec.msgpack.Decoder(GrantHeader)
+_kept = msgspec.msgpack.Decoder(KeptHeader)
 _registered = msgspec.msgpack.Decoder(RegisteredHeader)
 
-# When the call that is being served must be answered, on the loop's clock: calls made for it end by then too.
-_due_s: contextvars.ContextVar[float | None] = contextvars.ContextVar("due_s", default=None)
 
-
-class DaemonLost(Exception):
-    """There is nobody to work for. The message says why."""
-
-
-def serve(runtime: "Runtime") -> None:
+def serve(agent: "Agent", environment: Mapping[str, str]) -> None:
     """Run until asked to stop. Raises ``SystemExit`` with a message if that was not the daemon's wish."""
-    trouble = ""
-    try:
-        asyncio.run(runtime.run())
-    except DaemonLost as error:
-        trouble = f"meshnode: {error}"
-        print(trouble, file=sys.stderr)  # noqa: T201 - read by the daemon as the reason of the exit
-    if runtime.has_stuck_threads():
+    trouble, stuck = asyncio.run(_serve(agent, environment))
+    if trouble:
+        print(f"meshnode: {trouble}", file=sys.stderr)  # noqa: T201 - read by the daemon as the reason of the exit
+    if stuck:
         # A thread cannot be ended, and the interpreter would wait for it for ever.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -62,218 +66,270 @@ def serve(runtime: "Runtime") -> None:
         raise SystemExit(1)
 
 
+async def _serve(agent: "Agent", environment: Mapping[str, str]) -> tuple[str, bool]:
+    """What went wrong, and whether threads are stuck."""
+    try:
+        runtime = Runtime(agent, environment)
+    except Ended as ended:
+        return str(ended), False
+    agent.attach(runtime)
+    try:
+        await runtime.run()
+    except Ended as ended:
+        return str(ended), runtime.threads.stuck
+    return "", runtime.threads.stuck
+
+
 class Runtime:
     """One agent process. Everything but the skills' own threads happens in the event loop."""
 
-    def __init__(self, agent: str, skills: Mapping[str, Skill], environment: Mapping[str, str]) -> None:
-        self._agent, self._skills, self._environment = agent, skills, environment
-        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="skill")
-        self._jobs: dict[Future[object], None] = {}
-        self._serving: dict[bytes, asyncio.Task[None]] = {}
-        self._asking: dict[bytes, asyncio.Future[bytes]] = {}
-        self._stopping = False
-        self._link: Link | None = None
-        self._tasks: asyncio.TaskGroup | None = None
+    def __init__(self, agent: "Agent", environment: Mapping[str, str], *, orphan_s: float = ORPHAN_S) -> None:
+        self._agent, self._environment = agent, environment
+        self._loop = asyncio.get_running_loop()
+        first, count = int(environment.get("MESHNODE_FIRST_SLOT", "0")), int(environment.get("MESHNODE_SLOTS", "1"))
+        if count > 1 and not agent.by_slot:
+            raise Ended(f"it is to be {count} instances: make it Agent({agent.name!r}, tier='actor')")
+        self.threads = Threads()
+        self._cells, self._turns = Cells(), Turns()
+        self._commits = Commits(self._cells, self._send)
+        self._memory = Memory(self._cells, self._commits, self._turns, self.threads, agent.hooks, by_slot=agent.by_slot)
+        self._memory.context = self._context
+        self._asking = Asking(self._send)
+        self._serving = Serving(
+            agent.name,
+            agent.skills,
+            host=self,
+            memory=self._memory,
+            commits=self._commits,
+            turns=self._turns,
+            threads=self.threads,
+            send=self._send,
+        )
+        self._set_slots(first, count)
+        self._connection = Connection(
+            environment["MESHNODE_BUS"], self._on_frame, self._registration, self._away, orphan_s=orphan_s
+        )
+        self._end: asyncio.Future[str] = self._loop.create_future()
+        self._own: dict[asyncio.Task[None], None] = {}
+        self._watching = False
+        self._merges = 0
+        self._probing = False
 
     async def run(self) -> None:
-        """Raises ``DaemonLost``; returns when asked to stop."""
-        loop = asyncio.get_running_loop()
-        self._welcome: asyncio.Future[RegisteredHeader] = loop.create_future()
-        self._end: asyncio.Future[None] = loop.create_future()
+        """Raises ``Ended``; returns when asked to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        self._link = Link(self._environment["MESHNODE_BUS"], self._on_frame, self._on_lost)
+            self._loop.add_signal_handler(number, self.stop)
         try:
             # The group stands first: a call may come in the same message as the daemon's welcome.
             async with asyncio.TaskGroup() as self._tasks:
-                lost = await self._work()
-                self._cancel_all()
+                self._spawn(self._connection.keep(), "connection")
+                why = await self._end
+                self._serving.stopping = True
+                if not why:
+                    await self._serving.finish(FINISH_S)
+                self._serving.cancel_all()
+                for task in list(self._own):
+                    task.cancel()
         finally:
-            self._link.close()
-            self._threads.shutdown(wait=False, cancel_futures=True)
-        if lost is not None:
-            raise lost
+            await self._connection.close()
+            self.threads.close()
+        if why:
+            raise Ended(why)
 
-    async def _work(self) -> DaemonLost | None:
-        try:
-            await self._register()
-            await self._end
-            await self._finish()
-        except DaemonLost as error:
-            return error
-        return None
+    def _registration(self) -> Frame:
+        given = self._environment
+        header = RegisterHeader(
+            self._agent.name,
+            given["MESHNODE_INSTANCE"],
+            given["MESHNODE_TICKET"],
+            os.getpid(),
+            __version__,
+            list(self._agent.hooks.merges),
+            resume=self._memory.restored is not None,
+            merge_no=self._commits.merge_no,
+        )
+        skills = msgspec.json.encode([skill.description for skill in self._agent.skills.values()])
+        return Frame(Kind.REGISTER, header=_encode(header), payload=skills)
 
-    def has_stuck_threads(self) -> bool:
-        return any(job.running() for job in self._jobs)
+    def _welcomed(self, header: RegisteredHeader) -> None:
+        """Frames may follow in the same message: everything is ready for them when this returns."""
+        if self._connection.welcomed(header):
+            if self._agent.by_slot:
+                self._set_slots(header.first_slot, header.slots)
+            self._commits.resend()
 
-    # Making calls
+    def _away(self) -> None:
+        self._asking.lost()
+        self._serving.lost()
 
-    async def call(self, skill: str, arguments: dict[str, object], deadline_s: float) -> Any:  # noqa: ANN401 - JSON
-        loop = asyncio.get_running_loop()
-        if self._link is None or self._stopping:
-            raise Unavailable("unavailable", "this agent is stopping")
-        due_s = min(loop.time() + deadline_s, _due_s.get() or float("inf"))
-        payload = msgspec.json.encode(arguments)
-        if len(payload) > PAYLOAD_BYTES_MAX:
-            raise CallFailed("invalid", f"{skill}: the arguments are over {PAYLOAD_BYTES_MAX} bytes")
-        left_ms = int((due_s - loop.time()) * 1000)
-        if left_ms <= 0:
-            raise DeadlinePassed("timeout", f"{skill}: the deadline had passed before the call")
-        call_id = secrets.token_bytes(16)
-        answer: asyncio.Future[bytes] = loop.create_future()
-        self._asking[call_id] = answer
-        self._link.send(Frame(Kind.CALL, header=_encode(CallHeader(call_id, skill, left_ms)), payload=payload))
-        try:
-            # The daemon ends the call at its deadline; this is for a daemon that hangs.
-            async with asyncio.timeout_at(due_s + 1.0):
-                result = await answer
-        except TimeoutError as error:
-            raise DeadlinePassed("timeout", f"{skill}: the daemon did not answer in time") from error
-        finally:
-            del self._asking[call_id]
-            if answer.cancelled():
-                self._link.send(Frame(Kind.CANCEL, header=_encode(CancelHeader(call_id, "cancelled by the caller"))))
-        return msgspec.json.decode(result) if result else None
+    def _set_slots(self, first: int, count: int) -> None:
+        if (self._serving.slots.first, self._serving.slots.count) != (first, count):
+            self._serving.slots = Slots(first, count)
+        self._agent.hooks.first_slot = first
 
     # What the daemon says
 
     def _on_frame(self, frame: Frame) -> None:
         try:
             self._heed(frame)
-        except msgspec.MsgspecError as error:
-            self._on_lost(f"it sent a {frame.kind.name} that cannot be read: {error}")
+        except (msgspec.MsgspecError, ValueError) as error:
+            self._finish(f"the daemon sent a {frame.kind.name} that cannot be read: {error}")
 
     def _heed(self, frame: Frame) -> None:
         match frame.kind:
             case Kind.CALL:
-                self._called(_calls.decode(frame.header), frame.payload)
+                self._serving.called(_calls.decode(frame.header), frame.payload, self._tasks)
             case Kind.RESULT:
-                self._answered(_results.decode(frame.header), frame.payload)
+                self._asking.answered(_results.decode(frame.header), frame.payload)
+            case Kind.KEPT:
+                self._commits.kept(_kept.decode(frame.header))
+            case Kind.CHUNK:
+                self._asking.item(_chunks.decode(frame.header), frame.payload)
+            case Kind.GRANT:
+                grant = _grants.decode(frame.header)
+                self._serving.granted(grant.call_id, grant.total)
             case Kind.CANCEL:
-                task = self._serving.get(_cancels.decode(frame.header).call_id)
-                if task is not None:
-                    task.cancel()
+                self._serving.cancelled(_cancels.decode(frame.header).call_id)
             case Kind.PING:
-                self._send(Frame(Kind.PONG, stream=frame.stream))
+                self._pinged(frame)
+            case _:
+                self._heed_rare(frame)
+
+    def _heed_rare(self, frame: Frame) -> None:
+        match frame.kind:
             case Kind.REGISTERED:
                 self._welcomed(_registered.decode(frame.header))
+            case Kind.RESTORE:
+                if self._memory.restore(frame):
+                    self._spawn(self._restored(), "restore")
+            case Kind.MERGE:
+                if self._merges >= MERGES_MAX:
+                    self._finish(f"the daemon sent {MERGES_MAX} merges that wait")
+                    return
+                self._merges += 1
+                self._spawn(self._merge(frame), "merge")
             case Kind.STOP:
-                self._stop()
+                self.stop()
             case _:
                 pass  # of a later version; every kind that needs an answer has one that is known here
 
-    def _welcomed(self, header: RegisteredHeader) -> None:
-        if self._welcome.done():
-            self._on_lost(header.message)
-        else:
-            self._welcome.set_result(header)
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._tasks.create_task(self._guarded(work), name=name)
+        self._own[task] = None
+        task.add_done_callback(self._own.pop)
 
-    def _on_lost(self, why: str) -> None:
-        error = DaemonLost(f"the daemon is gone: {why}")
-        for future in (self._welcome, self._end):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # seen: only one of the two is awaited at a time
-
-    def _stop(self) -> None:
-        self._stopping = True
-        if not self._end.done():
-            self._end.set_result(None)
-
-    def _answered(self, header: ResultHeader, payload: bytes) -> None:
-        answer = self._asking.get(header.call_id)
-        if answer is None or answer.done():
-            return
-        if header.code:
-            answer.set_exception(failure_of(header.code, header.message))
-        else:
-            answer.set_result(payload)
-
-    def _called(self, header: CallHeader, payload: bytes) -> None:
-        skill = self._skills.get(header.skill)
-        if self._stopping or self._tasks is None:
-            self._refuse(header, "unavailable", f"agent {self._agent} is stopping")
-        elif skill is None:
-            self._refuse(header, "not-found", f"agent {self._agent} has no skill {header.skill}")
-        elif len(self._serving) >= CALLS_MAX:
-            self._refuse(header, "overloaded", f"agent {self._agent} works on {CALLS_MAX} calls")
-        else:
-            task = self._tasks.create_task(self._serve(skill, header, payload), name=f"call {header.skill}")
-            self._serving[header.call_id] = task
-            task.add_done_callback(lambda _: self._serving.pop(header.call_id, None))
-
-    # Serving calls
-
-    async def _serve(self, skill: Skill, header: CallHeader, payload: bytes) -> None:
-        """Answer once, or not at all when the deadline has passed or the caller gave up: then nobody waits."""
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        _due_s.set(began_s + header.deadline_ms / 1000)
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            async with asyncio.timeout(header.deadline_ms / 1000):
-                code, message, result = await self._outcome(skill, payload)
-        except TimeoutError:
-            return
-        ran_us = int((loop.time() - began_s) * 1e6)
-        answer = ResultHeader(header.call_id, code, message, self._environment["MESHNODE_INSTANCE"], ran_us)
-        self._send(Frame(Kind.RESULT, header=_encode(answer), payload=result))
+            await work
+        except HookFailed as error:
+            traceback.print_exception(error)
+            self._finish(str(error))
+        except Ended as ended:
+            self._finish(str(ended))
 
-    async def _outcome(self, skill: Skill, payload: bytes) -> tuple[str, str, bytes]:
-        """(code, message, result) of running the skill; whatever its author's code raises becomes an answer."""
+    async def _restored(self) -> None:
+        """Calls begin when the restore hook has run; so does what the agent does by itself."""
+        if not self._agent.by_slot:
+            slot = self._serving.slots.first
+            await self._turns.take(slot)
+            try:
+                await self._memory.prepare(slot)
+            finally:
+                self._turns.release(slot)
+        self._memory.ready.set()
+        if not self._watching:
+            self._watching = True
+            for loop in self._agent.hooks.background:
+                self._spawn(self._watch(loop), f"background {loop.__name__}")
+
+    async def _merge(self, frame: Frame) -> None:
+        await self._memory.ready.wait()
         try:
-            result = skill.result(await self._run(skill, skill.arguments(payload)))
-        except BadArguments as error:
-            return "invalid", str(error)[:MESSAGE_CHARS_MAX], b""
-        except SkillError as error:
-            return OWN + error.code, error.message[:MESSAGE_CHARS_MAX], b""
-        except Exception as error:  # noqa: BLE001 - the author's code may raise anything; the caller must hear of it
-            traceback.print_exc()
-            words = f"{skill.name} raised {type(error).__name__}: {error}"
-            return "skill-failed", words[:MESSAGE_CHARS_MAX], b""
-        if len(result) > PAYLOAD_BYTES_MAX:
-            words = f"{skill.name} returned {len(result)} bytes; the limit is {PAYLOAD_BYTES_MAX}"
-            return "result-too-long", words, b""
-        return "", "", result
+            await self._memory.merge(frame)
+        except msgspec.MsgspecError as error:
+            self._finish(f"the daemon sent a MERGE that cannot be read: {error}")
+        finally:
+            self._merges -= 1
 
-    async def _run(self, skill: Skill, arguments: dict[str, object]) -> object:
-        if skill.is_async:
-            return await skill.function(**arguments)
-        job = self._threads.submit(skill.function, **arguments)
-        self._jobs[job] = None
-        job.add_done_callback(lambda job: self._jobs.pop(job, None))
-        return await asyncio.wrap_future(job)
+    async def _watch(self, loop: Any) -> None:  # noqa: ANN401 - the author's
+        slot = self._serving.slots.first
+        try:
+            await loop(self._context(self._memory.turn(slot, is_open=False), slot))
+        except Exception as error:
+            raise HookFailed(f"background {loop.__name__} raised {type(error).__name__}: {error}") from error
+
+    def _pinged(self, frame: Frame) -> None:
+        """Answered from the loop: one that is blocked is not alive. A probe that says no leaves it unanswered."""
+        if self.threads.exhausted or self._probing:
+            return
+        if self._agent.hooks.probe is None:
+            self._send(Frame(Kind.PONG, stream=frame.stream))
+        else:
+            self._probing = True
+            self._spawn(self._probe(frame), "probe")
+
+    async def _probe(self, frame: Frame) -> None:
+        try:
+            well = self._agent.hooks.probe() if self._agent.hooks.probe is not None else True
+            if inspect.isawaitable(well):
+                well = await well
+        except Exception as error:  # noqa: BLE001 - a probe that raises says no
+            traceback.print_exception(error)
+            well = False
+        finally:
+            self._probing = False
+        if well:
+            self._send(Frame(Kind.PONG, stream=frame.stream))
+
+    # What a context needs (context.Host)
+
+    def call(self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str) -> Any:  # noqa: ANN401
+        asked = self._asking.call(skill, arguments, deadline_s, session, key)
+        if self.threads.here_is_loop:
+            return asked
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+
+    def stream(
+        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str
+    ) -> AsyncIterator[Any]:
+        return self._asking.stream(skill, arguments, deadline_s, session)
+
+    def emit(self, kind: str, data: bytes) -> None:
+        frame = Frame(Kind.EMIT, header=_encode(EmitHeader(kind)), payload=data)
+        if self.threads.here_is_loop:
+            self._send(frame)
+        else:
+            self._loop.call_soon_threadsafe(self._send, frame)
+
+    async def take(self, turn: Turn) -> None:
+        await self._commits.room.wait()
+        await self._turns.take(self._slot_of(turn))
+        turn.begin()
+
+    def release(self, turn: Turn, *, commit: bool) -> None:
+        try:
+            changes = turn.settle() if commit else []
+            if changes:
+                self._commits.commit(changes)
+        finally:
+            turn.drop()
+            self._turns.release(self._slot_of(turn))
 
     # Small steps
 
-    async def _register(self) -> None:
-        given = self._environment
-        header = RegisterHeader(
-            self._agent, given["MESHNODE_INSTANCE"], given["MESHNODE_TICKET"], os.getpid(), __version__
-        )
-        skills = msgspec.json.encode([skill.description for skill in self._skills.values()])
-        self._send(Frame(Kind.REGISTER, header=_encode(header), payload=skills))
-        try:
-            async with asyncio.timeout(REGISTER_S):
-                answer = await self._welcome
-        except TimeoutError as error:
-            raise DaemonLost("the daemon did not answer the registration") from error
-        if answer.refusal:
-            raise DaemonLost(f"the daemon refused this agent: {answer.refusal}: {answer.message}")
+    def _context(self, turn: Turn, slot: int) -> Ctx:
+        return Ctx(self, turn, instance=f"{self._agent.name}/{slot}", slot=slot)
 
-    async def _finish(self) -> None:
-        if self._serving:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FINISH_S):
-                    await asyncio.wait(list(self._serving.values()))
+    def _slot_of(self, turn: Turn) -> int:
+        return turn.key_slot if turn.key_slot >= 0 else self._serving.slots.first
 
-    def _cancel_all(self) -> None:
-        self._stopping = True
-        for task in self._serving.values():
-            task.cancel()
+    def _send(self, *frames: Frame) -> bool:
+        return self._connection.send(*frames)
 
-    def _refuse(self, header: CallHeader, code: str, message: str) -> None:
-        self._send(Frame(Kind.RESULT, header=_encode(ResultHeader(header.call_id, code, message))))
+    def stop(self) -> None:
+        self._serving.stopping = True
+        self._finish("")
 
-    def _send(self, frame: Frame) -> None:
-        if self._link is not None:
-            self._link.send(frame)
+    def _finish(self, why: str) -> None:
+        if not self._end.done():
+            self._end.set_result(why)

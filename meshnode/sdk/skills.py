@@ -1,6 +1,7 @@
-"""A typed function as a skill: its name, its JSON Schemas, the check of its arguments."""
+"""A typed function as a skill: its name, its JSON Schemas, the checks of its arguments and results."""
 
 import copy
+import enum
 import typing
 from collections.abc import Callable, Sequence
 from types import CodeType
@@ -8,12 +9,16 @@ from typing import Any
 
 import msgspec
 
-from meshnode.sdk.errors import SkillError
+from meshnode.sdk.context import Ctx
+from meshnode.sdk.schemas import read_docstring, schema_of
 from meshnode.wire.calls import SkillDescription
 
 _VARIADIC = 0x04 | 0x08  # code flags of *arguments and **arguments
+_GENERATOR = 0x20
 _COROUTINE = 0x80
 _ASYNC_GENERATOR = 0x200
+# Encoded, these are what they are: nothing to check again.
+_PLAIN = (str, int, bool)
 
 SkillFunction = Callable[..., Any]
 
@@ -22,53 +27,102 @@ class BadArguments(Exception):
     """The arguments do not fit the schema; the message names the field."""
 
 
-class Skill:
-    """One skill. ``function`` is the author's, unchanged."""
+class BadResult(Exception):
+    """The function returned what its return type forbids, or what JSON cannot say; the message names the field."""
 
-    def __init__(self, name: str, function: SkillFunction, tags: Sequence[str] = ()) -> None:
-        self.name = name
-        self.function = function
-        code = _code_of(name, function)
-        self.is_async = bool(code.co_flags & _COROUTINE)
+
+class Manner(enum.Enum):
+    """How a function gives its result."""
+
+    THREAD = "a plain function: runs in a thread"
+    ASYNC = "a coroutine function: runs in the event loop"
+    THREAD_ITEMS = "a generator: each item is made in a thread"
+    ASYNC_ITEMS = "an async generator"
+
+
+class Skill:
+    """One skill. ``function`` is the author's, unchanged; ``ctx_name``: of its ``Ctx`` parameter, "" without one."""
+
+    def __init__(
+        self,
+        name: str,
+        function: SkillFunction,
+        tags: Sequence[str] = (),
+        *,
+        idempotent: bool = False,
+        concurrent: bool = False,
+        timeout_s: float | None = None,
+    ) -> None:
+        self.name, self.function = name, function
+        self.concurrent, self.timeout_s = concurrent, timeout_s
+        self.manner = _manner_of(_code_of(name, function))
         hints = _hints_of(name, function)
-        result = hints.pop("return", Any)
-        described, of_arguments = _read_docstring(function.__doc__ or "")
-        arguments = _arguments_of(name, function, hints, of_arguments)
+        self._result = _result_of(hints.pop("return", Any), items=self.streams)
+        self.ctx_name = _ctx_of(name, hints)
+        described, of_arguments = read_docstring(function.__doc__ or "")
+        arguments = _arguments_of(name, function, hints, of_arguments, self.ctx_name)
         self._decoder = _decoder_of(name, arguments)
         self._fields = arguments.__struct_fields__
+        self._check = None if self._result is Any or self._result is object else _decoder_of(name, self._result)
+        returns = list[self._result] if self.streams else self._result
         self.description = SkillDescription(
             name,
             described,
-            _schema_of(name, arguments),
-            "{}" if result is Any else _schema_of(name, result),
+            schema_of(name, arguments),
+            "{}" if returns is Any else schema_of(name, returns),
             list(tags),
+            self.streams,
+            idempotent,
         )
+
+    @property
+    def is_async(self) -> bool:
+        return self.manner in (Manner.ASYNC, Manner.ASYNC_ITEMS)
+
+    @property
+    def streams(self) -> bool:
+        return self.manner in (Manner.THREAD_ITEMS, Manner.ASYNC_ITEMS)
+
+    @property
+    def takes_turns(self) -> bool:
+        """One call at a time per slot: it may change the state."""
+        return bool(self.ctx_name) and not self.concurrent
 
     def arguments(self, payload: bytes) -> dict[str, object]:
         """Check the JSON of a call. Raises ``BadArguments``."""
         try:
             checked = self._decoder.decode(payload or b"{}")
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise BadArguments(f"{self.name}: {error}") from error
         return {field: getattr(checked, field) for field in self._fields}
 
     def result(self, value: object) -> bytes:
-        """The JSON of what the function returned. Raises ``SkillError`` if it has none."""
+        """The JSON of what the function returned, or yielded. Raises ``BadResult``."""
         try:
-            return msgspec.json.encode(value)
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            raise SkillError("bad-result", f"{self.name} returned what JSON cannot say: {error}") from error
+            data = msgspec.json.encode(value)
+            if self._check is not None and not (type(value) is self._result and self._result in _PLAIN):
+                self._check.decode(data)
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            word = "yielded" if self.streams else "returned"
+            raise BadResult(f"{self.name} {word} what its schema forbids: {error}") from error
+        return data
 
 
 def _code_of(name: str, function: SkillFunction) -> CodeType:
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         raise TypeError(f"skill {name}: a skill is a function")
-    if code.co_flags & _ASYNC_GENERATOR:
-        raise TypeError(f"skill {name}: a skill returns one value; this function yields")
     if code.co_flags & _VARIADIC or code.co_posonlyargcount:
         raise TypeError(f"skill {name}: arguments are passed by name, so '*', '**' and '/' cannot be used")
     return code
+
+
+def _manner_of(code: CodeType) -> Manner:
+    if code.co_flags & _ASYNC_GENERATOR:
+        return Manner.ASYNC_ITEMS
+    if code.co_flags & _GENERATOR:
+        return Manner.THREAD_ITEMS
+    return Manner.ASYNC if code.co_flags & _COROUTINE else Manner.THREAD
 
 
 def _hints_of(name: str, function: SkillFunction) -> dict[str, Any]:
@@ -78,14 +132,31 @@ def _hints_of(name: str, function: SkillFunction) -> dict[str, Any]:
         raise TypeError(f"skill {name}: {error}; types of a skill are defined at the top of the file") from error
 
 
+def _result_of(hint: Any, *, items: bool) -> Any:  # noqa: ANN401 - a type or a form of typing
+    """The type of a result, or of each item: of ``AsyncIterator[int]``, ``Generator[int, None, None]`` it is int."""
+    if not items:
+        return hint
+    inner = typing.get_args(hint)
+    return inner[0] if inner else Any
+
+
+def _ctx_of(name: str, hints: dict[str, Any]) -> str:
+    names = [parameter for parameter, hint in hints.items() if hint is Ctx]
+    if len(names) > 1:
+        raise TypeError(f"skill {name}: one parameter of type Ctx is enough")
+    return names[0] if names else ""
+
+
 def _arguments_of(
-    name: str, function: SkillFunction, hints: dict[str, Any], described: dict[str, str]
+    name: str, function: SkillFunction, hints: dict[str, Any], described: dict[str, str], ctx_name: str
 ) -> type[msgspec.Struct]:
     """The parameters as a struct: what the schema is made of and what calls are checked against."""
     code = _code_of(name, function)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     defaults = _defaults_of(function, code)
     for parameter in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        if parameter == ctx_name:
+            continue
         if parameter not in hints:
             raise TypeError(f"skill {name}: give parameter {parameter!r} a type, such as '{parameter}: str'")
         hint = hints[parameter]
@@ -113,49 +184,8 @@ def _default(value: Any) -> Any:  # noqa: ANN401 - whatever the author wrote
     return value
 
 
-def _decoder_of(name: str, arguments: type[msgspec.Struct]) -> msgspec.json.Decoder[msgspec.Struct]:
+def _decoder_of(name: str, of: Any) -> msgspec.json.Decoder[Any]:  # noqa: ANN401 - a type or a form of typing
     try:
-        return msgspec.json.Decoder(arguments)
+        return msgspec.json.Decoder(of)
     except TypeError as error:
         raise TypeError(f"skill {name}: {error}") from error
-
-
-def _schema_of(name: str, of: Any) -> str:  # noqa: ANN401 - a type or a form of typing
-    try:
-        schema = msgspec.json.schema(of, schema_hook=_schema_of_class)
-    except TypeError as error:
-        raise TypeError(f"skill {name}: {error}; use plain types, dataclasses or msgspec Structs") from error
-    return msgspec.json.encode(_inlined(schema)).decode()
-
-
-def _schema_of_class(of: type) -> dict[str, Any]:
-    if of is object:
-        return {"description": "any JSON value"}
-    raise TypeError(f"type {of.__name__} has no JSON Schema")
-
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """The top type in place rather than by reference: other tools want ``"type": "object"`` there."""
-    reference = schema.get("$ref", "")
-    definitions = dict(schema.get("$defs", {}))
-    top = definitions.pop(reference.rpartition("/")[2], None)
-    if top is None or f'"{reference}"' in msgspec.json.encode([top, definitions]).decode():
-        return schema  # it refers to itself
-    return {**top, "$defs": definitions} if definitions else top
-
-
-def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """The first paragraph, and what an ``Args:`` section says of each parameter."""
-    lines = [line.strip() for line in text.strip().splitlines()]
-    first = lines.index("") if "" in lines else len(lines)
-    described: dict[str, str] = {}
-    last = ""
-    for line in lines[lines.index("Args:") + 1 :] if "Args:" in lines else []:
-        if not line:
-            break
-        parameter, colon, words = line.partition(":")
-        if colon and parameter.isidentifier():
-            last, described[parameter] = parameter, words.strip()
-        elif last:
-            described[last] += " " + line
-    return " ".join(lines[:first]), described

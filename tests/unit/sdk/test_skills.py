@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Literal, TypedDict
 
 import msgspec
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.sdk import Agent, CallFailed, Cancelled, DeadlinePassed, SkillError, Unavailable
+from meshnode.sdk import Agent, CallFailed, Cancelled, Ctx, DeadlinePassed, SkillError, Unavailable
 from meshnode.sdk.errors import failure_of
-from meshnode.sdk.skills import BadArguments, Skill
+from meshnode.sdk.skills import BadArguments, BadResult, Skill
 
 
 class Size(TypedDict):
@@ -122,9 +122,56 @@ def test_an_untold_object_is_any_json():
     assert skill.description.output_schema == '{"description":"any JSON value"}'
 
 
-def test_a_result_that_json_cannot_say_is_the_skills_error():
-    with pytest.raises(SkillError, match="bad-result"):
-        Skill("s.pack", pack).result(object())
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (object(), "s.pack returned what its schema forbids"),
+        ([{"label": "a"}], r"missing required field `size` - at `\$\[0\]`"),
+        ([Box("a", {"wide": 1, "high": "x"})], r"Expected `int`, got `str` - at `\$\[0\]\.size"),  # type: ignore[typeddict-item]
+        (None, "Expected `array`, got `null`"),
+    ],
+)
+def test_a_result_that_its_schema_forbids_is_refused_with_its_path(value: object, words: str):
+    with pytest.raises(BadResult, match=words):
+        Skill("s.pack", pack).result(value)
+
+
+def test_no_number_passes_for_a_float_that_json_cannot_say():
+    def ratio() -> float:
+        return float("nan")
+
+    with pytest.raises(BadResult, match="Expected `float`, got `null`"):
+        Skill("s.ratio", ratio).result(ratio())
+
+
+async def stream() -> AsyncIterator[int]:
+    yield 1
+
+
+def counts(n: int) -> Iterator[int]:
+    """Count."""
+    yield from range(n)
+
+
+@pytest.mark.parametrize("function", [stream, counts])
+def test_a_generator_streams_and_its_result_is_the_list(function: object):
+    skill = Skill("s.many", function)  # type: ignore[arg-type]
+    assert skill.description.streams
+    assert msgspec.json.decode(skill.description.output_schema) == {"type": "array", "items": {"type": "integer"}}
+    assert skill.result(1) == b"1"
+    with pytest.raises(BadResult, match="yielded"):
+        skill.result("1")
+
+
+def test_a_context_is_no_argument_whatever_its_name():
+    def visit(place: str, here: Ctx, times: int = 1) -> str:
+        return place
+
+    skill = Skill("s.visit", visit)
+    assert skill.ctx_name == "here" and skill.takes_turns
+    assert list(input_schema(skill)["properties"]) == ["place", "times"]  # type: ignore[call-overload]
+    assert skill.arguments(b'{"place": "a"}') == {"place": "a", "times": 1}
+    assert not Skill("s.visit", visit, concurrent=True).takes_turns
 
 
 def test_a_type_that_refers_to_itself_keeps_its_definition():
@@ -167,11 +214,8 @@ def positional(a: int, /) -> int:
     return a
 
 
-def yielding() -> object:
-    async def stream() -> AsyncIterator[int]:
-        yield 1
-
-    return stream
+def two_contexts(a: Ctx, b: Ctx) -> None:
+    pass
 
 
 def unspeakable(value: memoryview, other: "NowhereDefined") -> None:  # noqa: F821 - that is the point
@@ -192,7 +236,7 @@ def opaque(value: Opaque) -> None:
         (untyped, "'a' a type"),
         (variadic, "passed by name"),
         (positional, "passed by name"),
-        (yielding(), "returns one value"),
+        (two_contexts, "one parameter of type Ctx"),
         (unspeakable, "NowhereDefined"),
         (opaque, "plain types"),
         (len, "a skill is a function"),
@@ -226,17 +270,6 @@ def test_the_decorator_returns_the_function_itself():
 def test_a_bad_agent_name_is_refused(name: str):
     with pytest.raises(ValueError, match="agent name"):
         Agent(name)
-
-
-def test_run_alone_says_how_to_run_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.delenv("MESHNODE_BUS", raising=False)
-    agent = Agent("sums")
-    agent.skill(pack)
-    with pytest.raises(SystemExit) as ended:
-        agent.run()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert "meshnode run" in said and "sums.pack: Pack a box" in said
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The agent's end of the bus: frames to and from the daemon of this machine."""
+"""The agent's end of the bus over ZeroMQ: a DEALER driven by its descriptor."""
 
 from collections import deque
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 import zmq
 
 from meshnode.model.errors import RemoteError
+from meshnode.sdk.links import WAITING_BYTES_MAX, Heard
 from meshnode.sdk.pump import Pump
 from meshnode.wire.frame import FRAME_BYTES_MAX, Frame, FrameReader, encode
 
@@ -13,17 +14,16 @@ from meshnode.wire.frame import FRAME_BYTES_MAX, Frame, FrameReader, encode
 BATCH_BYTES = 64 * 1024
 # Batches that libzmq holds each way; with the batch size a bound in bytes.
 HIGH_WATER = 64
-# With more than this waiting to leave, nothing is taken in: results would only pile up.
-WAITING_BYTES_MAX = 8 * 1024 * 1024
 
 
-class Link:
-    """``on_frame`` gets every frame; ``on_lost`` is called once when the daemon is gone or talks nonsense."""
+class ZmqLink:
+    """A link by ``ipc://PATH``; see ``links.Link``."""
 
-    def __init__(self, endpoint: str, on_frame: Callable[[Frame], None], on_lost: Callable[[str], None]) -> None:
+    def __init__(self, endpoint: str, on_frame: Heard, on_lost: Callable[[str], None]) -> None:
         self._on_frame, self._on_lost = on_frame, on_lost
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._closed = self._gone = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in (
@@ -31,7 +31,7 @@ class Link:
             (zmq.SNDHWM, HIGH_WATER),
             (zmq.RCVHWM, HIGH_WATER),
             (zmq.MAXMSGSIZE, 2 * FRAME_BYTES_MAX),
-            (zmq.RECONNECT_IVL, -1),  # a daemon that comes back starts its agents afresh
+            (zmq.RECONNECT_IVL, -1),  # to a daemon that comes back the runtime makes a new link
         ):
             self._socket.setsockopt(option, value)
         # A refused connection ends in CLOSED, one that stood in DISCONNECTED.
@@ -40,17 +40,20 @@ class Link:
         self._socket.connect(endpoint)
         self._pump = Pump(self._socket, self._flush, self._receive)
 
-    def send(self, frame: Frame) -> None:
-        data = encode(frame)
+    def send(self, *frames: Frame) -> None:
+        data = b"".join(map(encode, frames))
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         self._pump.schedule()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give what is queued to the I/O thread, wait shortly until it is written, and close."""
+        if self._closed:
+            return
+        self._closed = True
         self._flush()
         self._watch.close()
-        self._pump.close(linger_ms=200)
+        self._pump.close(linger_ms=0 if self._gone else 200)
         self._context.term()
 
     def _flush(self) -> None:
@@ -81,7 +84,7 @@ class Link:
         try:
             frames = FrameReader().feed(message)
         except RemoteError as error:
-            self._on_lost(f"it sent what is not a frame: {error.reason}")
+            self._lose(f"it sent what is not a frame: {error.reason}")
             return False
         for frame in frames:
             self._on_frame(frame)
@@ -92,5 +95,10 @@ class Link:
             self._monitor.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return False
-        self._on_lost("its socket is closed")
+        self._lose("its socket is closed")
         return False
+
+    def _lose(self, why: str) -> None:
+        if not self._gone and not self._closed:
+            self._gone = True
+            self._on_lost(why)

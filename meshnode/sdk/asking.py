@@ -1,0 +1,141 @@
+"""Calls that this agent makes: waits for their answers and for the items of streams."""
+
+import asyncio
+import contextvars
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from meshnode.sdk.errors import CallFailed, DeadlinePassed, Unavailable, failure_of
+from meshnode.sdk.streams import Inbox
+from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader
+from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, Frame, Kind
+
+PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - HEADER_BYTES_MAX - 64
+# Own calls in flight at once; one more fails.
+ASKING_MAX = 4096
+# The daemon ends a call at its deadline; this much later it is taken to hang.
+_DAEMON_LATE_S = 1.0
+
+_encode = msgspec.msgpack.Encoder().encode
+_json = msgspec.json.Encoder().encode
+
+# When the call that is being served must be answered, on the loop's clock: calls made for it end by then too.
+serving_due_s: contextvars.ContextVar[float] = contextvars.ContextVar("serving_due_s", default=float("inf"))
+
+
+class Asking:
+    """``send`` returns False if there is no daemon to send to."""
+
+    def __init__(self, send: Callable[..., bool]) -> None:
+        self._send = send
+        self._answers: dict[bytes, asyncio.Future[bytes]] = {}
+        self._inboxes: dict[bytes, Inbox] = {}
+
+    async def call(
+        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str = "", key: str = ""
+    ) -> Any:  # noqa: ANN401 - JSON
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        header, due_s = self._ask(skill, arguments, deadline_s, session=session, key=key)
+        self._answers[header.call_id] = answer
+        try:
+            async with asyncio.timeout_at(due_s + _DAEMON_LATE_S):
+                result = await answer
+        except TimeoutError as error:
+            raise DeadlinePassed("timeout", f"{skill}: the daemon did not answer in time") from error
+        finally:
+            del self._answers[header.call_id]
+            if answer.cancelled():
+                self._withdraw(header.call_id)
+        return msgspec.json.decode(result) if result else None
+
+    async def stream(
+        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str = ""
+    ) -> AsyncIterator[Any]:
+        inbox = Inbox()
+        header, due_s = self._ask(skill, arguments, deadline_s, session=session, stream=True)
+        call_id = header.call_id
+        self._inboxes[call_id] = inbox
+        try:
+            while True:
+                async with asyncio.timeout_at(due_s + _DAEMON_LATE_S):
+                    item = await inbox.take()
+                if item is None:
+                    break
+                if inbox.grant_due:
+                    self._send(Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, inbox.granted))))
+                yield msgspec.json.decode(item)
+            if inbox.end.result():  # of a skill that does not stream: its one result
+                yield msgspec.json.decode(inbox.end.result())
+        except TimeoutError as error:
+            raise DeadlinePassed("timeout", f"{skill}: the daemon did not answer in time") from error
+        finally:
+            del self._inboxes[call_id]
+            if not inbox.end.done():
+                self._withdraw(call_id)
+
+    def answered(self, header: ResultHeader, payload: bytes) -> None:
+        inbox = self._inboxes.get(header.call_id)
+        answer = self._answers.get(header.call_id) if inbox is None else inbox.end
+        if answer is not None and not answer.done():
+            if header.code:
+                answer.set_exception(failure_of(header.code, header.message))
+                answer.exception()  # seen: a reader that left early never looks
+            else:
+                answer.set_result(payload)
+        if inbox is not None:
+            inbox.wake()
+
+    def item(self, header: ChunkHeader, payload: bytes) -> None:
+        inbox = self._inboxes.get(header.call_id)
+        if inbox is None or inbox.end.done() or inbox.add(header.number, payload):
+            return
+        inbox.end.set_exception(CallFailed("stream-broken", f"item {header.number} was not to come"))
+        inbox.end.exception()
+        inbox.wake()
+        self._withdraw(header.call_id)
+
+    def lost(self) -> None:
+        """The daemon is gone, and with it every answer."""
+        waiting = [*self._answers.values(), *(inbox.end for inbox in self._inboxes.values())]
+        for answer in waiting:
+            if not answer.done():
+                answer.set_exception(Unavailable("unavailable", "the daemon went away during the call"))
+                answer.exception()
+        for inbox in self._inboxes.values():
+            inbox.wake()
+
+    def _ask(
+        self,
+        skill: str,
+        arguments: Mapping[str, object],
+        deadline_s: float,
+        *,
+        session: str = "",
+        key: str = "",
+        stream: bool = False,
+    ) -> tuple[CallHeader, float]:
+        now_s = asyncio.get_running_loop().time()
+        due_s = min(now_s + deadline_s, serving_due_s.get())
+        payload = _json(arguments)
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise CallFailed("invalid", f"{skill}: the arguments are over {PAYLOAD_BYTES_MAX} bytes")
+        if len(self._answers) + len(self._inboxes) >= ASKING_MAX:
+            raise Unavailable("overloaded", f"{skill}: this agent waits for {ASKING_MAX} calls already")
+        left_ms = int((due_s - now_s) * 1000)
+        if left_ms <= 0:
+            raise DeadlinePassed("timeout", f"{skill}: the deadline had passed before the call")
+        header = CallHeader(
+            secrets.token_bytes(16), skill, left_ms, idempotency_key=key, session=session, stream=stream
+        )
+        encoded = _encode(header)
+        if len(encoded) > HEADER_BYTES_MAX:
+            raise CallFailed("invalid", f"{skill[:40]}: its name, session and key are over {HEADER_BYTES_MAX} bytes")
+        if not self._send(Frame(Kind.CALL, header=encoded, payload=payload)):
+            raise Unavailable("unavailable", f"{skill}: there is no daemon now, or this agent is stopping")
+        return header, due_s
+
+    def _withdraw(self, call_id: bytes) -> None:
+        self._send(Frame(Kind.CANCEL, header=_encode(CancelHeader(call_id, "cancelled by the caller"))))
