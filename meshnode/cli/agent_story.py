@@ -43,8 +43,15 @@ def agent_story(client: Client, name: str) -> AgentStory:
         units=units,
         states=states,
         skills=[skill for skill in client.skills() if skill.agent == agent],
-        events=client.why(f"agent/{name}").events[-EVENTS_SHOWN:],
+        events=_events(client, name),
     )
+
+
+def _events(client: Client, name: str) -> list[EventView]:
+    try:
+        return client.why(f"agent/{name}").events[-EVENTS_SHOWN:]
+    except NotFound:  # it is older than the story that is kept here
+        return []
 
 
 def _is_meant(name: str, unit: str, slots: int) -> bool:

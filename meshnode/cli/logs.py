@@ -10,6 +10,7 @@ from meshnode.cli.words import clock, one_line, seconds
 from meshnode.client.logs import Missing, follow_logs, read_logs
 from meshnode.kernel.hlc import COUNTER_BITS
 from meshnode.model.errors import Offline
+from meshnode.model.units import agent_of, slot_of
 from meshnode.model.views import LogLine
 
 PARTIAL = 5
@@ -20,10 +21,11 @@ def _logs(given: Given) -> int:
     name, node = bare(given.name), given.node.removeprefix("node/")
     after = _stamp(seconds(given.since)) if given.since else 0
     if given.follow:
-        for told in follow_logs(client, name, node, after):
-            _tell(given, told)
+        for told in follow_logs(client, agent_of(name), node, after):
+            if _is_meant(told, name):
+                _tell(given, told)
         return 0
-    heard = list(read_logs(client, name, node, after))
+    heard = [told for told in read_logs(client, agent_of(name), node, after) if _is_meant(told, name)]
     missing = [told for told in heard if isinstance(told, Missing)]
     lines = [told for told in heard if isinstance(told, LogLine)]
     if node and missing and not lines:
@@ -38,6 +40,11 @@ def _logs(given: Given) -> int:
     if not heard:
         warn("nothing was written" + (f" by {name}" if name else ""))
     return PARTIAL if missing else 0
+
+
+def _is_meant(told: LogLine | Missing, name: str) -> bool:
+    """NAME/SLOT means that unit alone."""
+    return isinstance(told, Missing) or slot_of(name) < 0 or told.unit == name
 
 
 def _tell(given: Given, told: LogLine | Missing) -> None:

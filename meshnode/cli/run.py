@@ -20,7 +20,10 @@ SOURCE_BYTES_MAX = 512 * 1024
 REPLICAS_MAX = 1_000_000
 UNITS_SHOWN = 10
 _POLL_S = 0.1
-_ENDED = ("failed", "stopped", "backoff")
+_FAILED = ("failed", "backoff")
+# Which of several units a person should know about first; a copy that was lost with its node comes last.
+_RANKS = {"failed": 0, "backoff": 0, "stopped": 3, "unreachable": 4, "running": 2}
+_RANK_OF_OTHERS = 1
 # What makes a Python file an agent: it can then be forked from a warm interpreter, and carried to other machines.
 _USES_SDK = re.compile(rb"^[ \t]*(?:from[ \t]+meshnode(?:\.sdk)?\b|import[ \t]+meshnode\b)", re.MULTILINE)
 
@@ -31,7 +34,7 @@ def _run(given: Given) -> int:
     units = _settled(client, [client.run(wanted)], wanted.replicas, given.wait)
     view = _worst(units)
     show_one(given, view, lambda: [printable(line) for line in _lines(units)], rows.agent_name(view))
-    if view.state in _ENDED:
+    if view.state in (*_FAILED, "stopped"):
         raise LocalError(f"agent {view.name} is {view.state}: {view.reason}", next_step=f"meshnode logs {view.name}")
     if given.output == "table" and view.skills:
         warn(one_line(" -> " + command(given, f"call {view.skills[0]} ...")))
@@ -123,12 +126,12 @@ def _settled(client: Client, units: list[AgentView], replicas: int, wait_s: floa
 
 def _is_settled(units: list[AgentView], replicas: int) -> bool:
     running = sum(unit.slots for unit in units if unit.state == "running")
-    return running >= replicas or any(unit.state in _ENDED for unit in units)
+    return running >= replicas or any(unit.state in _FAILED for unit in units)
 
 
 def _worst(units: list[AgentView]) -> AgentView:
-    """The one a person should know about: one that has ended, else one that does not run yet, else the first."""
-    return min(units, key=lambda unit: (unit.state not in _ENDED, unit.state == "running"))
+    """The one a person should know about: one that has failed, else one that does not run yet, else one that runs."""
+    return min(units, key=lambda unit: _RANKS.get(unit.state, _RANK_OF_OTHERS))
 
 
 def _lines(units: list[AgentView]) -> list[str]:

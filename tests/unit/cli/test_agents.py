@@ -173,6 +173,18 @@ def test_an_agent_that_ends_at_once_fails_the_command_and_names_its_log(
     assert err == "error: agent words is backoff: exit 1: ImportError: no module x\n -> meshnode logs words\n"
 
 
+def test_a_copy_that_was_lost_with_its_node_does_not_hide_the_one_that_runs(
+    node: CannedNode, tell: Tell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "w.py"
+    file.write_text(AGENT)
+    lost = replace(WORDS, node="beta", state="unreachable")
+    stopped = replace(WORDS, state="stopped", reason="nobody wants it")  # as it was before this run
+    tell(RunAgent=[stopped], ListAgents=[views.AgentsView(items=[lost]), views.AgentsView(items=[lost, WORDS])])
+    assert run(f"run {file} -o json", capsys)[0] == 0
+    assert json.loads(run(f"run {file} -o json", capsys)[1])["node"] == "alpha"
+
+
 def test_a_thousand_units_are_not_listed_one_by_one(
     node: CannedNode, tell: Tell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,6 +292,16 @@ def test_logs_of_all_nodes_are_one_story(node: CannedNode, tell: Tell, capsys: p
     assert [row["hlc"] for row in rows] == sorted(row["hlc"] for row in rows)
     assert len(json.loads(run("logs -o json", capsys)[1])["items"]) == 4
     assert run("logs -o wide", capsys)[1].startswith("1970-01-01 00:00:01.000 alpha words/0 | up\n")
+
+
+def test_logs_of_one_unit_leave_the_others_out(
+    node: CannedNode, tell: Tell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.unit.api.asker import ALPHA, BETA
+
+    tell(ListNodes=[views.NodesView(items=[ALPHA, replace(BETA, state="ready")])])
+    assert [line.split()[2] for line in run("logs words/1", capsys)[1].splitlines()] == ["words/1"]
+    assert {command.agent for command in node.asked if isinstance(command, commands.ReadLogs)} == {"words"}
 
 
 def test_logs_since_ask_from_a_stamp_on(
