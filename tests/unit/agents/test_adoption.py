@@ -2,7 +2,6 @@
 
 import pytest
 
-from meshnode.agents.life import ADOPTED
 from meshnode.agents.messages import (
     AgentGone,
     AgentsStopped,
@@ -15,6 +14,7 @@ from meshnode.agents.messages import (
     StartProcess,
     StopProcess,
 )
+from meshnode.agents.runs import ADOPTED
 from meshnode.model.ids import AgentConn, InstanceId
 from meshnode.model.recipe import Recipe
 from tests.unit.agents.story import COMMAND, OTHER, SDK_FILE, WORDS, Story, left_by, only, refusal, running
