@@ -9,35 +9,45 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any, TypeVar
 
 import msgspec
 
-from meshnode.agents.instance import AgentsConfig
+from meshnode.agents.config import AgentsConfig
 from meshnode.agents.life import Agents
 from meshnode.agents.messages import (
     AgentGone,
     AgentRegistered,
+    AgentsInput,
+    ProcessesFound,
     ProcessExited,
     ProcessFailed,
     ProcessStarted,
+    RestartUnit,
+    RunUnit,
     SkillsOffered,
     StartProcess,
     StopProcess,
+    StopUnit,
     WelcomeAgent,
 )
 from meshnode.host.agentbus import AgentBus
-from meshnode.host.rundir import discard_run_directory, run_directory
+from meshnode.host.blobs import BlobStore
+from meshnode.host.rundir import BUS_SOCKET, discard_run_directory, run_directory
 from meshnode.host.supervisor import Supervisor
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
-from meshnode.model.commands import RunAgent
 from meshnode.model.ids import AgentConn
+from meshnode.model.recipe import Recipe
+from meshnode.model.units import unit_id
+from meshnode.wire import state
 from meshnode.wire.bus import AgentFrames, ToAgent
-from meshnode.wire.calls import CallHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, ChunkHeader, GrantHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind
 
 ROOT = Path(__file__).resolve().parents[2]
-Event = ProcessStarted | ProcessFailed | ProcessExited | AgentRegistered | AgentGone | AgentFrames
+Event = ProcessesFound | ProcessStarted | ProcessFailed | ProcessExited | AgentRegistered | AgentGone | AgentFrames
+ThingT = TypeVar("ThingT")
 WAIT_S = 30.0  # a bound for a broken test, not a pace
 
 
@@ -74,41 +84,94 @@ class Fifo:
 
 
 class Node:
-    """The room, its two hands, and an event for everything that happens: what a daemon is, as far as agents go."""
+    """The room, its two hands, and an event for everything that happens: what a daemon is, as far as agents go.
 
-    def __init__(self, data: Path, config: AgentsConfig) -> None:
-        self.room = Agents(config, Random(1), ())
-        self.grace_us = config.grace_us
+    ``zmq``: agents speak to the ZeroMQ endpoint instead. States are taken as durable at once; a new process starts with
+    the cells in ``cells``.
+    """
+
+    def __init__(self, data: Path, config: AgentsConfig, *, zmq: bool = False) -> None:
+        self.room = Agents(config, Random(1))
         run = run_directory(data)
-        self.bus = AgentBus(self.tell, path=run / "bus.sock", node="north")
-        self.supervisor = Supervisor(self.tell, logs=data / "logs", bus=run / "bus.sock", node="north")
+        self.bus = AgentBus(self.tell, path=run / BUS_SOCKET, node="north", zmq=zmq)
+        self.supervisor = Supervisor(
+            self.tell,
+            logs=data / "logs",
+            run=run,
+            bus=self.bus.zmq_endpoint if zmq else self.bus.endpoint,
+            node="north",
+            bundles=data / "bundles",
+            blobs=BlobStore(data / "blobs"),
+        )
+        self.inbox: list[Event] = []
         self.told: list[Event] = []
         self.effects: list[Effect] = []
         self.results: dict[bytes, tuple[ResultHeader, bytes]] = {}
+        self.items: dict[bytes, list[bytes]] = {}
+        self.changes: list[tuple[state.StateHeader, list[state.Change]]] = []
+        self.emitted: list[tuple[str, bytes]] = []
+        self.cells: tuple[state.RestoredCell, ...] = ()
         self.asked: dict[bytes, str] = {}
         self.conn = AgentConn(0)
         self.changed = asyncio.Event()
         self.timer: asyncio.TimerHandle | None = None
 
+    def start(self) -> None:
+        self.perform(self.room.start(self.now()))
+        self.supervisor.start()
+
     def now(self) -> Instant:
         return Instant(int(asyncio.get_running_loop().time() * 1e6), 0)
 
     def tell(self, event: Event) -> None:
-        self.told.append(event)
-        if isinstance(event, AgentFrames):
-            self.switch(event)
-        else:
-            self.perform(self.room.handle(event, self.now()))
+        """As the daemon's loop does: what is told is heeded in a turn of its own."""
+        self.inbox.append(event)
+        if len(self.inbox) == 1:
+            asyncio.get_running_loop().call_soon(self.turn)
+
+    def turn(self) -> None:
+        inbox, self.inbox = self.inbox, []
+        for event in inbox:
+            self.told.append(event)
+            if isinstance(event, AgentFrames):
+                for frame in event.frames:
+                    self.switch(event.conn, frame)
+            else:
+                self.give(event)
         self.changed.set()
 
-    def switch(self, event: AgentFrames) -> None:
+    def give(self, event: AgentsInput) -> None:
+        self.perform(self.room.handle(event, self.now()))
+
+    def switch(self, conn: AgentConn, frame: Frame) -> None:
         """Answers to this test stay here; an agent's own calls go back to it, and so do their answers."""
-        for frame in event.frames:
-            header = msgspec.msgpack.decode(frame.header, type=ResultHeader) if frame.kind is Kind.RESULT else None
-            if header is not None and header.call_id in self.asked:
-                self.results[header.call_id] = (header, frame.payload)
-            else:
-                self.bus.perform(ToAgent(event.conn, (frame,)))
+        match frame.kind:
+            case Kind.RESULT:
+                header = msgspec.msgpack.decode(frame.header, type=ResultHeader)
+                if header.call_id in self.asked:
+                    self.results[header.call_id] = (header, frame.payload)
+                    return
+            case Kind.CHUNK:
+                item = msgspec.msgpack.decode(frame.header, type=ChunkHeader)
+                if item.call_id in self.asked:
+                    self.items[item.call_id].append(frame.payload)
+                    return
+            case Kind.STATE:
+                changed = msgspec.msgpack.decode(frame.header, type=state.StateHeader)
+                self.changes.append((changed, state.decode_changes(frame.payload)))
+                self.send(conn, Kind.KEPT, state.KeptHeader(changed.seq, len(self.changes)))
+                return
+            case Kind.EMIT:
+                self.emitted.append((msgspec.msgpack.decode(frame.header, type=state.EmitHeader).type, frame.payload))
+                return
+            case Kind.MERGED:
+                return
+            case _:
+                pass
+        self.bus.perform(ToAgent(conn, (frame,)))
+
+    def send(self, conn: AgentConn, kind: Kind, header: msgspec.Struct, payload: bytes = b"") -> None:
+        self.bus.perform(ToAgent(conn, (Frame(kind, header=state.encode(header), payload=payload),)))
 
     def perform(self, effects: list[Effect]) -> None:
         self.effects += effects
@@ -118,8 +181,11 @@ class Node:
                     self.supervisor.perform(effect)
                 case WelcomeAgent() | ToAgent():
                     self.bus.perform(effect)
-                case SkillsOffered(conn=conn):
+                case SkillsOffered(conn=conn, resumed=resumed):
                     self.conn = conn
+                    if not resumed:
+                        restored = state.RestoreHeader(last=True, version=len(self.changes))
+                        self.send(conn, Kind.RESTORE, restored, state.encode(self.cells))
                 case _:
                     pass
         self.arm()
@@ -133,11 +199,23 @@ class Node:
             loop = asyncio.get_running_loop()
             self.timer = loop.call_at(deadline / 1e6 + 0.0001, lambda: self.perform(self.room.wake(self.now())))
 
-    def run(self, code: str, name: str = "tested", **environment: str) -> None:
+    def run(self, code: str, name: str = "tested", *, slots: int = 1, **environment: str) -> None:
         program = textwrap.dedent(code)
         environment = {"PYTHONPATH": str(ROOT), **environment}
-        command = RunAgent(name=name, argv=[sys.executable, "-c", program], cwd="/", environment=environment)
-        self.perform(self.room.run(command, self.now()))
+        self.run_recipe(Recipe((sys.executable, "-c", program), environment=environment), name, slots=slots)
+
+    def run_file(self, path: Path, name: str = "tested", *arguments: str, slots: int = 1, **environment: str) -> None:
+        """Forked from the warm interpreter."""
+        self.run_recipe(Recipe(arguments, environment=environment, file=str(path)), name, slots=slots)
+
+    def run_recipe(self, recipe: Recipe, name: str = "tested", *, slots: int = 1) -> None:
+        self.give(RunUnit(unit_id(name, 0), recipe, 0, slots))
+
+    def stop(self, name: str = "tested") -> None:
+        self.give(StopUnit(unit_id(name, 0), "the test says so"))
+
+    def restart(self, name: str = "tested") -> None:
+        self.give(RestartUnit(unit_id(name, 0), "the test says so"))
 
     async def until(self, so: Callable[[], object]) -> None:
         async with asyncio.timeout(WAIT_S):
@@ -145,25 +223,38 @@ class Node:
                 self.changed.clear()
                 await self.changed.wait()
 
-    def all(self, kind: type) -> list:  # of what was told or asked for, in order
+    async def running(self, name: str = "tested") -> None:
+        await self.until(lambda: self.state(name) == "running")
+
+    def all(self, kind: type[ThingT]) -> list[ThingT]:  # of what was told or asked for, in order
         return [thing for thing in (*self.told, *self.effects) if isinstance(thing, kind)]
 
     def state(self, name: str = "tested") -> str:
-        info = self.room.instance(name)
+        info = self.room.instance(unit_id(name, 0))
         return info.state.value if info else "gone"
 
-    def send_call(self, skill: str, payload: bytes, deadline_ms: int = 10_000) -> bytes:
+    def pid(self, name: str = "tested") -> int:
+        info = self.room.instance(unit_id(name, 0))
+        assert info is not None
+        assert info.pid is not None
+        return info.pid
+
+    def send_call(self, skill: str, payload: bytes, deadline_ms: int = 10_000, **header: Any) -> bytes:  # noqa: ANN401
         call_id = os.urandom(16)
-        self.asked[call_id] = skill
-        header = msgspec.msgpack.encode(CallHeader(call_id, skill, deadline_ms))
-        self.bus.perform(ToAgent(self.conn, (Frame(Kind.CALL, header=header, payload=payload),)))
+        self.asked[call_id], self.items[call_id] = skill, []
+        self.send(self.conn, Kind.CALL, CallHeader(call_id, skill, deadline_ms, **header), payload)
         return call_id
 
-    async def call(self, skill: str, **arguments: object) -> tuple[ResultHeader, object]:
-        call_id = self.send_call(skill, msgspec.json.encode(arguments))
+    def grant(self, call_id: bytes, total: int) -> None:
+        self.send(self.conn, Kind.GRANT, GrantHeader(call_id, total))
+
+    async def ended(self, call_id: bytes) -> tuple[ResultHeader, Any]:
         await self.until(lambda: call_id in self.results)
         header, payload = self.results[call_id]
         return header, msgspec.json.decode(payload) if payload else None
+
+    async def call(self, skill: str, **arguments: object) -> tuple[ResultHeader, Any]:
+        return await self.ended(self.send_call(skill, msgspec.json.encode(arguments)))
 
     async def close(self) -> None:
         if self.timer is not None:
@@ -173,9 +264,10 @@ class Node:
 
 
 @asynccontextmanager
-async def node(data: Path, **changes: object) -> AsyncIterator[Node]:
-    made = Node(data, AgentsConfig(node="north", **changes))
+async def node(data: Path, *, zmq: bool = False, **changes: Any) -> AsyncIterator[Node]:  # noqa: ANN401
+    made = Node(data, AgentsConfig(node="north", **changes), zmq=zmq)
     try:
+        made.start()
         yield made
     finally:
         await made.close()
@@ -211,7 +303,8 @@ def ended(pid: int) -> "asyncio.Future[None]":
 
 AGENT = """
 import asyncio, os, sys, time
-from meshnode.sdk import Agent, SkillError, CallFailed
+from collections.abc import AsyncIterator
+from meshnode.sdk import Agent, CallFailed, Ctx, SkillError
 agent = Agent("tested")
 
 @agent.skill
@@ -231,6 +324,21 @@ async def hang() -> None:
             await asyncio.Event().wait()
         finally:
             print("ended", file=fifo)
+
+@agent.skill
+def count(ctx: Ctx, by: int = 1) -> int:
+    ctx.state.counter("n").add(by)
+    ctx.state["last"] = by
+    return ctx.state.counter("n").value
+
+@agent.skill
+async def numbers(n: int) -> AsyncIterator[int]:
+    for number in range(n):
+        yield number
+
+@agent.skill
+async def tell(ctx: Ctx, what: str) -> None:
+    ctx.emit("tested.told", {"what": what})
 
 @agent.skill
 def refuse() -> None:
