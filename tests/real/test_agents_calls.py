@@ -7,6 +7,7 @@ import pytest
 
 from meshnode.agents.messages import SkillsOffered
 from meshnode.kernel.instant import SECOND
+from meshnode.sdk.streams import INITIAL_GRANT
 from meshnode.wire import state
 from meshnode.wire.bus import AgentFrames
 from meshnode.wire.calls import CancelHeader
@@ -145,14 +146,15 @@ async def test_a_stream_gives_as_many_items_as_were_asked_for(zmq: bool, tmp_pat
     async with node(tmp_path, zmq=zmq) as here:
         here.run(AGENT)
         await here.running()
-        call_id = here.send_call("tested.numbers", b'{"n": 10}', stream=True)
-        here.grant(call_id, 4)
-        await here.until(lambda: len(here.items[call_id]) == 4)
-        assert (await here.call("tested.add", a=1))[1] == 2, "it waits for more, and holds up nobody"
-        assert len(here.items[call_id]) == 4
+        call_id = here.send_call("tested.numbers", b'{"n": 40}', stream=True)
+        await here.until(lambda: here.items[call_id])
+        assert (await here.call("tested.add", a=1))[1] == 2, "it waits to be asked for more, and holds up nobody"
+        assert len(here.items[call_id]) == INITIAL_GRANT
+        here.grant(call_id, 30)
+        await here.until(lambda: len(here.items[call_id]) == 30)
         here.grant(call_id, 100)
         header, _ = await here.ended(call_id)
-        assert header.code == "" and here.items[call_id] == [b"%d" % n for n in range(10)]
+        assert header.code == "" and here.items[call_id] == [b"%d" % n for n in range(40)]
         assert (await here.call("tested.numbers", n=3))[1] == [0, 1, 2], "without a stream they are a list"
 
 
