@@ -61,13 +61,22 @@ class _File:
         while low < high:
             middle = (low + high) // 2
             start = max(low, self.data.rfind(b"\n", low, middle) + 1)
-            stop = self.data.find(b"\n", start, self.end)
-            stamp = stamp_of(self.data[start : min(stop, start + TEXT_AT)])
-            if stamp is None or stamp <= after:
-                low = stop + 1
+            stamp, stop = self._readable_from(start, high)
+            if stamp is not None and stamp <= after:
+                low = stop
             else:
-                high = start
+                high = start  # lines that cannot be read are passed over later: they may stand on either side
         return low
+
+    def _readable_from(self, at: int, end: int) -> tuple[int | None, int]:
+        """The stamp of the first line that can be read, and where that line ends."""
+        while at < end:
+            stop = self.data.find(b"\n", at, self.end)
+            stamp = stamp_of(self.data[at : min(stop, at + TEXT_AT)])
+            at = stop + 1
+            if stamp is not None:
+                return stamp, at
+        return None, at
 
     def lines(self, at: int) -> Iterator[tuple[int, str, bytes]]:
         """(stamp, unit, line) from a start of a line on; what is no line of ours is passed over."""

@@ -287,9 +287,7 @@ async def test_modules_beside_the_file_and_on_its_path_are_found(tmp_path: Path)
     (tmp_path / "elsewhere" / "far.py").write_text("WORD = 'far'")
     (tmp_path / "near.py").write_text("WORD = 'near'")
     async with hand(tmp_path) as here:
-        here.start(
-            here.recipe("import far, near; print(far.WORD, near.WORD)", PYTHONPATH=str(tmp_path / "elsewhere"))
-        )
+        here.start(here.recipe("import far, near; print(far.WORD, near.WORD)", PYTHONPATH=str(tmp_path / "elsewhere")))
         assert (await here.exit()).tail == "far near\n"
 
 
@@ -355,9 +353,7 @@ async def test_a_warden_told_to_end_by_the_system_ends_its_agents_in_order(tmp_p
 
 
 @in_loop
-async def test_a_warden_that_cannot_be_started_fails_what_waits_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+async def test_a_warden_that_cannot_be_started_fails_what_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with hand(tmp_path) as here:
         await here.found()
         monkeypatch.setattr(sys, "executable", "/no/such/python")

@@ -102,4 +102,3 @@ async def hand(directory: Path, **changes: float) -> AsyncIterator[Hand]:
         yield made
     finally:
         await made.supervisor.close()
-
