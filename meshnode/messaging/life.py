@@ -346,7 +346,7 @@ class Life:
         call.lost_us = now.mono_us
         call.lost = Ending("unavailable", f"the call before it under the same key did not end at {call.unit}")
         call.phase = Phase.WAITING
-        self._arm(call, "again", now.mono_us)
+        self._arm(call, "again", now.mono_us + 1)
 
     def _unqueue(self, call: Call) -> None:
         if not call.queued:
