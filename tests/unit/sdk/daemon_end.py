@@ -165,12 +165,13 @@ class DaemonEnd(asyncio.Protocol):
 class House:
     """A path where daemons come and go, and one agent."""
 
-    def __init__(self, path: str, agent: Agent, **more: object) -> None:
+    def __init__(self, path: str, agent: Agent, extra: dict[str, str] | None = None, **more: object) -> None:
         self.path = path
         environment = {
             "MESHNODE_BUS": f"unix://{path}",
             "MESHNODE_INSTANCE": f"{agent.name}/0",
             "MESHNODE_TICKET": "ticket",
+            **(extra or {}),
         }
         self.runtime = Runtime(agent, environment, **more)
         agent.attach(self.runtime)
