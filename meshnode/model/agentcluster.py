@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import msgspec
 
-from meshnode.model.agent import REPLICAS_MAX, durability_of, labels_of, recipe_of
+from meshnode.model.agent import GENERATION_MAX, REPLICAS_MAX, durability_of, labels_of, recipe_of
 from meshnode.model.commands import JsonObject
 from meshnode.model.durability import Durability
 from meshnode.model.fields import Field, FieldInvalid, refuse_repeats
@@ -73,7 +73,10 @@ class AutoScaling(msgspec.Struct, frozen=True):
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """What a spec means. ``replicas``: the total wanted; ``free``: those of them that no region claims."""
+    """What a spec means. ``replicas``: the total wanted; ``free``: those of them that no region claims.
+
+    ``generation``: raised to restart all its units.
+    """
 
     replicas: int
     free: int = 0
@@ -83,6 +86,7 @@ class Intent(msgspec.Struct, frozen=True):
     auto_scaling: AutoScaling = AutoScaling()
     resources: dict[str, Resources] = {}
     notes: tuple[str, ...] = ()
+    generation: int = 0
 
 
 class AgentCluster(msgspec.Struct, frozen=True):
@@ -120,7 +124,12 @@ def parse_spec(spec: JsonObject) -> Intent:
 
 
 def _parse_spec(spec: Field) -> Intent:
-    fields = spec.fields((), (*_BY_AGENT, *_BY_REGION))
+    fields = spec.fields((), (*_BY_AGENT, *_BY_REGION, "generation"))
+    generation = fields["generation"].number(most=GENERATION_MAX) if "generation" in fields else 0
+    return msgspec.structs.replace(_shape(spec, fields), generation=generation)
+
+
+def _shape(spec: Field, fields: dict[str, Field]) -> Intent:
     mixed = next((fields[key] for key in _BY_REGION if key in fields), None)
     if "agents" not in fields and mixed is None:
         raise spec.invalid("says nothing about agents", next_step="add agents, or replicas and regions")
