@@ -2,145 +2,122 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
-from meshnode.deployments.clusters import NodeFacts, Wanted, conditions, desired, status_of
-from meshnode.model.agentcluster import Resources, parse_spec
+from meshnode.deployments.clusters import conditions, status_of
 from meshnode.model.views import Condition
+from meshnode.scheduler.views import UnitStanding
+from tests.unit.deployments.written import Standings, Written, agent, cluster, reading, unit
 
-GIB = 2**30
 BY_AGENT: dict[str, Any] = {
-    "agents": [
-        {"name": "reader", "replicas": 2, "resources": {"cpu": "2", "memory": "4Gi"}},
-        {"name": "painter", "replicas": 1, "resources": {"gpu": "1"}},
-    ]
+    "agents": [{"name": "reader", "replicas": 2}, {"name": "painter", "replicas": 1}],
 }
 BY_REGION: dict[str, Any] = {
-    "replicas": 6,
+    "replicas": 5,
     "regions": [
         {"name": "eu", "agent_distribution": {"reader": 2}},
         {"name": "us", "agent_distribution": {"reader": 1, "painter": 1}},
     ],
-    "resource_management": {"painter": {"gpu": "2"}},
 }
+RECIPES = (agent("reader"), agent("painter"))
 
 
-def node(name: str, region: str = "eu", **facts: object) -> NodeFacts:
-    usual = NodeFacts(name=name, region=region, reachable=True, cpus=4.0, memory_bytes=8 * GIB, gpus=0)
-    return msgspec.structs.replace(usual, **facts)
+def told(document: Written, *units: UnitStanding, recipes: tuple[Written, ...] = RECIPES) -> dict[str, Condition]:
+    found = conditions(document, reading(document, *recipes), Standings(*units))
+    return {condition.type: condition for condition in found}
 
 
-def told(spec: dict[str, Any], *nodes: NodeFacts) -> dict[str, Condition]:
-    return {condition.type: condition for condition in conditions("default", "team", spec, nodes)}
-
-
-def test_agents_listed_one_by_one_are_wanted_anywhere() -> None:
-    assert desired(parse_spec(BY_AGENT)) == [
-        Wanted("reader", "", 2, Resources(2000, 4 * GIB, 0)),
-        Wanted("painter", "", 1, Resources(0, 0, 1000)),
-    ]
-
-
-def test_a_distribution_is_wanted_per_region_and_the_rest_anywhere() -> None:
-    assert desired(parse_spec(BY_REGION)) == [
-        Wanted("reader", "eu", 2),
-        Wanted("reader", "us", 1),
-        Wanted("painter", "us", 1, Resources(0, 0, 2000)),
-        Wanted("", "", 2),
-    ]
-
-
-def test_nothing_running_is_pending_and_says_honestly_why() -> None:
-    found = told(BY_AGENT, node("a", gpus=1))
-    assert found["Accepted"].status == "True"
-    assert found["Ready"].status == "False"
-    assert found["Ready"].message == "0 of 3 wanted instances run"
-    assert found["Pending"].status == "True"
-    assert "placement is not part of this release" in found["Pending"].message
-    assert found["Schedulable"].status == "True"
+def status(document: Written, *units: UnitStanding) -> dict[str, Any]:
+    return status_of(document, reading(document, *RECIPES), Standings(*units))
 
 
 def test_all_running_is_ready_and_nothing_is_pending() -> None:
-    found = told(BY_AGENT, node("a", running=("reader",)), node("b", running=("painter", "reader")))
+    found = told(cluster(BY_AGENT), unit("reader/0"), unit("reader/1"), unit("painter/0"))
+    assert list(found) == ["Accepted", "Schedulable", "Ready", "Pending"]
+    assert found["Accepted"].message == "3 instances are wanted"
     assert found["Ready"].reason == "AllRunning"
     assert found["Pending"].status == "False"
 
 
+def test_what_is_missing_says_what_it_waits_for() -> None:
+    waits = unit("reader/1", "pending", node="", reason="waits for beta: its turn")
+    found = told(cluster(BY_AGENT), unit("reader/0"), waits, unit("painter/0", "starting", reason="it has it"))
+    assert (found["Ready"].status, found["Ready"].message) == ("False", "1 of 3 wanted instances run")
+    assert found["Pending"].reason == "Waiting"
+    assert found["Pending"].message.startswith("2 instances are pending, 1 of them start: reader/1: waits for beta")
+    assert found["Schedulable"].status == "True"
+
+
+def test_a_unit_that_no_node_can_take_is_not_schedulable_and_says_why() -> None:
+    blocked = unit("painter/0", "pending", node="", reason="no known node has 4 gpu", obstacle="TooBig")
+    found = told(cluster(BY_AGENT), unit("reader/0"), unit("reader/1"), blocked)
+    assert (found["Schedulable"].status, found["Schedulable"].reason) == ("False", "TooBig")
+    assert found["Schedulable"].message == "agent painter: no known node has 4 gpu"
+    assert found["Pending"].reason == "NoNodeTakesIt"
+
+
+def test_an_agent_without_a_recipe_is_named_with_what_to_do() -> None:
+    found = told(cluster(BY_AGENT), unit("reader/0"), unit("reader/1"), recipes=(agent("reader"),))
+    assert (found["Schedulable"].status, found["Schedulable"].reason) == ("False", "NoRecipe")
+    assert "meshnode run FILE --name painter" in found["Pending"].message
+    assert found["Ready"].message == "2 of 3 wanted instances run"
+
+
 def test_more_running_than_wanted_does_not_hide_what_is_missing() -> None:
-    nodes = [node("a", running=("reader",) * 9)]
-    status = status_of("default", "team", BY_AGENT, nodes)
-    assert (status["wanted"], status["running"], status["pending"]) == (3, 2, 1)
+    found = status(cluster(BY_AGENT), *(unit(f"reader/{no}") for no in range(9)))
+    assert (found["wanted"], found["running"], found["pending"]) == (3, 2, 1)
 
 
-def test_instances_on_a_node_out_of_reach_do_not_count() -> None:
-    found = told(BY_AGENT, node("a", reachable=False, running=("reader", "reader", "painter")))
-    assert found["Ready"].message == "0 of 3 wanted instances run"
-    assert found["Schedulable"].reason == "NodesUnreachable"
-
-
-def test_instances_beyond_a_regions_share_count_as_freely_placed() -> None:
-    nodes = [node("a", "eu", running=("reader",) * 3), node("b", "us", running=("stranger", "painter"))]
-    status = status_of("default", "team", BY_REGION, nodes)
-    assert status["agents"] == [
-        {"agent": "reader", "region": "eu", "wanted": 2, "running": 2},
-        {"agent": "reader", "region": "us", "wanted": 1, "running": 0},
-        {"agent": "painter", "region": "us", "wanted": 1, "running": 1},
-        {"agent": "", "region": "", "wanted": 2, "running": 1},
+def test_a_share_of_a_region_is_counted_there_and_the_free_ones_anywhere() -> None:
+    units = [unit(f"reader/{no}", region="eu") for no in range(3)]
+    found = status(cluster(BY_REGION), *units, unit("painter/0", region="us"))
+    assert found["agents"] == [
+        {"agent": "reader", "region": "eu", "wanted": 2, "running": 2, "starting": 0},
+        {"agent": "reader", "region": "us", "wanted": 1, "running": 0, "starting": 0},
+        {"agent": "painter", "region": "us", "wanted": 1, "running": 1, "starting": 0},
+        {"agent": "reader", "region": "", "wanted": 1, "running": 1, "starting": 0},
     ]
 
 
-@pytest.mark.parametrize(
-    ("nodes", "reason", "message"),
-    [
-        ([], "NoNode", "no node is known"),
-        ([node("a", "eu")], "RegionUnknown", "region us has no known node"),
-        ([node("a", "eu"), node("b", "us", reachable=False)], "NodesUnreachable", "no known node of region us"),
-        ([node("a", "eu"), node("b", "us", gpus=1)], "TooBig", "agent painter: no known node in region us has 2 gpu"),
-    ],
-)
-def test_the_reason_why_a_region_cannot_take_its_share_is_named(
-    nodes: list[NodeFacts], reason: str, message: str
-) -> None:
-    found = told(BY_REGION, *nodes)["Schedulable"]
-    assert (found.status, found.reason) == ("False", reason)
-    assert message in found.message
+def test_units_of_many_slots_count_as_many_instances() -> None:
+    crowd = agent("crowd", replicas=1500, tier="actor")
+    standing = Standings(unit("crowd/0", slots=1000), unit("crowd/1000", "starting", slots=500))
+    found = status_of(crowd, reading(crowd), standing)
+    assert (found["wanted"], found["running"], found["pending"]) == (1500, 1000, 500)
+    assert found["agents"][0]["starting"] == 500
 
 
-def test_what_no_node_has_enough_of_is_named() -> None:
-    found = told(BY_AGENT, node("a", cpus=1.0), node("b", cpus=1.5, memory_bytes=GIB))["Schedulable"]
-    assert found.message == "agent reader: no known node has 2 cpu; agent painter: no known node has 1 gpu"
+def test_an_agent_document_has_conditions_too() -> None:
+    words = agent("words")
+    found = conditions(words, reading(words), Standings(unit("words/0")))
+    assert [condition.reason for condition in found] == ["Valid", "NodesFound", "AllRunning", "NothingPending"]
 
 
-def test_enough_of_each_but_nowhere_of_all_is_named() -> None:
-    found = told(BY_AGENT, node("a", cpus=1.0, gpus=1), node("b", memory_bytes=GIB))["Schedulable"]
-    assert found.message == "agent reader: no known node has all of 2 cpu, 4Gi memory at once"
-
-
-def test_what_is_not_known_of_a_node_is_not_held_against_it() -> None:
-    assert told(BY_AGENT, node("a", cpus=0.0, memory_bytes=0, gpus=1))["Schedulable"].status == "True"
+def test_an_agent_document_under_a_cluster_says_who_says_how_many() -> None:
+    reader = agent("reader", replicas=9)
+    found = reading(reader, agent("painter"), cluster(BY_AGENT))
+    standing = Standings(unit("reader/0"), unit("reader/1"))
+    accepted = conditions(reader, found, standing)[0]
+    assert accepted.message == "2 instances are wanted, as cluster/default/team says"
+    assert status_of(reader, found, standing)["pending"] == 0
 
 
 def test_a_cluster_that_wants_nothing_is_ready() -> None:
-    found = told({"agents": []}, node("a"))
+    found = told(cluster({"agents": []}))
     assert (found["Ready"].reason, found["Pending"].status) == ("NothingWanted", "False")
 
 
-def test_two_edits_that_merged_into_a_contradiction_are_shown_not_raised() -> None:
-    merged = {**BY_AGENT, "replicas": 3}
-    found = told(merged, node("a"))
-    assert list(found) == ["Accepted"]
-    assert found["Accepted"].status == "False"
-    assert "cannot stand beside" in found["Accepted"].message
-    assert status_of("default", "team", merged, []) == {}
+@pytest.mark.parametrize("document", [cluster({**BY_AGENT, "replicas": 3}), agent("reader", replicas=-1)])
+def test_two_edits_that_merged_into_a_contradiction_are_shown_not_raised(document: Written) -> None:
+    found = conditions(document, reading(document), Standings())
+    assert [(c.type, c.status, c.reason) for c in found] == [("Accepted", "False", "ConcurrentChangesContradict")]
+    assert "to settle it" in found[0].message
+    assert status_of(document, reading(document), Standings()) == {}
 
 
 def test_many_reasons_are_cut_short_and_counted() -> None:
-    spec = {"regions": [{"name": f"r{no}", "agent_distribution": {"a": 1}} for no in range(20)]}
-    message = told(spec, node("a"))["Schedulable"].message
+    many = cluster({"agents": [{"name": "reader", "replicas": 20}]})
+    waiting = [unit(f"reader/{no}", "pending", node="", reason=f"reason {no}") for no in range(20)]
+    message = told(many, *waiting)["Pending"].message
+    assert message.count("reason") == 8
     assert message.endswith("; and 12 more")
-
-
-def test_equal_facts_give_equal_words_whatever_their_order() -> None:
-    nodes = [node("a", "eu", running=("reader", "painter")), node("b", "us", running=("reader",))]
-    assert status_of("d", "t", BY_REGION, nodes) == status_of("d", "t", BY_REGION, nodes[::-1])
