@@ -2,24 +2,14 @@
 
 from dataclasses import dataclass, field
 
-import msgspec
-
 from meshnode.agents.config import AgentsConfig
 from meshnode.agents.intensity import Crashes
 from meshnode.agents.messages import InstanceInfo, InstanceState
+from meshnode.agents.order import Order
 from meshnode.model.ids import AgentConn, AgentName, InstanceId
-from meshnode.model.recipe import Recipe
 from meshnode.wire.calls import SkillDescription
 
-__all__ = ["AgentsConfig", "Instance", "Order"]
-
-
-class Order(msgspec.Struct, frozen=True, array_like=True):
-    """How a unit is to run. Equal orders are the same run: nothing has to be restarted."""
-
-    recipe: Recipe
-    first_slot: int = 0
-    slots: int = 1
+__all__ = ["AgentsConfig", "Instance"]
 
 
 @dataclass(slots=True)

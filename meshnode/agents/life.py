@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from meshnode.agents.config import AgentsConfig
-from meshnode.agents.instance import Instance, Order
+from meshnode.agents.instance import Instance
 from meshnode.agents.messages import (
     AgentGone,
     AgentRegistered,
@@ -23,7 +23,7 @@ from meshnode.agents.messages import (
     Shutdown,
     StopUnit,
 )
-from meshnode.agents.recipe import objection
+from meshnode.agents.order import Order, objection
 from meshnode.agents.runs import Runs
 from meshnode.agents.units import Units
 from meshnode.kernel.effects import Effect, Note, Persist
@@ -160,13 +160,17 @@ class Agents:
         return effects if unit.stopping else effects + self._runs.end(unit, event.reason, now)
 
     def _restart(self, event: RestartUnit, now: Instant) -> list[Effect]:
+        """A unit at fault has crashed: it waits like one. If it waits already, or has failed, it stays so."""
         unit = self._units.get(event.unit)
         if unit is None or unit.forgotten or self._runs.closing:
             return []
         if unit.alive or unit.waiting:
-            unit.successor = unit.successor or unit.order
+            if not event.at_fault:
+                unit.successor = unit.successor or unit.order
             if unit.waiting or unit.stopping:
                 return []
             return [self._runs.note(unit, f"restarts: {event.reason}"), *self._runs.end(unit, event.reason, now)]
+        if event.at_fault:
+            return []
         unit.follow(unit.order)
         return [self._runs.note(unit, f"restarts: {event.reason}"), *self._runs.launch(unit, now)]

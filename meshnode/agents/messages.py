@@ -41,10 +41,12 @@ class StopUnit(msgspec.Struct, frozen=True):
 
 
 class RestartUnit(msgspec.Struct, frozen=True):
-    """Stop its process in order and start it again, now."""
+    """Stop its process in order and start it again, now. ``at_fault``: the process itself is the reason, so it counts
+    as a crash: it waits longer each time, and has failed in the end."""
 
     unit: InstanceId
     reason: str
+    at_fault: bool = False
 
 
 class FoundProcess(msgspec.Struct, frozen=True):

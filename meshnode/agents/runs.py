@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from meshnode.agents.config import AgentsConfig
 from meshnode.agents.found import Found
-from meshnode.agents.instance import Instance, Order
+from meshnode.agents.instance import Instance
 from meshnode.agents.messages import (
     AgentRegistered,
     AgentsStopped,
@@ -26,6 +26,7 @@ from meshnode.agents.messages import (
     StopProcess,
     WelcomeAgent,
 )
+from meshnode.agents.order import Order
 from meshnode.agents.registration import judge, refused
 from meshnode.agents.tickets import Tickets, of_another_order
 from meshnode.agents.units import Units

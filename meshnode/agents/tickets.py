@@ -8,7 +8,7 @@ import hashlib
 
 import msgspec
 
-from meshnode.agents.instance import Order
+from meshnode.agents.order import Order
 from meshnode.kernel.rng import Random
 from meshnode.model.ids import InstanceId
 

@@ -12,6 +12,7 @@ from meshnode.agents.messages import (
     ProcessExited,
     ProcessFailed,
     ProcessStarted,
+    RestartUnit,
     RunUnit,
     Shutdown,
     SkillsOffered,
@@ -394,6 +395,19 @@ def test_a_restart_stops_in_order_and_starts_at_once():
     assert info is not None and info.restarts == 0, "nobody crashed"
 
 
+def test_a_restart_of_a_unit_at_fault_counts_as_a_crash_and_waits_like_one():
+    story = running()
+    for _ in range(story.config.intensity_max):
+        only(StopProcess, story.tell(RestartUnit(WORDS, "its state was refused", at_fault=True)))
+        story.exited(code=0)
+        assert story.state()[0] == "backoff" and "its state was refused" in story.state()[1]
+        assert story.tell(RestartUnit(WORDS, "again", at_fault=True)) == []
+        story.pass_to_deadline()
+    story.tell(RestartUnit(WORDS, "its state was refused", at_fault=True))
+    story.exited(code=0)
+    assert story.state()[0] == "failed"
+
+
 def test_a_restart_does_not_wait_for_the_backoff():
     story = running()
     story.exited()
@@ -467,11 +481,14 @@ def test_a_shutdown_does_not_wait_for_ever_to_hear_what_runs():
     ("event", "words"),
     [
         (RunUnit(InstanceId("words"), COMMAND), "not the unit that begins with slot 0"),
-        (RunUnit(InstanceId("../etc/0"), COMMAND), "not the unit"),
         (RunUnit(InstanceId("words/3"), COMMAND, 0), "not the unit"),
         (RunUnit(WORDS, COMMAND, 0, 2), "of the tier process has 1 to 1"),
         (RunUnit(WORDS, Recipe(file="/a.py", tier=ACTOR), 0, 1001), "1 to 1000"),
+        (RunUnit(InstanceId("words/00"), COMMAND), "not the unit"),
+        (RunUnit(InstanceId("words/-1"), COMMAND, -1), "not the unit"),
         (RunUnit(WORDS, Recipe()), "no program to run"),
+        (RunUnit(WORDS, Recipe(("",))), "no program to run"),
+        (RunUnit(WORDS, Recipe(("words",), tier=ACTOR)), "an actor needs a Python file"),
     ],
 )
 def test_a_unit_that_breaks_a_rule_has_failed_and_says_why(event: RunUnit, words: str):

@@ -16,6 +16,7 @@ from meshnode.agents.messages import (
     ProcessExited,
     ProcessFailed,
     ProcessStarted,
+    RestartUnit,
     Shutdown,
     SkillsOffered,
     SkillsWithdrawn,
@@ -39,7 +40,7 @@ class Host:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.process: FoundProcess | None = None
-        self.stopped = False  # the process was asked to end
+        self.stopped = False  # the process was asked to end, by this daemon
         self.conn = 0
         self.boot()
 
@@ -47,7 +48,7 @@ class Host:
         """A new daemon: nothing is offered, nothing is wanted, and it is not told yet what runs."""
         self.story = Story(config=CONFIG, seed=self.seed, found=None)
         self.seen, self.told, self.wanted = 0, False, False
-        self.offered = self.closing = self.closed = self.connected = False
+        self.offered = self.closing = self.closed = self.connected = self.stopped = False
 
     def step(self, name: str) -> None:
         getattr(self, name)()
@@ -80,7 +81,7 @@ class Host:
             case WelcomeAgent(refusal=refusal):
                 self.connected = self.connected and not refusal
             case AgentsStopped():
-                assert self.process is None and not self.closed
+                assert (self.process is None or not self.told) and not self.closed
                 self.closed = True
             case _:
                 pass
@@ -105,6 +106,9 @@ class Host:
 
     def restart(self) -> None:
         self.story.restart()
+
+    def refuse(self) -> None:
+        self.story.tell(RestartUnit(WORDS, "its state was refused", at_fault=True))
 
     def shutdown(self) -> None:
         self.closing = True
@@ -159,8 +163,8 @@ class Host:
 
 
 STEPS = [
-    "run", "run_other", "run_file", "stop", "restart", "shutdown", "find", "crash", "started", "register", "exited",
-    "finished", "failed", "gone", "deadline",
+    "run", "run_other", "run_file", "stop", "restart", "refuse", "shutdown", "find", "crash", "started", "register",
+    "exited", "finished", "failed", "gone", "deadline",
 ]  # fmt: skip
 
 
@@ -169,6 +173,7 @@ STEPS = [
 @example(["find", "run", "started", "register", "crash", "register", "find", "run", "gone", "deadline"], 1)
 @example(["find", "run", "started", "crash", "run", "restart", "run_other", "find", "register", "exited"], 1)
 @example(["find", "run", "started", "crash", "find", "deadline", "run", "shutdown", "exited"], 1)
+@example(["run", "find", "crash", "shutdown", "deadline", "find"], 0)
 def test_there_is_never_a_second_process_nor_a_skill_without_one(steps: list[str], seed: int):
     host = Host(seed)
     for name in steps:
