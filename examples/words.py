@@ -2,8 +2,11 @@
 
     meshnode run examples/words.py
     meshnode call words.count text="to be or not to be"
+    meshnode call words.feed name=hamlet text="to be or not to be"
+    meshnode call words.known
     meshnode call words.corpus
 
+``words.feed`` remembers what it was fed, in the agent's state: that survives the process and the machine.
 ``words.corpus`` speaks about a folder of text, read when the agent starts: WORDS_CORPUS, or the documents of this
 repository.
 """
@@ -16,13 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from meshnode.sdk import Agent, SkillError
+from meshnode.sdk import Agent, Ctx, SkillError
 
 agent = Agent("words")
 
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 SUFFIXES = (".md", ".txt", ".rst")
 FILES_MAX = 2000
+WORDS_KEPT = 500  # of each text that is remembered
 FILE_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -38,6 +42,14 @@ class Count(TypedDict):
 
     words: int
     unique: int
+    top: list[Frequency]
+
+
+class Fed(TypedDict):
+    """All that was fed so far: how many texts and words, and the most frequent words of all."""
+
+    texts: int
+    words: int
     top: list[Frequency]
 
 
@@ -88,6 +100,34 @@ def top(text: str, n: int = 10) -> list[Frequency]:
 
 
 @agent.skill
+def feed(ctx: Ctx, name: str, text: str) -> Count:
+    """Count the words of a text and remember them. A text of the same name again replaces the former one.
+
+    Args:
+        name: what the text is called.
+        text: any text.
+    """
+    counts = tally(text)
+    before = ctx.state.get(f"size {name}")
+    ctx.state[f"text {name}"] = dict(counts.most_common(WORDS_KEPT))
+    ctx.state[f"size {name}"] = counts.total()
+    ctx.state.counter("words").add(counts.total() - (before or 0))
+    ctx.state.counter("texts").add(1 if before is None else 0)
+    return Count(words=counts.total(), unique=len(counts), top=most_frequent(counts, 5))
+
+
+@agent.skill
+def known(ctx: Ctx) -> Fed:
+    """Tell what was fed so far."""
+    counts: Counter[str] = Counter()
+    for key in ctx.state:
+        if key.startswith("text "):
+            counts += Counter(ctx.state[key])
+    texts, words = ctx.state.counter("texts").value, ctx.state.counter("words").value
+    return Fed(texts=texts, words=words, top=most_frequent(counts, 10))
+
+
+@agent.skill
 def longest(text: str) -> str:
     """Find the longest word of a text; of equals, the first in the alphabet."""
     return max(sorted(tally(text)), key=len, default="")
@@ -125,7 +165,7 @@ def corpus_folder() -> Path:
 
 
 @functools.cache
-def known() -> Corpus:
+def read_once() -> Corpus:
     """The folder as it was when first read."""
     return read_corpus(corpus_folder())
 
@@ -133,9 +173,9 @@ def known() -> Corpus:
 @agent.skill
 def corpus() -> Corpus:
     """Tell the word statistics of the folder this agent read when it started."""
-    return known()
+    return read_once()
 
 
 if __name__ == "__main__":
-    known()
+    read_once()
     agent.run()

@@ -5,14 +5,17 @@ import secrets
 
 from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.daemon.door import Door
+from meshnode.daemon.logshand import LogsHand
 from meshnode.host.agentbus import AgentBus
+from meshnode.host.blobhand import BlobHand
 from meshnode.host.journal import JournalWriter
 from meshnode.host.loop import CoreLoop
 from meshnode.host.supervisor import Supervisor
 from meshnode.host.transport import Transport
+from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.links.messages import CloseLink, Transmit
-from meshnode.node.effects import Announce, DrawEntropy, Exit, Reply, Store
+from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Input, Stored, StoreFailed
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
 from meshnode.wire.bus import ToAgent
@@ -27,6 +30,8 @@ class Hands:
     bus: AgentBus
     door: Door
     loop: CoreLoop
+    blobs: BlobHand
+    logs: LogsHand
 
     def __init__(self) -> None:
         self.exit: Exit | None = None
@@ -45,10 +50,26 @@ class Hands:
                 self.door.reply(command_no, view)
             case Announce(number, event):
                 self.door.announce(number, event)
-            case StartProcess() | StopProcess():
-                self.supervisor.perform(effect)
+            case StreamItemTold(command_no, number, payload):
+                self.door.item(command_no, number, payload)
+            case _:
+                self._for_agents(effect)
+
+    def _for_agents(self, effect: Effect) -> None:
+        match effect:
             case ToAgent() | WelcomeAgent():
                 self.bus.perform(effect)
+            case StartProcess() | StopProcess():
+                self.supervisor.perform(effect)
+            case KeepBlobs() | ReadBlob() | DropBlobs():
+                self.blobs.perform(effect)
+            case FetchLogs():
+                self.logs.perform(effect)
+            case _:
+                self._for_itself(effect)
+
+    def _for_itself(self, effect: Effect) -> None:
+        match effect:
             case DrawEntropy(purpose, count):
                 self.loop.tell(EntropyDrawn(purpose, secrets.token_bytes(count)))
             case Exit():

@@ -46,6 +46,7 @@ def _run(given: argparse.Namespace, ready: Ready, adapt: Adapt) -> int:
         settings = kept.load(directory).merged(
             bind=given.bind, port=given.port, advertise=given.advertise and tuple(given.advertise),
             seeds=given.seed and tuple(given.seed), dial_from=given.dial_from, mdns=given.mdns, profile=given.profile,
+            bus=given.bus,
         )  # fmt: skip
         for text in (*settings.advertise, *settings.seeds):
             kept.address(text)
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--advertise", action="append")
     parser.add_argument("--seed", action="append")
     parser.add_argument("--dial-from")
+    parser.add_argument("--bus", choices=("unix", "zmq"))
     parser.add_argument("--profile", choices=("edge", "default", "relay"))
     parser.add_argument("--no-mdns", dest="mdns", action="store_false", default=None)
     parser.add_argument("--ready-fd", type=int)

@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     dial_from: str = ""
     mdns: bool = True
     profile: Literal["edge", "default", "relay"] = "default"
+    bus: Literal["unix", "zmq"] = "unix"  # what agents of this node are connected by
 
     def merged(self, **given: object) -> "Settings":
         """These settings with what was given now on top; ``None`` leaves what is. Raises ``Invalid``."""

@@ -14,10 +14,13 @@ from meshnode.crdt.store import AutomergeStore
 from meshnode.daemon import settings as kept
 from meshnode.daemon.door import Door
 from meshnode.daemon.hands import Hands
+from meshnode.daemon.logshand import LogsHand
 from meshnode.daemon.ready import Ready
 from meshnode.daemon.settings import Settings
 from meshnode.host.addresses import reachable_addresses
 from meshnode.host.agentbus import AgentBus
+from meshnode.host.blobhand import BlobHand
+from meshnode.host.blobs import BlobStore
 from meshnode.host.clock import SystemClock
 from meshnode.host.credentials import Credentials
 from meshnode.host.discovery import Discovery, DiscoveryConfig
@@ -110,10 +113,7 @@ class House:
         core = Core(self._config(host, port, opened), ports, opened.records, clock.now())
         clock.raise_floor(core.clock.floor_ms)
         loop = hands.loop = CoreLoop(core, hands.perform, clock)
-        hands.supervisor = Supervisor(
-            loop.tell, logs=self._directory / "logs", bus=str(run / "bus.sock"), node=self._identity.name
-        )
-        hands.bus = AgentBus(loop.tell, path=run / "bus.sock", node=self._identity.name)
+        self._for_agents(hands, run, loop)
         door = hands.door = Door(core, loop, lambda: _measured(loop, opened.writer, counters))
         hardware = Hardware(loop.tell)
         discovery = Discovery(
@@ -122,6 +122,7 @@ class House:
         # The group is the inner one: what goes wrong with the socket must not come out wrapped in a group of errors.
         async with serve(Api(door), str(run / "api.sock")), asyncio.TaskGroup() as tasks:
             loop.start()
+            hands.supervisor.start()
             serving = [tasks.create_task(transport.serve(), name="transport")]
             serving.append(tasks.create_task(hardware.watch(), name="hardware"))
             if self._settings.mdns:
@@ -138,6 +139,18 @@ class House:
                 task.cancel()
             loop.stop()
 
+    def _for_agents(self, hands: Hands, run: Path, loop: CoreLoop) -> None:
+        """The hands that agents are held by. Logs, bundles and blobs lie in the data directory, sockets beside it."""
+        logs, name = self._directory / "logs", self._identity.name
+        store = BlobStore(self._directory / "blobs")
+        hands.bus = AgentBus(loop.tell, path=run / "bus.sock", node=name, zmq=self._settings.bus == "zmq")
+        hands.supervisor = Supervisor(
+            loop.tell, logs=logs, run=run, bus=hands.bus.zmq_endpoint or hands.bus.endpoint, node=name,
+            bundles=self._directory / "bundles", blobs=store,
+        )  # fmt: skip
+        hands.blobs = BlobHand(store, loop.tell)
+        hands.logs = LogsHand(logs, name, loop.tell)
+
     async def _go(self, hands: Hands) -> None:
         """What is queued leaves first: the goodbye to peers, the last records."""
         try:
@@ -146,6 +159,8 @@ class House:
         except TimeoutError:
             log.warning("agents did not end in time", extra={"grace_s": GOODBYE_S})
         hands.bus.close()
+        hands.blobs.close()
+        hands.logs.close()
 
     def _ports(self) -> NodePorts:
         return self._adapt.ports(

@@ -157,6 +157,11 @@ class Gossip:
         subject = self._parts.detector.subject(node)
         return subject.reason if subject else "not in the directory"
 
+    def heard_by_others(self, node: NodeId) -> bool:
+        """This node hears nothing of it, and another one says that it does."""
+        subject = self._parts.detector.subject(node)
+        return subject is not None and subject.helper is not None
+
     def last_proof_us(self, node: NodeId) -> int | None:
         subject = self._parts.detector.subject(node)
         return subject.proof_us if subject else None

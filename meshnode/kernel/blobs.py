@@ -13,17 +13,19 @@ def digest_of(data: bytes) -> str:
 
 
 class KeepBlobs(Effect, frozen=True):
-    """Store these, durably. Answered by ``BlobsKept`` with the same number."""
+    """Store these, durably. Answered by ``BlobsKept`` with the same number and ``room``: who asked."""
 
     batch_no: int
     blobs: tuple[bytes, ...]
+    room: str = ""
 
 
 class ReadBlob(Effect, frozen=True):
-    """Answered by ``BlobRead`` with the same number."""
+    """Answered by ``BlobRead`` with the same number and ``room``."""
 
     read_no: int
     digest: str
+    room: str = ""
 
 
 class DropBlobs(Effect, frozen=True):
@@ -37,6 +39,7 @@ class BlobsKept(msgspec.Struct, frozen=True):
 
     batch_no: int
     error: str = ""
+    room: str = ""
 
 
 class BlobRead(msgspec.Struct, frozen=True):
@@ -46,3 +49,4 @@ class BlobRead(msgspec.Struct, frozen=True):
     digest: str
     data: bytes = b""
     error: str = ""
+    room: str = ""

@@ -28,6 +28,7 @@ class Channel(enum.IntEnum):
     CALL = 3
     ENROL = 4
     CHECKPOINT = 5
+    BUNDLE = 6
 
 
 class Send(Effect, frozen=True):

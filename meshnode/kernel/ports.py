@@ -92,11 +92,15 @@ class LinkStats(Protocol):
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
-    """What a call answered that carried an idempotency key. ``payload``: its JSON."""
+    """What a call answered that carried an idempotency key. ``payload``: its JSON.
+
+    ``kept`` False: the call has run and must not run again, but its answer was too big, or is too old, to be kept.
+    """
 
     payload: bytes
     durability: str
     version: int
+    kept: bool = True
 
 
 class Answers(Protocol):

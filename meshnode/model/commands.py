@@ -50,8 +50,9 @@ class RunAgent(Command, frozen=True, tag="run"):
     or where ``on`` says. The same again is harmless; another recipe under a wanted name is refused.
 
     ``file``: a Python file that uses the SDK, absolute, and ``source`` its content (base64 in JSON), so that other
-    nodes can run it too; ``argv``: its arguments. Without ``file`` ``argv`` is the whole command line. ``cwd``: absolute;
-    ``environment``: added to a clean environment. ``on``: the only node it may run on ("" = any, this one first).
+    nodes can run it too; ``argv``: its arguments. Without ``file`` ``argv`` is the whole command line. ``cwd``:
+    absolute; ``environment``: added to a clean environment. ``on``: the only node it may run on ("" = any, this one
+    first).
     ``durability``: auto, lazy, local or replicated(K).
     """
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from meshnode.agents.messages import Shutdown as StopAgents
-from meshnode.agents.recipe import check_name as check_agent_name
 from meshnode.gossip.messages import Leave, MemberState
 from meshnode.kernel import rng
 from meshnode.kernel.effects import Effect, Note, Persist
 from meshnode.kernel.instant import MS
 from meshnode.kernel.ports import Action
 from meshnode.messaging.switch import PING_SKILL
-from meshnode.model.agentcluster import parse_agentcluster
 from meshnode.model.commands import (
     AnyCommand,
     Apply,
@@ -22,23 +20,39 @@ from meshnode.model.commands import (
     DeleteDocument,
     DescribeNode,
     FindSkills,
+    FoldState,
+    ForgetState,
     GetIdentity,
     GetStatus,
     ListAgents,
     ListConflicts,
     ListDocuments,
     ListNodes,
+    ListStates,
     MakeInvite,
     PingNode,
+    PlanManifest,
+    ReadLogs,
+    RestartAgent,
+    RestoreState,
     RunAgent,
+    Scale,
+    ShowState,
     Shutdown,
+    StateDiff,
+    StateHistory,
     StopAgent,
     Why,
 )
 from meshnode.model.errors import Denied, Invalid, LocalError, Offline
+from meshnode.model.ids import NodeId
+from meshnode.model.units import slot_of
 from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, InviteView, PingView
-from meshnode.node import explain, snapshot
-from meshnode.node.effects import DrawEntropy, Reply
+from meshnode.node import agent_views, asking, explain, snapshot
+from meshnode.node.agent_desk import AgentDesk, manifest_fields
+from meshnode.node.effects import DrawEntropy, Reply, StreamItemTold
+from meshnode.node.snapshot import failure_of
+from meshnode.node.state_desk import StateDesk
 from meshnode.security.invite import make_token
 from meshnode.security.names import check_name, generated_name
 from meshnode.wire.calls import CallHeader
@@ -47,10 +61,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meshnode.crdt.replica import Change
+    from meshnode.kernel.blobs import BlobsKept
     from meshnode.kernel.instant import Instant
-    from meshnode.messaging.messages import CallEnded
+    from meshnode.messaging.messages import CallEnded, CallItem
     from meshnode.node.core import Core
-    from meshnode.node.inputs import EntropyDrawn
+    from meshnode.node.inputs import EntropyDrawn, LogsFetched
 
 INVITE_ENTROPY_BYTES = 48
 INVITE_TTL_MAX_S = 7 * 24 * 3600
@@ -74,6 +89,19 @@ NEXT_STEPS = {
 }
 
 
+Called = CallSkill | PingNode | asking.Askable
+
+
+def _what(command: Called) -> str:
+    match command:
+        case PingNode(name=name):
+            return f"ping {name}"
+        case CallSkill(skill=skill):
+            return f"call {skill}"
+        case _:
+            return f"asking for {type(command).__name__}"
+
+
 class _Pong(msgspec.Struct, frozen=True):
     wall_ms: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 
@@ -84,8 +112,10 @@ class Desk:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._invites: dict[int, MakeInvite] = {}  # command number -> what waits for entropy
-        self._calls: dict[int, CallSkill | PingNode] = {}  # command number -> what waits for its call
+        self._calls: dict[int, Called] = {}  # command number -> what waits for its call
         self._reserved: dict[str, int] = {}  # name -> wall time at which its invite expires
+        self._agents = AgentDesk(core)
+        self._states = StateDesk(core)
 
     def ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
         try:
@@ -93,12 +123,29 @@ class Desk:
         except LocalError as error:
             return [Reply(command_no, failure_of(error))]
 
-    def dropped(self, command_no: int) -> Sequence[Effect]:
+    def ask_for_peer(self, command_no: int, command: asking.Askable, now: Instant) -> Sequence[Effect]:
+        """A question of another node; ``command_no`` is negative."""
+        try:
+            return self._states.ask(command_no, command, now, asks_on=False)
+        except LocalError as error:
+            return [Reply(command_no, failure_of(error))]
+
+    def bundle_kept(self, event: BlobsKept, now: Instant) -> list[Effect]:
+        return self._agents.bundle_kept(event, now)
+
+    def fetched(self, event: LogsFetched) -> list[Effect]:
+        return self._states.fetched(event)
+
+    def call_item(self, item: CallItem) -> list[Effect]:
+        return [StreamItemTold(item.ticket, item.number, item.payload)] if item.ticket in self._calls else []
+
+    def dropped(self, command_no: int, now: Instant) -> Sequence[Effect]:
         """Whoever asked is gone: nobody works for nobody."""
         self._invites.pop(command_no, None)
+        self._states.dropped(command_no)
         if self._calls.pop(command_no, None) is None:
             return ()
-        return self._core.switch.dropped(command_no)
+        return self._core.switch.dropped(command_no, now)
 
     def entropy(self, event: EntropyDrawn, now: Instant) -> Sequence[Effect]:
         command = self._invites.pop(event.purpose, None)
@@ -121,7 +168,7 @@ class Desk:
             junk = msgspec.structs.replace(ended, code="bad-answer", message=f"the answer cannot be read: {error}")
             return self._call_failed(command, junk)
 
-    def _answer(self, command: CallSkill | PingNode, ended: CallEnded, now: Instant) -> AnyView:
+    def _answer(self, command: Called, ended: CallEnded, now: Instant) -> AnyView:
         """The payload is another node's: whatever is wrong with it must not stop this one."""
         node = self._core.names.of(ended.node)
         took_ms = round(ended.took_us / MS, 3)
@@ -130,13 +177,16 @@ class Desk:
             offset = theirs.wall_ms - now.wall_ms + took_ms / 2
             path = "self" if ended.node == self._core.config.node else "direct"
             return PingView(node=node, rtt_ms=took_ms, path=path, clock_offset_ms=round(offset, 1))
+        if not isinstance(command, CallSkill):
+            return asking.answer_of(command, ended)
         return CallView(
             call_id=ended.call_id.hex(), result=msgspec.json.decode(ended.payload or b"null"),
             instance=ended.instance, node=node, took_ms=took_ms, attempts=ended.attempts,
+            durability=ended.durability, version=ended.version, replayed=ended.replayed,
         )  # fmt: skip
 
-    def _call_failed(self, command: CallSkill | PingNode, ended: CallEnded) -> list[Effect]:
-        what = f"ping {command.name}" if isinstance(command, PingNode) else f"call {command.skill}"
+    def _call_failed(self, command: Called, ended: CallEnded) -> list[Effect]:
+        what = _what(command)
         failure = Failure(
             code=ended.code, message=f"{what}: {ended.message}", next_step=NEXT_STEPS.get(ended.code, ""),
             exit_code=EXIT_CODES.get(ended.code, 1),
@@ -155,12 +205,20 @@ class Desk:
                 return [Reply(command_no, self._look(command, now))]
             case ListDocuments() | ListConflicts() | Why():
                 return [Reply(command_no, self._look(command, now))]
-            case RunAgent(name=name):
-                check_agent_name(name)
-                self._allowed(Action.RUN, f"agent/{name}")
-                return self._agent_reply(command_no, name, self._core.agents.run(command, now))
-            case StopAgent(name=name):
-                return self._agent_reply(command_no, name, self._core.agents.stop(name, now))
+            case RunAgent():
+                return self._agents.run(command_no, command, now)
+            case StopAgent():
+                return self._agents.stop(command_no, command, now)
+            case RestartAgent():
+                return self._agents.restart(command_no, command, now)
+            case Scale():
+                return self._agents.scale(command_no, command, now)
+            case PlanManifest():
+                return self._agents.plan(command_no, command, now)
+            case ShowState() | StateHistory() | StateDiff() | RestoreState() | ReadLogs():
+                return self._ask_state(command_no, command, now)
+            case ListStates() | ForgetState() | FoldState():
+                return self._ask_state(command_no, command, now)
             case CallSkill():
                 return self._call(command_no, command, now)
             case PingNode():
@@ -187,11 +245,11 @@ class Desk:
             case DescribeNode(name=name):
                 return snapshot.node(core, name, now)
             case ListAgents():
-                return snapshot.agents(core, now)
-            case FindSkills(skill=skill):
-                return snapshot.skills(core, skill, now)
+                return agent_views.agents(core, now)
+            case FindSkills(skill=skill, where=where):
+                return snapshot.skills(core, skill, where, now)
             case ListDocuments(kind=kind, namespace=namespace, name=name):
-                return snapshot.documents(core, kind, namespace, name)
+                return snapshot.documents(core, kind, namespace, name, now)
             case ListConflicts():
                 return snapshot.conflicts(core)
             case Why(subject=subject):
@@ -199,15 +257,18 @@ class Desk:
             case _:
                 raise AssertionError(command)
 
-    def _agent_reply(self, command_no: int, name: str, effects: Sequence[Effect]) -> list[Effect]:
-        """The answer hangs on the very commit that holds the recipe."""
-        kept = [effect for effect in effects if isinstance(effect, Persist)]
-        records = tuple(record for persist in kept for record in persist.records) or self._core.commits.owed(name)
-        then = (
-            *(after for persist in kept for after in persist.then),
-            Reply(command_no, snapshot.agent(self._core, name)),
-        )
-        return [Persist(records, then), *(effect for effect in effects if not isinstance(effect, Persist))]
+    def _ask_state(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
+        """What another node is asked comes back as the end of a call."""
+        if isinstance(command, asking.Askable):
+            self._calls[command_no] = command
+        try:
+            effects = self._states.ask(command_no, command, now, asks_on=True)
+        except LocalError:
+            self._calls.pop(command_no, None)
+            raise
+        if any(isinstance(effect, Reply) and effect.command_no == command_no for effect in effects):
+            self._calls.pop(command_no, None)
+        return effects
 
     def _allowed(self, action: Action, resource: str) -> None:
         verdict = self._core.authority.may(self._core.config.node, action, resource)
@@ -216,14 +277,24 @@ class Desk:
 
     def _call(self, command_no: int, command: CallSkill, now: Instant) -> Sequence[Effect]:
         deadline_ms = _deadline_ms(command.deadline_s)
-        agent, _, node_name = command.to.rpartition("/")
-        node = snapshot.find_node(self._core, node_name) if node_name else None
+        agent, slot, node = self._target(command.to)
         header = CallHeader(
-            call_id=b"", skill=command.skill, deadline_ms=deadline_ms, agent=agent,
+            call_id=b"", skill=command.skill, deadline_ms=deadline_ms, agent=agent, slot=slot,
             caller=f"node/{self._core.config.name}", idempotency_key=command.idempotency_key,
+            session=command.session, stream=command.stream,
         )  # fmt: skip
         self._calls[command_no] = command
         return self._core.switch.ask(command_no, header, msgspec.json.encode(command.arguments), now, node=node)
+
+    def _target(self, to: str) -> tuple[str, int, NodeId | None]:
+        """Agent ("" = any), slot (-1 = any) and node of what ``to`` narrows a call to. Raises ``NotFound``."""
+        kind, slash, rest = to.partition("/")
+        if slash and kind == "agent":
+            return rest.partition("/")[0], slot_of(rest), None
+        if slash and rest.isdecimal():
+            return kind, int(rest), None
+        agent, _, node_name = to.rpartition("/")
+        return agent, -1, snapshot.find_node(self._core, node_name) if node_name else None
 
     def _ping(self, command_no: int, command: PingNode, now: Instant) -> Sequence[Effect]:
         node = snapshot.find_node(self._core, command.name)
@@ -237,15 +308,10 @@ class Desk:
         return self._core.switch.ask(command_no, header, b"{}", now, node=node)
 
     def _apply(self, command_no: int, manifest: dict[str, object], now: Instant) -> Sequence[Effect]:
-        cluster = parse_agentcluster(manifest)
-        fields = {"apiVersion": cluster.api_version, **{f"spec.{k}": v for k, v in cluster.spec.items()}}
-        if cluster.labels:
-            fields["labels"] = dict(cluster.labels)
-        change = self._core.documents.put("AgentCluster", cluster.namespace, cluster.name, fields, now)
+        kind, namespace, name, fields, notes = manifest_fields(manifest)
+        change = self._core.documents.put(kind, namespace, name, fields, now)
         action = "created" if change.created else "unchanged" if change.unchanged else "updated"
-        return self._written(
-            command_no, "AgentCluster", cluster.namespace, cluster.name, change, action, list(cluster.notes)
-        )
+        return self._written(command_no, kind, namespace, name, change, action, notes)
 
     def _written(
         self, command_no: int, kind: str, namespace: str, name: str, change: Change, action: str, notes: list[str]
@@ -321,11 +387,3 @@ def _deadline_ms(deadline_s: float) -> int:
             next_step="give seconds: --deadline 30",
         )
     return max(1, round(deadline_s * 1000))
-
-
-def failure_of(error: LocalError) -> Failure:
-    """A caller's mistake as an answer; what it says for programs (a path into the input) travels in ``details``."""
-    return Failure(
-        code=error.code, message=error.message, next_step=error.next_step, exit_code=error.exit_code,
-        details=dict(error.details),
-    )  # fmt: skip

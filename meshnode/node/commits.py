@@ -1,13 +1,14 @@
 """Batches on their way to the journal: what hangs on each commit, and what is true when one fails.
 
-Documents offer again by themselves what the disk did not take (``crdt/keeping.py``); recipes of agents are offered
-again from here, or an agent stopped on a full disk would come back at the next boot.
+Documents offer again by themselves what the disk did not take (``crdt/keeping.py``); claims of units are offered again
+from here, or a unit given up on a full disk would come back at the next boot.
 """
 
 from collections.abc import Sequence
 
 import msgspec
 
+from meshnode.checkpoints.messages import after_failure
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.records import Record, RecordKind
@@ -22,7 +23,7 @@ EXIT_UNCOUNTED = 1
 
 class _Batch(msgspec.Struct, frozen=True):
     then: tuple[Effect, ...]
-    recipes: tuple[Record, ...]
+    claims: tuple[Record, ...]
 
 
 class Commits:
@@ -31,18 +32,18 @@ class Commits:
     def __init__(self) -> None:
         self._last = 0
         self._under_way: dict[int, _Batch] = {}
-        self._newest: dict[bytes, int] = {}  # agent -> the batch with its newest recipe
-        self._owed: dict[bytes, Record] = {}  # recipes the disk did not take
+        self._newest: dict[bytes, int] = {}  # unit -> the batch with its newest claim
+        self._owed: dict[bytes, Record] = {}  # claims the disk did not take
         self._again_us: int | None = None
 
     def store(self, records: tuple[Record, ...], then: tuple[Effect, ...] = ()) -> Store:
         self._last += 1
-        recipes = tuple(record for record in records if record.kind is RecordKind.AGENT)
-        for record in recipes:
+        claims = tuple(record for record in records if record.kind is RecordKind.CLAIM)
+        for record in claims:
             self._owed.pop(record.key, None)
             self._newest[record.key] = self._last
-        if then or recipes:
-            self._under_way[self._last] = _Batch(then, recipes)
+        if then or claims:
+            self._under_way[self._last] = _Batch(then, claims)
         return Store(self._last, records)
 
     def stored(self, batch_no: int) -> tuple[Effect, ...]:
@@ -63,11 +64,6 @@ class Commits:
             self._again_us = now.mono_us + AGAIN_AFTER_US
         return [instead for effect in batch.then for instead in _instead(effect, error)]
 
-    def owed(self, agent: str) -> tuple[Record, ...]:
-        """The recipe of an agent, if the disk did not take it so far."""
-        record = self._owed.get(agent.encode())
-        return () if record is None else (record,)
-
     def wake(self, now: Instant) -> list[Effect]:
         """Offer again what is owed."""
         if self._again_us is None or self._again_us > now.mono_us:
@@ -79,8 +75,8 @@ class Commits:
         return self._again_us
 
     def _newest_of(self, batch_no: int, batch: _Batch) -> Sequence[Record]:
-        """The recipes of this batch that no later batch has replaced; they are under way no more."""
-        newest = [record for record in batch.recipes if self._newest.get(record.key) == batch_no]
+        """The claims of this batch that no later batch has replaced; they are under way no more."""
+        newest = [record for record in batch.claims if self._newest.get(record.key) == batch_no]
         for record in newest:
             del self._newest[record.key]
         return newest
@@ -96,7 +92,8 @@ def _instead(effect: Effect, error: str) -> list[Effect]:
             message = f"the enroller could not write down that the invite is used: {error}; ask for a new one"
             return [RefuseEnrolment(request_no, "journal-failed", message)]
         case _:
-            return []
+            lost = after_failure(effect, error)
+            return [] if lost is None else [lost]
 
 
 def _failure(view: AnyView, error: str) -> Failure:
@@ -115,9 +112,9 @@ def _what_is_so(view: AnyView) -> str:
                 "a restart loses it until the disk takes it, which this node goes on trying"
             )
         case AgentView(name=name, state=state):
-            after = "starts it again" if state in ("stopping", "stopped") else "forgets it"
+            after = "wants it again" if state in ("stopping", "stopped") else "forgets it"
             return (
-                f"Agent {name} is {state}, and a restart of this node {after} until the disk takes its recipe, which "
+                f"Agent {name} is {state}, and a restart of this node {after} until the disk takes its document, which "
                 "this node goes on trying"
             )
         case _:

@@ -1,11 +1,13 @@
 """What a node is told about itself at start. The daemon fills it from disk, the simulator from a scenario."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from meshnode.checkpoints.rules import Rules as StateRules
 from meshnode.crdt.store import StateStore
 from meshnode.kernel.ports import Signer, Verifier
 from meshnode.model.ids import MeshId, NodeId, NodeName, Region
+from meshnode.scheduler.rules import SchedulerRules
 from meshnode.security.bundle import Bundle
 from meshnode.security.clock import MeshClock
 
@@ -47,3 +49,5 @@ class NodePorts:
     admin: Signer | None = None  # only on nodes that may invite
     store: Callable[[], StateStore]
     clock: MeshClock
+    state_rules: StateRules = field(default_factory=StateRules)
+    scheduler_rules: SchedulerRules = field(default_factory=SchedulerRules)

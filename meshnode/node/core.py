@@ -6,12 +6,17 @@ rooms until none is left; what remains is for the host. All bytes for one link i
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Protocol
 
 from meshnode.agents.life import Agents, AgentsConfig
+from meshnode.checkpoints.checkpoints import Checkpoints, CheckpointsConfig
 from meshnode.crdt.replica import Documents, DocumentsConfig
+from meshnode.deployments.bundles import ROOM as BUNDLES
+from meshnode.deployments.bundles import Bundles
 from meshnode.gossip.membership import Gossip, GossipConfig
 from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Publish
 from meshnode.kernel import rng
+from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Fact, Hangup, Note, Persist, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -20,14 +25,15 @@ from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Post
-from meshnode.messaging.messages import CallEnded
+from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Switch, SwitchConfig
 from meshnode.model.errors import Invalid
-from meshnode.model.ids import NodeId
+from meshnode.model.ids import AgentName, InstanceId, NodeId
+from meshnode.node.asking import replied
 from meshnode.node.commands import Desk
 from meshnode.node.commits import Commits
 from meshnode.node.config import NodeConfig, NodePorts
-from meshnode.node.effects import Announce
+from meshnode.node.effects import Announce, Reply
 from meshnode.node.facts import Started
 from meshnode.node.inputs import (
     CommandDropped,
@@ -36,17 +42,25 @@ from meshnode.node.inputs import (
     HardwareProbed,
     Input,
     LoadSampled,
+    LogsFetched,
     Measured,
     Slept,
     Stored,
     StoreFailed,
+    StreamWanted,
 )
+from meshnode.node.intentions import Intentions
 from meshnode.node.names import Names
+from meshnode.node.offering import Offering
+from meshnode.node.places import Places
 from meshnode.node.stairs import climb
 from meshnode.node.story import Story
 from meshnode.node.transmits import coalesced
+from meshnode.node.unit_stairs import Home
+from meshnode.node.units import units_of
 from meshnode.registry.index import Index
 from meshnode.registry.offers import LOAD_KEY
+from meshnode.scheduler.scheduler import Scheduler, SchedulerConfig
 from meshnode.security.enrolment import EnrolmentDesk
 from meshnode.security.members import Members
 from meshnode.security.messages import EnrolmentAsked
@@ -60,6 +74,14 @@ EARLY_MAX = 1_000  # what may wait for this boot; what people and agents of this
 # However long this machine slept, its peers have had time to speak again after this.
 CALM_MAX_US = 3 * SECOND
 CLOCK_EVERY_US = 900 * SECOND
+
+
+class Room(Protocol):
+    """What the core needs of each room to keep time for it."""
+
+    def wake(self, now: Instant) -> Sequence[Effect]: ...
+
+    def deadline(self) -> int | None: ...
 
 
 class Core:
@@ -117,12 +139,28 @@ class Core:
             DocumentsConfig(), signer=ports.signer, verifier=ports.verifier, authority=self.authority, trust=self.trust,
             boot=self.boot, restored=restored, rng=rng.fork(config.seed, "documents"), store=ports.store,
         )  # fmt: skip
+        self.homes: dict[InstanceId, Home] = {}
         self.agents = Agents(AgentsConfig(node=config.name), rng.fork(config.seed, "agents"), restored)
-        self.index = Index(config.node, self.gossip, self.hub)
+        self.checkpoints = Checkpoints(
+            CheckpointsConfig(), me=config.node, liveness=self.gossip, links=self.hub, name_of=self.names.of,
+            rules=ports.state_rules, restored=restored,
+        )  # fmt: skip
+        self.places = Places(self)
+        self.intentions = Intentions(self)
+        self.scheduler = Scheduler(
+            SchedulerConfig(), me=config.node, name=config.name, nodes=self.places, copies=self.checkpoints,
+            rules=ports.scheduler_rules, restored=restored,
+        )  # fmt: skip
+        self.index = Index(
+            config.node, self.gossip, self.hub, heard_us=self.gossip.last_proof_us, attributes=self.places.attributes
+        )
         self.switch = Switch(
             SwitchConfig(), me=config.node, name=config.name, call_prefix=config.run_id, index=self.index,
-            links=self.hub, authority=self.authority, name_of=self.names.of,
+            links=self.hub, authority=self.authority, name_of=self.names.of, answers=self.checkpoints,
+            slots_of=self.slots_of,
         )  # fmt: skip
+        self.bundles = Bundles(self.hub)
+        self.offering = Offering(lambda agent: units_of(self, agent), self.gossip.handle)
         self.enrolment = EnrolmentDesk(
             config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored, clock=self.clock
         )
@@ -158,8 +196,15 @@ class Core:
     def deadline(self) -> int | None:
         return earliest(self._clock_due_us, *(room.deadline() for room in self._rooms()))
 
-    def _rooms(self) -> tuple[Hub, Gossip, Documents, Agents, Switch, Commits]:
-        return (self.hub, self.gossip, self.documents, self.agents, self.switch, self.commits)
+    def _rooms(self) -> tuple[Room, ...]:
+        return (
+            self.hub, self.gossip, self.documents, self.agents, self.checkpoints, self.scheduler, self.switch,
+            self.bundles, self.offering, self.commits,
+        )  # fmt: skip
+
+    def slots_of(self, agent: str) -> int:
+        """How many instances of an agent the mesh wants; 0 = none."""
+        return self.intentions.replicas(AgentName(agent))
 
     def _wait(self, event: Input) -> list[Effect]:
         if isinstance(event, LinkOpened | LinkBytes) and len(self._early) >= EARLY_MAX:
@@ -183,7 +228,7 @@ class Core:
             case CommandGiven(command_no, command):
                 return self.desk.ask(command_no, command, now)
             case CommandDropped(command_no):
-                return self.desk.dropped(command_no)
+                return self.desk.dropped(command_no, now)
             case EntropyDrawn():
                 return self.desk.entropy(event, now)
             case Stored(batch_no):
@@ -193,6 +238,14 @@ class Core:
                 return self.commits.failed(batch_no, error, now)
             case AgentFrames(conn, frames):
                 return self.switch.from_agent(conn, frames, now)
+            case StreamWanted(command_no, total):
+                return self.switch.grant(command_no, total)
+            case BlobsKept(room=room):
+                return self._blobs_kept(event, now) if room == BUNDLES else self.checkpoints.handle(event, now)
+            case BlobRead(room=room):
+                return self.bundles.read(event, now) if room == BUNDLES else self.checkpoints.handle(event, now)
+            case LogsFetched():
+                return self.desk.fetched(event)
             case EnrolmentAsked():
                 return self.enrolment.handle(event, now)
             case HardwareProbed() | LoadSampled() | Slept() | Measured():
@@ -213,6 +266,9 @@ class Core:
             case Measured():
                 self.measured = event
                 return ()
+
+    def _blobs_kept(self, event: BlobsKept, now: Instant) -> list[Effect]:
+        return [*self.bundles.kept(event), *self.desk.bundle_kept(event, now)]
 
     def _settle(self, first: Sequence[Effect], now: Instant) -> list[Effect]:
         """Carry facts until none is left; what is for the host comes out in order."""
@@ -242,6 +298,10 @@ class Core:
                 return self._rejected(effect, now)
             case CallEnded():
                 return self.desk.call_ended(effect, now)
+            case CallItem():
+                return self.desk.call_item(effect)
+            case Reply(command_no, view) if command_no < 0:
+                return replied(self, -command_no, view, now)
             case Fact():
                 return climb(self, effect, now)
             case _:

@@ -8,7 +8,7 @@ import msgspec
 
 from meshnode.model.errors import NotFound
 from meshnode.model.views import DocumentView, NodeView, WhyView
-from meshnode.node import snapshot
+from meshnode.node import agent_views, snapshot
 
 if TYPE_CHECKING:
     from meshnode.kernel.instant import Instant
@@ -103,12 +103,12 @@ def _agent_name(core: Core, given: str) -> str:
 
 def _present(core: Core, wanted: _Subject, now: Instant) -> list[str]:
     found = [_node(view) for view in snapshot.nodes(core, now).items if view.name == wanted.node]
-    for view in snapshot.agents(core, now).items:
+    for view in agent_views.agents(core, now, wanted.agent).items if wanted.agent else ():
         if view.name == wanted.agent:
             why_so = f": {view.reason}" if view.reason else ""
             found.append(f"agent {view.instance} on {view.node}: {view.state}{why_so}")
     if wanted.cluster:
-        clusters = snapshot.documents(core, "AgentCluster", wanted.namespace, wanted.cluster).items
+        clusters = snapshot.documents(core, "AgentCluster", wanted.namespace, wanted.cluster, now).items
         found += [_cluster(view) for view in clusters]
     return found
 

@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshnode import __version__
-from meshnode.agents.messages import InstanceInfo, InstanceState
-from meshnode.deployments.clusters import NodeFacts, conditions, status_of
+from meshnode.agents.messages import InstanceState
+from meshnode.deployments.clusters import conditions, status_of
 from meshnode.gossip.messages import MemberState
 from meshnode.kernel import hlc
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
-from meshnode.model.errors import NotFound
+from meshnode.model.errors import LocalError, NotFound
 from meshnode.model.ids import NodeId
 from meshnode.model.loads import load_view
 from meshnode.model.views import (
-    AgentsView,
-    AgentView,
     ConflictsView,
     ConflictView,
     DocumentsView,
     DocumentView,
+    Failure,
     IdentityView,
     NodesView,
     NodeView,
@@ -29,12 +28,14 @@ from meshnode.model.views import (
     SkillView,
     StatusView,
 )
-from meshnode.registry.offers import LOAD_KEY, InstanceOffer
+from meshnode.registry.offers import LOAD_KEY
 
 if TYPE_CHECKING:
     from meshnode.crdt.replica import Document
     from meshnode.kernel.instant import Instant
+    from meshnode.model.ids import AgentName
     from meshnode.node.core import Core
+    from meshnode.scheduler.views import AgentStanding
 
 
 LEFT_SHOWN_S = 24 * 3600.0  # who left longer ago is found by name only
@@ -91,7 +92,7 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
         name=core.names.of(node), node_id=node.hex(), state=core.gossip.state(node).value,
         region=member.region if member else "", roles=list(member.roles) if member else [],
         boot=row.boot if row else 0, incarnation=row.incarnation if row else 0,
-        path="-" if me else "direct" if direct else "mesh", age_s=0.0 if me else _age_s(core, node, now),
+        path="-" if me else "direct" if direct else "mesh", age_s=0.0 if me else age_s(core, node, now),
         rtt_ms=None if rtt is None else round(rtt / MS, 3), reason="" if me else core.gossip.reason(node),
         endpoints=[written(*endpoint) for endpoint in row.endpoints] if row else [],
         hardware=_json(row.facts if row else b"{}"), load=_load(core, node, now), agents=core.index.agents_on(node),
@@ -99,7 +100,7 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
     )  # fmt: skip
 
 
-def _age_s(core: Core, node: NodeId, now: Instant) -> float:
+def age_s(core: Core, node: NodeId, now: Instant) -> float:
     """Seconds since the last proof of life; -1 when there was none since this daemon started.
 
     A goodbye carries its date, so that of a node that left is known also after a restart of this one.
@@ -132,55 +133,17 @@ def _json(data: bytes) -> dict[str, Any]:
         return {}
 
 
-def agents(core: Core, now: Instant) -> AgentsView:
-    views = [_remote_or_local(core, holder, name, offer, now) for holder, name, offer in core.index.instances()]
-    known = dict.fromkeys(view.instance for view in views)
-    mine = [_own(core, info) for info in core.agents.instances() if info.instance not in known]
-    return AgentsView(items=sorted([*views, *mine], key=lambda view: (view.name, view.node)))
-
-
-def _remote_or_local(core: Core, holder: NodeId, name: str, offer: InstanceOffer, now: Instant) -> AgentView:
-    own = core.agents.instance(name) if holder == core.config.node else None
-    if own is not None:
-        return _own(core, own)
-    reachable = core.gossip.reachable(holder)
-    return AgentView(
-        name=name, instance=offer.instance, node=core.names.of(holder),
-        state=offer.state if reachable else "unreachable",
-        reason=offer.reason if reachable else f"last known {offer.state}; {core.gossip.reason(holder)}",
-        pid=offer.pid or None, restarts=offer.restarts, skills=core.index.skills_of(holder, name),
-        age_s=_age_s(core, holder, now),
-    )  # fmt: skip
-
-
-def agent(core: Core, name: str) -> AgentView:
-    info = core.agents.instance(name)
-    if info is None:
-        return AgentView(
-            name=name, instance=f"{name}/{core.config.name}", node=core.config.name, state="stopped", reason="",
-            pid=None, restarts=0, skills=[], age_s=0.0,
-        )  # fmt: skip
-    return _own(core, info)
-
-
-def _own(core: Core, info: InstanceInfo) -> AgentView:
-    return AgentView(
-        name=info.agent, instance=info.instance, node=core.config.name, state=info.state.value, reason=info.reason,
-        pid=info.pid, restarts=info.restarts, skills=[skill.name for skill in info.skills], age_s=0.0,
-    )  # fmt: skip
-
-
-def skills(core: Core, wanted: str, now: Instant) -> SkillsView:
+def skills(core: Core, wanted: str, where: str, now: Instant) -> SkillsView:
     views: list[SkillView] = []
-    for rank, candidate in enumerate(core.index.find(wanted), start=1):
+    for rank, candidate in enumerate(core.index.find(wanted, where, now=now), start=1):
         member, offer = core.trust.member(candidate.node), candidate.offer
-        age = 0.0 if candidate.local else _age_s(core, candidate.node, now)
+        age = 0.0 if candidate.local else age_s(core, candidate.node, now)
         views.append(
             SkillView(
                 rank=rank,
                 skill=candidate.skill,
                 agent=offer.agent,
-                instance=offer.instance,
+                instance=offer.agent,
                 node=core.names.of(candidate.node),
                 region=member.region if member else "",
                 description=offer.description,
@@ -194,58 +157,55 @@ def skills(core: Core, wanted: str, now: Instant) -> SkillsView:
     return SkillsView(items=views)
 
 
-def documents(core: Core, kind: str, namespace: str, name: str) -> DocumentsView:
+def documents(core: Core, kind: str, namespace: str, name: str, now: Instant) -> DocumentsView:
     found = [d for d in core.documents.list(kind, namespace) if not name or d.name == name]
-    facts = [_facts(core, node) for node in core.gossip.members()]
-    return DocumentsView(items=[_document(core, document, facts) for document in found])
+    return DocumentsView(items=[_document(core, document, now) for document in found])
 
 
 class _Cpu(msgspec.Struct, frozen=True):
     usable: float | None = None
+    architecture: str | None = None
 
 
 class _Memory(msgspec.Struct, frozen=True):
     limit_bytes: int | None = None
 
 
-class _Machine(msgspec.Struct, frozen=True):
+class _Accelerator(msgspec.Struct, frozen=True):
+    memory_bytes: int | None = None
+
+
+class Machine(msgspec.Struct, frozen=True):
     """What placement asks of a machine's facts. They are a peer's words: of another shape, they say nothing."""
 
     cpu: _Cpu = _Cpu()
     memory: _Memory = _Memory()
-    accelerators: list[msgspec.Raw] | None = None
+    accelerators: list[_Accelerator] | None = None
 
 
-_machines = msgspec.json.Decoder(_Machine)
+_machines = msgspec.json.Decoder(Machine)
 
 
-def _machine(facts: bytes) -> _Machine:
+def machine(facts: bytes) -> Machine:
     try:
         return _machines.decode(facts)
     except (ValueError, RecursionError):  # of msgspec, or text that is no UTF-8
-        return _Machine()
+        return Machine()
 
 
-def _facts(core: Core, node: NodeId) -> NodeFacts:
-    row, member = core.gossip.row(node), core.trust.member(node)
-    machine = _machine(row.facts) if row else _Machine()
-    running = [name for holder, name, offer in core.index.instances() if holder == node and offer.state == "running"]
-    return NodeFacts(
-        name=core.names.of(node), region=member.region if member else "", reachable=core.gossip.reachable(node),
-        cpus=machine.cpu.usable or 0, memory_bytes=machine.memory.limit_bytes or 0,
-        gpus=len(machine.accelerators or ()), running=tuple(running),
-    )  # fmt: skip
+def _document(core: Core, document: Document, now: Instant) -> DocumentView:
+    reading = core.intentions.reading
 
+    def standing_of(agent: AgentName) -> AgentStanding:
+        return core.scheduler.standing(agent, now)
 
-def _document(core: Core, document: Document, facts: list[NodeFacts]) -> DocumentView:
-    spec = {k.removeprefix("spec."): v for k, v in document.fields.items() if k.startswith("spec.")}
     return DocumentView(
         kind=document.kind, namespace=document.namespace, name=document.name, doc_id=document.doc_id.hex(),
-        api_version=str(document.fields.get("apiVersion", "")), spec=spec, heads=[h.hex() for h in document.heads],
-        changes=document.changes, updated_ms=hlc.wall_ms(document.updated_hlc),
+        api_version=str(document.fields.get("apiVersion", "")), spec=document.spec,
+        heads=[h.hex() for h in document.heads], changes=document.changes, updated_ms=hlc.wall_ms(document.updated_hlc),
         updated_by=core.names.of(document.updated_by), conflicts=sorted(document.siblings),
-        conditions=conditions(document.namespace, document.name, spec, facts),
-        status=status_of(document.namespace, document.name, spec, facts),
+        conditions=conditions(document, reading, standing_of),
+        status=status_of(document, reading, standing_of),
     )  # fmt: skip
 
 
@@ -333,3 +293,11 @@ def _problems(core: Core, now: Instant) -> list[str]:
     if now.trust is ClockTrust.FLOOR:
         problems.append("the clock is not synchronised")
     return problems
+
+
+def failure_of(error: LocalError) -> Failure:
+    """A caller's mistake as an answer; what it says for programs (a path into the input) travels in ``details``."""
+    return Failure(
+        code=error.code, message=error.message, next_step=error.next_step, exit_code=error.exit_code,
+        details=dict(error.details),
+    )  # fmt: skip

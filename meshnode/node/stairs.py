@@ -7,9 +7,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshnode.agents.messages import AgentsStopped, InstanceChanged, InstanceState, SkillsOffered, SkillsWithdrawn
+from meshnode.agents.messages import AgentsStopped, InstanceChanged, SkillsOffered, SkillsWithdrawn
+from meshnode.checkpoints.messages import (
+    AgentRestored,
+    CopyKept,
+    CopyLost,
+    EntryKept,
+    EntryLost,
+    FoldKept,
+    FoldLost,
+    HandedOver,
+    StateKept,
+    StateMerged,
+    StateReady,
+    StateRefused,
+    VersionMoved,
+    VersionRead,
+    VersionRestored,
+)
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
-from meshnode.gossip.messages import Doubted, MemberChanged, Publish, SoftChanged, Twinned
+from meshnode.deployments.bundles import BundleArrived
+from meshnode.gossip.messages import Doubted, MemberChanged, SoftChanged, Twinned
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Reject
 from meshnode.kernel.reasons import Bye
 from meshnode.links.messages import (
@@ -21,16 +39,12 @@ from meshnode.links.messages import (
     PeerUp,
     Shutdown,
 )
-from meshnode.messaging.messages import CallOverdue, Reach
+from meshnode.messaging.messages import CallOverdue, Emitted, MergeDone, MeshAsked, Reach, StateWritten
+from meshnode.model.units import agent_of
+from meshnode.node import asking, unit_stairs, units
 from meshnode.node.effects import Exit
 from meshnode.node.facts import Started
-from meshnode.registry.offers import (
-    AGENT_PREFIX,
-    SKILL_PREFIX,
-    InstanceOffer,
-    encode_instance,
-    encode_skill,
-)
+from meshnode.scheduler.messages import ClaimsChanged, UnitChanged, UnitClaimed, UnitReleased, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +55,6 @@ if TYPE_CHECKING:
 EXIT_TWIN = 4
 # What a kind of document is called in ``why``.
 DOCUMENT_WORDS = {"AgentCluster": "cluster"}
-GONE_STATES = ("stopped",)
-_AT_WORK = ("running", "stopping")
 
 
 def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
@@ -65,16 +77,9 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
         case Twinned(reason):
             return _leave_for_twin(core, reason)
         case MemberChanged():
-            return _member(core, fact)
+            return _member(core, fact, now)
         case SoftChanged(node, key, value):
-            core.index.learn(node, key, value)
-            return ()
-        case InstanceChanged():
-            return _instance(core, fact, now)
-        case SkillsOffered():
-            return _offered(core, fact, now)
-        case SkillsWithdrawn():
-            return _withdrawn(core, fact, now)
+            return units.learned(core, node, key, value, now)
         case AgentsStopped():
             return [*core.switch.close(now), *core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
         case DocumentChanged():
@@ -86,6 +91,62 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
         case CallOverdue(peer):
             return core.gossip.handle(Doubted(peer), now)
         case _:
+            return _of_unit(core, fact, now)
+
+
+def _of_unit(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
+    """Facts about one unit, or one agent, of this node."""
+    match fact:
+        case Wanted():
+            return core.scheduler.wanted(fact, now)
+        case UnitClaimed():
+            return unit_stairs.claimed(core, fact, now)
+        case UnitChanged():
+            return unit_stairs.changed(core, fact, now)
+        case UnitReleased():
+            return unit_stairs.released(core, fact, now)
+        case InstanceChanged():
+            return unit_stairs.instance(core, fact, now)
+        case SkillsOffered():
+            return unit_stairs.offered(core, fact, now)
+        case SkillsWithdrawn():
+            return unit_stairs.withdrawn(core, fact, now)
+        case ClaimsChanged(agent):
+            return core.offering.changed(agent, now)
+        case VersionMoved(unit):
+            return core.offering.changed(agent_of(unit), now)
+        case BundleArrived():
+            return ()  # the next try of a unit that lacked it finds it
+        case Emitted():
+            return unit_stairs.emitted(fact)
+        case MeshAsked():
+            return asking.asked(core, fact, now)
+        case _:
+            return _of_state(core, fact, now)
+
+
+def _of_state(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
+    """Facts about what a unit remembers."""
+    match fact:
+        case StateReady():
+            return unit_stairs.state_ready(core, fact, now)
+        case StateWritten():
+            return core.checkpoints.wrote(fact, now)
+        case MergeDone():
+            return core.checkpoints.merge_done(fact, now)
+        case StateKept():
+            return unit_stairs.kept(core, fact, now)
+        case StateRefused():
+            return unit_stairs.refused(core, fact, now)
+        case StateMerged():
+            return unit_stairs.merged(core, fact)
+        case HandedOver():
+            return unit_stairs.handed_over(core, fact, now)
+        case EntryKept() | EntryLost() | CopyKept() | CopyLost() | FoldKept() | FoldLost() | AgentRestored():
+            return core.checkpoints.handle(fact, now)
+        case VersionRead() | VersionRestored():
+            return core.desk.version_told(fact, now)
+        case _:
             raise AssertionError(f"a fact nobody hears: {fact}")
 
 
@@ -96,6 +157,9 @@ def _started(core: Core, now: Instant) -> list[Effect]:
         *(Note(f"node/{core.config.name}", note) for note in core.config.notes),
         *core.gossip.start(now),
         *core.agents.start(now),
+        *core.checkpoints.start(now),
+        *core.intentions.refresh(),
+        *core.scheduler.start(now),
     ]
 
 
@@ -112,6 +176,9 @@ def _peer_up(core: Core, fact: PeerUp, now: Instant) -> list[Effect]:
         *core.gossip.handle(fact, now),
         *core.documents.handle(fact, now),
         *core.switch.peer_up(fact.peer, fact.boot, now),
+        *core.checkpoints.handle(fact, now),
+        *core.bundles.peer_up(now),
+        *core.scheduler.linked(now),
     ]
 
 
@@ -124,6 +191,7 @@ def _peer_down(core: Core, fact: PeerDown, now: Instant) -> list[Effect]:
         *core.gossip.handle(fact, now),
         *core.documents.handle(fact, now),
         *core.switch.peer_down(fact.peer, now),
+        *core.checkpoints.handle(fact, now),
     ]
 
 
@@ -143,61 +211,33 @@ def _control(core: Core, fact: ControlReceived, now: Instant) -> Sequence[Effect
             return core.gossip.handle(fact, now)
         case Channel.STATE:
             return core.documents.handle(fact, now)
+        case Channel.CHECKPOINT:
+            return core.checkpoints.handle(fact, now)
+        case Channel.BUNDLE:
+            return core.bundles.handle(fact, now)
         case Channel.CALL | Channel.ENROL:
             core.counters.add("control-without-room")
             return ()
 
 
-def _member(core: Core, fact: MemberChanged) -> Sequence[Effect]:
-    return [Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}")] if fact.node != core.config.node else ()
-
-
-def _instance(core: Core, fact: InstanceChanged, now: Instant) -> Sequence[Effect]:
-    offer = InstanceOffer(fact.instance, fact.state, fact.reason, fact.restarts, fact.pid or 0)
-    value = b"" if fact.state in GONE_STATES else encode_instance(offer)
-    effects: list[Effect] = []
-    if fact.state not in _AT_WORK:
-        effects += core.switch.agent_down(fact.instance, now)
-    return [*effects, *core.gossip.handle(Publish(AGENT_PREFIX + fact.agent, value), now)]
-
-
-def _offered(core: Core, fact: SkillsOffered, now: Instant) -> Sequence[Effect]:
-    core.switch.agent_up(fact.instance, fact.conn)
-    agent = fact.instance.partition("/")[0]
-    effects: list[Effect] = []
-    for skill in fact.skills:
-        value = encode_skill(agent, fact.instance, skill)
-        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill.name, value), now)
-    return effects
-
-
-def _withdrawn(core: Core, fact: SkillsWithdrawn, now: Instant) -> Sequence[Effect]:
-    """An agent asked to stop may still answer what it works on; one that is gone may not."""
-    agent = fact.instance.partition("/")[0]
-    info = core.agents.instance(agent)
-    effects: list[Effect] = []
-    if info is not None and info.state is InstanceState.STOPPING:
-        core.switch.agent_closing(fact.instance)
-    else:
-        effects += core.switch.agent_down(fact.instance, now)
-    for skill in core.index.skills_of(core.config.node, agent):
-        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill, _other_offer(core, agent, skill)), now)
-    return effects
-
-
-def _other_offer(core: Core, agent: str, wanted: str) -> bytes:
-    """The same skill of another agent of this node, which stood in the shadow of the one withdrawn."""
-    for info in core.agents.instances():
-        if info.agent != agent:
-            for skill in info.skills:
-                if skill.name == wanted:
-                    return encode_skill(info.agent, info.instance, skill)
-    return b""
+def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
+    if fact.node == core.config.node:
+        return ()
+    core.places.changed(fact.node, fact.state, now)
+    return [
+        Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}"),
+        *core.scheduler.member_changed(fact.node, now),
+        *core.switch.offers_changed(now),
+    ]
 
 
 def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:
-    kind = DOCUMENT_WORDS.get(fact.kind, fact.kind.lower())
-    return [Note(f"{kind}/{fact.namespace}/{fact.name}", f"changed by {core.names.of(fact.by)}")]
+    subject = f"agent/{fact.name}" if fact.kind == "Agent" else f"{_word_of(fact.kind)}/{fact.namespace}/{fact.name}"
+    return [Note(subject, f"changed by {core.names.of(fact.by)}"), *core.intentions.refresh()]
+
+
+def _word_of(kind: str) -> str:
+    return DOCUMENT_WORDS.get(kind, kind.lower())
 
 
 def _leave_for_twin(core: Core, reason: str) -> Sequence[Effect]:

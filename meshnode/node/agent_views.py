@@ -1,0 +1,93 @@
+"""Units, as this node shows them: its own as they are, others' as their nodes last told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshnode.model.ids import AgentName
+from meshnode.model.units import agent_of, slot_of, unit_id
+from meshnode.model.views import AgentsView, AgentView
+from meshnode.node import snapshot
+from meshnode.node.units import OPENING
+
+if TYPE_CHECKING:
+    from meshnode.kernel.instant import Instant
+    from meshnode.model.ids import InstanceId
+    from meshnode.node.core import Core
+    from meshnode.registry.index import UnitSeen
+    from meshnode.scheduler.views import UnitStanding
+
+PENDING = "pending"
+
+
+def agents(core: Core, now: Instant, agent: str = "") -> AgentsView:
+    """All units known here, and what is wanted and claimed by nobody."""
+    own = [_own(core, unit) for unit in core.homes if not agent or agent_of(unit) == agent]
+    others = [_other(core, seen, now) for seen in core.index.units(agent) if seen.node != core.config.node]
+    claimed = dict.fromkeys(view.instance for view in (*own, *others))
+    pending = [
+        _pending(unit)
+        for want in core.intentions.wants()
+        if not agent or want.agent == agent
+        for unit in core.scheduler.standing(want.agent, now).units
+        if unit.unit not in claimed
+    ]
+    return AgentsView(items=sorted([*own, *others, *pending], key=_place))
+
+
+def agent(core: Core, name: str, now: Instant) -> AgentView:
+    """One row for a whole agent: its first unit that works, else its first."""
+    views = agents(core, now, name).items
+    working = [view for view in views if view.state == "running"] or views
+    if working:
+        return working[0]
+    return AgentView(
+        name=name, instance=unit_id(name, 0), node="", state="stopped", reason="nobody wants it", pid=None, restarts=0,
+        skills=[], age_s=0.0,
+    )  # fmt: skip
+
+
+def stopping(view: AgentView) -> AgentView:
+    """The same, on its way out."""
+    return msgspec.structs.replace(view, state="stopping" if view.pid else "stopped", reason="stopped as asked")
+
+
+def _place(view: AgentView) -> tuple[str, int, str]:
+    return view.name, slot_of(view.instance), view.node
+
+
+def _own(core: Core, unit: InstanceId) -> AgentView:
+    home, info = core.homes[unit], core.agents.instance(unit)
+    holders = core.checkpoints.holders(unit)
+    return AgentView(
+        name=agent_of(unit), instance=unit, node=core.config.name,
+        state=info.state.value if info is not None else OPENING,
+        reason=info.reason if info is not None else core.scheduler.reason(unit),
+        pid=info.pid if info is not None else None, restarts=info.restarts if info is not None else 0,
+        skills=[s.name for s in info.skills] if info is not None else [], age_s=0.0, slots=home.slots,
+        epoch=f"{home.epoch.counter}@{core.config.name}", version=core.checkpoints.version(unit),
+        durability=home.want.durability.written(), copies=[core.names.of(holder) for holder in holders],
+    )  # fmt: skip
+
+
+def _other(core: Core, seen: UnitSeen, now: Instant) -> AgentView:
+    reachable, want = core.gossip.reachable(seen.node), core.intentions.want(AgentName(seen.agent))
+    name = core.names.of(seen.node)
+    return AgentView(
+        name=seen.agent, instance=unit_id(seen.agent, seen.first_slot), node=name,
+        state=seen.state if reachable else "unreachable",
+        reason=seen.reason if reachable else f"last known {seen.state}; {core.gossip.reason(seen.node)}",
+        pid=seen.pid or None, restarts=seen.restarts, skills=core.index.skills_of(seen.node, seen.agent),
+        age_s=snapshot.age_s(core, seen.node, now), slots=seen.slots, epoch=f"{seen.epoch}@{name}", version=seen.version,
+        durability=want.durability.written() if want is not None else "",
+        copies=[core.names.of(n) for n in core.gossip.members() if seen.holder and n.startswith(seen.holder)],
+    )  # fmt: skip
+
+
+def _pending(unit: UnitStanding) -> AgentView:
+    return AgentView(
+        name=agent_of(unit.unit), instance=unit.unit, node="", state=PENDING, reason=unit.reason, pid=None, restarts=0,
+        skills=[], age_s=0.0, slots=unit.slots,
+    )  # fmt: skip

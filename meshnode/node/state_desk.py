@@ -1,0 +1,143 @@
+"""Questions about the state of agents: answered by who runs the unit, or, cut off, from the copy that is here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshnode.kernel.effects import Effect
+from meshnode.model import commands
+from meshnode.model.errors import Invalid, LocalError, NotFound, Offline
+from meshnode.model.ids import InstanceId
+from meshnode.model.units import agent_of, unit_id
+from meshnode.model.views import Done
+from meshnode.node import asking, memory, snapshot
+from meshnode.node.effects import FetchLogs, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshnode.kernel.instant import Instant
+    from meshnode.model.ids import NodeId
+    from meshnode.node.core import Core
+    from meshnode.node.inputs import LogsFetched
+
+LOG_LINES_MAX = 2_000
+FETCHES_MAX = 1_000
+
+OfUnit = commands.ShowState | commands.StateHistory | commands.StateDiff | commands.RestoreState
+
+
+class StateDesk:
+    """``ask`` ends in one ``Reply``, or in a call to another node, whose end the desk turns into one."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._fetching: dict[int, None] = {}
+
+    def ask(self, command_no: int, command: commands.AnyCommand, now: Instant, *, asks_on: bool) -> Sequence[Effect]:
+        """``asks_on``: another node may be asked; a question that came from one never is."""
+        match command:
+            case commands.ShowState() | commands.StateHistory() | commands.StateDiff() | commands.RestoreState():
+                return self._about_unit(command_no, command, now, asks_on=asks_on)
+            case commands.ListStates(agent=agent):
+                return [Reply(command_no, memory.states(self._core, agent, now))]
+            case commands.FoldState(agent=agent):
+                return self._fold(command_no, agent, now)
+            case commands.ForgetState(unit=unit):
+                return self._forget(command_no, self.unit_of(unit), now)
+            case commands.ReadLogs():
+                return self._logs(command_no, command, now, asks_on=asks_on)
+            case _:
+                raise AssertionError(command)
+
+    def fetched(self, event: LogsFetched) -> list[Effect]:
+        if self._fetching.pop(event.ask_no, False) is False:
+            return []
+        return [Reply(event.ask_no, event.view)]
+
+    def dropped(self, command_no: int) -> None:
+        self._fetching.pop(command_no, None)
+
+    def unit_of(self, given: str) -> InstanceId:
+        """A unit by its id, or the first of an agent. Raises ``Invalid``."""
+        agent, slash, slot = given.removeprefix("agent/").partition("/")
+        if not agent or (slash and not slot.isdecimal()):
+            raise Invalid(f"{given!r} names no unit", next_step="give AGENT or AGENT/SLOT: meshnode state list")
+        if not slash:
+            return unit_id(agent, 0)
+        held = next((u for u in self._core.index.units(agent) if u.first <= int(slot) < u.first + u.slots), None)
+        return unit_id(agent, held.first if held is not None else int(slot))
+
+    # -- units ------------------------------------------------------------------------------------------------------
+
+    def _about_unit(self, command_no: int, command: OfUnit, now: Instant, *, asks_on: bool) -> Sequence[Effect]:
+        core, unit = self._core, self.unit_of(command.unit)
+        owner = self._owner(unit)
+        if owner is not None and owner != core.config.node and asks_on and core.gossip.reachable(owner):
+            return asking.ask(core, command_no, command, owner, now)
+        match command:
+            case commands.RestoreState(version=version):
+                return self._restore(command_no, unit, owner, version, now)
+            case commands.ShowState(key=key, session=session):
+                return [Reply(command_no, memory.state(core, unit, key, session, now))]
+            case commands.StateHistory():
+                return [Reply(command_no, memory.history(core, unit, now))]
+            case commands.StateDiff(first=first, second=second):
+                return [Reply(command_no, memory.diff(core, unit, first, second))]
+
+    def _restore(
+        self, command_no: int, unit: InstanceId, owner: NodeId | None, version: int, now: Instant
+    ) -> list[Effect]:
+        core = self._core
+        if owner != core.config.node:
+            raise Offline(
+                f"{unit} runs on {core.names.of(owner) if owner else 'no node'}, which cannot be reached now",
+                next_step="a state is set where its unit runs: try again when meshnode ls shows that node ready",
+            )
+        effects = core.checkpoints.restore_to(unit, version, now)
+        return [*effects, Reply(command_no, memory.state(core, unit, "", "", now))]
+
+    def _owner(self, unit: InstanceId) -> NodeId | None:
+        if unit in self._core.homes:
+            return self._core.config.node
+        agent, first = agent_of(unit), int(unit.partition("/")[2])
+        claims = [u for u in self._core.index.units(agent) if u.first == first]
+        alive = [u for u in claims if self._core.gossip.reachable(u.node)] or claims
+        return max(alive, key=lambda u: (u.epoch, u.node)).node if alive else None
+
+    def _fold(self, command_no: int, agent: str, now: Instant) -> list[Effect]:
+        name = agent.removeprefix("agent/").partition("/")[0]
+        units = [unit for unit in self._core.homes if agent_of(unit) == name]
+        if not units:
+            raise NotFound(f"no unit of {agent} runs on this node", next_step=f"meshnode state list {name} tells where")
+        effects = [effect for unit in units for effect in self._core.checkpoints.fold(unit, now)]
+        return [*effects, Reply(command_no, memory.states(self._core, name, now))]
+
+    def _forget(self, command_no: int, unit: InstanceId, now: Instant) -> list[Effect]:
+        if unit in self._core.homes or any(
+            u.first == int(unit.partition("/")[2]) for u in self._core.index.units(agent_of(unit))
+        ):
+            raise Invalid(
+                f"{unit} is wanted and runs: its state is in use", next_step=f"meshnode stop {agent_of(unit)}"
+            )
+        effects = self._core.checkpoints.forget(unit, now)
+        return [*effects, Reply(command_no, Done(message=f"the state of {unit} is forgotten on this node"))]
+
+    # -- logs -------------------------------------------------------------------------------------------------------
+
+    def _logs(self, command_no: int, command: commands.ReadLogs, now: Instant, *, asks_on: bool) -> Sequence[Effect]:
+        core = self._core
+        node = snapshot.find_node(core, command.node) if command.node else core.config.node
+        if node != core.config.node:
+            if not asks_on or not core.gossip.reachable(node):
+                raise Offline(
+                    f"{command.node} cannot be reached now: its logs lie on its disk",
+                    next_step=f"meshnode why {command.node} tells since when",
+                )
+            return asking.ask(core, command_no, command, node, now)
+        if len(self._fetching) >= FETCHES_MAX:
+            raise LocalError("too many logs are being read at once", next_step="try again in a second")
+        if not 1 <= command.limit <= LOG_LINES_MAX:
+            raise Invalid(f"limit is {command.limit}; it may be 1 to {LOG_LINES_MAX}")
+        self._fetching[command_no] = None
+        return [FetchLogs(command_no, command.agent, command.after, command.limit)]

@@ -1,0 +1,183 @@
+"""The stairs of units: claimed -> its state is open -> its process runs -> it offers skills -> it is given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshnode.agents.messages import InstanceState, RestartUnit, RunUnit, StopUnit
+from meshnode.gossip.messages import Publish
+from meshnode.kernel.effects import Note
+from meshnode.model.units import agent_of, slot_of
+from meshnode.registry.offers import SKILL_PREFIX, encode_skill
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshnode.agents.messages import InstanceChanged, SkillsOffered, SkillsWithdrawn
+    from meshnode.checkpoints.messages import HandedOver, StateKept, StateMerged, StateReady, StateRefused
+    from meshnode.kernel.effects import Effect
+    from meshnode.kernel.epochs import Epoch
+    from meshnode.kernel.instant import Instant
+    from meshnode.messaging.messages import Emitted
+    from meshnode.model.ids import InstanceId
+    from meshnode.node.core import Core
+    from meshnode.scheduler.messages import UnitChanged, UnitClaimed, UnitReleased, Want
+
+AT_WORK = ("running", "stopping")
+EMITTED_CHARS_MAX = 300
+
+
+class Home(msgspec.Struct):
+    """A unit of this node, from its claim until its process is gone. ``leaving``: it was given up."""
+
+    want: Want
+    slots: int
+    epoch: Epoch
+    leaving: bool = False
+
+
+def claimed(core: Core, fact: UnitClaimed, now: Instant) -> Sequence[Effect]:
+    core.homes[fact.unit] = Home(fact.want, fact.slots, fact.epoch)
+    return core.checkpoints.open(fact.unit, fact.epoch, fact.want.durability, now)
+
+
+def state_ready(core: Core, fact: StateReady, now: Instant) -> Sequence[Effect]:
+    home = core.homes.get(fact.unit)
+    if home is None or home.leaving:
+        return ()
+    gap = f"; {fact.gap} newer versions exist and cannot be reached" if fact.gap else ""
+    version = f"state version {fact.version} from {fact.source}" if fact.version else "no state yet"
+    epoch = f"epoch {home.epoch.counter}@{core.config.name}"
+    return [
+        Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: {version}{gap}; {epoch}"),
+        *core.agents.handle(_run(fact.unit, home), now),
+    ]
+
+
+def changed(core: Core, fact: UnitChanged, now: Instant) -> Sequence[Effect]:
+    home = core.homes.get(fact.unit)
+    if home is None:
+        return ()
+    again = fact.want.generation != home.want.generation and fact.want.recipe == home.want.recipe
+    home.want, home.slots = fact.want, fact.slots
+    core.checkpoints.durable(fact.unit, fact.want.durability)
+    if again:
+        return core.agents.handle(RestartUnit(fact.unit, "asked to restart"), now)
+    return core.agents.handle(_run(fact.unit, home), now)
+
+
+def released(core: Core, fact: UnitReleased, now: Instant) -> Sequence[Effect]:
+    """No new calls from here on. With a winner the state goes there first, and the process when that is done."""
+    home = core.homes.get(fact.unit)
+    if home is None:
+        return ()
+    home.leaving = True
+    core.switch.agent_closing(fact.unit)
+    note = Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: {fact.reason}")
+    if fact.winner is not None:
+        return [note, *core.checkpoints.hand_over(fact.unit, fact.winner, now)]
+    return [note, *_stop(core, fact.unit, fact.reason, now)]
+
+
+def handed_over(core: Core, fact: HandedOver, now: Instant) -> Sequence[Effect]:
+    reason = f"its work goes on with {core.names.of(fact.winner)}"
+    return [
+        Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: all of its state is with {core.names.of(fact.winner)}"),
+        *core.scheduler.handed_over(fact.unit, now),
+        *_stop(core, fact.unit, reason, now),
+    ]
+
+
+def _stop(core: Core, unit: InstanceId, reason: str, now: Instant) -> list[Effect]:
+    effects = [*core.agents.handle(StopUnit(unit, reason), now)]
+    if core.agents.instance(unit) is None:
+        effects += _gone(core, unit, now)
+    return effects
+
+
+def _gone(core: Core, unit: InstanceId, now: Instant) -> list[Effect]:
+    """Its process is no more and is not wanted any more: what it left behind rests, until somebody wants it."""
+    core.homes.pop(unit, None)
+    return [*core.checkpoints.close(unit, now), *core.offering.changed(agent_of(unit), now)]
+
+
+def instance(core: Core, fact: InstanceChanged, now: Instant) -> Sequence[Effect]:
+    effects: list[Effect] = []
+    unit, home = fact.instance, core.homes.get(fact.instance)
+    if fact.state not in AT_WORK:
+        effects += core.switch.agent_down(unit, now)
+        core.checkpoints.detached(unit)
+    effects += core.scheduler.unit_running(unit, running=fact.state == "running", now=now)
+    if fact.state == InstanceState.FAILED:
+        effects += core.scheduler.failed(unit, fact.reason, now)
+    if home is not None and home.leaving and fact.state == InstanceState.STOPPED:
+        effects += _gone(core, unit, now)
+    return [*effects, *core.offering.changed(agent_of(unit), now)]
+
+
+def offered(core: Core, fact: SkillsOffered, now: Instant) -> Sequence[Effect]:
+    unit, agent = fact.instance, agent_of(fact.instance)
+    home = core.homes.get(unit)
+    slots = home.slots if home is not None else 1
+    effects = [
+        *core.checkpoints.attached(unit, fact.conn, fact.hooks, resumed=fact.resumed, merge_no=fact.merge_no, now=now)
+    ]
+    core.switch.agent_up(unit, fact.conn, slot_of(unit), slots)
+    if home is not None and home.leaving:
+        core.switch.agent_closing(unit)
+    for skill in fact.skills:
+        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill.name, encode_skill(agent, skill)), now)
+    return [*effects, *core.switch.offers_changed(now)]
+
+
+def withdrawn(core: Core, fact: SkillsWithdrawn, now: Instant) -> Sequence[Effect]:
+    """An agent asked to stop may still answer what it works on; one that is gone may not. Its skills stay known while
+    another unit of it is here, and while it is wanted here: a restart is no reason to tell the mesh twice."""
+    unit, agent = fact.instance, agent_of(fact.instance)
+    info = core.agents.instance(unit)
+    effects: list[Effect] = []
+    if info is not None and info.state is InstanceState.STOPPING:
+        core.switch.agent_closing(unit)
+    else:
+        effects += core.switch.agent_down(unit, now)
+        core.checkpoints.detached(unit)
+    if any(agent_of(other) == agent and not home.leaving for other, home in core.homes.items()):
+        return effects
+    for skill in core.index.skills_of(core.config.node, agent):
+        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill, b""), now)
+    return effects
+
+
+def kept(core: Core, fact: StateKept, now: Instant) -> Sequence[Effect]:
+    return core.switch.kept(fact.call_id, fact.durability, fact.version, now) if fact.call_id else ()
+
+
+def refused(core: Core, fact: StateRefused, now: Instant) -> Sequence[Effect]:
+    """What the process holds in memory is ahead of what is kept: it starts again from what is."""
+    effects: list[Effect] = [Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: {fact.message}")]
+    if fact.call_id:
+        effects += core.switch.refused(fact.call_id, fact.code, fact.message, now)
+    return [*effects, *core.agents.handle(RestartUnit(fact.unit, fact.message), now)]
+
+
+def merged(core: Core, fact: StateMerged) -> Sequence[Effect]:
+    words = [
+        f"{count} {what}"
+        for count, what in (
+            (fact.taken, "keys taken"), (fact.added, "counters added"), (fact.asked, "keys left to its merge function"),
+            (fact.siblings, "keys with siblings (meshnode conflicts)"), (fact.undone, "calls counted twice taken back"),
+        )
+        if count
+    ]  # fmt: skip
+    text = f"{fact.unit}: merged with {core.names.of(fact.sender)}: {', '.join(words) or 'nothing new'}"
+    return [Note(f"agent/{agent_of(fact.unit)}", text)]
+
+
+def emitted(fact: Emitted) -> Sequence[Effect]:
+    return [Note(f"agent/{agent_of(fact.instance)}", f"{fact.type} {fact.data[:EMITTED_CHARS_MAX]}")]
+
+
+def _run(unit: InstanceId, home: Home) -> RunUnit:
+    return RunUnit(unit, home.want.recipe, slot_of(unit), home.slots)

@@ -1,0 +1,73 @@
+"""Units in the words of the rooms that need them: what this node offers of its own, what it learns of others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshnode.kernel.epochs import Epoch
+from meshnode.model.ids import AgentName
+from meshnode.model.units import agent_of, slot_of, unit_id
+from meshnode.registry.offers import AGENT_PREFIX, HOLDER_BYTES, SKILL_PREFIX, UnitOffer
+from meshnode.registry.offers import agent_key as read_key
+from meshnode.scheduler.messages import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshnode.kernel.effects import Effect
+    from meshnode.kernel.instant import Instant
+    from meshnode.model.ids import NodeId
+    from meshnode.node.core import Core
+    from meshnode.registry.index import UnitSeen
+
+REFUSED = "refused"
+OPENING = "starting"  # claimed; its state is being gathered and no process was asked for yet
+
+
+def units_of(core: Core, agent: AgentName) -> list[UnitOffer]:
+    """This node's units of an agent as they are now, and those it refuses to take."""
+    offers = [UnitOffer(slot_of(claim.unit), 1, REFUSED, 0, claim.refusal) for claim in core.scheduler.refusals(agent)]
+    for unit, home in core.homes.items():
+        if agent_of(unit) != agent:
+            continue
+        info = core.agents.instance(unit)
+        holder = core.checkpoints.holder_of(unit)
+        offers.append(
+            UnitOffer(
+                slot_of(unit), home.slots, info.state.value if info is not None else OPENING, home.epoch.counter,
+                info.reason if info is not None else "", info.restarts if info is not None else 0,
+                info.pid or 0 if info is not None else 0, core.checkpoints.version(unit),
+                holder[:HOLDER_BYTES] if holder is not None else b"",
+            )
+        )  # fmt: skip
+    return offers
+
+
+def learned(core: Core, node: NodeId, key: str, value: bytes, now: Instant) -> Sequence[Effect]:
+    """A soft fact changed: the index, the scheduler and waiting calls want to know."""
+    core.index.learn(node, key, value)
+    if key.startswith(SKILL_PREFIX):
+        return core.switch.offers_changed(now)
+    found = read_key(key.removeprefix(AGENT_PREFIX)) if key.startswith(AGENT_PREFIX) else None
+    if found is None:
+        return ()
+    agent = AgentName(found[0])
+    claims = [_claim(core, seen) for seen in core.index.units(agent) if seen.node == node]
+    effects = [*core.scheduler.claims(node, agent, claims, now)]
+    for claim in claims:
+        core.checkpoints.known(claim.unit, claim.version, claim.epoch)
+    return [*effects, *core.switch.offers_changed(now)]
+
+
+def _claim(core: Core, seen: UnitSeen) -> Claim:
+    return Claim(
+        seen.node, unit_id(seen.agent, seen.first_slot), Epoch(seen.epoch, seen.node), seen.state == "running",
+        _whole(core, seen.holder), seen.version, refusal=seen.reason if seen.state == REFUSED else "",
+    )  # fmt: skip
+
+
+def _whole(core: Core, prefix: bytes) -> NodeId | None:
+    """The member whose id begins so."""
+    if not prefix:
+        return None
+    return next((node for node in core.gossip.members() if node.startswith(prefix)), None)
