@@ -188,6 +188,7 @@ async def test_a_change_an_agent_made_by_itself_waits_for_nothing(make: Make, tm
 @in_loop
 async def test_a_state_whose_call_has_no_result_is_given_on_as_soon_as_that_is_known(make: Make, tmp_path: Path):
     async with room(tmp_path, zmq=True) as here, agent(make, here) as (speaker, _):
+        here.bus._pinging.cancel()
         await say(speaker, state())
         asked = await speaker.hear()
         assert asked is not None and asked.kind is Kind.PING
@@ -279,11 +280,10 @@ async def test_every_connection_has_its_turn_to_be_pinged(tmp_path: Path):
 
 
 @in_loop
-async def test_a_process_that_ends_is_gone_at_once_and_its_last_words_count(make: Make, tmp_path: Path):
+async def test_a_process_that_ends_is_gone_at_once(make: Make, tmp_path: Path):
     async with room(tmp_path, zmq=True) as here:
         endpoint = endpoint_of(here, make)
         welcome_and_call = 2
-        here.judge = lambda asked: WelcomeAgent(asked.conn)
         child = elsewhere(lambda: said_at_once(endpoint, [registration()], answers=welcome_and_call))
         await here.until(here.registered)
         (asked,) = here.registered()
@@ -292,6 +292,15 @@ async def test_a_process_that_ends_is_gone_at_once_and_its_last_words_count(make
         await here.until(here.gone)
         assert here.gone() == [asked.conn]
         assert await waited(child) == 0
+
+
+@in_loop
+async def test_the_last_words_of_a_process_count_even_if_its_end_is_noticed_first(tmp_path: Path):
+    async with room(tmp_path) as here, agent(UnixSpeaker, here) as (speaker, conn):
+        await say(speaker, *[state(b"", n, bytes(1000)) for n in range(50)], state(), result())
+        here.bus._ended(here.bus._connections[conn])
+        assert [event.frames[-1] for event in here.told[1:-1]] == [result()]
+        assert here.gone() == [conn] and here.bus.counters["bus-cut"] == 0
 
 
 @in_loop
