@@ -1,0 +1,125 @@
+"""Whatever happens: after all heals exactly what is wanted runs, once; nothing is moved to and fro."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.kernel.instant import MS, SECOND
+from meshnode.model.ids import InstanceId
+from meshnode.scheduler.messages import UnitReleased
+from tests.unit.scheduler.town import NAMES, Town, want
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["kill", "boot", "sever", "heal", "scale"]), st.sampled_from(NAMES[:3]), st.integers(0, 4000)
+    ),
+    max_size=8,
+)  # fmt: skip
+DELAYS = st.sampled_from([5 * MS, 50 * MS, 300 * MS])
+
+
+def play(town: Town, names: tuple[str, ...], steps: list[tuple[str, str, int]]) -> None:
+    for what, name, after_ms in steps:
+        town.run_for(after_ms / 1000)
+        if name not in names:
+            continue
+        match what:
+            case "kill" if town.house(name).up:
+                town.kill(name)
+            case "boot" if not town.house(name).up:
+                town.boot(name)
+            case "sever":
+                town.sever(name)
+            case "heal":
+                town.heal()
+            case "scale":
+                town.want(want(replicas=after_ms % 7), want("solo", near=name))
+            case _:
+                pass
+
+
+def mend(town: Town, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not town.house(name).up:
+            town.boot(name)
+    town.heal()
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 3), delay=DELAYS, steps=STEPS, replicas=st.integers(0, 6))
+def test_after_everything_healed_exactly_what_is_wanted_runs_once(
+    seed: int, count: int, delay: int, steps: list[tuple[str, str, int]], replicas: int
+) -> None:
+    names = NAMES[:count]
+    town = Town(count, seed, delay_us=delay)
+    town.want(want(replicas=replicas), want("solo", near=names[-1]))
+    play(town, names, steps)
+    mend(town, names)
+    town.run_for(15)
+    found = town.running()
+    assert len(found) == sum(want.replicas for want in town.wants)
+    assert all(len(places) == 1 for places in found.values()), found
+    assert all(town.claimants(unit) == found[unit] for unit in found)
+    claims = town.claimed
+    town.run_for(60)
+    assert town.claimed == claims, "it does not come to rest"
+    assert claims <= 7 * (len(steps) + 2) + 7
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(2, 5), dead=st.sampled_from(NAMES[:2]))
+def test_no_unit_is_without_a_claimant_for_longer_than_it_takes_to_know(seed: int, count: int, dead: str) -> None:
+    town = Town(count, seed)
+    town.run_for(2)
+    town.want(want(replicas=4))
+    town.run_for(5)
+    town.kill(dead, seen_us=300 * MS)
+    since: dict[str, int] = {}
+    worst = 0
+
+    def look() -> None:
+        nonlocal worst
+        for slot in range(4):
+            unit = InstanceId(f"words/{slot}")
+            if town.claimants(unit):
+                since.pop(unit, None)
+            else:
+                worst = max(worst, town.now_us - since.setdefault(unit, town.now_us))
+
+    town.run_for(10, look)
+    assert not since
+    assert worst <= 300 * MS + town.config.turn_us + 200 * MS
+
+
+@given(seed=st.integers(0, 2**32), cut_s=st.floats(2.0, 30.0), delay=DELAYS)
+def test_after_a_cut_the_loser_always_yields_to_the_higher_epoch(seed: int, cut_s: float, delay: int) -> None:
+    town = Town(3, seed, delay_us=delay)
+    town.run_for(2)
+    town.want(want(replicas=3))
+    town.run_for(4)
+    town.sever("alpha")
+    town.run_for(cut_s)
+    newest = {unit: max(epoch for each, epoch in town.epochs if each == unit) for unit, _ in town.epochs}
+    before = len(town.facts)
+    town.heal()
+    town.run_for(5)
+    for unit, epoch in newest.items():
+        assert [house.processes[unit].epoch for house in town.houses.values() if unit in house.processes] == [epoch]
+    for node, fact in town.facts[before:]:
+        if isinstance(fact, UnitReleased):
+            assert fact.winner == newest[fact.unit].node != node
+
+
+@given(seed=st.integers(0, 2**32), replicas=st.integers(1, 12), count=st.integers(1, 5))
+def test_with_the_same_facts_every_node_has_the_same_plan(seed: int, replicas: int, count: int) -> None:
+    town = Town(count, seed)
+    town.run_for(2)
+    plans = []
+    for house in town.houses.values():
+        assert house.scheduler is not None
+        rows = house.scheduler.intended(want().agent, want(replicas=replicas), town.now)
+        plans.append([(row.unit, row.action, row.node) for row in rows])
+    assert all(plan == plans[0] for plan in plans)
+    town.want(want(replicas=replicas))
+    town.run_for(5)
+    found = town.running()
+    assert [(unit, "start", found[InstanceId(unit)][0]) for unit, _, _ in plans[0]] == plans[0]
+    assert town.claimed == replicas
+    assert town.now_us < 60 * SECOND
