@@ -170,6 +170,7 @@ class Life:
         effects = self.cancel_callee(call)
         if running:
             self._lose(call, now)
+            self._unqueue(call)
         return [*effects, *self._try(call, target, now)]
 
     # -- tried again --------------------------------------------------------------------------------------------------
@@ -219,12 +220,10 @@ class Life:
 
     def wake(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
-        for call_id in self._timers.pop_due(now.mono_us):
-            call = self.calls.get(call_id)
-            if call is None:
-                effects += self._release(call_id, now)
-            else:
-                effects += self._due(call, now)
+        while due := self._timers.pop_due(now.mono_us):  # one that ends may free another that is due as well
+            for call_id in due:
+                call = self.calls.get(call_id)
+                effects += self._release(call_id, now) if call is None else self._due(call, now)
         return effects
 
     def deadline(self) -> int | None:

@@ -13,7 +13,7 @@ _CALLERS = ("", "invalid", "denied")
 def may_run_again(call: Call, runs_max: int) -> bool:
     """A call that may have run. What was made for a peer is that peer's to repeat, and a stream whose items have been
     passed on cannot begin anew."""
-    return call.repeatable and not isinstance(call.waiter, Peer) and call.runs < runs_max and call.items == 0
+    return call.repeatable and not isinstance(call.waiter, Peer) and call.runs + 1 < runs_max and call.items == 0
 
 
 def speaks_well(code: str) -> bool:

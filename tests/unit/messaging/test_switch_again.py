@@ -1,0 +1,242 @@
+"""A call that may have run is tried again only where running twice is running once."""
+
+import pytest
+
+from meshnode.kernel.instant import MS, SECOND
+from meshnode.kernel.ports import StoredAnswer
+from meshnode.messaging.messages import Reach
+from meshnode.model.ids import InstanceId
+from meshnode.wire.frame import Kind
+from tests.unit.messaging.town import (
+    ID,
+    House,
+    Town,
+    answer,
+    call_frame,
+    call_header,
+    call_of,
+    pair,
+    result_frame,
+    trio,
+)
+
+UNIT = InstanceId("words/0")
+KEYED = {"idempotency_key": "k", "deadline_ms": 10_000}
+
+
+# -- another candidate -------------------------------------------------------------------------------------------------
+
+
+def test_a_keyed_call_whose_agent_died_is_answered_by_another_node() -> None:
+    town, a, b, c, _, further = trio()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    a.offer(b.node, state="backoff")
+    town.dies(b, UNIT)
+    town.run(5 * MS)
+    assert call_of(c.asked_of_agents()[0]).idempotency_key == "k"
+    answer(town, c, further)
+    assert [(ended.code, ended.node, ended.attempts) for ended in a.ended] == [("", c.node, 2)]
+
+
+def test_a_call_without_a_key_is_not_run_twice() -> None:
+    town, a, b, c, _, _ = trio()
+    town.ask(a, 1)
+    town.run(5 * MS)
+    town.dies(b, UNIT)
+    town.run(5 * MS)
+    assert [(ended.code, ended.attempts) for ended in a.ended] == [("agent-died", 1)]
+    assert c.to_agents == []
+
+
+def test_a_skill_that_is_declared_idempotent_needs_no_key() -> None:
+    town, a, b, c, _, further = trio()
+    for house in (b, c):
+        a.offer(house.node, idempotent=True)
+    town.ask(a, 1)
+    town.run(5 * MS)
+    assert call_of(b.asked_of_agents()[0]).idempotent
+    a.offer(b.node, idempotent=True, state="failed")
+    town.dies(b, UNIT)
+    town.run(5 * MS)
+    answer(town, c, further)
+    assert [(ended.code, ended.node) for ended in a.ended] == [("", c.node)]
+
+
+def test_a_keyed_call_meets_another_node_when_its_link_stays_lost() -> None:
+    town, a, b, c, _, further = trio()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    town.cut(a, b)
+    town.run(SECOND + 5 * MS)
+    answer(town, c, further)
+    assert [(ended.code, ended.node) for ended in a.ended] == [("", c.node)]
+    town.heal(a, b)
+    town.run(5 * MS)
+    assert [frame.kind for _, frame in b.to_agents] == [Kind.CALL, Kind.CANCEL]
+
+
+def test_it_does_not_wait_for_the_link_once_its_node_is_known_to_be_gone() -> None:
+    town, a, b, c, _, further = trio()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    town.cut(a, b)
+    town.run(50 * MS)
+    a.views.unreachable.append(b.node)
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    answer(town, c, further)
+    assert [(ended.code, ended.node) for ended in a.ended] == [("", c.node)]
+    assert a.ended[0].took_us < 100 * MS
+
+
+def test_a_call_that_waits_for_a_link_goes_elsewhere_once_its_node_is_known_to_be_gone() -> None:
+    town, a, b, c, _, _ = trio()
+    town.cut(a, b)
+    town.ask(a, 1)
+    assert a.told(Reach) == [Reach(b.node)]
+    a.views.unreachable.append(b.node)
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    assert len(c.asked_of_agents()) == 1, "it surely has not run: no key is needed"
+
+
+def test_a_call_without_a_key_stays_with_the_node_that_may_have_run_it() -> None:
+    town, a, b, c, _, _ = trio()
+    town.ask(a, 1)
+    town.run(5 * MS)
+    town.cut(a, b)
+    a.views.unreachable.append(b.node)
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    assert c.to_agents == [] and a.ended == []
+
+
+def test_a_keyed_call_to_a_node_that_started_again_is_made_again() -> None:
+    town, a, b, _ = pair()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    town.does(a, a.switch.peer_up(b.node, b.boot + 1, town.now))
+    town.does(b, b.switch.peer_up(a.node, a.boot + 1, town.now))
+    b.views.kept[UNIT, "k"] = StoredAnswer(b"7", "local", 1)
+    town.run(5 * MS)
+    assert [(ended.code, ended.payload, ended.replayed) for ended in a.ended] == [("", b"7", True)]
+
+
+def test_what_comes_late_from_where_it_was_lost_is_no_answer_and_no_offence() -> None:
+    town, a, b, c, _, further = trio()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    town.cut(a, b)
+    town.run(SECOND + 5 * MS)
+    ours = a.switch._calls.where(lambda _: True)[0].call_id
+    town.hears(a, b.node, result_frame(ours, payload=b"late"))
+    answer(town, c, further)
+    assert [ended.payload for ended in a.ended] == [b"42"]
+    assert a.switch.counters["result-late"] == 1 and a.switch.counters["result-foreign"] == 0
+
+
+# -- nobody yet --------------------------------------------------------------------------------------------------------
+
+
+def test_a_keyed_call_waits_for_its_agent_to_come_up_somewhere() -> None:
+    town, a, b, _ = pair()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    town.dies(b, UNIT)
+    a.offer(b.node, state="backoff")
+    town.run(800 * MS)
+    assert a.ended == []
+    there = b.agent()
+    a.offer(b.node)
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    answer(town, b, there)
+    assert [(ended.code, ended.node) for ended in a.ended] == [("", b.node)]
+
+
+def test_after_three_seconds_without_anybody_it_fails_with_reason_and_age() -> None:
+    town, a, b, _ = pair()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    town.cut(a, b)
+    a.views.unreachable.append(b.node)
+    a.views.seen[b.node] = town.now_us
+    town.run(4 * SECOND - 1)
+    assert a.ended == []
+    town.run(1)
+    (ended,) = a.ended
+    assert (ended.code, ended.attempts) == ("unreachable", 1)
+    assert "the link to n2 was lost during the call" in ended.message
+    assert "n2, which cannot be reached now (last heard 4.0 s ago)" in ended.message
+
+
+def test_it_never_waits_past_its_deadline() -> None:
+    town, a, b, _ = pair()
+    town.ask(a, 1, call_header(idempotency_key="k", deadline_ms=1_000))
+    town.run(5 * MS)
+    a.offer(b.node, state="failed")
+    town.dies(b, UNIT)
+    town.run(SECOND)
+    (ended,) = a.ended
+    assert (ended.code, ended.took_us) == ("timeout", SECOND)
+    assert "words/0 ended while it worked on the call" in ended.message
+
+
+def test_it_is_tried_four_times_at_most_where_it_may_have_run() -> None:
+    house = House(1)
+    house.agent()
+    town = Town(house)
+    town.ask(house, 1, call_header(**KEYED))
+    for _ in range(3):
+        town.dies(house, UNIT)
+        house.agent()
+        town.does(house, house.switch.offers_changed(town.now))
+        assert house.ended == []
+    town.dies(house, UNIT)
+    assert [(ended.code, ended.attempts) for ended in house.ended] == [("agent-died", 4)]
+
+
+def test_a_call_made_for_a_peer_is_that_peers_to_repeat() -> None:
+    town, a, b, _ = pair()
+    town.hears(b, a.node, call_frame(ID, **KEYED))
+    town.dies(b, UNIT)
+    assert b.switch.in_flight == 0 and b.switch.deadline() is None
+
+
+def test_a_door_that_goes_away_ends_the_wait() -> None:
+    town, a, b, _ = pair()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    a.offer(b.node, state="failed")
+    town.dies(b, UNIT)
+    town.run(5 * MS)
+    town.does(a, a.switch.dropped(1, town.now))
+    assert a.switch.in_flight == 0 and a.switch.deadline() is None and a.ended == []
+
+
+def test_a_refusal_while_it_waits_leads_back_to_waiting_until_there_is_news() -> None:
+    town, a, b, conn = pair()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    answer(town, b, conn, "agent-died")  # as its daemon would say
+    assert len(b.asked_of_agents()) == 2, "it may run there again at once"
+    answer(town, b, conn, "unavailable")
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    assert len(b.asked_of_agents()) == 2, "nothing has changed there"
+    a.offer(b.node)
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    assert len(b.asked_of_agents()) == 3
+    assert a.ended == []
+
+
+@pytest.mark.parametrize("code", ["skill-failed", "invalid", "timeout"])
+def test_an_answer_is_an_answer_also_for_a_keyed_call(code: str) -> None:
+    town, a, b, c, there, _ = trio()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    answer(town, b, there, code)
+    assert [(ended.code, ended.attempts) for ended in a.ended] == [(code, 1)]
+    assert c.to_agents == []

@@ -1,0 +1,189 @@
+"""Streams: items in order, no more than granted, ended like any call."""
+
+import pytest
+
+from meshnode.kernel.effects import Reject
+from meshnode.kernel.instant import MS, SECOND
+from meshnode.messaging.letters import RESULT_BYTES_MAX
+from meshnode.messaging.messages import CallItem
+from meshnode.model.ids import InstanceId
+from meshnode.wire.frame import Kind
+from tests.unit.messaging.town import (
+    ID,
+    House,
+    Town,
+    answer,
+    call_frame,
+    call_header,
+    call_of,
+    chunk_frame,
+    grant_frame,
+    granted_by,
+    pair,
+    result_frame,
+    state_frame,
+    trio,
+)
+
+UNIT = InstanceId("words/0")
+
+
+def streaming() -> tuple[Town, House, House, int, bytes]:
+    town, a, b, conn = pair()
+    town.ask(a, 1, call_header(stream=True, deadline_ms=10_000))
+    town.run(5 * MS)
+    seen = call_of(b.asked_of_agents()[0])
+    assert seen.stream
+    return town, a, b, conn, seen.call_id
+
+
+def test_items_come_to_the_door_in_order_and_the_end_after_them() -> None:
+    town, a, b, conn, call_id = streaming()
+    town.says(b, conn, *(chunk_frame(call_id, n, b"%d" % n) for n in range(3)), result_frame(call_id, payload=b"null"))
+    town.run(5 * MS)
+    assert a.items == [CallItem(1, n, b"%d" % n) for n in range(3)]
+    assert [ended.code for ended in a.ended] == [""]
+    assert a.switch.in_flight == b.switch.in_flight == 0
+
+
+def test_items_come_to_an_agent_under_its_own_call() -> None:
+    house = House(1)
+    mine, conn = house.agent("my.own", agent="mine"), house.agent()
+    town = Town(house)
+    town.says(house, mine, call_frame(ID, stream=True))
+    call_id = call_of(house.asked_of_agents()[0]).call_id
+    town.says(house, conn, chunk_frame(call_id, 0, b"7"))
+    assert house.to_agents[-1] == (mine, chunk_frame(ID, 0, b"7"))
+
+
+def test_what_the_door_grants_reaches_the_agent_once() -> None:
+    town, a, b, conn, call_id = streaming()
+    for total in (5, 16, 40, 40, 30):
+        town.does(a, a.switch.grant(1, total))
+    town.does(a, a.switch.grant(2, 99))
+    town.run(5 * MS)
+    assert [granted_by(frame) for to, frame in b.to_agents if frame.kind is Kind.GRANT and to == conn] == [40]
+    town.says(b, conn, *(chunk_frame(call_id, n) for n in range(40)))
+    town.run(5 * MS)
+    assert len(a.items) == 40 and a.ended == []
+
+
+def test_sixteen_items_come_without_being_granted_and_the_next_ends_the_call() -> None:
+    town, a, b, conn, call_id = streaming()
+    town.says(b, conn, *(chunk_frame(call_id, n) for n in range(17)), result_frame(call_id))
+    town.run(5 * MS)
+    assert len(a.items) == 16
+    (ended,) = a.ended
+    assert (ended.code, ended.message) == ("stream-overrun", "item 16 was sent, and 16 were granted")
+    assert [frame.kind for _, frame in b.to_agents] == [Kind.CALL, Kind.CANCEL]
+    assert a.switch.in_flight == b.switch.in_flight == 0
+
+
+def test_a_peer_that_sends_too_much_is_refused_by_name() -> None:
+    town, a, b, _, _ = streaming()
+    ours = a.switch._calls.where(lambda _: True)[0].call_id
+    town.hears(a, b.node, *(chunk_frame(ours, n) for n in range(17)))
+    assert [reject.reason for reject in a.told(Reject)] == ["stream-overrun"]
+    assert [ended.code for ended in a.ended] == ["stream-overrun"]
+
+
+@pytest.mark.parametrize("numbers", [(1,), (0, 0), (0, 2)])
+def test_an_item_out_of_order_ends_the_call(numbers: tuple[int, ...]) -> None:
+    town, a, b, conn, call_id = streaming()
+    town.says(b, conn, *(chunk_frame(call_id, n) for n in numbers))
+    town.run(5 * MS)
+    assert [ended.code for ended in a.ended] == ["stream-order"]
+    assert [frame.kind for _, frame in b.to_agents] == [Kind.CALL, Kind.CANCEL]
+
+
+def test_an_item_that_does_not_fit_ends_the_call() -> None:
+    town, a, b, conn, call_id = streaming()
+    town.says(b, conn, chunk_frame(call_id, 0, b"1" * (RESULT_BYTES_MAX + 1)))
+    town.run(5 * MS)
+    assert [ended.code for ended in a.ended] == ["result-too-long"]
+
+
+def test_items_nobody_asked_for_are_dropped_and_the_call_goes_on() -> None:
+    town, a, b, conn = pair()
+    town.ask(a, 1)
+    town.run(5 * MS)
+    town.says(b, conn, chunk_frame(call_of(b.asked_of_agents()[0]).call_id, 0))
+    answer(town, b, conn)
+    assert a.items == [] and [ended.code for ended in a.ended] == [""]
+    assert b.switch.counters["chunk-unasked"] == 1
+
+
+def test_items_of_somebody_who_was_not_asked_are_refused() -> None:
+    town, a, b, c, _, _ = trio()
+    town.ask(a, 1, call_header(stream=True))
+    town.run(5 * MS)
+    ours = a.switch._calls.where(lambda _: True)[0].call_id
+    town.hears(a, c.node, chunk_frame(ours, 0, b"lies"))
+    town.hears(a, b.node, chunk_frame(b"?" * 16, 0))
+    assert a.items == []
+    assert a.told(Reject) == [Reject(c.node, "chunk-foreign")]
+    assert a.switch.counters["chunk-late"] == 1
+
+
+def test_a_deadline_ends_a_stream_at_both_ends_however_lively_it_is() -> None:
+    town, a, b, conn, call_id = streaming()
+    town.does(a, a.switch.grant(1, 10_000))
+    for number in range(11):
+        town.says(b, conn, chunk_frame(call_id, number))
+        town.run(SECOND)
+    assert [(ended.code, ended.took_us) for ended in a.ended] == [("timeout", 10 * SECOND)]
+    assert [frame.kind for _, frame in b.to_agents][-1] is Kind.CANCEL
+    assert a.switch.in_flight == b.switch.in_flight == 0
+
+
+def test_a_reader_that_goes_away_cancels_the_stream() -> None:
+    town, a, b, conn, call_id = streaming()
+    town.says(b, conn, chunk_frame(call_id, 0))
+    town.does(a, a.switch.dropped(1, town.now))
+    town.run(5 * MS)
+    town.says(b, conn, chunk_frame(call_id, 1))
+    assert [frame.kind for _, frame in b.to_agents] == [Kind.CALL, Kind.CANCEL]
+    assert a.items == [], "nor does anybody hear of it any more"
+    assert b.switch.counters["chunk-late"] == 1
+
+
+def test_a_stream_whose_items_were_read_does_not_begin_anew() -> None:
+    town, a, b, c, conn, _ = trio()
+    a.offer(b.node, idempotent=True)
+    town.ask(a, 1, call_header(stream=True))
+    town.run(5 * MS)
+    town.says(b, conn, chunk_frame(call_of(b.asked_of_agents()[0]).call_id, 0))
+    town.run(5 * MS)
+    town.dies(b, UNIT)
+    town.run(5 * MS)
+    assert [ended.code for ended in a.ended] == ["agent-died"]
+    assert c.to_agents == []
+
+
+def test_what_was_granted_goes_along_to_the_next_candidate() -> None:
+    town, a, b, c, conn, _ = trio()
+    town.ask(a, 1, call_header(stream=True))
+    town.does(a, a.switch.grant(1, 50))
+    town.run(5 * MS)
+    answer(town, b, conn, "unavailable")
+    assert [frame.kind for _, frame in c.to_agents] == [Kind.CALL, Kind.GRANT]
+    assert granted_by(c.to_agents[1][1]) == 50
+
+
+def test_a_stream_that_changed_state_on_its_way_ends_when_all_of_it_is_kept() -> None:
+    town, a, b, conn, call_id = streaming()
+    town.says(b, conn, state_frame(call_id, 1), chunk_frame(call_id, 0))
+    town.says(b, conn, state_frame(call_id, 2), result_frame(call_id))
+    town.does(b, b.switch.kept(call_id, "local", 1, town.now))
+    town.run(5 * MS)
+    assert len(a.items) == 1 and a.ended == []
+    town.does(b, b.switch.kept(call_id, "local", 2, town.now))
+    town.run(5 * MS)
+    assert [(ended.code, ended.version) for ended in a.ended] == [("", 2)]
+
+
+def test_a_grant_for_a_call_of_somebody_else_is_nothing() -> None:
+    town, _, b, conn, _ = streaming()
+    before = len(b.to_agents)
+    town.says(b, conn, grant_frame(ID, 50))
+    assert len(b.to_agents) == before
