@@ -14,7 +14,7 @@ from meshnode.model.errors import RemoteError
 VALUE_BYTES_MAX = 1024 * 1024  # of one key, as JSON
 KEY_CHARS_MAX = 512  # prefixes included
 CHANGES_MAX = 4096  # of one STATE
-AMOUNT_MAX = 2**53  # of one ADD, either way; JSON readers elsewhere count no further
+AMOUNT_MAX = (1 << 62) - 1  # of one ADD, either way; a counter bears no more in all
 
 _SLOT, _SESSION = "\x1d", "\x1e"
 
