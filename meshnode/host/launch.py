@@ -26,6 +26,7 @@ PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 _NAME_BYTES_MAX = 15
+_GATE = 3
 CANNOT_RUN = 126
 NOT_FOUND = 127
 
@@ -37,7 +38,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """``out``, ``err``: the writing ends of pipes. ``warden``: the process the agent must not outlive."""
+    """``out``, ``err``: the writing ends of pipes. ``warden``: the process the agent must not outlive.
+
+    ``gate``: the reading end of a pipe; the agent's own code begins when there is something in it.
+    """
 
     argv: tuple[str, ...]
     cwd: str
@@ -45,6 +49,7 @@ class Launch(msgspec.Struct, frozen=True):
     file: str
     out: int
     err: int
+    gate: int
     warden: int
     files_max: int
 
@@ -102,12 +107,15 @@ def _restrict(launch: Launch) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     for fd, standard in ((null, 0), (launch.out, 1), (launch.err, 2)):
         os.dup2(fd, standard)
+    gate = os.dup2(launch.gate, _GATE, inheritable=False)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    os.closerange(3, max(hard, launch.err + 1) if hard != resource.RLIM_INFINITY else 1 << 20)
+    os.closerange(gate + 1, hard if hard != resource.RLIM_INFINITY else 1 << 20)
     resource.setrlimit(resource.RLIMIT_NOFILE, (launch.files_max, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _reset_signals()
     os.chdir(launch.cwd)
+    os.read(gate, 1)
+    os.close(gate)
 
 
 def _reset_signals() -> None:

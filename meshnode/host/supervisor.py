@@ -35,6 +35,7 @@ from meshnode.host.wardenwire import (
     Exited,
     Failed,
     FromWarden,
+    Go,
     Goodbye,
     List,
     Listed,
@@ -302,6 +303,8 @@ class Supervisor:
                 if run is not None:
                     run.started = True
                     self._tell(ProcessStarted(InstanceId(instance), run_no, pid))
+                if self._link is not None:
+                    self._link.send(Go(instance, run_no))  # only now: it must not register before it was told of
             case Failed(instance, run_no, error):
                 if self._runs.pop((instance, run_no), None) is not None:
                     self._tell(ProcessFailed(InstanceId(instance), run_no, error))

@@ -21,6 +21,7 @@ from meshnode.host.wardenrun import Runs
 from meshnode.host.wardenwire import (
     Exited,
     FromWarden,
+    Go,
     Goodbye,
     Inbox,
     List,
@@ -160,6 +161,7 @@ class WardenLoop:
         self._daemon.close()
         self._daemon, self._inbox = None, Inbox()
         self._unsent.clear()
+        self._runs.go_all()
         if not self._ending:
             self._orphaned_us = now().mono_us + self._orphan_us
 
@@ -191,11 +193,16 @@ class WardenLoop:
             case List():
                 self._greeted = True
                 self._tell(Listed(self._runs.rows()))
+                self._runs.go_all()
                 while self._kept:
                     self._tell(self._kept.popleft())
             case Start():
                 if not self._ending:  # else the daemon asks the next warden: it hears that this one has gone
                     self._runs.start(order)
+                if self._daemon is None:
+                    self._runs.go_all()
+            case Go():
+                self._runs.go(order)
             case Stop():
                 self._runs.stop(order)
             case Goodbye():

@@ -8,7 +8,7 @@ import contextlib
 import os
 import selectors
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from meshnode.host.guard import Guard
 from meshnode.host.launch import MARK, Launch, Stationery, become, mark_of
 from meshnode.host.strays import children, mark_in
 from meshnode.host.wardenoutput import Output, Outputs
-from meshnode.host.wardenwire import Exited, Failed, FromWarden, Row, Start, Started, Stop
+from meshnode.host.wardenwire import Exited, Failed, FromWarden, Go, Row, Start, Started, Stop
 from meshnode.kernel.hlc import Hlc
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.timers import Timers
@@ -30,12 +30,16 @@ _ALL_SIGNALS = signal.valid_signals()
 
 @dataclass(eq=False, slots=True)
 class Run:
-    """One run. ``status``: its exit code, or a signal as a negative number; None while its first process lives."""
+    """One run. ``gate``: a pipe it waits at until the daemon knows of it; -1 once it is open.
+
+    ``status``: its exit code, or a signal as a negative number; None while its first process lives.
+    """
 
     order: Start
     pid: int
     mark: str
     output: Output
+    gate: int
     stopping: bool = False
     status: int | None = None
 
@@ -93,17 +97,24 @@ class Runs:
 
     def _fork(self, order: Start) -> Run:
         mark = mark_of(self._run_directory, f"{order.instance} {order.run_no} {order.ticket}")
-        environment = {**order.environment, MARK: mark}
-        with contextlib.ExitStack() as ends:  # closed here in any case: the writing ends belong to the child
-            out, out_end = _pipe(ends)
-            with _closed_on_error(out):
-                err, err_end = _pipe(ends)
-                with _closed_on_error(err):
-                    launch = Launch(
-                        order.argv, order.cwd, environment, order.file, out_end, err_end, os.getpid(), self._files_max
-                    )
-                    pid = self._child(launch, f"meshnode {order.instance} {order.file or order.argv[0]}")
-        run = Run(order, pid, mark, Output(AgentLog(log_path(self._logs, order.instance), self._hlc)))
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
+            out, its_out = _pipe(ours, its)
+            err, its_err = _pipe(ours, its)
+            its_gate, gate = _pipe(its, ours)
+            launch = Launch(
+                argv=order.argv,
+                cwd=order.cwd,
+                environment={**order.environment, MARK: mark},
+                file=order.file,
+                out=its_out,
+                err=its_err,
+                gate=its_gate,
+                warden=os.getpid(),
+                files_max=self._files_max,
+            )
+            pid = self._child(launch, f"meshnode {order.instance} {order.file or order.argv[0]}")
+            ours.pop_all()
+        run = Run(order, pid, mark, Output(AgentLog(log_path(self._logs, order.instance), self._hlc)), gate)
         self._outputs.add(run.output, out, OUT)
         self._outputs.add(run.output, err, ERR)
         self._runs[order.instance, order.run_no] = self._by_pid[pid] = run
@@ -119,6 +130,16 @@ class Runs:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
+
+    def go(self, order: Go) -> None:
+        run = self._runs.get((order.instance, order.run_no))
+        if run is not None:
+            _open_gate(run)
+
+    def go_all(self) -> None:
+        """Who was to be told is gone: the next one finds them all in the list."""
+        for run in self._runs.values():
+            _open_gate(run)
 
     # Ending
 
@@ -183,6 +204,7 @@ class Runs:
         self._guard.remove(run.pid)
         _, status = os.waitpid(run.pid, 0)
         del self._by_pid[run.pid]
+        _open_gate(run)
         run.status = os.waitstatus_to_exitcode(status)
         self._ending[run.mark] = run
         self._due.set(run, self._now().mono_us + _KILLED_US)
@@ -213,19 +235,20 @@ class Runs:
         self._tell(Exited(run.order.instance, run.order.run_no, max(status, 0), name, run.output.tail()))
 
 
-def _pipe(ends: contextlib.ExitStack) -> tuple[int, int]:
+def _pipe(reads: contextlib.ExitStack, writes: contextlib.ExitStack) -> tuple[int, int]:
+    """(reading end, writing end), each to be closed by its stack."""
     reading, writing = os.pipe()
-    ends.callback(os.close, writing)
+    reads.callback(os.close, reading)
+    writes.callback(os.close, writing)
     return reading, writing
 
 
-@contextlib.contextmanager
-def _closed_on_error(fd: int) -> Generator[None]:
-    try:
-        yield
-    except BaseException:
-        os.close(fd)
-        raise
+def _open_gate(run: Run) -> None:
+    if run.gate >= 0:
+        with contextlib.suppress(BrokenPipeError):  # it did not come as far as the gate
+            os.write(run.gate, b"!")
+        os.close(run.gate)
+        run.gate = -1
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

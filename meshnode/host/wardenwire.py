@@ -21,7 +21,10 @@ class List(msgspec.Struct, frozen=True, tag="list"):
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Answered by ``Started`` or ``Failed``. ``file`` is forked with ``argv`` as arguments, else ``argv`` executed."""
+    """Answered by ``Started``, which wants a ``Go``, or by ``Failed``.
+
+    ``file`` is forked with ``argv`` as its arguments; without it ``argv`` is executed.
+    """
 
     instance: str
     run_no: int
@@ -30,6 +33,13 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
     cwd: str
     environment: dict[str, str]
     file: str = ""
+
+
+class Go(msgspec.Struct, frozen=True, tag="go"):
+    """``Started`` has been heard. Nothing of the agent runs before, so nobody meets a process not told of yet."""
+
+    instance: str
+    run_no: int
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -80,7 +90,7 @@ class Exited(msgspec.Struct, frozen=True, tag="exited"):
     tail: str
 
 
-ToWarden = List | Start | Stop | Goodbye
+ToWarden = List | Start | Go | Stop | Goodbye
 FromWarden = Listed | Started | Failed | Exited
 
 _ENCODER = msgspec.msgpack.Encoder()

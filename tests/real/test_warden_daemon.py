@@ -78,6 +78,8 @@ say("ready")
 while True:  # a line in, a line out
     with open(os.environ["FIFO"] + ".in") as fifo:
         word = fifo.readline().strip()
+    if not word:
+        continue
     print("heard", word, flush=True)
     say("heard", word)
     if word == "end":

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import select
 import signal
 import sys
 from pathlib import Path
@@ -382,3 +383,19 @@ async def test_closing_ends_everything_and_leaves_no_socket(tmp_path: Path):
     assert list((tmp_path / "run").iterdir()) == []
     async with asyncio.timeout(WAIT_S):
         await ended(warden)
+
+
+@in_loop
+async def test_nothing_of_an_agent_runs_before_its_start_was_told(tmp_path: Path, fifo: Fifo):
+    async with hand(tmp_path) as here:
+        recipe = here.recipe("say(1)", FIFO=fifo.path)
+        told_before = list[bool]()
+
+        def tell(event: object) -> None:
+            if isinstance(event, ProcessStarted):
+                told_before.append(fifo.pending == b"" and not select.select([fifo.fd], [], [], 0.05)[0])
+            here.tell(event)
+
+        here.supervisor._tell = tell
+        here.start(recipe)
+        assert await fifo.line() == "1" and told_before == [True]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from meshnode.host.wardenwire import (
     Exited,
     Failed,
+    Go,
     Goodbye,
     Inbox,
     List,
@@ -21,7 +22,7 @@ from meshnode.host.wardenwire import (
 )
 from meshnode.model.errors import RemoteError
 
-ORDERS = (List(), Start("a/0", 1, "t", ("x",), "/", {"A": "é"}, "/f.py"), Stop("a/0", 1, 5), Goodbye())
+ORDERS = (List(), Start("a/0", 1, "t", ("x",), "/", {"A": "é"}, "/f.py"), Go("a/0", 1), Stop("a/0", 1, 5), Goodbye())
 REPORTS = (Listed((Row("a/0", 1, 7, "t"),)), Started("a/0", 1, 7), Failed("a/0", 2, "no"), Exited("a/0", 1, 1, "", "x"))
 
 
