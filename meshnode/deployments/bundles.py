@@ -121,7 +121,7 @@ class Bundles:
                     return self._ask(digest, now) if digest in self._missing else []
                 case Bundle(data):
                     return self._received(data)
-        except (ValueError, RemoteError) as error:  # ValueError: of msgspec, or text that is no UTF-8
+        except (ValueError, RecursionError, RemoteError) as error:  # of msgspec: junk, no UTF-8, nested too deep
             reason = error.reason if isinstance(error, RemoteError) else "bundle-junk"
             self.counters.add(reason)
             return [Reject(peer, reason, str(error)[:80])]

@@ -50,7 +50,7 @@ def check(rumour: AlertRumour, trust: Trust, verifier: Verifier) -> Alert:
     """The alert, if its observer signed it. Raises ``RemoteError`` otherwise."""
     try:
         alert = _alerts.decode(rumour.body)
-    except ValueError as error:  # of msgspec, or text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError("alert-malformed", str(error)[:80]) from error
     member = trust.member(alert.observer)
     if member is None or alert.observer == alert.subject:

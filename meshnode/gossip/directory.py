@@ -185,7 +185,7 @@ def read(body: bytes) -> Row:
     """The row in ``body``; raises ``RemoteError`` if it is none."""
     try:
         return _rows.decode(body)
-    except ValueError as error:  # of msgspec, or text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError("row-malformed", str(error)[:80]) from error
 
 

@@ -61,12 +61,12 @@ def index_key(body: FactBody) -> bytes:
 def decode_fact(body: bytes) -> FactBody:
     try:
         return _facts.decode(body)
-    except ValueError as error:  # of msgspec, or text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError("soft-malformed", str(error)[:80]) from error
 
 
 def decode_refresh(body: bytes) -> RefreshBody:
     try:
         return _refreshes.decode(body)
-    except ValueError as error:  # of msgspec, or text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError("soft-malformed", str(error)[:80]) from error

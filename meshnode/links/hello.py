@@ -94,7 +94,7 @@ def body_of(frame: Frame, body_type: type[BodyT]) -> BodyT:
     """The body of a frame, or ``RemoteError``, e.g. "hello-malformed"."""
     try:
         return msgspec.msgpack.decode(frame.header, type=body_type)
-    except ValueError as error:  # of msgspec, or text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError(f"{frame.kind.name.lower()}-malformed", str(error)) from error
 
 

@@ -148,7 +148,7 @@ def _of_call(decoder: msgspec.msgpack.Decoder[IdT], frame: Frame) -> IdT:
 def _read(decoder: msgspec.msgpack.Decoder[HeaderT], frame: Frame) -> HeaderT:
     try:
         return decoder.decode(frame.header)
-    except ValueError as error:  # MsgspecError is one, and text that is no UTF-8 raises UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError(f"{frame.kind.name.lower()}-junk", str(error)[:80]) from error
 
 

@@ -149,7 +149,7 @@ def decode_agent(value: bytes) -> AgentOffer | None:
     try:
         page = _pages.decode(value)
         ranges = tuple(_read(row, page) for row in page.rows)
-    except (ValueError, IndexError):  # MsgspecError is a ValueError, and text that is no UTF-8 raises one
+    except (ValueError, IndexError, RecursionError):  # of msgspec: junk, no UTF-8, or nested too deep
         return None
     return AgentOffer(ranges) if sum(item.count for item in ranges) <= UNITS_A_PAGE_MAX else None
 
@@ -276,5 +276,5 @@ def decode_skill(value: bytes) -> SkillOffer | None:
     """``None``: another node published what is no offer."""
     try:
         return _skills.decode(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

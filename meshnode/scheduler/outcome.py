@@ -35,7 +35,7 @@ def read_records(records: Sequence[Record]) -> list[tuple[InstanceId, ClaimRecor
         if record.kind is RecordKind.CLAIM and record.body:
             try:
                 found.append((InstanceId(record.key.decode()), _decode(record.body)))
-            except ValueError:  # of msgspec, or a key that is no UTF-8
+            except (ValueError, RecursionError):  # of msgspec, or a key that is no UTF-8
                 continue
     return found
 

@@ -173,8 +173,7 @@ def _drive(name: str, one_input: OneInput, corpus_dir: Path, seconds: float, see
     seeds = _corpus(corpus_dir)
     mutator, lines, outcomes = Mutator(list(seeds), seed), Lines(), dict[str, int]()
     end, tries, pending = time.monotonic() + seconds, 0, iter(seeds)
-    while time.monotonic() < end:
-        data = next(pending, None)
+    while (data := next(pending, None)) is not None or time.monotonic() < end:
         if data is None:
             data = mutator.breed()
         traced = tries % TRACE_EVERY == 0
