@@ -69,11 +69,15 @@ def lacking(need: Resources, node: NodeFacts, taken: Resources = NOTHING) -> lis
 
 def able(want: Want, part: Part, nodes: Iterable[NodeFacts]) -> list[NodeFacts]:
     """Nodes that a unit may be started on now, refusals apart."""
+    anywhere = not (want.on or part.region or want.labels)
     need = want.resources.times(part.slots)
+    modest = need == NOTHING
     return [
         node
         for node in nodes
-        if node.state == READY and not misplaced(want, part.region, node) and not lacking(need, node)
+        if node.state == READY
+        and (anywhere or not misplaced(want, part.region, node))
+        and (modest or not lacking(need, node))
     ]
 
 
@@ -127,7 +131,8 @@ class Seats:
     """
 
     def __init__(self, agent: str, nodes: Sequence[NodeFacts], counts: Mapping[NodeId, int], near: str) -> None:
-        self._seeds = {node.node: _seed(agent, node.node) for node in nodes}
+        seed = seed_of(agent)
+        self._seeds = {node.node: seed ^ int.from_bytes(node.node[:8]) for node in nodes}  # ids are hashes already
         self._weights = {node.node: node.cpu_milli or WEIGHT_UNKNOWN for node in nodes}
         self._near = next((node.node for node in nodes if near and node.name == near), None)
         self._counts = {node.node: counts.get(node.node, 0) for node in nodes}
@@ -144,9 +149,19 @@ class Seats:
     def first(self, slot: int, without: Mapping[NodeId, object]) -> NodeId | None:
         """The first in order that is not left out."""
         for level in sorted(self._levels):
-            best = min((self._key(node, slot) for node in self._levels[level] if node not in without), default=None)
+            members = self._levels[level]
+            if self._near is not None and self._near in members and self._near not in without:
+                return self._near
+            best = min(
+                (
+                    (-_score(self._seeds[node], slot, self._weights[node]), node)
+                    for node in members
+                    if node not in without
+                ),
+                default=None,
+            )
             if best is not None:
-                return best[-1]
+                return best[1]
         return None
 
     def order(self, slot: int, without: Mapping[NodeId, object]) -> list[NodeId]:
@@ -181,8 +196,8 @@ class Seats:
         return node != self._near, -_score(self._seeds[node], slot, self._weights[node]), node
 
 
-def _seed(agent: str, node: NodeId) -> int:
-    return int.from_bytes(hashlib.blake2b(agent.encode() + b"\0" + node, digest_size=8).digest())
+def seed_of(agent: str) -> int:
+    return int.from_bytes(hashlib.blake2b(agent.encode(), digest_size=8).digest())
 
 
 def _score(seed: int, slot: int, weight: int) -> float:
