@@ -64,10 +64,9 @@ _CLEAN_S = 0.2
 
 @dataclass(eq=False, slots=True)
 class _Run:
-    """``order`` is None for a found one. ``sent``: to the present warden. ``started``: it has said so."""
+    """``order`` is None for a found one. ``started``: the warden has said so."""
 
     order: Start | None
-    sent: bool = False
     started: bool = False
     tries: int = 0
 
@@ -100,6 +99,7 @@ class Supervisor:
         self._link: WardenLink | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._runs: dict[tuple[str, int], _Run] = {}
+        self._waiting: dict[tuple[str, int], _Run] = {}  # those of them that no warden has been asked for yet
         self._found_told = self._sweeping = self._closing = False
         self._timer: asyncio.TimerHandle | None = None
         self._at_rest = asyncio.Event()  # no warden of ours, and nobody looks for what one left
@@ -149,7 +149,8 @@ class Supervisor:
             what = f": {error.filename}" if error.filename else ""
             self._tell(ProcessFailed(effect.instance, effect.run_no, f"{error.strerror or error}{what}"))
         else:
-            self._runs[effect.instance, effect.run_no] = _Run(order)
+            key = (effect.instance, effect.run_no)
+            self._runs[key] = self._waiting[key] = _Run(order)
             self._flush()
 
     def _order(self, effect: StartProcess) -> Start:
@@ -183,26 +184,23 @@ class Supervisor:
 
     def _stop(self, effect: StopProcess) -> None:
         key = (effect.instance, effect.run_no)
-        run = self._runs.get(key)
-        if run is None:
-            return
-        if run.sent and self._link is not None:
-            self._link.send(Stop(effect.instance, effect.run_no, effect.grace_us))
-        elif run.order is not None and not run.sent:  # it waits for a warden: it never was a process
-            del self._runs[key]
+        if key in self._waiting:  # it never was a process
+            del self._runs[key], self._waiting[key]
             self._tell(ProcessExited(InstanceId(effect.instance), effect.run_no, 0, "SIGTERM"))
+        elif key in self._runs and self._link is not None:
+            self._link.send(Stop(effect.instance, effect.run_no, effect.grace_us))
 
     def _flush(self) -> None:
         """Send what waits, to a new warden if there is none."""
         if self._sweeping or not self._found_told or self._closing:
             return
-        waiting = [run for run in self._runs.values() if not run.sent]
-        if waiting and not self._ready():
+        if not self._waiting or not self._ready():
             return
-        for run in waiting:
+        waiting, self._waiting = self._waiting, {}
+        for run in waiting.values():
             assert run.order is not None
             assert self._link is not None
-            run.sent, run.tries = True, run.tries + 1
+            run.tries += 1
             self._link.send(run.order)
 
     # The warden
@@ -267,7 +265,7 @@ class Supervisor:
         self._sweeping = False
         self._tell_found(())
         for (instance, run_no), run in list(self._runs.items()):
-            if run.sent:
+            if (instance, run_no) not in self._waiting:
                 self._over(instance, run_no, run)
         if self._closing:
             self._fail_waiting("the node goes down")
@@ -284,13 +282,13 @@ class Supervisor:
             why = f"the process that starts agents ended {run.tries} times; see {STDERR_NAME} beside the agents' logs"
             self._tell(ProcessFailed(InstanceId(instance), run_no, why))
         else:
-            run.sent = False
+            self._waiting[key] = run
 
     def _fail_waiting(self, error: str) -> None:
-        for (instance, run_no), run in list(self._runs.items()):
-            if not run.sent:
-                del self._runs[instance, run_no]
-                self._tell(ProcessFailed(InstanceId(instance), run_no, error))
+        waiting, self._waiting = self._waiting, {}
+        for instance, run_no in waiting:
+            del self._runs[instance, run_no]
+            self._tell(ProcessFailed(InstanceId(instance), run_no, error))
 
     # Reports
 
@@ -322,7 +320,7 @@ class Supervisor:
             return
         self._set_timer(None)
         for row in report.rows:
-            self._runs[row.instance, row.run_no] = _Run(None, sent=True, started=True)
+            self._runs[row.instance, row.run_no] = _Run(None, started=True)
         self._tell_found(tuple(FoundProcess(InstanceId(r.instance), r.run_no, r.pid, r.ticket) for r in report.rows))
         self._flush()
 
