@@ -41,13 +41,15 @@ def read_records(records: Sequence[Record]) -> list[tuple[InstanceId, ClaimRecor
 
 
 class Outcome:
-    """Releases first, then claims, then what to tell others and people."""
+    """Releases first, then claims, then what to tell others and people.
+
+    What is said of a unit whose claim may still be on its way to the disk (``opened`` false) waits in the same line.
+    """
 
     def __init__(self) -> None:
         self._records: dict[InstanceId, Record] = {}
-        self._released: list[UnitReleased] = []
-        self._changed: list[UnitChanged] = []
-        self._claimed: list[UnitClaimed] = []
+        self._now: list[Effect] = []
+        self._then: list[Effect] = []
         self._told: dict[AgentName, None] = {}
         self._notes: dict[tuple[AgentName, str], list[InstanceId]] = {}
 
@@ -55,13 +57,13 @@ class Outcome:
         self._records[unit] = record_of(unit, counter, mine=mine)
 
     def claim(self, fact: UnitClaimed) -> None:
-        self._claimed.append(fact)
+        self._then.append(fact)
 
-    def release(self, fact: UnitReleased) -> None:
-        self._released.append(fact)
+    def release(self, fact: UnitReleased, *, opened: bool) -> None:
+        (self._now if opened else self._then).append(fact)
 
-    def change(self, fact: UnitChanged) -> None:
-        self._changed.append(fact)
+    def change(self, fact: UnitChanged, *, opened: bool) -> None:
+        (self._now if opened else self._then).append(fact)
 
     def tell(self, agent: AgentName) -> None:
         self._told[agent] = None
@@ -71,9 +73,9 @@ class Outcome:
 
     def effects(self) -> list[Effect]:
         """A unit is only opened once its epoch is durable: none may ever be used twice. A release waits for nothing."""
-        found: list[Effect] = [*self._released, *self._changed]
+        found = list(self._now)
         if self._records:
-            found.append(Persist(tuple(self._records.values()), then=tuple(self._claimed)))
+            found.append(Persist(tuple(self._records.values()), then=tuple(self._then)))
         found += [ClaimsChanged(agent) for agent in self._told]
         found += [Note(f"agent/{agent}", f"{_named(units)} {text}") for (agent, text), units in self._notes.items()]
         return found

@@ -130,7 +130,7 @@ class Scheduler:
         held = self._mine.get(unit)
         if held is None or held.mine is None or held.mine.running == running:
             return ()
-        held.mine.running = running
+        held.mine.running, held.mine.opened = running, True
         out = Outcome()
         out.tell(held.agent)
         if running:
@@ -143,7 +143,7 @@ class Scheduler:
         held = self._mine.get(unit)
         if held is None or held.mine is None:
             return ()
-        held.mine.running, held.mine.failed = False, reason or "it kept ending"
+        held.mine.opened, held.mine.running, held.mine.failed = True, False, reason or "it kept ending"
         held.reason = f"failed: {held.mine.failed}"
         self._turned(held)
         self._touch(held)
@@ -279,7 +279,9 @@ class Scheduler:
                 book.turning = unit.id
                 self._turning.set(book.agent, now.mono_us + self._config.turning_us)
             mine.running, mine.failed, unit.failures = False, "", 0
-            out.change(UnitChanged(unit.id, want, unit.part.slots))
+            if not mine.opened:
+                out.record(unit.id, unit.counter, mine=True)
+            out.change(UnitChanged(unit.id, want, unit.part.slots), opened=mine.opened)
             unit.reason = f"restarts as {want.source or 'its document'} wants it now"
             self._admission.take(unit, want)
 
@@ -373,6 +375,7 @@ class Scheduler:
         out.note(unit.agent, unit.id, f"goes to {self._name}: {why}")
 
     def _release(self, unit: Unit, reason: str, winner: NodeId | None, out: Outcome) -> None:
+        opened = unit.mine is None or unit.mine.opened
         if unit.mine is not None:
             self._admission.give_back(unit.id)
             del self._mine[unit.id]
@@ -381,7 +384,7 @@ class Scheduler:
             self._room_made()
         unit.leaving, unit.recorded, unit.reason = winner, False, reason
         out.record(unit.id, unit.counter, mine=winner is not None)
-        out.release(UnitReleased(unit.id, reason, winner))
+        out.release(UnitReleased(unit.id, reason, winner), opened=opened)
         out.tell(unit.agent)
 
     def _unwanted(self, book: Book, unit: Unit, out: Outcome) -> None:

@@ -17,10 +17,12 @@ LOOK_AGAIN_US = 250 * MS
 
 
 class Mine(msgspec.Struct):
-    """This node's own claim. ``failed``: it gave up, and there is nobody else to try."""
+    """This node's own claim. ``failed``: it gave up, and there is nobody else to try. ``opened``: its process has been
+    heard of, so the claim is known to be durable and the unit open."""
 
     epoch: Epoch
     running: bool = False
+    opened: bool = False
     failed: str = ""
     outdated: bool = False  # wanted in another way than it runs
 

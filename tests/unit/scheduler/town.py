@@ -48,7 +48,7 @@ class House:
         self.journal: dict[bytes, Record] = {}
         self.seen: dict[NodeId, tuple[str, int]] = {}
         self.processes: dict[InstanceId, Process] = {}
-        self.boot = 0
+        self.boot = self.commit_us = 0
         self.up = False
         self.scheduler: Scheduler | None = None
         self.linked = False
@@ -208,15 +208,13 @@ class Town:
                     house.journal[record.key] = record
                 self.perform(house, then)
 
-        self._later(1 * MS + self.luck.randrange(4 * MS), done)
+        house.commit_us = max(house.commit_us, self.now_us + 1 * MS + self.luck.randrange(4 * MS))  # in order
+        self._later(house.commit_us - self.now_us, done)
 
     def _open(self, house: House, fact: UnitClaimed) -> None:
         assert (fact.unit, fact.epoch) not in self.epochs, "an epoch was used twice"
         self.epochs[fact.unit, fact.epoch] = None
         self.claimed += 1
-        assert house.scheduler is not None
-        if house.scheduler.claim_of(fact.unit) != fact.epoch:
-            return  # given up before the disk was done
         process = house.processes[fact.unit] = Process(fact.epoch)
         self._publish(house, fact.want.agent)
         self._later(20 * MS + self.luck.randrange(60 * MS), lambda: self._started(house, fact.unit, process))
