@@ -17,6 +17,7 @@ from tests.unit.messaging.town import (
     call_of,
     pair,
     result_frame,
+    state_frame,
     trio,
 )
 
@@ -240,3 +241,53 @@ def test_an_answer_is_an_answer_also_for_a_keyed_call(code: str) -> None:
     answer(town, b, there, code)
     assert [(ended.code, ended.attempts) for ended in a.ended] == [(code, 1)]
     assert c.to_agents == []
+
+
+def test_another_unit_here_is_not_asked_in_the_place_of_the_node_that_called() -> None:
+    """It may know better: of an answer kept elsewhere, or that nobody waits any more."""
+    town, a, b, first = pair()
+    second = b.agent(slot=1)
+    town.hears(b, a.node, call_frame(ID, **KEYED, slot=-1))
+    ((conn, _),) = b.to_agents
+    town.dies(b, "words/0" if conn == first else "words/1")
+    assert [to for to, _ in b.to_agents] == [conn] and conn in (first, second)
+    assert b.switch.in_flight == 0
+
+
+def test_a_call_of_a_peer_that_followed_a_lost_one_is_handed_back_at_once() -> None:
+    town, a, b, c, _, _ = trio()
+    town.hears(b, a.node, call_frame(ID, **KEYED))
+    town.hears(b, c.node, call_frame(ID, **KEYED))
+    assert len(b.asked_of_agents()) == 1 and b.switch.in_flight == 2
+    town.dies(b, UNIT)
+    town.run(1)
+    assert b.switch.in_flight == 0, "who made it knows of others"
+
+
+def test_a_link_that_comes_back_after_its_call_was_given_up_there_is_used_again() -> None:
+    town, a, b, conn = pair()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    town.cut(a, b)
+    town.run(1_500 * MS)
+    town.heal(a, b)
+    town.run(5 * MS)
+    assert [frame.kind for _, frame in b.to_agents] == [Kind.CALL, Kind.CANCEL], "the first may still be at work"
+    first = call_of(b.asked_of_agents()[0]).call_id
+    town.says(b, conn, result_frame(first, "cancelled"))
+    town.run(5 * MS)
+    answer(town, b, conn)
+    assert [(ended.code, ended.attempts) for ended in a.ended] == [("", 2)]
+
+
+def test_what_an_interrupted_run_changed_is_not_waited_for_by_the_next() -> None:
+    house = House(1)
+    conn = house.agent()
+    town = Town(house)
+    town.ask(house, 1, call_header(**KEYED))
+    town.says(house, conn, state_frame(call_of(house.asked_of_agents()[0]).call_id))
+    town.dies(house, UNIT)
+    again = house.agent()
+    town.does(house, house.switch.offers_changed(town.now))
+    answer(town, house, again)
+    assert [(ended.code, ended.attempts) for ended in house.ended] == [("", 2)]
