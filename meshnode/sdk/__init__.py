@@ -38,7 +38,9 @@ _NEEDED = (
     "asyncio",
     "concurrent.futures.thread",
     "linecache",
-    *(f"{__name__}.{n}" for n in ("forked", "runtime", "unixlink")),
+    "meshnode.sdk.forked",
+    "meshnode.sdk.runtime",
+    "meshnode.sdk.unixlink",
 )
 
 
@@ -49,5 +51,8 @@ def preload() -> None:
     """
     import importlib
 
+    from meshnode.sdk.warm import warm
+
     for name in _NEEDED:
         importlib.import_module(name)
+    warm()

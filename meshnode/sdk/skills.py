@@ -126,6 +126,9 @@ def _manner_of(code: CodeType) -> Manner:
 
 
 def _hints_of(name: str, function: SkillFunction) -> dict[str, Any]:
+    written: dict[str, Any] = getattr(function, "__annotations__", {})
+    if all(type(hint) is type for hint in written.values()):
+        return dict(written)  # nothing to resolve, and the most common case
     try:
         return typing.get_type_hints(function, include_extras=True)
     except NameError as error:

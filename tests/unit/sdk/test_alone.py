@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshnode.sdk import Agent, Ctx
-from meshnode.sdk.forked import main
+from meshnode.sdk.forked import compiled, main
 from tests.unit.sdk.daemon_end import at_work
 
 FILE = '''
@@ -140,6 +140,11 @@ def test_a_forked_file_ends_as_python_would_end_it(
     Path(file).write_text(text)
     assert main(file, ["x"]) == code
     assert words in capsys.readouterr().err
+
+
+def test_code_compiled_before_runs_the_same(file: str, capsys: pytest.CaptureFixture[str]):
+    assert main(file, ["add", "a=2"], compiled(file)) == 0
+    assert capsys.readouterr().out == "3\n"
 
 
 def test_a_file_that_is_gone_is_an_error(file: str, capsys: pytest.CaptureFixture[str]):

@@ -2,16 +2,17 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from meshnode.sdk import Agent, CallFailed, Ctx, Restored, Unavailable
+from meshnode.sdk import Agent, CallFailed, Ctx, Restored, Unavailable, threads
 from meshnode.sdk.connection import Ended
 from meshnode.wire.calls import CancelHeader, GrantHeader
 from meshnode.wire.frame import Frame, Kind
-from meshnode.wire.state import Change, MergedCell, Op, RestoredCell
+from meshnode.wire.state import VALUE_BYTES_MAX, Change, MergedCell, Op, RestoredCell
 from tests.unit.sdk.daemon_end import House, at_work, house, in_loop, unpack
 
 
@@ -569,3 +570,66 @@ async def test_an_agent_of_the_wrong_tier_says_so():
     with pytest.raises(Ended, match="tier='actor'"):
         async with house(counting(), extra={"MESHNODE_SLOTS": "4"}):
             pass
+
+
+@in_loop
+async def test_a_restore_hook_that_raises_in_an_actor_fails_the_call_and_runs_again():
+    agent = Agent("tested", tier="actor")
+    tries: list[int] = []
+
+    @agent.on_restore
+    def hook(ctx: Ctx, told: Restored) -> None:
+        tries.append(ctx.slot)
+        ctx.state["half"] = True
+        if len(tries) == 1:
+            raise KeyError("model")
+
+    @agent.skill
+    async def slot(ctx: Ctx) -> int:
+        return ctx.slot
+
+    async with at_work(agent, slots=2) as end:
+        end.ask("tested.slot", slot=1)
+        header, _ = await end.result()
+        assert header.code == "restore-failed" and "KeyError: 'model'" in header.message
+        assert not end.waiting(Kind.STATE)
+        end.ask("tested.slot", slot=1)
+        assert (await end.result())[1] == 1 and tries == [1, 1]
+
+
+@in_loop
+async def test_an_agent_whose_threads_all_hang_is_not_alive(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threads, "THREADS_MAX", 2)
+    agent = counting()
+    go = threading.Event()
+
+    @agent.skill
+    def hang() -> None:
+        go.wait(20)
+
+    async with at_work(agent) as end:
+        for _ in range(2):
+            await end.ping()
+            end.ask("tested.hang", deadline_ms=10)
+            await end.call("tested.alive")
+        late = asyncio.get_running_loop().time() + 0.05
+        while asyncio.get_running_loop().time() < late:  # until both deadlines have passed
+            await end.call("tested.alive")
+        end.send(Frame(Kind.PING))
+        assert (await end.call("tested.alive"))[1] is True
+        assert not end.waiting(Kind.PONG, Kind.RESULT)
+        go.set()
+
+
+@in_loop
+async def test_a_merge_function_may_be_async_and_nothing_it_gives_goes_unchecked(capsys: pytest.CaptureFixture[str]):
+    async def decide(base: object, mine: object, theirs: object) -> object:
+        await asyncio.sleep(0)
+        return "x" * VALUE_BYTES_MAX if base is None else theirs
+
+    async with at_work(merging(decide)) as end:
+        end.merge(1, ASKED)
+        assert (await end.merged())[1] == [Change("orders", Op.SET, b"[2]")]
+        end.merge(2, MergedCell("orders", b"[1]", ask=True, mine=b"[1]", theirs=b"[2]"))
+        assert (await end.merged())[1] == []
+    assert "state-value-too-big" in capsys.readouterr().err
