@@ -290,13 +290,6 @@ class SimProcesses:
         process.disconnect()
 
 
-def SimAgents(host: Host, rng: Random, first_pid: int) -> SimProcesses:  # noqa: N802 - stands where a class stood
-    """Processes that live and die with one daemon."""
-    processes = SimProcesses(host.after, rng, first_pid)
-    processes.attach(host)
-    return processes
-
-
 def _words(recipe: Recipe) -> tuple[str, ...]:
     """The command line; of a file its name and its arguments."""
     return (recipe.file.rpartition("/")[2].removesuffix(".py"), *recipe.argv) if recipe.file else recipe.argv

@@ -1,8 +1,5 @@
 """Simulated processes: they speak the bus as agents do, and outlive a daemon but not a power cut."""
 
-from collections.abc import Callable
-from random import Random
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -21,12 +18,12 @@ from meshnode.agents.messages import (
 )
 from meshnode.model.ids import InstanceId
 from meshnode.model.recipe import Recipe
-from meshnode.sim.agents import ORPHAN_US, SimAgents
+from meshnode.sim.agents import ORPHAN_US
 from meshnode.sim.cells import Tally
 from meshnode.wire.calls import CancelHeader, ChunkHeader, GrantHeader
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import MergedCell, MergedHeader, MergeHeader, RestoredCell, decode_changes
-from tests.unit.sim.daemons import UNIT, Daemon, Machine, Time
+from tests.unit.sim.daemons import UNIT, Daemon, Machine
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -321,26 +318,6 @@ def test_a_program_that_is_not_there_fails() -> None:
     daemon.act(daemon.room.handle(RunUnit(InstanceId("other/0"), Recipe(("python", "x.py"))), daemon.now()))
     machine.time.run(0.5)
     assert told(daemon, ProcessFailed)[0].error == "no such program: python"
-
-
-def test_processes_of_one_daemon_only_are_told_to_it() -> None:
-    time = Time()
-
-    class Ear:
-        def __init__(self) -> None:
-            self.told: list[object] = []
-
-        def after(self, wait_us: int, act: Callable[[], None]) -> None:
-            time.after(wait_us, act)
-
-        def tell(self, event: object) -> None:
-            self.told.append(event)
-
-    ear = Ear()
-    agents = SimAgents(ear, Random(1), 1000)
-    agents.perform(StartProcess(UNIT, 1, Recipe(("simulated-agent", "a.b")), "ticket"))
-    time.run(1)
-    assert [type(event).__name__ for event in ear.told] == ["ProcessesFound", "ProcessStarted", "AgentRegistered"]
 
 
 STEPS = ["add", "again", "kill", "power", "crash", "wait", "wait long", "keep", "mute"]
