@@ -66,7 +66,7 @@ class Reading(msgspec.Struct, frozen=True):
 
     wants: tuple[Want, ...]
     problems: dict[str, tuple[Problem, ...]]
-    governed: dict[str, tuple[str, ...]]
+    governed: dict[str, tuple[str, ...]] = {}
 
 
 def subject_of(document: Declared) -> str:

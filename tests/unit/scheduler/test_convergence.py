@@ -1,11 +1,16 @@
 """Whatever happens: after all heals exactly what is wanted runs, once; nothing is moved to and fro."""
 
+import random
+
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import InstanceId
-from meshnode.scheduler.messages import UnitReleased
+from meshnode.model.resources import Resources
+from meshnode.scheduler.messages import UnitReleased, Want
+from meshnode.scheduler.ordering import layout
 from tests.unit.scheduler.town import NAMES, Town, want
 
 STEPS = st.lists(
@@ -123,3 +128,46 @@ def test_with_the_same_facts_every_node_has_the_same_plan(seed: int, replicas: i
     assert [(unit, "start", found[InstanceId(unit)][0]) for unit, _, _ in plans[0]] == plans[0]
     assert town.claimed == replicas
     assert town.now_us < 60 * SECOND
+
+
+def wishes(luck: random.Random, names: tuple[str, ...]) -> list[Want]:
+    found = [want(replicas=luck.randint(0, 6), generation=luck.randint(0, 2), near=luck.choice(["", *names]))]
+    more = [
+        want("pinned", on=luck.choice(names)),
+        want("crowd", luck.randint(1, 9), slots_a_unit=3),
+        want("big", luck.randint(1, 2 * len(names)), resources=Resources(cpu_milli=2000)),
+        want("near", 3, regions=(("eu", 2),)),
+    ]
+    return found + [each for each in more if luck.random() < 0.5]
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 5), delay=DELAYS, steps=st.integers(0, 10))
+def test_also_when_units_fail_fill_nodes_and_are_wanted_elsewhere_the_mesh_comes_to_rest(
+    seed: int, count: int, delay: int, steps: int
+) -> None:
+    luck, names = random.Random(seed), NAMES[:count]
+    regions: dict[str, dict[str, object]] = {
+        name: {"region": "us" if no % 2 else "eu"} for no, name in enumerate(names)
+    }
+    town = Town(count, seed, delay_us=delay, **regions)
+    town.want(*wishes(luck, names), only=luck.choice(names))
+    for _ in range(steps):
+        town.run_for(luck.choice([0.05, 1, 4]) * luck.random())
+        match luck.choice(["kill", "boot", "sever", "heal", "want", "fail"]):
+            case "want":
+                town.want(*wishes(luck, names))
+            case "fail":
+                town.failing[luck.choice(names), InstanceId(f"words/{luck.randint(0, 3)}")] = "exit code 1"
+            case what:
+                play(town, names, [(what, luck.choice(names), 0)])
+    town.failing.clear()
+    town.want(*[msgspec.structs.replace(want, generation=7) for want in town.wants])  # what failed is tried again
+    mend(town, names)
+    town.run_for(45)
+    claims, found = town.claimed, town.running()
+    parts = [f"{want.agent}/{part.first_slot}" for want in town.wants for part in layout(want, 99)]
+    assert sorted(found) == sorted(parts)
+    assert all(town.claimants(unit) == found[unit] and len(found[unit]) == 1 for unit in found)
+    assert all(found[InstanceId("pinned/0")] == [want.on] for want in town.wants if want.on)
+    town.run_for(100)
+    assert town.claimed == claims, "it does not come to rest"
