@@ -29,7 +29,7 @@ from meshnode.model.ids import AgentConn, InstanceId
 from meshnode.model.recipe import Recipe
 from meshnode.sim.cells import Tally
 from meshnode.sim.manner import Manner, read_manner
-from meshnode.sim.stateful import Program
+from meshnode.sim.stateful import GET, ITEMS, Program
 from meshnode.wire.bus import AgentFrames, ToAgent
 from meshnode.wire.calls import RegisterHeader, SkillDescription
 from meshnode.wire.frame import Frame
@@ -234,7 +234,7 @@ class SimProcesses:
             unit.partition("/")[0], unit, process.start.ticket, process.pid, "sim",
             ["*"] if process.manner.merges else [], program.ready, program.merge_no,
         )  # fmt: skip
-        skills = tuple(SkillDescription(name, f"answers as {unit}") for name in process.manner.skills)
+        skills = tuple(_described(name, unit) for name in process.manner.skills)
         self.tell(AgentRegistered(process.conn, header, skills, process.pid, _UID))
 
     def _welcome(self, effect: WelcomeAgent) -> None:
@@ -288,6 +288,11 @@ class SimProcesses:
         if process.conn is not None:
             self._conns.pop(process.conn, None)
         process.disconnect()
+
+
+def _described(skill: str, unit: InstanceId) -> SkillDescription:
+    streams, idempotent = skill.endswith(ITEMS), skill.endswith(GET)
+    return SkillDescription(skill, f"answers as {unit}", streams=streams, idempotent=idempotent)
 
 
 def _words(recipe: Recipe) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from meshnode.wire.state import (
 )
 
 TOTAL = "total"
-_ITEMS = ".items"
+ITEMS, GET = ".items", ".get"
 _encode = msgspec.msgpack.Encoder().encode
 _calls = msgspec.msgpack.Decoder(CallHeader)
 _cancels = msgspec.msgpack.Decoder(CancelHeader)
@@ -305,7 +305,7 @@ class Program:
                 return [], self._stateless(call)
 
     def _stateless(self, call: _Call) -> bytes:
-        if call.header.skill.endswith(_ITEMS):
+        if call.header.skill.endswith(ITEMS):
             count = msgspec.json.decode(call.payload, type=_Items).n
             if call.header.stream:
                 call.items = count
