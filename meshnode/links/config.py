@@ -36,7 +36,7 @@ class HubConfig:
     control_ack_us: int = 1 * SECOND
     session_keep_us: int = 30 * SECOND  # how long a session waits for a new link
 
-    window_bytes: int = 1024 * 1024  # data bytes a peer may have under way to us
+    window_bytes: int = 2 * 1024 * 1024  # data bytes a peer may have under way to us
     log_bytes_max: int = 8 * 1024 * 1024  # sent and not acknowledged
     log_frames_max: int = 8192
     queue_bytes_max: int = 4 * 1024 * 1024  # not sent yet: no credit, no room in the log, or no link

@@ -26,7 +26,7 @@ from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Post
 from meshnode.messaging.messages import CallEnded, CallItem
-from meshnode.messaging.switch import Switch, SwitchConfig
+from meshnode.messaging.switch import Around, Switch, SwitchConfig
 from meshnode.model.errors import Invalid
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.node.asking import replied
@@ -155,9 +155,11 @@ class Core:
             config.node, self.gossip, self.hub, heard_us=self.gossip.last_proof_us, attributes=self.places.attributes
         )
         self.switch = Switch(
-            SwitchConfig(), me=config.node, name=config.name, call_prefix=config.run_id, index=self.index,
-            links=self.hub, authority=self.authority, name_of=self.names.of, answers=self.checkpoints,
-            slots_of=self.slots_of,
+            SwitchConfig(),
+            Around(
+                me=config.node, name=config.name, call_prefix=config.run_id, index=self.index, links=self.hub,
+                authority=self.authority, answers=self.checkpoints, name_of=self.names.of, slots_of=self.slots_of,
+            ),
         )  # fmt: skip
         self.bundles = Bundles(self.hub)
         self.offering = Offering(lambda agent: units_of(self, agent), self.gossip.handle)

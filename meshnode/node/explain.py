@@ -97,8 +97,8 @@ def _node_name(core: Core, given: str) -> str:
 
 def _agent_name(core: Core, given: str) -> str:
     """A skill leads to the agent that offers it."""
-    offers = core.index.candidates(given)
-    return offers[0].offer.agent if offers else given
+    agents = core.index.agents_of(given)
+    return agents[0] if agents else given
 
 
 def _present(core: Core, wanted: _Subject, now: Instant) -> list[str]:

@@ -65,8 +65,8 @@ class StateDesk:
             raise Invalid(f"{given!r} names no unit", next_step="give AGENT or AGENT/SLOT: meshnode state list")
         if not slash:
             return unit_id(agent, 0)
-        held = next((u for u in self._core.index.units(agent) if u.first <= int(slot) < u.first + u.slots), None)
-        return unit_id(agent, held.first if held is not None else int(slot))
+        held = next((u for u in self._core.index.units(agent) if u.first_slot <= int(slot) < u.first_slot + u.slots), None)
+        return unit_id(agent, held.first_slot if held is not None else int(slot))
 
     # -- units ------------------------------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ class StateDesk:
         if unit in self._core.homes:
             return self._core.config.node
         agent, first = agent_of(unit), int(unit.partition("/")[2])
-        claims = [u for u in self._core.index.units(agent) if u.first == first]
+        claims = [u for u in self._core.index.units(agent) if u.first_slot == first]
         alive = [u for u in claims if self._core.gossip.reachable(u.node)] or claims
         return max(alive, key=lambda u: (u.epoch, u.node)).node if alive else None
 
@@ -115,7 +115,7 @@ class StateDesk:
 
     def _forget(self, command_no: int, unit: InstanceId, now: Instant) -> list[Effect]:
         if unit in self._core.homes or any(
-            u.first == int(unit.partition("/")[2]) for u in self._core.index.units(agent_of(unit))
+            u.first_slot == int(unit.partition("/")[2]) for u in self._core.index.units(agent_of(unit))
         ):
             raise Invalid(
                 f"{unit} is wanted and runs: its state is in use", next_step=f"meshnode stop {agent_of(unit)}"

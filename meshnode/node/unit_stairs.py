@@ -10,7 +10,7 @@ from meshnode.agents.messages import InstanceState, RestartUnit, RunUnit, StopUn
 from meshnode.gossip.messages import Publish
 from meshnode.kernel.effects import Note
 from meshnode.model.units import agent_of, slot_of
-from meshnode.registry.offers import SKILL_PREFIX, encode_skill
+from meshnode.registry.offers import SKILL_PREFIX, encode_skill, skill_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from meshnode.kernel.epochs import Epoch
     from meshnode.kernel.instant import Instant
     from meshnode.messaging.messages import Emitted
-    from meshnode.model.ids import InstanceId
+    from meshnode.model.ids import AgentName, InstanceId
     from meshnode.node.core import Core
     from meshnode.scheduler.messages import UnitChanged, UnitClaimed, UnitReleased, Want
 
@@ -128,7 +128,8 @@ def offered(core: Core, fact: SkillsOffered, now: Instant) -> Sequence[Effect]:
     if home is not None and home.leaving:
         core.switch.agent_closing(unit)
     for skill in fact.skills:
-        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill.name, encode_skill(agent, skill)), now)
+        key = SKILL_PREFIX + _skill_name(core, skill.name, agent)
+        effects += core.gossip.handle(Publish(key, encode_skill(agent, skill)), now)
     return [*effects, *core.switch.offers_changed(now)]
 
 
@@ -146,8 +147,15 @@ def withdrawn(core: Core, fact: SkillsWithdrawn, now: Instant) -> Sequence[Effec
     if any(agent_of(other) == agent and not home.leaving for other, home in core.homes.items()):
         return effects
     for skill in core.index.skills_of(core.config.node, agent):
-        effects += core.gossip.handle(Publish(SKILL_PREFIX + skill, b""), now)
+        key = SKILL_PREFIX + _skill_name(core, skill, agent)
+        effects += core.gossip.handle(Publish(key, b""), now)
     return effects
+
+
+def _skill_name(core: Core, skill: str, agent: AgentName) -> str:
+    """A second agent of this node with a skill of that name has it under a longer key."""
+    holder = core.index.plain_holder(core.config.node, skill)
+    return skill_key(skill, "" if holder in ("", agent) else agent).removeprefix(SKILL_PREFIX)
 
 
 def kept(core: Core, fact: StateKept, now: Instant) -> Sequence[Effect]:

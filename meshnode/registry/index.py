@@ -194,6 +194,11 @@ class Index:
             if any(holder == node and offer.agent == agent for (holder, _), offer in holders.items())
         )
 
+    def plain_holder(self, node: NodeId, skill: str) -> str:
+        """The agent of a node whose skill stands under its bare name; "" = none does."""
+        offer = self._skills.get(skill, {}).get((node, ""))
+        return offer.agent if offer is not None else ""
+
     def agents_on(self, node: NodeId) -> int:
         """How many agents a node tells of."""
         return len(self._agents.get(node, {}))

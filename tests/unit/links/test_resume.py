@@ -235,7 +235,7 @@ def test_a_resume_before_what_was_acknowledged_is_refused() -> None:
 
 def test_data_beyond_the_window_is_refused() -> None:
     one, world = session(), World(Place(1))
-    frame = Frame(Kind.CALL, payload=b"x" * 600_000)
+    frame = Frame(Kind.CALL, payload=b"x" * 1_100_000)
     assert one.accept(1, frame, world.now)
     assert one.accept(2, frame, world.now), "a frame may overdraw the credit it begins within"
     assert refused("credit-exceeded", lambda: one.accept(3, frame, world.now))
