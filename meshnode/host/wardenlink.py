@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from meshnode.host.launch import MARK, mark_of
-from meshnode.host.warden import WARDEN_SOCKET
-from meshnode.host.wardenwire import FromWarden, Inbox, ToWarden, encode, read_report
+from meshnode.host.wardenwire import WARDEN_SOCKET, FromWarden, Inbox, ToWarden, encode, read_report
 from meshnode.model.errors import RemoteError
 
 STDERR_NAME = "warden.err"

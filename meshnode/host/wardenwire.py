@@ -11,6 +11,7 @@ import msgspec
 
 from meshnode.model.errors import RemoteError
 
+WARDEN_SOCKET = "warden.sock"  # in the run directory of the node
 VERSION = 1
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
