@@ -23,7 +23,7 @@ from meshnode.scheduler.outcome import Outcome, read_records
 from meshnode.scheduler.ports import DOWN, LEFT, READY, Copies, NodeFacts, Nodes
 from meshnode.scheduler.quiet import Quiet
 from meshnode.scheduler.rules import SchedulerRules
-from meshnode.scheduler.unit import Mine, Unit, name_of
+from meshnode.scheduler.unit import Mine, Unit, is_about, name_of
 from meshnode.scheduler.views import AgentStanding, Intended, Viewer
 
 # So many open units are planned at once without a thought; more wait until the claims that pour in have ended.
@@ -86,7 +86,7 @@ class Scheduler:
         if node == self._me or not (claims or agent in self._books):
             return ()
         book = self._book(agent)
-        said = {claim.unit: claim for claim in claims if claim.node == node and agent_of(claim.unit) == agent}
+        said = {claim.unit: claim for claim in claims if is_about(claim, node, agent)}
         held = self._by_node.setdefault(node, {})
         state = self._facts[node].state if node in self._facts else DOWN
         for unit_id in [unit for unit in held if agent_of(unit) == agent and unit not in said]:

@@ -14,6 +14,8 @@ from meshnode.scheduler.ports import DOWN, LEFT, READY, SUSPECT, NodeFacts
 
 # A suspect that others still hear may become one that nobody hears without a word from membership.
 LOOK_AGAIN_US = 250 * MS
+# A counter beyond this was never reached by counting: following it would leave no room above.
+COUNTER_MAX = 2**48
 
 
 class Mine(msgspec.Struct):
@@ -127,6 +129,12 @@ class Unit:
     def idle(self) -> bool:
         """Nothing is to be remembered about it but its counter."""
         return not (self.wanted or self.mine or self.leaving or self.claims or self.refusals or self.recorded)
+
+
+def is_about(claim: Claim, node: NodeId, agent: AgentName) -> bool:
+    """A node speaks for itself alone, and in what it tells of one agent of that agent alone."""
+    own = claim.node == node and claim.epoch.node == node and agent_of(claim.unit) == agent
+    return own and 0 <= claim.epoch.counter <= COUNTER_MAX
 
 
 def _telling(claim: Claim) -> tuple[Epoch, bool, NodeId | None]:

@@ -135,7 +135,8 @@ class Viewer:
             return PENDING, self._lost(want, name, facts)
         if claim.node == self._me and unit.mine is not None and unit.mine.failed:
             return PENDING, f"{facts.name} has it and it failed: {unit.mine.failed}"
-        return (RUNNING if claim.running else STARTING), unit.reason or f"{facts.name} has it"
+        reason = unit.reason if claim.node == self._me else ""
+        return (RUNNING if claim.running else STARTING), reason or f"{facts.name} has it"
 
     def _lost(self, want: Want, name: str, facts: NodeFacts | None) -> str:
         if facts is None or facts.state != UNREACHABLE:

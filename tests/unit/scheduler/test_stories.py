@@ -354,6 +354,8 @@ def test_what_a_peer_tells_of_others_units_is_not_believed() -> None:
     lies = [
         Claim(id_of("gamma"), WORDS, Epoch(99, id_of("gamma")), running=True),
         Claim(id_of(other), InstanceId("else/0"), Epoch(99, id_of(other)), running=True),
+        Claim(id_of(other), WORDS, Epoch(2**53, id_of(other)), running=True),
+        Claim(id_of(other), WORDS, Epoch(99, id_of("gamma")), running=True),
     ]
     assert scheduler.claims(id_of(other), AgentName("words"), lies, town.now) == ()
     assert scheduler.claim_of(WORDS) == Epoch(1, id_of(there))
