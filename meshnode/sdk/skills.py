@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from meshnode.sdk.context import Ctx
-from meshnode.sdk.schemas import read_docstring, schema_of
+from meshnode.sdk.schemas import ARGUMENTS, read_docstring, schema_of
 from meshnode.wire.calls import SkillDescription
 
 _VARIADIC = 0x04 | 0x08  # code flags of *arguments and **arguments
@@ -170,7 +170,7 @@ def _arguments_of(
         else:
             fields.append((parameter, hint))
     title = name.replace(".", "_")
-    return msgspec.defstruct(title, fields, kw_only=True, forbid_unknown_fields=True)
+    return msgspec.defstruct(title, fields, kw_only=True, forbid_unknown_fields=True, module=ARGUMENTS)
 
 
 def _defaults_of(function: SkillFunction, code: CodeType) -> dict[str, Any]:
