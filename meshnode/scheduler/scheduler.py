@@ -23,7 +23,8 @@ from meshnode.scheduler.outcome import Outcome, read_records
 from meshnode.scheduler.ports import DOWN, LEFT, READY, Copies, NodeFacts, Nodes
 from meshnode.scheduler.quiet import Quiet
 from meshnode.scheduler.rules import SchedulerRules
-from meshnode.scheduler.unit import Mine, Unit, is_about, name_of
+from meshnode.scheduler.shelf import Shelf
+from meshnode.scheduler.unit import Mine, Unit, name_of
 from meshnode.scheduler.views import AgentStanding, Intended, Viewer
 
 # So many open units are planned at once without a thought; more wait until the claims that pour in have ended.
@@ -40,20 +41,18 @@ class Scheduler:
     ) -> None:  # fmt: skip
         self._config, self._me, self._name = config, me, name
         self._nodes, self._copies, self._rules = nodes, copies, rules
-        self._books: dict[AgentName, Book] = {}
-        self._dirty: dict[AgentName, Book] = {}
-        self._by_node: dict[NodeId, dict[InstanceId, None]] = {}
+        self._shelf = Shelf(config.known_max)
         self._mine: dict[InstanceId, Unit] = {}
         self._full: dict[InstanceId, Unit] = {}  # refused for want of room
         self._admission = Admission(config.units_max)
         self._quiet = Quiet(config, name)
         self._facts: dict[NodeId, NodeFacts] = {}
-        self._known = 0
+        self._states: dict[NodeId, str] = {}  # as membership last told
         self._timers: Timers[str] = Timers()  # by unit: look at its claims; by agent: somebody's turn
         self._turning: Timers[AgentName] = Timers()
         self._told_wants = False
         for unit_id, kept in read_records(restored):
-            unit = self._learn(self._book(agent_of(unit_id)), unit_id)
+            unit = self._shelf.learn(unit_id)
             if unit is not None:
                 unit.counter, unit.recorded = kept.counter, kept.mine
 
@@ -64,6 +63,7 @@ class Scheduler:
         self._look()
         peers = [facts for facts in self._facts.values() if facts.node != self._me and facts.state != LEFT]
         self._quiet.start(now, alone=not peers)
+        self._states = {facts.node: facts.state for facts in self._facts.values()}
         return self._turn(now)
 
     def linked(self, now: Instant) -> Sequence[Effect]:
@@ -73,54 +73,39 @@ class Scheduler:
 
     def wanted(self, fact: Wanted, now: Instant) -> Sequence[Effect]:
         wants = {want.agent: want for want in fact.wants}
-        for agent in [*self._books, *(agent for agent in wants if agent not in self._books)]:
-            book, want = self._book(agent), wants.get(agent)
+        for agent in [*self._shelf.books, *(agent for agent in wants if agent not in self._shelf.books)]:
+            book, want = self._shelf.book(agent), wants.get(agent)
             if book.want != want:
                 book.set_want(want, self._config.wanted_max, fresh=self._told_wants)
-                self._dirty[agent] = book
+                self._shelf.dirty[agent] = book
         self._told_wants = True
         return self._turn(now)
 
     def claims(self, node: NodeId, agent: AgentName, claims: Sequence[Claim], now: Instant) -> Sequence[Effect]:
         """All that a node tells of an agent's units, replacing what it told before. What this node tells is known."""
-        if node == self._me or not (claims or agent in self._books):
-            return ()
-        book = self._book(agent)
-        said = {claim.unit: claim for claim in claims if is_about(claim, node, agent)}
-        held = self._by_node.setdefault(node, {})
-        state = self._facts[node].state if node in self._facts else DOWN
-        for unit_id in [unit for unit in held if agent_of(unit) == agent and unit not in said]:
-            unit = book.units.get(unit_id)
-            if unit is None or unit.unsay(node, now.mono_us, believed=state not in (DOWN, LEFT)):
-                self._touch(unit)
-            if unit is None or not (node in unit.claims or node in unit.refusals):
-                del held[unit_id]
-        for claim in said.values():
-            unit = book.units.get(claim.unit) or self._learn(book, claim.unit)
-            if unit is not None:
-                held[unit.id] = None
-                if unit.hear(claim):
-                    self._touch(unit)
+        if node != self._me:
+            believed = node in self._facts and self._facts[node].state not in (DOWN, LEFT)
+            self._shelf.hear(node, agent, claims, now.mono_us, believed=believed)
         return self._turn(now, gather=True)
 
     def member_changed(self, node: NodeId, now: Instant) -> Sequence[Effect]:
         """A node is in another state, or something else is known about it."""
-        before = self._facts.get(node)
         self._look()
-        after = self._facts.get(node)
-        came = after is not None and after.state == READY and (before is None or before.state != READY)
+        before, after = self._states.get(node, ""), self._facts[node].state if node in self._facts else ""
+        self._states[node] = after
+        came = after == READY and before != READY
         if came and node != self._me:
             self._quiet.contact(now)
-        for unit in self._of_node(node):
+        for unit in self._shelf.of_node(node):
             if came and node in unit.gone:
                 unit.gone[node] = now.mono_us
-            self._touch(unit)
-        for book in self._books.values():
+            self._shelf.touch(unit)
+        for book in self._shelf.books.values():
             if book.open:
-                self._dirty[book.agent] = book
+                self._shelf.dirty[book.agent] = book
         for unit in self._mine.values():
             if node == self._me or (unit.mine is not None and unit.mine.failed):
-                self._touch(unit)
+                self._shelf.touch(unit)
         if node == self._me:
             self._room_made()
         return self._turn(now)
@@ -146,39 +131,38 @@ class Scheduler:
         held.mine.opened, held.mine.running, held.mine.failed = True, False, reason or "it kept ending"
         held.reason = f"failed: {held.mine.failed}"
         self._turned(held)
-        self._touch(held)
+        self._shelf.touch(held)
         return self._turn(now)
 
     def handed_over(self, unit: InstanceId, now: Instant) -> Sequence[Effect]:
         """The winner has all of this node's work."""
-        book = self._books.get(agent_of(unit))
-        held = book.units.get(unit) if book is not None else None
+        held = self._shelf.unit(unit)
         if held is None or held.leaving is None:
             return ()
         held.leaving, held.recorded = None, False
         out = Outcome()
         out.record(unit, held.counter, mine=False)
         out.tell(held.agent)
-        self._touch(held)
+        self._shelf.touch(held)
         return [*out.effects(), *self._turn(now)]
 
     def wake(self, now: Instant) -> Sequence[Effect]:
         """Fire whatever is due. A spurious call does nothing."""
         for key in self._timers.pop_due(now.mono_us):
             agent = agent_of(key)
-            book = self._books.get(agent)
+            book = self._shelf.books.get(agent)
             if book is None:
                 continue
-            self._dirty[agent] = book
+            self._shelf.dirty[agent] = book
             unit = book.units.get(InstanceId(key))
             if unit is not None:
                 book.dirty[unit.id] = unit
         for agent in self._turning.pop_due(now.mono_us):
-            self._next_turning(self._books[agent])
+            self._next_turning(self._shelf.books[agent])
         return self._turn(now)
 
     def deadline(self) -> int | None:
-        if self._dirty:
+        if self._shelf.dirty:
             return self._quiet.until_us if self._told_wants else None
         return earliest(self._timers.deadline(), self._turning.deadline())
 
@@ -191,7 +175,7 @@ class Scheduler:
 
     def refusals(self, agent: AgentName) -> Sequence[Claim]:
         """Units that this node does not take, to be published beside its claims."""
-        book = self._books.get(agent)
+        book = self._shelf.books.get(agent)
         units = book.units.values() if book is not None else ()
         return [
             Claim(self._me, unit.id, Epoch(0, self._me), running=False, refusal=unit.refused)
@@ -201,29 +185,28 @@ class Scheduler:
 
     def reason(self, unit: InstanceId) -> str:
         """The last decision about a unit on this node, in words."""
-        book = self._books.get(agent_of(unit))
-        held = book.units.get(unit) if book is not None else None
+        held = self._shelf.unit(unit)
         return held.reason if held is not None else ""
 
     def standing(self, agent: AgentName, now: Instant) -> AgentStanding:
         """How an agent's units stand, as far as this node knows."""
-        return self._viewer(now).standing(self._books.get(agent) or Book(agent))
+        return self._viewer(now).standing(self._shelf.books.get(agent) or Book(agent))
 
     def intended(self, agent: AgentName, want: Want | None, now: Instant) -> Sequence[Intended]:
         """What would happen to an agent's units if it were wanted so. Nothing changes."""
-        return self._viewer(now).intended(self._books.get(agent) or Book(agent), want, self._config.wanted_max)
+        return self._viewer(now).intended(self._shelf.books.get(agent) or Book(agent), want, self._config.wanted_max)
 
     # -- one turn ----------------------------------------------------------------------------------------------------
 
     def _turn(self, now: Instant, *, gather: bool = False) -> Sequence[Effect]:
         """``gather``: more of the same is likely to follow; a plan for many units can wait a moment."""
-        if not self._dirty or not self._told_wants or self._quiet.listening(now):
+        if not self._shelf.dirty or not self._told_wants or self._quiet.listening(now):
             return ()
         self._look()
         out = Outcome()
-        while self._dirty:  # room that is made lets other agents in
-            agent = next(iter(self._dirty))
-            book = self._dirty.pop(agent)
+        while self._shelf.dirty:  # room that is made lets other agents in
+            agent = next(iter(self._shelf.dirty))
+            book = self._shelf.dirty.pop(agent)
             dirty, book.dirty = book.dirty, {}
             for unit in dirty.values():
                 self._judge(book, unit, now, out)
@@ -232,7 +215,7 @@ class Scheduler:
             else:
                 self._place(book, now, out)
             if not book.units and book.want is None:
-                del self._books[agent]
+                del self._shelf.books[agent]
         return out.effects()
 
     def _judge(self, book: Book, unit: Unit, now: Instant, out: Outcome) -> None:
@@ -340,7 +323,7 @@ class Scheduler:
         lack = self._admission.lack(unit, want, self._own_facts())
         if lack:
             self._refuse(unit, lack, out, full=True)
-            self._dirty[book.agent] = book
+            self._shelf.dirty[book.agent] = book
             return None
         self._take(book, want, unit, why(place, ahead, self._facts, now.mono_us), out)
         return None
@@ -396,8 +379,7 @@ class Scheduler:
         if unit.mine is not None or unit.recorded or unit.leaving is not None:
             self._release(unit, "it is not wanted any more", None, out)
         if unit.idle() and not unit.counter:
-            self._known -= unit.learned
-            book.forget(unit)
+            self._shelf.forget(unit)
 
     def _give_up(self, unit: Unit, now: Instant, out: Outcome) -> None:
         """It failed here and another node may try."""
@@ -408,7 +390,7 @@ class Scheduler:
         self._release(unit, f"{reason}; another node is to try", None, out)
         self._refuse(unit, reason, out, full=False)
         unit.refused_until_us = now.mono_us + wait_us
-        self._touch(unit)
+        self._shelf.touch(unit)
 
     def _refuse(self, unit: Unit, reason: str, out: Outcome, *, full: bool) -> None:
         unit.refused, unit.full, unit.reason = reason, full, f"not here: {reason}"
@@ -432,10 +414,10 @@ class Scheduler:
     def _room_made(self) -> None:
         """What was refused for want of room is considered again."""
         for unit in list(self._full.values()):
-            want = self._books[unit.agent].want
+            want = self._shelf.books[unit.agent].want
             if want is None or not self._admission.lack(unit, want, self._own_facts()):
                 self._accept(unit)
-                self._touch(unit)
+                self._shelf.touch(unit)
 
     def _others(self, want: Want, unit: Unit) -> bool:
         """Whether another node could try."""
@@ -445,7 +427,7 @@ class Scheduler:
         )
 
     def _turned(self, unit: Unit) -> None:
-        book = self._books[unit.agent]
+        book = self._shelf.books[unit.agent]
         if book.turning == unit.id:
             self._turning.cancel(book.agent)
             self._next_turning(book)
@@ -455,37 +437,7 @@ class Scheduler:
         book.turning = None
         for unit in book.units.values():
             if unit.mine is not None and unit.mine.outdated:
-                self._touch(unit)
-
-    def _touch(self, unit: Unit | None) -> None:
-        if unit is not None:
-            book = self._books[unit.agent]
-            book.dirty[unit.id] = unit
-            self._dirty[unit.agent] = book
-
-    def _book(self, agent: AgentName) -> Book:
-        book = self._books.get(agent)
-        if book is None:
-            book = self._books[agent] = Book(agent)
-        return book
-
-    def _learn(self, book: Book, unit: InstanceId) -> Unit | None:
-        """A unit that was not known yet, if there is room to know of it."""
-        if self._known >= self._config.known_max:
-            return None
-        self._known += 1
-        found = book.unit(unit)
-        found.learned = True
-        return found
-
-    def _of_node(self, node: NodeId) -> list[Unit]:
-        found: list[Unit] = []
-        for unit_id in self._by_node.get(node, {}):
-            book = self._books.get(agent_of(unit_id))
-            unit = book.units.get(unit_id) if book is not None else None
-            if unit is not None:
-                found.append(unit)
-        return found
+                self._shelf.touch(unit)
 
     def _look(self) -> None:
         self._facts = {facts.node: facts for facts in self._nodes.nodes()}
