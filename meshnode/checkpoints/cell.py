@@ -17,7 +17,7 @@ BASE_BYTES_MAX = 64 * 1024  # a longer value is not remembered as the base of wh
 
 
 class NotACounter(LocalError):
-    """The key holds a value that is no whole number: nothing can be added to it. Nothing changed."""
+    """The key holds a value that is no whole number, or would hold one without bounds. Nothing changed."""
 
     code = "not-a-counter"
 
@@ -95,8 +95,18 @@ def size_of(key: str, cell: Cell) -> int:
     return sum(len(key) + 16 + len(part.value) for part in cell.values())
 
 
+AMOUNT_MAX = (1 << 62) - 1
+
+
 def planned_add(cell: Cell, key: str, amount: int, epoch: Epoch, version: int, taken_back: int) -> CellChange:
     """An ADD as the owner of ``epoch`` enters it. Raises ``NotACounter``."""
+    change = _planned_add(cell, key, amount, epoch, version, taken_back)
+    if abs(change.total) > AMOUNT_MAX or abs(amount) > AMOUNT_MAX:
+        raise NotACounter(f"counter {key[:60]!r} would pass {AMOUNT_MAX}", next_step="count in larger units")
+    return change
+
+
+def _planned_add(cell: Cell, key: str, amount: int, epoch: Epoch, version: int, taken_back: int) -> CellChange:
     found = candidates(cell, taken_back)
     own = cell.get(epoch)
     if not found or found[0].counter or not found[0].value:

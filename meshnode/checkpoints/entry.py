@@ -12,6 +12,7 @@ from meshnode.model.errors import RemoteError
 
 HASH_BYTES = 32
 NO_HASH = bytes(HASH_BYTES)
+NUMBER_MAX = 1 << 63
 IDEMPOTENCY_CHARS_MAX = 512
 
 
@@ -58,7 +59,7 @@ def unseal(sealed: bytes) -> Entry:
         entry = _decoder.decode(sealed[HASH_BYTES:])
     except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
         raise RemoteError("checkpoint-entry", str(error)[:80]) from error
-    if entry.version < 1 or len(sealed) < HASH_BYTES:
+    if not 1 <= entry.version < NUMBER_MAX or not 0 <= entry.epoch.counter < NUMBER_MAX or len(sealed) < HASH_BYTES:
         raise RemoteError("checkpoint-entry", f"version {entry.version}")
     if entry.merged is not None:
         check_delta(entry.merged)

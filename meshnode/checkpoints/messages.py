@@ -1,7 +1,8 @@
 """Facts of the checkpoints room. (Its wire messages live in ``checkpoints/letters.py``.)"""
 
-from meshnode.kernel.effects import Fact
-from meshnode.model.ids import InstanceId, NodeId
+from meshnode.kernel.effects import Effect, Fact
+from meshnode.kernel.epochs import Epoch
+from meshnode.model.ids import AgentConn, InstanceId, NodeId
 
 
 class StateReady(Fact, frozen=True):
@@ -60,3 +61,96 @@ class HandedOver(Fact, frozen=True):
 
     unit: InstanceId
     winner: NodeId
+
+
+# Facts this room tells itself: what hung on a commit of the journal. ``after_failure`` gives the twin of a commit that
+# failed; the node's commits ask it.
+
+
+class EntryKept(Fact, frozen=True):
+    """An own entry is in the journal."""
+
+    unit: InstanceId
+    epoch: Epoch
+    version: int
+
+
+class EntryLost(Fact, frozen=True):
+    """The journal did not take an own entry."""
+
+    unit: InstanceId
+    epoch: Epoch
+    version: int
+    error: str
+
+
+class CopyKept(Fact, frozen=True):
+    """What an owner sent is in this holder's journal, up to ``version`` of its epoch."""
+
+    unit: InstanceId
+    owner: NodeId
+    epoch: Epoch
+    version: int
+
+
+class CopyLost(Fact, frozen=True):
+    unit: InstanceId
+    owner: NodeId
+    error: str
+
+
+class FoldKept(Fact, frozen=True):
+    """A manifest is in the journal, and the entries it holds have left it."""
+
+    unit: InstanceId
+    number: int
+
+
+class FoldLost(Fact, frozen=True):
+    unit: InstanceId
+    number: int
+    error: str
+
+
+class AgentRestored(Fact, frozen=True):
+    """The journal knows of the new process: it may have its state."""
+
+    unit: InstanceId
+    conn: AgentConn
+
+
+CommitFact = EntryKept | CopyKept | FoldKept | AgentRestored
+CommitLost = EntryLost | CopyLost | FoldLost
+
+
+def after_failure(fact: Effect, error: str) -> CommitLost | None:
+    """What is true instead of ``fact`` when its commit failed; ``None``: nothing of this room hung on it."""
+    match fact:
+        case EntryKept(unit, epoch, version):
+            return EntryLost(unit, epoch, version, error)
+        case CopyKept(unit, owner):
+            return CopyLost(unit, owner, error)
+        case FoldKept(unit, number):
+            return FoldLost(unit, number, error)
+        case _:
+            return None
+
+
+class VersionRead(Fact, frozen=True):
+    """The answer to ``Checkpoints.read_version``. ``error`` "": ``values`` are the keys in force, as JSON."""
+
+    ticket: int
+    unit: InstanceId
+    version: int
+    values: dict[str, bytes]
+    error: str = ""
+
+
+class VersionRestored(Fact, frozen=True):
+    """The answer to ``Checkpoints.restore_to``. ``error`` "": the state is what it was then, by ``changed`` keys."""
+
+    ticket: int
+    unit: InstanceId
+    version: int
+    changed: int
+    error: str = ""

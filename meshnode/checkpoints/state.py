@@ -112,7 +112,8 @@ class State:
             undone = self.answers.take(entry.idempotency_key, answer)
         (self.seen.reach if whole else self.seen.note)(entry.epoch, entry.version)
         self.merge_no = max(self.merge_no, entry.merge_no)
-        self.at_ms = max(self.at_ms, entry.at_ms)
+        if entry.changes:
+            self.at_ms = max(self.at_ms, entry.at_ms)
         if entry.seq or entry.new_run:
             self.runs[entry.epoch.node] = entry.seq
         return keys, undone
