@@ -22,12 +22,17 @@ def children() -> list[int]:
         return [one for one in _processes() if _parent(one) == pid]
 
 
-def mark_in(pid: int) -> str:
-    """The mark of a process; "" for one without, one that has gone or one that does not let us look."""
+def mark_in(pid: int) -> str | None:
+    """The mark of a process; "" for one without, one that has gone or one that does not let us look.
+
+    None: it shows no environment at all. So does one in the middle of an exec, which is marked a moment later.
+    """
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return ""
+    if not environment:
+        return None
     for entry in environment.split(b"\0"):
         if entry.startswith(_PREFIX):
             return entry[len(_PREFIX) :].decode("ascii", "replace")
@@ -41,13 +46,16 @@ def sweep(mark: str, patience_s: float) -> int:
     """
     until = time.monotonic() + patience_s
     killed: dict[int, None] = {}
+    clean = 0
     while True:
-        found = [pid for pid in _processes() if pid != os.getpid() and mark_in(pid).startswith(f"{mark}.")]
+        found = [pid for pid in _processes() if pid != os.getpid() and (mark_in(pid) or "").startswith(f"{mark}.")]
+        clean = 0 if found else clean + 1
         for pid in found:
             killed[pid] = None
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        if not found or time.monotonic() > until:
+        # One that was in the middle of an exec is seen by the second look.
+        if clean > (1 if killed else 0) or time.monotonic() > until:
             return len(killed)
         time.sleep(_AGAIN_S)
 

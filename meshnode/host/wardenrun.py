@@ -19,12 +19,15 @@ from meshnode.host.strays import children, mark_in
 from meshnode.host.wardenoutput import Output, Outputs
 from meshnode.host.wardenwire import Exited, Failed, FromWarden, Go, Row, Start, Started, Stop
 from meshnode.kernel.hlc import Hlc
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.timers import Timers
 
 RUNS_MAX = 10_000
 # From SIGKILL to the end of a process; only one stuck in the kernel takes longer.
 _KILLED_US = 5 * SECOND
+# A process in the middle of an exec shows its mark a moment later; one without environment never does.
+_LOOK_AGAIN_US = 3 * MS
+_LOOKS_MAX = 8
 _ALL_SIGNALS = signal.valid_signals()
 
 
@@ -66,6 +69,8 @@ class Runs:
         self._runs: dict[tuple[str, int], Run] = {}
         self._by_pid: dict[int, Run] = {}
         self._ending: dict[str, Run] = {}  # by mark: the first process is gone, others may not be
+        self._unseen: dict[int, int] = {}  # pid -> how often it showed no environment
+        self._look_again_us: int | None = None
         self._due: Timers[Run] = Timers()
 
     def __len__(self) -> int:
@@ -161,11 +166,13 @@ class Runs:
         self._guard.close()
 
     def deadline(self) -> int | None:
-        dues = [due for due in (self._due.deadline(), self._outputs.deadline()) if due is not None]
-        return min(dues, default=None)
+        dues = (self._due.deadline(), self._outputs.deadline(), self._look_again_us)
+        return min((due for due in dues if due is not None), default=None)
 
     def wake(self, now: Instant) -> None:
         self._outputs.wake(now)
+        if self._look_again_us is not None and self._look_again_us <= now.mono_us:
+            self._finish()
         for run in self._due.pop_due(now.mono_us):
             if run.status is None:
                 _signal_group(run.pid, signal.SIGKILL)
@@ -186,6 +193,7 @@ class Runs:
                 self._first_ended(run)
             else:
                 os.waitpid(found.si_pid, 0)
+                self._unseen.pop(found.si_pid, None)
         self._finish()
 
     def _stop(self, run: Run, grace_us: int) -> None:
@@ -211,6 +219,7 @@ class Runs:
 
     def _finish(self) -> None:
         """Kill what descends from runs that have ended; those of which nothing is left are over."""
+        self._look_again_us = None
         if not self._ending:
             return
         left: dict[str, None] = {}
@@ -218,12 +227,21 @@ class Runs:
         for pid in children():
             if pid in self._by_pid or pid == self._guard.pid:
                 continue
-            mark = mark_in(pid) or by_session.get(_session(pid), "")
+            mark = mark_in(pid)
+            if mark is None and self._may_show_up(pid):
+                self._look_again_us = self._now().mono_us + _LOOK_AGAIN_US
+            mark = mark or by_session.get(_session(pid), "")
             if mark in self._ending:
                 left[mark] = None
                 _signal(pid, signal.SIGKILL)
-        for run in [run for mark, run in self._ending.items() if mark not in left]:
-            self._over(run)
+        if self._look_again_us is None:
+            for run in [run for mark, run in self._ending.items() if mark not in left]:
+                self._over(run)
+
+    def _may_show_up(self, pid: int) -> bool:
+        """Whether a process without environment may be in the middle of an exec, as far as looking can tell."""
+        self._unseen[pid] = min(self._unseen.get(pid, 0) + 1, _LOOKS_MAX)
+        return self._unseen[pid] < _LOOKS_MAX
 
     def _over(self, run: Run) -> None:
         self._due.cancel(run)
