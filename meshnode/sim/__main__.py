@@ -54,6 +54,8 @@ def _tell(report: Report) -> None:
     _line("faults that happened: " + _counts(report.faults))
     _line("answers: " + _counts(report.answers))
     _line(f"acknowledged writes: {report.writes}" + (f", {report.excused} excused" if report.excused else ""))
+    if report.payments:
+        _line("ledger: " + _counts(report.payments))
     if report.healed_s:
         healed = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in report.healed_s.items())
         _line(f"after the healing: {healed}; every skill called from every node within {report.calls_s:.2f} s")
@@ -63,7 +65,7 @@ def _tell(report: Report) -> None:
     _line(f"trace {report.trace}")
 
 
-def _counts(counts: Mapping[str, int] | Mapping[Kind, int]) -> str:
+def _counts(counts: Mapping[str, int] | Mapping[Kind, int] | Mapping[str, int | float]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 

@@ -56,6 +56,10 @@ class SimDisk:
         self._kept = self.read()[:length]
         self._loose.clear()
 
+    def take(self, growth: int) -> None:
+        """Room for other files on the same disk. Raises ``OSError``."""
+        self._must_fit(growth)
+
     def _must_fit(self, growth: int) -> None:
         if self.breaks:
             self.refusals += 1

@@ -13,6 +13,7 @@ from meshnode.kernel.rng import Random
 from meshnode.model.commands import Shutdown
 from meshnode.sim.network import Cut
 from meshnode.sim.node import SimNode
+from meshnode.sim.units import runs
 from meshnode.sim.world import World
 
 
@@ -26,11 +27,13 @@ class Kind(enum.StrEnum):
     BLIP = "blip"  # connections are reset, nothing else
     UNPLUG = "unplug"  # one machine's cable, and it knows
     LOSS = "loss"  # packets get lost, so bytes are late
-    KILL = "kill"
+    KILL = "kill"  # the daemon alone: its agents look for the next one
+    NODE_KILL = "node-kill"  # the daemon and all its agents
     RESTART = "restart"  # in order
     POWER = "power"  # nobody is told, unsynced writes are lost
     TORN = "torn"  # the power goes in the middle of a commit
     FLIP = "flip"  # a bit of the journal turns over while the machine is off
+    BLOB = "blob-flip"  # a bit of a checkpoint file turns over
     FULL = "full-disk"
     BROKEN = "broken-disk"  # every write fails for a while
     SLOW = "slow-disk"
@@ -42,16 +45,21 @@ class Kind(enum.StrEnum):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One misfortune: when, how long, whom, how much. Seconds count from the start of the storm."""
+    """One misfortune: when, how long, whom, how much. Seconds count from the start of the storm.
+
+    ``agent``: among the machines it befalls is the one that runs this agent then.
+    """
 
     kind: Kind
     at_s: float
     for_s: float
     nodes: tuple[int, ...]
     amount: float = 0.0
+    agent: str = ""
 
     def __str__(self) -> str:
         who = ",".join(map(str, self.nodes[:12])) + (",..." if len(self.nodes) > 12 else "")
+        who += f" and who runs {self.agent}" if self.agent else ""
         return f"{self.kind} of {who} at {self.at_s:.3f} s for {self.for_s:.3f} s, {self.amount:.3f}"
 
 
@@ -62,6 +70,7 @@ _LASTS = {
     Kind.RESTART: (0.1, 10.0), Kind.POWER: (0.5, 15.0), Kind.TORN: (0.5, 10.0), Kind.FLIP: (0.5, 10.0),
     Kind.FULL: (2.0, 15.0), Kind.BROKEN: (2.0, 15.0), Kind.SLOW: (3.0, 20.0), Kind.PAUSE: (0.05, 12.0),
     Kind.SUSPEND: (1.0, 25.0), Kind.JUMP: (0.0, 0.0), Kind.NO_CLOCK: (1.0, 10.0), Kind.AGENT: (0.0, 0.0),
+    Kind.NODE_KILL: (0.1, 15.0), Kind.BLOB: (0.0, 0.0),
 }  # fmt: skip
 _GROUPS = (Kind.CUT, Kind.ONE_WAY, Kind.RESET_CUT, Kind.REJECT, Kind.BLIP)
 TRIES = 30
@@ -87,13 +96,18 @@ def _draw_one(luck: Random, kind: Kind, nodes: int, storm_s: float) -> Fault:
 
 
 class Misfortune:
-    """Plays a plan. ``happened``: how often each kind took effect; a kind that never did proves nothing."""
+    """Plays a plan. ``happened``: how often each kind took effect; a kind that never did proves nothing.
+
+    ``last_us``: when a fault last began or ended; ``lasting``: those in force.
+    """
 
     def __init__(self, world: World, plan: Sequence[Fault], provoke: Callable[[SimNode], None]) -> None:
         """``provoke``: somebody writes on this machine now, so that its disk has something to fail at."""
         self.plan = plan
         self._provoke = provoke
         self.happened: dict[Kind, int] = {}
+        self.last_us = 0
+        self.lasting: dict[int, Fault] = {}
         self._world = world
         self._undo: dict[int, Callable[[], None]] = {}
         self._calm_loss = world.network.loss
@@ -123,6 +137,7 @@ class Misfortune:
     def _strike(self, number: int, fault: Fault, tries: int = TRIES) -> None:
         """Now, or a second later on the next machine if it cannot befall this one."""
         world = self._world
+        fault = self._aimed(fault)
         undo = self._undo_of(fault) if tries and not self._healed else None
         if undo is None:
             if tries > 1:
@@ -132,13 +147,24 @@ class Misfortune:
             return
         world.trace.happened(world.now_us, "world", str(fault))
         self._undo[number] = undo
+        self.lasting[number], self.last_us = fault, world.now_us
         world.at(world.now_us + round(fault.for_s * SECOND), lambda: self._lift(number))
 
     def _lift(self, number: int) -> None:
         undo = self._undo.pop(number, None)
         if undo is not None:
             self._world.trace.happened(self._world.now_us, "world", f"{self.plan[number].kind} is over")
+            del self.lasting[number]
+            self.last_us = self._world.now_us
             undo()
+
+    def _aimed(self, fault: Fault) -> Fault:
+        """At whoever runs its agent now; nobody does: at those it names."""
+        nodes = self._world.nodes
+        hit = [number for number, node in enumerate(nodes) if fault.agent and runs(node, fault.agent)]
+        if not hit or any(number in fault.nodes for number in hit):
+            return fault
+        return msgspec.structs.replace(fault, nodes=(hit[0], *fault.nodes[1:]))
 
     def _count(self, kind: Kind) -> None:
         self.happened[kind] = self.happened.get(kind, 0) + 1
@@ -151,7 +177,7 @@ class Misfortune:
                 return self._on_wires(fault)
             case Kind.LOSS:
                 return self._lose_packets(fault)
-            case Kind.KILL | Kind.RESTART | Kind.POWER | Kind.TORN | Kind.FLIP | Kind.NO_CLOCK:
+            case Kind.KILL | Kind.NODE_KILL | Kind.RESTART | Kind.POWER | Kind.TORN | Kind.FLIP | Kind.NO_CLOCK:
                 return self._on_process(fault, node) if node.usable else None
             case Kind.FULL | Kind.BROKEN | Kind.SLOW:
                 return self._on_disk(fault, node) if node.usable else None
@@ -161,8 +187,9 @@ class Misfortune:
                 node.clock.jump(round((2 * fault.amount - 1) * JUMP_MAX_MS))
                 self._count(fault.kind)
                 return _nothing
-            case Kind.AGENT:
-                if not node.usable or not node.agents.crash_one():
+            case Kind.AGENT | Kind.BLOB:
+                struck = node.agents.crash_one if fault.kind is Kind.AGENT else node.flip_blob
+                if not node.usable or not struck():
                     return None
                 self._count(fault.kind)
                 return _nothing
@@ -202,6 +229,8 @@ class Misfortune:
         match fault.kind:
             case Kind.KILL:
                 node.kill()
+            case Kind.NODE_KILL:
+                node.kill_all()
             case Kind.RESTART:
                 node.ask(Shutdown())
             case Kind.TORN:

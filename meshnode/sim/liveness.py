@@ -1,4 +1,6 @@
-"""What must come true once everything works again: one directory, equal documents, everybody ready, all callable."""
+"""What must come true once everything works again: one directory, equal documents, everybody ready, every unit run
+once, every skill callable.
+"""
 
 from collections.abc import Sequence
 
@@ -7,6 +9,7 @@ from meshnode.kernel.instant import SECOND
 from meshnode.model.commands import CallSkill
 from meshnode.model.views import CallView
 from meshnode.sim.node import SimNode
+from meshnode.sim.units import odd_units
 from meshnode.sim.watching import Violated
 from meshnode.sim.world import World
 
@@ -30,6 +33,8 @@ def unmet(world: World) -> dict[str, str]:
     unready = next((text for node in nodes if (text := _unready(world, node))), "")
     if unready:
         lacking["ready"] = unready
+    if odd := odd_units(world):
+        lacking["owners"] = odd
     return lacking
 
 
@@ -63,7 +68,7 @@ def settle(world: World, within_s: float) -> dict[str, float]:
     while True:
         lacking = unmet(world)
         now_s = (world.now_us - began_us) / SECOND
-        for name in ("running", "directory", "documents", "ready"):
+        for name in ("running", "directory", "documents", "ready", "owners"):
             if name in lacking:
                 met.pop(name, None)
             else:

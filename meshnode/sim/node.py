@@ -9,6 +9,7 @@ import msgspec
 from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.crdt.store import AutomergeStore, StateStore
 from meshnode.kernel import rng
+from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.journal import Disk, Header, JournalUnreadable, recover
@@ -16,12 +17,14 @@ from meshnode.kernel.ports import Verifier
 from meshnode.links.messages import CloseLink, Transmit
 from meshnode.model.commands import AnyCommand, Shutdown
 from meshnode.model.ids import NodeName, Region
+from meshnode.model.views import LogsView
 from meshnode.node.config import NodeConfig, NodePorts
 from meshnode.node.core import Core
-from meshnode.node.effects import Announce, DrawEntropy, Exit, Reply, Store
-from meshnode.node.inputs import CommandGiven, EntropyDrawn, HardwareProbed, Input, Measured, Slept
+from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
+from meshnode.node.inputs import CommandGiven, EntropyDrawn, HardwareProbed, Input, LogsFetched, Measured, Slept
 from meshnode.security.clock import MeshClock
-from meshnode.sim.agents import SimAgents
+from meshnode.sim.agents import SimProcesses
+from meshnode.sim.blobs import SimBlobs
 from meshnode.sim.clocks import ClockSpec, SimClock
 from meshnode.sim.disk import SimDisk
 from meshnode.sim.journal import SimJournal
@@ -35,6 +38,7 @@ from meshnode.wire.bus import ToAgent
 # As host/loop.py: standing still longer than this voids what silence seemed to prove about peers.
 LAG_US = 700 * MS
 START_AGAIN_US = 5 * SECOND
+BLOB_BYTES_A_US = 100  # what a flash disk writes
 # A stop shorter than this must not make anybody look dead.
 NOTICED_US = 1 * SECOND
 
@@ -90,6 +94,7 @@ class SimNode:
         self.life = self.kernel = 0
         self.powered, self.paused = True, False
         self.disk = SimDisk()
+        self.blobs = SimBlobs(self.disk)
         self.sync_us = plan.sync_us
         self.clock = SimClock(plan.clock, ISSUED_MS)
         self.started_us = 0  # of the world
@@ -104,8 +109,10 @@ class SimNode:
         self._paused_us = 0
         self._told_to_go = self._again = False
         self._last_command = 0
+        self._asleep: list[Callable[[], None]] = []  # of agents: what was due while the whole machine slept
         self._luck = rng.fork(world.seed, f"node/{self.name}")
         self._disk_luck = rng.fork(world.seed, f"disk/{self.name}")
+        self.agents = SimProcesses(self._machine_after, rng.fork(world.seed, f"agents/{self.name}"), first_pid=1000)
 
     @property
     def node_name(self) -> str:
@@ -161,7 +168,6 @@ class SimNode:
         store = self.store = ports.store()
         ports = replace(ports, store=lambda: store)
         now = self.instant()
-        self.agents = SimAgents(self, rng.fork(self._luck.randbytes(8), "agents"), 1000 * self.life)
         core = self.core = self.plan.adapt.core(Core(self._config(), ports, self.journal.began.records, now))
         self.clock.raise_floor(core.clock.floor_ms, world.now_us)
         self.started_us = self.resumed_us = world.now_us
@@ -169,20 +175,29 @@ class SimNode:
         world.trace.happened(world.now_us, self.name, f"starts, boot {core.boot}")
         for watcher in world.audience.started:
             watcher.started(self)
+        self.agents.attach(self)
         self._act(core.start(self.instant()))
         self.tell_later(HardwareProbed(_hardware(self.plan.city)))
 
     def kill(self) -> None:
-        """SIGKILL: memory is gone; what was written, the system still brings to the disk."""
+        """SIGKILL of the daemon: what was written, the system still brings to the disk; its agents live on."""
         if self.core is not None:
-            self.disk.process_killed()
+            self._process_gone()
             self._dies("killed")
+
+    def kill_all(self) -> None:
+        """SIGKILL of the daemon and all its agents at once; the machine and its disk stay."""
+        self.agents.power_off()
+        self.kill()
 
     def lose_power(self) -> None:
         """Nothing is said to anybody, and what was not synced is lost, in part or as a whole."""
         if self.powered:
             self.powered = False
+            self._asleep.clear()
+            self.agents.power_off()
             self.disk.power_cut(self._disk_luck)
+            self.blobs.power_cut(self._disk_luck)
             self._dies("lost its power")
 
     def flip_bit(self) -> bool:
@@ -194,11 +209,20 @@ class SimNode:
         self.lost_keys.update({key: None for key in before if key not in after})
         return True
 
+    def flip_blob(self) -> bool:
+        """A bit of a checkpoint file turns over, whether anybody runs or not. False: there is none."""
+        return self.blobs.flip(self._disk_luck)
+
     def gain_power(self) -> None:
         if not self.powered:
             self.powered, self.paused = True, False
             self.kernel += 1
             self.clock.power_on(self._world.now_us)
+
+    def _process_gone(self) -> None:
+        self.disk.process_killed()
+        self.blobs.process_killed()
+        self.agents.detach()
 
     def _dies(self, how: str) -> None:
         world = self._world
@@ -229,6 +253,7 @@ class SimNode:
         if not self.powered:
             slept_us = self.clock.resume(world.now_us)
             self.powered = True
+            self._agents_wake()
         self.paused, self.woken_us = False, world.now_us
         if world.now_us - self._paused_us > NOTICED_US:
             self.resumed_us = world.now_us
@@ -273,6 +298,22 @@ class SimNode:
                 act()
 
         self._world.at(self._world.now_us + wait_us, still_there)
+
+    def _machine_after(self, wait_us: int, act: Callable[[], None]) -> None:
+        """For what runs beside the daemon. While the whole machine sleeps nothing does."""
+
+        def awake() -> None:
+            if self.paused and not self.powered:
+                self._asleep.append(act)
+            else:
+                act()
+
+        self._world.at(self._world.now_us + wait_us, awake)
+
+    def _agents_wake(self) -> None:
+        asleep, self._asleep = self._asleep, []
+        for act in asleep:
+            self._world.at(self._world.now_us, act)
 
     def ask(self, command: AnyCommand) -> int:
         """Somebody at this node's door. The number comes back in the reply."""
@@ -347,10 +388,28 @@ class SimNode:
                     watcher.announced(self, effect)
             case StartProcess() | StopProcess() | ToAgent() | WelcomeAgent():
                 self.agents.perform(effect)
-            case DrawEntropy(purpose, count):
-                self.tell_later(EntropyDrawn(purpose, self._luck.randbytes(count)))
             case Exit():
                 self._leave(effect)
+            case _:
+                self._fetch(effect)
+
+    def _fetch(self, effect: Effect) -> None:
+        """What is answered by an input of its own."""
+        match effect:
+            case KeepBlobs(_, blobs):
+                size = sum(map(len, blobs))
+                written = self.blobs.write(effect)
+                self.after(self.commit_us() + size // BLOB_BYTES_A_US, lambda: self.tell(self.blobs.kept(written)))
+            case ReadBlob():
+                self.tell_later(self.blobs.read(effect))
+            case DropBlobs(digests):
+                self.blobs.drop(digests)
+            case DrawEntropy(purpose, count):
+                self.tell_later(EntropyDrawn(purpose, self._luck.randbytes(count)))
+            case FetchLogs(ask_no):
+                self.tell_later(LogsFetched(ask_no, LogsView(items=[])))  # simulated agents say nothing
+            case StreamItemTold():
+                pass  # whoever asked counts the end
             case _:
                 raise AssertionError(f"an effect without a hand: {effect}")
 
@@ -372,7 +431,7 @@ class SimNode:
         self.after(0, self._gone)
 
     def _gone(self) -> None:
-        self.disk.process_killed()
+        self._process_gone()
         again = self._again
         failed = self.exit is not None and self.exit.code != 0
         self._dies("has left")

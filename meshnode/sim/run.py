@@ -7,8 +7,9 @@ from meshnode.kernel.instant import SECOND
 from meshnode.sim.faults import Fault, Kind, Misfortune
 from meshnode.sim.liveness import answer_calls, settle
 from meshnode.sim.node import Adapt
+from meshnode.sim.promises import Audit
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, OneAnswer, RisingBoots
-from meshnode.sim.scenarios import Scenario
+from meshnode.sim.scenario import Scenario
 from meshnode.sim.watching import Checker, Violated
 from meshnode.sim.workloads import Users
 from meshnode.sim.world import Setup, World, stream
@@ -40,6 +41,7 @@ class Report:
     healed_s: dict[str, float] = field(default_factory=dict[str, float])
     calls_s: float = 0.0
     bytes_sent: dict[str, int] = field(default_factory=dict[str, int])
+    payments: dict[str, int | float] = field(default_factory=dict[str, "int | float"])
 
     @property
     def passed(self) -> bool:
@@ -78,6 +80,10 @@ class Run:
             RisingBoots(self.world), self.answers, NoFalseDeath(self.world), GenuineRows(self.world),
             Bounds(self.world), ComesToRest(self.world), NoTwins(self.world), self.writes,
         ]  # fmt: skip
+        self.audit = Audit(self.world, self.misfortune, scenario.accounts) if scenario.accounts else None
+        if self.audit is not None:
+            everyone += self.audit.checkers
+            self.world.audience.gather([self.audit.ledger])
         self.checkers = [checker for checker in everyone if not judges or type(checker) in judges]
         self.world.audience.gather(self.checkers)
         self.report = Report(scenario=scenario.name, seed=seed, nodes=nodes)
@@ -97,19 +103,36 @@ class Run:
         world.start_all()
         world.run_for(1.0)
         report.joined_s = 1.0 + settle(world, JOIN_S)["ready"]
-        self.users.run_agents()
-        world.run_for(WARM_S)
-        self.users.start(scenario.storm_s)
+        self._begin_work()
         self.misfortune.begin()
         world.run_for(scenario.storm_s)
         self.misfortune.heal()
         report.healed_s = settle(world, scenario.settle_s)
-        report.calls_s = answer_calls(world, scenario.pace.skills, scenario.settle_s)
+        report.calls_s = answer_calls(world, self._skills(), scenario.settle_s)
+        if self.audit is not None:
+            self.audit.close_books(scenario.settle_s)
         world.run_for(REST_S)
         settle(world, 0.0)
+        if self.audit is not None:
+            self.audit.read_books()
         for checker in self.checkers:
             checker.finish()
         self._all_happened()
+
+    def _begin_work(self) -> None:
+        world, scenario = self.world, self.scenario
+        self.users.run_agents()
+        if self.audit is not None:
+            self.audit.ledger.open_accounts()
+        world.run_for(WARM_S)
+        settle(world, scenario.settle_s)
+        self.users.start(scenario.storm_s)
+        if self.audit is not None:
+            self.audit.ledger.start(scenario.storm_s)
+
+    def _skills(self) -> tuple[str, ...]:
+        accounts = self.scenario.accounts
+        return self.scenario.pace.skills if accounts is None else (*self.scenario.pace.skills, accounts.get)
 
     def _look(self) -> None:
         for checker in self.checkers:
@@ -130,3 +153,5 @@ class Run:
         report.answers = dict(sorted(self.answers.answered.items()))
         report.writes, report.excused = len(self.writes.acknowledged), self.writes.excused
         report.bytes_sent = world.network.sent_bytes
+        if self.audit is not None:
+            report.payments = self.audit.sums()

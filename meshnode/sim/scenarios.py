@@ -1,51 +1,11 @@
-"""Named scenarios: what users do, what befalls them, what must be so in the end. One table."""
-
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-from msgspec.structs import replace
+"""Named scenarios of a mesh and its documents; those of agents that survive stand in ``survival.py``."""
 
 from meshnode.kernel.rng import Random
 from meshnode.sim.clocks import ClockSpec
-from meshnode.sim.faults import Fault, Kind, draw
+from meshnode.sim.faults import Fault, Kind
+from meshnode.sim.scenario import Scenario, in_turn, storm
+from meshnode.sim.survival import SURVIVAL
 from meshnode.sim.workloads import Pace
-
-Plan = Callable[[Random, int], list[Fault]]
-Clocks = Callable[[Random, int], tuple[ClockSpec, ...]]
-
-
-def _right_clocks(luck: Random, nodes: int) -> tuple[ClockSpec, ...]:
-    return tuple(ClockSpec(rate_ppm=luck.randint(-50, 50)) for _ in range(nodes))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scenario:
-    """``kinds``: what must happen in every run; ``nodes``: sizes it is meant for; ``settle_s``: healed within."""
-
-    name: str
-    about: str
-    kinds: tuple[Kind, ...]
-    plan: Plan
-    storm_s: float
-    nodes: tuple[int, int] = (3, 200)
-    settle_s: float = 30.0
-    pace: Pace = field(default_factory=Pace)
-    clocks: Clocks = _right_clocks
-
-
-def _storm(*kinds: Kind, storm_s: float, times: int = 2) -> Plan:
-    return lambda luck, nodes: draw(luck, kinds, nodes, storm_s, times)
-
-
-def _in_turn(*kinds: Kind, storm_s: float) -> Plan:
-    """One after the other, for a mesh so small that two at once would hide each other."""
-    slot_s = storm_s / len(kinds)
-
-    def plan(luck: Random, nodes: int) -> list[Fault]:
-        drawn = [draw(luck, [kind], nodes, 0.8 * slot_s, times=1)[0] for kind in luck.sample(kinds, len(kinds))]
-        return [replace(fault, at_s=fault.at_s / 4 + slot * slot_s) for slot, fault in enumerate(drawn)]
-
-    return plan
 
 
 def _one_cut(luck: Random, nodes: int) -> list[Fault]:
@@ -91,23 +51,23 @@ _TABLE = (
     ),
     Scenario(
         name="crash-and-return", about="processes are killed, machines lose power, agents crash; all come back",
-        kinds=_PROCESSES, plan=_storm(*_PROCESSES, storm_s=40.0, times=3), storm_s=40.0, pace=_BUSY,
+        kinds=_PROCESSES, plan=storm(*_PROCESSES, storm_s=40.0, times=3), storm_s=40.0, pace=_BUSY,
     ),
     Scenario(
         name="one-way-cuts", about="some hear others who do not hear them",
-        kinds=(Kind.ONE_WAY,), plan=_storm(Kind.ONE_WAY, storm_s=40.0, times=5), storm_s=40.0,
+        kinds=(Kind.ONE_WAY,), plan=storm(Kind.ONE_WAY, storm_s=40.0, times=5), storm_s=40.0,
     ),
     Scenario(
         name="slow-and-torn-disks", about="commits take long, fail or are torn; bits flip; disks fill up",
-        kinds=_DISKS, plan=_storm(*_DISKS, storm_s=45.0, times=3), storm_s=45.0, pace=_BUSY,
+        kinds=_DISKS, plan=storm(*_DISKS, storm_s=45.0, times=3), storm_s=45.0, pace=_BUSY,
     ),
     Scenario(
         name="clocks", about="wall clocks are wrong, jump, or begin in 1970",
-        kinds=_CLOCKS, plan=_storm(*_CLOCKS, Kind.CUT, storm_s=40.0, times=3), storm_s=40.0, clocks=_wrong_clocks,
+        kinds=_CLOCKS, plan=storm(*_CLOCKS, Kind.CUT, storm_s=40.0, times=3), storm_s=40.0, clocks=_wrong_clocks,
     ),
     Scenario(
         name="pauses", about="processes are stopped, machines sleep",
-        kinds=_STOPS, plan=_storm(*_STOPS, storm_s=45.0, times=5), storm_s=45.0,
+        kinds=_STOPS, plan=storm(*_STOPS, storm_s=45.0, times=5), storm_s=45.0,
     ),
     Scenario(
         name="flapping", about="a cut comes and goes",
@@ -116,23 +76,23 @@ _TABLE = (
     Scenario(
         name="two-nodes", about="a mesh of two, which has no majority",
         kinds=(Kind.CUT, Kind.KILL, Kind.POWER, Kind.PAUSE), nodes=(2, 2), storm_s=60.0,
-        plan=_storm(Kind.CUT, Kind.ONE_WAY, Kind.REJECT, Kind.BLIP, Kind.KILL, Kind.POWER, Kind.PAUSE, storm_s=60.0),
+        plan=storm(Kind.CUT, Kind.ONE_WAY, Kind.REJECT, Kind.BLIP, Kind.KILL, Kind.POWER, Kind.PAUSE, storm_s=60.0),
     ),
     Scenario(
         name="one-node", about="a mesh of one is a mesh",
         kinds=(Kind.KILL, Kind.POWER, Kind.PAUSE, Kind.SLOW), nodes=(1, 1), storm_s=50.0,
-        plan=_in_turn(Kind.KILL, Kind.POWER, Kind.TORN, Kind.PAUSE, Kind.SLOW, Kind.FULL, Kind.RESTART, storm_s=50.0),
+        plan=in_turn(Kind.KILL, Kind.POWER, Kind.TORN, Kind.PAUSE, Kind.SLOW, Kind.FULL, Kind.RESTART, storm_s=50.0),
     ),
     Scenario(
         name="three-nodes", about="a mesh of three: one against two",
         kinds=(Kind.CUT, Kind.KILL, Kind.UNPLUG), nodes=(3, 3), storm_s=60.0,
-        plan=_storm(Kind.CUT, Kind.UNPLUG, Kind.KILL, Kind.ONE_WAY, Kind.PAUSE, Kind.POWER, storm_s=60.0),
+        plan=storm(Kind.CUT, Kind.UNPLUG, Kind.KILL, Kind.ONE_WAY, Kind.PAUSE, Kind.POWER, storm_s=60.0),
     ),
     Scenario(
         name="everything", about="all of it at once",
         kinds=(Kind.CUT, Kind.KILL, Kind.LOSS, Kind.BLIP), storm_s=60.0, pace=_BUSY, clocks=_wrong_clocks,
-        plan=_storm(*_WIRES, *_PROCESSES, *_DISKS, *_CLOCKS, *_STOPS, storm_s=60.0),
+        plan=storm(*_WIRES, *_PROCESSES, *_DISKS, *_CLOCKS, *_STOPS, storm_s=60.0),
     ),
 )  # fmt: skip
 
-SCENARIOS = {scenario.name: scenario for scenario in _TABLE}
+SCENARIOS = {scenario.name: scenario for scenario in (*_TABLE, *SURVIVAL)}

@@ -20,7 +20,7 @@ class Pace:
     calls_per_s: float = 3.0
     documents: int = 6
     skills: tuple[str, ...] = ("words.count", "maths.add", "echo.say")
-    offers: int = 2  # machines that run each agent
+    offers: int = 2  # instances of each agent
 
     def __post_init__(self) -> None:
         if min(self.writes_per_s, self.calls_per_s) <= 0 or self.documents < 1 or not self.skills:
@@ -39,13 +39,12 @@ class Users:
         self._writes = 0
 
     def run_agents(self) -> None:
-        """Every skill gets its agent on a few machines, which keep it from then on."""
+        """Every skill gets its agent, wanted near a machine of luck's choice from then on."""
         for number, skill in enumerate(self.pace.skills):
             agent = skill.partition(".")[0]
-            nodes = self._world.running()
-            for node in self._luck.sample(nodes, min(self.pace.offers, len(nodes))):
-                words = [SCRIPT, skill, f"answer_ms={10 + 25 * number}"]
-                node.ask(RunAgent(name=agent, argv=words, cwd="/"))
+            words = [SCRIPT, skill, f"answer_ms={10 + 25 * number}"]
+            node = self._luck.choice(self._world.running())
+            node.ask(RunAgent(name=agent, argv=words, cwd="/", replicas=self.pace.offers))
 
     def start(self, for_s: float) -> None:
         self._until_us = self._world.now_us + round(for_s * SECOND)

@@ -12,9 +12,11 @@ from meshnode.crdt.fields import RESERVED
 from meshnode.crdt.store import StateStore, parsed_changes
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.records import RecordKind
-from meshnode.model.commands import AnyCommand, Apply, DeleteDocument
+from meshnode.model.agent import KIND as AGENT
+from meshnode.model.commands import AnyCommand, Apply, DeleteDocument, RunAgent, StopAgent
 from meshnode.model.ids import DocId
-from meshnode.model.views import AnyView, AppliedView
+from meshnode.model.manifest import NAMESPACE_DEFAULT
+from meshnode.model.views import AgentView, AnyView, AppliedView
 from meshnode.node.effects import Store
 from meshnode.node.inputs import CommandGiven, Input
 from meshnode.sim.node import SimNode
@@ -77,12 +79,13 @@ class KeptWrites(Checker):
 
     def replied(self, node: SimNode, number: int, view: AnyView) -> None:
         pending = self._pending.pop((node.name, number), None)
-        if pending is None or not isinstance(view, AppliedView):
+        if pending is None or not isinstance(view, AppliedView | AgentView):
             return
         durable = node.disk.durable
         for key in pending.keys:
             if key not in durable and key not in node.lost_keys:
-                self.wrong(node, f"says {view.action} of {view.name} before it is on the disk")
+                said = view.action if isinstance(view, AppliedView) else view.state
+                self.wrong(node, f"says {said} of {view.name} before it is on the disk")
         self.acknowledged.append(Write(node.name, pending.doc, pending.name, pending.change, pending.heads))
         self._promised.setdefault(node.name, {})[pending.doc] = pending.heads
 
@@ -195,8 +198,10 @@ def _named(command: AnyCommand) -> tuple[str, str, str] | None:
     match command:
         case Apply(manifest=manifest):
             metadata = manifest["metadata"]
-            return str(manifest["kind"]), str(metadata["namespace"]), str(metadata["name"])
+            return str(manifest["kind"]), str(metadata.get("namespace", NAMESPACE_DEFAULT)), str(metadata["name"])
         case DeleteDocument(kind=kind, namespace=namespace, name=name):
             return kind, namespace, name
+        case RunAgent(name=name) | StopAgent(name=name):
+            return AGENT, NAMESPACE_DEFAULT, name
         case _:
             return None

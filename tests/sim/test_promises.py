@@ -1,0 +1,76 @@
+"""The checkers of agents that survive: each is shown the fault it is there for, and passes where there is none."""
+
+from dataclasses import replace
+
+import pytest
+
+from meshnode.kernel.instant import SECOND
+from meshnode.sim.faults import Fault, Kind
+from meshnode.sim.ledger import Accounts
+from meshnode.sim.node import Adapt
+from meshnode.sim.promises import AcknowledgedOnce, AnsweredInTime, NeverBack
+from meshnode.sim.run import Run
+from meshnode.sim.scenario import Scenario
+from meshnode.sim.watching import Checker
+from meshnode.sim.workloads import Pace
+from tests.faults import sim as planted
+
+NODES = 3
+BUSY = Accounts(adds_per_s=6.0, gets_per_s=3.0, again=0.5, folds_per_s=0.3)
+PLAIN = Scenario(
+    name="plain", about="one thing happens", kinds=(), plan=lambda luck, nodes: [], storm_s=30.0, settle_s=15.0,
+    pace=Pace(writes_per_s=0.2, calls_per_s=0.2, skills=("words.count",)), accounts=BUSY,
+)  # fmt: skip
+KILLED = Fault(Kind.NODE_KILL, 8.0, 6.0, (0,), agent="meter")
+CUT = Fault(Kind.CUT, 6.0, 14.0, (0,), agent="meter")
+
+
+def played(fault: Fault, adapt: Adapt, *judges: type[Checker]) -> str:
+    scenario = replace(PLAIN, plan=lambda luck, nodes: [fault])
+    return Run(scenario, seed=5, nodes=NODES, adapt=[(n, adapt) for n in range(NODES)], judges=judges).play().violation
+
+
+@pytest.mark.parametrize("fault", [KILLED, CUT])
+def test_without_a_planted_fault_every_promise_is_kept(fault: Fault) -> None:
+    assert played(fault, Adapt()) == ""
+
+
+@pytest.mark.parametrize(
+    ("adapt", "fault", "judge", "what"),
+    [
+        (planted.DOUBLE_COUNT, CUT, AcknowledgedOnce, "a total of"),
+        (planted.LOSE_ACK, KILLED, AcknowledgedOnce, "which was acknowledged"),
+        (planted.DROP_MERGE, CUT, AcknowledgedOnce, "which was acknowledged"),
+        (planted.STALE_RESTORE, KILLED, AcknowledgedOnce, "which was acknowledged"),
+        (planted.STALE_RESTORE, KILLED, NeverBack, "was read before"),
+        (planted.IDLE, KILLED, AnsweredInTime, "of calm"),
+    ],
+)
+def test_a_broken_promise_is_noticed(adapt: Adapt, fault: Fault, judge: type[Checker], what: str) -> None:
+    violation = played(fault, adapt, judge)
+    assert violation.startswith(f"{judge.__name__}: ") and what in violation
+
+
+def test_two_owners_that_do_not_yield_are_noticed() -> None:
+    violation = played(CUT, planted.TWO_OWNERS, AcknowledgedOnce)
+    assert violation.startswith("Liveness: ") and "owners: meter/0 runs on " in violation
+
+
+def test_one_node_that_breaks_a_rule_is_enough() -> None:
+    scenario = replace(PLAIN, plan=lambda luck, nodes: [KILLED])
+    run = Run(scenario, seed=5, nodes=NODES, adapt=[(0, planted.LOSE_ACK)], judges=[AcknowledgedOnce])
+    assert "which was acknowledged" in run.play().violation
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_processes_of_a_killed_daemon_are_adopted_by_the_next_one(nodes: int) -> None:
+    """Its machine says so: the same process serves, and works the calls that wait for it."""
+    blink = Fault(Kind.KILL, 8.0, 0.1, (0,), agent="meter")
+    run = Run(replace(PLAIN, plan=lambda luck, nodes: [blink]), seed=5, nodes=nodes)
+    before: list[object] = []
+    owner = run.world[0]
+    run.world.at(8 * SECOND, lambda: before.append(owner.agents.running()))
+    report = run.play()
+    assert report.passed, report.violation
+    assert before == [owner.agents.running()]
+    assert owner.core is not None and owner.core.boot == 2
