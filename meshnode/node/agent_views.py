@@ -60,7 +60,7 @@ def _place(view: AgentView) -> tuple[str, int, str]:
 
 def _own(core: Core, unit: InstanceId) -> AgentView:
     home, info = core.homes[unit], core.agents.instance(unit)
-    holders = core.checkpoints.holders(unit)
+    holder = core.checkpoints.holder_of(unit)
     return AgentView(
         name=agent_of(unit), instance=unit, node=core.config.name,
         state=info.state.value if info is not None else OPENING,
@@ -68,7 +68,7 @@ def _own(core: Core, unit: InstanceId) -> AgentView:
         pid=info.pid if info is not None else None, restarts=info.restarts if info is not None else 0,
         skills=[s.name for s in info.skills] if info is not None else [], age_s=0.0, slots=home.slots,
         epoch=f"{home.epoch.counter}@{core.config.name}", version=core.checkpoints.version(unit),
-        durability=home.want.durability.written(), copies=[core.names.of(holder) for holder in holders],
+        durability=home.want.durability.written(), copies=[core.names.of(holder)] if holder is not None else [],
     )  # fmt: skip
 
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 ASK_SKILL = "mesh.ask"
 ASK_DEADLINE_MS = 10_000
+Answered = views.StateView | views.HistoryView | views.StateDiffView | views.StatesView | views.LogsView
 # What may be asked of another node, and what it answers with.
-ANSWERS: dict[type[commands.Command], type[views.View]] = {
+ANSWERS: dict[type[commands.Command], type[Answered]] = {
     commands.ShowState: views.StateView,
     commands.StateHistory: views.HistoryView,
     commands.StateDiff: views.StateDiffView,
@@ -53,7 +54,7 @@ def ask(core: Core, command_no: int, command: Askable, node: NodeId, now: Instan
     return core.switch.ask(command_no, header, msgspec.json.encode(command), now, node=node)
 
 
-def answer_of(command: commands.AnyCommand, ended: CallEnded) -> views.View:
+def answer_of(command: Askable, ended: CallEnded) -> views.AnyView:
     """The view in an answer. Raises ``ValueError`` for what is none."""
     return msgspec.json.decode(ended.payload, type=ANSWERS[type(command)])
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from meshnode.agents.messages import Shutdown as StopAgents
+from meshnode.checkpoints.messages import VersionRead, VersionRestored
 from meshnode.gossip.messages import Leave, MemberState
 from meshnode.kernel import rng
 from meshnode.kernel.effects import Effect, Note, Persist
@@ -132,6 +133,9 @@ class Desk:
 
     def bundle_kept(self, event: BlobsKept, now: Instant) -> list[Effect]:
         return self._agents.bundle_kept(event, now)
+
+    def version_told(self, fact: VersionRead | VersionRestored, now: Instant) -> list[Effect]:
+        return self._states.version_told(fact, now)
 
     def fetched(self, event: LogsFetched) -> list[Effect]:
         return self._states.fetched(event)

@@ -15,6 +15,7 @@ from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.views import AgentView, AnyView, AppliedView, Failure
 from meshnode.node.effects import Exit, Reply, Store
 from meshnode.node.facts import Started
+from meshnode.scheduler.messages import UnitChanged, UnitClaimed, UnitReleased
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
 
 AGAIN_AFTER_US = 10 * SECOND
@@ -91,6 +92,8 @@ def _instead(effect: Effect, error: str) -> list[Effect]:
         case IssueLeaf(request_no):
             message = f"the enroller could not write down that the invite is used: {error}; ask for a new one"
             return [RefuseEnrolment(request_no, "journal-failed", message)]
+        case UnitClaimed() | UnitChanged() | UnitReleased():
+            return [effect]  # agents go on while the disk does not; the claim is owed to it
         case _:
             lost = after_failure(effect, error)
             return [] if lost is None else [lost]

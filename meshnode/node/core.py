@@ -259,7 +259,8 @@ class Core:
         match event:
             case HardwareProbed(facts):
                 self.hardware = facts
-                return self.gossip.handle(Describe(facts, self.config.endpoints), now)
+                described = self.gossip.handle(Describe(facts, self.config.endpoints), now)
+                return [*described, *self.scheduler.member_changed(self.config.node, now)]
             case LoadSampled(vector):
                 self.load = vector
                 return self.gossip.handle(Publish(LOAD_KEY, vector), now)

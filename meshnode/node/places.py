@@ -27,6 +27,7 @@ class Places:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._lost_us: dict[NodeId, int] = {}
+        self._machines: dict[NodeId, tuple[bytes, snapshot.Machine]] = {}
 
     def changed(self, node: NodeId, state: MemberState, now: Instant) -> None:
         """Membership holds something else true about a node."""
@@ -42,7 +43,7 @@ class Places:
         """What constraints on nodes are measured against: labels, region, and what its machine is."""
         core = self._core
         row, member = core.gossip.row(node), core.trust.member(node)
-        machine = snapshot.machine(row.facts if row else b"{}")
+        machine = self._machine(node, row.facts if row else b"{}")
         found: dict[str, Attribute] = {**(member.labels if member else {}), "node": core.names.of(node)}
         found["region"] = member.region if member else ""
         found["cpus"] = machine.cpu.usable or 0
@@ -55,13 +56,20 @@ class Places:
     def _facts(self, node: NodeId) -> NodeFacts:
         core = self._core
         row, member = core.gossip.row(node), core.trust.member(node)
-        machine = snapshot.machine(row.facts if row else b"{}")
+        machine = self._machine(node, row.facts if row else b"{}")
         return NodeFacts(
             node=node, name=core.names.of(node), region=member.region if member else "",
             labels=member.labels if member else {}, state=self._state(node),
             lost_us=self._lost_us.get(node, core.started_us), cpu_milli=round((machine.cpu.usable or 0) * 1000),
             memory_bytes=machine.memory.limit_bytes or 0, gpus=len(machine.accelerators or ()),
         )  # fmt: skip
+
+    def _machine(self, node: NodeId, facts: bytes) -> snapshot.Machine:
+        """Read once: the scheduler asks at every turn, and facts rarely change."""
+        known = self._machines.get(node)
+        if known is None or known[0] != facts:
+            known = self._machines[node] = (facts, snapshot.machine(facts))
+        return known[1]
 
     def _state(self, node: NodeId) -> str:
         state = self._core.gossip.state(node)

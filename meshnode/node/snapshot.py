@@ -28,6 +28,7 @@ from meshnode.model.views import (
     SkillView,
     StatusView,
 )
+from meshnode.node import memory
 from meshnode.registry.offers import LOAD_KEY
 
 if TYPE_CHECKING:
@@ -210,15 +211,14 @@ def _document(core: Core, document: Document, now: Instant) -> DocumentView:
 
 
 def conflicts(core: Core) -> ConflictsView:
-    return ConflictsView(
-        items=[
-            ConflictView(
-                kind=c.kind, namespace=c.namespace, name=c.name, field=c.field, values=list(c.values),
-                writers=[core.names.of(writer) for writer in c.writers],
-            )
-            for c in core.documents.conflicts()
-        ]
-    )  # fmt: skip
+    documents = [
+        ConflictView(
+            kind=c.kind, namespace=c.namespace, name=c.name, field=c.field, values=list(c.values),
+            writers=[core.names.of(writer) for writer in c.writers],
+        )
+        for c in core.documents.conflicts()
+    ]  # fmt: skip
+    return ConflictsView(items=[*documents, *memory.conflicts(core)])
 
 
 def identity(core: Core) -> IdentityView:
@@ -287,9 +287,9 @@ def _problems(core: Core, now: Instant) -> list[str]:
         problems.append(
             f"{core.measured.quarantined} damaged journal records are in quarantine: meshnode why {core.config.name}"
         )
-    fields = len(core.documents.conflicts())
+    fields = len(conflicts(core).items)
     if fields:
-        problems.append(f"{fields} fields have concurrent values: meshnode conflicts")
+        problems.append(f"{fields} fields or keys have concurrent values: meshnode conflicts")
     if now.trust is ClockTrust.FLOOR:
         problems.append("the clock is not synchronised")
     return problems

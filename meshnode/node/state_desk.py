@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from meshnode.checkpoints.messages import VersionRead, VersionRestored
 from meshnode.kernel.effects import Effect
 from meshnode.model import commands
 from meshnode.model.errors import Invalid, LocalError, NotFound, Offline
 from meshnode.model.ids import InstanceId
-from meshnode.model.units import agent_of, unit_id
+from meshnode.model.units import agent_of, slot_of, unit_id
 from meshnode.model.views import Done
 from meshnode.node import asking, memory, snapshot
 from meshnode.node.effects import FetchLogs, Reply
@@ -27,12 +30,24 @@ FETCHES_MAX = 1_000
 OfUnit = commands.ShowState | commands.StateHistory | commands.StateDiff | commands.RestoreState
 
 
+class _Waiting(msgspec.Struct, frozen=True):
+    """Whoever waits for checkpoints to be read. ``before``: the values of ``first``, once they are there."""
+
+    command_no: int
+    unit: InstanceId
+    first: int
+    second: int = 0
+    before: dict[str, bytes] | None = None
+
+
 class StateDesk:
     """``ask`` ends in one ``Reply``, or in a call to another node, whose end the desk turns into one."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._fetching: dict[int, None] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._last_ticket = 0
 
     def ask(self, command_no: int, command: commands.AnyCommand, now: Instant, *, asks_on: bool) -> Sequence[Effect]:
         """``asks_on``: another node may be asked; a question that came from one never is."""
@@ -44,7 +59,7 @@ class StateDesk:
             case commands.FoldState(agent=agent):
                 return self._fold(command_no, agent, now)
             case commands.ForgetState(unit=unit):
-                return self._forget(command_no, self.unit_of(unit), now)
+                return self._forget(command_no, self.unit_of(unit))
             case commands.ReadLogs():
                 return self._logs(command_no, command, now, asks_on=asks_on)
             case _:
@@ -65,7 +80,9 @@ class StateDesk:
             raise Invalid(f"{given!r} names no unit", next_step="give AGENT or AGENT/SLOT: meshnode state list")
         if not slash:
             return unit_id(agent, 0)
-        held = next((u for u in self._core.index.units(agent) if u.first_slot <= int(slot) < u.first_slot + u.slots), None)
+        held = next(
+            (u for u in self._core.index.units(agent) if u.first_slot <= int(slot) < u.first_slot + u.slots), None
+        )
         return unit_id(agent, held.first_slot if held is not None else int(slot))
 
     # -- units ------------------------------------------------------------------------------------------------------
@@ -81,9 +98,9 @@ class StateDesk:
             case commands.ShowState(key=key, session=session):
                 return [Reply(command_no, memory.state(core, unit, key, session, now))]
             case commands.StateHistory():
-                return [Reply(command_no, memory.history(core, unit, now))]
+                return [Reply(command_no, memory.history(core, unit))]
             case commands.StateDiff(first=first, second=second):
-                return [Reply(command_no, memory.diff(core, unit, first, second))]
+                return self._diff(command_no, unit, first, second, now)
 
     def _restore(
         self, command_no: int, unit: InstanceId, owner: NodeId | None, version: int, now: Instant
@@ -94,14 +111,41 @@ class StateDesk:
                 f"{unit} runs on {core.names.of(owner) if owner else 'no node'}, which cannot be reached now",
                 next_step="a state is set where its unit runs: try again when meshnode ls shows that node ready",
             )
-        effects = core.checkpoints.restore_to(unit, version, now)
-        return [*effects, Reply(command_no, memory.state(core, unit, "", "", now))]
+        ticket = self._ticket(_Waiting(command_no, unit, version))
+        return core.checkpoints.restore_to(ticket, unit, version, now)
+
+    def _diff(self, command_no: int, unit: InstanceId, first: int, second: int, now: Instant) -> list[Effect]:
+        """The older side is read first, then the newer."""
+        ticket = self._ticket(_Waiting(command_no, unit, first, second))
+        return self._core.checkpoints.read_version(ticket, unit, first, now)
+
+    def version_told(self, fact: VersionRead | VersionRestored, now: Instant) -> list[Effect]:
+        """What a checkpoint held, or that the state is what it was then."""
+        waiting = self._waiting.pop(fact.ticket, None)
+        if waiting is None:
+            return []
+        if fact.error:
+            step = f"meshnode state history {fact.unit} lists what can be read"
+            return [Reply(waiting.command_no, snapshot.failure_of(NotFound(fact.error, next_step=step)))]
+        if isinstance(fact, VersionRestored):
+            return [Reply(waiting.command_no, memory.state(self._core, fact.unit, "", "", now))]
+        if waiting.before is None:
+            ticket = self._ticket(msgspec.structs.replace(waiting, before=fact.values))
+            return self._core.checkpoints.read_version(ticket, fact.unit, waiting.second, now)
+        view = memory.difference(fact.unit, waiting.first, waiting.second, waiting.before, fact.values)
+        return [Reply(waiting.command_no, view)]
+
+    def _ticket(self, waiting: _Waiting) -> int:
+        if len(self._waiting) >= FETCHES_MAX:
+            raise LocalError("too many checkpoints are being read at once", next_step="try again in a second")
+        self._last_ticket += 1
+        self._waiting[self._last_ticket] = waiting
+        return self._last_ticket
 
     def _owner(self, unit: InstanceId) -> NodeId | None:
         if unit in self._core.homes:
             return self._core.config.node
-        agent, first = agent_of(unit), int(unit.partition("/")[2])
-        claims = [u for u in self._core.index.units(agent) if u.first_slot == first]
+        claims = [u for u in self._core.index.units(agent_of(unit)) if u.first_slot == slot_of(unit)]
         alive = [u for u in claims if self._core.gossip.reachable(u.node)] or claims
         return max(alive, key=lambda u: (u.epoch, u.node)).node if alive else None
 
@@ -113,15 +157,16 @@ class StateDesk:
         effects = [effect for unit in units for effect in self._core.checkpoints.fold(unit, now)]
         return [*effects, Reply(command_no, memory.states(self._core, name, now))]
 
-    def _forget(self, command_no: int, unit: InstanceId, now: Instant) -> list[Effect]:
-        if unit in self._core.homes or any(
-            u.first_slot == int(unit.partition("/")[2]) for u in self._core.index.units(agent_of(unit))
-        ):
+    def _forget(self, command_no: int, unit: InstanceId) -> list[Effect]:
+        claimed = [seen.first_slot for seen in self._core.index.units(agent_of(unit))]
+        if unit in self._core.homes or slot_of(unit) in claimed:
             raise Invalid(
                 f"{unit} is wanted and runs: its state is in use", next_step=f"meshnode stop {agent_of(unit)}"
             )
-        effects = self._core.checkpoints.forget(unit, now)
-        return [*effects, Reply(command_no, Done(message=f"the state of {unit} is forgotten on this node"))]
+        return [
+            *self._core.checkpoints.forget(unit),
+            Reply(command_no, Done(message=f"the state of {unit} is forgotten on this node")),
+        ]
 
     # -- logs -------------------------------------------------------------------------------------------------------
 
@@ -138,6 +183,6 @@ class StateDesk:
         if len(self._fetching) >= FETCHES_MAX:
             raise LocalError("too many logs are being read at once", next_step="try again in a second")
         if not 1 <= command.limit <= LOG_LINES_MAX:
-            raise Invalid(f"limit is {command.limit}; it may be 1 to {LOG_LINES_MAX}")
+            raise Invalid(f"limit is {command.limit}; it may be 1 to {LOG_LINES_MAX}", next_step="ask in turns")
         self._fetching[command_no] = None
         return [FetchLogs(command_no, command.agent, command.after, command.limit)]

@@ -36,10 +36,13 @@ class Home(msgspec.Struct):
     slots: int
     epoch: Epoch
     leaving: bool = False
+    back: bool = False  # it was being given up when it was claimed again: its process serves an epoch that is over
 
 
 def claimed(core: Core, fact: UnitClaimed, now: Instant) -> Sequence[Effect]:
-    core.homes[fact.unit] = Home(fact.want, fact.slots, fact.epoch)
+    """Taken on, or taken back: the winner it was being given to is gone, and its process still runs."""
+    before = core.homes.get(fact.unit)
+    core.homes[fact.unit] = Home(fact.want, fact.slots, fact.epoch, back=before is not None and before.leaving)
     return core.checkpoints.open(fact.unit, fact.epoch, fact.want.durability, now)
 
 
@@ -53,7 +56,13 @@ def state_ready(core: Core, fact: StateReady, now: Instant) -> Sequence[Effect]:
     return [
         Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: {version}{gap}; {epoch}"),
         *core.agents.handle(_run(fact.unit, home), now),
+        *(_back(core, fact.unit, home, now) if home.back else ()),
     ]
+
+
+def _back(core: Core, unit: InstanceId, home: Home, now: Instant) -> Sequence[Effect]:
+    home.back = False
+    return core.agents.handle(RestartUnit(unit, "taken back: begins again under the new epoch"), now)
 
 
 def changed(core: Core, fact: UnitChanged, now: Instant) -> Sequence[Effect]:
@@ -62,17 +71,20 @@ def changed(core: Core, fact: UnitChanged, now: Instant) -> Sequence[Effect]:
         return ()
     again = fact.want.generation != home.want.generation and fact.want.recipe == home.want.recipe
     home.want, home.slots = fact.want, fact.slots
-    core.checkpoints.durable(fact.unit, fact.want.durability)
+    effects = core.checkpoints.open(fact.unit, home.epoch, fact.want.durability, now)
     if again:
-        return core.agents.handle(RestartUnit(fact.unit, "asked to restart"), now)
-    return core.agents.handle(_run(fact.unit, home), now)
+        return [*effects, *core.agents.handle(RestartUnit(fact.unit, "asked to restart"), now)]
+    return [*effects, *core.agents.handle(_run(fact.unit, home), now)]
 
 
 def released(core: Core, fact: UnitReleased, now: Instant) -> Sequence[Effect]:
-    """No new calls from here on. With a winner the state goes there first, and the process when that is done."""
+    """No new calls from here on. With a winner the state goes there first, and the process when that is done.
+
+    A unit that never began here was found running elsewhere at the start: what this node remembers of it goes there.
+    """
     home = core.homes.get(fact.unit)
     if home is None:
-        return ()
+        return core.checkpoints.hand_over(fact.unit, fact.winner, now) if fact.winner is not None else ()
     home.leaving = True
     core.switch.agent_closing(fact.unit)
     note = Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: {fact.reason}")
@@ -122,7 +134,7 @@ def offered(core: Core, fact: SkillsOffered, now: Instant) -> Sequence[Effect]:
     home = core.homes.get(unit)
     slots = home.slots if home is not None else 1
     effects = [
-        *core.checkpoints.attached(unit, fact.conn, fact.hooks, resumed=fact.resumed, merge_no=fact.merge_no, now=now)
+        *core.checkpoints.attached(unit, fact.conn, fact.hooks, now, resumed=fact.resumed, merge_no=fact.merge_no)
     ]
     core.switch.agent_up(unit, fact.conn, slot_of(unit), slots)
     if home is not None and home.leaving:
@@ -167,7 +179,7 @@ def refused(core: Core, fact: StateRefused, now: Instant) -> Sequence[Effect]:
     effects: list[Effect] = [Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: {fact.message}")]
     if fact.call_id:
         effects += core.switch.refused(fact.call_id, fact.code, fact.message, now)
-    return [*effects, *core.agents.handle(RestartUnit(fact.unit, fact.message), now)]
+    return [*effects, *core.agents.handle(RestartUnit(fact.unit, fact.message, at_fault=True), now)]
 
 
 def merged(core: Core, fact: StateMerged) -> Sequence[Effect]:

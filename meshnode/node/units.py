@@ -55,7 +55,7 @@ def learned(core: Core, node: NodeId, key: str, value: bytes, now: Instant) -> S
     claims = [_claim(core, seen) for seen in core.index.units(agent) if seen.node == node]
     effects = [*core.scheduler.claims(node, agent, claims, now)]
     for claim in claims:
-        core.checkpoints.known(claim.unit, claim.version, claim.epoch)
+        core.checkpoints.known(claim.unit, claim.version)
     return [*effects, *core.switch.offers_changed(now)]
 
 

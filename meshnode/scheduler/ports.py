@@ -36,6 +36,6 @@ class Nodes(Protocol):
 class Copies(Protocol):
     """The states of units kept on this node, own and others'."""
 
-    def version(self, unit: InstanceId) -> int:
+    def version(self, name: InstanceId, /) -> int:
         """Of the state or copy kept here; 0 = there is none."""
         ...
