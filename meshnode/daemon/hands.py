@@ -5,10 +5,10 @@ import secrets
 
 from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.daemon.door import Door
-from meshnode.daemon.logshand import LogsHand
 from meshnode.host.agentbus import AgentBus
 from meshnode.host.blobhand import BlobHand
 from meshnode.host.journal import JournalWriter
+from meshnode.host.logreader import LogReader
 from meshnode.host.loop import CoreLoop
 from meshnode.host.supervisor import Supervisor
 from meshnode.host.transport import Transport
@@ -31,7 +31,7 @@ class Hands:
     door: Door
     loop: CoreLoop
     blobs: BlobHand
-    logs: LogsHand
+    logs: LogReader
 
     def __init__(self) -> None:
         self.exit: Exit | None = None

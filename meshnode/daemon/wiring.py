@@ -14,7 +14,6 @@ from meshnode.crdt.store import AutomergeStore
 from meshnode.daemon import settings as kept
 from meshnode.daemon.door import Door
 from meshnode.daemon.hands import Hands
-from meshnode.daemon.logshand import LogsHand
 from meshnode.daemon.ready import Ready
 from meshnode.daemon.settings import Settings
 from meshnode.host.addresses import reachable_addresses
@@ -28,6 +27,7 @@ from meshnode.host.hardware import Hardware
 from meshnode.host.identity import Identity
 from meshnode.host.journal import JournalWriter, Opened
 from meshnode.host.listener import ListenerConfig
+from meshnode.host.logreader import LogReader
 from meshnode.host.loop import CoreLoop
 from meshnode.host.rundir import discard_run_directory, run_directory
 from meshnode.host.supervisor import Supervisor
@@ -149,7 +149,7 @@ class House:
             bundles=self._directory / "bundles", blobs=store,
         )  # fmt: skip
         hands.blobs = BlobHand(store, loop.tell)
-        hands.logs = LogsHand(logs, name, loop.tell)
+        hands.logs = LogReader(logs, name, loop.tell)
 
     async def _go(self, hands: Hands) -> None:
         """What is queued leaves first: the goodbye to peers, the last records."""
