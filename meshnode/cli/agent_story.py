@@ -4,6 +4,7 @@ import msgspec
 
 from meshnode.cli import rows
 from meshnode.cli.blocks import Pairs, aligned, block
+from meshnode.cli.why import whole_story
 from meshnode.cli.words import clock, one_line, size, span
 from meshnode.client.client import Client
 from meshnode.model.errors import NotFound
@@ -49,7 +50,7 @@ def agent_story(client: Client, name: str) -> AgentStory:
 
 def _events(client: Client, name: str) -> list[EventView]:
     try:
-        return client.why(f"agent/{name}").events[-EVENTS_SHOWN:]
+        return whole_story(client, f"agent/{name}")[0].events[-EVENTS_SHOWN:]
     except NotFound:  # it is older than the story that is kept here
         return []
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from meshnode.cli.call import call_line
 from meshnode.cli.parser import Given, Parser, Verb, warn
 from meshnode.cli.run import wanted_of
+from meshnode.cli.why import whole_story
 from meshnode.cli.words import one_line, span
 from meshnode.client.client import Client
 from meshnode.model.commands import CallSkill
@@ -177,10 +178,10 @@ def _running(client: Client) -> int:
 
 def _why(client: Client, subject: str, tell: Teller) -> None:
     tell(f"$ meshnode why {subject}")
-    view = client.why(subject)
+    view, _ = whole_story(client, subject)
     print(one_line(f"    {view.subject}: {view.now}"))
-    for event in view.events[-8:]:
-        print(one_line(f"    {span(event.age_s) + ' ago':>8}  {event.text}"))
+    for event in view.events[-12:]:
+        print(one_line(f"    {span(event.age_s) + ' ago':>8}  {event.node:<6}{event.text}"))
 
 
 _STORIES: "dict[str, Callable[[DemoMesh, AgentView, Teller], bool]]" = {

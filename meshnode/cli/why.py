@@ -1,25 +1,75 @@
 """Why things are so: stories, conflicts, identity."""
 
+from msgspec.structs import replace
+
 from meshnode.cli import rows
 from meshnode.cli.output import show_list, show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option
 from meshnode.cli.table import Column
 from meshnode.cli.words import clock, one_line, printable, span
-from meshnode.model.views import ConflictView, IdentityView, WhyView
+from meshnode.client.client import Client
+from meshnode.model.errors import LocalError, NotFound
+from meshnode.model.views import ConflictView, EventView, IdentityView, WhyView
+
+ASKED_MAX = 24
+SAME_MS = 5_000  # clocks of two nodes, and the way of the news
+ALIKE_MAX = 32
 
 
 def _why(given: Given) -> int:
-    view = client_of(given).why(given.subject)
-    show_one(given, view, lambda: _why_lines(view), view.subject)
+    client = client_of(given)
+    view, missing = (client.why(given.subject), []) if given.here else whole_story(client, given.subject)
+    show_one(given, view, lambda: [*_why_lines(view), *missing], view.subject)
     return 0
+
+
+def whole_story(client: Client, subject: str) -> tuple[WhyView, list[str]]:
+    """What all nodes that can be reached tell of a subject, in order; and a line about those that could not be asked.
+
+    Raises:
+        NotFound: nobody knows anything about it.
+    """
+    nodes = client.nodes()
+    me = next(node.name for node in nodes if node.self_node)
+    told: list[WhyView] = []
+    missing = [node.name for node in nodes if not node.self_node and node.state not in ("ready", "left")]
+    unknown: NotFound | None = None
+    for node in [me, *(node.name for node in nodes if not node.self_node and node.state == "ready")][:ASKED_MAX]:
+        try:
+            told.append(_signed(client.why(subject, "" if node == me else node), node))
+        except NotFound as error:
+            unknown = unknown or error
+        except LocalError:
+            missing.append(node)
+    if not told and unknown is not None:
+        raise unknown
+    lines = [f"  not asked, out of reach now: {', '.join(missing)}"] if missing else []
+    return _together(subject, told), lines
+
+
+def _signed(view: WhyView, node: str) -> WhyView:
+    return replace(view, events=[replace(event, node=node) for event in view.events])
+
+
+def _together(subject: str, told: list[WhyView]) -> WhyView:
+    """One story. What several nodes saw alike is told once, by the first of them."""
+    events = sorted((event for view in told for event in view.events), key=lambda event: event.at_ms)
+    kept: list[EventView] = []
+    for event in events:
+        if not any(k.text == event.text and event.at_ms - k.at_ms < SAME_MS for k in kept[-ALIKE_MAX:]):
+            kept.append(event)
+    now = next((view.now for view in told if view.now), "")
+    return WhyView(subject=subject, now=now, events=kept)
 
 
 def _why_lines(view: WhyView) -> list[str]:
     head = one_line(f"{view.subject}: {view.now}")
+    width = max((len(event.node) for event in view.events), default=0)
     events = [
-        f"  {clock(event.at_ms)}  {span(event.age_s) + ' ago':>12}  {one_line(event.text)}" for event in view.events
+        f"  {clock(event.at_ms)}  {span(event.age_s) + ' ago':>12}  {event.node:<{width}}  {one_line(event.text)}"
+        for event in view.events
     ]
-    return [head, *(events or ["  nothing has been recorded about it here"])]
+    return [head, *(events or ["  nothing has been recorded about it"])]
 
 
 def _conflicts(given: Given) -> int:
@@ -67,6 +117,9 @@ def _id_lines(view: IdentityView) -> list[str]:
 def _why_options(parser: Parser) -> None:
     parser.add_argument(
         "subject", metavar="SUBJECT", help="a name, NAME/SLOT, node/NAME, agent/NAME, cluster/NS/NAME, call/ID"
+    )
+    parser.add_argument(
+        "--here", action="store_true", help="only what this node tells; else all within reach are asked"
     )
     output_option(parser)
 

@@ -62,8 +62,10 @@ class Client:
         given = {"skill": skill, "where": where} if where else {"skill": skill}
         return self._get("/v1/skills", views.SkillsView, **given).items
 
-    def why(self, subject: str) -> views.WhyView:
-        return self._get(f"/v1/why/{quote(subject)}", views.WhyView)
+    def why(self, subject: str, node: str = "") -> views.WhyView:
+        """The story of a subject as this node knows it, or as ``node`` tells it."""
+        asked = f"?node={quote(node)}" if node else ""
+        return self._get(f"/v1/why/{quote(subject)}{asked}", views.WhyView)
 
     # Do
     def run(self, command: commands.RunAgent) -> views.AgentView:

@@ -207,9 +207,11 @@ class ListConflicts(Command, frozen=True, tag="conflicts"):
 
 
 class Why(Command, frozen=True, tag="why"):
-    """-> WhyView. ``subject``: a node, agent, cluster or call, bare or as "node/NAME"."""
+    """-> WhyView. ``subject``: a node, agent, cluster or call, bare or as "node/NAME". ``node``: whose story of it, ""
+    = this one's: each node tells what it saw and decided itself."""
 
     subject: str
+    node: str = ""
 
 
 class MakeInvite(Command, frozen=True, tag="invite"):

@@ -293,6 +293,7 @@ class EventView(View, frozen=True):
     age_s: float
     subject: str
     text: str
+    node: str = ""  # who tells it, where the stories of several nodes stand together
 
 
 class WhyView(View, frozen=True):

@@ -80,7 +80,8 @@ def _other(core: Core, seen: UnitSeen, now: Instant) -> AgentView:
         state=seen.state if reachable else "unreachable",
         reason=seen.reason if reachable else f"last known {seen.state}; {core.gossip.reason(seen.node)}",
         pid=seen.pid or None, restarts=seen.restarts, skills=core.index.skills_of(seen.node, seen.agent),
-        age_s=snapshot.age_s(core, seen.node, now), slots=seen.slots, epoch=f"{seen.epoch}@{name}", version=seen.version,
+        age_s=snapshot.age_s(core, seen.node, now), slots=seen.slots, version=seen.version,
+        epoch=f"{seen.epoch}@{name}",
         durability=want.durability.written() if want is not None else "",
         copies=[core.names.of(n) for n in core.gossip.members() if seen.holder and n.startswith(seen.holder)],
     )  # fmt: skip

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ASK_SKILL = "mesh.ask"
 ASK_DEADLINE_MS = 10_000
-Answered = views.StateView | views.HistoryView | views.StateDiffView | views.StatesView | views.LogsView
+Answered = views.StateView | views.HistoryView | views.StateDiffView | views.StatesView | views.LogsView | views.WhyView
 # What may be asked of another node, and what it answers with.
 ANSWERS: dict[type[commands.Command], type[Answered]] = {
     commands.ShowState: views.StateView,
@@ -35,6 +35,7 @@ ANSWERS: dict[type[commands.Command], type[Answered]] = {
     commands.FoldState: views.StatesView,
     commands.ListStates: views.StatesView,
     commands.ReadLogs: views.LogsView,
+    commands.Why: views.WhyView,
 }
 Askable = (
     commands.ShowState
@@ -44,6 +45,7 @@ Askable = (
     | commands.FoldState
     | commands.ListStates
     | commands.ReadLogs
+    | commands.Why
 )
 _commands: msgspec.json.Decoder[Askable] = msgspec.json.Decoder(Askable)
 

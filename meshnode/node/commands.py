@@ -207,6 +207,8 @@ class Desk:
         match command:
             case GetStatus() | GetIdentity() | ListNodes() | DescribeNode() | ListAgents() | FindSkills():
                 return [Reply(command_no, self._look(command, now))]
+            case Why(node=node) if node and snapshot.find_node(self._core, node) != self._core.config.node:
+                return self._ask_state(command_no, command, now)
             case ListDocuments() | ListConflicts() | Why():
                 return [Reply(command_no, self._look(command, now))]
             case RunAgent():

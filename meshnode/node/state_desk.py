@@ -13,7 +13,7 @@ from meshnode.model.errors import Invalid, LocalError, NotFound, Offline
 from meshnode.model.ids import InstanceId
 from meshnode.model.units import agent_of, slot_of, unit_id
 from meshnode.model.views import Done
-from meshnode.node import asking, memory, snapshot
+from meshnode.node import asking, explain, memory, snapshot
 from meshnode.node.effects import FetchLogs, Reply
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class StateDesk:
                 return self._forget(command_no, self.unit_of(unit))
             case commands.ReadLogs():
                 return self._logs(command_no, command, now, asks_on=asks_on)
+            case commands.Why(subject=subject, node=node):
+                return self._why(command_no, command, subject, node, now, asks_on=asks_on)
             case _:
                 raise AssertionError(command)
 
@@ -84,6 +86,17 @@ class StateDesk:
             (u for u in self._core.index.units(agent) if u.first_slot <= int(slot) < u.first_slot + u.slots), None
         )
         return unit_id(agent, held.first_slot if held is not None else int(slot))
+
+    def _why(
+        self, command_no: int, command: commands.Why, subject: str, node_name: str, now: Instant, *, asks_on: bool
+    ) -> Sequence[Effect]:
+        core = self._core
+        node = snapshot.find_node(core, node_name) if node_name else core.config.node
+        if node == core.config.node:
+            return [Reply(command_no, explain.why(core, subject, now))]
+        if not asks_on or not core.gossip.reachable(node):
+            raise Offline(f"{node_name} cannot be reached now: its story is its own", next_step="meshnode ls")
+        return asking.ask(core, command_no, command, node, now)
 
     # -- units ------------------------------------------------------------------------------------------------------
 

@@ -122,9 +122,10 @@ listens on 0.0.0.0:7070   clock synced   journal 1.4Mi   boot 3   version 0.1.0
     "ping beta": "1: beta  0.9ms  direct  clock -1 ms\n",
     "why beta": """\
 beta: unreachable
-  1970-01-01 00:00:01        1s ago  fact 1
-  1970-01-01 00:00:02        1s ago  fact 2
-  1970-01-01 00:00:03        1s ago  fact 3
+  1970-01-01 00:00:01        1s ago  alpha  fact 1
+  1970-01-01 00:00:02        1s ago  alpha  fact 2
+  1970-01-01 00:00:03        1s ago  alpha  fact 3
+  not asked, out of reach now: beta
 """,
     "delete cluster line3": "agentcluster/default/line3 deleted (local)\n",
 }
