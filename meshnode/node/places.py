@@ -62,6 +62,7 @@ class Places:
             labels=member.labels if member else {}, state=self._state(node),
             lost_us=self._lost_us.get(node, core.started_us), cpu_milli=round((machine.cpu.usable or 0) * 1000),
             memory_bytes=machine.memory.limit_bytes or 0, gpus=len(machine.accelerators or ()),
+            reason=core.gossip.reason(node),
         )  # fmt: skip
 
     def _machine(self, node: NodeId, facts: bytes) -> snapshot.Machine:

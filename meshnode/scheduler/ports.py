@@ -25,6 +25,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     cpu_milli: int = 0
     memory_bytes: int = 0
     gpus: int = 0
+    reason: str = ""  # why it is in that state, for people: votes, evidence
 
 
 class Nodes(Protocol):

@@ -232,6 +232,9 @@ class Scheduler:
         elif theirs is not None and unit.recorded and self._facts[theirs.node].state == READY:
             self._release(unit, f"{self._named(theirs.node)} has taken it on in epoch {theirs.epoch.counter}",
                           theirs.node, out)  # fmt: skip
+        elif theirs is not None and unit.leaving not in (None, theirs.node) and self._goes_on(theirs):
+            self._release(unit, f"its work goes to {self._named(theirs.node)}: it has been passed on",
+                          theirs.node, out)  # fmt: skip
         mine = unit.mine
         if mine is not None and (theirs is None or not self._rules.yields(mine.epoch, theirs)):
             book.govern(unit, self._me)
@@ -251,7 +254,7 @@ class Scheduler:
         mine = unit.mine
         assert mine is not None
         if theirs is not None and self._rules.yields(mine.epoch, theirs):
-            if theirs.running and self._facts[theirs.node].state == READY:
+            if self._goes_on(theirs):
                 reason = f"{self._named(theirs.node)} runs it in epoch {theirs.epoch.counter}, which is newer than"
                 self._release(unit, f"{reason} {mine.epoch.counter} here", theirs.node, out)
         elif mine.failed and self._others(want, unit):
@@ -327,6 +330,10 @@ class Scheduler:
             return None
         self._take(book, want, unit, why(place, ahead, self._facts, now.mono_us), out)
         return None
+
+    def _goes_on(self, theirs: Claim) -> bool:
+        """Whoever claims it runs it, and can be reached."""
+        return theirs.running and self._facts[theirs.node].state == READY
 
     # -- small steps -------------------------------------------------------------------------------------------------
 

@@ -153,7 +153,8 @@ def loss_in_words(claim: Claim, facts: NodeFacts | None, now_us: int) -> str:
     if facts is None:
         return f"{had} is no member any more"
     if facts.state in (DOWN, LEFT):
-        return f"{had} {'is down' if facts.state == DOWN else 'left the mesh'}"
+        said = f" ({facts.reason})" if facts.reason else ""
+        return f"{had} {'is down' if facts.state == DOWN else 'left the mesh'}{said}"
     if facts.state == READY:
         return f"{had} gave it up"
     return f"{had} cannot be reached for {max(0, now_us - facts.lost_us) / SECOND:.1f} s"
