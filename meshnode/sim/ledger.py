@@ -67,11 +67,12 @@ class Payment(msgspec.Struct):
 
 
 class Ledger(Watcher):
-    """``payments``: everything that was ever asked for, by id."""
+    """``payments``: everything that was ever asked for, by id; ``sums``: what is acknowledged, by unit."""
 
     def __init__(self, world: World, accounts: Accounts) -> None:
         self.accounts = accounts
         self.payments: dict[str, Payment] = {}
+        self.sums: dict[str, int] = {}
         self.replayed = self.repeated = 0
         self._world = world
         self._luck = world.luck("ledger")
@@ -190,6 +191,7 @@ class Ledger(Watcher):
             if not payment.unit:
                 payment.unit, payment.version = view.instance, view.version
                 payment.level, payment.node = view.durability, view.node
+                self.sums[payment.unit] = self.sums.get(payment.unit, 0) + payment.n
         elif isinstance(view, Failure) and view.code not in HOPELESS:
             self._later(payment)
 

@@ -15,6 +15,7 @@ from meshnode.sim.world import World
 
 # Noticing that a node is gone (4 s), its claim counting no more (1 s), two turns (2.4 s), state and process (1 s).
 ANSWERS_WITHIN_US = 10 * SECOND
+MERGED_WITHIN_US = 6 * SECOND
 
 
 class AcknowledgedOnce(Checker):
@@ -58,37 +59,37 @@ class AcknowledgedOnce(Checker):
 
 
 class NeverBack(Checker):
-    """What is read while the mesh is whole and calm never shrinks; no version is below an acknowledged one."""
+    """While the mesh is whole and calm, whoever reads finds all that was acknowledged before; no version ever falls."""
 
     def __init__(self, world: World, ledger: Ledger, weather: Weather) -> None:
         super().__init__(world)
         self._ledger, self._weather = ledger, weather
-        self._highest: dict[str, int] = {}
-        self._asked: dict[tuple[str, int], None] = {}
+        self._asked: dict[tuple[str, int], dict[str, int]] = {}
         self.books: Books | None = None
         self.read = 0
 
     def asked(self, node: SimNode, number: int, command: AnyCommand) -> None:
         if isinstance(command, CallSkill) and command.skill == self._ledger.accounts.get:
-            self._asked[node.name, number] = None
+            self._asked[node.name, number] = dict(self._ledger.sums)
+
+    def died(self, node: SimNode) -> None:
+        for key in [key for key in self._asked if key[0] == node.name]:
+            del self._asked[key]
 
     def replied(self, node: SimNode, number: int, view: AnyView) -> None:
-        if self._asked.pop((node.name, number), False) is None and isinstance(view, CallView):
-            since_us = self._weather.calm_since_us(node)
-            if since_us is not None and self.world.now_us - since_us > ANSWERS_WITHIN_US and self._weather.whole():
-                self._compare(node, view.instance, view.result["total"])
-
-    def _compare(self, node: SimNode, unit: str, total: int) -> None:
+        sums = self._asked.pop((node.name, number), None)
+        if sums is None or not isinstance(view, CallView):
+            return
+        since_us = self._weather.calm_since_us(node)
+        if since_us is None or self.world.now_us - since_us < MERGED_WITHIN_US or not self._weather.whole():
+            return
         self.read += 1
-        before = self._highest.get(unit, 0)
-        if total < before:
-            self.wrong(node, f"reads {total} from {unit}, and {before} was read before")
-        self._highest[unit] = total
+        total, least = view.result["total"], sums.get(view.instance, 0)
+        if total < least:
+            self.wrong(node, f"reads {total} from {view.instance}, and {least} were acknowledged before")
 
     def finish(self) -> None:
         assert self.books is not None, "the books were not read"
-        for unit, tally in self.books.disks.items():
-            self._compare(self.world.nodes[0], unit, tally.total)
         for payment in self._ledger.acknowledged:
             version = self.books.versions.get(InstanceId(payment.unit), 0)
             if version < payment.version:

@@ -42,7 +42,7 @@ def test_without_a_planted_fault_every_promise_is_kept(fault: Fault) -> None:
         (planted.LOSE_ACK, KILLED, AcknowledgedOnce, "which was acknowledged"),
         (planted.DROP_MERGE, CUT, AcknowledgedOnce, "which was acknowledged"),
         (planted.STALE_RESTORE, KILLED, AcknowledgedOnce, "which was acknowledged"),
-        (planted.STALE_RESTORE, KILLED, NeverBack, "was read before"),
+        (planted.STALE_RESTORE, KILLED, NeverBack, "were acknowledged before"),
         (planted.IDLE, KILLED, AnsweredInTime, "of calm"),
     ],
 )
