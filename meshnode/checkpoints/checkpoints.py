@@ -108,12 +108,12 @@ class Checkpoints:
     # -- doors for the scheduler --------------------------------------------------------------------------------------
 
     def start(self, now: Instant) -> list[Effect]:
-        """Begin to read the units that ran here last; copies are read when they are needed."""
+        """Begin to read all states, first of the units that ran here last."""
         effects: list[Effect] = []
-        for unit in list(self._desk.units.values()):
-            if unit.manifests and unit.manifests[-1].own:
-                effects += self._storing.load(unit)
-                effects += self._loaded(unit, now) if unit.loaded else []
+        units = [unit for unit in self._desk.units.values() if not unit.loaded]
+        for unit in sorted(units, key=lambda each: not (each.manifests and each.manifests[-1].own)):
+            effects += self._storing.load(unit)
+            effects += self._loaded(unit, now) if unit.loaded else []
         return effects
 
     def open(self, name: InstanceId, epoch: Epoch, durability: Durability, now: Instant) -> list[Effect]:
@@ -134,13 +134,12 @@ class Checkpoints:
         if unit is None or unit.run is None:
             return []
         effects = self._copies.settle(unit, now)
-        effects += self._copies.refuse_all(unit, "closed", f"{name} stopped before its change was durable")[
-            : len(unit.run.pending)
-        ]
+        if unit.run.pending:
+            effects += self._copies.refuse_all(unit, "closed", f"{name} stopped before its change was durable")
         for alarm in ("wait", "gather", "choose", "moved"):
             self._desk.alarms.cancel((alarm, name))
         unit.run, unit.role, unit.process = None, Role.RESTING, None
-        return [*effects, *self._storing.fold(unit, now)]
+        return [*effects, *self._reunion.closed(unit), *self._storing.fold(unit, now)]
 
     def forget(self, name: InstanceId) -> list[Effect]:
         """Nobody wants the unit any more: nothing of it stays here."""
@@ -267,7 +266,7 @@ class Checkpoints:
         effects = self._copies.settle(unit, now)
         effects += self._process.push(unit, now) if run.merges else []
         effects += self._reunion.pay(unit) if run.owed else []
-        if unit.winner is not None and not run.pending:
+        if unit.winner is not None:
             effects += self._reunion.hand_again(unit, now)
         return [*effects, *self._storing.fold_if_due(unit, now)]
 
@@ -362,7 +361,7 @@ class Checkpoints:
             case Offer():
                 return self._reunion.offered(unit, peer, letter, now)
             case TakenOver():
-                return self._reunion.taken_over(unit, peer, letter)
+                return self._reunion.taken_over(unit, peer, letter, now)
 
     def _after_load(self, name: InstanceId, effects: list[Effect], now: Instant) -> list[Effect]:
         """A state without chunks is read at once."""

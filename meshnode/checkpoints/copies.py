@@ -58,6 +58,7 @@ class Copies:
         if run is None:
             return []
         run.shunned.pop(peer, None)
+        run.rivals.pop(peer, None)
         if run.holders.pop(peer, None) is not None:
             run.holders[peer] = Holder(now.mono_us)
             return [letters.send(peer, self._lead(unit, run))]
@@ -65,9 +66,25 @@ class Copies:
 
     def peer_down(self, unit: Unit, peer: NodeId, now: Instant) -> list[Effect]:
         run = unit.run
-        if run is None or run.holders.pop(peer, None) is None:
+        if run is None:
+            return []
+        run.rivals.pop(peer, None)
+        if run.holders.pop(peer, None) is None:
             return []
         return [*self.choose(unit, now), *self.settle(unit, now), *self.moved(unit, now)]
+
+    def rival(self, unit: Unit, peer: NodeId, now: Instant, *, runs: bool) -> list[Effect]:
+        """A neighbour says whether it runs the unit, too: then it cannot be a holder."""
+        run = unit.run
+        if run is None or runs == (peer in run.rivals):
+            return []
+        if not runs:
+            del run.rivals[peer]
+            run.shunned.pop(peer, None)
+            return self.choose(unit, now)
+        run.rivals[peer] = None
+        run.holders.pop(peer, None)
+        return [*self.choose(unit, now), *self.settle(unit, now)]
 
     def _lead(self, unit: Unit, run: Run) -> Lead:
         follow = unit.held.follows.get(run.epoch)

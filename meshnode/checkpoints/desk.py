@@ -105,12 +105,12 @@ class Desk:
     def eligible(self, unit: Unit) -> list[NodeId]:
         """Linked and reachable nodes that may keep a copy, in their order for this agent."""
         run = unit.run
-        shunned = run.shunned if run is not None else {}
+        others = {**run.shunned, **run.rivals} if run is not None else {}
         near = self.region_of(self.me)
         found = [
             (self.region_of(peer) != near, _weight(agent_of(unit.name), peer), peer)
             for peer in self.peers()
-            if peer not in shunned and self.liveness.reachable(peer)
+            if peer not in others and self.liveness.reachable(peer)
         ]
         return [peer for _, _, peer in sorted(found)]
 

@@ -8,11 +8,11 @@ from meshnode.checkpoints import letters, merge, shelf
 from meshnode.checkpoints.desk import Desk, note
 from meshnode.checkpoints.entry import NO_HASH, Entry, unseal
 from meshnode.checkpoints.held import Taken
-from meshnode.checkpoints.letters import Ack, Append, Copy, Lead
+from meshnode.checkpoints.letters import Ack, Append, Copy, Holding, Holdings, Lead
 from meshnode.checkpoints.merge import Joined
 from meshnode.checkpoints.messages import CopyKept, CopyLost
 from meshnode.checkpoints.shelf import Logged
-from meshnode.checkpoints.storing import Storing
+from meshnode.checkpoints.storing import Storing, seen_in
 from meshnode.checkpoints.transfers import Arrived, Purpose, Transfers
 from meshnode.checkpoints.unit import Role, Sync, Unit
 from meshnode.kernel.effects import Effect, Persist, Reject
@@ -34,7 +34,7 @@ class Following:
     def lead(self, unit: Unit, peer: NodeId, lead: Lead, now: Instant) -> list[Effect]:
         """An owner wants its copy here."""
         if unit.run is not None:
-            return []
+            return [self._own(unit, peer)]
         if lead.epoch.node != peer:
             return [Reject(peer, "checkpoint-foreign-epoch", unit.name)]
         unit.role = Role.COPY
@@ -54,12 +54,16 @@ class Following:
         if entry.epoch.node != peer:
             return [Reject(peer, "checkpoint-foreign-epoch", unit.name)]
         if unit.run is not None:
-            return []
+            return [self._own(unit, peer)]
         sync = unit.syncs.get(peer)
         if sync is not None:
             self._hold_back(sync, append.sealed)
             return []
         return self._take(unit, peer, entry, append.sealed, now)
+
+    def _own(self, unit: Unit, peer: NodeId) -> Effect:
+        """Who runs a unit keeps no copy for another owner: they merge."""
+        return letters.send(peer, Holdings([Holding(unit.name, seen_in(unit).digest(), own=True)]))
 
     def _hold_back(self, sync: Sync, sealed: bytes) -> None:
         sync.waiting_bytes += len(sealed)

@@ -42,7 +42,8 @@ def row_of(unit: Unit, node: str, name_of: NameOf, now: Instant) -> UnitStateVie
     return UnitStateView(
         unit=unit.name, node=node, role=unit.role.value,
         epoch=epoch_text(unit.held.epoch if run is None else run.epoch, name_of), version=seen_in(unit).total(),
-        keys=keys, size_bytes=size, hash=unit.held.head.hex(), durability=run.durability.written() if run is not None else "",
+        keys=keys, size_bytes=size, hash=unit.held.head.hex(),
+        durability=run.durability.written() if run is not None else "",
         checkpoint=unit.checkpoint, entries=len(unit.log),
         copies=[name_of(peer) for peer in run.holders if run.holders[peer].acked >= 0] if run is not None else [],
         conflicts=len(state.conflicted), age_s=_age_s(unit, changed_ms, now),

@@ -85,6 +85,16 @@ def brings(mine: State, theirs: Delta) -> bool:
     return any(reader.dot(row) not in mine.answers.taken_back for row, _ in theirs.taken_back)
 
 
+def answers_in(mine: State, theirs: Delta) -> bool:
+    """Whether it has answers that are not known here."""
+    reader = Reader(theirs.epochs)
+    for row in theirs.answers:
+        known = mine.answers.get(row[0])
+        if known is None or known.dot > reader.dot(row[1]):
+            return True
+    return False
+
+
 def explicit(state: State, theirs: Delta) -> Delta:
     """A whole as a delta: keys that are not in it are named as empty."""
     if not theirs.whole:

@@ -136,8 +136,8 @@ class Process:
 
     def _ask_conflicts(self, unit: Unit, run: Run, keys: Sequence[str] | None = None) -> None:
         process = run.process
-        if process is None or not process.hooks:
-            return
+        if process is None or not process.hooks or unit.winner is not None:
+            return  # who leaves does not decide
         asked = [key for key in (keys or sorted(unit.state.conflicted)) if self.asks(unit, key)]
         if asked:
             unit.state.merge_no += 1
@@ -146,7 +146,7 @@ class Process:
     def asks(self, unit: Unit, key: str) -> bool:
         """Whether a merge function of the process decides this key now."""
         process = unit.run.process if unit.run is not None else None
-        if process is None or key not in unit.state.conflicted:
+        if process is None or unit.winner is not None or key not in unit.state.conflicted:
             return False
         if "*" not in process.hooks and read_key(key).name not in process.hooks:
             return False

@@ -5,12 +5,11 @@ from meshnode.checkpoints.copies import Copies
 from meshnode.checkpoints.desk import Desk, note
 from meshnode.checkpoints.entry import Entry
 from meshnode.checkpoints.letters import HOLDINGS_MAX, Copy, Holding, Holdings, Offer, TakenOver, past_of
-from meshnode.checkpoints.merge import Joined
 from meshnode.checkpoints.messages import HandedOver, StateMerged, StateReady
 from meshnode.checkpoints.process import Process
 from meshnode.checkpoints.storing import Storing, seen_in
 from meshnode.checkpoints.transfers import Arrived, Purpose, Transfers
-from meshnode.checkpoints.unit import Role, Run, Unit
+from meshnode.checkpoints.unit import Holder, Role, Run, Unit
 from meshnode.checkpoints.writing import Writing
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.epochs import Epoch
@@ -38,7 +37,7 @@ class Reunion:
         """This node claimed the unit. Ends in ``StateReady``."""
         run = unit.run
         if run is not None:
-            run.durability = durability
+            run.durability, unit.winner = durability, None
             return [*self._copies.choose(unit, now), self._ready(unit, run, now)] if run.ready else []
         unit.role, unit.syncs, unit.led, unit.winner = Role.OWNER, {}, None, None
         unit.run = Run(epoch, durability)
@@ -122,18 +121,22 @@ class Reunion:
         if taken is None:
             unit.state.seen.join(merge.seen_of(theirs))
             return []
-        pieces = merge.split(merge.explicit(unit.state, taken))
-        done = Joined()
+        taken = merge.explicit(unit.state, taken)
+        new_answers = merge.answers_in(unit.state, taken)
+        # Joined in one go for the report; the entries below do the same again, which changes nothing here, and on
+        # replicas what is needed there.
+        done = merge.join(unit.state, taken)
+        if not done.changed and not new_answers:
+            # Only merges of other owners, of what is here already. An entry for it would be one more of that kind, and
+            # two owners would answer each other for ever.
+            self._writing.noted(unit, run, taken)
+            return []
         effects: list[Effect] = []
         merge_no = unit.state.merge_no + 1
-        for piece in pieces:
-            entry = Entry(
-                run.epoch, run.version + 1, at_ms=now.wall_ms if piece.cells else 0,
-                merge_no=merge_no if piece.final else 0, merged=piece,
-            )  # fmt: skip
-            joined, entered = self._writing.enter(unit, run, entry)
-            done.also(joined)
-            effects += entered
+        for piece in merge.split(taken):
+            number = merge_no if piece.final else 0
+            entry = Entry(run.epoch, run.version + 1, at_ms=now.wall_ms, merge_no=number, merged=piece)
+            effects += self._writing.enter(unit, run, entry, touched=done.touched)[1]
         self._process.merged(unit, {key: done.new.get(key, ()) for key in done.touched})
         asked = sum(self._process.asks(unit, key) for key in done.touched)
         told = StateMerged(unit.name, sender, done.taken, done.added, asked, max(0, done.siblings - asked), done.undone)
@@ -183,13 +186,27 @@ class Reunion:
         past = past_of(unit.state.seen) if due else letters.Past()
         return [letters.send(peer, TakenOver(unit.name, past)) for peer in due if peer in self._desk.linked]
 
-    def taken_over(self, unit: Unit, peer: NodeId, letter: TakenOver) -> list[Effect]:
-        if peer != unit.winner or not unit.loaded or (unit.run is not None and unit.run.pending):
+    def taken_over(self, unit: Unit, peer: NodeId, letter: TakenOver, now: Instant) -> list[Effect]:
+        if peer != unit.winner or not unit.loaded:
             return []
-        if not letter.past.seen().covers(unit.state.seen):
-            return []
+        run, past = unit.run, letter.past.seen()
+        effects: list[Effect] = []
+        if run is not None:  # it is as good as a copy
+            holder = run.holders.setdefault(peer, Holder(now.mono_us))
+            holder.acked = max(holder.acked, past.upto.get(run.epoch, 0))
+            effects = self._copies.settle(unit, now)
+        if not past.covers(unit.state.seen):
+            before, unit.handed = unit.handed, past.digest()
+            return effects + (self.hand_again(unit, now) if unit.handed != before else [])
+        if run is not None and run.pending:
+            return effects
         self._desk.alarms.cancel(("hand", unit.name))
-        return [HandedOver(unit.name, peer)]
+        return [*effects, HandedOver(unit.name, peer)]
+
+    def closed(self, unit: Unit) -> list[Effect]:
+        """The unit does not run here any more: this node may keep a copy of it."""
+        letter = Holdings([Holding(unit.name, seen_in(unit).digest(), own=False)])
+        return [letters.send(peer, letter) for peer in self._desk.peers()]
 
     # -- neighbours ---------------------------------------------------------------------------------------------------
 
@@ -217,7 +234,10 @@ class Reunion:
         for holding in letter.units:
             unit = self._desk.units.get(holding.unit)
             run = unit.run if unit is not None else None
-            if unit is None or run is None or not run.ready or unit.state.seen.digest() == holding.digest:
+            if unit is None or run is None:
+                continue
+            effects += self._copies.rival(unit, peer, now, runs=holding.own)
+            if not run.ready or unit.state.seen.digest() == holding.digest:
                 continue
             if not self._transfers.asks(unit, peer):
                 effects += self._transfers.ask(unit, peer, Purpose.TAKE, now)[1]

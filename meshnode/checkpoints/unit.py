@@ -73,6 +73,7 @@ class Run(msgspec.Struct):
     committed: int = 0
     pending: deque[Write] = msgspec.field(default_factory=deque[Write])
     holders: dict[NodeId, Holder] = {}
+    rivals: dict[NodeId, None] = {}  # they run the unit, too, and keep no copy for us
     shunned: dict[NodeId, int] = {}  # until when they are not asked to hold
     process: Attached | None = None
     last_seq: int = 0
@@ -84,6 +85,7 @@ class Run(msgspec.Struct):
     source: str = ""
     owed: dict[NodeId, int] = {}  # who waits for our word, until which version is durable
     moved: bool = False
+    noted: bool = False  # more was seen than the entries say
 
 
 class Folding(msgspec.Struct, frozen=True):
@@ -122,6 +124,7 @@ class Unit:
         self.process: Attached | None = None  # of a unit that is not open yet
         self.known = 0  # a version that others told of
         self.syncs: dict[NodeId, Sync] = {}
+        self.handed = b""  # what the winner had seen when it last told
         self.winner: NodeId | None = None  # who goes on with the unit and is to get our work
         self.piece_no = 0
         self.refused: dict[Epoch, int] = {}  # entries of these epochs beyond these versions were refused

@@ -1,6 +1,8 @@
 """The owner's pen: what an agent changed becomes an entry, in memory, in the journal and on its way to the holders."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from meshnode.checkpoints import shelf
 from meshnode.checkpoints.answers import ANSWER_BYTES_MAX
@@ -8,8 +10,9 @@ from meshnode.checkpoints.cell import NotACounter
 from meshnode.checkpoints.copies import Copies
 from meshnode.checkpoints.desk import Desk
 from meshnode.checkpoints.entry import Entry, seal
-from meshnode.checkpoints.merge import Joined
+from meshnode.checkpoints.merge import Joined, seen_of
 from meshnode.checkpoints.messages import EntryKept, StateRefused
+from meshnode.checkpoints.rows import Delta, Table
 from meshnode.checkpoints.shelf import Logged
 from meshnode.checkpoints.state import Planned, stored_key
 from meshnode.checkpoints.storing import Storing
@@ -58,8 +61,26 @@ class Writing:
         write = Write(run.version, unit.state.version, seq, call_id, conn, now.mono_us)
         return done, [*effects, *self._copies.wait(unit, write, now)]
 
-    def enter(self, unit: Unit, run: Run, entry: Entry, *then: Effect) -> tuple[Joined, list[Effect]]:
+    def noted(self, unit: Unit, run: Run, seen: Delta) -> None:
+        """More was seen, and nothing changed by it: the next entry says so, too."""
+        follow = unit.held.follows.get(run.epoch)
+        if follow is not None:
+            follow.seen.join(seen_of(seen))
+        run.noted = True
+
+    def _with_noted(self, unit: Unit, run: Run, entry: Entry) -> Entry:
+        if not run.noted or entry.merged is not None:
+            return entry
+        run.noted = False
+        table = Table()
+        seen = table.seen(unit.state.seen.upto)
+        return msgspec.structs.replace(entry, merged=Delta(table.epochs(), seen, [], []))
+
+    def enter(
+        self, unit: Unit, run: Run, entry: Entry, *then: Effect, touched: Iterable[str] = ()
+    ) -> tuple[Joined, list[Effect]]:
         """The next entry of the epoch."""
+        entry = self._with_noted(unit, run, entry)
         held = unit.held
         follow = held.follows.get(run.epoch)
         sealed = seal(entry, held.head if follow is None else follow.head)
@@ -67,6 +88,7 @@ class Writing:
         run.version = entry.version
         if unit.touched is not None:
             unit.touched.update(done.touched)
+            unit.touched.update(dict.fromkeys(touched))
         if not self._desk.rules.persists:
             run.committed = run.version
             return done, [*then]
