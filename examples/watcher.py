@@ -71,7 +71,7 @@ async def watch(ctx: Ctx) -> None:
             ctx.state.counter("rounds").add(1)
             over = [sensor for sensor, value in readings.items() if take(ctx, sensor, value)]
         for sensor in over:
-            await ctx.emit("watcher.alarm", {"sensor": sensor, "percent": readings[sensor]})
+            ctx.emit("watcher.alarm", {"sensor": sensor, "percent": readings[sensor]})
         await asyncio.sleep(EVERY_S)
 
 

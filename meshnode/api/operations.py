@@ -75,6 +75,7 @@ OPERATIONS = (
     _get("/v1/skills", commands.FindSkills, views.SkillsView, "Who offers a skill, best first"),
     _post("/v1/call", commands.CallSkill, views.CallView, "Call a skill; answers by the deadline"),
     _post("/v1/ping", commands.PingNode, views.PingView, "Measure the way to a node"),
+    _post("/v1/bundles", commands.KeepBundle, views.Done, "Store the content of an agent's file"),
     _post("/v1/apply", commands.Apply, views.AppliedView, "Store one manifest"),
     _get("/v1/documents", commands.ListDocuments, views.DocumentsView, "Documents, all or by kind, namespace, name"),
     _get(DOCUMENT, commands.ListDocuments, views.DocumentView, "One document", one=True),

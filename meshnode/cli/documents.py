@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from meshnode.cli.carried import carry
 from meshnode.cli.dispatch import show_error
 from meshnode.cli.kinds import document_kind
 from meshnode.cli.manifests import Source, checked_manifests
@@ -29,7 +30,13 @@ _COLUMNS: tuple[Column[AppliedView], ...] = (
 def _apply(given: Given) -> int:
     sources = checked(given.files)
     client = client_of(given)
-    return _each(given, sources, lambda source: client.apply(source.manifest))
+
+    def act(source: Source) -> AppliedView:
+        for content in source.contents:
+            client.keep_bundle(content)
+        return client.apply(source.manifest)
+
+    return _each(given, sources, act)
 
 
 def checked(files: Sequence[str]) -> list[Source]:
@@ -38,7 +45,7 @@ def checked(files: Sequence[str]) -> list[Source]:
     faults: list[Invalid] = []
     for file in files:
         try:
-            sources.extend(checked_manifests(file))
+            sources.extend(checked_manifests(file, carry))
         except Invalid as error:
             faults.append(error)
     for fault in faults[:-1]:

@@ -8,7 +8,7 @@ reading stops at the first excess.
 import re
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Source:
     file: str
     line: int
     manifest: JsonObject
+    contents: list[bytes] = field(default_factory=list[bytes])  # of the files it names, to be stored before it
     lines: dict[_Path, int] = field(default_factory=dict[_Path, int])
 
     def locate(self, path: Sequence[str | int]) -> int:
@@ -63,8 +64,10 @@ class Source:
         return Invalid(f"{self.file}:{line}: {error.message}", next_step=error.next_step, details=details)
 
 
-def checked_manifests(file: str) -> list[Source]:
+def checked_manifests(file: str, prepare: Callable[[Source], None] = lambda _: None) -> list[Source]:
     """Every manifest of a file, each of them valid, no name twice. One bad field refuses the whole file.
+
+    ``prepare`` may complete a manifest before it is checked.
 
     Raises:
         Invalid: ``FILE:LINE: FIELD: what is wrong``.
@@ -72,6 +75,7 @@ def checked_manifests(file: str) -> list[Source]:
     sources = load_manifests(file)
     seen: dict[tuple[str, str, str], Source] = {}
     for source in sources:
+        prepare(source)
         try:
             name = _name_checked(source.manifest)
         except FieldInvalid as error:

@@ -71,6 +71,10 @@ class Client:
     def run(self, command: commands.RunAgent) -> views.AgentView:
         return self._post("/v1/agents", command, views.AgentView)
 
+    def keep_bundle(self, source: bytes) -> str:
+        """Store the content of an agent's file (<= 512 KiB) on this node; its SHA-256, for a manifest's ``bundle``."""
+        return self._post("/v1/bundles", commands.KeepBundle(source=source), views.Done).message
+
     def stop(self, name: str) -> views.AgentView:
         return self._ask("DELETE", f"/v1/agents/{_word(name)}", views.AgentView)
 

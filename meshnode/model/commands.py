@@ -70,6 +70,13 @@ class RunAgent(Command, frozen=True, tag="run"):
     durability: str = ""
 
 
+class KeepBundle(Command, frozen=True, tag="bundle"):
+    """-> Done, whose message is the SHA-256. Store the content of a Python file, for an agent that a manifest names;
+    nodes that want the agent fetch it."""
+
+    source: bytes
+
+
 class StopAgent(Command, frozen=True, tag="stop"):
     """-> AgentView. Delete its ``Agent`` document: all its units stop. Its state stays until ``ForgetState``."""
 
@@ -234,6 +241,7 @@ AnyCommand = (
     | ListAgents
     | FindSkills
     | RunAgent
+    | KeepBundle
     | StopAgent
     | RestartAgent
     | Scale

@@ -10,6 +10,7 @@ from meshnode.deployments.bundles import BUNDLE_BYTES_MAX
 from meshnode.kernel.effects import Effect, Note, Persist
 from meshnode.kernel.ports import Action
 from meshnode.model.agent import agent_manifest, parse_agent
+from meshnode.model.commands import KeepBundle
 from meshnode.model.declared import parse_declared
 from meshnode.model.errors import Denied, Invalid, LocalError, NotFound
 from meshnode.model.manifest import NAMESPACE_DEFAULT
@@ -34,20 +35,31 @@ class AgentDesk:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._runs: dict[int, tuple[int, RunAgent]] = {}  # number of a kept bundle -> who waits for it
+        self._runs: dict[int, tuple[int, RunAgent | KeepBundle]] = {}  # number of a kept bundle -> who waits for it
 
     def run(self, command_no: int, command: RunAgent, now: Instant) -> Sequence[Effect]:
         self._allowed(Action.RUN, f"agent/{command.name}")
         if command.on:
             snapshot.find_node(self._core, command.on)
-        if len(command.source) > BUNDLE_BYTES_MAX:
-            raise Invalid(
-                f"{command.file} has {len(command.source)} bytes, the most a file may have is {BUNDLE_BYTES_MAX}",
-                next_step="install what is big as a package, or pass its path",
-            )
         if not command.source:
             return self._write_run(command_no, command, now)
         self._check_run(command)  # what is wrong is told before anything is stored
+        return self._store(command_no, command, command.file)
+
+    def keep(self, command_no: int, command: KeepBundle) -> Sequence[Effect]:
+        """The file of an agent that a manifest will name."""
+        self._allowed(Action.RUN, "agent")
+        if not command.source:
+            raise Invalid("the file is empty", next_step="an agent's file makes an Agent and runs it")
+        return self._store(command_no, command, "the file")
+
+    def _store(self, command_no: int, command: RunAgent | KeepBundle, file: str) -> Sequence[Effect]:
+        size = len(command.source)
+        if size > BUNDLE_BYTES_MAX:
+            raise Invalid(
+                f"{file} has {size} bytes, the most a file may have is {BUNDLE_BYTES_MAX}",
+                next_step="install what is big as a package, or pass its path",
+            )
         if len(self._runs) >= RUNS_MAX:
             raise LocalError("too many agents are being started at once", next_step="try again in a second")
         number, keep = self._core.bundles.keep(command.source)
@@ -60,9 +72,11 @@ class AgentDesk:
         if waiting is None:
             return []
         command_no, command = waiting
+        if isinstance(command, KeepBundle) and not event.error:
+            return [Reply(command_no, Done(message=planning.digest(command.source)))]
         try:
-            if event.error:
-                why = f"{command.file} could not be stored: {event.error}. Nothing changed"
+            if event.error or isinstance(command, KeepBundle):
+                why = f"the agent's file could not be stored: {event.error}. Nothing changed"
                 return [Reply(command_no, snapshot.failure_of(LocalError(why, next_step="free disk space")))]
             return list(self._write_run(command_no, command, now))
         except LocalError as error:

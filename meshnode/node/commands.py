@@ -25,6 +25,7 @@ from meshnode.model.commands import (
     ForgetState,
     GetIdentity,
     GetStatus,
+    KeepBundle,
     ListAgents,
     ListConflicts,
     ListDocuments,
@@ -213,6 +214,8 @@ class Desk:
                 return [Reply(command_no, self._look(command, now))]
             case RunAgent():
                 return self._agents.run(command_no, command, now)
+            case KeepBundle():
+                return self._agents.keep(command_no, command)
             case StopAgent():
                 return self._agents.stop(command_no, command, now)
             case RestartAgent():

@@ -175,6 +175,8 @@ class CannedNode:
                 return views.LogsView(items=[line for line in known if line.hlc > after])
             case commands.FindSkills(skill=skill):
                 return views.SkillsView(items=[COUNT, STALE] if skill in ("", "words.count") else [])
+            case commands.KeepBundle():
+                return views.Done(message="0" * 64)
             case commands.RunAgent() | commands.StopAgent():
                 return WORDS
             case commands.CallSkill(arguments=arguments):

@@ -71,6 +71,7 @@ REQUESTS: list[tuple[str, str, object, commands.AnyCommand]] = [
     ("GET", "/v1/nodes", None, commands.ListNodes()),
     ("GET", "/v1/nodes/alpha", None, commands.DescribeNode(name="alpha")),
     ("GET", "/v1/agents", None, commands.ListAgents()),
+    ("POST", "/v1/bundles", {"source": "YWJj"}, commands.KeepBundle(source=b"abc")),
     ("POST", "/v1/agents/words/restart", {}, commands.RestartAgent(name="words")),
     ("POST", "/v1/agents/words/checkpoint", None, commands.FoldState(agent="words")),
     ("POST", "/v1/scale", {"name": "words", "replicas": 3}, commands.Scale(name="words", replicas=3)),

@@ -1,5 +1,6 @@
 """YAML from hostile hands: refused early, with file, line and field, and with exit code 2."""
 
+import hashlib
 import io
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.cli import manifests
+from meshnode.cli.carried import carry
 from meshnode.cli.manifests import FILE_BYTES_MAX, NODES_MAX, Source, checked_manifests, load_manifests
 from meshnode.model.agentcluster import parse_agentcluster
 from meshnode.model.errors import Invalid
@@ -50,12 +52,12 @@ def refused(tmp_path: Path, text: str | bytes) -> str:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_example_is_valid(path: Path) -> None:
-    (source,) = checked_manifests(str(path))
+    (source,) = checked_manifests(str(path), carry)
     assert parse_agentcluster(source.manifest).name == path.stem
 
 
 def test_there_is_an_example_of_each_published_shape() -> None:
-    specs = [checked_manifests(str(path))[0].manifest["spec"] for path in sorted(EXAMPLES.glob("*.yaml"))]
+    specs = [checked_manifests(str(path), carry)[0].manifest["spec"] for path in sorted(EXAMPLES.glob("*.yaml"))]
     assert any("agents" in spec for spec in specs)
     assert any("regions" in spec for spec in specs)
 
@@ -285,3 +287,44 @@ def test_no_text_raises_anything_but_invalid(text: str) -> None:
     except (Invalid, yaml.YAMLError, UnicodeEncodeError):
         return
     assert all(isinstance(source.manifest, dict) for source in sources)
+
+
+AGENT = """\
+apiVersion: v1
+kind: Agent
+metadata: {name: words}
+spec:
+  run: {file: words.py}
+"""
+USES_SDK = "from meshnode.sdk import Agent\n"
+
+
+def test_a_file_beside_the_manifest_becomes_absolute_and_is_known_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "words.py").write_text(USES_SDK)
+    (tmp_path / "m.yaml").write_text(AGENT)
+    (source,) = checked_manifests(str(tmp_path / "m.yaml"), carry)
+    digest = hashlib.sha256(USES_SDK.encode()).hexdigest()
+    assert source.manifest["spec"]["run"] == {
+        "file": str(tmp_path / "words.py"), "bundle": digest, "cwd": str(tmp_path),
+    }  # fmt: skip
+    assert source.contents == [USES_SDK.encode()]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "cannot be read: No such file or directory"), ("print()\n", "does not use meshnode.sdk")],
+)
+def test_a_file_that_cannot_be_carried_is_refused_at_its_line(tmp_path: Path, content: str | None, why: str) -> None:
+    if content is not None:
+        (tmp_path / "words.py").write_text(content)
+    (tmp_path / "m.yaml").write_text(AGENT)
+    with pytest.raises(Invalid) as caught:
+        checked_manifests(str(tmp_path / "m.yaml"), carry)
+    assert caught.value.message == f"{tmp_path}/m.yaml:5: spec.run.file: {tmp_path}/words.py {why}"
+    assert caught.value.next_step
+
+
+def test_a_file_of_other_machines_is_named_and_not_carried(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(AGENT.replace("words.py", "/nowhere/words.py"))
+    (source,) = checked_manifests(str(tmp_path / "m.yaml"), carry)
+    assert (source.manifest["spec"]["run"], source.contents) == ({"file": "/nowhere/words.py"}, [])
