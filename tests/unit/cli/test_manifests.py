@@ -289,7 +289,7 @@ def test_no_text_raises_anything_but_invalid(text: str) -> None:
     assert all(isinstance(source.manifest, dict) for source in sources)
 
 
-AGENT = """\
+CARRIED = """\
 apiVersion: v1
 kind: Agent
 metadata: {name: words}
@@ -301,7 +301,7 @@ USES_SDK = "from meshnode.sdk import Agent\n"
 
 def test_a_file_beside_the_manifest_becomes_absolute_and_is_known_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "words.py").write_text(USES_SDK)
-    (tmp_path / "m.yaml").write_text(AGENT)
+    (tmp_path / "m.yaml").write_text(CARRIED)
     (source,) = checked_manifests(str(tmp_path / "m.yaml"), carry)
     digest = hashlib.sha256(USES_SDK.encode()).hexdigest()
     assert source.manifest["spec"]["run"] == {
@@ -317,7 +317,7 @@ def test_a_file_beside_the_manifest_becomes_absolute_and_is_known_by_its_content
 def test_a_file_that_cannot_be_carried_is_refused_at_its_line(tmp_path: Path, content: str | None, why: str) -> None:
     if content is not None:
         (tmp_path / "words.py").write_text(content)
-    (tmp_path / "m.yaml").write_text(AGENT)
+    (tmp_path / "m.yaml").write_text(CARRIED)
     with pytest.raises(Invalid) as caught:
         checked_manifests(str(tmp_path / "m.yaml"), carry)
     assert caught.value.message == f"{tmp_path}/m.yaml:5: spec.run.file: {tmp_path}/words.py {why}"
@@ -325,6 +325,6 @@ def test_a_file_that_cannot_be_carried_is_refused_at_its_line(tmp_path: Path, co
 
 
 def test_a_file_of_other_machines_is_named_and_not_carried(tmp_path: Path) -> None:
-    (tmp_path / "m.yaml").write_text(AGENT.replace("words.py", "/nowhere/words.py"))
+    (tmp_path / "m.yaml").write_text(CARRIED.replace("words.py", "/nowhere/words.py"))
     (source,) = checked_manifests(str(tmp_path / "m.yaml"), carry)
     assert (source.manifest["spec"]["run"], source.contents) == ({"file": "/nowhere/words.py"}, [])
