@@ -14,9 +14,11 @@ from typing import Protocol
 
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
+from meshnode.links.messages import LinkBytes
 from meshnode.node.effects import Exit
 from meshnode.node.inputs import Input, Slept
 from meshnode.node.transmits import coalesced
+from meshnode.wire.bus import AgentFrames
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,10 @@ LAG_REST = 10
 READ_FIRST_US = 50_000
 # One turn takes at most this many events before it lets the sockets have the loop again.
 TURN_MAX = 512
+# Part of a call that comes alone is handled where it is read; what follows so soon is gathered for one turn.
+ALONE_US = 50
 EXIT_BROKEN = 1
+_AT_ONCE = frozenset((AgentFrames, LinkBytes))
 
 
 class Clock(Protocol):
@@ -61,6 +66,9 @@ class CoreLoop:
         self._inbox: deque[Input] = deque()
         self._loop = asyncio.get_running_loop()
         self._turn_due = False
+        self._in_turn = False
+        self._ended_us = 0  # the last turn
+        self._deadline_us: int | None = None  # of the core, after the last turn
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us: int | None = None  # the deadline it was set for
         self._expected_us: int | None = None  # when it is to fire, which may be later than that
@@ -75,7 +83,15 @@ class CoreLoop:
         self._arm()
 
     def tell(self, event: Input) -> None:
-        """Queue one event for the next turn. Safe to call while effects are performed."""
+        """Queue one event for the next turn. Safe to call while effects are performed.
+
+        Frames that come alone have their turn at once: a round of the event loop less for a call.
+        """
+        if type(event) in _AT_ONCE and not self._turn_due and not self._in_turn and not self._broken:
+            now = self._clock.now()
+            if self._is_alone(now):
+                self._guarded(lambda: self._take_one(event, now))
+                return
         self._inbox.append(event)
         self._schedule()
 
@@ -92,17 +108,34 @@ class CoreLoop:
             self._turn_due = True
             self._loop.call_soon(self._turn)
 
+    def _is_alone(self, now: Instant) -> bool:
+        """Nothing else seems to wait: no timer of the core, whose turn begins with what the sockets hold."""
+        if now.mono_us - self._ended_us <= ALONE_US:
+            return False
+        return self._deadline_us is None or max(self._deadline_us, self._read_first_us) > now.mono_us
+
     def _turn(self) -> None:
         self._turn_due = False
-        if self._broken:
-            return
+        if not self._broken:
+            self._guarded(self._take_turn)
+
+    def _guarded(self, turn: Callable[[], None]) -> None:
+        self._in_turn = True
         try:
-            self._take_turn()
+            turn()
         except Exception as error:
             # Half a turn has happened, so what the core believes is not what was done: going on would spread that.
             self._broken = True
             log.exception("the core is broken, the node ends")
             self._perform(Exit(EXIT_BROKEN, f"the core is broken: {type(error).__name__}: {error}"))
+        finally:
+            self._in_turn = False
+
+    def _take_one(self, event: Input, now: Instant) -> None:
+        self.turns += 1
+        self._act(self._handled(event, now))
+        self._arm()
+        self._ended_us = self._clock.now().mono_us
 
     def _take_turn(self) -> None:
         self.turns += 1
@@ -114,6 +147,7 @@ class CoreLoop:
         if self._inbox:
             self._schedule()
         self._arm()
+        self._ended_us = self._clock.now().mono_us
 
     def _woken(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
@@ -122,7 +156,8 @@ class CoreLoop:
             log.warning("the loop stood still", extra={"for_us": still_us})
             self._read_first_us = now.mono_us + READ_FIRST_US
             effects += self._core.handle(Slept(still_us), now)
-        deadline = self._core.deadline()
+            self._deadline_us = self._core.deadline()
+        deadline = self._deadline_us
         if deadline is not None and max(deadline, self._read_first_us) <= now.mono_us:
             effects += self._timed(lambda: self._core.wake(now), "wake")
         return effects
@@ -158,7 +193,7 @@ class CoreLoop:
 
     def _arm(self) -> None:
         """One timer for the earliest deadline; left alone when it is set already."""
-        deadline = self._core.deadline()
+        deadline = self._deadline_us = self._core.deadline()
         if deadline is not None:
             deadline = max(deadline, self._read_first_us)
         if deadline == self._timer_us and self._timer is not None and not self._timer.cancelled():

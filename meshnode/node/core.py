@@ -24,7 +24,7 @@ from meshnode.kernel.machine import earliest
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
-from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Post
+from meshnode.links.messages import CloseLink, FramesReceived, LinkBytes, LinkLost, LinkOpened, Post, Transmit
 from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Around, Switch, SwitchConfig
 from meshnode.model.errors import Invalid
@@ -65,7 +65,7 @@ from meshnode.security.enrolment import EnrolmentDesk
 from meshnode.security.members import Members
 from meshnode.security.messages import EnrolmentAsked
 from meshnode.security.roles import Roles
-from meshnode.wire.bus import AgentFrames
+from meshnode.wire.bus import AgentFrames, ToAgent
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
 SETTLE_MAX = 1_000_000
@@ -74,6 +74,10 @@ EARLY_MAX = 1_000  # what may wait for this boot; what people and agents of this
 # However long this machine slept, its peers have had time to speak again after this.
 CALM_MAX_US = 3 * SECOND
 CLOCK_EVERY_US = 900 * SECOND
+# Inputs and effects of a call that passes through. They concern the links and the switch: no other deadline moves.
+_PASSING_IN = frozenset((AgentFrames, LinkBytes))
+_PASSING_ON = frozenset((Post, FramesReceived))
+_PASSING_OUT = frozenset((ToAgent, Transmit))
 
 
 class Room(Protocol):
@@ -107,6 +111,8 @@ class Core:
         self.started = False
         self._early: deque[Input] = deque()
         self._clock_due_us: int | None = None
+        self._others_due_us: int | None = None  # of the clock and all rooms but the links and the switch, while known
+        self._others_known = False
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
         config, ports = self.config, self.ports
@@ -179,6 +185,8 @@ class Core:
         """Take one input. Until this boot is durable, all but the disk's word waits: the rooms have not begun."""
         if not self.started and not isinstance(event, Stored | StoreFailed):
             return self._wait(event)
+        if type(event) not in _PASSING_IN:
+            self._others_known = False
         effects = self._settle(self._enter(event, now), now)
         while self.started and self._early:
             effects += self._settle(self._enter(self._early.popleft(), now), now)
@@ -187,6 +195,7 @@ class Core:
     def wake(self, now: Instant) -> list[Effect]:
         """Each room in turn, from the links up, and what it finds out reaches the others before they are woken."""
         effects: list[Effect] = []
+        self._others_known = False
         for room in self._rooms():
             due = room.deadline()
             if due is not None and due <= now.mono_us:
@@ -196,11 +205,15 @@ class Core:
         return coalesced(effects)
 
     def deadline(self) -> int | None:
-        return earliest(self._clock_due_us, *(room.deadline() for room in self._rooms()))
+        if not self._others_known:
+            others = (room for room in self._rooms() if room is not self.hub and room is not self.switch)
+            self._others_due_us = earliest(self._clock_due_us, *(room.deadline() for room in others))
+            self._others_known = True
+        return earliest(self._others_due_us, self.hub.deadline(), self.switch.deadline())
 
     def _rooms(self) -> tuple[Room, ...]:
         return (
-            self.hub, self.gossip, self.documents, self.agents, self.checkpoints, self.scheduler, self.switch,
+            self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler, self.switch,
             self.bundles, self.offering, self.commits,
         )  # fmt: skip
 
@@ -290,6 +303,11 @@ class Core:
 
     def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
         """What an effect means inside the node; ``None``: it is for the host."""
+        kind = type(effect)
+        if kind in _PASSING_OUT:
+            return None
+        if kind not in _PASSING_ON:
+            self._others_known = False
         match effect:
             case Send() | Hangup() | Post():
                 return self.hub.handle(effect, now)

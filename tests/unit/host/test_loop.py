@@ -6,13 +6,14 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from meshnode.host.loop import LAG_US, TURN_MAX, CoreLoop
+from meshnode.host.loop import ALONE_US, LAG_US, TURN_MAX, CoreLoop
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.links.messages import CloseLink, Transmit
-from meshnode.model.ids import LinkId
+from meshnode.model.ids import AgentConn, LinkId
 from meshnode.node.effects import Exit
 from meshnode.node.inputs import Input, LoadSampled, Measured, Slept
+from meshnode.wire.bus import AgentFrames
 
 START_US = 5_000 * SECOND  # a machine that has been up for long
 
@@ -190,6 +191,87 @@ def test_bytes_of_one_turn_for_one_link_are_written_at_once() -> None:
 
     link = LinkId(1)
     assert play(scene).performed == [Transmit(link, b"123"), Transmit(link, b"x"), CloseLink(link, abort=False)]
+
+
+# -- frames that come alone --------------------------------------------------------------------------------------------
+
+FRAMES = AgentFrames(AgentConn(1), ())
+
+
+def test_frames_that_come_alone_are_handled_before_whoever_read_them_goes_on() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.machine.answers = lambda _: [Exit(7, "")]
+        stage.driver.start()
+        stage.driver.tell(FRAMES)
+        assert stage.performed == [Exit(7, "")]
+
+    assert play(scene).machine.heard == ["start", "AgentFrames"]
+
+
+def test_frames_that_follow_at_once_share_a_turn() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.driver.start()
+        for _ in range(4):
+            stage.driver.tell(FRAMES)
+        assert stage.machine.heard == ["start", "AgentFrames"]
+        await stage.run(0)
+        assert stage.driver.turns == 2
+        await stage.run(ALONE_US + 1)
+        stage.driver.tell(FRAMES)
+        assert stage.driver.turns == 3
+
+    assert play(scene).machine.heard == ["start", *["AgentFrames"] * 5]
+
+
+def test_frames_never_overtake_what_was_told_before_them() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.driver.start()
+        stage.tell(1)
+        stage.driver.tell(FRAMES)
+        assert stage.machine.heard == ["start"]
+        await stage.run(0)
+
+    assert play(scene).machine.heard == ["start", "event 1", "AgentFrames"]
+
+
+def test_frames_told_while_effects_are_performed_wait_for_the_next_turn() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.machine.answers = lambda _: [Exit(1, "")] if stage.driver.turns == 1 else []
+        stage.hand = lambda _: stage.driver.tell(FRAMES)
+        stage.driver.start()
+        stage.driver.tell(FRAMES)
+        assert stage.machine.heard == ["start", "AgentFrames"]
+        await stage.run(0)
+
+    assert play(scene).machine.heard == ["start", "AgentFrames", "AgentFrames"]
+
+
+def test_when_the_machine_is_due_frames_wait_for_what_other_sockets_hold() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.machine.due = [10 * MS]
+        stage.driver.start()
+        stage.loop.be_busy(10 * MS)
+        stage.driver.tell(FRAMES)
+        assert stage.machine.heard == ["start"]
+        await stage.run(0)
+
+    assert play(scene).machine.heard == ["start", "wake", "AgentFrames"]
+
+
+def test_a_core_that_breaks_over_frames_alone_ends_the_node() -> None:
+    async def scene(stage: Stage) -> None:
+        def breaks(_: Input) -> list[Effect]:
+            raise AssertionError("half a turn")
+
+        stage.machine.answers = breaks
+        stage.driver.start()
+        stage.driver.tell(FRAMES)
+        stage.driver.tell(FRAMES)
+        await stage.run(0)
+
+    stage = play(scene)
+    assert stage.machine.heard == ["start", "AgentFrames"]
+    assert [type(effect) for effect in stage.performed] == [Exit]
 
 
 # -- the timer ---------------------------------------------------------------------------------------------------------
