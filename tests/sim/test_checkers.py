@@ -67,7 +67,7 @@ def test_a_boot_that_was_not_counted_is_noticed_when_it_is_used_again() -> None:
 
 
 def test_a_store_that_loses_merges_is_noticed_when_all_should_be_equal() -> None:
-    quiet = replace(CALM, storm_s=4.0, settle_s=1.0, pace=Pace(writes_per_s=1.0, documents=1))
+    quiet = replace(CALM, storm_s=3.0, settle_s=0.3, pace=Pace(writes_per_s=1.0, documents=1))
     run = Run(quiet, seed=5, nodes=3, adapt=[(0, planted.ONE_SIDED)])
     assert "documents: " in run.play().violation
 
