@@ -110,6 +110,9 @@ class AnsweredInTime(Checker):
         self.slowest_us = 0
         self.judged = 0
 
+    def look(self) -> None:
+        self._weather.look()
+
     def asked(self, node: SimNode, number: int, command: AnyCommand) -> None:
         if isinstance(command, CallSkill) and command.skill in self._skills:
             self._asked[node.name, number] = self.world.now_us

@@ -13,13 +13,19 @@ class Weather:
 
     def __init__(self, world: World, misfortune: Misfortune) -> None:
         self._world, self._misfortune = world, misfortune
+        self._unstored_us = 0  # when a journal was last seen to fail
+
+    def look(self) -> None:
+        """Every second. A journal finds out late that its disk is well again."""
+        if any(node.alive and node.journal.failed for node in self._world.nodes):
+            self._unstored_us = self._world.now_us
 
     def calm_since_us(self, node: SimNode) -> int | None:
         """``None``: it is not calm, or it is not clear with whom this node can talk."""
         if any(fault.kind in _ROUGH for fault in self._misfortune.lasting.values()) or not self._is_clean(node):
             return None
         begun = [max(other.started_us, other.resumed_us) for other in self._world.nodes]
-        return max(self._misfortune.last_us, *begun)
+        return max(self._misfortune.last_us, self._unstored_us, *begun)
 
     def whole(self) -> bool:
         """Everybody is there and can talk to everybody."""
