@@ -234,10 +234,11 @@ def _all_linked(daemon: Daemon, nodes: int) -> bool:
 
 
 def run_echo(daemon: Daemon) -> None:
-    """Run an agent with one skill, ``echo.say``."""
+    """Run an agent with one skill, ``echo.say``, on this node and no other."""
     file = daemon.directory.parent / "echo.py"
     file.write_text(AGENT)
-    assert cli(daemon.directory, "run", str(file)).code == 0
+    ran = cli(daemon.directory, "run", str(file), "--on", daemon.directory.name)
+    assert ran.code == 0, ran.err
 
 
 def holders(directory: Path) -> Iterator[int]:

@@ -254,9 +254,9 @@ def test_an_agent_whose_file_is_not_there_or_crashes_is_told_and_does_not_stop_t
     ended = cli(node.directory, "run", str(agent))
     assert ended.code == 1
     assert "agent crashes is backoff" in ended.err and "no model file here" in ended.err, ended.err
-    assert " -> meshnode why agent/crashes" in ended.err
+    assert " -> meshnode logs crashes" in ended.err
     assert any("no model file here" in event.text for event in node.ask.why("agent/crashes").events)
-    assert any("crashes/alpha keeps ending" in problem for problem in node.ask.status().problems)
+    assert any("crashes/0 keeps ending" in problem for problem in node.ask.status().problems)
 
     agent.unlink()  # and now it is not there any more when it starts again
     until(

@@ -69,7 +69,7 @@ def test_a_full_disk_refuses_writes_in_words_and_takes_them_again_when_there_is_
     node.kill()
     node = daemons.start("alpha")
     assert names(node.directory) == ["after", "before", "later"]
-    assert [agent.name for agent in node.ask.agents()] == ["words"]
+    until(lambda: [agent.name for agent in node.ask.agents()] == ["words"], "the agent is there")
     assert not any("stored" in problem for problem in node.ask.status().problems)
 
 
