@@ -136,7 +136,7 @@ class Checkpoints:
         effects = self._copies.settle(unit, now)
         if unit.run.pending:
             effects += self._copies.refuse_all(unit, "closed", f"{name} stopped before its change was durable")
-        for alarm in ("wait", "gather", "choose", "moved"):
+        for alarm in ("wait", "gather", "choose", "moved", "reopen"):
             self._desk.alarms.cancel((alarm, name))
         unit.run, unit.role, unit.process = None, Role.RESTING, None
         return [*effects, *self._reunion.closed(unit), *self._storing.fold(unit, now)]
@@ -146,7 +146,7 @@ class Checkpoints:
         unit = self._desk.units.pop(name, None)
         if unit is None:
             return []
-        for alarm in ("wait", "gather", "choose", "moved", "hand"):
+        for alarm in ("wait", "gather", "choose", "moved", "reopen", "hand"):
             self._desk.alarms.cancel((alarm, name))
         return self._storing.erase(unit)
 
@@ -225,6 +225,8 @@ class Checkpoints:
                 return self._copies.choose(unit, now)
             case "moved":
                 return self._copies.moved_due(unit, now)
+            case "reopen":
+                return self._reunion.reopen_due(unit, now)
             case "hand":
                 return self._reunion.hand_again(unit, now)
             case _:
@@ -243,8 +245,10 @@ class Checkpoints:
                     return []
                 return self._reunion.reopen(unit, fact.error, now)
             case CopyKept():
-                return self._following.kept(unit, fact)
-            case CopyLost():
+                return [*self._following.kept(unit, fact), *self._reunion.pay(unit)]
+            case CopyLost(_, _, error):
+                if unit.run is not None and not unit.run.paused:
+                    return self._reunion.reopen(unit, error, now)
                 return self._following.lost(unit, fact)
             case FoldKept(_, number):
                 return self._with_load(unit, self._storing.fold_kept(unit, number), now)

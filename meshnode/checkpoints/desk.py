@@ -30,6 +30,7 @@ class CheckpointsConfig:
     shun_us: int = 10 * SECOND
     ask_us: int = 10 * SECOND
     hand_again_us: int = 1 * SECOND
+    reopen_us: int = 1 * SECOND
     moved_every_us: int = 2 * SECOND
     fold_bytes: int = 256 * _KIB
     fold_entries: int = 1_000
@@ -49,6 +50,7 @@ class CheckpointsConfig:
             self.ask_us,
             self.hand_again_us,
             self.moved_every_us,
+            self.reopen_us,
         )
         counts = (self.fold_bytes, self.fold_entries, self.quota_bytes, self.manifests_kept, self.pending_max)
         if min(*times, *counts) <= 0:

@@ -18,7 +18,7 @@ from meshnode.checkpoints.unit import Role, Sync, Unit
 from meshnode.kernel.effects import Effect, Persist, Reject
 from meshnode.kernel.epochs import Epoch
 from meshnode.kernel.instant import Instant
-from meshnode.kernel.records import Record
+from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
@@ -81,7 +81,8 @@ class Following:
         self._touch(unit, unit.held.enter(entry, sealed))
         record = shelf.entry_record(unit.name, entry, sealed)
         self._storing.logged(unit, Logged(record.key, record.body, entry))
-        then = CopyKept(unit.name, peer, entry.epoch, entry.version)
+        unit.unstored[record.key] = None
+        then = CopyKept(unit.name, peer, entry.epoch, entry.version, (record.key,))
         return [Persist((record,), then=(then,)), *self._storing.fold_if_due(unit, now)]
 
     def _sync(self, unit: Unit, peer: NodeId, lead: Lead, now: Instant, *, everything: bool = False) -> list[Effect]:
@@ -117,14 +118,21 @@ class Following:
             unit.piece_no += 1
             record = shelf.taken_record(unit.name, taken, unit.piece_no)
             self._storing.logged(unit, Logged(record.key, record.body, taken))
+            unit.unstored[record.key] = None
             records.append(record)
-        return [Persist(tuple(records), then=(CopyKept(unit.name, peer, copy.epoch, copy.version),))]
+        keys = tuple(record.key for record in records)
+        return [Persist(tuple(records), then=(CopyKept(unit.name, peer, copy.epoch, copy.version, keys),))]
 
     def _touch(self, unit: Unit, done: Joined) -> None:
         if unit.touched is not None:
             unit.touched.update(done.touched)
 
     def kept(self, unit: Unit, fact: CopyKept) -> list[Effect]:
+        if any(key not in unit.unstored for key in fact.keys):
+            # Something before it was lost, and it was given up together with that.
+            return [Persist(tuple(shelf.forgotten(RecordKind.STATE, key) for key in fact.keys))]
+        for key in fact.keys:
+            del unit.unstored[key]
         unit.copies_kept[fact.epoch] = max(unit.copies_kept.get(fact.epoch, 0), fact.version)
         for oldest in sorted(unit.copies_kept)[:-8]:
             del unit.copies_kept[oldest]
@@ -140,17 +148,11 @@ class Following:
         """The journal did not take it: what is in memory and not on the disk must not be acknowledged later."""
         if unit.run is not None or not unit.loaded:
             return []
-        kept = unit.copies_kept
-        self._storing.unlogged(unit, [each for each in unit.log if _is_kept(each, kept, self._desk.me)])
-        unit.loaded, unit.syncs = False, {}
+        self._storing.unlogged(unit, [each for each in unit.log if each.key not in unit.unstored])
+        unit.loaded, unit.syncs, unit.unstored = False, {}, {}
         return [note(unit, f"a copy for {self._desk.name_of(fact.owner)} was not stored: {fact.error}")]
 
     def peer_down(self, unit: Unit, peer: NodeId) -> None:
         unit.syncs.pop(peer, None)
         if unit.led is not None and unit.led[0] == peer:
             unit.led = None
-
-
-def _is_kept(logged: Logged, kept: dict[Epoch, int], me: NodeId) -> bool:
-    item = logged.item
-    return item.epoch.node == me or item.version <= kept.get(item.epoch, 0)

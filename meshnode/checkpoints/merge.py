@@ -144,8 +144,9 @@ def join(state: State, theirs: Delta) -> Joined:
     for key, rows in theirs.cells:
         _join_cell(state, key, rows, past, reader, done)
     for row, added in theirs.taken_back:
-        done.undone += state.answers.take_back(reader.dot(row), added)
-        done.touched.update((key, None) for key, _ in added if key in state.cells)
+        if state.answers.take_back(reader.dot(row), added):
+            done.undone += 1
+            done.touched.update((key, None) for key, _ in added if key in state.cells)
     for row in theirs.answers:
         key, answer = reader.answer(row)
         if (lost := state.answers.take(key, answer)) is not None:

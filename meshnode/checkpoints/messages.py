@@ -91,6 +91,7 @@ class CopyKept(Fact, frozen=True):
     owner: NodeId
     epoch: Epoch
     version: int
+    keys: tuple[bytes, ...]  # of the records
 
 
 class CopyLost(Fact, frozen=True):

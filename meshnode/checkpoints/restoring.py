@@ -39,6 +39,8 @@ class Restoring:
         own = found.dot.epoch == run.epoch
         if own and run.pending and found.dot.version >= run.pending[0].version:
             return None
+        if not own and (unit.unstored or run.merged_at > run.committed):
+            return None  # it may have come with a merge, or as a copy, that is not durable yet
         version = found.dot.version if own else 0
         copies = sum(holder.acked >= version for holder in run.holders.values())
         level = reached(lazy=run.durability.lazy, copies=copies)

@@ -47,7 +47,7 @@ class Reunion:
     def gather(self, unit: Unit, now: Instant) -> list[Effect]:
         """The own copy is read: ask everybody for what it lacks."""
         run = unit.run
-        if run is None or run.ready or run.asks:
+        if run is None or run.ready or run.asks or run.paused:
             return []
         run.epoch = _unused(unit, run.epoch)
         effects: list[Effect] = []
@@ -178,7 +178,7 @@ class Reunion:
 
     def pay(self, unit: Unit) -> list[Effect]:
         run = unit.run
-        if run is None or not run.owed:
+        if run is None or not run.owed or unit.unstored:
             return []
         due = [peer for peer, version in run.owed.items() if version <= run.committed]
         for peer in due:
@@ -250,14 +250,25 @@ class Reunion:
         run = unit.run
         assert run is not None
         effects = self._copies.refuse_all(unit, "journal-failed", _LOST.format(unit.name, reason))
-        self._storing.unlogged(unit, [each for each in unit.log if _is_kept(each.item, run)])
+        self._storing.unlogged(
+            unit, [each for each in unit.log if each.key not in unit.unstored and _is_kept(each.item, run)]
+        )
+        unit.unstored = {}
         self._storing.forget(unit)
         unit.refused = {run.epoch: run.committed}
         self._desk.alarms.cancel(("gather", unit.name))
         unit.loaded, unit.process, unit.role = False, None, Role.OWNER
-        unit.run = Run(Epoch(run.epoch.counter + 1, self._desk.me), run.durability, shunned=run.shunned)
+        unit.run = Run(Epoch(run.epoch.counter + 1, self._desk.me), run.durability, shunned=run.shunned, paused=True)
         effects.append(note(unit, f"changes were not stored ({reason}): its state is read again"))
-        effects += self._storing.load(unit)
+        self._desk.alarms.set(("reopen", unit.name), now.mono_us + self._desk.config.reopen_us)
+        return effects
+
+    def reopen_due(self, unit: Unit, now: Instant) -> list[Effect]:
+        """Not at once: a full disk stays full for a while."""
+        if unit.run is None or unit.run.ready:
+            return []
+        unit.run.paused = False
+        effects = self._storing.load(unit)
         return [*effects, *self.gather(unit, now)] if unit.loaded else effects
 
 

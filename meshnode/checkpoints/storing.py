@@ -160,7 +160,7 @@ class Storing:
             unit.held, unit.fold_no, own=unit.role is Role.OWNER, now_ms=now.wall_ms,
             before=unit.manifests[-1] if unit.manifests else None, touched=unit.touched,
         )  # fmt: skip
-        unit.folding = Folding(folded.manifest, tuple(each.key for each in unit.log), unit.touched)
+        unit.folding = Folding(unit.held, folded.manifest, tuple(each.key for each in unit.log), unit.touched)
         unit.touched = {}
         if not folded.fresh:
             return [self._persist(unit)]
@@ -194,6 +194,8 @@ class Storing:
         gone = dict.fromkeys(folding.keys)
         self.unlogged(unit, [each for each in unit.log if each.key not in gone])
         unit.manifests.append(folding.manifest)
+        if folding.held is not unit.held:
+            unit.touched = None  # it was read again meanwhile: the checkpoint may hold more
         effects = self._drop_old(unit)
         if unit.name in self._loading:  # from a checkpoint whose entries have just left: begin again from this one
             self.forget(unit)

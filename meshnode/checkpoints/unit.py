@@ -85,12 +85,15 @@ class Run(msgspec.Struct):
     source: str = ""
     owed: dict[NodeId, int] = {}  # who waits for our word, until which version is durable
     moved: bool = False
+    merged_at: int = 0  # version of the newest entry that merged another copy
+    paused: bool = False  # the disk did not take its entries: it is opened again in a while
     noted: bool = False  # more was seen than the entries say
 
 
 class Folding(msgspec.Struct, frozen=True):
-    """A checkpoint being written. ``keys``: of the journal records it replaces."""
+    """A checkpoint being written. ``keys``: of the journal records it replaces; ``held``: what it was made of."""
 
+    held: Held
     manifest: Manifest
     keys: tuple[bytes, ...]
     touched: dict[str, None] | None
@@ -127,6 +130,7 @@ class Unit:
         self.handed = b""  # what the winner had seen when it last told
         self.winner: NodeId | None = None  # who goes on with the unit and is to get our work
         self.piece_no = 0
+        self.unstored: dict[bytes, None] = {}  # records of copies on their way to the disk
         self.refused: dict[Epoch, int] = {}  # entries of these epochs beyond these versions were refused
         self.copies_kept: dict[Epoch, int] = {}  # versions of others' epochs that are durable here
         self.led: tuple[NodeId, Lead] | None = None  # waits for the state to be read

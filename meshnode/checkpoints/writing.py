@@ -86,6 +86,8 @@ class Writing:
         sealed = seal(entry, held.head if follow is None else follow.head)
         done = held.enter(entry, sealed)
         run.version = entry.version
+        if entry.merged is not None:
+            run.merged_at = entry.version
         if unit.touched is not None:
             unit.touched.update(done.touched)
             unit.touched.update(dict.fromkeys(touched))

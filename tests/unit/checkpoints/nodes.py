@@ -252,12 +252,12 @@ class Node:
             elif event is not None:
                 self.take([event])
 
-    def go_on(self) -> None:
-        """The slow disk commits what it was given, in order."""
-        self.disk = "ok"
-        for persist in self.waiting:
+    def go_on(self, disk: str = "ok") -> None:
+        """The slow disk commits what it was given, in order, or fails it."""
+        self.disk = disk
+        waiting, self.waiting = self.waiting, []
+        for persist in waiting:
             self._commit(persist)
-        self.waiting.clear()
 
     def _keep(self, batch_no: int, blobs: Sequence[bytes]) -> None:
         if self.dead:

@@ -515,3 +515,22 @@ def test_each_planted_fault_breaks_what_the_honest_rules_keep(rules: type[Rules]
     again.open(5)
     holds = again.values() == {"n": 4, "left": 1, "right": 1} and answered is not None
     assert holds == (rules is Rules)
+
+
+def test_two_owners_that_know_the_same_have_nothing_to_say_to_each_other() -> None:
+    nodes = Nodes("a", "b")
+    left = nodes["a"].start(1)
+    nodes.cut("a")
+    right = nodes["b"].start(2)
+    left.write(add("n"), put("x", 1), key="same")
+    right.write(add("n"), put("x", 2), key="same")
+    nodes.run(20 * MS)
+    nodes.heal()
+    nodes.run(500 * MS)
+    versions = [nodes[name].machine.version(UNIT) for name in "ab"]
+    sent = [len(nodes[name].sent) for name in "ab"]
+    nodes["a"].do(lambda: nodes["a"].machine.hand_over(UNIT, nodes["b"].node, nodes["a"].now))
+    nodes.run(5 * SECOND)
+    assert nodes["a"].handed()
+    assert [nodes[name].machine.version(UNIT) - version for name, version in zip("ab", versions, strict=True)] <= [2, 2]
+    assert sum(len(nodes[name].sent) for name in "ab") - sum(sent) < 12

@@ -52,8 +52,8 @@ class World:
         else:
             node = self.rng.choice(alive)
             node.disk = self.rng.choice(["ok", "full", "slow"])
-            if node.disk == "ok":
-                node.go_on()
+            if node.disk != "slow":
+                node.go_on(node.disk)
         self.nodes.run(self.rng.choice([1, 3, 20, 100, 450]) * MS)
         self.tend()
 
