@@ -75,6 +75,12 @@ soak: $(STAMP) ## hours: new examples for every property, more seeds for every s
 bench-house: $(STAMP) ## the figures of the first floor (QUICK=1: under 50 s of measuring)
 	@"$(BIN)/python" -m bench.house $(if $(QUICK),--quick)
 
+bench-recovery: $(STAMP) ## what survives kills, silence, cuts and cold starts, beside Ray (QUICK=1: under 50 s of measuring)
+	@"$(BIN)/python" -m bench.recovery $(if $(QUICK),--quick)
+
+bench-agents: $(STAMP) ## calls, starts, memory and density of agents, beside Ray, NATS and plain processes (QUICK=1)
+	@"$(BIN)/python" -m bench.agents $(if $(QUICK),--quick)
+
 requirements: $(STAMP) ## raise the pinned versions
 	@"$(BIN)/python" -m pip install -q uv
 	@for f in runtime dev; do "$(BIN)/uv" pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -86,4 +92,4 @@ wheel: $(STAMP) ## build the wheel into dist/
 clean: ## remove what was built; the environment stays
 	@rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache .import_linter_cache bench/out
 
-.PHONY: help needs setup demo check lint unit test test-sim test-real test-corpora fuzz soak sim bench-house requirements wheel clean
+.PHONY: help needs setup demo check lint unit test test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents requirements wheel clean

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bench.cuts import heal_docs
 from bench.idle import idle
 from bench.kills import kill_and_boot
 from bench.mesh import Mesh
-from bench.rows import Row, show, write
+from bench.rows import Row, missing, show, write
 from meshnode.model.errors import LocalError
 from tests.demo.fleet import ROOT, Broken
 
@@ -67,11 +67,6 @@ def _collect(effort: Effort) -> list[Row]:
     return rows
 
 
-def missing(rows: Sequence[Row]) -> list[str]:
-    """Figures that have no row: without them the file says nothing."""
-    return [id_ for id_ in IDS if all(row.id != id_ for row in rows)]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-house")
     parser.add_argument("--quick", action="store_true", help="under a minute instead of five; leaves two figures out")
@@ -82,7 +77,7 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     rows = _collect(QUICK if given.quick else FULL)
     write(given.out, rows)
-    absent = missing(rows)
+    absent = missing(rows, IDS)
     if absent:
         print(f"not measured: {', '.join(absent)}", file=sys.stderr)
         return 1

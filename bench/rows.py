@@ -11,16 +11,27 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One figure. ``goal``: the most ``value`` may be; ``n``: the runs behind it; ``why``: what was counted.
+class Anchor:
+    """What else was measured in the same run. ``value`` None: it was not, and ``why`` says why."""
 
-    ``anchor`` and what follows from it stay empty where nothing else is measured beside the product.
+    name: str
+    value: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One figure. ``goal``: the most ``value`` may be, unless ``why`` says the least; None: told for information.
+    ``n``: the runs behind it; ``why``: what was counted.
+
+    ``anchor`` and what follows from it stay empty where nothing else is measured beside the product. ``ratio``: the
+    anchor's value by the product's.
     """
 
     id: str
     value: float | None
     unit: str
-    goal: float
+    goal: float | None
     ok: bool
     n: int
     load: float
@@ -38,19 +49,29 @@ class Meter:
     def __init__(self) -> None:
         self._first = os.getloadavg()[0]
 
-    def row(self, id_: str, value: float, unit: str, goal: float, *, n: int, why: str, ok: bool | None = None) -> Row:
-        """``ok``: where more than the value decides."""
+    def row(
+        self, id_: str, value: float | None, unit: str, goal: float | None, *, n: int, why: str,
+        ok: bool | None = None, anchor: Anchor | None = None,
+    ) -> Row:  # fmt: skip
+        """``ok``: where more than the value decides. A ``value`` of None: there is none, and ``why`` says why."""
+        if ok is None:
+            ok = value is not None and (goal is None or value <= goal)
+        beside = None if anchor is None else anchor.value
         return Row(
-            id=id_, value=round(value, 3), unit=unit, goal=goal, ok=value <= goal if ok is None else ok, n=n,
-            load=round((self._first + os.getloadavg()[0]) / 2, 2), why=why, date=today(),
+            id=id_, value=None if value is None else round(value, 3), unit=unit, goal=goal, ok=ok, n=n,
+            load=round((self._first + os.getloadavg()[0]) / 2, 2), date=today(),
+            why=why if anchor is None or not anchor.why else f"{why}; {anchor.name}: {anchor.why}",
+            anchor=None if anchor is None else anchor.name,
+            anchor_value=None if beside is None else round(beside, 3),
+            ratio=round(beside / value, 2) if beside and value else None,
         )  # fmt: skip
 
 
-def skipped(id_: str, unit: str, goal: float) -> Row:
+def skipped(id_: str, unit: str, goal: float | None, why: str = "") -> Row:
     """A figure that the quick run leaves to the full one."""
     load = round(os.getloadavg()[0], 2)
     return Row(
-        id=id_, value=None, unit=unit, goal=goal, ok=True, n=0, load=load, why="", date=today(), skipped="full"
+        id=id_, value=None, unit=unit, goal=goal, ok=True, n=0, load=load, why=why, date=today(), skipped="full"
     )  # fmt: skip
 
 
@@ -62,6 +83,17 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     """Median first, then every run in order: a reader sees the outliers."""
     each = " ".join(f"{value:.{digits}f}" for value in values)
     return f"median {statistics.median(values):.{digits}f} of {each}"
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least ``share`` of all do not exceed."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
+
+
+def missing(rows: Sequence[Row], ids: Sequence[str]) -> list[str]:
+    """Figures that have no row: without them the file says nothing."""
+    return [id_ for id_ in ids if all(row.id != id_ for row in rows)]
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
@@ -77,6 +109,9 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 def show(row: Row) -> str:
     """One line for a person."""
     if row.skipped:
-        return f"{row.id:<13} left to the full run"
+        return f"{row.id:<17} left to the full run"
     mark = "ok  " if row.ok else "OVER"
-    return f"{row.id:<13} {row.value:>9g} {row.unit:<7} goal {row.goal:<5g} {mark} n={row.n} load={row.load}  {row.why}"
+    value = "-" if row.value is None else f"{row.value:g}"
+    goal = "-" if row.goal is None else f"{row.goal:g}"
+    beside = f"  {row.anchor}: {row.anchor_value:g} ({row.ratio} x)" if row.anchor_value else ""
+    return f"{row.id:<17} {value:>9} {row.unit:<7} goal {goal:<6} {mark} n={row.n} load={row.load}{beside}  {row.why}"

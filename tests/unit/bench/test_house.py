@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.house import IDS, missing
-from bench.rows import Meter, Row, show, skipped, spread, write
+from bench.house import IDS
+from bench.rows import Meter, Row, missing, show, skipped, spread, write
 from tests.demo.fleet import ROOT
 
 FIELDS = {
@@ -27,8 +27,8 @@ def test_a_second_figure_can_spoil_a_row_whose_value_is_fine():
 
 
 def test_every_figure_left_out_is_named():
-    assert missing([row(id_, 1.0) for id_ in IDS]) == []
-    assert missing([row(id_, 1.0) for id_ in IDS if id_ != "idle-sent"]) == ["idle-sent"]
+    assert missing([row(id_, 1.0) for id_ in IDS], IDS) == []
+    assert missing([row(id_, 1.0) for id_ in IDS if id_ != "idle-sent"], IDS) == ["idle-sent"]
 
 
 def test_a_figure_left_to_the_full_run_says_so_and_counts_as_there(tmp_path: Path):
@@ -37,7 +37,7 @@ def test_a_figure_left_to_the_full_run_says_so_and_counts_as_there(tmp_path: Pat
     first, second = json.loads((tmp_path / "out" / "house.json").read_text())
     assert (first["ok"], first["skipped"], first["value"]) == (True, "full", None)
     assert set(second) == FIELDS
-    assert "idle-disk" not in missing(rows)
+    assert "idle-disk" not in missing(rows, IDS)
 
 
 def test_the_spread_shows_every_run_and_a_miss_is_marked():

@@ -1,0 +1,122 @@
+"""The environment of the anchors, and their scripts as processes.
+
+Made once under ``.venvs/anchors``; what cannot be had is named, and the rows of it say so.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = ROOT / ".venvs" / "anchors"
+PYTHON = ENVIRONMENT / "bin" / "python"
+PACKAGES = ("ray==2.60.0", "nats-py==2.16.0")
+STAMP = ENVIRONMENT / "anchors.stamp"
+INSTALL_S, START_S, ROUND_S = 600, 90, 120
+TUNED = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "2",
+}
+
+
+class Missing(Exception):
+    """The anchor cannot be measured here, for this reason."""
+
+
+def prepare() -> None:
+    """Install what the anchors need. What fails is told again by whoever asks for it."""
+    if not STAMP.exists() or STAMP.read_text() != " ".join(PACKAGES):
+        print(f"setting up {ENVIRONMENT.relative_to(ROOT)} (once)", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
+        command = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+        except subprocess.TimeoutExpired:
+            return
+        if done.returncode == 0:
+            STAMP.write_text(" ".join(PACKAGES))
+    if shutil.which("nats-server") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "install", "-y", "-qq", "nats-server"], capture_output=True, check=False)
+
+
+def once(script: str, *arguments: str, timeout_s: float, tuned: bool = False) -> dict[str, Any]:
+    """Run a script to its end and give what its last line says.
+
+    Raises:
+        Missing: it could not, or not in time.
+    """
+    environment = {**os.environ, **(TUNED if tuned else {})}
+    try:
+        command = _command(script, *arguments)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False)
+        return json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired as error:
+        raise Missing(f"not done after {timeout_s:g} s") from error
+    except (IndexError, ValueError) as error:
+        raise Missing(
+            f"exit {done.returncode}: {(done.stderr.strip().splitlines() or ['no word'])[-1][:200]}"
+        ) from error
+    finally:
+        _sweep()
+
+
+class Server:
+    """A script that answers each line with a line: rounds of calls, taken in turn with the product's."""
+
+    def __init__(self, script: str) -> None:
+        self._process = subprocess.Popen(
+            _command(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        self._read()
+
+    def round(self, where: str, samples: int, window_s: float) -> tuple[list[float], float]:
+        """Latencies in microseconds, and calls a second with 64 in flight (0 without a window)."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{where} {samples} {window_s}\n")
+        self._process.stdin.flush()
+        told = self._read()
+        return told["us"], told["calls_s"]
+
+    def close(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        _sweep()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise Missing(f"it ended with {self._process.wait()}")
+        return json.loads(line)
+
+
+def _command(script: str, *arguments: str) -> list[str]:
+    if not STAMP.exists():
+        raise Missing(f"its environment could not be made ({', '.join(PACKAGES)})")
+    if script.startswith("nats") and shutil.which("nats-server") is None:
+        raise Missing("no nats-server on this machine (Debian: apt install nats-server)")
+    return [str(PYTHON), str(Path(__file__).with_name(script)), *arguments]
+
+
+def _sweep() -> None:
+    """Processes of the anchors' environment that outlived their script."""
+    import psutil
+
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words = process.info["cmdline"] or []
+        if any(str(ENVIRONMENT) in word for word in words):
+            process.kill()
