@@ -21,9 +21,11 @@ from meshnode.node.effects import Reply
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from meshnode.crdt.replica import Change, Document
     from meshnode.kernel.blobs import BlobsKept
     from meshnode.kernel.instant import Instant
     from meshnode.model.commands import JsonObject, PlanManifest, RestartAgent, RunAgent, Scale, StopAgent
+    from meshnode.model.views import AnyView
     from meshnode.node.core import Core
 
 AGENT, CLUSTER = "Agent", "AgentCluster"
@@ -38,12 +40,12 @@ class AgentDesk:
         self._runs: dict[int, tuple[int, RunAgent | KeepBundle]] = {}  # number of a kept bundle -> who waits for it
 
     def run(self, command_no: int, command: RunAgent, now: Instant) -> Sequence[Effect]:
+        self._check_run(command)  # what is wrong is told before anything is stored
         self._allowed(Action.RUN, f"agent/{command.name}")
         if command.on:
             snapshot.find_node(self._core, command.on)
         if not command.source:
             return self._write_run(command_no, command, now)
-        self._check_run(command)  # what is wrong is told before anything is stored
         return self._store(command_no, command, command.file)
 
     def keep(self, command_no: int, command: KeepBundle) -> Sequence[Effect]:
@@ -72,18 +74,15 @@ class AgentDesk:
         if waiting is None:
             return []
         command_no, command = waiting
-        if isinstance(command, KeepBundle) and not event.error:
+        if event.error:
+            why = f"the agent's file could not be stored: {event.error}. Nothing changed"
+            return [Reply(command_no, snapshot.failure_of(LocalError(why, next_step="free disk space")))]
+        if isinstance(command, KeepBundle):
             return [Reply(command_no, Done(message=planning.digest(command.source)))]
         try:
-            if event.error or isinstance(command, KeepBundle):
-                why = f"the agent's file could not be stored: {event.error}. Nothing changed"
-                return [Reply(command_no, snapshot.failure_of(LocalError(why, next_step="free disk space")))]
             return list(self._write_run(command_no, command, now))
-        except LocalError as error:
+        except LocalError as error:  # another run of that name came first
             return [Reply(command_no, snapshot.failure_of(error))]
-
-    def dropped(self, command_no: int) -> None:
-        """Whoever asked is gone. What was asked is done all the same: it was an order."""
 
     def stop(self, command_no: int, command: StopAgent, now: Instant) -> Sequence[Effect]:
         name = command.name.removeprefix("agent/").partition("/")[0]
@@ -91,24 +90,17 @@ class AgentDesk:
         if self._core.documents.get(AGENT, NAMESPACE_DEFAULT, name) is None:
             raise self._not_an_agent(name)
         change = self._core.documents.delete(AGENT, NAMESPACE_DEFAULT, name, now)
-        stopping = agent_views.stopping(view)
-        reply = Reply(command_no, stopping)
-        note = Note(f"agent/{name}", "stopped as asked")
-        return [note, Persist(change.records, then=(*change.effects, reply)) if change.records else reply]
+        return _written(command_no, change, agent_views.stopping(view), Note(f"agent/{name}", "stopped as asked"))
 
     def restart(self, command_no: int, command: RestartAgent, now: Instant) -> Sequence[Effect]:
         name = command.name.removeprefix("agent/").partition("/")[0]
-        kind, namespace, document = self._document_of(name)
-        held = self._core.documents.get(kind, namespace, document)
-        assert held is not None
+        held = self._document_of(name)
         before = held.fields.get("spec.generation", 0)
         generation = (before if isinstance(before, int) else 0) + 1
-        change = self._core.documents.put(
-            kind, namespace, document, {**held.fields, "spec.generation": generation}, now
-        )
-        reply = Reply(command_no, Done(message=f"agent {name} restarts, unit by unit"))
+        fields = {**held.fields, "spec.generation": generation}
+        change = self._core.documents.put(held.kind, held.namespace, held.name, fields, now)
         note = Note(f"agent/{name}", f"restart asked for, generation {generation}")
-        return [note, Persist(change.records, then=(*change.effects, reply)) if change.records else reply]
+        return _written(command_no, change, Done(message=f"agent {name} restarts, unit by unit"), note)
 
     def scale(self, command_no: int, command: Scale, now: Instant) -> Sequence[Effect]:
         if command.replicas < 0:
@@ -117,12 +109,17 @@ class AgentDesk:
         held = self._core.documents.get(kind, namespace, name)
         if held is None:
             raise NotFound(f"no {command.name} is known here", next_step="meshnode get agents; meshnode get clusters")
+        clusters = self._core.intentions.reading.governed.get(name, ()) if kind == AGENT else ()
+        if clusters:
+            raise Invalid(
+                f"{' and '.join(clusters)} says how many of {name} are wanted",
+                next_step=f"meshnode scale {clusters[0]} {command.replicas} --agent {name}",
+            )
         fields = planning.scaled(kind, held.fields, command.replicas, command.agent)
         change = self._core.documents.put(kind, namespace, name, fields, now)
         action = "unchanged" if change.unchanged else "updated"
         view = AppliedView(kind=kind, namespace=namespace, name=name, action=action, notes=[])
-        reply = Reply(command_no, view)
-        return [Persist(change.records, then=(*change.effects, reply))] if change.records else [reply]
+        return _written(command_no, change, view)
 
     def plan(self, command_no: int, command: PlanManifest, now: Instant) -> Sequence[Effect]:
         return [
@@ -132,9 +129,9 @@ class AgentDesk:
     # -- small steps ------------------------------------------------------------------------------------------------
 
     def _check_run(self, command: RunAgent) -> JsonObject:
-        manifest = agent_manifest(
-            command, bundle=planning.digest(command.source) if command.source else "", near=self._core.config.name
-        )
+        """The manifest it means. Raises ``Invalid``."""
+        digest = planning.digest(command.source) if command.source else ""
+        manifest = agent_manifest(command, bundle=digest, near=self._core.config.name)
         parse_agent(manifest)
         held = self._core.documents.get(AGENT, NAMESPACE_DEFAULT, command.name)
         if held is not None and not planning.same_wish(held.fields, manifest["spec"]):
@@ -145,17 +142,15 @@ class AgentDesk:
         return manifest
 
     def _write_run(self, command_no: int, command: RunAgent, now: Instant) -> Sequence[Effect]:
-        manifest = self._check_run(command)
-        agent = parse_agent(manifest)
-        fields = {"apiVersion": agent.api_version, **{f"spec.{k}": v for k, v in agent.spec.items()}}
-        held = self._core.documents.get(AGENT, NAMESPACE_DEFAULT, command.name)
+        kind, namespace, name, fields, _ = manifest_fields(self._check_run(command))
+        held = self._core.documents.get(kind, namespace, name)
+        # The same again writes nothing, but is answered once what was written before is durable.
+        change = self._core.documents.put(kind, namespace, name, held.fields if held is not None else fields, now)
         if held is not None:
-            return [Reply(command_no, agent_views.agent(self._core, command.name, now))]
-        change = self._core.documents.put(AGENT, NAMESPACE_DEFAULT, command.name, fields, now)
-        reply = Reply(command_no, agent_views.agent(self._core, command.name, now))
+            return _written(command_no, change, agent_views.agent(self._core, name, now))
         where = f"only on {command.on}" if command.on else f"near {self._core.config.name}"
-        note = Note(f"agent/{command.name}", f"wanted: {command.replicas} x, {where}")
-        return [note, Persist(change.records, then=(*change.effects, reply))]
+        note = Note(f"agent/{name}", f"wanted: {command.replicas} x, {where}")
+        return _written(command_no, change, agent_views.wanted(name), note)
 
     def _named(self, name: str) -> tuple[str, str, str]:
         kind, slash, rest = name.partition("/")
@@ -166,13 +161,14 @@ class AgentDesk:
         held = [kind for kind in (AGENT, CLUSTER) if self._core.documents.get(kind, NAMESPACE_DEFAULT, agent)]
         return held[0] if held else AGENT, NAMESPACE_DEFAULT, agent
 
-    def _document_of(self, agent: str) -> tuple[str, str, str]:
-        """The document that brings the recipe of an agent. Raises ``NotFound``."""
-        if self._core.documents.get(AGENT, NAMESPACE_DEFAULT, agent) is not None:
-            return AGENT, NAMESPACE_DEFAULT, agent
+    def _document_of(self, agent: str) -> Document:
+        """The document that wants an agent. Raises ``NotFound``."""
+        held = self._core.documents.get(AGENT, NAMESPACE_DEFAULT, agent)
+        if held is not None:
+            return held
         for document in self._core.documents.list(CLUSTER):
             if planning.runs(document.fields, agent):
-                return CLUSTER, document.namespace, document.name
+                return document
         raise NotFound(f"no agent {agent} is wanted here", next_step="meshnode ps shows what runs")
 
     def _not_an_agent(self, name: str) -> LocalError:
@@ -191,6 +187,12 @@ class AgentDesk:
                 f"this node may not {action} {resource}: {verdict.reason}",
                 next_step="meshnode id shows this node's roles",
             )
+
+
+def _written(command_no: int, change: Change, view: AnyView, *notes: Note) -> list[Effect]:
+    """Answered, and told, once what was written is durable."""
+    then = (*change.effects, *notes, Reply(command_no, view))
+    return [Persist(change.records, then)] if change.records else [*notes, then[-1]]
 
 
 def manifest_fields(manifest: JsonObject) -> tuple[str, str, str, dict[str, JsonValue], list[str]]:

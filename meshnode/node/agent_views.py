@@ -10,14 +10,13 @@ from meshnode.model.ids import AgentName
 from meshnode.model.units import agent_of, slot_of, unit_id
 from meshnode.model.views import AgentsView, AgentView
 from meshnode.node import snapshot
-from meshnode.node.units import OPENING
+from meshnode.node.units import OPENING, claims
 
 if TYPE_CHECKING:
     from meshnode.kernel.instant import Instant
     from meshnode.model.ids import InstanceId
     from meshnode.node.core import Core
     from meshnode.registry.index import UnitSeen
-    from meshnode.scheduler.views import UnitStanding
 
 PENDING = "pending"
 
@@ -25,10 +24,10 @@ PENDING = "pending"
 def agents(core: Core, now: Instant, agent: str = "") -> AgentsView:
     """All units known here, and what is wanted and claimed by nobody."""
     own = [_own(core, unit) for unit in core.homes if not agent or agent_of(unit) == agent]
-    others = [_other(core, seen, now) for seen in core.index.units(agent) if seen.node != core.config.node]
+    others = [_other(core, seen, now) for seen in claims(core, agent) if seen.node != core.config.node]
     claimed = dict.fromkeys(view.instance for view in (*own, *others))
     pending = [
-        _pending(unit)
+        _without_node(unit.unit, PENDING, unit.reason, unit.slots)
         for want in core.intentions.wants()
         if not agent or want.agent == agent
         for unit in core.scheduler.standing(want.agent, now).units
@@ -43,10 +42,15 @@ def agent(core: Core, name: str, now: Instant) -> AgentView:
     working = [view for view in views if view.state == "running"] or views
     if working:
         return working[0]
-    return AgentView(
-        name=name, instance=unit_id(name, 0), node="", state="stopped", reason="nobody wants it", pid=None, restarts=0,
-        skills=[], age_s=0.0,
-    )  # fmt: skip
+    want = core.intentions.want(AgentName(name))
+    if want is None:
+        return _without_node(unit_id(name, 0), "stopped", "nobody wants it")
+    return _without_node(unit_id(name, 0), PENDING, "it is wanted now" if want.replicas else "it is wanted 0 times")
+
+
+def wanted(name: str) -> AgentView:
+    """An agent whose document is being written: nobody can have claimed it yet."""
+    return _without_node(unit_id(name, 0), PENDING, "it is wanted from now on")
 
 
 def stopping(view: AgentView) -> AgentView:
@@ -87,8 +91,8 @@ def _other(core: Core, seen: UnitSeen, now: Instant) -> AgentView:
     )  # fmt: skip
 
 
-def _pending(unit: UnitStanding) -> AgentView:
+def _without_node(unit: InstanceId, state: str, reason: str, slots: int = 1) -> AgentView:
     return AgentView(
-        name=agent_of(unit.unit), instance=unit.unit, node="", state=PENDING, reason=unit.reason, pid=None, restarts=0,
-        skills=[], age_s=0.0, slots=unit.slots,
+        name=agent_of(unit), instance=unit, node="", state=state, reason=reason, pid=None, restarts=0, skills=[],
+        age_s=0.0, slots=slots,
     )  # fmt: skip

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshnode.messaging.letters import RESULT_BYTES_MAX
+from meshnode.messaging.switch import ASK_SKILL
 from meshnode.model import commands, views
-from meshnode.model.errors import Denied, LocalError
 from meshnode.wire.calls import CallHeader
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from meshnode.model.ids import NodeId
     from meshnode.node.core import Core
 
-ASK_SKILL = "mesh.ask"
 ASK_DEADLINE_MS = 10_000
+EXIT_CODES_MAX = 128
 Answered = views.StateView | views.HistoryView | views.StateDiffView | views.StatesView | views.LogsView | views.WhyView
 # What may be asked of another node, and what it answers with.
 ANSWERS: dict[type[commands.Command], type[Answered]] = {
@@ -57,26 +58,33 @@ def ask(core: Core, command_no: int, command: Askable, node: NodeId, now: Instan
 
 
 def answer_of(command: Askable, ended: CallEnded) -> views.AnyView:
-    """The view in an answer. Raises ``ValueError`` for what is none."""
-    return msgspec.json.decode(ended.payload, type=ANSWERS[type(command)])
+    """The view in an answer, or the refusal of the asked desk in its own words. Raises ``ValueError`` or
+    ``RecursionError`` for what is neither."""
+    try:
+        refusal = msgspec.json.decode(ended.payload, type=views.Failure)
+    except msgspec.ValidationError:
+        return msgspec.json.decode(ended.payload, type=ANSWERS[type(command)])
+    if not 0 < refusal.exit_code < EXIT_CODES_MAX:
+        raise ValueError(f"exit code {refusal.exit_code}")
+    return refusal
 
 
 def asked(core: Core, fact: MeshAsked, now: Instant) -> Sequence[Effect]:
     """A peer's question, to this node's desk. The reply to a negative number goes back to it."""
+    if fact.skill != ASK_SKILL:
+        return core.switch.answer(fact.ticket, "not-found", f"{fact.skill} is nothing a node answers", b"", now)
     try:
-        if fact.skill != ASK_SKILL:
-            raise Denied(f"{fact.skill} is nothing a node answers")
         command = _commands.decode(fact.payload)
     except (ValueError, RecursionError) as error:  # ValueError: of msgspec, or text that is no UTF-8
         core.counters.add("ask-junk")
         return core.switch.answer(fact.ticket, "invalid", f"what was asked cannot be read: {error}", b"", now)
-    except LocalError as error:
-        return core.switch.answer(fact.ticket, error.code, error.message, b"", now)
     return core.desk.ask_for_peer(-fact.ticket, command, now)
 
 
 def replied(core: Core, ticket: int, view: views.AnyView, now: Instant) -> Sequence[Effect]:
-    """This node's answer to a peer."""
-    if isinstance(view, views.Failure):
-        return core.switch.answer(ticket, view.code, view.message, b"", now)
-    return core.switch.answer(ticket, "", "", msgspec.json.encode(view), now)
+    """This node's answer to a peer. A refusal is one as well: whoever asked reads it whole, with what to do next."""
+    payload = msgspec.json.encode(view)
+    if len(payload) > RESULT_BYTES_MAX:
+        text = f"the answer has {len(payload)} bytes, the most is {RESULT_BYTES_MAX}: ask for less, or on its node"
+        return core.switch.answer(ticket, "result-too-long", text, b"", now)
+    return core.switch.answer(ticket, "", "", payload, now)

@@ -87,6 +87,8 @@ NEXT_STEPS = {
     "skill-failed": "the agent's log on its node tells more; meshnode why AGENT shows how often",
     "result-too-long": "let the skill return less, or a path to what it made",
     "bad-answer": "meshnode ls -o wide shows whether that node runs another version",
+    "stream-order": "the agent's stream is broken: its log on its node tells more",
+    "stream-overrun": "the agent's stream is broken: its log on its node tells more",
     "agent-died": "meshnode ps shows why it ended; the call may be repeated if it is harmless",
 }
 
@@ -117,7 +119,7 @@ class Desk:
         self._calls: dict[int, Called] = {}  # command number -> what waits for its call
         self._reserved: dict[str, int] = {}  # name -> wall time at which its invite expires
         self._agents = AgentDesk(core)
-        self._states = StateDesk(core)
+        self._states = StateDesk(core, self._ask_node)
 
     def ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
         try:
@@ -267,17 +269,12 @@ class Desk:
                 raise AssertionError(command)
 
     def _ask_state(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
+        return self._states.ask(command_no, command, now, asks_on=True)
+
+    def _ask_node(self, command_no: int, command: asking.Askable, node: NodeId, now: Instant) -> Sequence[Effect]:
         """What another node is asked comes back as the end of a call."""
-        if isinstance(command, asking.Askable):
-            self._calls[command_no] = command
-        try:
-            effects = self._states.ask(command_no, command, now, asks_on=True)
-        except LocalError:
-            self._calls.pop(command_no, None)
-            raise
-        if any(isinstance(effect, Reply) and effect.command_no == command_no for effect in effects):
-            self._calls.pop(command_no, None)
-        return effects
+        self._calls[command_no] = command
+        return asking.ask(self._core, command_no, command, node, now)
 
     def _allowed(self, action: Action, resource: str) -> None:
         verdict = self._core.authority.may(self._core.config.node, action, resource)

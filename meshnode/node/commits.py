@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import msgspec
 
 from meshnode.checkpoints.messages import after_failure
+from meshnode.crdt.messages import DocumentChanged
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.views import AgentView, AnyView, AppliedView, Failure
 from meshnode.node.effects import Exit, Reply, Store
-from meshnode.node.facts import Started
+from meshnode.node.facts import Started, WishesUnkept
 from meshnode.scheduler.messages import UnitChanged, UnitClaimed, UnitReleased
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
 
@@ -94,6 +95,8 @@ def _instead(effect: Effect, error: str) -> list[Effect]:
             return [RefuseEnrolment(request_no, "journal-failed", message)]
         case UnitClaimed() | UnitChanged() | UnitReleased():
             return [effect]  # agents go on while the disk does not; the claim is owed to it
+        case DocumentChanged():
+            return [WishesUnkept()]
         case _:
             lost = after_failure(effect, error)
             return [] if lost is None else [lost]

@@ -83,7 +83,7 @@ _PASSING_OUT = frozenset((ToAgent, Transmit))
 class Room(Protocol):
     """What the core needs of each room to keep time for it."""
 
-    def wake(self, now: Instant) -> Sequence[Effect]: ...
+    def wake(self, now: Instant, /) -> Sequence[Effect]: ...
 
     def deadline(self) -> int | None: ...
 
@@ -213,8 +213,8 @@ class Core:
 
     def _rooms(self) -> tuple[Room, ...]:
         return (
-            self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler, self.switch,
-            self.bundles, self.offering, self.commits,
+            self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
+            self.switch, self.bundles, self.offering, self.commits,
         )  # fmt: skip
 
     def slots_of(self, agent: str) -> int:

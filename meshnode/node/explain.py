@@ -72,9 +72,8 @@ def _read(core: Core, subject: str) -> _Subject:
             node=_node_name(core, subject), agent=_agent_name(core, subject), cluster=subject, call=subject.lower()
         )
     if kind not in _KINDS or not rest:
-        # NAMESPACE/CLUSTER, or an instance: AGENT/NODE.
-        is_instance = any(core.names.of(node) == rest for node in snapshot.known(core))
-        return _Subject(agent=kind if is_instance else "", cluster=rest, namespace=kind)
+        # NAMESPACE/CLUSTER, or a unit: AGENT/SLOT.
+        return _Subject(agent=kind if rest.isdecimal() else "", cluster=rest, namespace=kind)
     namespace, inner, name = rest.rpartition("/")
     match _KINDS[kind]:
         case "node":
@@ -105,8 +104,8 @@ def _present(core: Core, wanted: _Subject, now: Instant) -> list[str]:
     found = [_node(view) for view in snapshot.nodes(core, now).items if view.name == wanted.node]
     for view in agent_views.agents(core, now, wanted.agent).items if wanted.agent else ():
         if view.name == wanted.agent:
-            why_so = f": {view.reason}" if view.reason else ""
-            found.append(f"agent {view.instance} on {view.node}: {view.state}{why_so}")
+            where, why_so = f" on {view.node}" if view.node else "", f": {view.reason}" if view.reason else ""
+            found.append(f"agent {view.instance}{where}: {view.state}{why_so}")
     if wanted.cluster:
         clusters = snapshot.documents(core, "AgentCluster", wanted.namespace, wanted.cluster, now).items
         found += [_cluster(view) for view in clusters]

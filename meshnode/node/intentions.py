@@ -11,32 +11,55 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meshnode.kernel.effects import Effect
+    from meshnode.kernel.instant import Instant
     from meshnode.model.ids import AgentName
     from meshnode.node.core import Core
     from meshnode.scheduler.messages import Want
 
 
 class Intentions:
-    """The wants of all documents; read anew whenever one changed."""
+    """The wants of all documents, read anew when they changed: a thousand changes of one moment are one reading."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._wants: dict[AgentName, Want] = {}
-        self.reading = Reading((), {})
+        self._reading = Reading((), {})
+        self._stale = self._untold = True
 
-    def refresh(self) -> Sequence[Effect]:
-        self.reading = read(self._core.documents.list())
-        found = self.reading.wants
-        self._wants = {want.agent: want for want in found}
-        digests = [want.recipe.bundle for want in found]
-        return [*self._core.bundles.wanted(digests), Wanted(tuple(found))]
+    @property
+    def reading(self) -> Reading:
+        self._read()
+        return self._reading
+
+    def changed(self) -> None:
+        """Some document reads otherwise."""
+        self._stale = self._untold = True
 
     def want(self, agent: AgentName) -> Want | None:
+        self._read()
         return self._wants.get(agent)
 
     def wants(self) -> Sequence[Want]:
-        return list(self._wants.values())
+        return self.reading.wants
 
     def replicas(self, agent: AgentName) -> int:
-        want = self._wants.get(agent)
+        want = self.want(agent)
         return want.replicas if want is not None else 0
+
+    def tell(self) -> list[Effect]:
+        """What is wanted now, to those who see to it."""
+        self._untold = False
+        wants = self.reading.wants
+        return [*self._core.bundles.wanted(want.recipe.bundle for want in wants), Wanted(wants)]
+
+    def wake(self, _now: Instant) -> list[Effect]:
+        return self.tell() if self.deadline() is not None else []
+
+    def deadline(self) -> int | None:
+        return 0 if self._untold and self._core.started else None
+
+    def _read(self) -> None:
+        if self._stale:
+            self._stale = False
+            self._reading = read(self._core.documents.list())
+            self._wants = {want.agent: want for want in self._reading.wants}

@@ -43,7 +43,7 @@ from meshnode.messaging.messages import CallOverdue, Emitted, MergeDone, MeshAsk
 from meshnode.model.units import agent_of
 from meshnode.node import asking, unit_stairs, units
 from meshnode.node.effects import Exit
-from meshnode.node.facts import Started
+from meshnode.node.facts import Started, WishesUnkept
 from meshnode.scheduler.messages import ClaimsChanged, UnitChanged, UnitClaimed, UnitReleased, Wanted
 
 if TYPE_CHECKING:
@@ -84,6 +84,9 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return [*core.switch.close(now), *core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
         case DocumentChanged():
             return _document(core, fact)
+        case WishesUnkept():
+            core.intentions.changed()
+            return ()
         case EnvelopesKept():
             return core.documents.handle(fact, now)
         case Reach(node):
@@ -158,7 +161,7 @@ def _started(core: Core, now: Instant) -> list[Effect]:
         *core.gossip.start(now),
         *core.agents.start(now),
         *core.checkpoints.start(now),
-        *core.intentions.refresh(),
+        *core.intentions.tell(),
         *core.scheduler.start(now),
     ]
 
@@ -233,7 +236,8 @@ def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
 
 def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:
     subject = f"agent/{fact.name}" if fact.kind == "Agent" else f"{_word_of(fact.kind)}/{fact.namespace}/{fact.name}"
-    return [Note(subject, f"changed by {core.names.of(fact.by)}"), *core.intentions.refresh()]
+    core.intentions.changed()
+    return [Note(subject, f"changed by {core.names.of(fact.by)}")]
 
 
 def _word_of(kind: str) -> str:

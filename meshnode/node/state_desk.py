@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from meshnode.checkpoints.messages import VersionRead, VersionRestored
 from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import Instant
 from meshnode.model import commands
 from meshnode.model.errors import Invalid, LocalError, NotFound, Offline
-from meshnode.model.ids import InstanceId
+from meshnode.model.ids import InstanceId, NodeId
 from meshnode.model.units import agent_of, slot_of, unit_id
 from meshnode.model.views import Done
-from meshnode.node import asking, explain, memory, snapshot
+from meshnode.node import asking, explain, memory, snapshot, units
 from meshnode.node.effects import FetchLogs, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meshnode.kernel.instant import Instant
-    from meshnode.model.ids import NodeId
     from meshnode.node.core import Core
     from meshnode.node.inputs import LogsFetched
 
 LOG_LINES_MAX = 2_000
 FETCHES_MAX = 1_000
 
+AskNode = Callable[[int, asking.Askable, NodeId, Instant], "Sequence[Effect]"]
 OfUnit = commands.ShowState | commands.StateHistory | commands.StateDiff | commands.RestoreState
 
 
@@ -43,8 +44,8 @@ class _Waiting(msgspec.Struct, frozen=True):
 class StateDesk:
     """``ask`` ends in one ``Reply``, or in a call to another node, whose end the desk turns into one."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, ask_node: AskNode) -> None:
+        self._core, self._ask_node = core, ask_node
         self._fetching: dict[int, None] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._last_ticket = 0
@@ -83,7 +84,7 @@ class StateDesk:
         if not slash:
             return unit_id(agent, 0)
         held = next(
-            (u for u in self._core.index.units(agent) if u.first_slot <= int(slot) < u.first_slot + u.slots), None
+            (u for u in units.claims(self._core, agent) if u.first_slot <= int(slot) < u.first_slot + u.slots), None
         )
         return unit_id(agent, held.first_slot if held is not None else int(slot))
 
@@ -96,7 +97,7 @@ class StateDesk:
             return [Reply(command_no, explain.why(core, subject, now))]
         if not asks_on or not core.gossip.reachable(node):
             raise Offline(f"{node_name} cannot be reached now: its story is its own", next_step="meshnode ls")
-        return asking.ask(core, command_no, command, node, now)
+        return self._ask_node(command_no, command, node, now)
 
     # -- units ------------------------------------------------------------------------------------------------------
 
@@ -104,7 +105,7 @@ class StateDesk:
         core, unit = self._core, self.unit_of(command.unit)
         owner = self._owner(unit)
         if owner is not None and owner != core.config.node and asks_on and core.gossip.reachable(owner):
-            return asking.ask(core, command_no, command, owner, now)
+            return self._ask_node(command_no, command, owner, now)
         match command:
             case commands.RestoreState(version=version):
                 return self._restore(command_no, unit, owner, version, now)
@@ -120,9 +121,10 @@ class StateDesk:
     ) -> list[Effect]:
         core = self._core
         if owner != core.config.node:
+            where = f"{core.names.of(owner)}, which cannot be reached now" if owner is not None else "no node now"
             raise Offline(
-                f"{unit} runs on {core.names.of(owner) if owner else 'no node'}, which cannot be reached now",
-                next_step="a state is set where its unit runs: try again when meshnode ls shows that node ready",
+                f"{unit} runs on {where}",
+                next_step="a state is set where its unit runs: meshnode ps shows when it does",
             )
         ticket = self._ticket(_Waiting(command_no, unit, version))
         return core.checkpoints.restore_to(ticket, unit, version, now)
@@ -158,7 +160,7 @@ class StateDesk:
     def _owner(self, unit: InstanceId) -> NodeId | None:
         if unit in self._core.homes:
             return self._core.config.node
-        claims = [u for u in self._core.index.units(agent_of(unit)) if u.first_slot == slot_of(unit)]
+        claims = [u for u in units.claims(self._core, agent_of(unit)) if u.first_slot == slot_of(unit)]
         alive = [u for u in claims if self._core.gossip.reachable(u.node)] or claims
         return max(alive, key=lambda u: (u.epoch, u.node)).node if alive else None
 
@@ -171,11 +173,11 @@ class StateDesk:
         return [*effects, Reply(command_no, memory.states(self._core, name, now))]
 
     def _forget(self, command_no: int, unit: InstanceId) -> list[Effect]:
-        claimed = [seen.first_slot for seen in self._core.index.units(agent_of(unit))]
-        if unit in self._core.homes or slot_of(unit) in claimed:
-            raise Invalid(
-                f"{unit} is wanted and runs: its state is in use", next_step=f"meshnode stop {agent_of(unit)}"
-            )
+        agent = agent_of(unit)
+        wanted = slot_of(unit) < self._core.intentions.replicas(agent)
+        if wanted or self._owner(unit) is not None:
+            what = "is wanted" if wanted else "still runs"
+            raise Invalid(f"{unit} {what}: its state is in use", next_step=f"meshnode stop {agent}")
         return [
             *self._core.checkpoints.forget(unit),
             Reply(command_no, Done(message=f"the state of {unit} is forgotten on this node")),
@@ -192,7 +194,7 @@ class StateDesk:
                     f"{command.node} cannot be reached now: its logs lie on its disk",
                     next_step=f"meshnode why {command.node} tells since when",
                 )
-            return asking.ask(core, command_no, command, node, now)
+            return self._ask_node(command_no, command, node, now)
         if len(self._fetching) >= FETCHES_MAX:
             raise LocalError("too many logs are being read at once", next_step="try again in a second")
         if not 1 <= command.limit <= LOG_LINES_MAX:

@@ -12,7 +12,7 @@ from meshnode.registry.offers import agent_key as read_key
 from meshnode.scheduler.messages import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from meshnode.kernel.effects import Effect
     from meshnode.kernel.instant import Instant
@@ -52,11 +52,16 @@ def learned(core: Core, node: NodeId, key: str, value: bytes, now: Instant) -> S
     if found is None:
         return ()
     agent = AgentName(found[0])
-    claims = [_claim(core, seen) for seen in core.index.units(agent) if seen.node == node]
-    effects = [*core.scheduler.claims(node, agent, claims, now)]
-    for claim in claims:
+    told = [_claim(core, seen) for seen in core.index.units(agent) if seen.node == node]
+    effects = [*core.scheduler.claims(node, agent, told, now)]
+    for claim in told:
         core.checkpoints.known(claim.unit, claim.version)
     return [*effects, *core.switch.offers_changed(now)]
+
+
+def claims(core: Core, agent: str = "") -> Iterator[UnitSeen]:
+    """Units of one agent ("" = of all) as nodes claim them, without those that a node refuses to take."""
+    return (seen for seen in core.index.units(agent) if seen.epoch)
 
 
 def _claim(core: Core, seen: UnitSeen) -> Claim:

@@ -103,7 +103,7 @@ def test_an_asker_that_goes_away_is_dropped_and_its_late_answer_too() -> None:
         (number,) = building.door._waiting
         dropped: list[int] = []
         desk_dropped = building.core.desk.dropped
-        building.core.desk.dropped = lambda no: dropped.append(no) or desk_dropped(no)  # type: ignore[method-assign]
+        building.core.desk.dropped = lambda no, now: dropped.append(no) or desk_dropped(no, now)  # type: ignore[method-assign]
         asked.cancel()
         await turns()
         assert asked.cancelled() and dropped == [number]
@@ -118,7 +118,7 @@ def test_an_asker_that_was_answered_is_not_dropped() -> None:
     async def scene() -> None:
         building = await opened()
         dropped: list[int] = []
-        building.core.desk.dropped = lambda no: dropped.append(no) or ()  # type: ignore[method-assign]
+        building.core.desk.dropped = lambda no, _now: dropped.append(no) or ()  # type: ignore[method-assign]
         await building.door.ask(ListNodes())
         await turns()
         assert dropped == []

@@ -14,20 +14,22 @@ from meshnode.daemon.ready import Ready
 from meshnode.daemon.settings import Settings
 from meshnode.daemon.wiring import AS_BUILT, Adapt, House
 from meshnode.host import keystore
+from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.messages import CloseLink, Transmit
 from meshnode.model.ids import AgentConn, InstanceId, LinkId
+from meshnode.model.recipe import Recipe
 from meshnode.model.views import Done, EventView
 from meshnode.node.config import NodePorts
-from meshnode.node.effects import Announce, DrawEntropy, Exit, Output, Reply, Store
+from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Output, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Stored, StoreFailed
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
 from meshnode.wire.bus import ToAgent
 from tests.unit.node.mesh import NOW_MS
 
 RECORD = Record(RecordKind.CONTACT, b"x:1", b"x")
-WORDS = InstanceId("words/alpha")
+WORDS = InstanceId("words/0")
 EVENT = EventView(at_ms=0, age_s=0.0, subject="node/alpha", text="x")
 
 WHOSE: dict[type[Effect], tuple[Effect, str]] = {
@@ -39,11 +41,16 @@ WHOSE: dict[type[Effect], tuple[Effect, str]] = {
     Store: (Store(7, (RECORD,)), "journal"),
     Reply: (Reply(3, Done()), "door"),
     Announce: (Announce(4, EVENT), "door"),
-    StartProcess: (StartProcess(WORDS, 1, ("x",), "/", {}, "t"), "supervisor"),
+    StartProcess: (StartProcess(WORDS, 1, Recipe(("x",)), "t"), "supervisor"),
     StopProcess: (StopProcess(WORDS, 1, 5), "supervisor"),
     ToAgent: (ToAgent(AgentConn(1), ()), "bus"),
     WelcomeAgent: (WelcomeAgent(AgentConn(1)), "bus"),
     DrawEntropy: (DrawEntropy(5, 48), "loop"),
+    StreamItemTold: (StreamItemTold(3, 0, b"1"), "door"),
+    KeepBlobs: (KeepBlobs(1, (b"x",)), "blobs"),
+    ReadBlob: (ReadBlob(1, "0" * 64), "blobs"),
+    DropBlobs: (DropBlobs(("0" * 64,)), "blobs"),
+    FetchLogs: (FetchLogs(3, "words", 0, 500), "logs"),
     Exit: (Exit(4, "twin"), "hands"),
 }
 
@@ -60,7 +67,7 @@ class Hand:
 
 def hands() -> tuple[Hands, list[tuple[str, tuple[Any, ...]]]]:
     made, took = Hands(), list[tuple[str, tuple[Any, ...]]]()
-    for name in ("transport", "journal", "supervisor", "bus", "door", "loop"):
+    for name in ("transport", "journal", "supervisor", "bus", "door", "loop", "blobs", "logs"):
         setattr(made, name, Hand(name, took))
     return made, took
 

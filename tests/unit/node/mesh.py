@@ -1,4 +1,5 @@
-"""Whole cores with real keys, joined by pipes in virtual time. Disks, agents and wires do what a test says."""
+"""Whole cores with real keys, joined by pipes in virtual time. Disks and wires do what a test says, agents what their
+command lines say (``meshnode/sim/manner.py``)."""
 
 import hashlib
 import heapq
@@ -6,35 +7,40 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from meshnode.agents.messages import (
-    AgentGone,
-    AgentRegistered,
-    ProcessExited,
-    ProcessStarted,
-    StartProcess,
-    StopProcess,
-    WelcomeAgent,
-)
+from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.crdt.store import AutomergeStore
 from meshnode.gossip.messages import DialFailed
+from meshnode.kernel import rng
+from meshnode.kernel.blobs import BlobsKept, DropBlobs, KeepBlobs, ReadBlob
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.instant import MS, SECOND, ClockTrust, Instant
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Transmit
-from meshnode.model.commands import AnyCommand, CallSkill, RunAgent
-from meshnode.model.ids import AgentConn, InstanceId, LinkId, MeshId, NodeName, Region
-from meshnode.model.views import AnyView, CallView, Failure
+from meshnode.model.commands import AnyCommand, CallSkill, ListAgents, RunAgent
+from meshnode.model.ids import InstanceId, LinkId, MeshId, NodeName, Region
+from meshnode.model.views import AgentsView, AgentView, AnyView, CallView, Failure, LogLine, LogsView
 from meshnode.node.config import NodeConfig, NodePorts
 from meshnode.node.core import Core
-from meshnode.node.effects import Announce, DrawEntropy, Exit, Reply, Store
-from meshnode.node.inputs import CommandGiven, EntropyDrawn, HardwareProbed, Input, LoadSampled, Stored, StoreFailed
+from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
+from meshnode.node.inputs import (
+    CommandGiven,
+    EntropyDrawn,
+    HardwareProbed,
+    Input,
+    LoadSampled,
+    LogsFetched,
+    Stored,
+    StoreFailed,
+)
 from meshnode.security.clock import MeshClock
 from meshnode.security.identity import Ed25519Verifier, RecordSigner
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
-from meshnode.wire.bus import AgentFrames, ToAgent
-from meshnode.wire.calls import CallHeader, RegisterHeader, ResultHeader, SkillDescription
-from meshnode.wire.frame import Frame, Kind
+from meshnode.sim.agents import SCRIPT, SimProcesses
+from meshnode.sim.blobs import SimBlobs
+from meshnode.sim.disk import SimDisk
+from meshnode.wire.bus import ToAgent
+from meshnode.wire.frame import Frame
 from tests.unit.security.world import ADMIN, BUNDLE, MESH, NOW_MS, bundle, member_record
 
 FACTS = msgspec.json.encode({"cpu": {"usable": 4}, "memory": {"limit_bytes": 8 << 30}})
@@ -46,7 +52,10 @@ def signer_of(name: str) -> RecordSigner:
 
 
 class Box:
-    """One process: its core and its hands. ``disk`` is how the journal answers: "ok", "slow" (never), or an error."""
+    """One process: its core and its hands. ``disk`` is how it answers: "ok", "slow" (never), or an error.
+
+    ``machine`` and ``blobs`` outlive the process: the agents beside it, and what lies on its disk.
+    """
 
     def __init__(
         self,
@@ -60,6 +69,8 @@ class Box:
         admin: RecordSigner | None = None,
         notes: tuple[str, ...] = (),
         trust: ClockTrust = ClockTrust.SYNCED,
+        machine: SimProcesses | None = None,
+        blobs: SimBlobs | None = None,
     ) -> None:
         self.mesh, self.name, self.trust = mesh, name, trust
         self.signer = signer_of(name)
@@ -72,7 +83,10 @@ class Box:
         self.effects: list[Effect] = []
         self.exit: Exit | None = None
         self.links: dict[LinkId, tuple[Box, LinkId]] = {}
-        self.agents = Agents(self)
+        self.machine = machine or SimProcesses(mesh.call_later, rng.fork(name.encode(), "agents"), first_pid=1_000)
+        self.blobs = blobs or SimBlobs(SimDisk())
+        self.items: dict[int, list[bytes]] = {}  # of streams, by command
+        self.log: list[LogLine] = []  # what its disk holds of agents' lines
         self._last_command = 0
         config = NodeConfig(
             mesh=MeshId(MESH), name=NodeName(name), node=self.node, region=Region("eu"), bundle=bundle(),
@@ -91,6 +105,7 @@ class Box:
         return Instant(self.mesh.now_us, NOW_MS + self.mesh.now_us // 1_000, self.trust)
 
     def start(self) -> "Box":
+        self.machine.attach(Ear(self))
         self.take(self.core.start(self.now))
         return self
 
@@ -136,6 +151,24 @@ class Box:
         """The texts of all announced events about a subject."""
         return [each.event.text for each in self.announced if each.event.subject == subject]
 
+    def running(self) -> list[InstanceId]:
+        """The units that have a process on this machine."""
+        return [unit for unit, _ in self.machine.running()]
+
+    def units(self) -> dict[tuple[str, str], AgentView]:
+        """What is shown of agents here, by unit and node."""
+        view = self.answer(ListAgents())
+        assert isinstance(view, AgentsView)
+        return {(item.instance, item.node): item for item in view.items}
+
+    def to_agents(self) -> list[Frame]:
+        """Every frame an agent of this machine was sent."""
+        return [frame for effect in self.effects if isinstance(effect, ToAgent) for frame in effect.frames]
+
+    def refused(self) -> list[str]:
+        """Why registrations were refused."""
+        return [e.refusal for e in self.effects if isinstance(e, WelcomeAgent) and e.refusal]
+
     # -- hands --------------------------------------------------------------------------------------------------------
 
     def take(self, effects: Sequence[Effect]) -> None:
@@ -164,11 +197,31 @@ class Box:
                 case CloseLink(link, _):
                     self.mesh.close(self, link)
                 case StartProcess() | StopProcess() | WelcomeAgent() | ToAgent():
-                    self.agents.perform(effect)
+                    self.machine.perform(effect)
                 case IssueLeaf() | RefuseEnrolment():
                     pass
                 case _:
-                    raise AssertionError(f"an effect without a hand: {effect}")
+                    self._fetch(effect)
+
+    def _fetch(self, effect: Effect) -> None:
+        match effect:
+            case StreamItemTold(command_no, number, payload):
+                assert number == len(self.items.setdefault(command_no, []))
+                self.items[command_no].append(payload)
+            case KeepBlobs(batch_no, _, room):
+                if self.disk == "ok":
+                    self.mesh.later(self, self.blobs.kept(self.blobs.write(effect)))
+                elif self.disk != "slow":
+                    self.mesh.later(self, BlobsKept(batch_no, self.disk, room))
+            case ReadBlob():
+                self.mesh.later(self, self.blobs.read(effect))
+            case DropBlobs(digests):
+                self.blobs.drop(digests)
+            case FetchLogs(ask_no, agent, after, limit):
+                lines = [line for line in self.log if line.hlc > after and line.unit.startswith(agent)]
+                self.mesh.later(self, LogsFetched(ask_no, LogsView(items=lines[:limit], more=len(lines) > limit)))
+            case _:
+                raise AssertionError(f"an effect without a hand: {effect}")
 
     def _store(self, batch_no: int, records: Sequence[Record]) -> None:
         if self.disk == "slow":
@@ -180,54 +233,22 @@ class Box:
             self.mesh.later(self, StoreFailed(batch_no, self.disk))
 
 
-class Agents:
-    """Processes and the bus of one box. An agent's command line names its skills, an ``!`` before one never answers."""
+class Ear:
+    """How the agents of a machine reach the daemon that runs now."""
 
     def __init__(self, box: Box) -> None:
         self._box = box
-        self.running: dict[InstanceId, tuple[StartProcess, AgentConn]] = {}
-        self.frames: list[tuple[AgentConn, Frame]] = []
-        self.refused: list[tuple[AgentConn, str]] = []
-        self._last = 0
 
-    def perform(self, effect: StartProcess | StopProcess | WelcomeAgent | ToAgent) -> None:
-        match effect:
-            case StartProcess():
-                self._start(effect)
-            case StopProcess(instance, run_no):
-                self._box.mesh.call_later(20 * MS, lambda: self.end(instance, run_no))
-            case WelcomeAgent(conn, refusal):
-                if refusal:
-                    self.refused.append((conn, refusal))
-            case ToAgent(conn, frames):
-                self.frames += [(conn, frame) for frame in frames]
-                for frame in frames:
-                    if frame.kind is Kind.CALL:
-                        self._work(conn, frame)
+    def after(self, wait_us: int, act: Callable[[], None]) -> None:
+        self._box.mesh.call_later(wait_us, act)
 
-    def end(self, instance: InstanceId, run_no: int = 0, code: int = 0) -> None:
-        found = self.running.get(instance)
-        if found is not None and run_no in (0, found[0].run_no):
-            del self.running[instance]
-            self._box.tell(AgentGone(found[1]))
-            self._box.tell(ProcessExited(instance, found[0].run_no, code))
+    def tell(self, event: Input) -> None:
+        self._box.tell(event)
 
-    def _start(self, start: StartProcess) -> None:
-        self._last += 1
-        pid, conn = 1_000 + self._last, AgentConn(self._last)
-        self.running[start.instance] = (start, conn)
-        self._box.mesh.later(self._box, ProcessStarted(start.instance, start.run_no, pid))
-        skills = tuple(SkillDescription(word.lstrip("!")) for word in start.argv[1:])
-        header = RegisterHeader(start.instance.partition("/")[0], start.instance, start.ticket, pid)
-        self._box.mesh.later(self._box, AgentRegistered(conn, header, skills, pid, 0))
 
-    def _work(self, conn: AgentConn, frame: Frame) -> None:
-        header = msgspec.msgpack.decode(frame.header, type=CallHeader)
-        start = next(start for start, known in self.running.values() if known == conn)
-        if f"!{header.skill}" not in start.argv:
-            answer = msgspec.msgpack.encode(ResultHeader(header.call_id))
-            payload = msgspec.json.encode({"by": start.instance, "given": msgspec.Raw(frame.payload)})
-            self._box.mesh.later(self._box, AgentFrames(conn, (Frame(Kind.RESULT, header=answer, payload=payload),)))
+def simulated(*skills: str, **manner: int) -> list[str]:
+    """The command line of an agent: ``simulated("words.count", answer_ms=5, stateful=1)``."""
+    return [SCRIPT, ",".join(skills), *(f"{name}={value}" for name, value in manner.items())]
 
 
 class Mesh:
@@ -253,8 +274,10 @@ class Mesh:
         assert all(len(box.core.hub.peers()) == len(names) - 1 for box in boxes)
         return boxes
 
-    def run_agent(self, box: Box, name: str, *skills: str) -> None:
-        box.answer(RunAgent(name=name, argv=["python", *skills], cwd="/"))
+    def run_agent(self, box: Box, name: str, *skills: str, **manner: int) -> None:
+        """An agent that answers at once, if its manner says nothing else."""
+        view = box.answer(RunAgent(name=name, argv=simulated(*skills, **{"answer_ms": 0} | manner)))
+        assert isinstance(view, AgentView), view
         self.run(2 * SECOND)
 
     def call(self, box: Box, skill: str, **more: object) -> CallView | Failure:
@@ -262,15 +285,39 @@ class Mesh:
         assert isinstance(view, CallView | Failure)
         return view
 
-    def kill(self, box: Box) -> None:
-        """The process is gone; its peers' connections are reset."""
+    def kill(self, box: Box, *, agents: bool = True) -> None:
+        """The process is gone, and its agents with it unless they are to live; its peers' connections are reset."""
         del self.boxes[box.name]
+        if agents:
+            box.machine.power_off()
+        else:
+            box.machine.detach()
         for other, link in list(box.links.values()):
             self._lose(other, link, Loss.RESET)
         box.links.clear()
 
+    def boot(self, box: Box, *, run: int = 2, seeds: Sequence[str] = ()) -> Box:
+        """The daemon of a machine again, with what lies on its disk and with the agents that live."""
+        again = Box(self, box.name, box.journal, run=run, seeds=seeds, machine=box.machine, blobs=box.blobs)
+        again.log = box.log
+        return again.start()
+
+    def until(self, holds: Callable[[], bool], within_us: int = 20 * SECOND) -> int:
+        """Time passes until something is so; how much did."""
+        began_us = self.now_us
+        while not holds():
+            assert self.now_us < began_us + within_us, "it never came"
+            self.run(10 * MS)
+        return self.now_us - began_us
+
     def cut(self, *names: str) -> None:
         self.silent.append(frozenset(names))
+
+    def isolate(self, box: Box) -> None:
+        """Nothing reaches it, and nothing it sends arrives."""
+        for name in self.boxes:
+            if name != box.name:
+                self.cut(box.name, name)
 
     def heal(self) -> None:
         self.silent.clear()
@@ -341,4 +388,4 @@ class Mesh:
             self.later(box, LinkLost(link, how))
 
 
-__all__ = ["ADMIN", "FACTS", "LOAD", "Box", "Mesh", "member_record", "signer_of"]
+__all__ = ["ADMIN", "FACTS", "LOAD", "Box", "Mesh", "member_record", "signer_of", "simulated"]

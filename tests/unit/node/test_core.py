@@ -19,7 +19,7 @@ from meshnode.node.core import CALM_MAX_US, CLOCK_EVERY_US, EARLY_MAX
 from meshnode.node.effects import Announce, Reply, Store
 from meshnode.node.inputs import CommandGiven, HardwareProbed, LoadSampled, Measured, Slept, Stored, StoreFailed
 from meshnode.node.transmits import coalesced
-from meshnode.registry.offers import InstanceOffer, encode_instance
+from meshnode.registry.offers import UnitOffer, encode_agent
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
 from tests.unit.node.mesh import FACTS, LOAD, NOW_MS, Box, Mesh, signer_of
 
@@ -133,30 +133,29 @@ def test_nothing_that_hangs_on_a_failed_commit_happens_and_who_waits_is_told() -
     assert box.core.handle(Stored(store.batch_no), box.now) == []
 
 
-def test_an_older_recipe_never_replaces_a_newer_one_though_its_disk_failed_first() -> None:
+def test_an_older_claim_never_replaces_a_newer_one_though_its_disk_failed_first() -> None:
     mesh, box = started()
-    old = Record(RecordKind.AGENT, b"words", b"old")
-    new = Record(RecordKind.AGENT, b"words", b"new")
+    old, new = (Record(RecordKind.CLAIM, b"words/0", body) for body in (b"old", b"new"))
     first, second = settled(box, Persist((old,)), Persist((new,)))
     assert isinstance(first, Store) and isinstance(second, Store)
     box.core.handle(StoreFailed(first.batch_no, "full"), box.now)
     box.core.handle(Stored(second.batch_no), box.now)
     mesh.run(60 * SECOND)
-    assert box.records(RecordKind.AGENT) == [], "nothing was offered again"
+    assert box.records(RecordKind.CLAIM) == [], "nothing was offered again"
 
 
-def test_an_owed_recipe_is_offered_until_the_disk_takes_it() -> None:
+def test_an_owed_claim_is_offered_until_the_disk_takes_it() -> None:
     mesh, box = started()
-    (store,) = settled(box, Persist((Record(RecordKind.AGENT, b"words", b"new"),)))
+    (store,) = settled(box, Persist((Record(RecordKind.CLAIM, b"words/0", b"new"),)))
     assert isinstance(store, Store)
     box.disk = "full"
     box.take(box.core.handle(StoreFailed(store.batch_no, "full"), box.now))
     mesh.run(35 * SECOND)
-    tries = [e for e in box.effects if isinstance(e, Store) and any(r.key == b"words" for r in e.records)]
+    tries = [e for e in box.effects if isinstance(e, Store) and any(r.key == b"words/0" for r in e.records)]
     assert len(tries) == 3
     box.disk = "ok"
     mesh.run(60 * SECOND)
-    assert [record.body for record in box.records(RecordKind.AGENT)] == [b"new"]
+    assert [record.body for record in box.records(RecordKind.CLAIM)] == [b"new"]
 
 
 # -- one turn ----------------------------------------------------------------------------------------------------------
@@ -203,9 +202,8 @@ class Alarm:
 def test_what_one_room_finds_out_while_waking_reaches_the_others_before_they_are_woken() -> None:
     _, box = started()
     node, known = signer_of("beta").node, list[int]()
-    finder = Alarm(
-        lambda: [SoftChanged(node, "agent/words", encode_instance(InstanceOffer("words/beta", "running")), 1)]
-    )
+    (page,) = encode_agent([UnitOffer(0, 1, "running", 1)]).values()
+    finder = Alarm(lambda: [SoftChanged(node, "agent/words", page, 1)])
     asker = Alarm(lambda: known.append(box.core.index.agents_on(node)) or [])
     box.core._rooms = lambda: (finder, asker)  # type: ignore[method-assign, assignment, return-value]
     box.core.wake(box.now)
@@ -331,7 +329,7 @@ def test_equal_inputs_give_equal_effects() -> None:
         mesh.run(20 * SECOND)
         mesh.heal()
         mesh.run(20 * SECOND)
-        a.answer(RunAgent(name="eyes", argv=["x"], cwd="/"))
+        a.answer(RunAgent(name="eyes", argv=["x"]))
         return [*a.effects, *b.effects]
 
     assert play() == play()

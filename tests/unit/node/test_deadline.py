@@ -18,11 +18,8 @@ def test_whatever_happens_the_core_is_due_when_its_first_room_is(
         nonlocal asked
         asked += 1
         due = remembered(core)
-        rooms = (
-            core.hub, core.gossip, core.documents, core.agents, core.checkpoints, core.scheduler, core.switch,
-            core.bundles, core.offering, core.commits,
-        )  # fmt: skip
-        clock_due_us = core._clock_due_us  # pyright: ignore[reportPrivateUsage]
+        rooms = core._rooms()
+        clock_due_us = core._clock_due_us
         assert due == earliest(clock_due_us, *(room.deadline() for room in rooms))
         return due
 

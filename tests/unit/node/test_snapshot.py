@@ -14,6 +14,7 @@ from meshnode.model.commands import (
     ListAgents,
     ListDocuments,
     ListNodes,
+    RunAgent,
     Shutdown,
 )
 from meshnode.model.errors import NotFound
@@ -28,7 +29,7 @@ from meshnode.model.views import (
 )
 from meshnode.node import snapshot
 from meshnode.node.inputs import HardwareProbed, LoadSampled, Measured
-from tests.unit.node.mesh import FACTS, Box, Mesh
+from tests.unit.node.mesh import FACTS, Box, Mesh, simulated
 from tests.unit.node.test_commands import manifest
 
 LOOKS = (ListNodes(), GetStatus(), ListDocuments(), ListAgents(), FindSkills())
@@ -166,26 +167,28 @@ def test_agents_are_shown_with_state_skills_and_age() -> None:
         view = box.answer(ListAgents())
         assert isinstance(view, AgentsView)
         ((words),) = view.items
-        assert (words.instance, words.node, words.state) == ("words/beta", "beta", "running")
+        assert (words.instance, words.node, words.state) == ("words/0", "beta", "running")
         assert sorted(words.skills) == ["words.count", "words.sort"]
     mesh.kill(b)
     mesh.run(3 * SECOND)
-    view = a.answer(ListAgents())
-    assert isinstance(view, AgentsView)
-    assert view.items[0].state == "unreachable" and view.items[0].reason.startswith("last known running; ")
+    units = a.units()
+    gone, here = units["words/0", "beta"], units["words/0", "alpha"]
+    assert gone.state == "unreachable" and gone.reason.startswith("last known running; ") and gone.age_s > 2
+    assert (here.state, here.epoch) == ("running", "2@alpha"), "it goes on where somebody is left"
 
 
 def test_skills_are_ranked_and_say_why_they_are_excluded() -> None:
     mesh = Mesh()
     a, b, c = mesh.start("alpha", "beta", "gamma")
-    for box in (b, c):
-        mesh.run_agent(box, "words", "words.count")
+    b.answer(RunAgent(name="words", argv=simulated("words.count", answer_ms=0), replicas=3))
+    mesh.run(5 * SECOND)
+    assert [box.running() for box in (a, b, c)].count([]) == 0, "one each"
     mesh.kill(b)
     mesh.run(3 * SECOND)
     view = a.answer(FindSkills(skill="words.count"))
     assert isinstance(view, SkillsView)
     assert [(item.rank, item.node, item.excluded) for item in view.items] == [
-        (1, "gamma", ""), (2, "beta", "unreachable"),
+        (1, "alpha", ""), (2, "gamma", ""), (3, "beta", "unreachable, last heard 3.3 s ago"),
     ]  # fmt: skip
 
 

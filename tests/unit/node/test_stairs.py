@@ -36,7 +36,6 @@ from meshnode.model.errors import Invalid
 from meshnode.model.ids import AgentConn, LinkId, MeshId, NodeName, Region
 from meshnode.model.views import AgentsView, CallView, Failure, NodesView, SkillsView, WhyView
 from meshnode.node import stairs
-from meshnode.node.inputs import AgentFrames
 from meshnode.node.stairs import climb
 from meshnode.security.identity import RecordSigner
 from meshnode.wire.calls import CallHeader, RegisterHeader, SkillDescription
@@ -61,9 +60,9 @@ def all_facts() -> list[type[Fact]]:
 
 
 def lines_of_climb() -> list[str]:
-    """The names of facts that ``climb`` has a line for."""
-    tree = ast.parse(inspect.getsource(climb))
-    patterns = [node.cls for node in ast.walk(tree) if isinstance(node, ast.MatchClass)]
+    """The names of facts that the stairs have a line for."""
+    trees = [ast.parse(inspect.getsource(flight)) for flight in (climb, stairs._of_unit, stairs._of_state)]
+    patterns = [node.cls for tree in trees for node in ast.walk(tree) if isinstance(node, ast.MatchClass)]
     return sorted(pattern.id for pattern in patterns if isinstance(pattern, ast.Name))
 
 
@@ -163,7 +162,7 @@ def test_nothing_that_a_refused_peer_said_in_the_same_breath_is_applied() -> Non
     assert a.core._settle(said, a.now) == [], "told of already, and nothing else"
     assert (a.core.gossip.counters.snapshot(), a.core.documents.counters.snapshot()) == before
     assert a.core.counters["unadmitted"] == 4
-    assert a.agents.frames == []
+    assert not [frame for frame in a.to_agents() if frame.kind is Kind.CALL]
 
 
 def test_a_good_peer_is_heard_after_it_was_refused() -> None:
@@ -223,7 +222,7 @@ def test_what_an_agent_offers_is_known_everywhere_and_goes_with_it() -> None:
     mesh.run_agent(b, "words", "words.count", "words.sort")
     assert _skills(a) == ["words.count", "words.sort"]
     assert [(view.name, view.node, view.state) for view in _agents(a)] == [("words", "beta", "running")]
-    b.answer(StopAgent(name="words"))
+    a.answer(StopAgent(name="words"))
     mesh.run(2 * SECOND)
     assert _skills(a) == [] == _skills(b)
     assert _agents(a) == []
@@ -237,7 +236,7 @@ def test_two_agents_with_one_skill_stand_in_for_each_other() -> None:
     b.answer(StopAgent(name="second"))
     mesh.run(2 * SECOND)
     view = mesh.call(a, "count")
-    assert isinstance(view, CallView) and view.instance == "first/beta"
+    assert isinstance(view, CallView) and view.instance == "first/0"
     b.answer(StopAgent(name="first"))
     mesh.run(2 * SECOND)
     view = mesh.call(a, "count")
@@ -247,40 +246,39 @@ def test_two_agents_with_one_skill_stand_in_for_each_other() -> None:
 def test_an_agent_asked_to_stop_answers_its_calls_first() -> None:
     mesh = Mesh()
     a, b = mesh.start("alpha", "beta")
-    mesh.run_agent(b, "slow", "!slow.one")
+    mesh.run_agent(b, "slow", "slow.one", answer_ms=1_000)
     number = a.ask(CallSkill(skill="slow.one", deadline_s=30))
     mesh.run(10 * MS)
-    (conn, frame) = b.agents.frames[-1]
     b.ask(StopAgent(name="slow"))
-    mesh.run(10 * MS)
-    call_id = msgspec.msgpack.decode(frame.header, type=CallHeader).call_id
-    b.tell(AgentFrames(conn, (Frame(Kind.RESULT, header=msgspec.msgpack.encode([call_id]), payload=b'"done"'),)))
-    mesh.run(10 * MS)
+    mesh.run(100 * MS)
+    assert number not in a.replies
+    mesh.run(3 * SECOND)
     (view,) = a.replies[number]
-    assert isinstance(view, CallView) and view.result == "done"
+    assert isinstance(view, CallView) and view.instance == "slow/0"
+    assert not b.running()
 
 
 def test_an_agent_that_crashes_ends_its_calls_and_comes_back() -> None:
     mesh = Mesh()
     a, b = mesh.start("alpha", "beta")
-    mesh.run_agent(b, "slow", "!slow.one", "slow.two")
+    mesh.run_agent(b, "slow", "slow.one", answer_ms=500)
     number = a.ask(CallSkill(skill="slow.one", deadline_s=30))
     mesh.run(10 * MS)
-    b.agents.end(next(iter(b.agents.running)), code=1)
+    assert b.machine.crash_one()
     mesh.run(100 * MS)
     (view,) = a.replies[number]
     assert isinstance(view, Failure) and view.code == "agent-died"
     mesh.run(5 * SECOND)
-    assert isinstance(mesh.call(a, "slow.two"), CallView)
+    assert isinstance(mesh.call(a, "slow.one"), CallView)
 
 
 def test_a_registration_of_nobody_we_started_is_refused() -> None:
     mesh, a = started()
     a.answer(RUN)
     mesh.run(SECOND)
-    header = RegisterHeader("words", "words/alpha", "guess", 4_711)
+    header = RegisterHeader("words", "words/0", "guess", 4_711)
     a.tell(AgentRegistered(AgentConn(99), header, (SkillDescription("words.count"),), 4_711, 0))
-    assert a.agents.refused == [(AgentConn(99), "wrong-ticket")]
+    assert a.refused() == ["wrong-ticket"]
     assert not [effect for effect in a.effects if isinstance(effect, StartProcess) and effect.run_no > 1]
 
 
