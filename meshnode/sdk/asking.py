@@ -33,6 +33,8 @@ class Asking:
         self._send = send
         self._answers: dict[bytes, asyncio.Future[bytes]] = {}
         self._inboxes: dict[bytes, Inbox] = {}
+        # A daemon may still work on calls of an earlier process: ids never repeat.
+        self._life, self._count = secrets.token_bytes(8), 0
 
     async def call(
         self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str = "", key: str = ""
@@ -40,12 +42,11 @@ class Asking:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         header, due_s = self._ask(skill, arguments, deadline_s, session=session, key=key)
         self._answers[header.call_id] = answer
+        late = asyncio.get_running_loop().call_at(due_s + _DAEMON_LATE_S, self._late, header.call_id, skill)
         try:
-            async with asyncio.timeout_at(due_s + _DAEMON_LATE_S):
-                result = await answer
-        except TimeoutError as error:
-            raise DeadlinePassed("timeout", f"{skill}: the daemon did not answer in time") from error
+            result = await answer
         finally:
+            late.cancel()
             del self._answers[header.call_id]
             if answer.cancelled():
                 self._withdraw(header.call_id)
@@ -88,6 +89,12 @@ class Asking:
         if inbox is not None:
             inbox.wake()
 
+    def _late(self, call_id: bytes, skill: str) -> None:
+        answer = self._answers.get(call_id)
+        if answer is not None and not answer.done():
+            answer.set_exception(DeadlinePassed("timeout", f"{skill}: the daemon did not answer in time"))
+            self._withdraw(call_id)
+
     def item(self, header: ChunkHeader, payload: bytes) -> None:
         inbox = self._inboxes.get(header.call_id)
         if inbox is None or inbox.end.done() or inbox.add(header.number, payload):
@@ -127,9 +134,9 @@ class Asking:
         left_ms = int((due_s - now_s) * 1000)
         if left_ms <= 0:
             raise DeadlinePassed("timeout", f"{skill}: the deadline had passed before the call")
-        header = CallHeader(
-            secrets.token_bytes(16), skill, left_ms, idempotency_key=key, session=session, stream=stream
-        )
+        self._count += 1
+        call_id = self._life + self._count.to_bytes(8)
+        header = CallHeader(call_id, skill, left_ms, idempotency_key=key, session=session, stream=stream)
         encoded = _encode(header)
         if len(encoded) > HEADER_BYTES_MAX:
             raise CallFailed("invalid", f"{skill[:40]}: its name, session and key are over {HEADER_BYTES_MAX} bytes")

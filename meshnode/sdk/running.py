@@ -30,7 +30,7 @@ def failed(code: str, message: str) -> Outcome:
 
 
 async def outcome_of(
-    skill: Skill, payload: bytes, ctx: Ctx, threads: Threads, send_item: Callable[[int, bytes], Any] | None
+    skill: Skill, payload: bytes, ctx: Ctx | None, threads: Threads, send_item: Callable[[int, bytes], Any] | None
 ) -> Outcome:
     """Run it. ``send_item(number, json)``, awaited, takes the items of a stream; without it they become a list."""
     try:

@@ -18,6 +18,7 @@ from meshnode.sdk.commits import Commits
 from meshnode.sdk.connection import ORPHAN_S, Connection, Ended
 from meshnode.sdk.context import Ctx
 from meshnode.sdk.memory import HookFailed, Memory
+from meshnode.sdk.selector import Selector
 from meshnode.sdk.serving import Serving
 from meshnode.sdk.state import Turn
 from meshnode.sdk.threads import Threads
@@ -54,7 +55,8 @@ _registered = msgspec.msgpack.Decoder(RegisteredHeader)
 
 def serve(agent: "Agent", environment: Mapping[str, str]) -> None:
     """Run until asked to stop. Raises ``SystemExit`` with a message if that was not the daemon's wish."""
-    trouble, stuck = asyncio.run(_serve(agent, environment))
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Selector())) as runner:
+        trouble, stuck = runner.run(_serve(agent, environment))
     if trouble:
         print(f"meshnode: {trouble}", file=sys.stderr)  # noqa: T201 - read by the daemon as the reason of the exit
     if stuck:

@@ -4,6 +4,7 @@ Invariant: a call changes the state only in the step that sends its answer. What
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -15,6 +16,7 @@ from meshnode.sdk.errors import StateError
 from meshnode.sdk.memory import HookFailed, Memory
 from meshnode.sdk.running import Outcome, failed, outcome_of
 from meshnode.sdk.skills import Skill
+from meshnode.sdk.state import Turn
 from meshnode.sdk.streams import Credit
 from meshnode.sdk.threads import Threads
 from meshnode.sdk.turns import Slots, Turns
@@ -217,9 +219,26 @@ class Serving:
             self._turns.release(call.slot)
 
     async def _run(self, call: _Call) -> Outcome | None:
-        turn = self._memory.turn(call.slot)
+        """A skill without a context has no state to change, and needs neither."""
+        turn = self._memory.turn(call.slot) if call.skill.ctx_name else None
+        ctx = None if turn is None else self._context(call, turn)
+        send_item = functools.partial(self._send_item, call) if call.credit else None
+        try:
+            outcome = await outcome_of(call.skill, call.payload, ctx, self._threads, send_item)
+            if call.ended:
+                return None  # its code did not let the cancellation pass
+            return self._commit(call, [] if turn is None or outcome.code else turn.settle(), outcome)
+        except StateError as error:
+            outcome = failed(error.code, f"{call.skill.name}: {error.message}")
+            self._answer(call.header.call_id, outcome, call)
+            return outcome
+        finally:
+            if turn is not None:
+                turn.drop()
+
+    def _context(self, call: _Call, turn: Turn) -> Ctx:
         header = call.header
-        ctx = Ctx(
+        return Ctx(
             self._host,
             turn,
             instance=f"{self._agent}/{call.slot}",
@@ -231,22 +250,11 @@ class Serving:
             call=header.call_id[:4].hex(),
         )
 
-        async def send_item(number: int, data: bytes) -> None:
-            assert call.credit is not None
-            await call.credit.wait_for(number)
-            self._send(Frame(Kind.CHUNK, header=_encode(ChunkHeader(header.call_id, number)), payload=data))
-
-        try:
-            outcome = await outcome_of(call.skill, call.payload, ctx, self._threads, send_item if call.credit else None)
-            if call.ended:
-                return None  # its code did not let the cancellation pass
-            return self._commit(call, turn.settle() if not outcome.code else [], outcome)
-        except StateError as error:
-            outcome = failed(error.code, f"{call.skill.name}: {error.message}")
-            self._answer(header.call_id, outcome, call)
-            return outcome
-        finally:
-            turn.drop()
+    async def _send_item(self, call: _Call, number: int, data: bytes) -> None:
+        assert call.credit is not None
+        await call.credit.wait_for(number)
+        header = _encode(ChunkHeader(call.header.call_id, number))
+        self._send(Frame(Kind.CHUNK, header=header, payload=data))
 
     def _commit(self, call: _Call, changes: list[Change], outcome: Outcome) -> Outcome:
         key = call.header.idempotency_key

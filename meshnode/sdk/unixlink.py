@@ -1,7 +1,7 @@
 """The agent's end of the bus over a plain unix socket.
 
-What is sent first in a turn of the event loop is written at once, so that a lone call waits for nothing; what follows
-in the same turn is written together at its end.
+What is sent alone is written at once, so that a lone call waits for nothing; what follows so soon is written together
+at the end of the event loop's turn.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from meshnode.wire.frame import Frame, FrameReader, encode
 # Small, because every idle agent has one; a long frame is read by the big one.
 _BUFFER_BYTES = 16 * 1024
 _BIG_BUFFER_BYTES = 256 * 1024
+# What is sent so soon after something else is likely to be one of many.
+_SOON_S = 50e-6
 # How long a closing link waits until the daemon has taken what was sent.
 _LINGER_S = 0.5
 
@@ -44,7 +46,7 @@ class UnixLink(asyncio.BufferedProtocol):
         self._buffer = bytearray(_BUFFER_BYTES)
         self._big: bytearray | None = None
         self._waiting: list[bytes] = []
-        self._turn_has_written = False
+        self._wrote_s = 0.0
         self._transport: asyncio.Transport | None = None
         self._ended = asyncio.Event()
         self._closing = False
@@ -53,12 +55,16 @@ class UnixLink(asyncio.BufferedProtocol):
         if self._transport is None or self._ended.is_set():
             return
         data = encode(frames[0]) if len(frames) == 1 else b"".join(map(encode, frames))
-        if self._turn_has_written:
+        if self._waiting:
             self._waiting.append(data)
-        else:
-            self._turn_has_written = True
-            self._loop.call_soon(self._flush)
+            return
+        now_s = self._loop.time()
+        if now_s - self._wrote_s > _SOON_S:
+            self._wrote_s = now_s
             self._transport.write(data)
+        else:
+            self._waiting.append(data)
+            self._loop.call_soon(self._flush)
 
     async def close(self) -> None:
         if self._transport is None:
@@ -72,10 +78,10 @@ class UnixLink(asyncio.BufferedProtocol):
         self._transport.abort()
 
     def _flush(self) -> None:
-        self._turn_has_written = False
         if self._waiting and self._transport is not None:
             data = b"".join(self._waiting)
             self._waiting.clear()
+            self._wrote_s = self._loop.time()
             self._transport.write(data)
 
     # What asyncio calls
