@@ -241,7 +241,7 @@ class Hub:
 
     def _frame(self, link: Link, frame: Frame, now: Instant) -> None:
         match frame.kind:
-            case Kind.CALL | Kind.RESULT | Kind.CANCEL | Kind.CONTROL:
+            case Kind.CALL | Kind.RESULT | Kind.CANCEL | Kind.CHUNK | Kind.GRANT | Kind.CONTROL:
                 self._sequenced(link, frame, now)
             case Kind.PING:
                 link.pinged(frame)

@@ -13,7 +13,7 @@ from meshnode.links.messages import LinkOpened
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Flag, Frame, FrameReader, Kind, encode
 
-DATA_KINDS = (Kind.CALL, Kind.RESULT, Kind.CANCEL)
+DATA_KINDS = (Kind.CALL, Kind.RESULT, Kind.CANCEL, Kind.CHUNK, Kind.GRANT)
 SEQUENCED = Flag.SEQUENCED.value  # a plain int: an enum's operators cost more than the rest of encoding
 SEQUENCED_KINDS = (*DATA_KINDS, Kind.CONTROL)
 

@@ -57,6 +57,17 @@ def test_a_new_member_record_is_told_to_peers_met_later() -> None:
     assert [fact.member for fact in b.told(PeerUp) if isinstance(fact, PeerUp)] == [b"newer"]
 
 
+@pytest.mark.parametrize("kind", [Kind.CALL, Kind.RESULT, Kind.CANCEL, Kind.CHUNK, Kind.GRANT])
+def test_every_frame_of_a_call_passes(kind: Kind) -> None:
+    world, a, b = linked()
+    frame = Frame(kind, header=b"\x90", payload=b"of a call")
+    world.tell(a, Post(b.node, (frame,)))
+    world.run(10 * MS)
+    received = [told for fact in b.told(FramesReceived) if isinstance(fact, FramesReceived) for told in fact.frames]
+    assert [(told.kind, told.payload) for told in received] == [(kind, b"of a call")]
+    assert a.hub.peers() == (b.node,), "the link was taken down"
+
+
 def test_messages_arrive_in_order_on_their_channel() -> None:
     world, a, b = linked()
     for number in range(5):
