@@ -6,12 +6,14 @@ They live here and are not in the wheel: the product has no switch that makes it
 from collections.abc import Callable
 from dataclasses import replace
 
+from meshnode.checkpoints.rules import Rules
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.store import StateStore
 from meshnode.daemon.wiring import AS_BUILT, Adapt
 from meshnode.kernel.journal import HEADER_BYTES, Disk
 from meshnode.model.ids import DocId, NodeId
 from meshnode.node.config import NodePorts
+from tests.faults.rules import DoubleCount, DropMerge, LoseAck, NeverYields, StaleRestore
 
 
 class Gullible:
@@ -68,12 +70,28 @@ def forged_record(ports: NodePorts) -> NodePorts:
     return replace(ports, verifier=Gullible())
 
 
-def drop_merge(ports: NodePorts) -> NodePorts:
+def drop_documents(ports: NodePorts) -> NodePorts:
     make = ports.store
     return replace(ports, store=lambda: OneSided(make(), ports.signer.node))
 
 
-PORTS: dict[str, Callable[[NodePorts], NodePorts]] = {"forged-record": forged_record, "drop-merge": drop_merge}
+def ruled(rules: Rules) -> Callable[[NodePorts], NodePorts]:
+    return lambda ports: replace(ports, state_rules=rules)
+
+
+def two_owners(ports: NodePorts) -> NodePorts:
+    return replace(ports, scheduler_rules=NeverYields())
+
+
+PORTS: dict[str, Callable[[NodePorts], NodePorts]] = {
+    "forged-record": forged_record,
+    "drop-documents": drop_documents,
+    "double-count": ruled(DoubleCount()),
+    "lose-ack": ruled(LoseAck()),
+    "stale-restore": ruled(StaleRestore()),
+    "drop-merge": ruled(DropMerge()),
+    "two-owners": two_owners,
+}
 DISKS: dict[str, Callable[[Disk], Disk]] = {"lost-write": ForgetfulDisk}
 
 

@@ -6,34 +6,28 @@ from dataclasses import replace
 import msgspec
 
 from meshnode.agents.messages import StartProcess
-from meshnode.checkpoints.answers import Answer
-from meshnode.checkpoints.rows import Delta
 from meshnode.checkpoints.rules import Rules
-from meshnode.checkpoints.state import State
 from meshnode.crdt import letters as state
 from meshnode.crdt.envelope import VERSION, Envelope, actor_of, doc_id_of, seal
 from meshnode.crdt.guard import Engine
 from meshnode.crdt.store import StateStore
 from meshnode.gossip import directory, letters
 from meshnode.kernel.effects import Channel, Effect, Send
-from meshnode.kernel.epochs import Epoch
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.journal import Disk
 from meshnode.messaging.switch import SwitchConfig
-from meshnode.model.durability import Durability
 from meshnode.model.ids import DocId
 from meshnode.node.core import Core
 from meshnode.node.effects import Reply
 from meshnode.node.inputs import Input
-from meshnode.scheduler.messages import Claim
-from meshnode.scheduler.rules import SchedulerRules
 from meshnode.sim.network import Cut
 from meshnode.sim.node import Adapt, SimNode
 from meshnode.sim.world import World
-from tests.faults.planted import ForgetfulDisk, drop_merge, forged_record
+from tests.faults.planted import ForgetfulDisk, drop_documents, forged_record
+from tests.faults.rules import DoubleCount, DropMerge, LoseAck, NeverYields, StaleRestore
 
 GULLIBLE = Adapt(ports=forged_record)
-ONE_SIDED = Adapt(ports=drop_merge)
+ONE_SIDED = Adapt(ports=drop_documents)
 FORGETFUL = Adapt(disk=ForgetfulDisk)
 
 
@@ -158,45 +152,6 @@ IDLE = Adapt(core=Idle)
 
 
 # -- the state of agents ----------------------------------------------------------------------------------------------
-
-
-class DoubleCount(Rules):
-    """No key was ever answered, and what another copy knows of answers is thrown away: what ran twice counts twice."""
-
-    def answered(self, state: State, key: str) -> Answer | None:
-        return None
-
-    def merged(self, mine: State, theirs: Delta) -> Delta | None:
-        return msgspec.structs.replace(theirs, answers=[], taken_back=[])
-
-
-class LoseAck(Rules):
-    """Replies leave at once, and nothing is written down."""
-
-    persists = False
-
-    def durable(self, asked: Durability, *, committed: bool, copies: int, alone: bool, waited: bool) -> bool:
-        return True
-
-
-class StaleRestore(Rules):
-    """A unit is opened from its last checkpoint alone."""
-
-    reads_entries = False
-
-
-class DropMerge(Rules):
-    """Another copy's work is never taken in."""
-
-    def merged(self, mine: State, theirs: Delta) -> Delta | None:
-        return None
-
-
-class NeverYields(SchedulerRules):
-    """A claim stands, whatever others claim."""
-
-    def yields(self, mine: Epoch, theirs: Claim) -> bool:
-        return False
 
 
 def _ruled(rules: Rules) -> Adapt:
