@@ -75,7 +75,9 @@ def _fault(mesh: Nodes, books: Books, number: signal.Signals, home: str, caller:
     """Seconds from the signal to the first answer of another node."""
     pids = mesh.pids(home)
     agent = next(view.pid for view in mesh.agents(home, AGENT) if view.node == home)
-    assert agent in pids and len(pids) > 2, f"daemon, warden and agent {agent} of {home} are not all in {pids}"
+    missing = f"daemon, warden and agent {agent} of {home} are not all in {pids}"
+    assert agent in pids, missing
+    assert len(pids) > 2, missing
     began = time.monotonic()
     for pid in pids:
         os.kill(pid, number)

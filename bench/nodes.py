@@ -194,7 +194,15 @@ class Nodes:
         )  # fmt: skip
 
     def call(
-        self, node: str, skill: str, *, to: str = "", key: str = "", within_s: float = 30.0, **given: object
+        self,
+        node: str,
+        skill: str,
+        *,
+        to: str = "",
+        key: str = "",
+        within_s: float = 30.0,
+        pause_s: float = 0.005,
+        **given: object,
     ) -> CallView:
         """Call through a node, again after a refusal, until it is answered.
 
@@ -211,7 +219,7 @@ class Nodes:
             except LocalError:
                 if time.monotonic() >= until:
                     raise
-                time.sleep(0.005)
+                time.sleep(pause_s)
 
     def agents(self, node: str, name: str) -> list[AgentView]:
         """The units of one agent, as a node knows them."""

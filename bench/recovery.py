@@ -82,15 +82,20 @@ def measure(effort: Effort) -> Iterator[Row]:
 
 
 def collect(rows: Iterator[Row]) -> list[Row]:
-    """All that could be measured; what broke the run is told."""
+    """All that could be measured, shown as it comes."""
     taken: list[Row] = []
-    try:
-        for row in rows:
-            taken.append(row)
-            print(show(row), flush=True)
-    except (Broken, LocalError, AssertionError) as error:
-        print(f"the run broke: {type(error).__name__}: {error}", file=sys.stderr)
+    for row in attempted(rows):
+        taken.append(row)
+        print(show(row), flush=True)
     return taken
+
+
+def attempted(rows: Iterator[Row]) -> Iterator[Row]:
+    """These rows, as far as they come: what broke them is told, and does not take other rows with it."""
+    try:
+        yield from rows
+    except (Broken, LocalError, AssertionError) as error:
+        print(f"broken: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def finish(rows: list[Row], ids: tuple[str, ...], out: Path) -> int:

@@ -21,11 +21,11 @@ class Anchor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One figure. ``goal``: the most ``value`` may be, unless ``why`` says the least; None: told for information.
+    """One figure. ``goal``: the most ``value`` may be, the least where ``more`` is better; None: told for information.
     ``n``: the runs behind it; ``why``: what was counted.
 
-    ``anchor`` and what follows from it stay empty where nothing else is measured beside the product. ``ratio``: the
-    anchor's value by the product's.
+    ``anchor`` and what follows from it stay empty where nothing else is measured beside the product. ``ratio``: how
+    many times better than the anchor.
     """
 
     id: str
@@ -40,6 +40,7 @@ class Row:
     anchor: str | None = None
     anchor_value: float | None = None
     ratio: float | None = None
+    more: bool = False
     skipped: str = ""
 
 
@@ -51,19 +52,22 @@ class Meter:
 
     def row(
         self, id_: str, value: float | None, unit: str, goal: float | None, *, n: int, why: str,
-        ok: bool | None = None, anchor: Anchor | None = None,
+        ok: bool | None = None, anchor: Anchor | None = None, more: bool = False,
     ) -> Row:  # fmt: skip
         """``ok``: where more than the value decides. A ``value`` of None: there is none, and ``why`` says why."""
         if ok is None:
-            ok = value is not None and (goal is None or value <= goal)
+            ok = value is not None and (goal is None or (value >= goal if more else value <= goal))
         beside = None if anchor is None else anchor.value
+        ratio = None
+        if beside and value:
+            ratio = round(value / beside if more else beside / value, 2)
         return Row(
             id=id_, value=None if value is None else round(value, 3), unit=unit, goal=goal, ok=ok, n=n,
             load=round((self._first + os.getloadavg()[0]) / 2, 2), date=today(),
             why=why if anchor is None or not anchor.why else f"{why}; {anchor.name}: {anchor.why}",
             anchor=None if anchor is None else anchor.name,
             anchor_value=None if beside is None else round(beside, 3),
-            ratio=round(beside / value, 2) if beside and value else None,
+            ratio=ratio, more=more,
         )  # fmt: skip
 
 
@@ -97,11 +101,12 @@ def missing(rows: Sequence[Row], ids: Sequence[str]) -> list[str]:
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """The file of a run. ``skipped`` is there only where it says something."""
+    """The file of a run. ``more`` and ``skipped`` are there only where they say something."""
     told: list[dict[str, Any]] = [asdict(row) for row in rows]
     for line in told:
-        if not line["skipped"]:
-            del line["skipped"]
+        for field in ("more", "skipped"):
+            if not line[field]:
+                del line[field]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=1) + "\n")
 
@@ -112,6 +117,6 @@ def show(row: Row) -> str:
         return f"{row.id:<17} left to the full run"
     mark = "ok  " if row.ok else "OVER"
     value = "-" if row.value is None else f"{row.value:g}"
-    goal = "-" if row.goal is None else f"{row.goal:g}"
+    goal = "-" if row.goal is None else f"{'>=' if row.more else ''}{row.goal:g}"
     beside = f"  {row.anchor}: {row.anchor_value:g} ({row.ratio} x)" if row.anchor_value else ""
     return f"{row.id:<17} {value:>9} {row.unit:<7} goal {goal:<6} {mark} n={row.n} load={row.load}{beside}  {row.why}"

@@ -4,7 +4,7 @@ import os
 
 from meshnode.sdk import Agent, Ctx
 
-agent = Agent(os.environ["BENCH_AGENT"])
+agent = Agent(os.environ["BENCH_AGENT"], tier=os.environ.get("BENCH_TIER", "process"))
 
 
 @agent.skill(idempotent=True)
