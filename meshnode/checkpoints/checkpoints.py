@@ -24,6 +24,7 @@ from meshnode.checkpoints.letters import (
     TakenOver,
 )
 from meshnode.checkpoints.looking import Conflict
+from meshnode.checkpoints.marks import claim_of, counter_of
 from meshnode.checkpoints.messages import (
     AgentRestored,
     CommitFact,
@@ -73,6 +74,7 @@ class Checkpoints:
         config: CheckpointsConfig,
         *,
         me: NodeId,
+        boot: int,
         liveness: Liveness,
         links: LinkStats,
         name_of: Callable[[NodeId], str],
@@ -81,7 +83,7 @@ class Checkpoints:
         region_of: Callable[[NodeId], str] = lambda _node: "",
     ) -> None:
         self._desk = desk = Desk(
-            config, me=me, liveness=liveness, links=links, name_of=name_of, region_of=region_of, rules=rules
+            config, me=me, boot=boot, liveness=liveness, links=links, name_of=name_of, region_of=region_of, rules=rules
         )
         self._storing = Storing(desk)
         self._transfers = Transfers(desk)
@@ -312,6 +314,10 @@ class Checkpoints:
             effects += self._copies.peer_up(unit, peer, now)
         return effects
 
+    def reachable_again(self, now: Instant) -> list[Effect]:
+        """A node may be relied on again, perhaps a while after its link came up: units without a holder ask it."""
+        return [effect for unit in list(self._desk.units.values()) for effect in self._copies.choose(unit, now)]
+
     def _peer_down(self, peer: NodeId, now: Instant) -> list[Effect]:
         self._desk.linked.pop(peer, None)
         effects: list[Effect] = []
@@ -402,18 +408,18 @@ class Checkpoints:
         return 0 if unit is None else seen_in(unit).total()
 
     def epoch(self, name: InstanceId) -> Epoch:
-        """Of a unit that runs here the epoch it writes under; else the newest whose chain is held."""
+        """Of a unit that runs here the epoch it writes under, else the newest whose chain is held; as claimed."""
         unit = self._desk.units.get(name)
         if unit is None:
             return NO_EPOCH
-        return unit.run.epoch if unit.run is not None else unit.held.epoch
+        return claim_of(unit.run.epoch if unit.run is not None and unit.run.ready else unit.held.epoch)
 
     def counter(self, name: InstanceId) -> int:
         """The highest epoch counter seen of a unit: the next claim has to be above it."""
         unit = self._desk.units.get(name)
         if unit is None:
             return 0
-        return max((epoch.counter for epoch in (*seen_in(unit).upto, self.epoch(name), unit.held.epoch)), default=0)
+        return max(unit.used, *(counter_of(epoch) for epoch in (*seen_in(unit).upto, unit.held.epoch)))
 
     def holder_of(self, name: InstanceId) -> NodeId | None:
         """Who has a copy of a unit that runs here."""

@@ -68,6 +68,7 @@ class Desk:
         config: CheckpointsConfig,
         *,
         me: NodeId,
+        boot: int,
         liveness: Liveness,
         links: LinkStats,
         name_of: Callable[[NodeId], str],
@@ -76,6 +77,7 @@ class Desk:
     ) -> None:
         self.config = config
         self.me = me
+        self.boot = boot
         self.links = links
         self.rules = rules
         self.name_of = name_of

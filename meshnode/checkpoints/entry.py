@@ -6,13 +6,12 @@ import msgspec
 
 from meshnode.checkpoints.answers import Added
 from meshnode.checkpoints.cell import CellChange
-from meshnode.checkpoints.rows import Delta, check_delta
+from meshnode.checkpoints.rows import NUMBER_MAX, Delta, check_delta
 from meshnode.kernel.epochs import Epoch
 from meshnode.model.errors import RemoteError
 
 HASH_BYTES = 32
 NO_HASH = bytes(HASH_BYTES)
-NUMBER_MAX = 1 << 63
 IDEMPOTENCY_CHARS_MAX = 512
 
 

@@ -14,8 +14,8 @@ copies: whoever may join the mesh may offer cells.
 
 import msgspec
 
-from meshnode.checkpoints.entry import HASH_BYTES, NUMBER_MAX
-from meshnode.checkpoints.rows import Delta, check_delta
+from meshnode.checkpoints.entry import HASH_BYTES
+from meshnode.checkpoints.rows import NUMBER_MAX, Delta, check_delta
 from meshnode.checkpoints.seen import Seen
 from meshnode.kernel.effects import Channel, Send
 from meshnode.kernel.epochs import Dot, Epoch

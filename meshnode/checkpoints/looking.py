@@ -6,6 +6,7 @@ import msgspec
 
 from meshnode.checkpoints.fold import Manifest
 from meshnode.checkpoints.held import Taken
+from meshnode.checkpoints.marks import counter_of
 from meshnode.checkpoints.state import State
 from meshnode.checkpoints.storing import seen_in
 from meshnode.checkpoints.unit import Unit
@@ -29,7 +30,12 @@ class Conflict(msgspec.Struct, frozen=True):
 
 
 def epoch_text(epoch: Epoch, name_of: NameOf) -> str:
-    return f"{epoch.counter}@{name_of(epoch.node)}" if epoch.counter else ""
+    return f"{counter_of(epoch)}@{name_of(epoch.node)}" if epoch.counter else ""
+
+
+def _epoch_of(unit: Unit, name_of: NameOf) -> str:
+    run = unit.run
+    return epoch_text(run.epoch if run is not None and run.ready else unit.held.epoch, name_of)
 
 
 def row_of(unit: Unit, node: str, name_of: NameOf, now: Instant) -> UnitStateView:
@@ -41,7 +47,7 @@ def row_of(unit: Unit, node: str, name_of: NameOf, now: Instant) -> UnitStateVie
         keys, size, changed_ms = len(state.values()), state.size, state.at_ms
     return UnitStateView(
         unit=unit.name, node=node, role=unit.role.value,
-        epoch=epoch_text(unit.held.epoch if run is None else run.epoch, name_of), version=seen_in(unit).total(),
+        epoch=_epoch_of(unit, name_of), version=seen_in(unit).total(),
         keys=keys, size_bytes=size, hash=unit.held.head.hex(),
         durability=run.durability.written() if run is not None else "",
         checkpoint=unit.checkpoint, entries=len(unit.log),
@@ -64,7 +70,7 @@ def state_of(unit: Unit, node: str, name_of: NameOf, now: Instant, *, key: str =
         notes.append(f"{run.gap} known versions were not reached")
     return StateView(
         unit=unit.name, node=node, role=unit.role.value,
-        epoch=epoch_text(unit.held.epoch if run is None else run.epoch, name_of), version=seen_in(unit).total(),
+        epoch=_epoch_of(unit, name_of), version=seen_in(unit).total(),
         hash=unit.held.head.hex(), age_s=_age_s(unit, state.at_ms, now), keys=keys, answers=len(state.answers),
         conflicts=[read_key(each).shown() for each in sorted(state.conflicted)], note="; ".join(notes),
     )  # fmt: skip

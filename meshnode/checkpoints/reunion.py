@@ -5,6 +5,7 @@ from meshnode.checkpoints.copies import Copies
 from meshnode.checkpoints.desk import Desk, note
 from meshnode.checkpoints.entry import Entry
 from meshnode.checkpoints.letters import HOLDINGS_MAX, Copy, Holding, Holdings, Offer, TakenOver, past_of
+from meshnode.checkpoints.marks import counter_of, mark
 from meshnode.checkpoints.messages import HandedOver, StateMerged, StateReady
 from meshnode.checkpoints.process import Process
 from meshnode.checkpoints.storing import Storing, seen_in
@@ -49,7 +50,7 @@ class Reunion:
         run = unit.run
         if run is None or run.ready or run.asks or run.paused:
             return []
-        run.epoch = _unused(unit, run.epoch)
+        run.epoch = _unused(unit, run.epoch, self._desk.boot)
         effects: list[Effect] = []
         for peer in self._desk.peers():
             effects += self._ask_at_opening(unit, run, peer, now)
@@ -258,7 +259,7 @@ class Reunion:
         unit.refused = {run.epoch: run.committed}
         self._desk.alarms.cancel(("gather", unit.name))
         unit.loaded, unit.process, unit.role = False, None, Role.OWNER
-        unit.run = Run(Epoch(run.epoch.counter + 1, self._desk.me), run.durability, shunned=run.shunned, paused=True)
+        unit.run = Run(Epoch(unit.used + 1, self._desk.me), run.durability, shunned=run.shunned, paused=True)
         effects.append(note(unit, f"changes were not stored ({reason}): its state is read again"))
         self._desk.alarms.set(("reopen", unit.name), now.mono_us + self._desk.config.reopen_us)
         return effects
@@ -281,13 +282,14 @@ def _is_kept(item: object, run: Run) -> bool:
     return not isinstance(item, Entry) or item.epoch != run.epoch or item.version <= run.committed
 
 
-def _unused(unit: Unit, epoch: Epoch) -> Epoch:
-    """An epoch this state has no change of: the claim's, as a rule."""
-    upto = unit.state.seen.upto
-    newest = max((each.counter for each in (*upto, *unit.held.follows, unit.held.epoch)), default=0)
-    if epoch in upto or epoch in unit.held.follows or epoch <= unit.held.epoch:
-        return Epoch(max(newest, epoch.counter) + 1, epoch.node)
-    return epoch
+def _unused(unit: Unit, claim: Epoch, boot: int) -> Epoch:
+    """An epoch above all that is known here, which this boot has not written under: the claim's, as a rule."""
+    known = (*unit.state.seen.upto, *unit.held.follows, unit.held.epoch)
+    counter = max(claim.counter, unit.used + 1)
+    if any(mark(counter, boot, claim) <= epoch for epoch in known):
+        counter = max(counter_of(epoch) for epoch in known) + 1
+    unit.used = counter
+    return mark(counter, boot, claim)
 
 
 def _source(unit: Unit, run: Run) -> str:

@@ -10,6 +10,7 @@ from meshnode.checkpoints.seen import Seen
 from meshnode.kernel.epochs import Dot, Epoch
 from meshnode.model.errors import RemoteError
 
+NUMBER_MAX = 1 << 62  # of counters and versions
 DotRow = tuple[int, int]  # number of the epoch in the table, version
 
 
@@ -120,7 +121,9 @@ class Reader:
 
 
 def check_delta(delta: Delta) -> None:
-    """Raises ``RemoteError`` if a number in it names no epoch."""
+    """Raises ``RemoteError`` if a number in it names no epoch, or an epoch is out of its range."""
+    if any(not 0 <= epoch.counter < NUMBER_MAX or len(epoch.node) > 64 for epoch in delta.epochs):
+        raise RemoteError("checkpoint-epoch", "a counter out of its range")
     numbers = [number for number, _ in (*delta.seen, *delta.cloud, *delta.trimmed)]
     numbers += [row.epoch for _, rows in delta.cells for row in rows]
     numbers += [row.base[0] for _, rows in delta.cells for row in rows if row.base is not None]

@@ -154,12 +154,12 @@ class Transfers:
 
 def _has_something(unit: Unit, past: Seen) -> bool:
     """An owner always answers in full: who asks wants to follow it."""
-    return unit.run is not None or not past.covers(unit.state.seen)
+    return (unit.run is not None and unit.run.ready) or not past.covers(unit.state.seen)
 
 
 def _copy_of(unit: Unit, delta: Delta) -> Copy:
     run = unit.run
-    if run is None:
+    if run is None or not run.ready:
         return Copy(unit.name, delta, unit.held.epoch, 0, unit.held.head, own=False)
     follow = unit.held.follows.get(run.epoch)
     head = unit.held.head if follow is None else follow.head

@@ -62,7 +62,7 @@ class Merge(msgspec.Struct):
 
 
 class Run(msgspec.Struct):
-    """The unit runs here, under one epoch."""
+    """The unit runs here. ``epoch``: as claimed, and from the opening on as written (``marks.py``)."""
 
     epoch: Epoch
     durability: Durability
@@ -130,6 +130,7 @@ class Unit:
         self.handed = b""  # what the winner had seen when it last told
         self.winner: NodeId | None = None  # who goes on with the unit and is to get our work
         self.piece_no = 0
+        self.used = 0  # the highest counter this process has written under
         self.unstored: dict[bytes, None] = {}  # records of copies on their way to the disk
         self.refused: dict[Epoch, int] = {}  # entries of these epochs beyond these versions were refused
         self.copies_kept: dict[Epoch, int] = {}  # versions of others' epochs that are durable here

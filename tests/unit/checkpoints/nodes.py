@@ -109,6 +109,7 @@ class Node:
         self.node = NodeId(name.encode().ljust(32, b"."))
         self.disk = "ok"
         self.journal: list[Record] = list(records)
+        nodes.boots[name] = nodes.boots.get(name, 0) + 1
         self.blobs: dict[str, bytes] = dict(blobs or {})
         self.spoilt: dict[str, None] = {}
         self.facts: list[Fact] = []
@@ -122,8 +123,8 @@ class Node:
         self.up: dict[NodeId, None] = {}
         self.suspected: dict[NodeId, None] = {}
         self.machine = Checkpoints(
-            nodes.config, me=self.node, liveness=self, links=self, name_of=lambda node: node.decode().rstrip("."),
-            rules=nodes.rules, restored=live(self.journal),
+            nodes.config, me=self.node, boot=nodes.boots[name], liveness=self, links=self,
+            name_of=lambda node: node.decode().rstrip("."), rules=nodes.rules, restored=live(self.journal),
         )  # fmt: skip
         nodes.by_name[name] = self
         self.do(lambda: self.machine.start(self.now))
@@ -285,6 +286,7 @@ class Nodes:
         self.rules = rules or Rules()
         self.by_name: dict[str, Node] = {}
         self.conns = 0
+        self.boots: dict[str, int] = {}
         self.dropped: Callable[[Node, NodeId, bytes], bool] = lambda _node, _peer, _body: False
         self._queue: list[tuple[int, int, Callable[[], object]]] = []
         self._count = 0
