@@ -148,8 +148,8 @@ class Core:
         self.homes: dict[InstanceId, Home] = {}
         self.agents = Agents(AgentsConfig(node=config.name), rng.fork(config.seed, "agents"), restored)
         self.checkpoints = Checkpoints(
-            CheckpointsConfig(), me=config.node, liveness=self.gossip, links=self.hub, name_of=self.names.of,
-            rules=ports.state_rules, restored=restored,
+            CheckpointsConfig(), me=config.node, boot=self.boot, liveness=self.gossip, links=self.hub,
+            name_of=self.names.of, region_of=self.region_of, rules=ports.state_rules, restored=restored,
         )  # fmt: skip
         self.places = Places(self)
         self.intentions = Intentions(self)
@@ -220,6 +220,10 @@ class Core:
     def slots_of(self, agent: str) -> int:
         """How many instances of an agent the mesh wants; 0 = none."""
         return self.intentions.replicas(AgentName(agent))
+
+    def region_of(self, node: NodeId) -> str:
+        member = self.trust.member(node)
+        return member.region if member is not None else ""
 
     def _wait(self, event: Input) -> list[Effect]:
         if isinstance(event, LinkOpened | LinkBytes) and len(self._early) >= EARLY_MAX:
