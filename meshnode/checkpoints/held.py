@@ -54,7 +54,10 @@ class Held(msgspec.Struct):
         return entry.version == 1 and prev_of(sealed) == self.head and entry.epoch > self.epoch
 
     def enter(self, entry: Entry, sealed: bytes, *, whole: bool = True) -> Joined:
-        """Apply an entry, and go on along its chain. ``whole`` False: something before it is missing."""
+        """Apply an entry, and go on along its chain. ``whole`` False: something before it is missing.
+
+        One that came late, after another copy brought what it holds and more, only moves the chain on.
+        """
         known = self.follows.get(entry.epoch)
         if known is None:
             known = self.follows[entry.epoch] = Follow(0, self.head, self.state.seen.copy())
@@ -62,7 +65,8 @@ class Held(msgspec.Struct):
         known.whole = known.whole and whole
         if not known.whole and entry.merged is not None:
             entry = msgspec.structs.replace(entry, merged=msgspec.structs.replace(entry.merged, final=False))
-        done = merge.enter(self.state, entry, known.seen, whole=known.whole)
+        late = self.state.seen.has(entry.epoch, entry.version)
+        done = Joined() if late else merge.enter(self.state, entry, known.seen, whole=known.whole)
         if entry.merged is not None and entry.merged.final:
             known.seen.join(merge.seen_of(entry.merged))
         known.seen.reach(entry.epoch, entry.version)
