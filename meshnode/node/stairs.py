@@ -27,7 +27,7 @@ from meshnode.checkpoints.messages import (
 )
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.deployments.bundles import BundleArrived
-from meshnode.gossip.messages import Doubted, MemberChanged, SoftChanged, Twinned
+from meshnode.gossip.messages import Doubted, MemberChanged, MemberState, SoftChanged, Twinned
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Reject
 from meshnode.kernel.reasons import Bye
 from meshnode.links.messages import (
@@ -231,6 +231,7 @@ def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
         Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}"),
         *core.scheduler.member_changed(fact.node, now),
         *core.switch.offers_changed(now),
+        *(core.checkpoints.reachable_again(now) if fact.state is MemberState.READY else ()),
     ]
 
 
