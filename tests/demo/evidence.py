@@ -15,6 +15,7 @@ from meshnode.crdt.shelf import restored
 from meshnode.kernel.journal import recover
 from meshnode.kernel.records import RecordKind
 from meshnode.model.views import ConflictView, DocumentView
+from tests.demo.processes import marked
 
 MEMORY_TOLERANCE = 0.02
 LOAD_AGE_MAX_S = 70.0
@@ -22,11 +23,12 @@ LOAD_MEMORY_POINTS = 8
 
 
 class Seen(NamedTuple):
-    """What a check found. ``took_s``: from the moment the check was told to count from."""
+    """What a check found. ``took_s``: from the moment the check was told to count from. ``final``: no use to wait."""
 
     holds: bool
     seen: str
     took_s: float | None = None
+    final: bool = False
 
 
 def count_words(text: str) -> tuple[int, int]:
@@ -115,11 +117,15 @@ def refused_without_certificate(listen: str) -> Seen:
     return Seen(holds=not got, seen=f"{version}, then {'closed' if not got else 'an answer'}")
 
 
-def nothing_left(pids: Sequence[int], ports: Sequence[int]) -> Seen:
-    """No process of the demo, and nobody listening on its ports."""
-    alive = [pid for pid in pids if _alive(pid)]
+def nothing_left(pids: Sequence[int], ports: Sequence[int], runs: Sequence[str]) -> Seen:
+    """No process of the demo (``runs``: whose wardens and agents), and nobody listening on its ports."""
+    alive = [pid for pid in (*pids, *(pid for run in runs for pid in marked(run))) if _alive(pid)]
     open_ports = [port for port in ports if _listening(port)]
-    return Seen(holds=not alive and not open_ports, seen=f"processes {alive or 'none'}, ports {open_ports or 'none'}")
+    left = [run for run in runs if Path(run).exists()]
+    return Seen(
+        holds=not alive and not open_ports and not left,
+        seen=f"processes {alive or 'none'}, ports {open_ports or 'none'}, sockets {left or 'none'}",
+    )
 
 
 def _alive(pid: int) -> bool:

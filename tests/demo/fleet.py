@@ -9,9 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from meshnode.client.client import Client
+from meshnode.host.rundir import POINTER, discard_run_directory
+from tests.demo.processes import marked
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 20.0
@@ -32,6 +37,7 @@ class Node:
     directory: Path
     process: subprocess.Popen[bytes] | None = None
     listen: str = ""
+    run: str = ""  # where its sockets are; names its warden and agents as well
     ready: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -110,10 +116,21 @@ class Fleet:
 
     def up(self, name: str) -> float:
         """Start one daemon; seconds until it said that it is ready."""
+        return self.up_all([name])
+
+    def up_all(self, names: Iterable[str]) -> float:
+        """Start daemons at once; seconds until the last of them said that it is ready."""
+        began = time.monotonic()
+        starting = [(name, self._start(name)) for name in names]
+        for name, pipe in starting:
+            self._await(name, pipe)
+        return time.monotonic() - began
+
+    def _start(self, name: str) -> int:
+        """Begin a daemon; the pipe on which it will say that it is ready."""
         node = self[name]
         read_fd, write_fd = os.pipe()
-        began = time.monotonic()
-        log = node.directory.parent / f"{name}.log"
+        log = self._log(name)
         with log.open("ab") as out:
             node.process = subprocess.Popen(
                 [*self._program(), *self._arguments(node), "--ready-fd", str(write_fd)],
@@ -121,19 +138,48 @@ class Fleet:
                 start_new_session=True,
             )  # fmt: skip
         os.close(write_fd)
-        node.ready = self._wait_ready(node, read_fd, log)
-        took = time.monotonic() - began
+        return read_fd
+
+    def _await(self, name: str, pipe: int) -> None:
+        node = self[name]
+        node.ready = self._wait_ready(node, pipe, self._log(name))
         host, _, port = node.ready["listen"].rpartition(":")
         node.listen = node.ready["listen"]
+        node.run = (node.directory / POINTER).read_text().strip()
         self.network.backend(node.number, host, int(port))
-        return took
 
     def kill(self, name: str) -> None:
-        """SIGKILL, as a power cut would."""
+        """SIGKILL for the daemon alone: its agents live on."""
         process = self[name].process
         assert process is not None
         process.kill()
         process.wait()
+
+    def power_off(self, name: str) -> tuple[float, int]:
+        """SIGKILL for everything that runs on this machine at once: daemon, warden, agents. When, and how many."""
+        node = self[name]
+        assert node.process is not None
+        pids = [node.process.pid, *self.processes(name)]
+        at = time.monotonic()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        node.process.wait()
+        return at, len(pids)
+
+    def processes(self, name: str) -> list[int]:
+        """The warden and the agents of a node, wherever they hang in the tree of processes."""
+        return marked(self[name].run) if self[name].run else []
+
+    def down(self, name: str) -> None:
+        """In order, as ``meshnode down`` does."""
+        process = self[name].process
+        assert process is not None
+        process.send_signal(signal.SIGTERM)
+        process.wait(12)
+
+    def client(self, name: str) -> Client:
+        return Client(str(self[name].directory), timeout_s=10.0)
 
     def cli(self, name: str, *arguments: str, check: bool = True, timeout_s: float = 30.0) -> Any:  # noqa: ANN401 - JSON
         """Run the command line against one node and read its JSON."""
@@ -156,7 +202,7 @@ class Fleet:
         """The last lines of every daemon log that tells of an error."""
         found: list[str] = []
         for node in self.nodes:
-            log = self.directory / f"{node.name}.log"
+            log = self._log(node.name)
             lines = log.read_text(errors="replace").splitlines() if log.exists() else []
             ended = node.process is not None and node.process.poll() is not None
             if ended or any("Traceback" in line or " ERROR " in line for line in lines):
@@ -181,7 +227,23 @@ class Fleet:
                 node.process.kill()
                 node.process.wait()
         self.network.close()
+        forced += self._sweep()
         return forced
+
+    def _sweep(self) -> list[str]:
+        """Agents and wardens that outlived their daemon; and the sockets of nodes that were killed for good."""
+        left: list[str] = []
+        for node in self.nodes:
+            for pid in self.processes(node.name):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    left.append(f"{pid} of {node.name}")
+            if (node.directory / POINTER).exists():
+                discard_run_directory(node.directory)
+        return left
+
+    def _log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
 
     def _program(self) -> list[str]:
         if self.fault:

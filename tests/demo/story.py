@@ -3,9 +3,19 @@
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 # A shared, busy machine may be slower than the goal; five times the goal is a broken promise.
 SLACK = 5.0
+
+
+class Figure(NamedTuple):
+    """One line of the table at the end. ``id``: as in the issue's "Must hold"."""
+
+    id: str
+    what: str
+    value: str
+    goal: str
 
 
 class Wrong(Exception):
@@ -18,6 +28,7 @@ class Story:
 
     began: float = field(default_factory=time.monotonic)
     wrong: list[str] = field(default_factory=list[str])
+    figures: list[Figure] = field(default_factory=list[Figure])
     verified: int = 0
     stops: bool = True  # at the first wrong claim
 
@@ -37,15 +48,29 @@ class Story:
             if self.stops:
                 raise Wrong(text)
 
-    def timed(self, text: str, seconds: float | None, goal_s: float) -> None:
-        """A claim about a duration, with its goal beside it."""
+    def timed(self, text: str, seconds: float | None, goal_s: float, *, figure: str = "", seen: str = "") -> None:
+        """A claim about a duration, with its goal beside it. ``figure``: its id in the table at the end."""
         if seconds is None:
-            self.claim(f"{text} (goal {goal_s:g} s)", holds=False, seen="did not happen")
+            self.claim(f"{text} (goal {goal_s:g} s)", holds=False, seen=seen or "did not happen")
             return
+        if figure:
+            self.figure(figure, text, f"{seconds:.2f} s", f"{goal_s:g} s")
         note = f"{seconds:.2f} s, goal {goal_s:g} s" + ("" if seconds <= goal_s else ", over the goal")
+        note += f"; {seen}" if seen else ""
         self.claim(text, holds=seconds <= SLACK * goal_s, seen=note)
 
+    def figure(self, id_: str, what: str, value: str, goal: str = "") -> None:
+        self.figures.append(Figure(id_, what, value, goal))
+
+    def _table(self) -> None:
+        self._print("\nFigures of this run, on this machine, with everything above going on at once:")
+        for each in self.figures:
+            goal = f"goal {each.goal}" if each.goal else ""
+            self._print(f"  {each.id:<13}{each.value:>9}  {goal:<12}  {each.what}")
+
     def end(self) -> int:
+        if self.figures and not self.wrong:
+            self._table()
         self._print("")
         if self.wrong:
             self._print(f"{len(self.wrong)} claims are wrong:")

@@ -10,32 +10,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from meshnode.client.client import Client
-from meshnode.model.commands import CallSkill
 from meshnode.model.errors import LocalError, MeshError
-from tests.demo import evidence
+from tests.demo import agents_seen, evidence, reckoned
 from tests.demo.evidence import Seen
+from tests.demo.looking import STEP_S, until
+from tests.demo.looking import client_of as _client
 
-POLL_S = 0.02
-STEP_S = 16.0
-
-
-def _client(directory: str) -> Client:
-    return Client(directory, timeout_s=10.0)
-
-
-def _until(look: Callable[[], Seen], since: float, wait_s: float = STEP_S) -> Seen:
-    """Look again and again; ``took_s`` counts from ``since``."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            seen = look()
-        except LocalError as error:
-            seen = Seen(holds=False, seen=f"{error.code}: {error.message}")
-        if seen.holds or time.monotonic() > deadline:
-            took = time.monotonic() - since if seen.holds else None
-            return Seen(seen.holds, seen.seen, took)
-        time.sleep(POLL_S)
+Check = Callable[[dict[str, Any]], Seen]
 
 
 def members(order: dict[str, Any]) -> Seen:
@@ -49,7 +30,7 @@ def members(order: dict[str, Any]) -> Seen:
                 return Seen(holds=False, seen=f"{name} sees {listed}")
         return Seen(holds=True, seen=f"{len(order['nodes'])} nodes list {', '.join(wanted)}")
 
-    return _until(look, order["since"])
+    return until(look, order["since"])
 
 
 def state(order: dict[str, Any]) -> Seen:
@@ -62,52 +43,12 @@ def state(order: dict[str, Any]) -> Seen:
                 return Seen(holds=False, seen=f"{name} sees {order['subject']} {found.state}")
         return Seen(holds=True, seen=f"all {len(order['nodes'])} see {order['subject']} {found.state}")
 
-    return _until(look, order["since"])
+    return until(look, order["since"])
 
 
 def hardware(order: dict[str, Any]) -> Seen:
     """Each node's facts about itself, as read from another node, match this process's own measurement."""
-    return _until(lambda: evidence.hardware(_client(order["asked"]), order["names"]), order["since"])
-
-
-def words(order: dict[str, Any]) -> Seen:
-    """A call of words.count on this repository's text gives what this process counts by itself."""
-    expected = evidence.count_words(order["text"])
-    took: list[float] = []
-    for name, directory in order["nodes"].items():
-        began = time.monotonic()
-        view = _client(directory).call(CallSkill(skill="words.count", arguments={"text": order["text"]}))
-        took.append((time.monotonic() - began) * 1000)
-        if (view.result["words"], view.result["unique"]) != expected or view.node != order["holder"]:
-            return Seen(
-                holds=False, seen=f"{name} got {view.result['words']} words from {view.node}, not {expected[0]}"
-            )
-    slowest = max(took)
-    return Seen(
-        holds=True, seen=f"{expected[0]} words, {expected[1]} different; slowest of {len(took)} calls {slowest:.0f} ms"
-    )
-
-
-def words_known(order: dict[str, Any]) -> Seen:
-    """Every asked node finds the skill in its own index."""
-
-    def look() -> Seen:
-        for name, directory in order["nodes"].items():
-            if not any(s.skill == "words.count" and not s.excluded for s in _client(directory).skills("words.count")):
-                return Seen(holds=False, seen=f"{name} does not know words.count")
-        return Seen(holds=True, seen=f"found by its name on {len(order['nodes'])} nodes")
-
-    return _until(look, order["since"])
-
-
-def skill_back(order: dict[str, Any]) -> Seen:
-    """The agent answers again on its own node."""
-
-    def look() -> Seen:
-        view = _client(order["asked"]).call(CallSkill(skill="words.count", arguments={"text": "one two"}, deadline_s=2))
-        return Seen(holds=view.result["words"] == 2, seen=f"{view.instance} answered")
-
-    return _until(look, order["since"])
+    return until(lambda: evidence.hardware(_client(order["asked"]), order["names"]), order["since"])
 
 
 def cut(order: dict[str, Any]) -> Seen:
@@ -138,7 +79,7 @@ def documents(order: dict[str, Any]) -> Seen:
                 return Seen(holds=False, seen=f"{name} lacks {missing}")
         return Seen(holds=True, seen=f"{len(order['ledger'])} acknowledged writes on {len(roots)} nodes, one root")
 
-    return _until(look, order["since"], order.get("wait_s", STEP_S))
+    return until(look, order["since"], order.get("wait_s", STEP_S))
 
 
 def conflict(order: dict[str, Any]) -> Seen:
@@ -174,17 +115,17 @@ def knows(order: dict[str, Any]) -> Seen:
         connected = client.status().peers_connected
         return Seen(holds=connected == 0, seen=f"{len(names)} nodes, {len(order['ledger'])} writes, {connected} links")
 
-    return _until(look, order["since"])
+    return until(look, order["since"])
 
 
 def answers(order: dict[str, Any]) -> Seen:
     """The local API answers."""
-    return _until(lambda: Seen(holds=_client(order["asked"]).status().boot > 1, seen="status answered"), order["since"])
+    return until(lambda: Seen(holds=_client(order["asked"]).status().boot > 1, seen="status answered"), order["since"])
 
 
 def forged(order: dict[str, Any]) -> Seen:
     """Nothing forged is believed anywhere, and the refusals were counted."""
-    return _until(lambda: evidence.forgeries_refused(order, _client), order["since"], wait_s=5.0)
+    return until(lambda: evidence.forgeries_refused(order, _client), order["since"], wait_s=5.0)
 
 
 def no_certificate(order: dict[str, Any]) -> Seen:
@@ -192,14 +133,17 @@ def no_certificate(order: dict[str, Any]) -> Seen:
 
 
 def gone(order: dict[str, Any]) -> Seen:
-    return evidence.nothing_left(order["pids"], order["ports"])
+    return evidence.nothing_left(order["pids"], order["ports"], order["runs"])
 
 
-CHECKS: dict[str, Callable[[dict[str, Any]], Seen]] = {
+CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (
-        members, state, hardware, words, words_known, skill_back, cut, documents, conflict, on_disk, knows, answers,
-        forged, no_certificate, gone,
+        members, state, hardware, cut, documents, conflict, on_disk, knows, answers, forged, no_certificate, gone,
+        agents_seen.words, agents_seen.answered, agents_seen.skills_known, agents_seen.fed, agents_seen.inspector,
+        agents_seen.lines_counted, agents_seen.watcher, agents_seen.running, agents_seen.placed, agents_seen.meters,
+        agents_seen.streamed, agents_seen.progress, agents_seen.repeats, agents_seen.no_errors,
+        reckoned.every_one, reckoned.no_one_twice, reckoned.files, reckoned.siblings, reckoned.speed,
     )
 }  # fmt: skip
 
