@@ -26,7 +26,7 @@ from meshnode.checkpoints.messages import (
     VersionRestored,
 )
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
-from meshnode.deployments.bundles import BundleArrived
+from meshnode.deployments.bundles import BundleArrived, BundleLacking
 from meshnode.gossip.messages import Doubted, MemberChanged, MemberState, SoftChanged, Twinned
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Reject
 from meshnode.kernel.reasons import Bye
@@ -118,8 +118,8 @@ def _of_unit(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return core.offering.changed(agent, now)
         case VersionMoved(unit):
             return core.offering.changed(agent_of(unit), now)
-        case BundleArrived():
-            return ()  # the next try of a unit that lacked it finds it
+        case BundleArrived(digest) | BundleLacking(digest):
+            return unit_stairs.bundle(core, digest, now)
         case Emitted():
             return unit_stairs.emitted(fact)
         case MeshAsked():

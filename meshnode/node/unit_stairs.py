@@ -30,20 +30,23 @@ EMITTED_CHARS_MAX = 300
 
 
 class Home(msgspec.Struct):
-    """A unit of this node, from its claim until its process is gone. ``leaving``: it was given up."""
+    """A unit of this node, from its claim until its process is gone. ``leaving``: it was given up. ``lacks``: it should
+    have begun and its file was not here."""
 
     want: Want
     slots: int
     epoch: Epoch
     leaving: bool = False
     back: bool = False  # it was being given up when it was claimed again: its process serves an epoch that is over
+    lacks: bool = False
 
 
 def claimed(core: Core, fact: UnitClaimed, now: Instant) -> Sequence[Effect]:
     """Taken on, or taken back: the winner it was being given to is gone, and its process still runs."""
-    before = core.homes.get(fact.unit)
-    core.homes[fact.unit] = Home(fact.want, fact.slots, fact.epoch, back=before is not None and before.leaving)
-    return core.checkpoints.open(fact.unit, fact.epoch, fact.want.durability, now)
+    unit, before = fact.unit, core.homes.get(fact.unit)
+    core.homes[unit] = Home(fact.want, fact.slots, fact.epoch, back=before is not None)
+    closed = core.checkpoints.close(unit, now) if before is not None else ()
+    return [*closed, *core.checkpoints.open(unit, fact.epoch, fact.want.durability, now)]
 
 
 def state_ready(core: Core, fact: StateReady, now: Instant) -> Sequence[Effect]:
@@ -55,26 +58,45 @@ def state_ready(core: Core, fact: StateReady, now: Instant) -> Sequence[Effect]:
     epoch = f"epoch {home.epoch.counter}@{core.config.name}"
     return [
         Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: {version}{gap}; {epoch}"),
-        *core.agents.handle(_run(fact.unit, home), now),
-        *(_back(core, fact.unit, home, now) if home.back else ()),
+        *_begin(core, fact.unit, home, now),
     ]
 
 
-def _back(core: Core, unit: InstanceId, home: Home, now: Instant) -> Sequence[Effect]:
-    home.back = False
-    return core.agents.handle(RestartUnit(unit, "taken back: begins again under the new epoch"), now)
+def _begin(core: Core, unit: InstanceId, home: Home, now: Instant) -> Sequence[Effect]:
+    """As it is wanted now. Its file may still be on its way here; what runs so already goes on."""
+    recipe = home.want.recipe
+    home.lacks = bool(recipe.bundle) and not core.bundles.here(recipe.bundle)
+    if core.bundles.coming(recipe.bundle):
+        return ()
+    effects = core.agents.handle(RunUnit(unit, recipe, slot_of(unit), home.slots), now)
+    if home.back:
+        home.back = False
+        effects += core.agents.handle(RestartUnit(unit, "taken back: begins again under the new epoch"), now)
+    info = core.agents.instance(unit)
+    works = info is not None and info.state is InstanceState.RUNNING
+    return [*effects, *(core.scheduler.unit_running(unit, running=True, now=now) if works else ())]
+
+
+def bundle(core: Core, digest: str, now: Instant) -> list[Effect]:
+    """The file that units wait for is here, or nobody has it: then it may lie here under its own name."""
+    effects: list[Effect] = []
+    for unit, home in list(core.homes.items()):
+        if home.lacks and not home.leaving and home.want.recipe.bundle == digest:
+            effects += _begin(core, unit, home, now)
+    return effects
 
 
 def changed(core: Core, fact: UnitChanged, now: Instant) -> Sequence[Effect]:
-    home = core.homes.get(fact.unit)
+    """A unit that is not open yet begins as it is wanted then."""
+    unit, home = fact.unit, core.homes.get(fact.unit)
     if home is None:
         return ()
     again = fact.want.generation != home.want.generation and fact.want.recipe == home.want.recipe
     home.want, home.slots = fact.want, fact.slots
-    effects = core.checkpoints.open(fact.unit, home.epoch, fact.want.durability, now)
+    effects = core.checkpoints.open(unit, home.epoch, fact.want.durability, now)
     if again:
-        return [*effects, *core.agents.handle(RestartUnit(fact.unit, "asked to restart"), now)]
-    return [*effects, *core.agents.handle(_run(fact.unit, home), now)]
+        effects += core.agents.handle(RestartUnit(unit, "asked to restart"), now)
+    return effects
 
 
 def released(core: Core, fact: UnitReleased, now: Instant) -> Sequence[Effect]:
@@ -94,6 +116,9 @@ def released(core: Core, fact: UnitReleased, now: Instant) -> Sequence[Effect]:
 
 
 def handed_over(core: Core, fact: HandedOver, now: Instant) -> Sequence[Effect]:
+    home = core.homes.get(fact.unit)
+    if home is not None and not home.leaving:
+        return ()  # taken back meanwhile
     reason = f"its work goes on with {core.names.of(fact.winner)}"
     return [
         Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: all of its state is with {core.names.of(fact.winner)}"),
@@ -197,7 +222,3 @@ def merged(core: Core, fact: StateMerged) -> Sequence[Effect]:
 
 def emitted(fact: Emitted) -> Sequence[Effect]:
     return [Note(f"agent/{agent_of(fact.instance)}", f"{fact.type} {fact.data[:EMITTED_CHARS_MAX]}")]
-
-
-def _run(unit: InstanceId, home: Home) -> RunUnit:
-    return RunUnit(unit, home.want.recipe, slot_of(unit), home.slots)

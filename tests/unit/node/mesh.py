@@ -210,7 +210,8 @@ class Box:
                 self.items[command_no].append(payload)
             case KeepBlobs(batch_no, _, room):
                 if self.disk == "ok":
-                    self.mesh.later(self, self.blobs.kept(self.blobs.write(effect)))
+                    written = self.blobs.write(effect)
+                    self.mesh.call_later(1 * MS, lambda: self.tell(self.blobs.kept(written)))
                 elif self.disk != "slow":
                     self.mesh.later(self, BlobsKept(batch_no, self.disk, room))
             case ReadBlob():
