@@ -7,12 +7,11 @@ import msgspec
 from meshnode.checkpoints.fold import Manifest
 from meshnode.checkpoints.held import Taken
 from meshnode.checkpoints.marks import counter_of
-from meshnode.checkpoints.state import State
 from meshnode.checkpoints.storing import seen_in
 from meshnode.checkpoints.unit import Unit
 from meshnode.kernel.epochs import Epoch
 from meshnode.kernel.instant import Instant
-from meshnode.model.ids import InstanceId, NodeId, short
+from meshnode.model.ids import InstanceId, NodeId
 from meshnode.model.views import HistoryRow, StateView, UnitStateView
 from meshnode.wire.state import read_key
 
@@ -111,15 +110,6 @@ def conflicts_of(unit: Unit) -> list[Conflict]:
             values, writers = [one.value for one in each], [one.dot.epoch.node for one in each]
             found.append(Conflict(unit.name, read_key(key).shown(), values, writers))
     return found
-
-
-def shown_values(state: State) -> dict[str, bytes]:
-    return {read_key(key).shown(): value for key, value in state.values().items()}
-
-
-def named(node: NodeId) -> str:
-    """Where no names are known."""
-    return short(node)
 
 
 def _is_meant(text: str, key: str, session: str) -> bool:

@@ -36,16 +36,6 @@ class Joined(msgspec.Struct):
     def changed(self) -> bool:
         return bool(self.touched) or self.undone > 0
 
-    def also(self, other: "Joined") -> None:
-        """The next piece of the same."""
-        for key, dots in other.new.items():
-            self.new[key] = self.new.get(key, ()) + dots
-        self.touched.update(other.touched)
-        self.taken += other.taken
-        self.added += other.added
-        self.siblings += other.siblings
-        self.undone += other.undone
-
 
 def merge(mine: State, theirs: Delta) -> tuple[State, Joined]:
     """The pure form: a new state; ``mine`` stays as it is."""

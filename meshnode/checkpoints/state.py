@@ -1,7 +1,7 @@
 """The state of one unit: cells, what was seen, answers. It changes by entries and by merging, and both commute."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -151,14 +151,6 @@ class State:
                 ((epoch, part),) = cell.items()
                 if not part.counter and not part.value:
                     yield key, epoch, part
-
-
-def restored(cells: Iterable[tuple[str, Cell]]) -> State:
-    """A state with these cells and nothing else."""
-    state = State()
-    for key, cell in cells:
-        state.put(key, cell)
-    return state
 
 
 def stored_key(key: str) -> str:
