@@ -118,6 +118,8 @@ def _item(body: bytes) -> Entry | Taken:
     except (ValueError, RecursionError) as error:
         raise RemoteError("checkpoint-record", str(error)[:80]) from error
     check_delta(taken.piece)
+    if taken.piece.whole:
+        raise RemoteError("checkpoint-record", "a whole, which names no key as gone")
     return taken
 
 
@@ -167,7 +169,8 @@ def _replay(held: Held, log: Sequence[Logged]) -> None:
         fits = held.fits(item, logged.sealed)
         if not fits and whole:
             held.damaged.append(f"version {item.version} of epoch {item.epoch.counter} does not follow what was kept")
-        held.enter(item, logged.sealed, whole=fits and whole)
+        whole = whole and fits  # what came later may stand on what is missing
+        held.enter(item, logged.sealed, whole=whole)
 
 
 def _unfinished(piece: Delta) -> Delta:

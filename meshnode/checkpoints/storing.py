@@ -20,7 +20,7 @@ from meshnode.checkpoints.unit import Folding, Role, Unit
 from meshnode.kernel.blobs import BlobRead, BlobsKept, DropBlobs, KeepBlobs, ReadBlob, digest_of
 from meshnode.kernel.effects import Effect, Persist
 from meshnode.kernel.instant import Instant
-from meshnode.kernel.records import Record, RecordKind
+from meshnode.kernel.records import RecordKind
 from meshnode.model.ids import InstanceId
 
 
@@ -178,13 +178,11 @@ class Storing:
         return [self._persist(unit)]
 
     def _persist(self, unit: Unit) -> Effect:
+        """The manifest alone: of a batch that a power cut interrupts any part may be there, and what it replaces goes
+        only when it surely is."""
         assert unit.folding is not None
         manifest = unit.folding.manifest
-        old = unit.manifests[: max(0, len(unit.manifests) + 1 - self._desk.config.manifests_kept)]
-        records: list[Record] = [shelf.manifest_record(manifest)]
-        records += [shelf.forgotten(RecordKind.STATE, key) for key in unit.folding.keys]
-        records += [shelf.forgotten(RecordKind.CHECKPOINT, shelf.manifest_key(each)) for each in old]
-        return Persist(tuple(records), then=(FoldKept(unit.name, manifest.number),))
+        return Persist((shelf.manifest_record(manifest),), then=(FoldKept(unit.name, manifest.number),))
 
     def fold_kept(self, unit: Unit, number: int) -> list[Effect]:
         folding = unit.folding
@@ -196,7 +194,7 @@ class Storing:
         unit.manifests.append(folding.manifest)
         if folding.held is not unit.held:
             unit.touched = None  # it was read again meanwhile: the checkpoint may hold more
-        effects = self._drop_old(unit)
+        effects = self._drop_old(unit, folding.keys)
         if unit.name in self._loading:  # from a checkpoint whose entries have just left: begin again from this one
             self.forget(unit)
             effects += self.load(unit)
@@ -212,10 +210,14 @@ class Storing:
         unit.fold_after = len(unit.log) + self._desk.config.fold_entries
         return [note(unit, f"checkpoint {folding.manifest.version} could not be written: {error}")]
 
-    def _drop_old(self, unit: Unit) -> list[Effect]:
+    def _drop_old(self, unit: Unit, keys: Sequence[bytes]) -> list[Effect]:
+        """``keys``: of entries that the newest checkpoint holds."""
         kept = self._desk.config.manifests_kept
         old, unit.manifests = unit.manifests[:-kept], unit.manifests[-kept:]
-        return self.dropped([digest for manifest in old for digest in manifest.digests()])
+        records = [shelf.forgotten(RecordKind.STATE, key) for key in keys]
+        records += [shelf.forgotten(RecordKind.CHECKPOINT, shelf.manifest_key(each)) for each in old]
+        effects: list[Effect] = [Persist(tuple(records))] if records else []
+        return effects + self.dropped([digest for manifest in old for digest in manifest.digests()])
 
     def dropped(self, digests: Sequence[str]) -> list[Effect]:
         """Those that no manifest of any unit names go."""

@@ -3,7 +3,8 @@
 from meshnode.checkpoints import merge
 from meshnode.checkpoints.cell import CellChange
 from meshnode.checkpoints.entry import NO_HASH, Entry, hash_of, seal
-from meshnode.checkpoints.held import Held
+from meshnode.checkpoints.held import Held, Taken
+from meshnode.checkpoints.shelf import entry_record, read_records, rebuilt, taken_record
 from meshnode.checkpoints.state import State
 from meshnode.kernel.epochs import Epoch
 from meshnode.model.ids import InstanceId, NodeId
@@ -42,3 +43,31 @@ def test_an_entry_that_comes_after_a_newer_copy_takes_nothing_back() -> None:
         assert not copy.enter(entry, sealed).changed
         assert copy.state.value("total") == b"5"
     assert copy.follows[EPOCH].head == owner.follows[EPOCH].head
+
+
+def test_behind_a_hole_nothing_counts_as_seen_that_may_stand_on_it() -> None:
+    """What was taken over from another owner later was only what this copy lacked then."""
+    whole, peer = held(), held()
+    other = Epoch(2, NodeId(b"b" * 32))
+    entries = chain(4)
+    for entry, sealed in entries:
+        whole.enter(entry, sealed)
+        peer.enter(entry, sealed)
+    for version in range(1, 4):
+        change = CellChange("total", Op.ADD, amount=1, total=version, since=1)
+        entry = Entry(other, version, (change,))
+        peer.enter(entry, seal(entry, peer.follows[other].head if version > 1 else peer.head))
+    taken = Taken(other, 3, peer.head, merge.delta(peer.state, whole.state.seen))
+    records = [entry_record(whole.unit, entry, sealed) for entry, sealed in entries]
+    records.append(taken_record(whole.unit, taken, 0))
+    shelf = read_records(records)
+    complete = rebuilt(whole.unit, [], shelf.logs[whole.unit], {})
+    assert complete.state.value("total") == b"7" and not complete.damaged
+    del shelf.logs[whole.unit][1]
+    holed = rebuilt(whole.unit, [], shelf.logs[whole.unit], {})
+    assert holed.damaged and not holed.state.seen.covers(peer.state.seen)
+    merge.join(holed.state, merge.delta(peer.state, holed.state.seen))
+    assert holed.state.value("total") == b"7"
+    assert peer.state.value("total") == b"7"
+    merge.join(peer.state, merge.delta(holed.state))
+    assert peer.state.value("total") == b"7"
