@@ -70,7 +70,7 @@ def _own(core: Core, unit: InstanceId) -> AgentView:
         state=info.state.value if info is not None else OPENING,
         reason=info.reason if info is not None else core.scheduler.reason(unit),
         pid=info.pid if info is not None else None, restarts=info.restarts if info is not None else 0,
-        skills=[s.name for s in info.skills] if info is not None else [], age_s=0.0, slots=home.slots,
+        skills=sorted(s.name for s in info.skills) if info is not None else [], age_s=0.0, slots=home.slots,
         epoch=f"{home.epoch.counter}@{core.config.name}", version=core.checkpoints.version(unit),
         durability=home.want.durability.written(), copies=[core.names.of(holder)] if holder is not None else [],
     )  # fmt: skip
