@@ -133,6 +133,8 @@ def changed(cell: Cell, change: CellChange, epoch: Epoch, version: int, knows: G
     kept: dict[Epoch, Part] = {}
     replaced: Base | None = None
     own = cell.get(epoch)
+    if own is not None and own.version > version:
+        return cell  # it came late: its writer has written over it since
     for each, part in cell.items():
         if each == epoch:
             continue

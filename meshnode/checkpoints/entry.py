@@ -62,4 +62,6 @@ def unseal(sealed: bytes) -> Entry:
         raise RemoteError("checkpoint-entry", f"version {entry.version}")
     if entry.merged is not None:
         check_delta(entry.merged)
+        if entry.merged.whole:
+            raise RemoteError("checkpoint-entry", "merged a whole, which names no key as gone")
     return entry

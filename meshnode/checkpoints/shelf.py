@@ -164,9 +164,14 @@ def _replay(held: Held, log: Sequence[Logged]) -> None:
         if isinstance(item, Taken):
             held.take(item if whole else msgspec.structs.replace(item, piece=_unfinished(item.piece)))
             continue
-        if held.state.seen.has(item.epoch, item.version):
-            continue  # folded already; its record was to be forgotten
         fits = held.fits(item, logged.sealed)
+        if held.state.seen.has(item.epoch, item.version):
+            known = held.follows.get(item.epoch)
+            if known is None or item.version <= known.version:
+                continue  # folded already; its record was to be forgotten
+            if not fits:
+                del held.follows[item.epoch]  # what is in it came by another way; the owner is asked where it stands
+                continue
         if not fits and whole:
             held.damaged.append(f"version {item.version} of epoch {item.epoch.counter} does not follow what was kept")
         whole = whole and fits  # what came later may stand on what is missing

@@ -1,7 +1,7 @@
 """What a node holds of a unit: entries in order, copies beside them, and what comes late."""
 
-from meshnode.checkpoints import merge
-from meshnode.checkpoints.cell import CellChange
+from meshnode.checkpoints import merge, shelf
+from meshnode.checkpoints.cell import CellChange, changed
 from meshnode.checkpoints.entry import NO_HASH, Entry, hash_of, seal
 from meshnode.checkpoints.held import Held, Taken
 from meshnode.checkpoints.shelf import entry_record, read_records, rebuilt, taken_record
@@ -71,3 +71,32 @@ def test_behind_a_hole_nothing_counts_as_seen_that_may_stand_on_it() -> None:
     assert peer.state.value("total") == b"7"
     merge.join(peer.state, merge.delta(holed.state))
     assert peer.state.value("total") == b"7"
+
+
+def test_entries_that_came_late_are_no_hole_when_the_journal_is_read_again() -> None:
+    owner = held()
+    entries = chain(6)
+    for entry, sealed in entries[:5]:
+        owner.enter(entry, sealed)
+    other = Epoch(2, NodeId(b"b" * 32))
+    records = [
+        shelf.taken_record("till/0", Taken(EPOCH, 1, hash_of(entries[0][1]), merge.delta(first(entries))), 1),
+        shelf.taken_record("till/0", Taken(other, 3, NO_HASH, merge.delta(owner.state)), 2),
+        *(shelf.entry_record("till/0", entry, sealed) for entry, sealed in entries[1:]),
+    ]
+    found = shelf.read_records(records)
+    copy = shelf.rebuilt(InstanceId("till/0"), [], found.logs[InstanceId("till/0")], {})
+    assert copy.damaged == []
+    assert copy.state.value("total") == b"6"
+    assert copy.follows[EPOCH].head == hash_of(entries[5][1])
+
+
+def first(entries: list[tuple[Entry, bytes]]) -> State:
+    one = held()
+    one.enter(*entries[0])
+    return one.state
+
+
+def test_a_late_write_does_not_replace_what_its_own_writer_wrote_since() -> None:
+    newer = changed({}, CellChange("x", Op.SET, b"2"), EPOCH, 2, lambda _epoch, _version: True)
+    assert changed(newer, CellChange("x", Op.SET, b"1"), EPOCH, 1, lambda _epoch, _version: True) == newer
