@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.anchors import beside
 from bench.failover import AGENT, RAY, TUNED, Books, beside_ray, kill9, silent
 from bench.heads import no_head
+from bench.ideas import with_next_step
 from bench.nodes import Nodes
 from bench.reunion import heal_merge
 from bench.rows import Row, missing, show, write
@@ -84,7 +85,7 @@ def measure(effort: Effort) -> Iterator[Row]:
 def collect(rows: Iterator[Row]) -> list[Row]:
     """All that could be measured, shown as it comes."""
     taken: list[Row] = []
-    for row in attempted(rows):
+    for row in map(with_next_step, attempted(rows)):
         taken.append(row)
         print(show(row), flush=True)
     return taken

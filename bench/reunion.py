@@ -3,7 +3,7 @@
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.failover import AGENT
 from bench.nodes import Nodes
@@ -94,9 +94,10 @@ def heal_merge(mesh: Nodes, *, rounds: int, cut_s: float, counted: int) -> Row:
         mesh.whole()
         counted += sum(len(writer.took_s) for writer in writers)
         writes += sum(len(writer.took_s) for writer in writers)
-        lost, undecided = _missing(mesh, writers, counted)
-        wrong += lost
-        siblings += undecided
+        beside = {row.field: row.values for row in mesh.clients[mesh.names[0]].conflicts()}
+        keys = mesh.clients[mesh.names[0]].state(AGENT).keys
+        wrong += missing_writes(keys, beside, [writer.ledger for writer in writers], counted)
+        siblings += len(beside)
     most = max(slow)
     middle = statistics.median(heals)
     told = f"LOST: {'; '.join(wrong[:3])} (of {len(wrong)})" if wrong else "each is there, merged or a listed sibling"
@@ -132,16 +133,20 @@ def _settled(mesh: Nodes) -> bool:
     return all(len(found) == 1 for found in homes.values()) and len({found[0] for found in homes.values()}) == 1
 
 
-def _missing(mesh: Nodes, writers: Sequence[Writer], counted: int) -> tuple[list[str], int]:
-    """Acknowledged writes that are neither in the state nor listed beside it, and how many keys have siblings."""
-    node = mesh.names[0]
-    keys = mesh.clients[node].state(AGENT).keys
-    beside = {row.field: row.values for row in mesh.clients[node].conflicts()}
+def missing_writes(
+    keys: Mapping[str, object],
+    beside: Mapping[str, Sequence[object]],
+    ledgers: Sequence[Mapping[str, str]],
+    counted: int,
+) -> list[str]:
+    """Acknowledged writes that are neither in the state nor listed beside it, and a count that is not theirs."""
     lost: list[str] = []
     if keys.get("count") != counted:
         lost.append(f"the count is {keys.get('count')}, acknowledged are {counted}")
-    for writer in writers:
-        for key, value in writer.ledger.items():
-            if keys.get(key) != value and value not in beside.get(key, []):
-                lost.append(f"{key}={value}")
-    return lost, len(beside)
+    lost += [
+        f"{key}={value}"
+        for ledger in ledgers
+        for key, value in ledger.items()
+        if keys.get(key) != value and value not in beside.get(key, [])
+    ]
+    return lost

@@ -3,9 +3,11 @@
 Made once under ``.venvs/anchors``; what cannot be had is named, and the rows of it say so.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -113,10 +115,10 @@ def _command(script: str, *arguments: str) -> list[str]:
 
 
 def _sweep() -> None:
-    """Processes of the anchors' environment that outlived their script."""
-    import psutil
-
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        words = process.info["cmdline"] or []
-        if any(str(ENVIRONMENT) in word for word in words):
-            process.kill()
+    """Processes that outlived their script: Ray's leave its group and overwrite their environment, but not their map
+    of libraries."""
+    mark = str(ENVIRONMENT.resolve())
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            if mark in maps.read_text(errors="replace"):
+                os.kill(int(maps.parent.name), signal.SIGKILL)

@@ -1,0 +1,36 @@
+"""What a profile of the product said to try next, for every figure that has been over its goal: told with the miss."""
+
+from dataclasses import replace
+
+from bench.rows import Row
+
+# Profiles of 2026-11-25: the story of each fault (``meshnode why``) beside the clock of the bench.
+NEXT = {
+    "silent-state": "the agent runs elsewhere 1.7 s after the silence began (0.5 s suspect, 1.0 s until it is given "
+    "up, 0.2 s to gather its state), but a call under way waits for the loss of the link at 3.5 s: send it again as soon "
+    "as the unit is claimed by another node",
+    "kill9-state": "see in the story of the unit whether the vote, the gathering of state or the start took the time",
+    "cold-mesh": "until links stand three interpreters import 0.3 s each on two cores; then 0.2 s are waited for "
+    "claims and 0.2 s go into warden and agent: start the warden while links form, and import less before listening",
+    "cold-alone": "imports of the daemon, then the wait for peers that do not come",
+    "heal-merge": "see which of link, claim and hand-over took the time in the story of the unit",
+    "call-local": "two passes through the daemon's loop, each a wake, a decoded header and a row of the call table",
+    "call-local-zmq": "one wake of the loop more at both ends than by the unix socket",
+    "call-remote": "four passes through a loop and two TLS records: fewer wakes a call, acknowledgements on their back",
+    "spawn": "a third is the order itself (HTTP, a signed document, its commit), a third the agent's own start: "
+    "fork ahead of the order",
+    "agent-mem": "pages that the first call writes: code and type caches; warm them before the fork",
+}
+FAMILIES = {
+    "call-local-unix": "call-local", "call-remote-ray": "call-remote", "silent-state-tuned": "silent-state",
+    "kill9-state-tuned": "kill9-state",
+}  # fmt: skip
+
+
+def with_next_step(row: Row) -> Row:
+    """The row; if it misses its goal, ``why`` says by how much and what to try."""
+    if row.ok or row.value is None or row.goal is None:
+        return row
+    over = f"over by {100 * (row.value / row.goal - 1):.0f} %" if row.goal and row.value > row.goal else "not ok"
+    idea = NEXT.get(FAMILIES.get(row.id, row.id), "")
+    return replace(row, why=f"{row.why}; {over}" + (f"; next: {idea}" if idea else ""))
