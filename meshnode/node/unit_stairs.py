@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 AT_WORK = ("running", "stopping")
 EMITTED_CHARS_MAX = 300
+JOURNAL_FAILED = "journal-failed"
+UNSTORED = "the journal of this node takes nothing"
 
 
 class Home(msgspec.Struct):
@@ -200,11 +202,16 @@ def kept(core: Core, fact: StateKept, now: Instant) -> Sequence[Effect]:
 
 
 def refused(core: Core, fact: StateRefused, now: Instant) -> Sequence[Effect]:
-    """What the process holds in memory is ahead of what is kept: it starts again from what is."""
+    """What the process holds in memory is ahead of what is kept: it starts again from what is.
+
+    A disk that takes nothing is no fault of the process, and the unit goes to another node while there is one.
+    """
     effects: list[Effect] = [Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: {fact.message}")]
     if fact.call_id:
         effects += core.switch.refused(fact.call_id, fact.code, fact.message, now)
-    return [*effects, *core.agents.handle(RestartUnit(fact.unit, fact.message, at_fault=True), now)]
+    unstored = fact.code == JOURNAL_FAILED
+    effects += core.agents.handle(RestartUnit(fact.unit, fact.message, at_fault=not unstored), now)
+    return [*effects, *core.scheduler.failed(fact.unit, UNSTORED, now)] if unstored else effects
 
 
 def merged(core: Core, fact: StateMerged) -> Sequence[Effect]:

@@ -11,6 +11,7 @@ from meshnode.sim.node import Adapt
 from meshnode.sim.promises import AcknowledgedOnce, AnsweredInTime, NeverBack
 from meshnode.sim.run import Run
 from meshnode.sim.scenario import Scenario
+from meshnode.sim.units import owners
 from meshnode.sim.watching import Checker
 from meshnode.sim.workloads import Pace
 from tests.faults import sim as planted
@@ -65,6 +66,19 @@ def test_one_node_that_breaks_a_rule_is_enough() -> None:
     scenario = replace(PLAIN, plan=lambda luck, nodes: [KILLED])
     run = Run(scenario, seed=5, nodes=NODES, adapt=[(0, planted.LOSE_ACK)], judges=[AcknowledgedOnce])
     assert "which was acknowledged" in run.play().violation
+
+
+@pytest.mark.parametrize("kind", [Kind.BROKEN, Kind.FULL])
+def test_a_unit_leaves_a_node_whose_disk_takes_nothing(kind: Kind) -> None:
+    ill = Fault(kind, 6.0, 20.0, (0,), agent="meter")
+    run = Run(replace(PLAIN, plan=lambda luck, nodes: [ill]), seed=5, nodes=NODES)
+    seen: list[list[str]] = []
+    for at_s in (10, 25):
+        run.world.at(at_s * SECOND, lambda: seen.append(owners(run.world)["meter/0"]))
+    report = run.play()
+    assert report.passed, report.violation
+    assert seen[0] == ["n0"] and seen[1] != ["n0"]
+    assert report.payments["unknown"] == 0
 
 
 def test_processes_of_a_killed_daemon_are_adopted_by_the_next_one() -> None:
