@@ -1,14 +1,38 @@
 """Seeds that once failed, by what they found."""
 
+import pytest
+
 from meshnode.sim.run import Run
 from meshnode.sim.scenarios import SCENARIOS
 
 
-def test_an_acknowledged_write_brings_to_the_disk_what_it_stands_on() -> None:
-    report = Run(SCENARIOS["slow-and-torn-disks"], seed=7, nodes=6).play()
+def passes(scenario: str, *, seed: int, nodes: int) -> None:
+    report = Run(SCENARIOS[scenario], seed=seed, nodes=nodes).play()
     assert report.passed, report.violation
+
+
+def test_an_acknowledged_write_brings_to_the_disk_what_it_stands_on() -> None:
+    passes("slow-and-torn-disks", seed=7, nodes=6)
 
 
 def test_a_node_that_said_goodbye_does_not_spin() -> None:
-    report = Run(SCENARIOS["everything"], seed=1, nodes=5).play()
+    passes("everything", seed=1, nodes=5)
+
+
+def test_the_work_of_a_unit_is_passed_on_when_its_winner_gave_it_up_in_turn() -> None:
+    passes("everything-stateful", seed=2, nodes=5)
+
+
+def test_an_entry_that_comes_late_takes_nothing_back_from_a_copy() -> None:
+    passes("cut-both-work", seed=22, nodes=3)
+
+
+def test_a_power_cut_between_a_checkpoint_and_the_end_of_its_entries_loses_neither() -> None:
+    passes("everything-stateful", seed=26, nodes=3)
+
+
+@pytest.mark.parametrize(("scenario", "seed"), [("slow-disk", 27), ("everything-stateful", 14)])
+def test_a_disk_that_was_ill_for_a_while_does_not_keep_units_down_for_longer(scenario: str, seed: int) -> None:
+    report = Run(SCENARIOS[scenario], seed=seed, nodes=3).play()
     assert report.passed, report.violation
+    assert report.payments["unknown"] == 0
