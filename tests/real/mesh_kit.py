@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,17 @@ AGENTS = Path(__file__).resolve().parent / "agents"
 LEDGER, ROGUE, CRASHER = (str(AGENTS / f"{name}.py") for name in ("ledger", "rogue", "crasher"))
 
 
-def run(daemon: Daemon, name: str, *options: str, file: str = LEDGER) -> None:
-    """Run an agent under a name of its own; its skills begin with it."""
+def run(daemon: Daemon, name: str, *options: str, file: str = LEDGER, known: Sequence[Daemon] = ()) -> None:
+    """Run an agent under a name of its own, with which its skills begin, until the nodes in ``known`` could call it."""
     ended = cli(daemon.directory, "run", file, "--name", name, "--wait", "15", *options)
     assert ended.code == 0, ended.err
+    for other in known:
+        until(lambda at=other: offered(at, name), f"{other.directory.name} knows {name}")
+
+
+def offered(daemon: Daemon, name: str) -> bool:
+    """Whether this node would call a skill of the agent now."""
+    return any(skill.agent == name and not skill.excluded for skill in daemon.ask.skills(name))
 
 
 def call(daemon: Daemon, skill: str, arguments: dict[str, Any] | None = None, **more: Any) -> CallView:  # noqa: ANN401
