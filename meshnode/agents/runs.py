@@ -272,7 +272,7 @@ class Runs:
         if unit.stopping:
             words = f"{unit.reason}; {words}"
         if unit.forgotten:
-            effects += self.forget(unit, words, now)
+            effects += [self.note(unit, words), *self.forget(unit, words, now)]
         elif self.closing:
             self._timers.cancel(unit.id)
             effects.append(self.change(unit, InstanceState.STOPPED, words, now))
