@@ -136,6 +136,9 @@ class Life:
         call.instance = unit.instance(call.slot)
         call.durability, call.version, call.replayed = stored.durability, stored.version, True
         self._counters.add("calls-replayed")
+        if not stored.kept:
+            message = "the call under this key has run, and its answer was too big or is too old to be kept"
+            return self.end(call, Ending("answer-not-kept", message), now)
         return self.end(call, Ending(payload=stored.payload), now)
 
     # -- news about nodes ---------------------------------------------------------------------------------------------

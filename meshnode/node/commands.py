@@ -86,11 +86,13 @@ NEXT_STEPS = {
     "overloaded": "try again in a second",
     "skill-failed": "the agent's log on its node tells more; meshnode why AGENT shows how often",
     "result-too-long": "let the skill return less, or a path to what it made",
+    "answer-not-kept": "it ran once: look at what it did (meshnode state show), and call anew with another key if need be",
     "bad-answer": "meshnode ls -o wide shows whether that node runs another version",
     "stream-order": "the agent's stream is broken: its log on its node tells more",
     "stream-overrun": "the agent's stream is broken: its log on its node tells more",
     "agent-died": "meshnode ps shows why it ended; the call may be repeated if it is harmless",
 }
+_NOT_HEARD = ("unreachable", "timeout")  # whoever was asked has not said anything
 
 
 Called = CallSkill | PingNode | asking.Askable
@@ -168,7 +170,8 @@ class Desk:
         if command is None:
             return ()
         if ended.code:
-            return self._call_failed(command, ended)
+            instead = self._states.instead(ended.ticket, command, now) if ended.code in _NOT_HEARD else ()
+            return instead or self._call_failed(command, ended)
         try:
             return [Reply(ended.ticket, self._answer(command, ended, now))]
         except (ValueError, RecursionError) as error:  # ValueError: of msgspec, or text that is no UTF-8

@@ -68,6 +68,15 @@ class StateDesk:
             case _:
                 raise AssertionError(command)
 
+    def instead(self, command_no: int, command: commands.Command, now: Instant) -> Sequence[Effect]:
+        """Who runs the unit did not answer: from the copy that is here, if there is one."""
+        if not isinstance(command, commands.ShowState | commands.StateHistory | commands.StateDiff):
+            return ()
+        try:
+            return self._about_unit(command_no, command, now, asks_on=False)
+        except LocalError:
+            return ()
+
     def fetched(self, event: LogsFetched) -> list[Effect]:
         if self._fetching.pop(event.ask_no, False) is False:
             return []

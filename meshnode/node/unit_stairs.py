@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 AT_WORK = ("running", "stopping")
 EMITTED_CHARS_MAX = 300
 JOURNAL_FAILED = "journal-failed"
+# Refusals of what came too late: no process is ahead of what is kept.
+UNTROUBLED = ("not-open", "closed")
 UNSTORED = "the journal of this node takes nothing"
 
 
@@ -209,6 +211,8 @@ def refused(core: Core, fact: StateRefused, now: Instant) -> Sequence[Effect]:
     effects: list[Effect] = [Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: {fact.message}")]
     if fact.call_id:
         effects += core.switch.refused(fact.call_id, fact.code, fact.message, now)
+    if fact.code in UNTROUBLED:
+        return effects
     unstored = fact.code == JOURNAL_FAILED
     effects += core.agents.handle(RestartUnit(fact.unit, fact.message, at_fault=not unstored), now)
     return [*effects, *core.scheduler.failed(fact.unit, UNSTORED, now)] if unstored else effects
