@@ -16,6 +16,7 @@ import msgspec
 
 from meshnode.kernel.instant import MS
 from meshnode.kernel.rng import Random
+from meshnode.messaging.calls import CREDIT
 from meshnode.model.ids import InstanceId
 from meshnode.sim.cells import Cells, Tally
 from meshnode.sim.manner import Manner
@@ -95,7 +96,7 @@ class _Call:
     over: bool = False
     items: int = -1  # of a stream that flows
     sent: int = 0
-    granted: int = 0
+    granted: int = CREDIT
 
 
 class Program:

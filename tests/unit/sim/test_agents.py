@@ -16,6 +16,7 @@ from meshnode.agents.messages import (
     StopProcess,
     StopUnit,
 )
+from meshnode.messaging.calls import CREDIT
 from meshnode.model.ids import InstanceId
 from meshnode.model.recipe import Recipe
 from meshnode.sim.agents import ORPHAN_US
@@ -129,16 +130,16 @@ def test_a_call_that_does_not_fit_is_refused_by_name_and_changes_nothing(
 def test_a_stream_gives_as_many_items_as_its_reader_takes() -> None:
     machine = Machine("till.items")
     daemon = machine.daemon
-    call = daemon.call("till.items", n=3, stream=True)
+    call = daemon.call("till.items", n=30, stream=True)
     machine.time.run(1)
-    assert not daemon.frames, "no credit yet"
-    for total in (2, 9):
+    assert len(daemon.frames) == CREDIT, "so many need no grant"
+    for total in (20, 99):
         daemon.send(daemon.conns[UNIT], Frame(Kind.GRANT, header=_encode(GrantHeader(call, total))))
         machine.time.run(0.1)
         chunks = [f for f in daemon.frames if f.kind is Kind.CHUNK]
-        assert len(chunks) == min(total, 3)
+        assert len(chunks) == min(total, 30)
     numbers = [msgspec.msgpack.decode(f.header, type=ChunkHeader).number for f in chunks]
-    assert numbers == [0, 1, 2] and daemon.frames[-1].kind is Kind.RESULT
+    assert numbers == list(range(30)) and daemon.frames[-1].kind is Kind.RESULT
 
 
 def test_a_new_process_begins_with_what_is_restored() -> None:
