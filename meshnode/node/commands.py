@@ -86,7 +86,7 @@ NEXT_STEPS = {
     "overloaded": "try again in a second",
     "skill-failed": "the agent's log on its node tells more; meshnode why AGENT shows how often",
     "result-too-long": "let the skill return less, or a path to what it made",
-    "answer-not-kept": "it ran once: look at what it did (meshnode state show), and call anew with another key if need be",
+    "answer-not-kept": "it ran once: meshnode state show tells what it did; a new key runs it again",
     "bad-answer": "meshnode ls -o wide shows whether that node runs another version",
     "stream-order": "the agent's stream is broken: its log on its node tells more",
     "stream-overrun": "the agent's stream is broken: its log on its node tells more",
