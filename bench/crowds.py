@@ -42,7 +42,10 @@ def memory(mesh: Nodes, *, processes: int, actors: int) -> Iterator[Row]:
 def _actors(mesh: Nodes, meter: Meter, actors: int) -> Row:
     """A full worker against one with a single actor; every actor has changed and kept its state once."""
     node = mesh.names[0]
+    daemon = mesh[node].process
+    assert daemon is not None
     _crowd(mesh, "few", 1, "actor", "tally.py", "add")
+    before = _private_kib(daemon.pid)
     _, _, answered = _crowd(mesh, "many", actors, "actor", "tally.py", "add")
     if answered < actors:
         raise Broken(f"only {answered} of {actors} actors answered")
@@ -50,9 +53,10 @@ def _actors(mesh: Nodes, meter: Meter, actors: int) -> Row:
     one, all_ = (
         sum(_private_kib(view.pid) for view in mesh.agents(node, name) if view.pid) for name in ("few", "many")
     )
+    kept = _private_kib(daemon.pid) - before
     mesh.clients[node].stop("few")
     mesh.clients[node].stop("many")
-    each = (all_ - one) / (actors - 1)
+    each = (all_ - one + kept) / (actors - 1)
     why = (
         f"a worker with {actors} actors that each counted once ({all_} KiB private), less one with a single ({one} KiB)"
     )
