@@ -26,7 +26,7 @@ from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.ids import AgentConn, InstanceId
 from meshnode.model.recipe import ACTOR, Recipe
-from meshnode.wire.calls import RegisterHeader, SkillDescription
+from meshnode.wire.calls import RegisterHeader
 from tests.unit.agents.story import COMMAND, COUNT, OTHER, SDK_FILE, WORDS, Story, only, refusal, running
 
 
@@ -119,66 +119,6 @@ def test_a_start_launches_nothing_and_tells_once_what_an_earlier_version_ran():
     assert note == Note("agent/words", "was started by an earlier version: run it again")
     assert isinstance(persist, Persist) and persist.records == (Record(RecordKind.AGENT, b"words", b""),)
     assert len(effects) == 2 and story.room.start(story.now) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"header": RegisterHeader("words", WORDS, "0" * 32, 100)}, "wrong-ticket"),
-        ({"pid": 999}, "foreign-process"),
-        ({"header": RegisterHeader("words", "words/1", "", 100)}, "unknown-instance"),
-        ({"skills": (COUNT, COUNT)}, "skill-twice"),
-        ({"skills": (SkillDescription("no spaces please"),)}, "skill-name"),
-        ({"skills": (SkillDescription("x", input_schema="x" * 70_000),)}, "skill-too-long"),
-        ({"skills": tuple(SkillDescription(f"s{n}") for n in range(257))}, "too-many-skills"),
-    ],
-)
-def test_a_registration_that_is_not_ours_is_refused_by_name(changes: dict[str, object], reason: str):
-    story = Story()
-    story.run()
-    story.started()
-    effects = story.register(**changes)
-    assert refusal(effects) == reason
-    assert not any(isinstance(e, SkillsOffered) for e in effects)
-    assert refusal(story.register(conn=2)) == "", "the right process can still register"
-
-
-@pytest.mark.parametrize(("hooks", "reason"), [(["k"] * 257, "too-many-hooks"), ([""], "hook-name")])
-def test_merge_functions_are_counted_and_measured(hooks: list[str], reason: str):
-    story = Story()
-    story.run()
-    story.started()
-    header = RegisterHeader("words", WORDS, story.last_start().ticket, 100, hooks=hooks)
-    assert refusal(story.register(header=header)) == reason
-
-
-def test_a_registration_before_the_process_is_known_is_refused():
-    story = Story()
-    story.run()
-    assert refusal(story.register()) == "foreign-process"
-
-
-def test_a_descendant_of_the_started_process_may_register():
-    story = Story()
-    story.run()
-    story.started(pid=100)
-    assert refusal(story.register(pid=102, lineage=(101, 100, 1))) == ""
-
-
-def test_a_second_registration_of_one_run_is_refused():
-    story = running()
-    assert refusal(story.register(conn=2)) == "already-registered"
-
-
-def test_tickets_of_two_runs_differ_and_an_old_one_is_refused():
-    story = running()
-    old = story.last_start().ticket
-    story.exited()
-    story.pass_to_deadline()
-    story.started(pid=200)
-    assert story.last_start().ticket != old
-    stale = RegisterHeader("words", WORDS, old, 200)
-    assert refusal(story.register(pid=200, header=stale)) == "wrong-ticket"
 
 
 def test_a_crash_withdraws_the_skills_and_says_why():

@@ -160,19 +160,6 @@ class CannedNode:
                 return views.AppliedView(kind="Agent", namespace="default", name=name, action="updated", notes=[])
             case commands.PlanManifest():
                 return PLAN
-            case commands.ListStates(agent=agent) | commands.FoldState(agent=agent):
-                return views.StatesView(items=[STATE, COPY] if agent in ("", "words") else [])
-            case commands.ShowState() | commands.RestoreState():
-                return SHOWN
-            case commands.StateHistory():
-                return HISTORY
-            case commands.StateDiff():
-                return DIFF
-            case commands.ForgetState(unit=unit):
-                return views.Done(message=f"the state of {unit} is gone from here")
-            case commands.ReadLogs(node=name, after=after):
-                known = LATER if name == "beta" else LINES
-                return views.LogsView(items=[line for line in known if line.hlc > after])
             case commands.FindSkills(skill=skill):
                 return views.SkillsView(items=[COUNT, STALE] if skill in ("", "words.count") else [])
             case commands.KeepBundle():
@@ -194,6 +181,31 @@ class CannedNode:
                     action="created",
                     notes=[],
                 )
+            case commands.Why(subject=subject):
+                return views.WhyView(subject=subject, now="unreachable", events=[told.event for told in STORY])
+            case commands.MakeInvite(name=name):
+                return views.InviteView(name=name or "calm-otter", token="mnj1-TOKEN", expires_ms=2_000_000_000_000)
+            case commands.Shutdown():
+                self.down.set()
+                return views.Done(message="goodbye")
+            case _:
+                return self._answer_about_what_is_kept(command)
+
+    def _answer_about_what_is_kept(self, command: AnyCommand) -> AnyView:  # one line per command
+        match command:
+            case commands.ListStates(agent=agent) | commands.FoldState(agent=agent):
+                return views.StatesView(items=[STATE, COPY] if agent in ("", "words") else [])
+            case commands.ShowState() | commands.RestoreState():
+                return SHOWN
+            case commands.StateHistory():
+                return HISTORY
+            case commands.StateDiff():
+                return DIFF
+            case commands.ForgetState(unit=unit):
+                return views.Done(message=f"the state of {unit} is gone from here")
+            case commands.ReadLogs(node=name, after=after):
+                known = LATER if name == "beta" else LINES
+                return views.LogsView(items=[line for line in known if line.hlc > after])
             case commands.ListDocuments(kind="Agent", name=name):
                 return views.DocumentsView(items=[WORDS_DOCUMENT] if name in ("", "words") else [])
             case commands.ListDocuments(name=name):
@@ -206,13 +218,8 @@ class CannedNode:
                     writers=["alpha", "beta"],
                 )  # fmt: skip
                 return views.ConflictsView(items=[conflict])
-            case commands.Why(subject=subject):
-                return views.WhyView(subject=subject, now="unreachable", events=[told.event for told in STORY])
-            case commands.MakeInvite(name=name):
-                return views.InviteView(name=name or "calm-otter", token="mnj1-TOKEN", expires_ms=2_000_000_000_000)
-            case commands.Shutdown():
-                self.down.set()
-                return views.Done(message="goodbye")
+            case _:
+                raise AssertionError(command)
 
     async def stream(self, command: commands.CallSkill) -> AsyncGenerator[Streamed]:
         self.asked.append(command)

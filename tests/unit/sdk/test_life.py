@@ -8,12 +8,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from meshnode.sdk import Agent, CallFailed, Ctx, Restored, Unavailable, threads
+from meshnode.sdk import Agent, Ctx, Restored, Unavailable, threads
 from meshnode.sdk.connection import Ended
-from meshnode.wire.calls import CancelHeader, GrantHeader
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import VALUE_BYTES_MAX, Change, MergedCell, Op, RestoredCell
-from tests.unit.sdk.daemon_end import House, at_work, house, in_loop, unpack
+from tests.unit.sdk.daemon_end import House, at_work, house, in_loop
 
 
 def counting() -> Agent:
@@ -434,167 +433,6 @@ async def test_a_stop_lets_calls_in_work_end_and_refuses_new_ones():
 
 
 # Calls and streams of its own
-
-
-@in_loop
-async def test_a_call_of_its_own_says_all_about_itself_and_gets_its_answer():
-    agent = counting()
-
-    @agent.skill
-    async def ask(ctx: Ctx) -> object:
-        return await ctx.call("other.skill", {"key": 1}, session="s", key="k", b=2)
-
-    async with at_work(agent) as end:
-        end.ask("tested.ask", deadline_ms=5000)
-        frame = await end.next(Kind.CALL)
-        end.frames.append(frame)
-        header = await end.asked()
-        assert (header.skill, header.session, header.idempotency_key) == ("other.skill", "s", "k")
-        assert 0 < header.deadline_ms <= 5000, "never longer than its own caller waits"
-        assert msgspec.json.decode(frame.payload) == {"key": 1, "b": 2}
-        end.answer(header.call_id, b'{"x": 1}')
-        assert (await end.result())[1] == {"x": 1}
-
-
-@in_loop
-async def test_a_plain_function_calls_without_await():
-    agent = counting()
-
-    @agent.skill
-    def ask(ctx: Ctx) -> object:
-        ctx.emit("asked", {"n": 1})
-        return ctx.call("other.skill")
-
-    async with at_work(agent) as end:
-        end.ask("tested.ask")
-        end.answer((await end.asked()).call_id, b"5")
-        assert (await end.result())[1] == 5
-        assert (await end.next(Kind.EMIT)).payload == b'{"n":1}'
-
-
-@in_loop
-async def test_a_stream_is_read_with_grants_and_its_failure_comes_after_its_items():
-    agent = counting()
-
-    @agent.skill
-    async def read() -> list[object]:
-        items: list[object] = []
-        try:
-            async for item in agent.stream("other.items", n=1):
-                items += [item]
-        except CallFailed as error:
-            items.append(error.code)
-        return items
-
-    async with at_work(agent) as end:
-        end.ask("tested.read")
-        header = await end.asked()
-        assert header.stream
-        for number in range(10):
-            end.item(header.call_id, number, b"%d" % number)
-        assert unpack((await end.next(Kind.GRANT)).header, type=GrantHeader) == GrantHeader(header.call_id, 24)
-        end.answer(header.call_id, b"", "skill:broken")
-        assert (await end.result())[1] == [*range(10), "broken"]
-
-
-@in_loop
-async def test_a_stream_left_early_is_cancelled_and_one_out_of_order_is_broken():
-    agent = counting()
-
-    @agent.skill
-    async def first() -> object:
-        stream = agent.stream("other.items")
-        try:
-            return await anext(stream)
-        finally:
-            await stream.aclose()  # type: ignore[attr-defined]
-
-    @agent.skill
-    async def failing() -> str:
-        try:
-            async for _ in agent.stream("other.items"):
-                pass
-        except CallFailed as error:
-            return error.code
-        return ""
-
-    async with at_work(agent) as end:
-        end.ask("tested.first")
-        header = await end.asked()
-        end.item(header.call_id, 0, b"7")
-        assert (await end.result())[1] == 7
-        assert unpack((await end.next(Kind.CANCEL)).header, type=CancelHeader).call_id == header.call_id
-        end.ask("tested.failing")
-        end.item((await end.asked()).call_id, 1, b"7")
-        assert (await end.result())[1] == "stream-broken"
-
-
-# Actors
-
-
-@in_loop
-async def test_actors_have_their_own_states_turns_and_keys_and_idle_ones_are_taken_first():
-    agent = Agent("tested", tier="actor")
-    restored: list[int] = []
-
-    @agent.on_restore
-    async def hook(ctx: Ctx, told: Restored) -> None:
-        restored.append(ctx.slot)
-
-    @agent.skill
-    async def count(ctx: Ctx) -> str:
-        ctx.state.counter("hits").add(1)
-        ctx.session("bench").counter("hits").add(1)
-        return f"{ctx.instance} {ctx.state.counter('hits').value}"
-
-    async with at_work(agent, RestoredCell("\x1d2\x1dhits", b"10", counter=True), slots=3) as end:
-        for slot, words in ((2, "tested/2 11"), (2, "tested/2 12"), (0, "tested/0 1")):
-            end.ask("tested.count", slot=slot)
-            header, value = await end.result()
-            assert value == words and header.instance == f"tested/{slot}"
-        assert (await end.state())[1] == [
-            Change("\x1d2\x1dhits", Op.ADD, amount=1),
-            Change("\x1d2\x1d\x1ebench\x1ehits", Op.ADD, amount=1),
-        ]
-        for _ in range(3):
-            end.ask("tested.count")
-        slots = [str((await end.result())[1]).split()[0] for _ in range(3)]
-        assert sorted(slots) == ["tested/0", "tested/1", "tested/2"]
-        end.ask("tested.count", slot=3)
-        assert (await end.result())[0].code == "not-found"
-    assert restored == [2, 0, 1], "once each, before its first call"
-
-
-@in_loop
-async def test_an_agent_of_the_wrong_tier_says_so():
-    with pytest.raises(Ended, match="tier='actor'"):
-        async with house(counting(), extra={"MESHNODE_SLOTS": "4"}):
-            pass
-
-
-@in_loop
-async def test_a_restore_hook_that_raises_in_an_actor_fails_the_call_and_runs_again():
-    agent = Agent("tested", tier="actor")
-    tries: list[int] = []
-
-    @agent.on_restore
-    def hook(ctx: Ctx, told: Restored) -> None:
-        tries.append(ctx.slot)
-        ctx.state["half"] = True
-        if len(tries) == 1:
-            raise KeyError("model")
-
-    @agent.skill
-    async def slot(ctx: Ctx) -> int:
-        return ctx.slot
-
-    async with at_work(agent, slots=2) as end:
-        end.ask("tested.slot", slot=1)
-        header, _ = await end.result()
-        assert header.code == "restore-failed" and "KeyError: 'model'" in header.message
-        assert not end.waiting(Kind.STATE)
-        end.ask("tested.slot", slot=1)
-        assert (await end.result())[1] == 1 and tries == [1, 1]
 
 
 @in_loop

@@ -89,5 +89,9 @@ def test_a_resource_that_could_pass_for_another_is_refused_for_everybody(role: s
 @given(resource=st.text(max_size=60), action=st.sampled_from(list(Action)))
 def test_no_resource_opens_another_document_kind_to_members(resource: str, action: Action) -> None:
     answer = verdict("member", action, resource)
-    assert not (answer.allowed and action is Action.WRITE and resource.split("/")[0] not in ("Agent", "AgentCluster"))
+    assert not (
+        answer.allowed
+        and action is Action.WRITE
+        and resource.split("/", maxsplit=1)[0] not in ("Agent", "AgentCluster")
+    )
     assert not (answer.allowed and action is Action.INVITE)

@@ -1,0 +1,105 @@
+"""Calls that an agent makes, and streams that it reads, over a real socket."""
+
+import msgspec
+
+from meshnode.sdk import CallFailed, Ctx
+from meshnode.wire.calls import CancelHeader, GrantHeader
+from meshnode.wire.frame import Kind
+from tests.unit.sdk.daemon_end import at_work, in_loop, unpack
+from tests.unit.sdk.test_life import counting
+
+
+@in_loop
+async def test_a_call_of_its_own_says_all_about_itself_and_gets_its_answer():
+    agent = counting()
+
+    @agent.skill
+    async def ask(ctx: Ctx) -> object:
+        return await ctx.call("other.skill", {"key": 1}, session="s", key="k", b=2)
+
+    async with at_work(agent) as end:
+        end.ask("tested.ask", deadline_ms=5000)
+        frame = await end.next(Kind.CALL)
+        end.frames.append(frame)
+        header = await end.asked()
+        assert (header.skill, header.session, header.idempotency_key) == ("other.skill", "s", "k")
+        assert 0 < header.deadline_ms <= 5000, "never longer than its own caller waits"
+        assert msgspec.json.decode(frame.payload) == {"key": 1, "b": 2}
+        end.answer(header.call_id, b'{"x": 1}')
+        assert (await end.result())[1] == {"x": 1}
+
+
+@in_loop
+async def test_a_plain_function_calls_without_await():
+    agent = counting()
+
+    @agent.skill
+    def ask(ctx: Ctx) -> object:
+        ctx.emit("asked", {"n": 1})
+        return ctx.call("other.skill")
+
+    async with at_work(agent) as end:
+        end.ask("tested.ask")
+        end.answer((await end.asked()).call_id, b"5")
+        assert (await end.result())[1] == 5
+        assert (await end.next(Kind.EMIT)).payload == b'{"n":1}'
+
+
+@in_loop
+async def test_a_stream_is_read_with_grants_and_its_failure_comes_after_its_items():
+    agent = counting()
+
+    @agent.skill
+    async def read() -> list[object]:
+        items: list[object] = []
+        try:
+            async for item in agent.stream("other.items", n=1):
+                items += [item]
+        except CallFailed as error:
+            items.append(error.code)
+        return items
+
+    async with at_work(agent) as end:
+        end.ask("tested.read")
+        header = await end.asked()
+        assert header.stream
+        for number in range(10):
+            end.item(header.call_id, number, b"%d" % number)
+        assert unpack((await end.next(Kind.GRANT)).header, type=GrantHeader) == GrantHeader(header.call_id, 24)
+        end.answer(header.call_id, b"", "skill:broken")
+        assert (await end.result())[1] == [*range(10), "broken"]
+
+
+@in_loop
+async def test_a_stream_left_early_is_cancelled_and_one_out_of_order_is_broken():
+    agent = counting()
+
+    @agent.skill
+    async def first() -> object:
+        stream = agent.stream("other.items")
+        try:
+            return await anext(stream)
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]
+
+    @agent.skill
+    async def failing() -> str:
+        try:
+            async for _ in agent.stream("other.items"):
+                pass
+        except CallFailed as error:
+            return error.code
+        return ""
+
+    async with at_work(agent) as end:
+        end.ask("tested.first")
+        header = await end.asked()
+        end.item(header.call_id, 0, b"7")
+        assert (await end.result())[1] == 7
+        assert unpack((await end.next(Kind.CANCEL)).header, type=CancelHeader).call_id == header.call_id
+        end.ask("tested.failing")
+        end.item((await end.asked()).call_id, 1, b"7")
+        assert (await end.result())[1] == "stream-broken"
+
+
+# Actors
