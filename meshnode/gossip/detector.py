@@ -30,6 +30,8 @@ RETELL_US = 10 * SECOND  # an alert that was refuted is raised again no sooner, 
 HELPERS_MAX = 3
 OBSERVERS_MAX = 64  # of one node, as told by others
 HEARD_MS = 1_500  # a helper that heard the subject this lately vouches for it
+HELPED_US = 2_500 * MS  # a helper's word counts for so long after what it heard: it may have been cut off, too
+HELP_AGAIN_US = SECOND  # it is asked again by then
 DOUBT_FLOOR_US = 300 * MS
 _STATES = {state.value: state for state in (MemberState.SUSPECT, MemberState.UNREACHABLE, MemberState.DOWN)}
 _NOT_A_LOSS = (Loss.CLOSED, Loss.REPLACED)
@@ -59,6 +61,7 @@ class Detector:
         self._ripening: Timers[NodeId] = Timers()
         self._alerts: Timers[NodeId] = Timers()
         self._doubts: Timers[NodeId] = Timers()
+        self._helps: Timers[NodeId] = Timers()
         self._poll_us: int | None = None
         self._calm_us = 0  # blame nobody before
 
@@ -102,7 +105,7 @@ class Detector:
 
     def forget(self, node: NodeId) -> None:
         self._subjects.pop(node, None)
-        for timers in (self._ripening, self._alerts, self._doubts):
+        for timers in (self._ripening, self._alerts, self._doubts, self._helps):
             timers.cancel(node)
 
     def told_standing(self, peer: NodeId, letter: Standing, now: Instant) -> list[Effect]:
@@ -244,6 +247,8 @@ class Detector:
         if subject.own is None or subject.own >= STRONG:
             return []
         subject.helper = peer
+        subject.helped_us = max(subject.helped_us, now.mono_us - letter.age_ms * MS + HELPED_US)
+        self._helps.set(subject.node, min(now.mono_us + HELP_AGAIN_US, subject.helped_us))
         self._alerts.cancel(subject.node)
         return self._settle(subject, now)
 
@@ -257,13 +262,16 @@ class Detector:
             effects += self._doubt_due(peer, now)
         for node in self._alerts.pop_due(now.mono_us):
             effects += self._alert_due(self._subjects[node], now)
+        for node in self._helps.pop_due(now.mono_us):
+            effects += self._help_due(self._subjects[node], now)
         ripe = self._ripening.pop_due(now.mono_us)
         for node in ripe:
             effects += self._ripened(self._subjects[node], now)
         return effects + (self._settle_doubtful(now) if ripe else [])
 
     def deadline(self) -> int | None:
-        return earliest(self._poll_us, self._doubts.deadline(), self._alerts.deadline(), self._ripening.deadline())
+        timers = (self._doubts, self._alerts, self._helps, self._ripening)
+        return earliest(self._poll_us, *(each.deadline() for each in timers))
 
     def _poll(self, now: Instant) -> list[Effect]:
         self._poll_us = now.mono_us + self._config.poll_us if self._silences else None
@@ -301,6 +309,17 @@ class Detector:
         again = self._ask_others(subject.node) if subject.helper is None else []
         self._tell_later(subject, 0, now)
         return again + ([Hangup(subject.node, Bye.SILENT)] if subject.linked else [])
+
+    def _help_due(self, subject: Subject, now: Instant) -> list[Effect]:
+        """A word counts for a while: two that lost a node at once would vouch for it to each other for ever."""
+        if subject.own is None or subject.helper is None:
+            return []
+        if now.mono_us < subject.helped_us:
+            self._helps.set(subject.node, min(now.mono_us + HELP_AGAIN_US, subject.helped_us))
+            return self._ask_others(subject.node, subject.helper)
+        subject.helper = None
+        self._tell_later(subject, 0, now)
+        return [*self._ask_others(subject.node), *self._settle(subject, now)]
 
     # -- evidence -----------------------------------------------------------------------------------------------------
 
@@ -356,9 +375,12 @@ class Detector:
         subject.tellings += 1
         return [Raise(subject.node, subject.boot, subject.incarnation, subject.own, tuple(subject.observers))]
 
-    def _ask_others(self, peer: NodeId) -> list[Effect]:
+    def _ask_others(self, peer: NodeId, first: NodeId | None = None) -> list[Effect]:
+        """``first``: whose word is to be renewed."""
         fresh = [p for p in self._silences if p != peer and p in self._subjects and self._subjects[p].fresh]
         chosen = self._rng.sample(fresh, min(HELPERS_MAX, len(fresh)))
+        if first is not None and first in fresh and first not in chosen:
+            chosen[0] = first
         return [post(helper, Probe(peer)) for helper in chosen]
 
     # -- verdicts -----------------------------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ class Subject:
     excused_us: int = 0  # until then its silence may be that cut healing
     votes: dict[NodeId, Evidence] = field(default_factory=dict[NodeId, Evidence])
     observers: dict[NodeId, None] = field(default_factory=dict[NodeId, None])
-    helper: NodeId | None = None
+    helper: NodeId | None = None  # who still hears it
+    helped_us: int = 0  # until when that counts
     told: tuple[int, int, Evidence] | None = None  # our last alert
     tellings: int = 0  # alerts in a row without a link between them
     told_us: int = 0

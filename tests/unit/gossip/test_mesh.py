@@ -200,6 +200,29 @@ def test_a_one_way_suspicion_is_refuted_and_leaves_no_trace() -> None:
     assert boxes[1].gossip.self_row().incarnation <= 8, "a refuted alert is not repeated for ever"
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_two_that_lost_a_node_at_once_do_not_vouch_for_it_to_each_other(seed: int) -> None:
+    world, boxes = mesh(3, seed=seed)
+    world.run_for(3.0 + 0.3 * seed)
+    world.cut(boxes[:2], boxes[2:])
+    for box in boxes[:2]:
+        world.tell(box, Doubted(boxes[2].id))
+    world.run_for(4.0)
+    for box in boxes[:2]:
+        assert box.gossip.state(boxes[2].id) is MemberState.UNREACHABLE
+        assert not box.gossip.heard_by_others(boxes[2].id)
+
+
+def test_a_node_that_somebody_hears_stays_heard() -> None:
+    world, boxes = mesh(3)
+    world.run_for(3.0)
+    world.cut(boxes[:1], boxes[1:2])
+    world.run_for(4.0)
+    for _ in range(40):
+        assert boxes[0].gossip.heard_by_others(boxes[1].id)
+        world.run_for(0.5)
+
+
 def test_a_doubted_peer_that_is_silent_is_suspected_within_half_a_second() -> None:
     world, boxes = mesh(3)
     world.freeze(boxes[2])
