@@ -14,10 +14,12 @@ from pathlib import Path
 
 from tests.demo.chapters import CHAPTERS, CHAPTERS_OF, PLAN, Demo
 from tests.demo.fleet import Broken, Fleet
-from tests.demo.story import Story, Wrong
+from tests.demo.looking import PATIENCE_S
+from tests.demo.story import SLACK, SLACK_BROKEN, Story, Wrong
 from tests.demo.witness import Verifier
 
 TAIL_LINES = 15
+PATIENCE_BROKEN_S = 9.0  # what a planted fault prevents never comes
 
 
 def _leave(fleet: Fleet, verifier: Verifier, story: Story) -> None:
@@ -42,8 +44,8 @@ def main() -> int:
     parser.add_argument("--chapters", default="", help=f"of {','.join(CHAPTERS)}; default: all, or what a fault needs")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupted)
-    story = Story()
-    fleet, verifier = Fleet(PLAN, given.fault), Verifier()
+    story = Story(slack=SLACK_BROKEN if given.fault else SLACK)
+    fleet, verifier = Fleet(PLAN, given.fault), Verifier(PATIENCE_BROKEN_S if given.fault else PATIENCE_S)
     load = os.getloadavg()[0]
     story.tell(
         f"load of this machine {load:.1f}, {os.cpu_count()} cores"

@@ -157,15 +157,19 @@ class Fleet:
 
     def power_off(self, name: str) -> tuple[float, int]:
         """SIGKILL for everything that runs on this machine at once: daemon, warden, agents. When, and how many."""
-        node = self[name]
-        assert node.process is not None
-        pids = [node.process.pid, *self.processes(name)]
+        return self.power_off_all([name])
+
+    def power_off_all(self, names: Iterable[str]) -> tuple[float, int]:
+        """The same for several machines in one moment."""
+        daemons = [process for name in names if (process := self[name].process) is not None]
+        others = [pid for name in names for pid in self.processes(name)]
         at = time.monotonic()
-        for pid in pids:
+        for pid in (*(daemon.pid for daemon in daemons), *others):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        node.process.wait()
-        return at, len(pids)
+        for daemon in daemons:
+            daemon.wait()
+        return at, len(daemons) + len(others)
 
     def processes(self, name: str) -> list[int]:
         """The warden and the agents of a node, wherever they hang in the tree of processes."""

@@ -8,14 +8,14 @@ from meshnode.model.errors import LocalError
 from tests.demo.evidence import Seen
 
 POLL_S = 0.02
-STEP_S = 16.0
+PATIENCE_S = 25.0
 
 
 def client_of(directory: str) -> Client:
     return Client(directory, timeout_s=10.0)
 
 
-def until(look: Callable[[], Seen], since: float, wait_s: float = STEP_S) -> Seen:
+def until(look: Callable[[], Seen], since: float, wait_s: float = PATIENCE_S) -> Seen:
     """Look again and again; ``took_s`` counts from ``since``. A look that says ``final`` is not repeated."""
     deadline = time.monotonic() + wait_s
     while True:

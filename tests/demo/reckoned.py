@@ -26,7 +26,7 @@ def every_one(order: Order) -> Seen:
             seen=f"{done} acknowledged, {len(lines) - done} unknown, asked through {len(order['nodes'])} nodes",
         )
 
-    return until(look, order["since"])
+    return until(look, order["since"], order["wait_s"])
 
 
 def no_one_twice(order: Order) -> Seen:
@@ -45,7 +45,19 @@ def no_one_twice(order: Order) -> Seen:
             holds=True, seen=f"total {total}; of {len(unknown)} unknown readings {counted_unknown} were counted, once"
         )
 
-    return until(look, order["since"], wait_s=5.0)
+    return until(look, order["since"], min(5.0, order["wait_s"]))
+
+
+def file_keeps(order: Order) -> Seen:
+    """The files of one node, whose daemon does not run, hold every reading that it acknowledged."""
+    units = on_disk(order["directory"])
+    lines = [
+        line for line in read_ledger(order["ledger"]) if line.acknowledged and line.attempts[-1].node == order["by"]
+    ]
+    missing = lost(lines, {slot: units.get(slot, Counted(0, {})) for slot in order["slots"]})
+    if missing:
+        return Seen(holds=False, seen=f"{len(missing)} of {len(lines)} are not: {some(missing)}")
+    return Seen(holds=bool(lines), seen=f"{len(lines)} readings in {len(units)} states")
 
 
 def files(order: Order) -> Seen:
@@ -64,7 +76,7 @@ def files(order: Order) -> Seen:
         whole = sum(len(units) for units in disks.values())
         return Seen(holds=True, seen=f"{whole} states rebuilt from {len(disks)} disks, each reading on two at least")
 
-    return until(look, order["since"])
+    return until(look, order["since"], order["wait_s"])
 
 
 def siblings(order: Order) -> Seen:

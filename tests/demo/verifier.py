@@ -13,8 +13,8 @@ from typing import Any
 from meshnode.model.errors import LocalError, MeshError
 from tests.demo import agents_seen, evidence, reckoned
 from tests.demo.evidence import Seen
-from tests.demo.looking import STEP_S, until
 from tests.demo.looking import client_of as _client
+from tests.demo.looking import until
 
 Check = Callable[[dict[str, Any]], Seen]
 
@@ -30,7 +30,7 @@ def members(order: dict[str, Any]) -> Seen:
                 return Seen(holds=False, seen=f"{name} sees {listed}")
         return Seen(holds=True, seen=f"{len(order['nodes'])} nodes list {', '.join(wanted)}")
 
-    return until(look, order["since"])
+    return until(look, order["since"], order["wait_s"])
 
 
 def state(order: dict[str, Any]) -> Seen:
@@ -43,12 +43,12 @@ def state(order: dict[str, Any]) -> Seen:
                 return Seen(holds=False, seen=f"{name} sees {order['subject']} {found.state}")
         return Seen(holds=True, seen=f"all {len(order['nodes'])} see {order['subject']} {found.state}")
 
-    return until(look, order["since"])
+    return until(look, order["since"], order["wait_s"])
 
 
 def hardware(order: dict[str, Any]) -> Seen:
     """Each node's facts about itself, as read from another node, match this process's own measurement."""
-    return until(lambda: evidence.hardware(_client(order["asked"]), order["names"]), order["since"])
+    return until(lambda: evidence.hardware(_client(order["asked"]), order["names"]), order["since"], order["wait_s"])
 
 
 def cut(order: dict[str, Any]) -> Seen:
@@ -79,7 +79,7 @@ def documents(order: dict[str, Any]) -> Seen:
                 return Seen(holds=False, seen=f"{name} lacks {missing}")
         return Seen(holds=True, seen=f"{len(order['ledger'])} acknowledged writes on {len(roots)} nodes, one root")
 
-    return until(look, order["since"], order.get("wait_s", STEP_S))
+    return until(look, order["since"], order["wait_s"])
 
 
 def conflict(order: dict[str, Any]) -> Seen:
@@ -115,7 +115,7 @@ def knows(order: dict[str, Any]) -> Seen:
         connected = client.status().peers_connected
         return Seen(holds=connected == 0, seen=f"{len(names)} nodes, {len(order['ledger'])} writes, {connected} links")
 
-    return until(look, order["since"])
+    return until(look, order["since"], order["wait_s"])
 
 
 def answers(order: dict[str, Any]) -> Seen:
@@ -140,10 +140,11 @@ CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (
         members, state, hardware, cut, documents, conflict, on_disk, knows, answers, forged, no_certificate, gone,
-        agents_seen.words, agents_seen.answered, agents_seen.skills_known, agents_seen.fed, agents_seen.inspector,
+        agents_seen.words, agents_seen.called_across, agents_seen.skills_known, agents_seen.fed, agents_seen.inspector,
         agents_seen.lines_counted, agents_seen.watcher, agents_seen.running, agents_seen.placed, agents_seen.meters,
         agents_seen.streamed, agents_seen.progress, agents_seen.repeats, agents_seen.no_errors,
-        reckoned.every_one, reckoned.no_one_twice, reckoned.files, reckoned.siblings, reckoned.speed,
+        reckoned.every_one, reckoned.no_one_twice, reckoned.file_keeps, reckoned.files,
+        reckoned.siblings, reckoned.speed,
     )
 }  # fmt: skip
 

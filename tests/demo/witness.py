@@ -13,9 +13,10 @@ LOAD_ENDS_S = 40.0
 
 
 class Verifier:
-    """The witness process; see tests/demo/verifier.py."""
+    """The witness process; see tests/demo/verifier.py. ``patience_s``: how long it looks for what does not come."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.demo.verifier"],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -24,7 +25,8 @@ class Verifier:
     def check(self, check: str, /, **order: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"check": check, "since": time.monotonic(), **order}) + "\n")
+        given = {"check": check, "since": time.monotonic(), "wait_s": self._patience_s, **order}
+        self._process.stdin.write(json.dumps(given) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:

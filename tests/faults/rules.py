@@ -13,9 +13,10 @@ from meshnode.scheduler.rules import SchedulerRules
 
 
 class DoubleCount(Rules):
-    """No key was ever answered, and what another copy knows of answers is thrown away: what ran twice counts twice."""
+    """Whoever asks for a key makes it forgotten, and what another copy knows of answers is thrown away."""
 
     def answered(self, state: State, key: str) -> Answer | None:
+        state.answers.by_key.pop(key, None)
         return None
 
     def merged(self, mine: State, theirs: Delta) -> Delta | None:
