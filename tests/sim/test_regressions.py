@@ -27,6 +27,10 @@ def test_an_entry_that_comes_late_takes_nothing_back_from_a_copy() -> None:
     passes("cut-both-work", seed=22, nodes=3)
 
 
+def test_two_that_lost_a_node_at_once_do_not_vouch_for_it_to_each_other() -> None:
+    passes("cut-both-work", seed=42, nodes=3)
+
+
 def test_a_power_cut_between_a_checkpoint_and_the_end_of_its_entries_loses_neither() -> None:
     passes("everything-stateful", seed=26, nodes=3)
 
