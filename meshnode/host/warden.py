@@ -17,12 +17,14 @@ from pathlib import Path
 
 from meshnode import sdk
 from meshnode.host.launch import PR_SET_CHILD_SUBREAPER, prctl
+from meshnode.host.pools import fill_pools
 from meshnode.host.wardenloop import WardenLoop, now
 from meshnode.host.wardenrun import Runs
 from meshnode.host.wardenwire import WARDEN_SOCKET, FromWarden
 from meshnode.kernel.instant import MS
 
 _WARM_LOOPS = 20
+REHEARSAL_SOCKET = "rehearsal"
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
     listener.listen()  # again: who connects from now on is told this process as the other end
     files_max = _raise_file_limit()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    _preload()
+    _preload(Path(run_directory) / REHEARSAL_SOCKET)
     path = Path(run_directory) / WARDEN_SOCKET
 
     def make_runs(tell: Callable[[FromWarden], None], selector: selectors.BaseSelector) -> Runs:
@@ -41,8 +43,10 @@ def main() -> None:
     assert threading.active_count() == 1, "something loaded here started a thread: forks of it would be broken"
     # What lies here now is never looked at by a collection again, so forks go on sharing it.
     gc.collect()
+    fillers = fill_pools()
     gc.freeze()
     loop.run()
+    fillers.clear()
 
 
 def _raise_file_limit() -> int:
@@ -52,8 +56,8 @@ def _raise_file_limit() -> int:
     return soft
 
 
-def _preload() -> None:
-    sdk.preload()
+def _preload(rehearsal: Path) -> None:
+    sdk.preload(str(rehearsal))
     # The interpreter rewrites code that runs often. Done here, it is shared; done by every agent, it is 0.3 MiB each.
     for _ in range(_WARM_LOOPS):
         asyncio.run(_a_moment())

@@ -44,15 +44,22 @@ _NEEDED = (
 )
 
 
-def preload() -> None:
+def preload(rehearsal: str = "") -> None:
     """Import everything that a running agent needs, so that what is forked from this process imports nothing.
 
-    Starts no thread, opens no socket and makes no loop.
+    Starts no thread, and leaves no socket and no loop behind.
+
+    Args:
+        rehearsal: where a unix socket may stand meanwhile, in a private directory. Without it no agent is rehearsed,
+            and each costs more.
     """
     import importlib
 
+    from meshnode.sdk.rehearsal import rehearse
     from meshnode.sdk.warm import warm
 
     for name in _NEEDED:
         importlib.import_module(name)
     warm()
+    if rehearsal:
+        rehearse(rehearsal)

@@ -34,7 +34,7 @@ async def connect(endpoint: str, on_frame: Heard, on_lost: Callable[[str], None]
     if kind == "unix":
         from meshnode.sdk.unixlink import open_unix_link
 
-        return await open_unix_link(path, on_frame, on_lost)
+        return open_unix_link(path, on_frame, on_lost)
     if kind == "ipc":
         from meshnode.sdk.zmqlink import ZmqLink
 
