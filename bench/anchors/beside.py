@@ -18,7 +18,7 @@ ENVIRONMENT = ROOT / ".venvs" / "anchors"
 PYTHON = ENVIRONMENT / "bin" / "python"
 PACKAGES = ("ray==2.60.0", "nats-py==2.16.0")
 STAMP = ENVIRONMENT / "anchors.stamp"
-INSTALL_S, START_S, ROUND_S = 600, 90, 120
+INSTALL_S = 600
 TUNED = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
@@ -35,14 +35,13 @@ def prepare() -> None:
     """Install what the anchors need. What fails is told again by whoever asks for it."""
     if not STAMP.exists() or STAMP.read_text() != " ".join(PACKAGES):
         print(f"setting up {ENVIRONMENT.relative_to(ROOT)} (once)", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
-        command = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
+        install = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False)
-        except subprocess.TimeoutExpired:
-            return
-        if done.returncode == 0:
+            for command in ([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], install):
+                subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=True)
             STAMP.write_text(" ".join(PACKAGES))
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"no anchors from there: {error}", file=sys.stderr)
     if shutil.which("nats-server") is None and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "install", "-y", "-qq", "nats-server"], capture_output=True, check=False)
 
