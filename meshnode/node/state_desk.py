@@ -57,14 +57,12 @@ class StateDesk:
                 return self._about_unit(command_no, command, now, asks_on=asks_on)
             case commands.ListStates(agent=agent):
                 return [Reply(command_no, memory.states(self._core, agent, now))]
-            case commands.FoldState(agent=agent):
-                return self._fold(command_no, agent, now)
+            case commands.FoldState():
+                return self._fold(command_no, command, now, asks_on=asks_on)
             case commands.ForgetState(unit=unit):
                 return self._forget(command_no, self.unit_of(unit))
-            case commands.ReadLogs():
-                return self._logs(command_no, command, now, asks_on=asks_on)
-            case commands.Why(subject=subject, node=node):
-                return self._why(command_no, command, subject, node, now, asks_on=asks_on)
+            case commands.ReadLogs() | commands.Why():
+                return self._of_node(command_no, command, now, asks_on=asks_on)
             case _:
                 raise AssertionError(command)
 
@@ -96,17 +94,6 @@ class StateDesk:
             (u for u in units.claims(self._core, agent) if u.first_slot <= int(slot) < u.first_slot + u.slots), None
         )
         return unit_id(agent, held.first_slot if held is not None else int(slot))
-
-    def _why(
-        self, command_no: int, command: commands.Why, subject: str, node_name: str, now: Instant, *, asks_on: bool
-    ) -> Sequence[Effect]:
-        core = self._core
-        node = snapshot.find_node(core, node_name) if node_name else core.config.node
-        if node == core.config.node:
-            return [Reply(command_no, explain.why(core, subject, now))]
-        if not asks_on or not core.gossip.reachable(node):
-            raise Offline(f"{node_name} cannot be reached now: its story is its own", next_step="meshnode ls")
-        return self._ask_node(command_no, command, node, now)
 
     # -- units ------------------------------------------------------------------------------------------------------
 
@@ -173,18 +160,28 @@ class StateDesk:
         alive = [u for u in claims if self._core.gossip.reachable(u.node)] or claims
         return max(alive, key=lambda u: (u.epoch, u.node)).node if alive else None
 
-    def _fold(self, command_no: int, agent: str, now: Instant) -> list[Effect]:
-        name = agent.removeprefix("agent/").partition("/")[0]
-        units = [unit for unit in self._core.homes if agent_of(unit) == name]
-        if not units:
-            raise NotFound(f"no unit of {agent} runs on this node", next_step=f"meshnode state list {name} tells where")
-        effects = [effect for unit in units for effect in self._core.checkpoints.fold(unit, now)]
-        return [*effects, Reply(command_no, memory.states(self._core, name, now))]
+    def _fold(self, command_no: int, command: commands.FoldState, now: Instant, *, asks_on: bool) -> Sequence[Effect]:
+        """The units here; where none is, those of the one node that has them."""
+        core, name = self._core, command.agent.removeprefix("agent/").partition("/")[0]
+        here = [unit for unit in core.homes if agent_of(unit) == name]
+        if here:
+            effects = [effect for unit in here for effect in core.checkpoints.fold(unit, now)]
+            return [*effects, Reply(command_no, memory.states(core, name, now))]
+        nodes = [
+            node for node in dict.fromkeys(u.node for u in units.claims(core, name)) if core.gossip.reachable(node)
+        ]
+        if asks_on and len(nodes) == 1:
+            return self._ask_node(command_no, command, nodes[0], now)
+        where = (
+            f"they run on {', '.join(map(core.names.of, nodes))}: ask there" if nodes else "meshnode ps shows what runs"
+        )
+        raise NotFound(f"no unit of {name} runs on this node", next_step=where)
 
     def _forget(self, command_no: int, unit: InstanceId) -> list[Effect]:
         agent = agent_of(unit)
         wanted = slot_of(unit) < self._core.intentions.replicas(agent)
-        if wanted or self._owner(unit) is not None:
+        owner = self._owner(unit)
+        if wanted or (owner is not None and self._core.gossip.reachable(owner)):
             what = "is wanted" if wanted else "still runs"
             raise Invalid(f"{unit} {what}: its state is in use", next_step=f"meshnode stop {agent}")
         return [
@@ -192,18 +189,26 @@ class StateDesk:
             Reply(command_no, Done(message=f"the state of {unit} is forgotten on this node")),
         ]
 
-    # -- logs -------------------------------------------------------------------------------------------------------
+    # -- what only one node knows -------------------------------------------------------------------------------------
 
-    def _logs(self, command_no: int, command: commands.ReadLogs, now: Instant, *, asks_on: bool) -> Sequence[Effect]:
+    def _of_node(
+        self, command_no: int, command: commands.ReadLogs | commands.Why, now: Instant, *, asks_on: bool
+    ) -> Sequence[Effect]:
         core = self._core
         node = snapshot.find_node(core, command.node) if command.node else core.config.node
         if node != core.config.node:
             if not asks_on or not core.gossip.reachable(node):
+                what = "its story" if isinstance(command, commands.Why) else "what its agents wrote"
                 raise Offline(
-                    f"{command.node} cannot be reached now: its logs lie on its disk",
+                    f"{command.node} cannot be reached now, and only there is {what}",
                     next_step=f"meshnode why {command.node} tells since when",
                 )
             return self._ask_node(command_no, command, node, now)
+        if isinstance(command, commands.Why):
+            return [Reply(command_no, explain.why(core, command.subject, now))]
+        return self._logs(command_no, command)
+
+    def _logs(self, command_no: int, command: commands.ReadLogs) -> list[Effect]:
         if len(self._fetching) >= FETCHES_MAX:
             raise LocalError("too many logs are being read at once", next_step="try again in a second")
         if not 1 <= command.limit <= LOG_LINES_MAX:

@@ -14,6 +14,7 @@ from meshnode.model.commands import (
     ReadLogs,
     RestoreState,
     RunAgent,
+    Scale,
     ShowState,
     StateDiff,
     StateHistory,
@@ -140,6 +141,20 @@ def test_what_nobody_holds_is_not_found() -> None:
 def test_what_names_no_unit_is_invalid(unit: str) -> None:
     _, a, _, _ = three()
     a.has(ShowState(unit=unit), "invalid", 2)
+
+
+def test_a_checkpoint_is_written_where_the_unit_runs_and_when_several_nodes_have_units_they_are_named() -> None:
+    mesh, a, b, _ = three()
+    view = a.answer(FoldState(agent="notes"))
+    assert isinstance(view, StatesView) and [(row.node, row.role) for row in view.items] == [("beta", "owner")]
+    mesh.run(SECOND)
+    history = b.answer(StateHistory(unit="notes"))
+    assert isinstance(history, HistoryView) and history.items[0].kind == "checkpoint"
+    b.answer(Scale(name="notes", replicas=2))
+    mesh.run(5 * SECOND)
+    (without,) = [box for box in mesh.boxes.values() if not box.running()]
+    refused = without.has(FoldState(agent="notes"), "not-found", 3)
+    assert "beta" in refused.next_step and "ask there" in refused.next_step
 
 
 def test_states_are_listed_by_who_holds_them() -> None:
