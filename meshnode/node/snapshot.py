@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 LEFT_SHOWN_S = 24 * 3600.0  # who left longer ago is found by name only
 ID_DIGITS_MIN = 6
+PROBLEMS_MAX = 50
 
 
 def written(host: str, port: int) -> str:
@@ -277,16 +278,24 @@ def _problems(core: Core, now: Instant) -> list[str]:
         for address, why in core.strangers.items()
     ]
     problems += [
-        f"agent {info.instance} keeps ending: {info.reason}"
+        f"agent {info.instance} {'has failed' if info.state is InstanceState.FAILED else 'keeps ending'}: {info.reason}"
         for info in core.agents.instances()
-        if info.state is InstanceState.BACKOFF
+        if info.state in (InstanceState.BACKOFF, InstanceState.FAILED)
     ]
+    problems += [
+        f"{subject}: {problem.message}"
+        for subject, found in sorted(core.intentions.reading.problems.items())
+        for problem in found
+    ]
+    problems += [f"a stored state cannot be read: {what}" for what in core.checkpoints.unreadable]
     if core.measured.journal_failed:
         problems.append(f"nothing can be stored: {core.measured.journal_failed}")
     if core.measured.quarantined:
         problems.append(
             f"{core.measured.quarantined} damaged journal records are in quarantine: meshnode why {core.config.name}"
         )
+    if len(problems) > PROBLEMS_MAX:
+        problems[PROBLEMS_MAX:] = [f"and {len(problems) - PROBLEMS_MAX} more"]
     fields = len(conflicts(core).items)
     if fields:
         problems.append(f"{fields} fields or keys have concurrent values: meshnode conflicts")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshnode.deployments.wants import read
 from meshnode.gossip.messages import Disturbed, SoftChanged
 from meshnode.kernel.effects import Effect, Note, Persist, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, ClockTrust, Instant
@@ -15,6 +16,7 @@ from meshnode.links.messages import CloseLink, LinkBytes, LinkOpened, Transmit
 from meshnode.model.commands import GetStatus, ListNodes, RunAgent
 from meshnode.model.ids import LinkId
 from meshnode.model.views import Done, NodesView, StatusView
+from meshnode.node import intentions
 from meshnode.node.core import CALM_MAX_US, CLOCK_EVERY_US, EARLY_MAX
 from meshnode.node.effects import Announce, Reply, Store
 from meshnode.node.inputs import CommandGiven, HardwareProbed, LoadSampled, Measured, Slept, Stored, StoreFailed
@@ -156,6 +158,21 @@ def test_an_owed_claim_is_offered_until_the_disk_takes_it() -> None:
     box.disk = "ok"
     mesh.run(60 * SECOND)
     assert [record.body for record in box.records(RecordKind.CLAIM)] == [b"new"]
+
+
+# -- documents -> wants ------------------------------------------------------------------------------------------------
+
+
+def test_many_documents_that_come_at_once_are_read_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh, a = started()
+    for number in range(60):
+        a.answer(RunAgent(name=f"agent{number}", argv=["x"], replicas=0))
+    readings: list[int] = []
+    monkeypatch.setattr(intentions, "read", lambda documents: readings.append(len(documents)) or read(documents))
+    b = Box(mesh, "beta", seeds=["alpha"]).start()
+    mesh.run(5 * SECOND)
+    assert len(b.core.intentions.wants()) == 60
+    assert readings[-1] == 60 and len(readings) < 20
 
 
 # -- one turn ----------------------------------------------------------------------------------------------------------

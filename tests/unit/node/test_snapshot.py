@@ -223,6 +223,23 @@ def test_the_status_counts_and_names_the_problems() -> None:
         assert part in said
 
 
+def test_the_status_names_agents_that_keep_ending_and_documents_that_start_less_than_they_say() -> None:
+    mesh = Mesh()
+    box = Box(mesh, "alpha").start()
+    mesh.run(100 * MS)
+    box.answer(RunAgent(name="broken", argv=["no-such-program"]))
+    box.answer(Apply(manifest=manifest()))
+    mesh.run(5 * SECOND)
+    said = "\n".join(status(box).problems)
+    assert "agent broken/0 keeps ending: could not start: no such program" in said
+    assert "cluster/default/web: agent words: nothing says how to run it" in said
+    mesh.run(900 * SECOND)
+    assert "agent broken/0 has failed: " in "\n".join(status(box).problems)
+    for number in range(2 * snapshot.PROBLEMS_MAX):
+        box.answer(Apply(manifest=manifest(f"web{number}")))
+    assert len(status(box).problems) == snapshot.PROBLEMS_MAX + 1
+
+
 def test_the_identity_tells_who_may_do_what() -> None:
     mesh = Mesh()
     box = Box(mesh, "alpha").start()
