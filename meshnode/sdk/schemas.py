@@ -39,6 +39,11 @@ def schema_of(name: str, of: Any) -> str:  # noqa: ANN401 - a type or a form of 
     return msgspec.json.encode(_inlined(schema)).decode()
 
 
+def is_plain(of: object) -> bool:
+    """A type that is written down here, or made of such: nothing can be wrong with it."""
+    return _plain(of) is not None
+
+
 def _plain(of: object) -> dict[str, Any] | None:
     """The schema of a plain type; ``None``: it is not that plain."""
     if isinstance(of, GenericAlias):

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from meshnode.sdk.context import Ctx
-from meshnode.sdk.schemas import ARGUMENTS, read_docstring, schema_of
+from meshnode.sdk.schemas import ARGUMENTS, is_plain, read_docstring, schema_of
 from meshnode.wire.calls import SkillDescription
 
 _VARIADIC = 0x04 | 0x08  # code flags of *arguments and **arguments
@@ -19,6 +19,7 @@ _COROUTINE = 0x80
 _ASYNC_GENERATOR = 0x200
 # Encoded, these are what they are: nothing to check again.
 _PLAIN = (str, int, bool)
+_ANYTHING = (Any, object)
 
 SkillFunction = Callable[..., Any]
 
@@ -61,9 +62,15 @@ class Skill:
         self.ctx_name = _ctx_of(name, hints)
         described, of_arguments = read_docstring(function.__doc__ or "")
         arguments = _arguments_of(name, function, hints, of_arguments, self.ctx_name)
-        self._decoder = _decoder_of(name, arguments)
-        self._fields = arguments.__struct_fields__
-        self._check = None if self._result is Any or self._result is object else _decoder_of(name, self._result)
+        self._arguments, self._fields = arguments, arguments.__struct_fields__
+        # Made when a call first needs them, as most of an agent's skills wait for long; but types that could be wrong
+        # are tried now.
+        self._decoder: msgspec.json.Decoder[Any] | None = None
+        self._check: msgspec.json.Decoder[Any] | None = None
+        if not all(is_plain(hint) for parameter, hint in hints.items() if parameter != self.ctx_name):
+            self._decoder = _decoder_of(name, arguments)
+        if not is_plain(self._result):
+            self._check = _decoder_of(name, self._result)
         returns = list[self._result] if self.streams else self._result
         self.description = SkillDescription(
             name,
@@ -90,6 +97,8 @@ class Skill:
 
     def arguments(self, payload: bytes) -> dict[str, object]:
         """Check the JSON of a call. Raises ``BadArguments``."""
+        if self._decoder is None:
+            self._decoder = _decoder_of(self.name, self._arguments)
         try:
             checked = self._decoder.decode(payload or b"{}")
         except (msgspec.MsgspecError, RecursionError) as error:
@@ -100,7 +109,8 @@ class Skill:
         """The JSON of what the function returned, or yielded. Raises ``BadResult``."""
         try:
             data = msgspec.json.encode(value)
-            if self._check is not None and not (type(value) is self._result and self._result in _PLAIN):
+            if not (self._result in _ANYTHING or (type(value) is self._result and self._result in _PLAIN)):
+                self._check = self._check or _decoder_of(self.name, self._result)
                 self._check.decode(data)
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             word = "yielded" if self.streams else "returned"

@@ -294,3 +294,19 @@ def test_codes_of_results_become_errors_and_a_skills_own_code_never_passes_for_t
 def test_a_skill_error_has_a_plain_code(code: str):
     with pytest.raises(ValueError, match="small letters"):
         SkillError(code, "words")
+
+
+def test_a_type_that_cannot_be_checked_is_refused_where_the_skill_is_defined_not_when_it_is_called():
+    def unclear(a: Point | Pair) -> int:
+        return 1
+
+    with pytest.raises(TypeError, match="skill unclear"):
+        Skill("unclear", unclear)
+
+
+class Point(msgspec.Struct):
+    x: int
+
+
+class Pair(msgspec.Struct):
+    y: int
