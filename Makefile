@@ -36,7 +36,7 @@ $(STAMP): requirements/dev.txt pyproject.toml | needs
 setup: $(STAMP) ## make .venv with pinned requirements
 
 demo: $(STAMP) ## the main job, told and verified in under 2 minutes (KEEP=1 leaves it running, BREAK=... plants a fault)
-	@"$(BIN)/python" -m tests.demo $(if $(KEEP),--keep) $(if $(BREAK),--break $(BREAK))
+	@"$(BIN)/python" -m tests.demo $(if $(KEEP),--keep) $(if $(BREAK),--break $(BREAK)) $(if $(CHAPTERS),--chapters $(CHAPTERS))
 
 check: $(STAMP) lint unit ## the gate: format, lint, types, import contracts, unit tests
 
