@@ -35,6 +35,18 @@ def well(node: Daemon) -> Iterator[None]:
     assert unit.restarts == 0
 
 
+@pytest.fixture(scope="module", autouse=True)
+def stopped(node: Daemon) -> tuple[int, int, int]:
+    """One that is deaf, one that has forked and what it forked, all told to stop: their grace passes meanwhile."""
+    deaf, forked = rogue(node, "deaf"), rogue(node, "forking")
+    child = value(node, "forking.fork_away")
+    until(lambda: os.getsid(child) == child, "the child has run away")
+    assert value(node, "deaf.deafen") == deaf
+    for name in ("deaf", "forking"):
+        assert cli(node.directory, "stop", name).code == 0
+    return deaf, forked, child
+
+
 def rogue(node: Daemon, name: str) -> int:
     """Start one that can do everything wrong; its process."""
     run(node, name, "--on", "alpha", file=ROGUE)
@@ -69,19 +81,6 @@ def test_a_call_that_hangs_ends_at_its_deadline_while_the_same_agent_answers_oth
         call(node, "hanging.hang", {"mark": str(mark)}, deadline_s=0.4)
     until(mark.exists, "it was cancelled")
     assert value(node, "hanging.take", number=1, names=[]) == 1
-
-
-def test_one_that_ignores_sigterm_and_one_that_forks_away_are_gone_after_their_grace(node: Daemon) -> None:
-    deaf, forked = rogue(node, "deaf"), rogue(node, "forking")
-    child = value(node, "forking.fork_away")
-    until(lambda: os.getsid(child) == child, "the child has run away")
-    assert value(node, "deaf.deafen") == deaf
-    for name in ("deaf", "forking"):
-        assert cli(node.directory, "stop", name).code == 0
-    assert value(node, "well.total") > 0
-    until(lambda: not alive(forked) and not alive(child), "the child went with its parent")
-    until(lambda: not alive(deaf), "it was killed", within_s=10)
-    until(lambda: "SIGKILL" in cli(node.directory, "why", "agent/deaf").out, "and that is told", within_s=3)
 
 
 def test_a_killed_agent_is_started_again_with_its_state_and_says_by_what_it_ended(node: Daemon) -> None:
@@ -133,3 +132,12 @@ def test_an_agent_that_fills_its_quota_is_told_what_is_largest_and_keeps_what_it
     assert 8 <= kept <= 16
     value(node, "full.hoard", key="k0", size=10)
     assert spread(node, "full", 1) == ["alpha"]
+
+
+def test_one_that_ignores_sigterm_and_one_that_forks_away_are_gone_after_their_grace(
+    node: Daemon, stopped: tuple[int, int, int]
+) -> None:
+    deaf, forked, child = stopped
+    until(lambda: not alive(forked) and not alive(child), "the child went with its parent")
+    until(lambda: not alive(deaf), "it was killed", within_s=10)
+    until(lambda: "killed by SIGKILL" in cli(node.directory, "why", "agent/deaf").out, "and that is told")
