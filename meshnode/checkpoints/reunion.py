@@ -15,6 +15,7 @@ from meshnode.checkpoints.writing import Writing
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.epochs import Epoch
 from meshnode.kernel.instant import Instant
+from meshnode.messaging.messages import Reach
 from meshnode.model.durability import Durability
 from meshnode.model.ids import NodeId
 
@@ -157,8 +158,8 @@ class Reunion:
         self._desk.alarms.set(("hand", unit.name), now.mono_us + self._desk.config.hand_again_us)
         if not unit.loaded:
             return self._storing.load(unit)
-        if winner not in self._desk.linked:
-            return []
+        if winner not in self._desk.linked:  # in a large mesh most nodes are not
+            return [Reach(winner)] if self._desk.liveness.reachable(winner) else []
         return [letters.send(winner, Offer(unit.name, past_of(unit.state.seen)))]
 
     def offered(self, unit: Unit, peer: NodeId, offer: Offer, now: Instant) -> list[Effect]:

@@ -9,6 +9,7 @@ import msgspec
 from meshnode.agents.messages import InstanceState, RestartUnit, RunUnit, StopUnit
 from meshnode.gossip.messages import Publish
 from meshnode.kernel.effects import Note
+from meshnode.messaging.messages import Reach
 from meshnode.model.units import agent_of, slot_of
 from meshnode.registry.offers import SKILL_PREFIX, encode_skill, skill_key
 
@@ -50,7 +51,10 @@ def claimed(core: Core, fact: UnitClaimed, now: Instant) -> Sequence[Effect]:
     unit, before = fact.unit, core.homes.get(fact.unit)
     core.homes[unit] = Home(fact.want, fact.slots, fact.epoch, back=before is not None)
     closed = core.checkpoints.close(unit, now) if before is not None else ()
-    return [*closed, *core.checkpoints.open(unit, fact.epoch, fact.want.durability, now)]
+    # In a large mesh most nodes are not linked: who may have its state is.
+    keepers = [node for node in core.scheduler.keepers(unit) if node not in core.linked and core.gossip.reachable(node)]
+    opened = core.checkpoints.open(unit, fact.epoch, fact.want.durability, now)
+    return [*closed, *(Reach(node) for node in keepers), *opened]
 
 
 def state_ready(core: Core, fact: StateReady, now: Instant) -> Sequence[Effect]:

@@ -188,6 +188,12 @@ class Scheduler:
         held = self._shelf.unit(unit)
         return held.reason if held is not None else ""
 
+    def keepers(self, unit: InstanceId) -> list[NodeId]:
+        """Who had a unit last, and who held a copy of its state, as far as that was told."""
+        held = self._shelf.unit(unit)
+        last = held.last if held is not None else None
+        return [] if last is None else [node for node in (last.holder, last.node) if node not in (None, self._me)]
+
     def standing(self, agent: AgentName, now: Instant) -> AgentStanding:
         """How an agent's units stand, as far as this node knows."""
         return self._viewer(now).standing(self._shelf.books.get(agent) or Book(agent))

@@ -7,6 +7,7 @@ from meshnode.checkpoints.messages import HandedOver, StateMerged
 from meshnode.checkpoints.rules import Rules
 from meshnode.checkpoints.state import State
 from meshnode.kernel.instant import MS, SECOND
+from meshnode.messaging.messages import Reach
 from tests.unit.checkpoints.nodes import UNIT, Nodes, add, drop, put
 
 
@@ -139,6 +140,19 @@ def test_the_loser_offers_again_until_the_winner_is_there() -> None:
     nodes.run(2 * SECOND)
     assert nodes["a"].handed()
     assert again.values() == {"n": 2}
+
+
+def test_a_winner_that_is_not_linked_is_linked_to_and_one_that_cannot_be_reached_is_waited_for() -> None:
+    nodes = Nodes("a", "b")
+    nodes["a"].start(1)
+    nodes.cut("a")
+    node, winner = nodes["a"], nodes["b"].node
+    node.reachable = lambda _node: False  # type: ignore[method-assign]
+    node.do(lambda: node.machine.hand_over(UNIT, winner, node.now))
+    assert not node.of(Reach)
+    node.reachable = lambda _node: True  # type: ignore[method-assign]
+    nodes.run(SECOND)
+    assert node.of(Reach)[-1] == Reach(winner)
 
 
 def test_the_winner_says_that_it_has_it_only_when_it_is_durable() -> None:
