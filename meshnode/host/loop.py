@@ -159,7 +159,9 @@ class CoreLoop:
             self._deadline_us = self._core.deadline()
         deadline = self._deadline_us
         if deadline is not None and max(deadline, self._read_first_us) <= now.mono_us:
-            effects += self._timed(lambda: self._core.wake(now), "wake")
+            began_ns = time.perf_counter_ns()
+            effects += self._core.wake(now)
+            self._took(began_ns, "wake")
         return effects
 
     def _stood_still(self, now: Instant) -> int:
@@ -174,20 +176,21 @@ class CoreLoop:
     def _handled(self, event: Input, now: Instant) -> list[Effect]:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("input", extra={"event": event})
-        return self._timed(lambda: self._core.handle(event, now), type(event).__name__)
+        began_ns = time.perf_counter_ns()
+        effects = self._core.handle(event, now)
+        self._took(began_ns, type(event).__name__)
+        return effects
 
-    def _timed(self, work: Callable[[], list[Effect]], what: str) -> list[Effect]:
-        began = time.perf_counter_ns()
-        effects = work()
-        took_us = (time.perf_counter_ns() - began) // 1000
+    def _took(self, began_ns: int, what: str) -> None:
+        took_us = (time.perf_counter_ns() - began_ns) // 1000
         if took_us > self.handle_max_us:
             self.handle_max_us = took_us
             log.debug("longest turn yet", extra={"what": what, "took_us": took_us})
-        return effects
 
     def _act(self, effects: list[Effect]) -> None:
+        verbose = log.isEnabledFor(logging.DEBUG)
         for effect in effects:
-            if log.isEnabledFor(logging.DEBUG):
+            if verbose:
                 log.debug("effect", extra={"effect": effect})
             self._perform(effect)
 

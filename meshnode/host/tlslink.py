@@ -225,6 +225,8 @@ class TlsLink(asyncio.BufferedProtocol):
             if not got:
                 return filled, (Loss.EOF, "eof")
             filled += int(got)
+            if not self._incoming.pending and not self._tls.pending():
+                break  # asking once more would only raise
         return filled, None
 
     def _deliver(self, filled: int) -> None:

@@ -235,10 +235,12 @@ class Core:
 
     def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
         match event:
+            case AgentFrames(conn, frames):  # the most frequent first
+                return self.switch.from_agent(conn, frames, now)
+            case LinkBytes() | LinkLost():
+                return self.hub.handle(event, now)
             case LinkOpened(address=address):
                 self.strangers.pop(address, None)
-                return self.hub.handle(event, now)
-            case LinkBytes() | LinkLost():
                 return self.hub.handle(event, now)
             case DialFailed():
                 return [*self._stranger(event, now), *self.gossip.handle(event, now)]
@@ -255,8 +257,6 @@ class Core:
             case StoreFailed(batch_no, error):
                 self.counters.add("store-failed")
                 return self.commits.failed(batch_no, error, now)
-            case AgentFrames(conn, frames):
-                return self.switch.from_agent(conn, frames, now)
             case StreamWanted(command_no, total):
                 return self.switch.grant(command_no, total)
             case BlobsKept(room=room):
