@@ -361,6 +361,7 @@ class Demo:
         assert self.load is not None
         self.progress("the load was acknowledged through all four to the end", least=40, through=ALL)
         self.load.end()
+        story.tell(f"the load ends: {self.verifier.check('load_told', ledger=self.ledger)['seen']}")
         order = {"ledger": self.ledger, "nodes": self.of(ALL), "slots": SLOTS}
         self.claim("every acknowledged reading is there, say all nodes", "every_one", **order)
         self.claim("none is counted twice: every total is the sum of its readings", "no_one_twice", **order)

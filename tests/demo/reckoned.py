@@ -1,6 +1,8 @@
 """The last checks of the verifier: the load's ledger against the states, read through the API and from the disks."""
 
+import itertools
 import statistics
+from collections import Counter
 from typing import Any
 
 from tests.demo.evidence import Seen
@@ -83,6 +85,22 @@ def siblings(order: Order) -> Seen:
     """No key of the meter is in conflict: what both sides of the cut counted was added up."""
     rows = [row for row in client_of(order["asked"]).conflicts() if row.name.startswith("meter")]
     return Seen(holds=not rows, seen=f"{len(rows)} keys with siblings {some([row.field for row in rows])}".strip())
+
+
+def load_told(order: Order) -> Seen:
+    """For people: how the load fared."""
+    lines = [line for line in read_ledger(order["ledger"]) if line.acknowledged]
+    ends = sorted(line.ended for line in lines)
+    gap = max((after - before for before, after in itertools.pairwise(ends)), default=0.0)
+    slowest = max((line.ended - line.began for line in lines), default=0.0)
+    again = sum(len(line.attempts) > 1 for line in lines)
+    levels = Counter(line.attempts[-1].durability for line in lines)
+    kept = ", ".join(f"{count} {level}" for level, count in sorted(levels.items()))
+    return Seen(
+        bool(lines),
+        f"{len(lines)} readings acknowledged ({kept}), {again} after another try; "
+        f"slowest {slowest:.2f} s, longest time without any {gap:.2f} s",
+    )
 
 
 def speed(order: Order) -> Seen:

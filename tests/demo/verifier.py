@@ -144,7 +144,7 @@ CHECKS: dict[str, Check] = {
         agents_seen.lines_counted, agents_seen.watcher, agents_seen.running, agents_seen.placed, agents_seen.meters,
         agents_seen.streamed, agents_seen.progress, agents_seen.repeats, agents_seen.no_errors,
         reckoned.every_one, reckoned.no_one_twice, reckoned.file_keeps, reckoned.files,
-        reckoned.siblings, reckoned.speed,
+        reckoned.siblings, reckoned.speed, reckoned.load_told,
     )
 }  # fmt: skip
 
