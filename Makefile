@@ -69,7 +69,8 @@ sim: $(STAMP) ## one scenario: SEED=7 NODES=50 SCENARIO=cut-and-heal
 soak: $(STAMP) ## hours: new examples for every property, more seeds for every scenario
 	@HYPOTHESIS_PROFILE=soak "$(BIN)/python" -m pytest -q tests/unit
 	@for seed in $$(seq 100 160); do for scenario in cut-and-heal crash-and-return one-way-cuts slow-and-torn-disks clocks \
-	  pauses flapping everything; do echo "SEED=$$seed SCENARIO=$$scenario"; \
+	  pauses flapping everything kill-and-move cut-both-work reboot-alone daemon-restart slow-disk lost-writes \
+	  spoilt-checkpoints everything-stateful; do echo "SEED=$$seed SCENARIO=$$scenario"; \
 	  "$(BIN)/python" -m meshnode.sim --seed $$seed --nodes 8 --scenario $$scenario | tail -n 2 || exit 1; done; done
 
 bench-house: $(STAMP) ## the figures of the first floor (QUICK=1: under 50 s of measuring)
