@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bench.rows import Row
 
-# Profiles of 2026-11-25: the story of each fault (``meshnode why``) beside the clock of the bench.
+# Of 2026-11-25: the story of each fault (``meshnode why``) beside the clock of the bench, and docs/performance.md.
 NEXT = {
     "silent-state": "the agent runs elsewhere 1.7 s after the silence began (0.5 s suspect, 1.0 s until it is given "
     "up, 0.2 s to gather its state), but a call under way waits for the loss of the link at 3.5 s: send it again as "
@@ -14,12 +14,16 @@ NEXT = {
     "claims and 0.2 s go into warden and agent: start the warden while links form, and import less before listening",
     "cold-alone": "imports of the daemon, then the wait for peers that do not come",
     "heal-merge": "see which of link, claim and hand-over took the time in the story of the unit",
-    "call-local": "two passes through the daemon's loop, each a wake, a decoded header and a row of the call table",
-    "call-local-zmq": "one wake of the loop more at both ends than by the unix socket",
-    "call-remote": "four passes through a loop and two TLS records: fewer wakes a call, acknowledgements on their back",
-    "spawn": "a third is the order itself (HTTP, a signed document, its commit), a third the agent's own start: "
-    "fork ahead of the order",
-    "agent-mem": "pages that the first call writes: code and type caches; warm them before the fork",
+    "call-local": "some 90 us of Python a turn in the daemon, 100 in the callee, 75 in the caller, all flat: a loop of "
+    "our own for agents, without self-pipe and transports (docs/performance.md)",
+    "call-local-zmq": "each hop passes a thread of libzmq twice: send at once when alone, ask EVENTS instead of catching "
+    "Again (docs/performance.md)",
+    "call-remote": "one daemon spends some 380 us on it, flat: links/hub.py builds a turn, a Post, a Transmit and two "
+    "lists for one frame (docs/performance.md)",
+    "spawn": "the order itself (HTTP, a signed document, its commit, a claim with its epoch) takes most of it: let commit "
+    "and fork run side by side, and compile the file once for all replicas (docs/performance.md)",
+    "agent-mem": "some 1,000 pages with one touched object each, 1.1 MiB of them for asyncio: a loop of our own for "
+    "agents (docs/performance.md)",
 }
 FAMILIES = {
     "call-local-unix": "call-local", "call-remote-ray": "call-remote", "silent-state-tuned": "silent-state",
