@@ -16,12 +16,12 @@ NEXT = {
     "heal-merge": "see which of link, claim and hand-over took the time in the story of the unit",
     "call-local": "some 90 us of Python a turn in the daemon, 100 in the callee, 75 in the caller, all flat: a loop of "
     "our own for agents, without self-pipe and transports (docs/performance.md)",
-    "call-local-zmq": "each hop passes a thread of libzmq twice: send at once when alone, ask EVENTS instead of catching "
-    "Again (docs/performance.md)",
+    "call-local-zmq": "each hop passes a thread of libzmq twice: send at once when alone, ask EVENTS instead of "
+    "catching Again (docs/performance.md)",
     "call-remote": "one daemon spends some 380 us on it, flat: links/hub.py builds a turn, a Post, a Transmit and two "
     "lists for one frame (docs/performance.md)",
-    "spawn": "the order itself (HTTP, a signed document, its commit, a claim with its epoch) takes most of it: let commit "
-    "and fork run side by side, and compile the file once for all replicas (docs/performance.md)",
+    "spawn": "the order itself (HTTP, a signed document, its commit, a claim with its epoch) takes most of it: let "
+    "commit and fork run side by side, and compile the file once for all replicas (docs/performance.md)",
     "agent-mem": "some 1,000 pages with one touched object each, 1.1 MiB of them for asyncio: a loop of our own for "
     "agents (docs/performance.md)",
 }
