@@ -253,7 +253,7 @@ class Checkpoints:
                     return self._reunion.reopen(unit, error, now)
                 return self._following.lost(unit, fact)
             case FoldKept(_, number):
-                return self._with_load(unit, self._storing.fold_kept(unit, number), now)
+                return self._with_load(unit, self._storing.fold_kept(unit, number, now), now)
             case FoldLost(_, number, error):
                 return self._storing.fold_lost(unit, number, error)
             case AgentRestored(_, conn):

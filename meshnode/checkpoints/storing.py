@@ -147,7 +147,9 @@ class Storing:
         return []
 
     def fold(self, unit: Unit, now: Instant, *, forced: bool = False) -> list[Effect]:
-        """Write a checkpoint, unless nothing happened since the last one."""
+        """Write a checkpoint, unless nothing happened since the last one. One that is forced while another is being
+        written follows it."""
+        unit.fold_again = unit.fold_again or (forced and unit.folding is not None)
         if unit.folding is not None or not unit.loaded or (not unit.log and (unit.manifests or not unit.state.version)):
             return []
         if len(unit.log) < unit.fold_after and not forced:
@@ -184,7 +186,7 @@ class Storing:
         manifest = unit.folding.manifest
         return Persist((shelf.manifest_record(manifest),), then=(FoldKept(unit.name, manifest.number),))
 
-    def fold_kept(self, unit: Unit, number: int) -> list[Effect]:
+    def fold_kept(self, unit: Unit, number: int, now: Instant) -> list[Effect]:
         folding = unit.folding
         if folding is None or folding.manifest.number != number:
             return []
@@ -198,6 +200,9 @@ class Storing:
         if unit.name in self._loading:  # from a checkpoint whose entries have just left: begin again from this one
             self.forget(unit)
             effects += self.load(unit)
+        if unit.fold_again:
+            unit.fold_again = False
+            effects += self.fold(unit, now, forced=True)
         return effects
 
     def fold_lost(self, unit: Unit, number: int, error: str) -> list[Effect]:
@@ -205,7 +210,7 @@ class Storing:
         folding = unit.folding
         if folding is None or folding.manifest.number != number:
             return []
-        unit.folding = None
+        unit.folding, unit.fold_again = None, False
         unit.touched = None
         unit.fold_after = len(unit.log) + self._desk.config.fold_entries
         return [note(unit, f"checkpoint {folding.manifest.version} could not be written: {error}")]

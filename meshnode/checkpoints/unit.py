@@ -123,6 +123,7 @@ class Unit:
         self.folding: Folding | None = None
         self.fold_no = 0
         self.fold_after = 0  # no new try before the log has this many entries
+        self.fold_again = False  # a checkpoint was asked for while one is being written
         self.run: Run | None = None
         self.process: Attached | None = None  # of a unit that is not open yet
         self.known = 0  # a version that others told of

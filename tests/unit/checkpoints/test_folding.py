@@ -105,6 +105,22 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_and_is_tried_again() 
     assert (row.checkpoint, row.entries) == (1, 0)
 
 
+def test_a_checkpoint_asked_for_while_another_is_written_is_written_after_it() -> None:
+    nodes = Nodes("a", fold_entries=1_000)
+    agent = nodes["a"].start(1)
+    agent.write(put("x", 1))
+    nodes.run(10 * MS)
+
+    nodes["a"].do(lambda: nodes["a"].machine.fold(UNIT, nodes["a"].now))
+    agent.write(add("n"))
+    nodes.run(0)
+    assert nodes["a"].machine.rows("a", nodes["a"].now)[0].version == 2
+    nodes["a"].do(lambda: nodes["a"].machine.fold(UNIT, nodes["a"].now))
+    nodes.run(20 * MS)
+    row = nodes["a"].machine.rows("a", nodes["a"].now)[0]
+    assert (row.version, row.checkpoint, row.entries) == (2, 2, 0)
+
+
 def test_an_older_version_is_restored_as_a_new_change_and_the_process_is_told() -> None:
     nodes = Nodes("a", "b")
     agent = nodes["a"].start(1)
