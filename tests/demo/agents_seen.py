@@ -22,6 +22,7 @@ from tests.demo.reckoning import Counted, lost, some
 Order = dict[str, Any]
 METER_SLOTS = 4
 READ_S = 3.0
+ASK_AGAIN_S = 0.5  # a call into silence is not waited for: what counts is when somebody answers
 WITNESSED_IMAGES = 30
 MEMORY_POINTS = 8
 MERGING_S = 5.0  # after a cut two owners may still not have found each other
@@ -186,7 +187,7 @@ def meters(order: Order) -> Seen:
     def look() -> Seen:
         for slot in order["slots"]:
             if slot not in known:
-                view = _call(client, "meter.read", to=f"agent/meter/{slot}")
+                view = _call(client, "meter.read", to=f"agent/meter/{slot}", deadline_s=ASK_AGAIN_S)
                 if view.node == order.get("dead", ""):
                     return Seen(holds=False, seen=f"{view.instance} answered on {view.node}")
                 known[slot] = Counted(view.result["total"], view.result["ids"])
@@ -283,5 +284,5 @@ def no_errors(order: Order) -> Seen:
     )
 
 
-def _call(client: Client, skill: str, /, *, to: str = "", **arguments: object) -> CallView:
-    return client.call(CallSkill(skill=skill, arguments=arguments, to=to, deadline_s=READ_S))
+def _call(client: Client, skill: str, /, *, to: str = "", deadline_s: float = READ_S, **arguments: object) -> CallView:
+    return client.call(CallSkill(skill=skill, arguments=arguments, to=to, deadline_s=deadline_s))
