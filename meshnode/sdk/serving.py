@@ -31,9 +31,10 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Call:
-    """One call in work. ``ended``: why nobody waits for it any more, "" while somebody does."""
+    """One call in work. ``ended``: why nobody waits for it any more, "" while somebody does. ``twin``: what had its key
+    when it came; the answer of that may have been kept before this call begins."""
 
-    __slots__ = ("began_s", "credit", "due_s", "ended", "header", "payload", "skill", "slot", "task")
+    __slots__ = ("began_s", "credit", "due_s", "ended", "header", "payload", "skill", "slot", "task", "twin")
 
     def __init__(self, skill: Skill, header: CallHeader, payload: bytes, slot: int, now_s: float) -> None:
         self.skill, self.header, self.payload, self.slot = skill, header, payload, slot
@@ -41,6 +42,7 @@ class _Call:
         self.due_s = now_s + header.deadline_ms / 1000
         self.credit = Credit() if header.stream and skill.streams else None
         self.ended = ""
+        self.twin: _Keyed | None = None
         self.task: asyncio.Task[None] | None = None
 
     def end(self, why: str) -> None:
@@ -95,6 +97,8 @@ class Serving:
             return
         slot = self.slots.enter(header.slot)
         call = _Call(skill, header, payload, slot, asyncio.get_running_loop().time())
+        if header.idempotency_key:
+            call.twin = self._keyed.get(header.idempotency_key)
         self._calls[header.call_id] = call
         call.task = tasks.create_task(self._serve(call), name=f"call {header.skill}")
         call.task.add_done_callback(lambda _: self._over(call))
@@ -178,7 +182,8 @@ class Serving:
 
     async def _attached(self, call: _Call, key: str) -> bool:
         """Wait for the outcome of a call with the same key, if there is one that does something."""
-        while (other := self._keyed.get(key)) is not None:
+        other = call.twin or self._keyed.get(key)
+        while other is not None:
             if other.skill != call.skill.name:
                 words = f"{call.skill.name}: its idempotency key was used for {other.skill}"
                 self._answer(call.header.call_id, failed("invalid", words), call)
@@ -187,6 +192,7 @@ class Serving:
             if ended is not None:
                 self._answer(call.header.call_id, ended[0], call, version=ended[1], replayed=True)
                 return True
+            other = self._keyed.get(key)
         return False
 
     async def _keyed_turn(self, call: _Call, key: str) -> None:

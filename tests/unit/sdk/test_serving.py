@@ -355,6 +355,22 @@ async def test_a_repeated_key_gets_the_same_answer_once_it_is_kept_and_runs_once
 
 
 @in_loop
+async def test_a_repeat_that_comes_together_with_the_word_that_the_first_is_kept_does_not_run():
+    gate = Gate()
+    async with at_work(made(gate)) as end:
+        end.ask("tested.gated", idempotency_key="k")
+        await gate.here.wait()
+        gate.go.set()
+        await end.result()
+        header, _ = await end.state()
+        second = end.ask("tested.gated", idempotency_key="k")  # the daemon wrote both within one turn of its loop
+        end.kept(header.seq, version=7)
+        result, value = await end.result()
+        assert (result.call_id, result.version, result.replayed, value) == (second, 7, True, "through")
+        assert gate.entered == 1
+
+
+@in_loop
 async def test_a_repeat_shares_the_failure_of_the_first_and_a_later_one_runs_anew():
     async with at_work(made(Gate())) as end:
         for _ in range(2):
