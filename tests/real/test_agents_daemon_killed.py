@@ -81,7 +81,7 @@ def test_after_a_power_cut_a_node_alone_runs_its_agents_again_with_their_state(d
     assert (answered.result, answered.durability, answered.replayed) == (10, "local", False)
     (before,) = units(node, "books").values()
     cut_power(node)
-    assert before.pid is not None and not alive(before.pid)
+    until(lambda: before.pid is not None and not alive(before.pid), "its process went with its warden")
     node = daemons.start("alpha")
     spread(node, "books", 1)
     assert value(node, "books.total") == 10
