@@ -181,7 +181,7 @@ def test_a_mistake_of_ours_in_the_thread_leaves_nobody_waiting(tmp_path: Path) -
 
 
 def test_one_request_over_its_budget_does_not_fail_its_neighbours(tmp_path: Path) -> None:
-    budget = JournalBudget(kind_bytes_max=dict.fromkeys(RecordKind, 1000), total_bytes_max=9000)
+    budget = JournalBudget(kind_bytes_max=dict.fromkeys(RecordKind, 1000), total_bytes_max=12_000)
 
     async def run(journal: Journal) -> list[Exception | None]:
         wanted = [(event(1),), (event(2), Record(RecordKind.AGENT, b"big", b"x" * 2000)), (event(3),)]
