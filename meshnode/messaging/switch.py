@@ -166,6 +166,11 @@ class Switch:
             self._life.orphaned(call, now)
         return []
 
+    def peer_doubted(self, peer: NodeId) -> None:
+        """It is silent, and its link may stand for a while yet: what may run twice goes to whoever takes over."""
+        for call in self._calls.where(lambda c: c.node == peer and c.phase is Phase.RUNNING and c.repeatable):
+            self._calls.unsettle(call)
+
     def wake(self, now: Instant) -> list[Effect]:
         return gathered(self._life.wake(now))
 

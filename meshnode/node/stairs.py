@@ -227,6 +227,8 @@ def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
     if fact.node == core.config.node:
         return ()
     core.places.changed(fact.node, fact.state, now)
+    if fact.state is not MemberState.READY:
+        core.switch.peer_doubted(fact.node)
     return [
         Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}"),
         *core.scheduler.member_changed(fact.node, now),

@@ -91,6 +91,19 @@ def test_it_does_not_wait_for_the_link_once_its_node_is_known_to_be_gone() -> No
     assert a.ended[0].took_us < 100 * MS
 
 
+def test_a_keyed_call_leaves_a_silent_node_whose_link_still_stands() -> None:
+    town, a, b, c, _, further = trio()
+    town.ask(a, 1, call_header(**KEYED))
+    town.run(5 * MS)
+    a.views.unreachable.append(b.node)
+    a.switch.peer_doubted(b.node)
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    answer(town, c, further)
+    assert [(ended.code, ended.node) for ended in a.ended] == [("", c.node)]
+    assert a.ended[0].took_us < 100 * MS
+
+
 def test_a_call_that_waits_for_a_link_goes_elsewhere_once_its_node_is_known_to_be_gone() -> None:
     town, a, b, c, _, _ = trio()
     town.cut(a, b)
