@@ -264,5 +264,5 @@ def test_an_agent_whose_file_is_not_there_or_crashes_is_told_and_does_not_stop_t
         "the reason",
     )
     assert cli(node.directory, "stop", "crashes").code == 0
-    assert node.ask.agents() == []
+    until(lambda: node.ask.agents() == [], "it is gone")
     assert alive(node.process.pid)

@@ -98,7 +98,8 @@ def test_a_flood_of_lines_is_cut_with_a_gap_that_tells_how_much(node: Daemon) ->
     value(node, "well.write", lines=1, text="heard through the flood")
 
     def gaps() -> list[str]:
-        return [line.text for line in node.ask.logs("flooding", "", 0, 2000).items if line.stream == "gap"]
+        read = read_logs(node.ask, "flooding", after=1)
+        return [line.text for line in read if isinstance(line, LogLine) and line.stream == "gap"]
 
     until(gaps, "the gap is told")
     assert "bytes" in gaps()[0], gaps()

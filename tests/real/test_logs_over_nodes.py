@@ -15,7 +15,8 @@ MIB = 1024 * 1024
 
 
 def lines(daemon: Daemon, name: str) -> list[LogLine]:
-    return [line for line in read_logs(daemon.ask, name) if isinstance(line, LogLine)]
+    """From the first one on."""
+    return [line for line in read_logs(daemon.ask, name, after=1) if isinstance(line, LogLine)]
 
 
 def test_the_lines_of_all_replicas_are_merged_in_the_order_they_were_written(mesh: list[Daemon]) -> None:
