@@ -16,10 +16,11 @@ class SwitchConfig:
     reach_us: int = 3 * SECOND  # how long a call waits for a link
     orphan_us: int = 1 * SECOND  # how long a call in flight waits for its lost link to come back
     wait_us: int = 3 * SECOND  # how long a call that was lost, and may run twice, waits for somebody who answers it
+    settle_us: int = SECOND // 2  # how long a call that nobody can take waits for news of a start; 0: not at all
     doubt_us: int = 2 * SECOND  # how long a key given up while its call ran counts as still at work
     runs_max: int = 4  # how often a call that may run twice is tried where it may have run
 
     def __post_init__(self) -> None:
         limits = (self.calls_max, self.held_bytes_max, self.deadline_max_us, self.payload_bytes_max, self.runs_max)
-        if min(*limits, self.reach_us, self.orphan_us, self.wait_us, self.doubt_us) <= 0:
+        if min(*limits, self.reach_us, self.orphan_us, self.wait_us, self.doubt_us) <= 0 or self.settle_us < 0:
             raise ValueError(f"switch limits must be positive: {self}")

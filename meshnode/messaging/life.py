@@ -56,10 +56,26 @@ class Life:
 
     def begin(self, call: Call, now: Instant) -> list[Effect]:
         target = self.routes.pick(call, now)
-        if target is None:
-            return [replies.refusal(call.waiter, self._around.me, Ending(*self.routes.nobody(call, now)))]
+        if target is not None:
+            self.calls.add(call)
+            return self._try(call, target, now)
+        ending = Ending(*self.routes.nobody(call, now))
+        if not self._may_settle(call, ending):
+            return [replies.refusal(call.waiter, self._around.me, ending)]
         self.calls.add(call)
-        return self._try(call, target, now)
+        return self._settle(call)
+
+    def _may_settle(self, call: Call, ending: Ending) -> bool:
+        """What was just started elsewhere, or starts again, is heard of in a moment: it is not missing."""
+        if isinstance(call.waiter, Peer) or not self._config.settle_us:
+            return False
+        return ending.code == "unavailable" or (ending.code == "not-found" and bool(self._around.links.peers()))
+
+    def _settle(self, call: Call) -> list[Effect]:
+        call.phase = Phase.WAITING
+        self.calls.unsettle(call)
+        self._arm(call, "settle", min(call.due_us, call.started_us + self._config.settle_us))
+        return []
 
     def straight(self, call: Call, node: NodeId, now: Instant) -> list[Effect]:
         """To the daemon of that node itself, which is nobody's agent."""
@@ -209,7 +225,9 @@ class Life:
 
     def _again(self, call: Call, now: Instant) -> list[Effect]:
         target = self.routes.pick(call, now)
-        return self._wait(call, now) if target is None else self._try(call, target, now)
+        if target is not None:
+            return self._try(call, target, now)
+        return self._wait(call, now) if call.attempts else self._settle(call)
 
     def _wait(self, call: Call, now: Instant) -> list[Effect]:
         if isinstance(call.waiter, Peer):
@@ -253,6 +271,8 @@ class Life:
                 _, why = self.routes.nobody(call, now)
                 message = f"{call.lost.message}; tried {call.attempts} times, and now {why}"
                 return self.end(call, Ending(call.lost.code, message), now)
+            case "settle":
+                return self.end(call, Ending(*self.routes.nobody(call, now)), now)
             case "again":
                 return self._again(call, now)
             case "overdue":

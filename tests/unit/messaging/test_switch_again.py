@@ -91,6 +91,32 @@ def test_it_does_not_wait_for_the_link_once_its_node_is_known_to_be_gone() -> No
     assert a.ended[0].took_us < 100 * MS
 
 
+def test_a_call_waits_a_moment_for_a_skill_of_which_the_news_is_on_its_way() -> None:
+    town, a, b, _ = pair(settle_us=500 * MS)
+    town.ask(a, 1, call_header(skill="new.skill"))
+    town.run(100 * MS)
+    assert a.ended == []
+    for house in (a, b):
+        house.offer(b.node, skill="new.skill")
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    assert call_of(b.asked_of_agents()[0]).skill == "new.skill"
+
+
+def test_a_skill_that_nobody_offers_is_said_to_be_missing_after_that_moment() -> None:
+    town, a, _, _ = pair(settle_us=500 * MS)
+    town.ask(a, 1, call_header(skill="new.skill"))
+    town.run(SECOND)
+    assert [(ended.code, ended.took_us) for ended in a.ended] == [("not-found", 500 * MS)]
+
+
+def test_nobody_waits_where_nobody_else_is_there_to_bring_news() -> None:
+    alone = House(1, settle_us=500 * MS)
+    town = Town(alone)
+    town.ask(alone, 1, call_header(skill="new.skill"))
+    assert [ended.code for ended in alone.ended] == ["not-found"]
+
+
 def test_a_keyed_call_leaves_a_silent_node_whose_link_still_stands() -> None:
     town, a, b, c, _, further = trio()
     town.ask(a, 1, call_header(**KEYED))

@@ -146,7 +146,7 @@ class House:
         self.views = Views()
         self.index = Index(self.node, self.views, self.views, heard_us=self.views.heard_us)
         self.switch = Switch(
-            SwitchConfig(**limits),
+            SwitchConfig(**{"settle_us": 0, **limits}),
             Around(
                 me=self.node, name=name_of(self.node), call_prefix=bytes([number, boot]) * 4, index=self.index,
                 links=self.views, authority=self.views, answers=self.views, name_of=name_of,
