@@ -43,7 +43,7 @@ def stopped(node: Daemon) -> tuple[int, int, int]:
     until(lambda: os.getsid(child) == child, "the child has run away")
     assert value(node, "deaf.deafen") == deaf
     for name in ("deaf", "forking"):
-        assert cli(node.directory, "stop", name).code == 0
+        assert node.ask.stop(name).name == name
     return deaf, forked, child
 
 
