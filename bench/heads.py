@@ -49,9 +49,7 @@ def no_head(mesh: Nodes, *, victims: int) -> Row:
     meter = Meter()
     for name in mesh.names:
         mesh.run(name, f"echo-{name}", "echo.py", on=name)
-    for name in mesh.names:
-        for to in mesh.names:
-            mesh.call(name, f"echo-{to}.echo", payload="x")
+    _all_answer(mesh)
     errors: list[str] = []
     answered, slowest_s, placed = 0, 0.0, []
     for victim in mesh.names[:victims]:
@@ -69,6 +67,7 @@ def no_head(mesh: Nodes, *, victims: int) -> Row:
             answered, slowest_s = answered + caller.answered, max(slowest_s, caller.slowest_s)
         mesh.up(victim)
         mesh.whole()
+        _all_answer(mesh)  # the victim's own agent starts again with it
     each = ", ".join(f"{took:.2f}" for took in placed)
     why = (
         f"killed {', '.join(mesh.names[:victims])} (the first made the mesh); {answered} calls between survivors, "
@@ -76,6 +75,13 @@ def no_head(mesh: Nodes, *, victims: int) -> Row:
         + (f"; {errors[0]}" if errors else "")
     )
     return meter.row("no-head", len(errors), "errors", 0, n=victims, why=why, anchor=NO_ANCHOR)
+
+
+def _all_answer(mesh: Nodes) -> None:
+    """Until every node reaches the agent of every other."""
+    for name in mesh.names:
+        for to in mesh.names:
+            mesh.call(name, f"echo-{to}.echo", payload="x")
 
 
 def _place(mesh: Nodes, node: str, name: str, errors: list[str]) -> float:
