@@ -67,6 +67,7 @@ def no_head(mesh: Nodes, *, victims: int) -> Row:
             answered, slowest_s = answered + caller.answered, max(slowest_s, caller.slowest_s)
         mesh.up(victim)
         mesh.whole()
+        _all_answer(mesh)  # its agent has started again, and everybody knows: before the next one is killed
         _all_answer(mesh)  # the victim's own agent starts again with it
     each = ", ".join(f"{took:.2f}" for took in placed)
     why = (
@@ -79,6 +80,10 @@ def no_head(mesh: Nodes, *, victims: int) -> Row:
 
 def _all_answer(mesh: Nodes) -> None:
     """Until every node reaches the agent of every other."""
+    _all_answer(mesh)
+
+
+def _all_answer(mesh: Nodes) -> None:
     for name in mesh.names:
         for to in mesh.names:
             mesh.call(name, f"echo-{to}.echo", payload="x")
