@@ -41,7 +41,7 @@ def _up(given: Given) -> int:
 def daemon_arguments(given: Given) -> list[str]:
     """The daemon's own command line. Paths are absolute: it runs in another directory."""
     argv = ["--dir", str(data_dir(directory_of(given)))]
-    for option in ("name", "region", "bind", "dial_from", "profile"):
+    for option in ("name", "region", "bind", "dial_from", "profile", "bus"):
         value: str = getattr(given, option)
         if value:
             argv += [f"--{option.replace('_', '-')}", value]
@@ -172,6 +172,7 @@ def _up_options(parser: Parser) -> None:
     parser.add_argument(
         "--profile", choices=("edge", "default", "relay"), default="", help="how much this node takes on"
     )
+    parser.add_argument("--bus", choices=("unix", "zmq"), default="", help="what its agents are connected by")
     parser.add_argument("--verbose", action="store_true", help="log every input and every effect")
     parser.add_argument("--no-mdns", action="store_true", help="neither look for peers on the LAN nor show up there")
     output_option(parser)
