@@ -183,6 +183,11 @@ class Checkpoints:
     def merge_done(self, fact: MergeDone, now: Instant) -> list[Effect]:
         return self._process.merge_done(self._desk.units.get(fact.instance), fact, now)
 
+    def folding(self, name: InstanceId) -> bool:
+        """A checkpoint of it is being written."""
+        unit = self._desk.units.get(name)
+        return unit is not None and unit.folding is not None
+
     def answered(self, unit: InstanceId, key: str) -> StoredAnswer | None:
         return self._restoring.answered(self._desk.units.get(unit), key)
 

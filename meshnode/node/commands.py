@@ -142,6 +142,9 @@ class Desk:
     def version_told(self, fact: VersionRead | VersionRestored, now: Instant) -> list[Effect]:
         return self._states.version_told(fact, now)
 
+    def folded(self, now: Instant) -> list[Effect]:
+        return self._states.folded(now)
+
     def fetched(self, event: LogsFetched) -> list[Effect]:
         return self._states.fetched(event)
 

@@ -259,8 +259,8 @@ class Core:
                 return self.commits.failed(batch_no, error, now)
             case StreamWanted(command_no, total):
                 return self.switch.grant(command_no, total)
-            case BlobsKept(room=room):
-                return self._blobs_kept(event, now) if room == BUNDLES else self.checkpoints.handle(event, now)
+            case BlobsKept():
+                return self._blobs_kept(event, now)
             case BlobRead(room=room):
                 return self.bundles.read(event, now) if room == BUNDLES else self.checkpoints.handle(event, now)
             case LogsFetched():
@@ -288,7 +288,9 @@ class Core:
                 return ()
 
     def _blobs_kept(self, event: BlobsKept, now: Instant) -> list[Effect]:
-        return [*self.bundles.kept(event), *self.desk.bundle_kept(event, now)]
+        if event.room == BUNDLES:
+            return [*self.bundles.kept(event), *self.desk.bundle_kept(event, now)]
+        return [*self.checkpoints.handle(event, now), *self.desk.folded(now)]
 
     def _settle(self, first: Sequence[Effect], now: Instant) -> list[Effect]:
         """Carry facts until none is left; what is for the host comes out in order."""

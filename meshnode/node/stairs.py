@@ -145,7 +145,9 @@ def _of_state(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return unit_stairs.merged(core, fact)
         case HandedOver():
             return unit_stairs.handed_over(core, fact, now)
-        case EntryKept() | EntryLost() | CopyKept() | CopyLost() | FoldKept() | FoldLost() | AgentRestored():
+        case FoldKept() | FoldLost():
+            return [*core.checkpoints.handle(fact, now), *core.desk.folded(now)]
+        case EntryKept() | EntryLost() | CopyKept() | CopyLost() | AgentRestored():
             return core.checkpoints.handle(fact, now)
         case VersionRead() | VersionRestored():
             return core.desk.version_told(fact, now)

@@ -47,6 +47,7 @@ class StateDesk:
     def __init__(self, core: Core, ask_node: AskNode) -> None:
         self._core, self._ask_node = core, ask_node
         self._fetching: dict[int, None] = {}
+        self._folding: dict[int, tuple[str, list[InstanceId]]] = {}  # who waits for checkpoints of which units
         self._waiting: dict[int, _Waiting] = {}
         self._last_ticket = 0
 
@@ -82,6 +83,7 @@ class StateDesk:
 
     def dropped(self, command_no: int) -> None:
         self._fetching.pop(command_no, None)
+        self._folding.pop(command_no, None)
 
     def unit_of(self, given: str) -> InstanceId:
         """A unit by its id, or the first of an agent. Raises ``Invalid``."""
@@ -166,7 +168,8 @@ class StateDesk:
         here = [unit for unit in core.homes if agent_of(unit) == name]
         if here:
             effects = [effect for unit in here for effect in core.checkpoints.fold(unit, now)]
-            return [*effects, Reply(command_no, memory.states(core, name, now))]
+            self._folding[command_no] = (name, here)
+            return [*effects, *self.folded(now)]
         nodes = [
             node for node in dict.fromkeys(u.node for u in units.claims(core, name)) if core.gossip.reachable(node)
         ]
@@ -176,6 +179,12 @@ class StateDesk:
             f"they run on {', '.join(map(core.names.of, nodes))}: ask there" if nodes else "meshnode ps shows what runs"
         )
         raise NotFound(f"no unit of {name} runs on this node", next_step=where)
+
+    def folded(self, now: Instant) -> list[Effect]:
+        """A checkpoint is written, or will not be: whoever waited for the last one of an agent is answered."""
+        core = self._core
+        done = [no for no, (_, here) in self._folding.items() if not any(map(core.checkpoints.folding, here))]
+        return [Reply(no, memory.states(core, self._folding.pop(no)[0], now)) for no in done]
 
     def _forget(self, command_no: int, unit: InstanceId) -> list[Effect]:
         agent = agent_of(unit)

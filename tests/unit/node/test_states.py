@@ -157,6 +157,23 @@ def test_a_checkpoint_is_written_where_the_unit_runs_and_when_several_nodes_have
     assert "beta" in refused.next_step and "ask there" in refused.next_step
 
 
+def test_a_checkpoint_that_was_asked_for_is_written_when_the_answer_comes() -> None:
+    mesh, _, b, _ = three()
+    put(mesh, b, "c", 3)
+    view = b.answer(FoldState(agent="notes"))
+    assert isinstance(view, StatesView)
+    assert [(row.checkpoint, row.entries) for row in view.items] == [(row.version, 0) for row in view.items]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_answered_all_the_same() -> None:
+    mesh, _, b, _ = three()
+    put(mesh, b, "c", 3)
+    b.disk = "no space left"
+    view = b.answer(FoldState(agent="notes"))
+    assert isinstance(view, StatesView)
+    assert [row.checkpoint < row.version for row in view.items] == [True]
+
+
 def test_states_are_listed_by_who_holds_them() -> None:
     _, a, b, c = three()
     roles = dict[str, str]()
