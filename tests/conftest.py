@@ -4,8 +4,13 @@ HYPOTHESIS_PROFILE=soak draws new examples, more of them: what it finds becomes 
 """
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
+
+# Whoever starts the tests in the background of a script has SIGINT ignored, and so would all that tests start and stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=_SLOW)
