@@ -33,7 +33,8 @@ NOT_FOUND = 127
 MARK = "MESHNODE_MARK"
 _MARK_DIGITS = 16
 NOBODY = "0" * _MARK_DIGITS
-_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+# Also what whoever started the daemon may have ignored: a shell does so for jobs in the background.
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
