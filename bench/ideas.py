@@ -6,9 +6,8 @@ from bench.rows import Row
 
 # Of 2026-11-25: the story of each fault (``meshnode why``) beside the clock of the bench, and docs/performance.md.
 NEXT = {
-    "silent-state": "the agent runs elsewhere 1.7 s after the silence began (0.5 s suspect, 1.0 s until it is given "
-    "up, 0.2 s to gather its state), but a call under way waits for the loss of the link at 3.5 s: send it again as "
-    "soon as the unit is claimed by another node",
+    "silent-state": "0.5 to 0.9 s until it is suspect, 1.0 s until its units are given up, 0.2 s to gather the state, "
+    "then calls under way are sent again: give up earlier where all observers agree",
     "kill9-state": "see in the story of the unit whether the vote, the gathering of state or the start took the time",
     "cold-mesh": "until links stand three interpreters import 0.3 s each on two cores; then 0.2 s are waited for "
     "claims and 0.2 s go into warden and agent: start the warden while links form, and import less before listening",

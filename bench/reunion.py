@@ -97,7 +97,7 @@ def heal_merge(mesh: Nodes, *, rounds: int, cut_s: float, counted: int) -> Row:
         beside = {row.field: row.values for row in mesh.clients[mesh.names[0]].conflicts()}
         keys = mesh.clients[mesh.names[0]].state(AGENT).keys
         wrong += missing_writes(keys, beside, [writer.ledger for writer in writers], counted)
-        siblings += len(beside)
+        siblings = len(beside)  # those of earlier cuts are listed still
     most = max(slow)
     middle = statistics.median(heals)
     told = f"LOST: {'; '.join(wrong[:3])} (of {len(wrong)})" if wrong else "each is there, merged or a listed sibling"
