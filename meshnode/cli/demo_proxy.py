@@ -5,8 +5,9 @@ own 127.0.1.NUMBER, so that an accepted connection's source address tells who di
 no byte, no RST, no FIN; what was in flight arrives after the cut is healed, as TCP would deliver it.
 
 First line out: ``{"fronts": {"1": PORT, ...}}``. Orders come as JSON lines on standard input, each answered by
-``{"ok": true}``: ``{"backend": [NUMBER, HOST, PORT]}`` and ``{"cut": [[1, 2], ...]}``, which replaces the cut. Ends
-when its standard input does.
+``{"ok": true}``: ``{"backend": [NUMBER, HOST, PORT]}`` and ``{"cut": [[1, 2], ...]}``, which replaces the cut.
+``{"count": []}`` is answered by ``{"sent": {"1": BYTES, ...}}``: what each node has written into its connections.
+Ends when its standard input does; after ``{"stay": true}`` not before no daemon is left behind it.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import sys
 
 CHUNK_BYTES = 65_536
 NODES_MAX = 250
+LOOK_EVERY_S = 3.0
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
 
 Pair = tuple[int, int]
@@ -40,6 +42,7 @@ class Network:
         self._backends: dict[int, tuple[str, int]] = {}
         self._cut: frozenset[Pair] = frozenset()
         self._gates: dict[Pair, asyncio.Event] = {}
+        self.sent: dict[int, int] = {}
 
     def backend(self, node: int, host: str, port: int) -> None:
         self._backends[node] = (host, port)
@@ -51,6 +54,15 @@ class Network:
                 gate.clear()
             else:
                 gate.set()
+
+    async def somebody_serves(self) -> bool:
+        """Whether any daemon still accepts connections."""
+        for host, port in self._backends.values():
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(host, port)
+                writer.close()
+                return True
+        return False
 
     async def serve(self, node: int, front: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -77,8 +89,8 @@ class Network:
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().sock_connect(served, self._backends.get(node, ("127.0.0.1", 1)))
             async with asyncio.TaskGroup() as pumps:
-                pumps.create_task(_pump(dialler, served, gate), name="there")
-                pumps.create_task(_pump(served, dialler, gate), name="back")
+                pumps.create_task(self._pump(dialler, served, gate, dialling), name="there")
+                pumps.create_task(self._pump(served, dialler, gate, node), name="back")
         except* OSError:
             for end in (dialler, served):
                 with contextlib.suppress(OSError):
@@ -87,22 +99,22 @@ class Network:
             dialler.close()
             served.close()
 
-
-async def _pump(source: socket.socket, sink: socket.socket, gate: asyncio.Event) -> None:
-    """Bytes one way. While the gate is shut nothing passes, not even the news that one end is gone."""
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            data = await loop.sock_recv(source, CHUNK_BYTES)
-        except OSError:
+    async def _pump(self, source: socket.socket, sink: socket.socket, gate: asyncio.Event, sender: int) -> None:
+        """Bytes one way. While the gate is shut nothing passes, not even the news that one end is gone."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data = await loop.sock_recv(source, CHUNK_BYTES)
+            except OSError:
+                await gate.wait()
+                raise
+            self.sent[sender] = self.sent.get(sender, 0) + len(data)
             await gate.wait()
-            raise
-        await gate.wait()
-        if not data:
-            with contextlib.suppress(OSError):
-                sink.shutdown(socket.SHUT_WR)
-            return
-        await loop.sock_sendall(sink, data)
+            if not data:
+                with contextlib.suppress(OSError):
+                    sink.shutdown(socket.SHUT_WR)
+                return
+            await loop.sock_sendall(sink, data)
 
 
 def _front() -> socket.socket:
@@ -121,13 +133,17 @@ def _say(line: object) -> None:
 async def _obey(network: Network) -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    stay = False
     while line := await reader.readline():
         order = json.loads(line)
+        stay = stay or "stay" in order
         if "backend" in order:
             network.backend(*order["backend"])
         if "cut" in order:
             network.cut(order["cut"])
-        _say({"ok": True})
+        _say({"sent": network.sent} if "count" in order else {"ok": True})
+    while stay and await network.somebody_serves():  # noqa: ASYNC110 - other processes set no event here
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def main(nodes: int) -> None:

@@ -50,7 +50,7 @@ class Network:
 
     def __init__(self, nodes: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.demo.proxy", str(nodes)],
+            [sys.executable, "-m", "meshnode.cli.demo_proxy", str(nodes)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         self.fronts = {int(node): port for node, port in self._heard()["fronts"].items()}

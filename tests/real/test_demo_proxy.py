@@ -25,7 +25,7 @@ class Wire:
 
     def __init__(self, nodes: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.demo.proxy", str(nodes)],
+            [sys.executable, "-m", "meshnode.cli.demo_proxy", str(nodes)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.fronts = {int(node): port for node, port in self._line()["fronts"].items()}
