@@ -17,6 +17,7 @@ import nats
 
 WARM = 500
 IN_FLIGHT = 64
+TRIES_MAX, AGAIN_S = 250, 0.02  # a server that starts takes a moment
 NUMBERS = (1, 2, 3)
 CLIENT_PORT, ROUTE_PORT = 4300, 4400
 
@@ -31,9 +32,9 @@ def server(number: int) -> subprocess.Popen[bytes]:
 
 
 def service(number: int) -> subprocess.Popen[bytes]:
-    """Started again until its server takes it."""
+    """Started again while its server does not take it yet."""
     file = Path(__file__).with_name("nats_service.py")
-    while True:
+    for _ in range(TRIES_MAX):
         started = subprocess.Popen(
             [sys.executable, str(file), f"nats://127.0.0.1:{CLIENT_PORT + number}"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -42,7 +43,8 @@ def service(number: int) -> subprocess.Popen[bytes]:
         if started.stdout.readline():
             return started
         started.wait()
-        time.sleep(0.02)
+        time.sleep(AGAIN_S)
+    sys.exit(f"the service of server {number} was not taken in {TRIES_MAX} tries")
 
 
 async def window(client: nats.NATS, payload: bytes, window_s: float) -> float:
