@@ -33,9 +33,24 @@ $(STAMP): requirements/dev.txt pyproject.toml | needs
 	@"$(BIN)/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch "$@"
 
-setup: $(STAMP) ## make .venv with pinned requirements
+# The page's libraries: npm packages by lock file, copied beside the page. node and npm are in .venv.
+PAGE := cloud_gateway/page
+VENDOR := $(PAGE)/vendor/installed.stamp
+$(VENDOR): $(PAGE)/package-lock.json $(PAGE)/vendor.mjs $(STAMP)
+	@echo "installing the page's libraries (once)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix "$(PAGE)" --no-audit --no-fund --ignore-scripts --loglevel=error
+	@PATH="$(CURDIR)/$(BIN):$$PATH" node "$(PAGE)/vendor.mjs" && touch "$@"
 
-demo: $(STAMP) ## the main job, told and verified in under 2 minutes (KEEP=1 leaves it running, BREAK=... plants a fault)
+setup: $(STAMP) $(VENDOR) ## make .venv with pinned requirements, and the page's libraries
+
+browser: ## install chromium for the tests of the page (Debian, as root)
+	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
+	@chromium --version
+
+test-browser: $(STAMP) $(VENDOR) ## the page in headless chromium (make browser installs it)
+	@"$(BIN)/python" -m pytest -q tests/browser
+
+demo: $(STAMP) $(VENDOR) ## the main job, told and verified in under 2 minutes (KEEP=1 leaves it running, BREAK=... plants a fault)
 	@"$(BIN)/python" -m tests.demo $(if $(KEEP),--keep) $(if $(BREAK),--break $(BREAK)) $(if $(CHAPTERS),--chapters $(CHAPTERS))
 
 check: $(STAMP) lint unit ## the gate: format, lint, types, import contracts, unit tests
@@ -49,12 +64,12 @@ unit: $(STAMP)
 	@"$(BIN)/python" -m pytest -q tests/unit tests/adapters tests/house
 	@tests/house/other_python.sh
 
-test: check test-sim test-real test-corpora ## everything that must pass before a change lands (<= 10 min on 2 cores)
+test: check test-sim test-real test-browser test-corpora ## everything that must pass before a change lands (<= 10 min on 2 cores)
 
 test-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
 	@"$(BIN)/python" -m pytest -q tests/sim
 
-test-real: $(STAMP) ## real daemons, sockets and processes
+test-real: $(STAMP) $(VENDOR) ## real daemons, sockets and processes
 	@"$(BIN)/python" -m pytest -q tests/real
 
 test-corpora: $(STAMP)
@@ -82,15 +97,18 @@ bench-recovery: $(STAMP) ## what survives kills, silence, cuts and cold starts, 
 bench-agents: $(STAMP) ## calls, starts, memory and density of agents, beside Ray, NATS and plain processes (QUICK=1)
 	@"$(BIN)/python" -m bench.agents $(if $(QUICK),--quick)
 
+bench-gateway: $(STAMP) $(VENDOR) ## the gateway: ingest, kills, pages, live feed, first view, memory (QUICK=1)
+	@"$(BIN)/python" -m bench.gateway $(if $(QUICK),--quick)
+
 requirements: $(STAMP) ## raise the pinned versions
 	@"$(BIN)/python" -m pip install -q uv
 	@for f in runtime dev; do "$(BIN)/uv" pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate requirements/$$f.in -o requirements/$$f.txt; done
 
-wheel: $(STAMP) ## build the wheel into dist/
+wheel: $(STAMP) $(VENDOR) ## build the wheel into dist/
 	@"$(BIN)/python" -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 clean: ## remove what was built; the environment stays
 	@rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache .import_linter_cache bench/out
 
-.PHONY: help needs setup demo check lint unit test test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents requirements wheel clean
+.PHONY: help needs setup demo check lint unit test test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents bench-gateway browser test-browser requirements wheel clean

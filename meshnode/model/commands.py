@@ -21,7 +21,10 @@ class GetIdentity(Command, frozen=True, tag="identity"):
 
 
 class ListNodes(Command, frozen=True, tag="nodes"):
-    """-> NodesView"""
+    """-> NodesView. ``limit`` 0: all at once; else a page in the order of their ids, from behind the id ``after``."""
+
+    after: str = ""
+    limit: int = 0
 
 
 class DescribeNode(Command, frozen=True, tag="node"):
@@ -31,23 +34,29 @@ class DescribeNode(Command, frozen=True, tag="node"):
 
 
 class ListAgents(Command, frozen=True, tag="agents"):
-    """-> AgentsView: instances on all nodes, as far as known here."""
+    """-> AgentsView: instances on all nodes, as far as known here. ``limit`` 0: all at once; else a page in the order
+    of "INSTANCE@NODE", from behind ``after``."""
+
+    after: str = ""
+    limit: int = 0
 
 
 class FindSkills(Command, frozen=True, tag="find"):
     """-> SkillsView. ``skill`` empty lists all; else a skill, an agent or a capability, or a glob of one.
 
-    ``where``: constraints on the nodes, all of which must hold, e.g. ``gpu_mem>=2Gi,site=plant-7``; who does not fit is
-    shown with the reason.
+    ``where``: constraints on the nodes, all of which must hold, e.g. ``gpu_mem>=2Gi,site=plant-7``; who does not fit
+    is shown with the reason.
     """
 
     skill: str = ""
     where: str = ""
+    after: int = 0  # rank to go on behind
+    limit: int = 0  # 0: all at once
 
 
 class RunAgent(Command, frozen=True, tag="run"):
-    """-> AgentView. Write the ``Agent`` document of that name: it is wanted from now on, at every boot, near this node
-    or where ``on`` says. The same again is harmless; another recipe under a wanted name is refused.
+    """-> AgentView. Write the ``Agent`` document of that name: it is wanted from now on, at every boot, near this
+    node or where ``on`` says. The same again is harmless; another recipe under a wanted name is refused.
 
     ``file``: a Python file that uses the SDK, absolute, and ``source`` its content (base64 in JSON), so that other
     nodes can run it too; ``argv``: its arguments. Without ``file`` ``argv`` is the whole command line. ``cwd``:
@@ -135,8 +144,8 @@ class StateDiff(Command, frozen=True, tag="state-diff"):
 
 
 class RestoreState(Command, frozen=True, tag="state-restore"):
-    """-> StateView. Set the state to what it was at a checkpoint: a new change like any other, so that nothing is lost
-    by it."""
+    """-> StateView. Set the state to what it was at a checkpoint: a new change like any other, so that nothing is
+    lost by it."""
 
     unit: str
     version: int
@@ -162,6 +171,60 @@ class ReadLogs(Command, frozen=True, tag="logs"):
     node: str = ""
     after: int = 0
     limit: int = 500
+
+
+class JournalCursor(msgspec.Struct, frozen=True):
+    """How far a reader has one node's journal: the event ``number``, written in ``boot`` by the daemon's start
+    ``run`` (hex). All empty: nothing yet."""
+
+    boot: int = 0
+    number: int = 0
+    run: str = ""
+
+
+class ReadJournal(Command, frozen=True, tag="journal"):
+    """-> JournalView: events of one node ("" = this one) behind the cursor, oldest first, at most ``limit``.
+
+    ``reader`` has committed all up to the cursor: that is its acknowledgement, shown in the node's status. Without
+    news the answer comes when there is some, or after ``wait_ms`` (<= 8000).
+    """
+
+    reader: str
+    cursor: JournalCursor = JournalCursor()
+    limit: int = 500
+    wait_ms: int = 0
+    node: str = ""
+
+
+class GatherJournals(Command, frozen=True, tag="journals"):
+    """-> JournalsView: ``ReadJournal`` of many nodes at once, by node name (<= 1024), through this node. The answer
+    comes as soon as one of them has news, or after ``wait_ms``; what is still being asked goes on, and is found by
+    the next."""
+
+    reader: str
+    cursors: dict[str, JournalCursor]
+    limit: int = 500
+    wait_ms: int = 0
+
+
+class ListLinks(Command, frozen=True, tag="links"):
+    """-> LinksView: the links of one node ("" = this one) to its gossip neighbours and other peers."""
+
+    node: str = ""
+
+
+class Drain(Command, frozen=True, tag="drain"):
+    """-> AppliedView of the node's ``Node`` document. Units of that node move elsewhere, each after its successor has
+    its state, and nothing new is placed there, until ``Resume``."""
+
+    node: str
+    reason: str = ""
+
+
+class Resume(Command, frozen=True, tag="resume"):
+    """-> AppliedView. The node takes work again."""
+
+    node: str
 
 
 class CallSkill(Command, frozen=True, tag="call"):
@@ -214,19 +277,20 @@ class ListConflicts(Command, frozen=True, tag="conflicts"):
 
 
 class Why(Command, frozen=True, tag="why"):
-    """-> WhyView. ``subject``: a node, agent, cluster or call, bare or as "node/NAME". ``node``: whose story of it, ""
-    = this one's: each node tells what it saw and decided itself."""
+    """-> WhyView. ``subject``: a node, agent, cluster or call, bare or as "node/NAME". ``node``: whose story of it,
+    "" = this one's: each node tells what it saw and decided itself."""
 
     subject: str
     node: str = ""
 
 
 class MakeInvite(Command, frozen=True, tag="invite"):
-    """-> InviteView. Empty ``name``: a generated one is reserved."""
+    """-> InviteView. Empty ``name``: a generated one is reserved. ``role``: "member" or "gateway"."""
 
     name: str = ""
     ttl_s: int = 3600
     region: str = ""
+    role: str = "member"
 
 
 class Shutdown(Command, frozen=True, tag="down"):
@@ -254,6 +318,11 @@ AnyCommand = (
     | ForgetState
     | FoldState
     | ReadLogs
+    | ReadJournal
+    | GatherJournals
+    | ListLinks
+    | Drain
+    | Resume
     | CallSkill
     | PingNode
     | Apply

@@ -50,6 +50,8 @@ class NodeView(View, frozen=True):
     load: JsonObject  # live, with "age_s"
     agents: int
     self_node: bool = False
+    labels: dict[str, str] = {}
+    drained: bool = False  # takes no new units; those it has move away
 
 
 class NodesView(View, frozen=True):
@@ -296,6 +298,58 @@ class EventView(View, frozen=True):
     node: str = ""  # who tells it, where the stories of several nodes stand together
 
 
+class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a node's journal. ``number`` grows by one with every event, over all boots of one journal."""
+
+    number: int
+    boot: int
+    at_ms: int
+    subject: str
+    text: str
+
+
+class JournalView(View, frozen=True):
+    """Events behind a cursor, oldest first. ``boot``, ``run``: of the last item, or of the cursor when there is none.
+
+    ``first``: the oldest number still kept; numbers between the cursor and it are gone for good. ``last``: the
+    newest. ``anew``: the cursor is of another journal (a lost disk, a restored backup): the items begin at this one's
+    beginning.
+    """
+
+    node: str
+    node_id: str
+    boot: int
+    run: str
+    items: list[JournalEntry]
+    first: int
+    last: int
+    anew: bool = False
+    more: bool = False
+
+
+class JournalsView(View, frozen=True):
+    """``items``: of the nodes that have news. ``missing``: node name -> why it cannot be asked. The rest has no
+    news."""
+
+    items: list[JournalView]
+    missing: dict[str, str] = {}
+
+
+class LinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """One link. ``kind``: "neighbour" (gossip's overlay) or "peer" (up for another reason)."""
+
+    peer: str
+    region: str
+    kind: str
+    rtt_ms: float | None = None
+    age_s: float = 0.0
+
+
+class LinksView(View, frozen=True):
+    node: str
+    items: list[LinkView]
+
+
 class WhyView(View, frozen=True):
     """The story of one subject: what is so now, and the events that led here, oldest first."""
 
@@ -348,10 +402,11 @@ class StatusView(View, frozen=True):
     problems: list[str]
     hardware: JsonObject
     load: JsonObject
+    readers: dict[str, str] = {}  # reader of this node's journal -> how far it is, for people
 
 
 AnyView = (
     Done | NodeView | NodesView | AgentView | AgentsView | SkillsView | CallView | PingView | PlanView
-    | StatesView | StateView | HistoryView | StateDiffView | LogsView
+    | StatesView | StateView | HistoryView | StateDiffView | LogsView | JournalView | JournalsView | LinksView
     | DocumentsView | AppliedView | ConflictsView | WhyView | InviteView | IdentityView | StatusView | Failure
 )  # fmt: skip

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from meshnode.kernel.instant import Instant
     from meshnode.model.ids import NodeId
     from meshnode.node.core import Core
-    from meshnode.registry.where import Attribute
+    from meshnode.model.where import Attribute
 
 
 class Places:

@@ -22,7 +22,7 @@ from meshnode.registry.offers import (
 )
 from meshnode.registry.records import Records
 from meshnode.registry.units import AgentUnits, UnitSeen
-from meshnode.registry.where import Attribute, parse_where, unfit
+from meshnode.model.where import Attribute, parse_where, unfit
 
 __all__ = ["CAP_PREFIX", "Candidate", "Index", "UnitSeen"]
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.model.errors import Invalid
-from meshnode.registry.where import Attribute, parse_where, unfit
+from meshnode.model.where import Attribute, parse_where, unfit
 
 NODE: dict[str, Attribute] = {
     "gpu_mem": 0, "mem": 8 * 1024**3, "cpus": 4.0, "site": "plant-7", "arch": "aarch64", "region": "eu", "load": "0.5",

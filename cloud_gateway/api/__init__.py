@@ -1,0 +1,1 @@
+"""The doors of the gateway: pages of rows, the live feed, requests, metrics, the page itself."""

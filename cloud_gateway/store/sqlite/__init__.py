@@ -1,0 +1,1 @@
+"""SQLite: one writer thread, group commit, WAL with full synchronisation. The default."""
