@@ -79,6 +79,31 @@ class SkillQuery(msgspec.Struct, frozen=True, kw_only=True):
     after: int = 0
 
 
+class AgentQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Instances grouped by agent, by its name. ``agent``, ``region``: any of these; ``q``: part of the agent's name,
+    ignoring case. ``after``: the name to go on behind."""
+
+    agent: list[str] = []
+    region: list[str] = []
+    q: str = ""
+    limit: int = LIMIT_DEFAULT
+    after: str = ""
+
+
+class AgentCount(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent over all its units. ``troubled``: units that are not well (as in ``GridCell``); ``nodes``: how many
+    run units of it; ``regions``, ``skills``: sorted, the first 50."""
+
+    agent: str
+    instances: int
+    running: int
+    troubled: int
+    nodes: int
+    regions: list[str] = []
+    skills: list[str] = []
+    version_max: int = 0
+
+
 class LoadQuery(msgspec.Struct, frozen=True, kw_only=True):
     """History of one node. Measures: cpu, memory, disk, accelerator, load. ``step_ms``: at least this; the answer
     says."""
@@ -139,6 +164,6 @@ def checked(query: Query) -> str:
 
 
 __all__ = [
-    "Bound", "EventQuery", "EventsListed", "GridCell", "JournalListed", "JournalQuery", "Key", "Listed", "LoadQuery",
+    "AgentCount", "AgentQuery", "Bound", "EventQuery", "EventsListed", "GridCell", "JournalListed", "JournalQuery", "Key", "Listed", "LoadQuery",
     "Overview", "Query", "RegionCount", "SkillQuery", "checked",
 ]  # fmt: skip

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from cloud_gateway.model.batch import Batch, Changes, Committed
 from cloud_gateway.model.queries import (
+    AgentCount,
+    AgentQuery,
     EventQuery,
     EventsListed,
     GridCell,
@@ -73,6 +75,10 @@ class Store(Protocol):
 
     async def named(self, name: str) -> Row | None:
         """The newest row of a node of that name."""
+        ...
+
+    async def agents(self, query: AgentQuery) -> list[AgentCount]:
+        """Instances grouped by agent, for ``/agents``: at most ``limit``; as many as that may be followed by more."""
         ...
 
     async def skills(self, query: SkillQuery) -> tuple[Sequence[OfferRow], int]:
