@@ -4,7 +4,7 @@ import importlib
 import sys
 
 from meshnode.cli.parser import Verb, parse, parser_of
-from meshnode.cli.verbs import VERBS
+from meshnode.cli.verbs import HIDDEN, VERBS
 from meshnode.cli.words import printable
 from meshnode.model.errors import Invalid, LocalError
 
@@ -36,9 +36,10 @@ def _run(directory: str, verb: str, rest: list[str]) -> int:
         verb = "version"
     if verb == "help":
         verb, rest = rest[0], ["--help"]
-    if verb not in VERBS:
+    entry = VERBS.get(verb) or HIDDEN.get(verb)
+    if entry is None:
         raise _unknown(verb)
-    module, summary = VERBS[verb]
+    module, summary = entry
     known: Verb = importlib.import_module(f"meshnode.cli.{module}").VERBS[verb]
     parser = parser_of(verb, summary)
     parser.set_defaults(directory=directory)

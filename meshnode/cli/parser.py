@@ -23,6 +23,27 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Invalid(f"{self.prog}: {message}", next_step=f"{self.prog} --help")
 
+    @property
+    def takes(self) -> dict[str, tuple[str, ...]]:
+        """Options that take a value, with the values there are (empty: any)."""
+        return {
+            name: _choices(action) for action in self._actions if action.nargs != 0 for name in action.option_strings
+        }
+
+    @property
+    def flags(self) -> list[str]:
+        """Options that take none."""
+        return [name for action in self._actions if action.nargs == 0 for name in action.option_strings]
+
+    @property
+    def places(self) -> list[tuple[str, ...]]:
+        """The words without a dash, in order, with the choices there are (empty: any)."""
+        return [_choices(action) for action in self._actions if not action.option_strings]
+
+
+def _choices(action: argparse.Action) -> tuple[str, ...]:
+    return tuple(str(choice) for choice in action.choices or ())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verb:

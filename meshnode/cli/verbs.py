@@ -9,6 +9,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Look": {
         "status": ("look", "this node at one glance"),
+        "top": ("top", "nodes, agents and what happens, on the whole screen"),
         "ls": ("look", "nodes, with the age of what is known"),
         "ps": ("look", "agents on all nodes, unit by unit"),
         "skills": ("look", "what can be called"),
@@ -43,8 +44,12 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Shell": {
         "version": ("shell", "which meshnode this is"),
-        "completion": ("shell", "completion for bash"),
+        "completion": ("shell", "completion for bash, zsh or fish"),
     },
+}
+# What scripts ask, not people.
+HIDDEN: dict[str, tuple[str, str]] = {
+    "complete": ("shell", "what may stand at the cursor; the scripts of completion ask it")
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
 

@@ -424,7 +424,7 @@ def test_the_completion_is_valid_bash_and_completes_verbs_and_live_names(
         done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True, env=environment)
         return done.stdout.split()
 
-    assert completed("meshnode", "st") == ["status", "stop", "state"]
+    assert completed("meshnode", "st") == ["state", "status", "stop"]
     assert completed("meshnode", "demo", "") == ["failover", "partition"]
     assert completed("meshnode", "-C", str(served[0]), "restart", "") == ["words"]
     assert completed("meshnode", "-C", str(served[0]), "state", "show", "") == ["words/0"]
