@@ -20,6 +20,7 @@ class Action(enum.StrEnum):
     RUN = "run"  # an agent on one's own node; resource "agent/NAME"
     INVITE = "invite"
     PUBLISH = "publish"  # soft state about oneself
+    READ = "read"  # what a node keeps for readers; resource "journal"
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -1,9 +1,13 @@
 """Who may do what, until policies arrive: a table of roles. What no row allows is denied.
 
-=========  ========================================================================================
-admin      everything
-member     write Agent and AgentCluster documents, call skills, run agents, publish facts about itself
-=========  ========================================================================================
+=======  =====================================================================================================
+admin    everything
+gateway  all a member may; read the journal of every node; write ``Node`` documents (drain, resume) of any node
+member   write Agent and AgentCluster documents, and the ``Node`` document about itself; call skills; run
+         agents; publish facts about itself
+=======  =====================================================================================================
+
+A node reads its own journal without asking anybody.
 """
 
 import re
@@ -12,10 +16,14 @@ from meshnode.kernel.ports import Action, Member, Trust, Verdict
 from meshnode.model.ids import NodeId
 
 ADMIN = "admin"
+GATEWAY = "gateway"
 MEMBER = "member"
+INVITED = (MEMBER, GATEWAY)  # what an invite may make of a node; admins are made with the mesh
+JOURNAL = "journal"  # the resource of Action.READ
 _RESOURCE_CHARACTERS_MAX = 512
 # One plain word per segment: "." and "..", "%", NUL and empty segments would let one resource pass for another.
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:@+-]+")
+_NODE_KIND = "Node"
 _MEMBER_WRITES = frozenset({"Agent", "AgentCluster"})
 _MEMBER_ACTIONS = frozenset({Action.CALL, Action.RUN, Action.PUBLISH})
 
@@ -34,15 +42,28 @@ class Roles:
             return Verdict(allowed=False, reason="bad-resource")
         if ADMIN in member.roles:
             return Verdict(allowed=True, reason="role-admin")
-        if MEMBER not in member.roles:
+        segments = resource.split("/")
+        if GATEWAY in member.roles and _gateway_may(action, segments):
+            return Verdict(allowed=True, reason="role-gateway")
+        if MEMBER not in member.roles and GATEWAY not in member.roles:
             return Verdict(allowed=False, reason="no-role")
-        return _member_may(member, action, resource.split("/"))
+        return _member_may(member, action, segments)
+
+
+def _gateway_may(action: Action, segments: list[str]) -> bool:
+    """What a gateway may beyond a member."""
+    if action is Action.READ:
+        return segments == [JOURNAL]
+    return action is Action.WRITE and len(segments) == 3 and segments[0] == _NODE_KIND
 
 
 def _member_may(member: Member, action: Action, segments: list[str]) -> Verdict:
     if action is Action.WRITE:
-        allowed = len(segments) == 3 and segments[0] in _MEMBER_WRITES
+        about_itself = segments[0] == _NODE_KIND and segments[2:] == [member.name]
+        allowed = len(segments) == 3 and (segments[0] in _MEMBER_WRITES or about_itself)
         return Verdict(allowed=allowed, reason="role-member" if allowed else "write-needs-admin")
+    if action is Action.READ:
+        return Verdict(allowed=False, reason="needs-gateway-or-admin")
     if action not in _MEMBER_ACTIONS:
         return Verdict(allowed=False, reason="needs-admin")
     about_node = action is Action.PUBLISH and segments[0] == "node"

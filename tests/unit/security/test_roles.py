@@ -1,5 +1,7 @@
 """The table of roles: what no row allows is denied."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,10 +44,35 @@ def test_a_member_without_a_role_we_know_may_do_nothing(action: Action) -> None:
         (Action.RUN, "agent/words"),
         (Action.PUBLISH, "node/nano-7"),
         (Action.PUBLISH, "load"),
+        (Action.WRITE, "Node/default/nano-7"),
     ],
 )
-def test_a_member_may_do_its_work(action: Action, resource: str) -> None:
-    assert verdict("member", action, resource) == Verdict(allowed=True, reason="role-member")
+@pytest.mark.parametrize("role", ["member", "gateway"])
+def test_a_member_may_do_its_work_and_so_may_a_gateway(role: str, action: Action, resource: str) -> None:
+    answer = verdict(role, action, resource)
+    assert answer.allowed and (role == "gateway" or answer.reason == "role-member")
+
+
+@pytest.mark.parametrize(("action", "resource"), [(Action.READ, "journal"), (Action.WRITE, "Node/default/nano-8")])
+def test_a_gateway_reads_journals_and_writes_about_any_node(action: Action, resource: str) -> None:
+    assert verdict("gateway", action, resource) == Verdict(allowed=True, reason="role-gateway")
+    assert verdict("admin", action, resource).allowed
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "reason"),
+    [
+        (Action.WRITE, "Policy/default/strict", "write-needs-admin"),
+        (Action.WRITE, "Node/default", "write-needs-admin"),
+        (Action.WRITE, "Node/default/nano-8/extra", "write-needs-admin"),
+        (Action.READ, "journal/extra", "needs-gateway-or-admin"),
+        (Action.READ, "secrets", "needs-gateway-or-admin"),
+        (Action.INVITE, "node/nano-8", "needs-admin"),
+        (Action.PUBLISH, "node/boss", "not-about-itself"),
+    ],
+)
+def test_a_gateway_may_not_do_more(action: Action, resource: str, reason: str) -> None:
+    assert verdict("gateway", action, resource) == Verdict(allowed=False, reason=reason)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +84,10 @@ def test_a_member_may_do_its_work(action: Action, resource: str) -> None:
         (Action.WRITE, "AgentCluster/default", "write-needs-admin"),
         (Action.WRITE, "agentcluster/default/shop", "write-needs-admin"),
         (Action.WRITE, "AgentCluster/default/shop/extra", "write-needs-admin"),
+        (Action.WRITE, "Node/default/nano-8", "write-needs-admin"),
+        (Action.WRITE, "Node/default/nano-7/extra", "write-needs-admin"),
+        (Action.WRITE, "Node/nano-7", "write-needs-admin"),
+        (Action.READ, "journal", "needs-gateway-or-admin"),
         (Action.INVITE, "node/nano-8", "needs-admin"),
         (Action.PUBLISH, "node/boss", "not-about-itself"),
         (Action.PUBLISH, "node", "not-about-itself"),
@@ -93,5 +124,6 @@ def test_no_resource_opens_another_document_kind_to_members(resource: str, actio
         answer.allowed
         and action is Action.WRITE
         and resource.split("/", maxsplit=1)[0] not in ("Agent", "AgentCluster")
+        and not re.fullmatch(r"Node/[^/]+/nano-7", resource)
     )
-    assert not (answer.allowed and action is Action.INVITE)
+    assert not (answer.allowed and action in (Action.INVITE, Action.READ))
