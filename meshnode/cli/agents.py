@@ -7,6 +7,7 @@ import msgspec
 from meshnode.cli import rows
 from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_option, warn
+from meshnode.cli.progress import Progress
 from meshnode.cli.words import one_line
 from meshnode.client.client import Client
 from meshnode.model.views import AgentView
@@ -37,9 +38,12 @@ def _ended(client: Client, view: AgentView, wait_s: float) -> tuple[AgentView, l
     """The agent once its processes are gone, or as it is when the patience ends; and units that could not be told."""
     until = time.monotonic() + wait_s
     units = [view]
-    while any(_lives(unit) for unit in units) and time.monotonic() < until:
-        time.sleep(_POLL_S)
-        units = [unit for unit in client.agents() if unit.name == view.name]
+    with Progress() as progress:
+        while any(_lives(unit) for unit in units) and time.monotonic() < until:
+            living = [f"{rows.unit_words(unit)} on {unit.node}" for unit in units if _lives(unit)]
+            progress.tell(f"{len(living)} still to end: {', '.join(living[:3])}")
+            time.sleep(_POLL_S)
+            units = [unit for unit in client.agents() if unit.name == view.name]
     alive = [unit for unit in units if _lives(unit)]
     if alive:
         return alive[0], [unit for unit in units if unit.state == _OUT_OF_REACH]

@@ -10,7 +10,7 @@ from meshnode.cli.kinds import Kind, kind_of
 from meshnode.cli.machine import hardware_words, load_line
 from meshnode.cli.output import again, colourful, show_list, show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, watch_option
-from meshnode.cli.table import Column, paint
+from meshnode.cli.table import Column
 from meshnode.cli.words import printable, size, span
 from meshnode.model.errors import NotFound
 from meshnode.model.views import StatusView
@@ -28,18 +28,37 @@ def _status(given: Given) -> int:
 
 
 def status_lines(view: StatusView) -> list[str]:
+    """The state and what is wrong first, then a line for each part."""
+    wrong = len(view.problems)
+    state = "ready" if not wrong else f"ready, {wrong} problem{'s' if wrong > 1 else ''}"
     alone = "alone" if view.nodes_known <= 1 else f"{view.peers_connected} of {view.nodes_known - 1} peers connected"
-    word = paint("ready") if colourful() else "ready"
-    agents = f"agents {view.agents_running} of {view.agents_total} running"
-    documents = f"documents {view.documents} (root {view.documents_root[:8] or '-'})"
-    journal = f"journal {size(view.journal_bytes)}   boot {view.boot}   version {view.version}"
-    lines = [
-        f"{view.name}  {word}  mesh: {view.mesh}  region: {view.region or '-'}  up {span(view.uptime_s)}  {alone}",
-        f"nodes {view.nodes_reachable} of {view.nodes_known} reachable   {agents}   {documents}",
-        f"machine: {hardware_words(view.hardware) or '-'}   load: {load_line(view.load)}",
-        f"listens on {view.listen or '-'}   clock {view.clock}   {journal}",
-    ]
-    return [*(printable(line) for line in lines), *(f"! {printable(problem)}" for problem in view.problems)]
+    region = f", region {view.region}" if view.region else ""
+    parts = (
+        ("mesh", f"{view.mesh}{region}, {alone}"),
+        ("nodes", f"{view.nodes_reachable} of {view.nodes_known} reachable"),
+        ("agents", f"{view.agents_running} of {view.agents_total} running"),
+        ("documents", f"{view.documents} (root {view.documents_root[:8] or '-'})"),
+        ("machine", hardware_words(view.hardware) or "-"),
+        ("load", load_line(view.load)),
+        (
+            "daemon",
+            f"up {span(view.uptime_s)}, boot {view.boot}, version {view.version}, journal {size(view.journal_bytes)}",
+        ),
+        ("clock", view.clock),
+        ("address", view.listen or "-"),
+        *(("reader", f"{reader}: {far}") for reader, far in view.readers.items()),
+    )
+    lines = [printable(f"  {name:<10} {said}") for name, said in parts]
+    problems = [printable(f"! {problem}") for problem in view.problems]
+    head = f"{printable(view.name)}  {_painted(state, bad=bool(wrong))}"
+    return [head, *problems, *lines]
+
+
+def _painted(state: str, *, bad: bool) -> str:
+    """Green or yellow, where colours are wanted."""
+    if not colourful():
+        return state
+    return f"\x1b[{'33' if bad else '32'}m{state}\x1b[0m"
 
 
 def _ls(given: Given) -> int:

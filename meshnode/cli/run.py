@@ -8,6 +8,7 @@ from pathlib import Path
 from meshnode.cli import rows
 from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_option, warn
+from meshnode.cli.progress import Progress
 from meshnode.cli.words import one_line, printable
 from meshnode.client.client import Client
 from meshnode.model.commands import RunAgent
@@ -118,15 +119,20 @@ def pair(given: str, option: str, shape: str) -> tuple[str, str]:
 def _settled(client: Client, units: list[AgentView], replicas: int, wait_s: float) -> list[AgentView]:
     """The units once all of them run or one has failed, or as they are when the patience ends."""
     until = time.monotonic() + wait_s
-    while not _is_settled(units, replicas) and time.monotonic() < until:
-        time.sleep(_POLL_S)
-        units = [unit for unit in client.agents() if unit.name == units[0].name] or units
+    with Progress() as progress:
+        while not _is_settled(units, replicas) and time.monotonic() < until:
+            progress.tell(f"{_running(units)} of {replicas} run: {_line(_worst(units))}")
+            time.sleep(_POLL_S)
+            units = [unit for unit in client.agents() if unit.name == units[0].name] or units
     return units
 
 
 def _is_settled(units: list[AgentView], replicas: int) -> bool:
-    running = sum(unit.slots for unit in units if unit.state == "running")
-    return running >= replicas or any(unit.state in _FAILED for unit in units)
+    return _running(units) >= replicas or any(unit.state in _FAILED for unit in units)
+
+
+def _running(units: list[AgentView]) -> int:
+    return sum(unit.slots for unit in units if unit.state == "running")
 
 
 def _worst(units: list[AgentView]) -> AgentView:

@@ -107,11 +107,17 @@ SUBJECT                     FIELD     IN FORCE    ALSO WRITTEN
 agentcluster/default/line3  replicas  2 by alpha  3 by beta
 """,
     "status": """\
-alpha  ready  mesh: plant-7  region: home  up 4h12m  1 of 1 peers connected
-nodes 1 of 2 reachable   agents 1 of 1 running   documents 1 (root ab12cd34)
-machine: Pi 5 4cpu 8Gi   load: cpu 38%
-listens on 0.0.0.0:7070   clock synced   journal 1.4Mi   boot 3   version 0.1.0
+alpha  ready, 1 problem
 ! beta unreachable for 2m10s -> meshnode why beta
+  mesh       plant-7, region home, 1 of 1 peers connected
+  nodes      1 of 2 reachable
+  agents     1 of 1 running
+  documents  1 (root ab12cd34)
+  machine    Pi 5 4cpu 8Gi
+  load       cpu 38%
+  daemon     up 4h12m, boot 3, version 0.1.0, journal 1.4Mi
+  clock      synced
+  address    0.0.0.0:7070
 """,
     "stop words --wait 0": "agent words  running\n",
     "events": """\
