@@ -164,6 +164,6 @@ def checked(query: Query) -> str:
 
 
 __all__ = [
-    "AgentCount", "AgentQuery", "Bound", "EventQuery", "EventsListed", "GridCell", "JournalListed", "JournalQuery", "Key", "Listed", "LoadQuery",
-    "Overview", "Query", "RegionCount", "SkillQuery", "checked",
+    "AgentCount", "AgentQuery", "Bound", "EventQuery", "EventsListed", "GridCell", "JournalListed", "JournalQuery",
+    "Key", "Listed", "LoadQuery", "Overview", "Query", "RegionCount", "SkillQuery", "checked",
 ]  # fmt: skip
