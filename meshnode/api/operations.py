@@ -56,6 +56,8 @@ OPERATIONS = (
     _get("/v1/identity", commands.GetIdentity, views.IdentityView, "Who this node is, and by which keys"),
     _get("/v1/nodes", commands.ListNodes, views.NodesView, "All nodes known here, with the age of what is known"),
     _get("/v1/nodes/{name}", commands.DescribeNode, views.NodeView, "One node, its hardware and its load"),
+    _post("/v1/nodes/{node}/drain", commands.Drain, views.AppliedView, "Move all units of a node to other nodes"),
+    _post("/v1/nodes/{node}/resume", commands.Resume, views.AppliedView, "Let a drained node take units again"),
     _get("/v1/agents", commands.ListAgents, views.AgentsView, "All instances of agents known here"),
     _post("/v1/agents", commands.RunAgent, views.AgentView, "Want an agent, now and at every boot"),
     _delete("/v1/agents/{name}", commands.StopAgent, views.AgentView, "Want an agent no more; its state stays"),

@@ -14,10 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from meshnode.model.agent import KIND as AGENT
-from meshnode.model.agent import parse_agent
-from meshnode.model.agentcluster import parse_agentcluster
 from meshnode.model.commands import JsonObject
+from meshnode.model.declared import parse_declared
 from meshnode.model.errors import Invalid
 from meshnode.model.fields import FieldInvalid, quoted, show_path
 
@@ -89,7 +87,7 @@ def checked_manifests(file: str, prepare: Callable[[Source], None] = lambda _: N
 
 def _name_checked(manifest: JsonObject) -> tuple[str, str, str]:
     """(kind, namespace, name) of a manifest that is valid as a whole. Raises ``FieldInvalid``."""
-    declared = parse_agent(manifest) if manifest.get("kind") == AGENT else parse_agentcluster(manifest)
+    declared = parse_declared(manifest)
     return (str(manifest["kind"]), declared.namespace, declared.name)
 
 

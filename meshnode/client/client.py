@@ -85,6 +85,14 @@ class Client:
         command = commands.Scale(name=name, replicas=replicas, agent=agent)
         return self._post("/v1/scale", command, views.AppliedView)
 
+    def drain(self, node: str, reason: str = "") -> views.AppliedView:
+        """Its units move to other nodes and it takes no new ones. ``notes`` tell what becomes of those it has."""
+        body = msgspec.json.encode({"reason": reason})
+        return self._ask("POST", f"/v1/nodes/{_word(node)}/drain", views.AppliedView, body)
+
+    def resume(self, node: str) -> views.AppliedView:
+        return self._ask("POST", f"/v1/nodes/{_word(node)}/resume", views.AppliedView, b"{}")
+
     def plan(self, manifest: dict[str, object] | None = None) -> views.PlanView:
         """What applying it would change; without one, how what is wanted now stands."""
         return self._post("/v1/plan", commands.PlanManifest(manifest=manifest or {}), views.PlanView)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from meshnode.deployments import drains
 from meshnode.deployments.wants import CONTRADICTION, Declared, Problem, Reading, Row, rows, subject_of
 from meshnode.model.agent import KIND as AGENT
 from meshnode.model.agent import parse_agent_spec
@@ -14,6 +15,7 @@ from meshnode.model.agentcluster import parse_spec
 from meshnode.model.commands import JsonObject
 from meshnode.model.errors import Invalid
 from meshnode.model.ids import AgentName
+from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.views import Condition
 from meshnode.scheduler.views import PENDING, RUNNING, STARTING, AgentStanding, UnitStanding
 
@@ -32,6 +34,8 @@ class Tally(msgspec.Struct, frozen=True):
 
 def status_of(document: Declared, reading: Reading, standing_of: StandingOf) -> JsonObject:
     """The counts, as shown under ``status``; empty while the spec says nothing that could be counted."""
+    if document.kind == NODE:
+        return drains.status_of(document, reading.wants, standing_of)
     try:
         found = _tally(document, reading, standing_of)
     except Invalid:
@@ -55,7 +59,10 @@ def status_of(document: Declared, reading: Reading, standing_of: StandingOf) -> 
 
 
 def conditions(document: Declared, reading: Reading, standing_of: StandingOf) -> list[Condition]:
-    """Accepted, Schedulable, Ready, Pending: in this order, each with its reason."""
+    """Accepted, Schedulable, Ready, Pending: in this order, each with its reason. ``Leaving``, where some of it is on a
+    node that is drained and cannot leave."""
+    if document.kind == NODE:
+        return drains.conditions(document, reading.wants, standing_of)
     problems = reading.problems.get(subject_of(document), ())
     refused = next((problem for problem in problems if problem.reason == CONTRADICTION), None)
     if refused is not None:
@@ -71,11 +78,14 @@ def conditions(document: Declared, reading: Reading, standing_of: StandingOf) ->
         for unit in standing_of(AgentName(agent)).units
         if unit.state != RUNNING
     ]
+    agents = dict.fromkeys(each.row.agent for each in found)
+    staying = [unit for agent in agents for unit in standing_of(AgentName(agent)).units if unit.stays]
     return [
         _accepted(document, reading, _totals(found)[0]),
         _schedulable(problems, waiting),
         _ready(found),
         _pending(found, problems, waiting),
+        *([_leaving(staying)] if staying else []),
     ]
 
 
@@ -167,6 +177,11 @@ def _pending(found: Sequence[Tally], problems: Sequence[Problem], waiting: Seque
     return Condition(
         type="Pending", status="True", reason=reason, message=f"{message}: {_cut(texts)}" if texts else message
     )
+
+
+def _leaving(staying: Sequence[UnitStanding]) -> Condition:
+    message = _cut(f"{unit.unit} stays on {unit.node}: {unit.stays}" for unit in staying)
+    return Condition(type="Leaving", status="False", reason="NoOtherNode", message=message)
 
 
 def _cut(texts: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """What would become of the mesh if a document were applied, and the small edits of documents that commands make."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -26,7 +26,9 @@ Fields = JsonObject  # of a document as stored: "spec.replicas": 3
 class Planner(Protocol):
     """The scheduler, as far as plans go."""
 
-    def intended(self, agent: AgentName, want: Want | None, now: Instant) -> Sequence[Intended]: ...
+    def intended(
+        self, agent: AgentName, want: Want | None, now: Instant, drains: Mapping[str, str] | None = None
+    ) -> Sequence[Intended]: ...
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -58,7 +60,9 @@ def plan_change(before: Iterable[Declared], after: Iterable[Declared], planner: 
     changed = [name for name in names if was.get(name) != will.get(name)]
     notes = [p.message for subject, found in sorted(new.problems.items()) for p in found
              if old.problems == new.problems or p not in old.problems.get(subject, ())]  # fmt: skip
-    found = [row for name in changed or names for row in planner.intended(name, will.get(name), now)]
+    drains = new.drains if new.drains != old.drains else None
+    concerned = names if drains is not None else changed or names
+    found = [row for name in concerned for row in planner.intended(name, will.get(name), now, drains)]
     if len(found) > ROWS_MAX:
         notes.append(f"{len(found) - ROWS_MAX} more rows are not shown")
     items = [

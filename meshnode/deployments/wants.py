@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from meshnode.deployments.drains import intent_of
 from meshnode.kernel.instant import MS
 from meshnode.model.agent import KIND as AGENT
 from meshnode.model.agent import AgentIntent, parse_agent_spec
@@ -18,6 +19,7 @@ from meshnode.model.durability import AUTO, Durability
 from meshnode.model.errors import Invalid
 from meshnode.model.ids import AgentName
 from meshnode.model.manifest import AGENT_NAME, NAMESPACE_DEFAULT
+from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.recipe import ACTOR, Recipe
 from meshnode.model.resources import Resources
 from meshnode.model.units import ACTORS_A_WORKER
@@ -62,17 +64,19 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What all documents say together. ``problems`` by document; ``governed``: agents whose number clusters say."""
+    """What all documents say together. ``problems`` by document; ``governed``: agents whose number clusters say;
+    ``drains``: nodes by name, with the reason, or ""."""
 
     wants: tuple[Want, ...]
     problems: dict[str, tuple[Problem, ...]]
     governed: dict[str, tuple[str, ...]] = {}
+    drains: dict[str, str] = {}
 
 
 def subject_of(document: Declared) -> str:
-    """``agent/words`` or ``cluster/default/team``: what ``why`` calls it."""
-    if document.kind == AGENT:
-        return f"agent/{document.name}"
+    """``agent/words``, ``node/beta`` or ``cluster/default/team``: what ``why`` calls it."""
+    if document.kind in (AGENT, NODE):
+        return f"{document.kind.lower()}/{document.name}"
     return f"cluster/{document.namespace}/{document.name}"
 
 
@@ -88,11 +92,15 @@ def read(documents: Iterable[Declared]) -> Reading:
     agents: dict[str, AgentIntent] = {}
     demands: dict[str, list[tuple[str, Row]]] = {}
     generations: dict[str, int] = {}
+    drains: dict[str, str] = {}
     for document in sorted(documents, key=subject_of):
         subject = subject_of(document)
         try:
             if document.kind == AGENT:
                 agents[document.name] = _agent(document)
+            elif document.kind == NODE:
+                node = intent_of(document)
+                drains |= {document.name: node.reason} if node.drain else {}
             elif document.kind == CLUSTER:
                 intent = parse_spec(document.spec)
                 found = rows(intent)
@@ -110,7 +118,7 @@ def read(documents: Iterable[Declared]) -> Reading:
         if want is not None:
             wanted.append(want)
     governed = {name: tuple(dict.fromkeys(subject for subject, _ in asked)) for name, asked in demands.items()}
-    return Reading(tuple(wanted), {subject: tuple(found) for subject, found in problems.items()}, governed)
+    return Reading(tuple(wanted), {subject: tuple(found) for subject, found in problems.items()}, governed, drains)
 
 
 def rows(intent: Intent) -> list[Row]:
@@ -153,7 +161,7 @@ def _agent(document: Declared) -> AgentIntent:
 
 def _contradiction(document: Declared, error: Invalid) -> Problem:
     """Every write was valid when it was made; two made apart can merge into a spec that is not."""
-    name = document.name if document.kind == AGENT else f"{document.namespace}/{document.name}"
+    name = document.name if document.kind in (AGENT, NODE) else f"{document.namespace}/{document.name}"
     return Problem(CONTRADICTION, f"{error.message}. Apply {name} again to settle it")
 
 

@@ -5,8 +5,16 @@ from meshnode.model.agent import Agent, parse_agent
 from meshnode.model.agentcluster import AgentCluster, parse_agentcluster
 from meshnode.model.commands import JsonObject
 from meshnode.model.manifest import parse_manifest
+from meshnode.model.nodewish import KIND as NODE
+from meshnode.model.nodewish import NodeWish, parse_node
 
 
-def parse_declared(manifest: JsonObject) -> Agent | AgentCluster:
+def parse_declared(manifest: JsonObject) -> Agent | AgentCluster | NodeWish:
     """Raises ``FieldInvalid``."""
-    return parse_agent(manifest) if parse_manifest(manifest).kind == AGENT else parse_agentcluster(manifest)
+    match parse_manifest(manifest).kind:
+        case kind if kind == AGENT:
+            return parse_agent(manifest)
+        case kind if kind == NODE:
+            return parse_node(manifest)
+        case _:
+            return parse_agentcluster(manifest)

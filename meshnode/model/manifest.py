@@ -8,10 +8,11 @@ from meshnode.model.commands import JsonObject
 from meshnode.model.fields import Field, quoted
 
 API_VERSIONS = ("v1",)
-KINDS = ("AgentCluster", "Agent")
+KINDS = ("AgentCluster", "Agent", "Node")
 NAMESPACE_DEFAULT = "default"
 # Also the name of a log file and the first half of a unit's name.
 AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
+_NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -26,7 +27,8 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def parse_manifest(manifest: JsonObject) -> Manifest:
-    """Raises ``FieldInvalid``. An agent's name also has capitals and underscores; all else is a DNS-1123 label."""
+    """Raises ``FieldInvalid``. An agent's name also has capitals and underscores, a node's dots; all else is a DNS-1123
+    label."""
     top = Field((), manifest).fields(("apiVersion", "kind", "metadata", "spec"))
     metadata = top["metadata"].fields(("name",), ("namespace", "labels"))
     labels = metadata["labels"].entries(count_max=64) if "labels" in metadata else {}
@@ -36,7 +38,7 @@ def parse_manifest(manifest: JsonObject) -> Manifest:
         api_version=api_version,
         kind=kind,
         namespace=metadata["namespace"].label() if "namespace" in metadata else NAMESPACE_DEFAULT,
-        name=agent_name(metadata["name"]) if kind == "Agent" else metadata["name"].label(),
+        name=_NAMES.get(kind, Field.label)(metadata["name"]),
         labels={Field(value.path, key).tag(): value.text() for key, value in labels.items()},
         spec=top["spec"],
     )
@@ -51,3 +53,16 @@ def agent_name(field: Field) -> str:
             next_step="use 1 to 63 letters, digits, - and _, beginning with a letter or digit",
         )
     return text
+
+
+def _node_name(field: Field) -> str:
+    text = field.text()
+    if not _NODE_NAME.fullmatch(text):
+        raise field.invalid(
+            f"{quoted(text)} is no name for a node",
+            next_step="use 1 to 63 of a-z, 0-9, - and ., the first and the last a letter or a digit",
+        )
+    return text
+
+
+_NAMES = {"Agent": agent_name, "Node": _node_name}

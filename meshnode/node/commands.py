@@ -20,6 +20,7 @@ from meshnode.model.commands import (
     CallSkill,
     DeleteDocument,
     DescribeNode,
+    Drain,
     FindSkills,
     FoldState,
     ForgetState,
@@ -37,6 +38,7 @@ from meshnode.model.commands import (
     ReadLogs,
     RestartAgent,
     RestoreState,
+    Resume,
     RunAgent,
     Scale,
     ShowState,
@@ -50,7 +52,7 @@ from meshnode.model.errors import Denied, Invalid, LocalError, Offline
 from meshnode.model.ids import NodeId
 from meshnode.model.units import slot_of
 from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, InviteView, PingView
-from meshnode.node import agent_views, asking, explain, snapshot
+from meshnode.node import agent_views, asking, drains, explain, snapshot
 from meshnode.node.agent_desk import AgentDesk, manifest_fields
 from meshnode.node.effects import DrawEntropy, Reply, StreamItemTold
 from meshnode.node.snapshot import failure_of
@@ -232,6 +234,10 @@ class Desk:
                 return self._agents.scale(command_no, command, now)
             case PlanManifest():
                 return self._agents.plan(command_no, command, now)
+            case Drain():
+                return drains.drain(self._core, command_no, command, now)
+            case Resume():
+                return drains.resume(self._core, command_no, command, now)
             case ShowState() | StateHistory() | StateDiff() | RestoreState() | ReadLogs():
                 return self._ask_state(command_no, command, now)
             case ListStates() | ForgetState() | FoldState():

@@ -8,7 +8,7 @@ import msgspec
 
 from meshnode.model.errors import NotFound
 from meshnode.model.views import DocumentView, NodeView, WhyView
-from meshnode.node import agent_views, snapshot
+from meshnode.node import agent_views, drains, snapshot
 
 if TYPE_CHECKING:
     from meshnode.kernel.instant import Instant
@@ -102,6 +102,8 @@ def _agent_name(core: Core, given: str) -> str:
 
 def _present(core: Core, wanted: _Subject, now: Instant) -> list[str]:
     found = [_node(view) for view in snapshot.nodes(core, now).items if view.name == wanted.node]
+    if drained := drains.words(core, wanted.node, now):
+        found.append(f"node {wanted.node} is {drained}")
     for view in agent_views.agents(core, now, wanted.agent).items if wanted.agent else ():
         if view.name == wanted.agent:
             where, why_so = f" on {view.node}" if view.node else "", f": {view.reason}" if view.reason else ""

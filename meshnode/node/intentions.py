@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshnode.deployments.wants import Reading, read
-from meshnode.scheduler.messages import Wanted
+from meshnode.node import drains
+from meshnode.scheduler.messages import DrainsChanged, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ class Intentions:
         self._wants: dict[AgentName, Want] = {}
         self._reading = Reading((), {})
         self._stale = self._untold = True
+        self._drains: dict[str, str] | None = None  # as last told
 
     @property
     def reading(self) -> Reading:
@@ -49,8 +51,16 @@ class Intentions:
     def tell(self) -> list[Effect]:
         """What is wanted now, to those who see to it."""
         self._untold = False
-        wants = self.reading.wants
-        return [*self._core.bundles.wanted(want.recipe.bundle for want in wants), Wanted(wants)]
+        reading = self.reading
+        effects = [*self._core.bundles.wanted(want.recipe.bundle for want in reading.wants), Wanted(reading.wants)]
+        before, self._drains = self._drains, reading.drains
+        changed = sorted(name for name in {**(before or {}), **reading.drains}
+                         if (before or {}).get(name) != reading.drains.get(name))  # fmt: skip
+        if changed:
+            effects.append(DrainsChanged(tuple(changed)))
+        if before is not None:  # what was so at the start was told by an earlier boot
+            effects += [drains.told(self._core, name) for name in changed]
+        return effects
 
     def wake(self, _now: Instant) -> list[Effect]:
         return self.tell() if self.deadline() is not None else []

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from meshnode.kernel.instant import Instant
     from meshnode.model.ids import NodeId
-    from meshnode.node.core import Core
     from meshnode.model.where import Attribute
+    from meshnode.node.core import Core
 
 
 class Places:
@@ -57,12 +57,13 @@ class Places:
         core = self._core
         row, member = core.gossip.row(node), core.trust.member(node)
         machine = self._machine(node, row.facts if row else b"{}")
+        name, drains = core.names.of(node), core.intentions.reading.drains
         return NodeFacts(
-            node=node, name=core.names.of(node), region=member.region if member else "",
+            node=node, name=name, region=member.region if member else "",
             labels=member.labels if member else {}, state=self._state(node),
             lost_us=self._lost_us.get(node, core.started_us), cpu_milli=round((machine.cpu.usable or 0) * 1000),
             memory_bytes=machine.memory.limit_bytes or 0, gpus=len(machine.accelerators or ()),
-            reason=core.gossip.reason(node),
+            reason=core.gossip.reason(node), drained=name in drains, drained_for=drains.get(name, ""),
         )  # fmt: skip
 
     def _machine(self, node: NodeId, facts: bytes) -> snapshot.Machine:

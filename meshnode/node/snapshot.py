@@ -98,7 +98,7 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
         rtt_ms=None if rtt is None else round(rtt / MS, 3), reason="" if me else core.gossip.reason(node),
         endpoints=[written(*endpoint) for endpoint in row.endpoints] if row else [],
         hardware=_json(row.facts if row else b"{}"), load=_load(core, node, now), agents=core.index.agents_on(node),
-        self_node=me,
+        self_node=me, drained=core.names.of(node) in core.intentions.reading.drains,
     )  # fmt: skip
 
 

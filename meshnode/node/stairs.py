@@ -44,7 +44,7 @@ from meshnode.model.units import agent_of
 from meshnode.node import asking, unit_stairs, units
 from meshnode.node.effects import Exit
 from meshnode.node.facts import Started, WishesUnkept
-from meshnode.scheduler.messages import ClaimsChanged, UnitChanged, UnitClaimed, UnitReleased, Wanted
+from meshnode.scheduler.messages import ClaimsChanged, DrainsChanged, UnitChanged, UnitClaimed, UnitReleased, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +102,8 @@ def _of_unit(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
     match fact:
         case Wanted():
             return core.scheduler.wanted(fact, now)
+        case DrainsChanged():
+            return core.scheduler.drains_changed(fact, now)
         case UnitClaimed():
             return unit_stairs.claimed(core, fact, now)
         case UnitChanged():
@@ -242,6 +244,8 @@ def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
 def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:
     subject = f"agent/{fact.name}" if fact.kind == "Agent" else f"{_word_of(fact.kind)}/{fact.namespace}/{fact.name}"
     core.intentions.changed()
+    if fact.kind == "Node":
+        return ()  # told as what it means, see node/drains.py
     return [Note(subject, f"changed by {core.names.of(fact.by)}")]
 
 

@@ -11,6 +11,7 @@ from meshnode.gossip.messages import Publish
 from meshnode.kernel.effects import Note
 from meshnode.messaging.messages import Reach
 from meshnode.model.units import agent_of, slot_of
+from meshnode.node import drains
 from meshnode.registry.offers import SKILL_PREFIX, encode_skill, skill_key
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _stop(core: Core, unit: InstanceId, reason: str, now: Instant) -> list[Effec
 def _gone(core: Core, unit: InstanceId, now: Instant) -> list[Effect]:
     """Its process is no more and is not wanted any more: what it left behind rests, until somebody wants it."""
     core.homes.pop(unit, None)
-    return [*core.checkpoints.close(unit, now), *core.offering.changed(agent_of(unit), now)]
+    return [*core.checkpoints.close(unit, now), *core.offering.changed(agent_of(unit), now), *drains.gone(core)]
 
 
 def instance(core: Core, fact: InstanceChanged, now: Instant) -> Sequence[Effect]:

@@ -8,8 +8,8 @@ import msgspec
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.model.units import unit_id
 from meshnode.scheduler.messages import Want
-from meshnode.scheduler.ordering import Part, Seats, able, layout
-from meshnode.scheduler.ports import NodeFacts
+from meshnode.scheduler.ordering import Part, Seats, able, astray, drained_words, layout
+from meshnode.scheduler.ports import READY, NodeFacts
 from meshnode.scheduler.unit import Unit, loss_in_words, name_of
 
 
@@ -82,6 +82,26 @@ class Book:
         self.dirty.pop(unit.id, None)
         self.units.pop(unit.id, None)
 
+    def openness(self, unit: Unit, facts: NodeFacts | None, now_us: int, patience_us: int) -> int | None:
+        """Whether others, or this node, may claim a unit that ``facts`` tells the governor of; when to look again.
+
+        ``patience_us``: how long it may be where it does not belong. What leaves a drained node leaves at once.
+        """
+        want, moves_us = self.want, None
+        if want is None or facts is None or facts.state != READY or not astray(want, unit.part.region, facts):
+            unit.astray_us = None
+        else:
+            unit.astray_us = now_us if unit.astray_us is None else unit.astray_us
+            moves_us = unit.astray_us + (0 if facts.drained else patience_us)
+        if unit.governor is None or (moves_us is not None and moves_us <= now_us):
+            if unit.open_us is None:
+                unit.open_us = now_us
+            self.open[unit.id] = unit
+            return None
+        unit.open_us = None
+        self.open.pop(unit.id, None)
+        return moves_us
+
     def places(
         self, want: Want, units: Iterable[Unit], nodes: Sequence[NodeFacts], me: NodeId, *, exact: "Exact"
     ) -> list[Place]:
@@ -139,7 +159,9 @@ def why(place: Place, ahead: int, nodes: Mapping[NodeId, NodeFacts], now_us: int
     """Why this node takes a unit, with ``ahead`` nodes before it that did not."""
     unit = place.unit
     if unit.governor is not None:
-        cause = f"{name_of(unit.governor, nodes)} is not where it belongs any more"
+        has = nodes.get(unit.governor)
+        drained = drained_words(has) if has is not None else ""
+        cause = drained or f"{name_of(unit.governor, nodes)} is not where it belongs any more"
     elif unit.last is not None:
         cause = loss_in_words(unit.last, nodes.get(unit.last.node), now_us)
     else:

@@ -45,6 +45,12 @@ class Wanted(Fact, frozen=True):
     wants: tuple[Want, ...]
 
 
+class DrainsChanged(Fact, frozen=True):
+    """These nodes, by name, are drained from now on or are so no more: what is known about nodes says which."""
+
+    names: tuple[str, ...]
+
+
 class UnitClaimed(Fact, frozen=True):
     """This node takes the unit on: open its state, then run it. ``slots``: how many of the agent's slots it holds."""
 

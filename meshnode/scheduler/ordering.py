@@ -56,6 +56,24 @@ def misplaced(want: Want, region: str, node: NodeFacts) -> str:
     return ""
 
 
+def drained_words(node: NodeFacts) -> str:
+    """``beta is drained (new disk)``; "" if it is not."""
+    why = f" ({node.drained_for})" if node.drained_for else ""
+    return f"{node.name} is drained{why}" if node.drained else ""
+
+
+def astray(want: Want, region: str, node: NodeFacts) -> str:
+    """Why a unit that a node has belongs elsewhere now; "" if it does not."""
+    return misplaced(want, region, node) or drained_words(node)
+
+
+def stopped_by(want: Want, node: NodeFacts) -> str:
+    """Why a unit of a node ends there although no other may have it: it is drained, and pinned to it; "" if not."""
+    if not node.drained or want.on != node.name:
+        return ""
+    return f"it may only run on {want.on}, and {drained_words(node)}"
+
+
 def lacking(need: Resources, node: NodeFacts, taken: Resources = NOTHING) -> list[str]:
     """What a node has too little of beside what is ``taken``, in words; what is not known is not held against it."""
     asked = need.plus(taken)
@@ -76,6 +94,7 @@ def able(want: Want, part: Part, nodes: Iterable[NodeFacts]) -> list[NodeFacts]:
         node
         for node in nodes
         if node.state == READY
+        and not node.drained
         and (anywhere or not misplaced(want, part.region, node))
         and (modest or not lacking(need, node))
     ]
@@ -106,7 +125,19 @@ def obstacle(want: Want, part: Part, nodes: Sequence[NodeFacts]) -> Obstacle | N
     alive = [node for node in fitting if node.state == READY]
     if not alive:
         return Obstacle("NodesUnreachable", f"{named(fitting)} cannot be reached now")
-    return Obstacle("TooBig", _too_big(want.resources.times(part.slots), where, alive))
+    taking = [node for node in alive if not node.drained]
+    if not taking:
+        return Obstacle("NodesDrained", _all_drained(want, fitting, alive))
+    return Obstacle("TooBig", _too_big(want.resources.times(part.slots), where, taking))
+
+
+def _all_drained(want: Want, fitting: Sequence[NodeFacts], alive: Sequence[NodeFacts]) -> str:
+    if want.on:
+        return f"it may only run on {want.on}, and {drained_words(alive[0])}"
+    lost = [node for node in fitting if node.state != READY]
+    told = "; ".join(drained_words(node) for node in alive[:_NAMES_MAX])
+    told += f" and {len(alive) - _NAMES_MAX} more" if len(alive) > _NAMES_MAX else ""
+    return f"{told}; {named(lost)} cannot be reached now" if lost else f"{told}, and no other node fits"
 
 
 def _too_big(need: Resources, where: str, alive: Sequence[NodeFacts]) -> str:

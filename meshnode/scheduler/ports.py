@@ -13,7 +13,8 @@ READY, SUSPECT, UNREACHABLE, DOWN, LEFT = "ready", "suspect", "unreachable", "do
 class NodeFacts(msgspec.Struct, frozen=True):
     """One node of the directory, this one included. ``lost_us``: since when it is not ready, on the mono_us axis.
 
-    ``cpu_milli`` and ``memory_bytes`` 0: not known, and not held against it. ``gpus`` 0: none.
+    ``cpu_milli`` and ``memory_bytes`` 0: not known, and not held against it. ``gpus`` 0: none. ``drained``: it takes no
+    units, and is to give away those it has.
     """
 
     node: NodeId
@@ -26,6 +27,8 @@ class NodeFacts(msgspec.Struct, frozen=True):
     memory_bytes: int = 0
     gpus: int = 0
     reason: str = ""  # why it is in that state, for people: votes, evidence
+    drained: bool = False
+    drained_for: str = ""  # for people: who drains says why
 
 
 class Nodes(Protocol):

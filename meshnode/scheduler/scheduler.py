@@ -17,15 +17,15 @@ from meshnode.model.units import agent_of
 from meshnode.scheduler.admission import Admission
 from meshnode.scheduler.book import Book, Exact, Place, why
 from meshnode.scheduler.config import SchedulerConfig
-from meshnode.scheduler.messages import Claim, UnitChanged, UnitClaimed, UnitReleased, Want, Wanted
-from meshnode.scheduler.ordering import able, misplaced
+from meshnode.scheduler.messages import Claim, DrainsChanged, UnitChanged, UnitClaimed, UnitReleased, Want, Wanted
+from meshnode.scheduler.ordering import able, misplaced, stopped_by
 from meshnode.scheduler.outcome import Outcome, read_records
 from meshnode.scheduler.ports import DOWN, LEFT, READY, Copies, NodeFacts, Nodes
 from meshnode.scheduler.quiet import Quiet
 from meshnode.scheduler.rules import SchedulerRules
 from meshnode.scheduler.shelf import Shelf
 from meshnode.scheduler.unit import Mine, Unit, name_of
-from meshnode.scheduler.views import AgentStanding, Intended, Viewer
+from meshnode.scheduler.views import AgentStanding, Intended, Viewer, drained
 
 # So many open units are planned at once without a thought; more wait until the claims that pour in have ended.
 _GATHER_FROM = 64
@@ -109,6 +109,12 @@ class Scheduler:
         if node == self._me:
             self._room_made()
         return self._turn(now)
+
+    def drains_changed(self, fact: DrainsChanged, now: Instant) -> Sequence[Effect]:
+        """Some nodes are drained from now on, or are so no more."""
+        self._look()
+        named = [facts.node for facts in self._facts.values() if facts.name in fact.names]
+        return [effect for node in named for effect in self.member_changed(node, now)]
 
     def unit_running(self, unit: InstanceId, *, running: bool, now: Instant) -> Sequence[Effect]:
         """The process of a unit of this node does, or does not, answer calls."""
@@ -198,9 +204,13 @@ class Scheduler:
         """How an agent's units stand, as far as this node knows."""
         return self._viewer(now).standing(self._shelf.books.get(agent) or Book(agent))
 
-    def intended(self, agent: AgentName, want: Want | None, now: Instant) -> Sequence[Intended]:
-        """What would happen to an agent's units if it were wanted so. Nothing changes."""
-        return self._viewer(now).intended(self._shelf.books.get(agent) or Book(agent), want, self._config.wanted_max)
+    def intended(
+        self, agent: AgentName, want: Want | None, now: Instant, drains: Mapping[str, str] | None = None
+    ) -> Sequence[Intended]:
+        """What would happen to an agent's units if it were wanted so, and these nodes (name -> reason) were drained
+        instead of those that are. Nothing changes."""
+        viewer, book = self._viewer(now, drains), self._shelf.books.get(agent) or Book(agent)
+        return viewer.intended(book, want, self._config.wanted_max)
 
     # -- one turn ----------------------------------------------------------------------------------------------------
 
@@ -248,7 +258,8 @@ class Scheduler:
             book.govern(unit, theirs.node if theirs is not None else None)
         if unit.governor is None and unit.recorded:
             self._take_again(book, want, unit, out)
-        due = earliest(due, self._openness(book, want, unit, now))
+        holder = self._facts.get(unit.governor) if unit.governor is not None else None
+        due = earliest(due, book.openness(unit, holder, now.mono_us, self._config.move_after_us))
         if due is None:
             self._timers.cancel(unit.id)
         else:
@@ -257,13 +268,15 @@ class Scheduler:
     def _judge_mine(
         self, book: Book, want: Want, unit: Unit, theirs: Claim | None, now: Instant, out: Outcome
     ) -> None:  # fmt: skip
-        mine = unit.mine
+        mine, ends = unit.mine, stopped_by(want, self._own_facts())
         assert mine is not None
-        if theirs is not None and self._rules.yields(mine.epoch, theirs):
+        if ends:
+            self._release(unit, ends, None, out)
+        elif theirs is not None and self._rules.yields(mine.epoch, theirs):
             if self._goes_on(theirs):
                 reason = f"{self._named(theirs.node)} runs it in epoch {theirs.epoch.counter}, which is newer than"
                 self._release(unit, f"{reason} {mine.epoch.counter} here", theirs.node, out)
-        elif mine.failed and self._others(want, unit):
+        elif mine.failed and (self._others(want, unit) or (theirs is not None and self._goes_on(theirs))):
             self._give_up(unit, now, out)
         elif mine.outdated and (book.turning is None or not mine.running):
             mine.outdated = False
@@ -276,24 +289,6 @@ class Scheduler:
             out.change(UnitChanged(unit.id, want, unit.part.slots), opened=mine.opened)
             unit.reason = f"restarts as {want.source or 'its document'} wants it now"
             self._admission.take(unit, want)
-
-    def _openness(self, book: Book, want: Want, unit: Unit, now: Instant) -> int | None:
-        """Whether others, or this node, may claim it; when to look again."""
-        facts = self._facts.get(unit.governor) if unit.governor is not None else None
-        astray = facts is not None and facts.state == READY and misplaced(want, unit.part.region, facts) != ""
-        if not astray:
-            unit.astray_us = None
-        elif unit.astray_us is None:
-            unit.astray_us = now.mono_us
-        moves_us = unit.astray_us + self._config.move_after_us if unit.astray_us is not None else None
-        if unit.governor is None or (moves_us is not None and moves_us <= now.mono_us):
-            if unit.open_us is None:
-                unit.open_us = now.mono_us
-            book.open[unit.id] = unit
-            return None
-        unit.open_us = None
-        book.open.pop(unit.id, None)
-        return moves_us
 
     def _place(self, book: Book, now: Instant, out: Outcome) -> None:
         """Claim what is this node's turn to claim."""
@@ -351,7 +346,8 @@ class Scheduler:
         """What ran here before this boot goes on here, in a new epoch."""
         unit.recorded = False
         own = self._own_facts()
-        if not misplaced(want, unit.part.region, own) and not self._admission.lack(unit, want, own):
+        fits = not misplaced(want, unit.part.region, own) and not stopped_by(want, own)
+        if fits and not self._admission.lack(unit, want, own):
             self._take(book, want, unit, "it ran here before this boot", out)
         else:
             out.record(unit.id, unit.counter, mine=False)
@@ -461,6 +457,6 @@ class Scheduler:
     def _named(self, node: NodeId) -> str:
         return name_of(node, self._facts)
 
-    def _viewer(self, now: Instant) -> Viewer:
-        facts: Mapping[NodeId, NodeFacts] = {each.node: each for each in self._nodes.nodes()}
-        return Viewer(facts, self._me, now.mono_us)
+    def _viewer(self, now: Instant, drains: Mapping[str, str] | None = None) -> Viewer:
+        known = self._nodes.nodes() if drains is None else drained(self._nodes.nodes(), drains)
+        return Viewer({each.node: each for each in known}, self._me, now.mono_us)

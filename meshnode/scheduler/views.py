@@ -10,8 +10,8 @@ from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.model.units import unit_id
 from meshnode.scheduler.book import Book, Exact
 from meshnode.scheduler.messages import Claim, Want
-from meshnode.scheduler.ordering import Part, layout, misplaced, obstacle
-from meshnode.scheduler.ports import READY, UNREACHABLE, NodeFacts
+from meshnode.scheduler.ordering import Part, able, astray, drained_words, layout, obstacle, stopped_by
+from meshnode.scheduler.ports import LEFT, READY, UNREACHABLE, NodeFacts
 from meshnode.scheduler.unit import Unit, name_of
 
 RUNNING, STARTING, PENDING = "running", "starting", "pending"
@@ -20,7 +20,8 @@ _NEVER = Exact({})
 
 
 class UnitStanding(msgspec.Struct, frozen=True):
-    """``state``: "running" (and reachable), "starting", "pending". ``obstacle``: a name, if no node could take it."""
+    """``state``: "running" (and reachable), "starting", "pending". ``obstacle``: a name, if no node could take it.
+    ``stays``: why it is still on a node that is drained, if no other may have it."""
 
     unit: InstanceId
     first_slot: int
@@ -31,6 +32,7 @@ class UnitStanding(msgspec.Struct, frozen=True):
     reason: str
     epoch: Epoch | None = None
     obstacle: str = ""
+    stays: str = ""
 
 
 class AgentStanding(msgspec.Struct, frozen=True):
@@ -89,7 +91,7 @@ class Viewer:
         """A unit that somebody has and that stays there."""
         on = self._governor(unit)
         facts = self._facts.get(on) if on is not None else None
-        if facts is None or misplaced(want, part.region, facts):
+        if facts is None or astray(want, part.region, facts):
             return None
         changed = before is not None and (before.recipe, before.generation) != (want.recipe, want.generation)
         reason = "restarts: it is wanted in another way" if changed else "it has it"
@@ -103,16 +105,40 @@ class Viewer:
             unit, on = place.unit, place.unit.governor
             now_on = self._name(on) if on is not None else ""
             if place.first is None:
-                rows[unit.id] = Intended(unit.id, PENDING, "", self._nowhere(want, unit)[1], now_on)
+                rows[unit.id] = self._homeless(want, unit, now_on)
                 continue
             node = self._name(place.first)
             why = "holds a copy of its state" if place.holder else "comes first in order"
             if on is None:
                 rows[unit.id] = Intended(unit.id, START, node, f"{node} {why}")
             else:
-                astray = misplaced(want, unit.part.region, self._facts[on]) if on in self._facts else "it is gone"
-                rows[unit.id] = Intended(unit.id, MOVE, node, f"{astray}; {node} {why}", now_on)
+                cause = astray(want, unit.part.region, self._facts[on]) if on in self._facts else "it is gone"
+                rows[unit.id] = Intended(unit.id, MOVE, node, f"{cause}; {node} {why}", now_on)
         return rows
+
+    def _homeless(self, want: Want, unit: Unit, now_on: str) -> Intended:
+        """No node may take it. On one that is drained it stays, unless it is pinned to it."""
+        stays = self._stuck(want, unit)
+        if stays:
+            return Intended(unit.id, KEEP, now_on, f"it stays: {stays}", now_on)
+        return Intended(unit.id, PENDING, "", self._nowhere(want, unit)[1], now_on)
+
+    def _stuck(self, want: Want, unit: Unit) -> str:
+        """Why a unit of a drained node cannot leave it; "" if it can, or need not."""
+        has = self._facts.get(unit.governor) if unit.governor is not None else None
+        if has is None or not has.drained or has.state != READY or stopped_by(want, has):
+            return ""
+        if any(node.node not in unit.refusals and not (node.node == self._me and unit.refused)
+               for node in able(want, unit.part, self._facts.values())):  # fmt: skip
+            return ""
+        return f"{drained_words(has)}, and {self._no_other(want, unit, has)}"
+
+    def _no_other(self, want: Want, unit: Unit, has: NodeFacts) -> str:
+        others = [node for node in self._facts.values() if node.node != has.node and node.state != LEFT]
+        found = obstacle(want, unit.part, others) if others else None
+        if found is not None:
+            return found.message
+        return self._nowhere(want, unit)[1] if others else "there is no other node"
 
     def _unit(self, want: Want, unit: Unit) -> UnitStanding:
         claim = self._claim(unit)
@@ -125,8 +151,10 @@ class Viewer:
         facts = self._facts.get(claim.node)
         state, reason = self._claimed(want, unit, claim, facts)
         node = self._name(claim.node)
+        stays = self._stuck(want, unit)
         return UnitStanding(
-            unit.id, part.first_slot, part.slots, part.region, state, node, reason, claim.epoch
+            unit.id, part.first_slot, part.slots, part.region, state, node,
+            f"it stays on {node}: {stays}" if stays else reason, claim.epoch, stays=stays,
         )  # fmt: skip
 
     def _claimed(self, want: Want, unit: Unit, claim: Claim, facts: NodeFacts | None) -> tuple[str, str]:
@@ -176,6 +204,14 @@ class Viewer:
 
     def _name(self, node: NodeId) -> str:
         return name_of(node, self._facts)
+
+
+def drained(nodes: Sequence[NodeFacts], drains: Mapping[str, str]) -> list[NodeFacts]:
+    """Nodes as they would be if just these (name -> reason) were drained."""
+    return [
+        msgspec.structs.replace(node, drained=node.name in drains, drained_for=drains.get(node.name, ""))
+        for node in nodes
+    ]
 
 
 def _imagined(unit: Unit | None, unit_no: InstanceId, part: Part) -> Unit:

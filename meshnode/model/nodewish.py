@@ -1,0 +1,62 @@
+"""Node: what people want of one node, as a document of its name: that it is drained, and why."""
+
+import msgspec
+
+from meshnode.model.commands import JsonObject
+from meshnode.model.fields import Field, FieldInvalid
+from meshnode.model.manifest import API_VERSIONS, NAMESPACE_DEFAULT, parse_manifest
+
+KIND = "Node"
+
+
+class NodeIntent(msgspec.Struct, frozen=True):
+    """``drain``: it takes no new units, and those it has move to other nodes. ``reason``: for people, or ""."""
+
+    drain: bool = False
+    reason: str = ""
+
+
+class NodeWish(msgspec.Struct, frozen=True):
+    """A checked manifest. ``spec``: as written; ``intent``: what it means."""
+
+    api_version: str
+    name: str
+    labels: dict[str, str]
+    spec: JsonObject
+    intent: NodeIntent
+    namespace: str = NAMESPACE_DEFAULT
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return KIND
+
+
+def parse_node(manifest: JsonObject) -> NodeWish:
+    """Raises ``FieldInvalid``."""
+    envelope = parse_manifest(manifest)
+    if envelope.kind != KIND:
+        raise FieldInvalid(("kind",), f"is {envelope.kind}, not {KIND}", next_step=f"write kind: {KIND}")
+    if envelope.namespace != NAMESPACE_DEFAULT:
+        raise FieldInvalid(
+            ("metadata", "namespace"),
+            f"is {envelope.namespace}, but a node's name is unique in its mesh",
+            next_step="leave the namespace out",
+        )
+    return NodeWish(envelope.api_version, envelope.name, envelope.labels, manifest["spec"], _intent(envelope.spec))
+
+
+def parse_node_spec(spec: JsonObject) -> NodeIntent:
+    """The meaning of a stored spec. Raises ``FieldInvalid``: peers can store one that has none."""
+    return _intent(Field(("spec",), spec))
+
+
+def node_manifest(name: str, *, drain: bool, reason: str = "") -> JsonObject:
+    """The document that ``meshnode drain`` and ``resume`` write, to be checked by ``parse_node``."""
+    spec: JsonObject = {"drain": drain, **({"reason": reason} if reason else {})}
+    return {"apiVersion": API_VERSIONS[0], "kind": KIND, "metadata": {"name": name}, "spec": spec}
+
+
+def _intent(spec: Field) -> NodeIntent:
+    entry = spec.fields(("drain",), ("reason",))
+    return NodeIntent(entry["drain"].flag(), entry["reason"].text() if "reason" in entry else "")
