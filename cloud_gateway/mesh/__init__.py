@@ -1,1 +1,1 @@
-"""The guest: pulls from the mesh through the local API of one node, and passes requests on."""
+"""The guest: reads rows and journals of the mesh through one node, and passes requests on to it."""

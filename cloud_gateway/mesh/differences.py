@@ -1,0 +1,72 @@
+"""What of a kind's rows differs from what is stored. A fleet of 10,000 nodes has 200,000 rows, of which few change in
+a second: only these are written. Rows that merely grew older are refreshed at a bounded rate.
+
+Of every stored row one integer is kept: 32 bits fingerprint, 20 bits the second it was written, 2 bits the round it
+was last seen in.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from cloud_gateway.model.fingerprint import fingerprint
+from cloud_gateway.model.rows import Key, Row, key_of
+
+REFRESH_AFTER_S = 10
+_PRINT = (1 << 32) - 1
+_SECOND = (1 << 20) - 1
+
+
+class Differences:
+    """Of one kind. ``patience``: in how many rounds a row may be missing before it has gone: lists in an order that
+    changes between two pages may skip one. ``refreshes_a_second``: how many unchanged rows may be written again."""
+
+    def __init__(self, kind: str, stored: dict[Key, int], *, patience: int = 0, refreshes_a_second: int = 500) -> None:
+        self.kind = kind
+        self._patience, self._rate = patience, refreshes_a_second
+        self._round = 0
+        self._left = 0
+        self._began_s = 0
+        self._held: dict[Key, int] = {key: value & _PRINT for key, value in stored.items()}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def begin(self, now_s: int) -> None:
+        """A new round. What is stored from before the first one counts as seen in the round before it."""
+        self._round = (self._round + 1) & 3
+        self._left = self._rate * max(1, now_s - self._began_s)
+        self._began_s = now_s
+
+    def changed(self, rows: Sequence[Row]) -> list[Row]:
+        """Those to be written; tell ``written`` once they are. The others have been seen."""
+        found: list[Row] = []
+        for row in rows:
+            key = key_of(self.kind, row)
+            held = self._held.get(key)
+            if held is None or held & _PRINT != fingerprint(row):
+                found.append(row)
+                continue
+            self._held[key] = (held & ~(3 << 52)) | self._round << 52
+            if self._left > 0 and self._is_old(held):
+                self._left -= 1
+                found.append(row)
+        return found
+
+    def written(self, rows: Sequence[Row]) -> None:
+        stamp = self._round << 52 | (self._began_s & _SECOND) << 32
+        for row in rows:
+            key = key_of(self.kind, row)
+            if key not in self._held:
+                key = tuple(sys.intern(part) if isinstance(part, str) else part for part in key)
+            self._held[key] = stamp | fingerprint(row)
+
+    def gone(self) -> list[Key]:
+        """Keys that a whole round has not seen; tell ``forgotten`` once they are removed."""
+        return [key for key, held in self._held.items() if (self._round - (held >> 52)) & 3 > self._patience]
+
+    def forgotten(self, keys: Sequence[Key]) -> None:
+        for key in keys:
+            self._held.pop(key, None)
+
+    def _is_old(self, held: int) -> bool:
+        return (self._began_s - (held >> 32)) & _SECOND >= REFRESH_AFTER_S
