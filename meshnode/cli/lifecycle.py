@@ -118,7 +118,7 @@ def process_of(directory: Path) -> int | None:
 
 
 def _invite(given: Given) -> int:
-    view = client_of(given).invite(given.name, seconds(given.ttl), given.region)
+    view = client_of(given).invite(given.name, seconds(given.ttl), given.region, given.role)
     left = span(view.expires_ms / 1000 - time.time())
     show_one(given, view, lambda: [view.token], f"node/{view.name}")
     if given.output in ("table", "wide"):
@@ -182,6 +182,9 @@ def _invite_options(parser: Parser) -> None:
     parser.add_argument("--name", default="", help="of the node to come (default: one is made up)")
     parser.add_argument("--ttl", metavar="TIME", default="1h", help="how long the token holds (default: 1h)")
     parser.add_argument("--region", default="", help="of the node to come (default: this node's)")
+    parser.add_argument(
+        "--role", choices=("member", "gateway"), default="member", help="of the node to come; a gateway reads journals"
+    )
     output_option(parser)
 
 

@@ -51,21 +51,48 @@ class Client:
     def nodes(self) -> list[views.NodeView]:
         return self._get("/v1/nodes", views.NodesView).items
 
+    def nodes_page(self, after: str = "", limit: int = 500) -> list[views.NodeView]:
+        """In the order of their ids, from behind ``after``: the ``node_id`` of the last one before."""
+        return self._get("/v1/nodes", views.NodesView, after=after, limit=str(limit)).items
+
     def node(self, name: str) -> views.NodeView:
         return self._get(f"/v1/nodes/{_word(name)}", views.NodeView)
 
     def agents(self) -> list[views.AgentView]:
         return self._get("/v1/agents", views.AgentsView).items
 
+    def agents_page(self, after: str = "", limit: int = 500) -> list[views.AgentView]:
+        """In the order of "INSTANCE@NODE", from behind ``after``."""
+        return self._get("/v1/agents", views.AgentsView, after=after, limit=str(limit)).items
+
+    def skills_page(self, skill: str = "", where: str = "", after: int = 0, limit: int = 500) -> list[views.SkillView]:
+        """Best first, from behind the rank ``after``."""
+        given = {"skill": skill, "where": where, "after": str(after), "limit": str(limit)}
+        return self._get("/v1/skills", views.SkillsView, **given).items
+
     def skills(self, skill: str = "", where: str = "") -> list[views.SkillView]:
         """Who offers it, best first. ``where``: e.g. ``gpu_mem>=2Gi,site=plant-7``."""
         given = {"skill": skill, "where": where} if where else {"skill": skill}
         return self._get("/v1/skills", views.SkillsView, **given).items
 
+    def links(self, node: str = "") -> views.LinksView:
+        """Of one node ("" = this one) to its neighbours and other peers; at most 300."""
+        return self._get("/v1/links", views.LinksView, node=node)
+
     def why(self, subject: str, node: str = "") -> views.WhyView:
         """The story of a subject as this node knows it, or as ``node`` tells it."""
         asked = f"?node={quote(node)}" if node else ""
         return self._get(f"/v1/why/{quote(subject)}{asked}", views.WhyView)
+
+    # Journals, for readers who keep a cursor
+    def journal(self, command: commands.ReadJournal) -> views.JournalView:
+        """Events of one node behind a cursor; waits for news as long as the command says."""
+        return self._post("/v1/journal", command, views.JournalView, command.wait_ms / 1000 + GRACE_S)
+
+    def journals(self, command: commands.GatherJournals, timeout_s: float | None = None) -> views.JournalsView:
+        """The same of many nodes. ``timeout_s``: by default a little more than the command waits."""
+        patience_s = timeout_s if timeout_s is not None else command.wait_ms / 1000 + GRACE_S
+        return self._post("/v1/journals", command, views.JournalsView, patience_s)
 
     # Do
     def run(self, command: commands.RunAgent) -> views.AgentView:
@@ -170,8 +197,9 @@ class Client:
         return self._get("/v1/conflicts", views.ConflictsView).items
 
     # Trust
-    def invite(self, name: str = "", ttl_s: int = 3600, region: str = "") -> views.InviteView:
-        command = commands.MakeInvite(name=name, ttl_s=ttl_s, region=region)
+    def invite(self, name: str = "", ttl_s: int = 3600, region: str = "", role: str = "member") -> views.InviteView:
+        """``role``: "member" or "gateway"."""
+        command = commands.MakeInvite(name=name, ttl_s=ttl_s, region=region, role=role)
         return self._post("/v1/invites", command, views.InviteView)
 
     # How

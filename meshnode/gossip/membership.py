@@ -136,6 +136,10 @@ class Gossip:
     def reachable(self, node: NodeId) -> bool:
         return self.state(node) is MemberState.READY
 
+    def is_neighbour(self, node: NodeId) -> bool:
+        """This node keeps a link to it on its own account, not for calls alone."""
+        return self._parts.overlay.is_neighbour(node)
+
     def row(self, node: NodeId) -> Row | None:
         entry = self._parts.directory.entry(node)
         return entry.row if entry else None

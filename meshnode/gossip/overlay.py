@@ -63,6 +63,10 @@ class Overlay:
     def linked(self, node: NodeId) -> bool:
         return node in self._links
 
+    def is_neighbour(self, node: NodeId) -> bool:
+        link = self._links.get(node)
+        return link is not None and not link.demanded
+
     def peers(self) -> list[NodeId]:
         """In the order in which they came up."""
         return list(self._links)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -13,6 +14,8 @@ from meshnode.node import snapshot
 from meshnode.node.units import OPENING, claims
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from meshnode.kernel.instant import Instant
     from meshnode.model.ids import InstanceId
     from meshnode.node.core import Core
@@ -23,17 +26,40 @@ PENDING = "pending"
 
 def agents(core: Core, now: Instant, agent: str = "") -> AgentsView:
     """All units known here, and what is wanted and claimed by nobody."""
-    own = [_own(core, unit) for unit in core.homes if not agent or agent_of(unit) == agent]
-    others = [_other(core, seen, now) for seen in claims(core, agent) if seen.node != core.config.node]
-    claimed = dict.fromkeys(view.instance for view in (*own, *others))
-    pending = [
-        _without_node(unit.unit, PENDING, unit.reason, unit.slots)
-        for want in core.intentions.wants()
-        if not agent or want.agent == agent
-        for unit in core.scheduler.standing(want.agent, now).units
-        if unit.unit not in claimed
-    ]
-    return AgentsView(items=sorted([*own, *others, *pending], key=_place))
+    return AgentsView(items=sorted((row.view() for row in _rows(core, now, agent)), key=_place))
+
+
+def paged(core: Core, now: Instant, after: str, limit: int) -> AgentsView:
+    """With a limit those behind ``after`` in the order of "INSTANCE@NODE". Only what is shown is looked at closely."""
+    snapshot.check_page(limit)
+    if not limit and not after:
+        return agents(core, now)
+    rows = sorted((row for row in _rows(core, now) if row.key > after), key=lambda row: row.key)
+    return AgentsView(items=[row.view() for row in rows[: limit or None]])
+
+
+class _Row(NamedTuple):
+    key: str
+    view: Callable[[], AgentView]
+
+
+def _rows(core: Core, now: Instant, agent: str = "") -> Iterator[_Row]:
+    claimed: dict[str, None] = {}
+    for unit in core.homes:
+        if not agent or agent_of(unit) == agent:
+            claimed[unit] = None
+            yield _Row(f"{unit}@{core.config.name}", partial(_own, core, unit))
+    for seen in claims(core, agent):
+        if seen.node != core.config.node:
+            unit = unit_id(seen.agent, seen.first_slot)
+            claimed[unit] = None
+            yield _Row(f"{unit}@{core.names.of(seen.node)}", partial(_other, core, seen, now))
+    for want in core.intentions.wants():
+        if not agent or want.agent == agent:
+            for unit in core.scheduler.standing(want.agent, now).units:
+                if unit.unit not in claimed:
+                    pending = partial(_without_node, unit.unit, PENDING, unit.reason, unit.slots)
+                    yield _Row(f"{unit.unit}@", pending)
 
 
 def agent(core: Core, name: str, now: Instant) -> AgentView:

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 ASK_DEADLINE_MS = 10_000
 EXIT_CODES_MAX = 128
-Answered = views.StateView | views.HistoryView | views.StateDiffView | views.StatesView | views.LogsView | views.WhyView
+Answered = (
+    views.StateView
+    | views.HistoryView
+    | views.StateDiffView
+    | views.StatesView
+    | views.LogsView
+    | views.WhyView
+    | views.JournalView
+    | views.LinksView
+)
 # What may be asked of another node, and what it answers with.
 ANSWERS: dict[type[commands.Command], type[Answered]] = {
     commands.ShowState: views.StateView,
@@ -37,6 +46,8 @@ ANSWERS: dict[type[commands.Command], type[Answered]] = {
     commands.ListStates: views.StatesView,
     commands.ReadLogs: views.LogsView,
     commands.Why: views.WhyView,
+    commands.ReadJournal: views.JournalView,
+    commands.ListLinks: views.LinksView,
 }
 Askable = (
     commands.ShowState
@@ -47,6 +58,8 @@ Askable = (
     | commands.ListStates
     | commands.ReadLogs
     | commands.Why
+    | commands.ReadJournal
+    | commands.ListLinks
 )
 _commands: msgspec.json.Decoder[Askable] = msgspec.json.Decoder(Askable)
 
@@ -78,7 +91,7 @@ def asked(core: Core, fact: MeshAsked, now: Instant) -> Sequence[Effect]:
     except (ValueError, RecursionError) as error:  # ValueError: of msgspec, or text that is no UTF-8
         core.counters.add("ask-junk")
         return core.switch.answer(fact.ticket, "invalid", f"what was asked cannot be read: {error}", b"", now)
-    return core.desk.ask_for_peer(-fact.ticket, command, now)
+    return core.desk.ask_for_peer(-fact.ticket, command, fact.peer, now)
 
 
 def replied(core: Core, ticket: int, view: views.AnyView, now: Instant) -> Sequence[Effect]:

@@ -9,10 +9,8 @@ import msgspec
 from meshnode.agents.messages import Shutdown as StopAgents
 from meshnode.checkpoints.messages import VersionRead, VersionRestored
 from meshnode.gossip.messages import Leave, MemberState
-from meshnode.kernel import rng
 from meshnode.kernel.effects import Effect, Note, Persist
 from meshnode.kernel.instant import MS
-from meshnode.kernel.ports import Action
 from meshnode.messaging.switch import PING_SKILL
 from meshnode.model.commands import (
     AnyCommand,
@@ -24,17 +22,20 @@ from meshnode.model.commands import (
     FindSkills,
     FoldState,
     ForgetState,
+    GatherJournals,
     GetIdentity,
     GetStatus,
     KeepBundle,
     ListAgents,
     ListConflicts,
     ListDocuments,
+    ListLinks,
     ListNodes,
     ListStates,
     MakeInvite,
     PingNode,
     PlanManifest,
+    ReadJournal,
     ReadLogs,
     RestartAgent,
     RestoreState,
@@ -48,17 +49,17 @@ from meshnode.model.commands import (
     StopAgent,
     Why,
 )
-from meshnode.model.errors import Denied, Invalid, LocalError, Offline
+from meshnode.model.errors import Invalid, LocalError, Offline
 from meshnode.model.ids import NodeId
 from meshnode.model.units import slot_of
-from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, InviteView, PingView
+from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, PingView
 from meshnode.node import agent_views, asking, drains, explain, snapshot
 from meshnode.node.agent_desk import AgentDesk, manifest_fields
-from meshnode.node.effects import DrawEntropy, Reply, StreamItemTold
+from meshnode.node.effects import Reply, StreamItemTold
+from meshnode.node.invite_desk import InviteDesk
+from meshnode.node.journal_desk import JournalDesk
 from meshnode.node.snapshot import failure_of
 from meshnode.node.state_desk import StateDesk
-from meshnode.security.invite import make_token
-from meshnode.security.names import check_name, generated_name
 from meshnode.wire.calls import CallHeader
 
 if TYPE_CHECKING:
@@ -71,9 +72,6 @@ if TYPE_CHECKING:
     from meshnode.node.core import Core
     from meshnode.node.inputs import EntropyDrawn, LogsFetched
 
-INVITE_ENTROPY_BYTES = 48
-INVITE_TTL_MAX_S = 7 * 24 * 3600
-ASKED_MAX = 10_000
 DEADLINE_MAX_S = 3600
 
 # How a failed call ends at the command line; every other code is 1.
@@ -119,11 +117,11 @@ class Desk:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._invites: dict[int, MakeInvite] = {}  # command number -> what waits for entropy
         self._calls: dict[int, Called] = {}  # command number -> what waits for its call
-        self._reserved: dict[str, int] = {}  # name -> wall time at which its invite expires
+        self._invites = InviteDesk(core)
         self._agents = AgentDesk(core)
         self._states = StateDesk(core, self._ask_node)
+        self._journals = JournalDesk(core, self._ask_node)
 
     def ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
         try:
@@ -131,9 +129,11 @@ class Desk:
         except LocalError as error:
             return [Reply(command_no, failure_of(error))]
 
-    def ask_for_peer(self, command_no: int, command: asking.Askable, now: Instant) -> Sequence[Effect]:
+    def ask_for_peer(self, command_no: int, command: asking.Askable, peer: NodeId, now: Instant) -> Sequence[Effect]:
         """A question of another node; ``command_no`` is negative."""
         try:
+            if isinstance(command, ReadJournal | ListLinks):
+                return self._journals.ask_for_peer(command_no, command, peer, now)
             return self._states.ask(command_no, command, now, asks_on=False)
         except LocalError as error:
             return [Reply(command_no, failure_of(error))]
@@ -155,22 +155,19 @@ class Desk:
 
     def dropped(self, command_no: int, now: Instant) -> Sequence[Effect]:
         """Whoever asked is gone: nobody works for nobody."""
-        self._invites.pop(command_no, None)
+        self._invites.dropped(command_no)
         self._states.dropped(command_no)
+        self._core.journals.dropped(command_no, now)
         if self._calls.pop(command_no, None) is None:
             return ()
         return self._core.switch.dropped(command_no, now)
 
     def entropy(self, event: EntropyDrawn, now: Instant) -> Sequence[Effect]:
-        command = self._invites.pop(event.purpose, None)
-        if command is None:
-            return []
-        try:
-            return self._invite(event.purpose, command, event.entropy, now)
-        except LocalError as error:
-            return [Reply(event.purpose, failure_of(error))]
+        return self._invites.entropy(event, now)
 
     def call_ended(self, ended: CallEnded, now: Instant) -> Sequence[Effect]:
+        if ended.ticket < 0:  # nobody at a door has asked
+            return self._core.journals.ended(ended, now)
         command = self._calls.pop(ended.ticket, None)
         if command is None:
             return ()
@@ -240,6 +237,8 @@ class Desk:
                 return drains.resume(self._core, command_no, command, now)
             case ShowState() | StateHistory() | StateDiff() | RestoreState() | ReadLogs():
                 return self._ask_state(command_no, command, now)
+            case ReadJournal() | GatherJournals() | ListLinks():
+                return self._journals.ask(command_no, command, now)
             case ListStates() | ForgetState() | FoldState():
                 return self._ask_state(command_no, command, now)
             case CallSkill():
@@ -252,7 +251,7 @@ class Desk:
                 change = self._core.documents.delete(command.kind, command.namespace, command.name, now)
                 return self._written(command_no, command.kind, command.namespace, command.name, change, "deleted", [])
             case MakeInvite():
-                return self._ask_invite(command_no, command)
+                return self._invites.ask(command_no, command)
             case Shutdown():
                 return self._shut_down(command_no, now)
 
@@ -263,14 +262,14 @@ class Desk:
                 return snapshot.status(core, now)
             case GetIdentity():
                 return snapshot.identity(core)
-            case ListNodes():
-                return snapshot.nodes(core, now)
+            case ListNodes(after=after, limit=limit):
+                return snapshot.nodes(core, now, after, limit)
             case DescribeNode(name=name):
                 return snapshot.node(core, name, now)
-            case ListAgents():
-                return agent_views.agents(core, now)
-            case FindSkills(skill=skill, where=where):
-                return snapshot.skills(core, skill, where, now)
+            case ListAgents(after=after, limit=limit):
+                return agent_views.paged(core, now, after, limit)
+            case FindSkills():
+                return snapshot.skills(core, command, now)
             case ListDocuments(kind=kind, namespace=namespace, name=name):
                 return snapshot.documents(core, kind, namespace, name, now)
             case ListConflicts():
@@ -287,11 +286,6 @@ class Desk:
         """What another node is asked comes back as the end of a call."""
         self._calls[command_no] = command
         return asking.ask(self._core, command_no, command, node, now)
-
-    def _allowed(self, action: Action, resource: str) -> None:
-        verdict = self._core.authority.may(self._core.config.node, action, resource)
-        if not verdict.allowed:
-            raise Denied(f"this node may not {action} {resource}: {verdict.reason}", next_step=NEXT_STEPS["denied"])
 
     def _call(self, command_no: int, command: CallSkill, now: Instant) -> Sequence[Effect]:
         deadline_ms = _deadline_ms(command.deadline_s)
@@ -338,53 +332,6 @@ class Desk:
         if not change.records:
             return [Reply(command_no, view)]
         return [Persist(change.records, then=(*change.effects, Reply(command_no, view)))]
-
-    def _ask_invite(self, command_no: int, command: MakeInvite) -> Sequence[Effect]:
-        core = self._core
-        if command.name:
-            check_name(command.name)
-        if core.ports.admin is None:
-            raise Denied(
-                "this node holds no admin key, so it cannot sign an invite",
-                next_step="run meshnode invite on the node that made the mesh",
-            )
-        self._allowed(Action.INVITE, f"node/{command.name}" if command.name else "node")
-        if not 1 <= command.ttl_s <= INVITE_TTL_MAX_S:
-            raise Invalid(
-                f"ttl_s is {command.ttl_s}; it must be between 1 and {INVITE_TTL_MAX_S}",
-                next_step="an invite lives for 7 days at most: meshnode invite --ttl 7d",
-            )
-        if command.name and core.trust.by_name(command.name) is not None:
-            raise Invalid(f"a node named {command.name} is a member already", next_step="choose another --name")
-        if len(self._invites) >= ASKED_MAX:
-            raise LocalError("too many invites are being made at once", next_step="try again in a second")
-        self._invites[command_no] = command
-        return [DrawEntropy(command_no, INVITE_ENTROPY_BYTES)]
-
-    def _invite(self, command_no: int, command: MakeInvite, entropy: bytes, now: Instant) -> Sequence[Effect]:
-        core = self._core
-        assert core.ports.admin is not None
-        wall_ms = core.clock.now_ms(now)
-        self._reserved = {name: until for name, until in self._reserved.items() if until > wall_ms}
-        name = command.name or self._free_name(entropy)
-        token = make_token(
-            core.ports.admin, mesh=core.config.mesh, name=name, roles=("member",),
-            region=command.region or core.config.region,
-            addresses=tuple(snapshot.written(*endpoint) for endpoint in core.config.endpoints),
-            root_sha256=core.config.bundle.root_sha256, entropy=entropy, now_ms=wall_ms, ttl_s=command.ttl_s,
-        )  # fmt: skip
-        self._reserved[name] = wall_ms + command.ttl_s * 1000
-        view = InviteView(name=name, token=token, expires_ms=wall_ms + command.ttl_s * 1000)
-        return [Note(f"node/{name}", f"invited, for {command.ttl_s} s"), Reply(command_no, view)]
-
-    def _free_name(self, entropy: bytes) -> str:
-        """A generated name that neither a member nor an open invite has."""
-        luck = rng.fork(entropy, "name")
-        for _ in range(64):
-            name = generated_name(luck)
-            if self._core.trust.by_name(name) is None and name not in self._reserved:
-                return name
-        raise LocalError("no free name found", next_step="give one: meshnode invite --name NAME")
 
     def _shut_down(self, command_no: int, now: Instant) -> Sequence[Effect]:
         """Say goodbye, then stop the agents; ``AgentsStopped`` climbs the stairs and ends the process."""

@@ -50,6 +50,8 @@ from meshnode.node.inputs import (
     StreamWanted,
 )
 from meshnode.node.intentions import Intentions
+from meshnode.node.journal_desk import around
+from meshnode.node.journals import Journals
 from meshnode.node.names import Names
 from meshnode.node.offering import Offering
 from meshnode.node.places import Places
@@ -98,7 +100,7 @@ class Core:
         self.clock = ports.clock
         self.clock.prove(_last_clock(restored))
         self._proven_ms, self._proven_us = self.clock.floor_ms, now.mono_us
-        self.story = Story(restored)
+        self.story = Story(restored, boot=self.boot, run=config.run_id)
         self.counters = Counters()
         self.hardware: bytes = b"{}"
         self.load: bytes = b""
@@ -167,6 +169,7 @@ class Core:
                 authority=self.authority, answers=self.checkpoints, name_of=self.names.of, slots_of=self.slots_of,
             ),
         )  # fmt: skip
+        self.journals = Journals(self.story, around(self))
         self.bundles = Bundles(self.hub)
         self.offering = Offering(lambda agent: units_of(self, agent), self.gossip.handle)
         self.enrolment = EnrolmentDesk(
@@ -214,7 +217,7 @@ class Core:
     def _rooms(self) -> tuple[Room, ...]:
         return (
             self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
-            self.switch, self.bundles, self.offering, self.commits,
+            self.switch, self.journals, self.bundles, self.offering, self.commits,
         )  # fmt: skip
 
     def slots_of(self, agent: str) -> int:
@@ -253,10 +256,10 @@ class Core:
             case EntropyDrawn():
                 return self.desk.entropy(event, now)
             case Stored(batch_no):
-                return self.commits.stored(batch_no)
+                return [*self.commits.stored(batch_no), *self._journal_grown(batch_no, now)]
             case StoreFailed(batch_no, error):
                 self.counters.add("store-failed")
-                return self.commits.failed(batch_no, error, now)
+                return [*self.commits.failed(batch_no, error, now), *self._journal_grown(batch_no, now)]
             case StreamWanted(command_no, total):
                 return self.switch.grant(command_no, total)
             case BlobsKept():
@@ -336,7 +339,12 @@ class Core:
 
     def _note(self, subject: str, text: str, now: Instant) -> list[Effect]:
         record, event = self.story.add(subject, text, now)
-        return [self.commits.store((record,)), Announce(self.story.last_number, event)]
+        store = self.commits.store((record,))
+        self.story.storing(store.batch_no)
+        return [store, Announce(self.story.last_number, event)]
+
+    def _journal_grown(self, batch_no: int, now: Instant) -> Sequence[Effect]:
+        return self.journals.told(now) if self.story.stored(batch_no) else ()
 
     def _rejected(self, effect: Reject, now: Instant) -> list[Effect]:
         """Counted always, told once a kind and peer: a flood of junk must not become a flood of writes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +14,7 @@ from meshnode.deployments.clusters import conditions, status_of
 from meshnode.gossip.messages import MemberState
 from meshnode.kernel import hlc
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
-from meshnode.model.errors import LocalError, NotFound
+from meshnode.model.errors import Invalid, LocalError, NotFound
 from meshnode.model.ids import NodeId
 from meshnode.model.loads import load_view
 from meshnode.model.views import (
@@ -32,8 +34,11 @@ from meshnode.node import memory
 from meshnode.registry.offers import LOAD_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meshnode.crdt.replica import Document
     from meshnode.kernel.instant import Instant
+    from meshnode.model.commands import FindSkills
     from meshnode.model.ids import AgentName
     from meshnode.node.core import Core
     from meshnode.scheduler.views import AgentStanding
@@ -75,10 +80,37 @@ def find_node(core: Core, name: str) -> NodeId:
     raise NotFound(f"no node named {name} is known here (known: {names})", next_step="meshnode ls")
 
 
-def nodes(core: Core, now: Instant) -> NodesView:
-    views = [_node(core, node, now) for node in known(core)]
-    shown = [view for view in views if view.state != MemberState.LEFT or view.self_node or view.age_s <= LEFT_SHOWN_S]
-    return NodesView(items=sorted(shown, key=lambda view: (not view.self_node, view.name)))
+def nodes(core: Core, now: Instant, after: str = "", limit: int = 0) -> NodesView:
+    """All, this one first and then by name; with a limit a page of them in the order of their ids."""
+    check_page(limit)
+    ids = known(core)
+    if not limit and not after:
+        shown = [_node(core, node, now) for node in ids if _is_shown(core, node, now)]
+        return NodesView(items=sorted(shown, key=lambda view: (not view.self_node, view.name)))
+    rest = (node for node in ids[_first_behind(ids, after) :] if _is_shown(core, node, now))
+    return NodesView(items=[_node(core, node, now) for node in islice(rest, limit or None)])
+
+
+def check_page(limit: int) -> None:
+    """Raises ``Invalid``."""
+    if limit < 0:
+        raise Invalid(f"limit is {limit}; it must be above 0, or 0 for all at once", next_step="give --limit 500")
+
+
+def _first_behind(ids: Sequence[NodeId], after: str) -> int:
+    try:
+        return bisect_right(ids, NodeId(bytes.fromhex(after)))
+    except ValueError as error:
+        raise Invalid(
+            f"after is {after[:80]!r}, which is no id of a node", next_step="give the node_id of the last node you have"
+        ) from error
+
+
+def _is_shown(core: Core, node: NodeId, now: Instant) -> bool:
+    """Who left long ago is found by name only."""
+    if node == core.config.node or core.gossip.state(node) is not MemberState.LEFT:
+        return True
+    return age_s(core, node, now) <= LEFT_SHOWN_S
 
 
 def node(core: Core, name: str, now: Instant) -> NodeView:
@@ -98,7 +130,8 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
         rtt_ms=None if rtt is None else round(rtt / MS, 3), reason="" if me else core.gossip.reason(node),
         endpoints=[written(*endpoint) for endpoint in row.endpoints] if row else [],
         hardware=_json(row.facts if row else b"{}"), load=_load(core, node, now), agents=core.index.agents_on(node),
-        self_node=me, drained=core.names.of(node) in core.intentions.reading.drains,
+        self_node=me, labels=dict(member.labels) if member else {},
+        drained=core.names.of(node) in core.intentions.reading.drains,
     )  # fmt: skip
 
 
@@ -135,9 +168,14 @@ def _json(data: bytes) -> dict[str, Any]:
         return {}
 
 
-def skills(core: Core, wanted: str, where: str, now: Instant) -> SkillsView:
+def skills(core: Core, command: FindSkills, now: Instant) -> SkillsView:
+    """Best first, numbered from 1; with a limit a page of them behind the rank ``after``."""
+    check_page(command.limit)
+    check_page(command.after)
+    ranked = enumerate(core.index.find(command.skill, command.where, now=now), start=1)
+    end = command.after + command.limit if command.limit else None
     views: list[SkillView] = []
-    for rank, candidate in enumerate(core.index.find(wanted, where, now=now), start=1):
+    for rank, candidate in islice(ranked, command.after, end):
         member, offer = core.trust.member(candidate.node), candidate.offer
         age = 0.0 if candidate.local else age_s(core, candidate.node, now)
         views.append(
@@ -247,6 +285,7 @@ def status(core: Core, now: Instant) -> StatusView:
         agents_total=len(own), clock=_clock(now), journal_bytes=core.measured.journal_bytes,
         counters=_counters(core), handle_max_ms=round(core.measured.handle_max_us / MS, 3),
         problems=_problems(core, now), hardware=_json(core.hardware), load=_load(core, core.config.node, now),
+        readers=core.journals.committed(now),
     )  # fmt: skip
 
 

@@ -236,8 +236,10 @@ def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
     return [
         Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}"),
         *core.scheduler.member_changed(fact.node, now),
+        *core.succession.look(now),
         *core.switch.offers_changed(now),
         *(core.checkpoints.reachable_again(now) if fact.state is MemberState.READY else ()),
+        *(core.journals.reachable(fact.node, now) if fact.state is MemberState.READY else ()),
     ]
 
 

@@ -1,33 +1,56 @@
-"""What happened on this node, for ``why`` and for watchers: a bounded ring, also kept in the journal.
+"""What happened on this node, for ``why``, for watchers and for readers of its journal: a bounded ring, also kept in
+the journal.
 
-Invariant: ``lost`` counts every event that was told once and is not kept any more, so that a hole is seen as one.
+Invariants: ``lost`` counts every event that was told once and is not kept any more, so that a hole is seen as one;
+readers are shown an event only when its record is durable (or known to be refused by the disk): shown earlier, a power
+cut could take it back, and its number would come again for another event.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ledger import decode_gap
 from meshnode.kernel.records import Record, RecordKind
-from meshnode.model.views import EventView
+from meshnode.model.commands import JournalCursor
+from meshnode.model.views import EventView, JournalEntry
 
-EVENTS_MAX = 2_000
+EVENTS_MAX = 4_000
 TEXT_CHARS_MAX = 400
+# Of one page as JSON: what another node answers must fit into one frame with room to spare.
+PAGE_BYTES_MAX = 256 * 1024
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    """``boot``, ``run``: of the daemon that wrote it; 0 and b"" in records of older versions."""
+
     at_ms: int
     subject: str
     text: str
+    boot: int = 0
+    run: bytes = b""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Events behind a cursor, oldest first, and the cursor of the last one. ``anew``: the cursor is of another
+    journal, and the events begin at the oldest kept."""
+
+    items: list[JournalEntry]
+    boot: int
+    run: str
+    anew: bool
+    more: bool
 
 
 class Story:
-    """The newest events, in order. Restored from EVENT and GAP records."""
+    """The newest events, in order. Restored from EVENT and GAP records. ``boot``, ``run``: of this daemon."""
 
-    def __init__(self, restored: Sequence[Record]) -> None:
+    def __init__(self, restored: Sequence[Record], *, boot: int = 0, run: bytes = b"") -> None:
+        self._boot, self._run = boot, run
         self._entries: deque[tuple[int, _Entry]] = deque()
+        self._storing: deque[tuple[int, int]] = deque(maxlen=EVENTS_MAX)  # batch and event, on their way to the disk
         self.last_number = 0
         self.lost = 0
         for record in restored:
@@ -37,10 +60,11 @@ class Story:
                 self.lost = gap.count
                 self.last_number = max(self.last_number, int.from_bytes(gap.last))
         self._let_go()
+        self.shown = self.last_number  # the newest that readers may have
 
     def add(self, subject: str, text: str, now: Instant) -> tuple[Record, EventView]:
         self.last_number += 1
-        entry = _Entry(now.wall_ms, subject, text[:TEXT_CHARS_MAX])
+        entry = _Entry(now.wall_ms, subject, text[:TEXT_CHARS_MAX], self._boot, self._run)
         self._entries.append((self.last_number, entry))
         self._let_go()
         record = Record(RecordKind.EVENT, self.last_number.to_bytes(8), msgspec.msgpack.encode(entry))
@@ -61,11 +85,86 @@ class Story:
     def since(self, number: int, now: Instant) -> list[tuple[int, EventView]]:
         return [(at, _view(entry, now)) for at, entry in self._entries if at > number]
 
+    # -- for readers of the journal -----------------------------------------------------------------------------------
+
+    @property
+    def first(self) -> int:
+        """The oldest number that is kept; without any, the one that comes next."""
+        return self._entries[0][0] if self._entries else self.last_number + 1
+
+    def storing(self, batch_no: int) -> None:
+        """The newest event is on its way to the disk in this batch."""
+        self._storing.append((batch_no, self.last_number))
+
+    def stored(self, batch_no: int) -> bool:
+        """The disk is done with all batches up to this one. Whether readers may see more now.
+
+        What it refused is shown as well: a node with a broken disk is what a reader wants to hear of.
+        """
+        before = self.shown
+        while self._storing and self._storing[0][0] <= batch_no:
+            self.shown = self._storing.popleft()[1]
+        return self.shown > before
+
+    def has_news(self, cursor: JournalCursor) -> bool:
+        return self.shown > cursor.number or self.is_foreign(cursor)
+
+    def is_foreign(self, cursor: JournalCursor) -> bool:
+        """The cursor is of another journal: one this disk had before it was lost, or before a backup was restored.
+
+        It is if it is ahead of this journal, if the event of its number was written by another run of the daemon, or if
+        what follows it here is of an earlier boot.
+        """
+        if cursor.number == 0:
+            return False
+        if cursor.number > self.last_number or cursor.boot > self._boot:
+            return True
+        following: _Entry | None = None
+        for number, entry in reversed(self._entries):
+            if number < cursor.number:
+                break
+            if number == cursor.number:
+                return bool(cursor.run) and entry.run.hex() != cursor.run
+            following = entry
+        return following is not None and 0 < following.boot < cursor.boot
+
+    def page(self, cursor: JournalCursor, limit: int, bytes_max: int = PAGE_BYTES_MAX) -> Page:
+        """At most ``limit`` events behind the cursor; at least one if there is any."""
+        anew = self.is_foreign(cursor)
+        items: list[JournalEntry] = []
+        boot, run = (0, "") if anew else (cursor.boot, cursor.run)
+        left = bytes_max
+        for number, entry in self._behind(0 if anew else cursor.number):
+            item = JournalEntry(
+                number=number, boot=entry.boot, at_ms=entry.at_ms, subject=entry.subject, text=entry.text
+            )
+            left -= len(msgspec.json.encode(item)) + 1
+            if items and (left < 0 or len(items) >= limit):
+                return Page(items, boot, run, anew, more=True)
+            items.append(item)
+            boot, run = entry.boot, entry.run.hex()
+        return Page(items, boot, run, anew, more=False)
+
+    def _behind(self, after: int) -> Iterator[tuple[int, _Entry]]:
+        """Readers come for the newest: the way to them is short."""
+        found: list[tuple[int, _Entry]] = []
+        for number, entry in reversed(self._entries):
+            if number <= after:
+                break
+            if number <= self.shown:
+                found.append((number, entry))
+        return reversed(found)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
     def _restore(self, record: Record) -> None:
         try:
             entry = msgspec.msgpack.decode(record.body, type=_Entry)
         except ValueError:
             return
+        before = self._entries[-1][1].run if self._entries else self._run
+        if entry.run == before:  # one object for all events of a run
+            entry = _Entry(entry.at_ms, entry.subject, entry.text, entry.boot, before)
         self.last_number = max(self.last_number, int.from_bytes(record.key))
         self._entries.append((int.from_bytes(record.key), entry))
 

@@ -69,6 +69,11 @@ COPY = views.UnitStateView(
     unit="words/0", node="beta", role="copy", epoch="3@alpha", version=6, keys=2, size_bytes=1_400, hash="cd" * 32,
     durability="auto", checkpoint=5, entries=1, copies=[], conflicts=0, age_s=130.0,
 )  # fmt: skip
+JOURNAL = views.JournalView(
+    node="alpha", node_id="a1" * 32, boot=3, run="ab" * 8, first=1, last=8,
+    items=[views.JournalEntry(number=8, boot=3, at_ms=1_000, subject="node/beta", text="unreachable: silent")],
+)  # fmt: skip
+LINK = views.LinkView(peer="beta", region="dock", kind="neighbour", rtt_ms=0.9, age_s=0.2)
 SHOWN = views.StateView(
     unit="words/0", node="alpha", role="owner", epoch="3@alpha", version=7, hash="ab" * 32, age_s=0.0,
     keys={"count": 12, "session s1, last": {"text": "hi"}}, answers=3, conflicts=["title"],
@@ -158,6 +163,8 @@ class CannedNode:
                 return views.Done(message=f"agent {name}: 1 unit restarts")
             case commands.Scale(name=name):
                 return views.AppliedView(kind="Agent", namespace="default", name=name, action="updated", notes=[])
+            case commands.Drain(node=node) | commands.Resume(node=node):
+                return views.AppliedView(kind="Node", namespace="default", name=node, action="created", notes=[])
             case commands.PlanManifest():
                 return PLAN
             case commands.FindSkills(skill=skill):
@@ -218,6 +225,17 @@ class CannedNode:
                     writers=["alpha", "beta"],
                 )  # fmt: skip
                 return views.ConflictsView(items=[conflict])
+            case _:
+                return self._answer_a_reader(command)
+
+    def _answer_a_reader(self, command: AnyCommand) -> AnyView:
+        match command:
+            case commands.ReadJournal(node=name):
+                return msgspec.structs.replace(JOURNAL, node=name or "alpha")
+            case commands.GatherJournals(cursors=cursors):
+                return views.JournalsView(items=[JOURNAL], missing=dict.fromkeys(cursors.keys() - {"alpha"}, "silent"))
+            case commands.ListLinks(node=name):
+                return views.LinksView(node=name or "alpha", items=[LINK])
             case _:
                 raise AssertionError(command)
 

@@ -72,6 +72,8 @@ REQUESTS: list[tuple[str, str, object, commands.AnyCommand]] = [
     ("GET", "/v1/nodes/alpha", None, commands.DescribeNode(name="alpha")),
     ("GET", "/v1/agents", None, commands.ListAgents()),
     ("POST", "/v1/bundles", {"source": "YWJj"}, commands.KeepBundle(source=b"abc")),
+    ("POST", "/v1/nodes/beta/drain", {"reason": "new disk"}, commands.Drain(node="beta", reason="new disk")),
+    ("POST", "/v1/nodes/beta/resume", {}, commands.Resume(node="beta")),
     ("POST", "/v1/agents/words/restart", {}, commands.RestartAgent(name="words")),
     ("POST", "/v1/agents/words/checkpoint", None, commands.FoldState(agent="words")),
     ("POST", "/v1/scale", {"name": "words", "replicas": 3}, commands.Scale(name="words", replicas=3)),
@@ -85,6 +87,15 @@ REQUESTS: list[tuple[str, str, object, commands.AnyCommand]] = [
     ("DELETE", "/v1/states/words/0", None, commands.ForgetState(unit="words/0")),
     ("GET", "/v1/logs?agent=words&node=beta&after=7&limit=9", None,
      commands.ReadLogs(agent="words", node="beta", after=7, limit=9)),
+    ("GET", "/v1/nodes?after=a1&limit=2", None, commands.ListNodes(after="a1", limit=2)),
+    ("GET", "/v1/agents?after=words/0@alpha&limit=2", None, commands.ListAgents(after="words/0@alpha", limit=2)),
+    ("POST", "/v1/journal", {"reader": "eyes", "cursor": {"boot": 3, "number": 7, "run": "ab"}, "wait_ms": 5},
+     commands.ReadJournal(reader="eyes", cursor=commands.JournalCursor(3, 7, "ab"), wait_ms=5)),
+    ("POST", "/v1/journals", {"reader": "eyes", "cursors": {"beta": {}}},
+     commands.GatherJournals(reader="eyes", cursors={"beta": commands.JournalCursor()})),
+    ("GET", "/v1/links?node=beta", None, commands.ListLinks(node="beta")),
+    ("GET", "/v1/skills?skill=words.count&after=5&limit=2", None,
+     commands.FindSkills(skill="words.count", after=5, limit=2)),
     ("GET", "/v1/skills?skill=words.count", None, commands.FindSkills(skill="words.count")),
     ("GET", "/v1/documents?kind=AgentCluster", None, commands.ListDocuments(kind="AgentCluster")),
     ("GET", "/v1/documents/AgentCluster/default/line3", None,
@@ -113,7 +124,9 @@ def test_a_request_becomes_its_command(method: str, target: str, body: object, c
 
 
 def test_every_operation_is_asked_for_in_these_tests() -> None:
-    assert len(REQUESTS) == len(OPERATIONS)
+    asked = {type(command) for _, _, _, command in REQUESTS}
+    assert asked == {operation.command for operation in OPERATIONS}
+    assert len(REQUESTS) >= len(OPERATIONS)
 
 
 def test_one_document_is_given_bare_and_a_missing_one_is_404() -> None:

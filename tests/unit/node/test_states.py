@@ -350,7 +350,7 @@ def test_an_answer_that_makes_no_sense_is_a_bad_answer() -> None:
     replied = b.core.desk.ask_for_peer
     for payload in (b"[]", b"\xff", msgspec.json.encode({"code": "x", "message": "y", "exit_code": 4_000})):
         b.core.desk.ask_for_peer = (  # type: ignore[method-assign]
-            lambda number, command, now, payload=payload: b.core.switch.answer(-number, "", "", payload, now)
+            lambda number, command, peer, now, payload=payload: b.core.switch.answer(-number, "", "", payload, now)
         )
         assert a.failure(ShowState(unit="notes")).code == "bad-answer"
     b.core.desk.ask_for_peer = replied  # type: ignore[method-assign]
