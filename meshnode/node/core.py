@@ -57,6 +57,7 @@ from meshnode.node.offering import Offering
 from meshnode.node.places import Places
 from meshnode.node.stairs import climb
 from meshnode.node.story import Story
+from meshnode.node.succession import Succession
 from meshnode.node.transmits import coalesced
 from meshnode.node.unit_stairs import Home
 from meshnode.node.units import units_of
@@ -171,6 +172,7 @@ class Core:
         )  # fmt: skip
         self.journals = Journals(self.story, around(self))
         self.bundles = Bundles(self.hub)
+        self.succession = Succession(self)
         self.offering = Offering(lambda agent: units_of(self, agent), self.gossip.handle)
         self.enrolment = EnrolmentDesk(
             config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored, clock=self.clock
@@ -217,7 +219,8 @@ class Core:
     def _rooms(self) -> tuple[Room, ...]:
         return (
             self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
-            self.switch, self.journals, self.bundles, self.offering, self.commits,
+            self.switch, self.journals, self.bundles, self.offering, self.succession,
+            self.commits,
         )  # fmt: skip
 
     def slots_of(self, agent: str) -> int:

@@ -155,6 +155,7 @@ def instance(core: Core, fact: InstanceChanged, now: Instant) -> Sequence[Effect
     if fact.state not in AT_WORK:
         effects += core.switch.agent_down(unit, now)
         core.checkpoints.detached(unit)
+        core.succession.detached(unit)
     effects += core.scheduler.unit_running(unit, running=fact.state == "running", now=now)
     if fact.state == InstanceState.FAILED:
         effects += core.scheduler.failed(unit, fact.reason, now)
@@ -167,9 +168,7 @@ def offered(core: Core, fact: SkillsOffered, now: Instant) -> Sequence[Effect]:
     unit, agent = fact.instance, agent_of(fact.instance)
     home = core.homes.get(unit)
     slots = home.slots if home is not None else 1
-    effects = [
-        *core.checkpoints.attached(unit, fact.conn, fact.hooks, now, resumed=fact.resumed, merge_no=fact.merge_no)
-    ]
+    effects = [*core.succession.attached(fact, now)]
     core.switch.agent_up(unit, fact.conn, slot_of(unit), slots)
     if home is not None and home.leaving:
         core.switch.agent_closing(unit)
@@ -190,6 +189,7 @@ def withdrawn(core: Core, fact: SkillsWithdrawn, now: Instant) -> Sequence[Effec
     else:
         effects += core.switch.agent_down(unit, now)
         core.checkpoints.detached(unit)
+        core.succession.detached(unit)
     if any(agent_of(other) == agent and not home.leaving for other, home in core.homes.items()):
         return effects
     for skill in core.index.skills_of(core.config.node, agent):

@@ -56,7 +56,7 @@ def learned(core: Core, node: NodeId, key: str, value: bytes, now: Instant) -> S
     effects = [*core.scheduler.claims(node, agent, told, now)]
     for claim in told:
         core.checkpoints.known(claim.unit, claim.version)
-    return [*effects, *core.switch.offers_changed(now)]
+    return [*effects, *core.succession.look(now), *core.switch.offers_changed(now)]
 
 
 def claims(core: Core, agent: str = "") -> Iterator[UnitSeen]:

@@ -200,6 +200,18 @@ class Scheduler:
         last = held.last if held is not None else None
         return [] if last is None else [node for node in (last.holder, last.node) if node not in (None, self._me)]
 
+    def predecessor(self, unit: InstanceId) -> NodeId | None:
+        """Another node within reach that still has a unit which is this node's by a higher epoch."""
+        held = self._mine.get(unit)
+        if held is None or held.mine is None:
+            return None
+        for node, claim in held.claims.items():
+            facts = self._facts.get(node)
+            within_reach = facts is not None and facts.state == READY
+            if within_reach and node not in held.gone and claim.epoch < held.mine.epoch:
+                return node
+        return None
+
     def standing(self, agent: AgentName, now: Instant) -> AgentStanding:
         """How an agent's units stand, as far as this node knows."""
         return self._viewer(now).standing(self._shelf.books.get(agent) or Book(agent))
