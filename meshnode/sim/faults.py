@@ -10,11 +10,11 @@ import msgspec
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.rng import Random
-from meshnode.model.commands import Shutdown
+from meshnode.model.commands import Drain, Resume, Shutdown
 from meshnode.sim.network import Cut
 from meshnode.sim.node import SimNode
 from meshnode.sim.units import runs
-from meshnode.sim.world import World
+from meshnode.sim.world import SEEDS, World
 
 
 class Kind(enum.StrEnum):
@@ -42,6 +42,7 @@ class Kind(enum.StrEnum):
     JUMP = "clock-jump"
     NO_CLOCK = "1970"  # a cold boot without a battery, then a time server after a while
     AGENT = "agent-crash"
+    DRAIN = "drain"  # no misfortune: somebody empties a machine, and lets it take units again
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -70,8 +71,10 @@ _LASTS = {
     Kind.RESTART: (0.1, 10.0), Kind.POWER: (0.5, 15.0), Kind.TORN: (0.5, 10.0), Kind.FLIP: (0.5, 10.0),
     Kind.FULL: (2.0, 15.0), Kind.BROKEN: (2.0, 15.0), Kind.SLOW: (3.0, 20.0), Kind.PAUSE: (0.05, 12.0),
     Kind.SUSPEND: (1.0, 25.0), Kind.JUMP: (0.0, 0.0), Kind.NO_CLOCK: (1.0, 10.0), Kind.AGENT: (0.0, 0.0),
-    Kind.NODE_KILL: (0.1, 15.0), Kind.BLOB: (0.0, 0.0),
+    Kind.NODE_KILL: (0.1, 15.0), Kind.BLOB: (0.0, 0.0), Kind.DRAIN: (8.0, 20.0),
 }  # fmt: skip
+# They are asked for, and nobody may notice: the promises about time and reading hold while they last.
+PEACEFUL = (Kind.DRAIN,)
 _GROUPS = (Kind.CUT, Kind.ONE_WAY, Kind.RESET_CUT, Kind.REJECT, Kind.BLIP)
 TRIES = 30
 # Wrong by less than this together, so that what is written under one clock is not refused under another.
@@ -98,7 +101,7 @@ def _draw_one(luck: Random, kind: Kind, nodes: int, storm_s: float) -> Fault:
 class Misfortune:
     """Plays a plan. ``happened``: how often each kind took effect; a kind that never did proves nothing.
 
-    ``last_us``: when a fault last began or ended; ``lasting``: those in force.
+    ``last_us``: when a fault last began or ended; ``lasting``: those in force. What is peaceful counts for neither.
     """
 
     def __init__(self, world: World, plan: Sequence[Fault], provoke: Callable[[SimNode], None]) -> None:
@@ -147,15 +150,16 @@ class Misfortune:
             return
         world.trace.happened(world.now_us, "world", str(fault))
         self._undo[number] = undo
-        self.lasting[number], self.last_us = fault, world.now_us
+        if fault.kind not in PEACEFUL:
+            self.lasting[number], self.last_us = fault, world.now_us
         world.at(world.now_us + round(fault.for_s * SECOND), lambda: self._lift(number))
 
     def _lift(self, number: int) -> None:
         undo = self._undo.pop(number, None)
         if undo is not None:
             self._world.trace.happened(self._world.now_us, "world", f"{self.plan[number].kind} is over")
-            del self.lasting[number]
-            self.last_us = self._world.now_us
+            if self.lasting.pop(number, None) is not None:
+                self.last_us = self._world.now_us
             undo()
 
     def _aimed(self, fault: Fault) -> Fault:
@@ -187,12 +191,36 @@ class Misfortune:
                 node.clock.jump(round((2 * fault.amount - 1) * JUMP_MAX_MS))
                 self._count(fault.kind)
                 return _nothing
+            case Kind.DRAIN:
+                return self._drain(fault, node)
             case Kind.AGENT | Kind.BLOB:
                 struck = node.agents.crash_one if fault.kind is Kind.AGENT else node.flip_blob
                 if not node.usable or not struck():
                     return None
                 self._count(fault.kind)
                 return _nothing
+
+    def _drain(self, fault: Fault, node: SimNode) -> Callable[[], None] | None:
+        """Asked of the machine itself or of an admin; the end of it too, however long that takes."""
+        asked = self._answering(fault, node)
+        if asked is None:
+            return None
+        self._count(fault.kind)
+        asked.ask(Drain(node=node.name, reason="maintenance"))
+        return lambda: self._resume(fault, node)
+
+    def _resume(self, fault: Fault, node: SimNode) -> None:
+        asked = self._answering(fault, node)
+        if asked is not None:
+            asked.ask(Resume(node=node.name))
+        else:
+            self._world.at(self._world.now_us + SECOND, lambda: self._resume(fault, node))
+
+    def _answering(self, fault: Fault, node: SimNode) -> SimNode | None:
+        """From ``amount`` 0.5 on rather another machine, if there is an admin's beside it."""
+        admins = [other for other in self._world.nodes[:SEEDS] if other is not node]
+        asked = [*admins, node] if fault.amount >= 0.5 else [node, *admins]
+        return next((other for other in asked if other.usable), None)
 
     def _on_wires(self, fault: Fault) -> Callable[[], None] | None:
         world, network = self._world, self._world.network

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from meshnode.kernel.instant import SECOND
+from meshnode.sim.drains import Drained
 from meshnode.sim.faults import Fault, Kind, Misfortune
 from meshnode.sim.liveness import answer_calls, settle
 from meshnode.sim.node import Adapt
@@ -11,6 +12,7 @@ from meshnode.sim.promises import Audit
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, OneAnswer, RisingBoots
 from meshnode.sim.scenario import Scenario
 from meshnode.sim.watching import Checker, Violated
+from meshnode.sim.weather import Weather
 from meshnode.sim.workloads import Users
 from meshnode.sim.world import Setup, World, stream
 from meshnode.sim.writes import KeptWrites
@@ -84,6 +86,8 @@ class Run:
         if self.audit is not None:
             everyone += self.audit.checkers
             self.world.audience.gather([self.audit.ledger])
+        self.drained = Drained(self.world, Weather(self.world, self.misfortune))
+        everyone.append(self.drained)
         self.checkers = [checker for checker in everyone if not judges or type(checker) in judges]
         self.world.audience.gather(self.checkers)
         self.report = Report(scenario=scenario.name, seed=seed, nodes=nodes)

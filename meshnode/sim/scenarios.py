@@ -1,7 +1,9 @@
-"""Named scenarios of a mesh and its documents; those of agents that survive stand in ``survival.py``."""
+"""Named scenarios of a mesh and its documents; those of agents that survive stand in ``survival.py``, of
+emptied machines in ``drains.py``."""
 
 from meshnode.kernel.rng import Random
 from meshnode.sim.clocks import ClockSpec
+from meshnode.sim.drains import DRAINS
 from meshnode.sim.faults import Fault, Kind
 from meshnode.sim.scenario import Scenario, in_turn, storm
 from meshnode.sim.survival import SURVIVAL
@@ -95,4 +97,4 @@ _TABLE = (
     ),
 )  # fmt: skip
 
-SCENARIOS = {scenario.name: scenario for scenario in (*_TABLE, *SURVIVAL)}
+SCENARIOS = {scenario.name: scenario for scenario in (*_TABLE, *SURVIVAL, *DRAINS)}

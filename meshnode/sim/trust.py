@@ -56,11 +56,11 @@ def trusted_bundle() -> Bundle:
     return read_bundle(_BUNDLE, _ROOT_SHA256)
 
 
-def make_identity(seed: bytes, name: str, region: str) -> Identity:
+def make_identity(seed: bytes, name: str, region: str, roles: tuple[str, ...] = ("member",)) -> Identity:
     """Equal seeds and names give equal keys in every process."""
     signer = RecordSigner(hashlib.sha256(b"record key\0" + seed + b"\0" + name.encode()).digest())
     member = make_member(
-        _ADMIN, mesh=MESH, name=name, record_key=signer.public_key, roles=("member",), region=region, labels={},
+        _ADMIN, mesh=MESH, name=name, record_key=signer.public_key, roles=roles, region=region, labels={},
         issued_ms=ISSUED_MS,
     )  # fmt: skip
     return Identity(name=name, region=region, signer=signer, member=member)

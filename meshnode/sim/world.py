@@ -23,7 +23,7 @@ from meshnode.sim.watching import Audience, Watcher
 
 PORT = 7700
 NODES_MAX = 200
-SEEDS = 2  # the first nodes are the ones everybody is told of
+SEEDS = 2  # the first nodes are the ones everybody is told of, and admins
 
 
 class _Mailbox(Watcher):
@@ -155,7 +155,7 @@ class World:
         for number, city in enumerate(cities):
             name = f"n{number:0{width}}"
             plan = Plan(
-                identity=make_identity(self.seed, name, city.region),
+                identity=make_identity(self.seed, name, city.region, ("admin",) if number < SEEDS else ("member",)),
                 machine=name,
                 city=city,
                 address=addresses[number],

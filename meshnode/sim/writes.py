@@ -13,9 +13,10 @@ from meshnode.crdt.store import StateStore, parsed_changes
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.records import RecordKind
 from meshnode.model.agent import KIND as AGENT
-from meshnode.model.commands import AnyCommand, Apply, DeleteDocument, RunAgent, StopAgent
+from meshnode.model.commands import AnyCommand, Apply, DeleteDocument, Drain, Resume, RunAgent, StopAgent
 from meshnode.model.ids import DocId
 from meshnode.model.manifest import NAMESPACE_DEFAULT
+from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.views import AgentView, AnyView, AppliedView
 from meshnode.node.effects import Store
 from meshnode.node.inputs import CommandGiven, Input
@@ -203,5 +204,7 @@ def _named(command: AnyCommand) -> tuple[str, str, str] | None:
             return kind, namespace, name
         case RunAgent(name=name) | StopAgent(name=name):
             return AGENT, NAMESPACE_DEFAULT, name
+        case Drain(node=name) | Resume(node=name):
+            return NODE, NAMESPACE_DEFAULT, name
         case _:
             return None
