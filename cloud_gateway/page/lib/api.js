@@ -63,7 +63,7 @@ async function problemOf(response) {
 export async function ask(url, options = {}) {
   let response;
   try {
-    response = await fetch(url, { cache: "no-store", ...options, headers: { ...authority(), ...options.headers } });
+    response = await fetch(url, { cache: "no-cache", ...options, headers: { ...authority(), ...options.headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     const waited = error.name === "TimeoutError";

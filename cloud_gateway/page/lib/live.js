@@ -14,7 +14,8 @@ let kinds = ""; // the stream's own, comma separated
 let control = null; // of the stream that runs
 let timer = 0;
 let tries = 0;
-let last = 0; // sequence number up to which this page knows everything
+let last = ""; // id of the newest frame: up to there this page knows everything
+let heard = false; // the gateway, at least once
 
 /** `fn({rows, gone, events, reset})` for every change of these kinds ("nodes", ..., "events"); `reset`: ask anew. */
 export function onChanged(wanted, fn) {
@@ -70,32 +71,32 @@ function reset() {
 
 function handle(name, data) {
   if (name === "hello") {
-    const began = last > data.seq; // the gateway's history is another one
-    last = last && !began ? last : data.seq;
     patch({ connected: true, as_of: data.as_of, stale: data.stale, seq: data.seq, problem: data.source?.problem ?? "",
       node: data.source?.node ?? "", mesh: data.source?.mesh ?? "" });
     tries = 0;
-    if (began) reset();
+    if (heard && !last) reset(); // the stream before broke off too early to be resumed
+    heard = true;
   } else if (name === "changed") {
-    last = data.seq;
     patch({ seq: data.seq, as_of: Math.max(source.value.as_of, data.at_ms) });
     tell({ rows: data.rows ?? {}, gone: data.gone ?? {}, events: data.events ?? [], reset: false });
   } else if (name === "beat") {
     patch({ as_of: data.as_of, stale: data.stale, problem: data.problem ?? "" });
   } else if (name === "reset") {
-    last = data.seq ?? source.value.seq;
     reset();
   }
 }
 
 function frame(text) {
   let name = "message";
+  let id = "";
   const data = [];
   for (const line of text.split("\n")) {
     if (line.startsWith("event:")) name = line.slice(6).trim();
+    else if (line.startsWith("id:")) id = line.slice(3).trim();
     else if (line.startsWith("data:")) data.push(line.slice(5).trimStart());
   }
   if (data.length) handle(name, JSON.parse(data.join("\n")));
+  if (id) last = id; // only now is it known
 }
 
 /** Reads until the stream ends; a stream that is silent for too long is as good as ended. */
