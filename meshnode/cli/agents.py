@@ -39,12 +39,12 @@ def _ended(client: Client, view: AgentView, wait_s: float) -> tuple[AgentView, l
     until = time.monotonic() + wait_s
     units = [view]
     with Progress() as progress:
-        while any(_lives(unit) for unit in units) and time.monotonic() < until:
-            living = [f"{rows.unit_words(unit)} on {unit.node}" for unit in units if _lives(unit)]
+        while any(lives(unit) for unit in units) and time.monotonic() < until:
+            living = [f"{rows.unit_words(unit)} on {unit.node}" for unit in units if lives(unit)]
             progress.tell(f"{len(living)} still to end: {', '.join(living[:3])}")
             time.sleep(_POLL_S)
             units = [unit for unit in client.agents() if unit.name == view.name]
-    alive = [unit for unit in units if _lives(unit)]
+    alive = [unit for unit in units if lives(unit)]
     if alive:
         return alive[0], [unit for unit in units if unit.state == _OUT_OF_REACH]
     if view.state not in _GONE:
@@ -52,7 +52,8 @@ def _ended(client: Client, view: AgentView, wait_s: float) -> tuple[AgentView, l
     return view, [unit for unit in units if unit.state == _OUT_OF_REACH]
 
 
-def _lives(unit: AgentView) -> bool:
+def lives(unit: AgentView) -> bool:
+    """Whether it has, or may soon have, a process that can be reached."""
     return unit.state not in _GONE and unit.state != _OUT_OF_REACH
 
 

@@ -3,6 +3,7 @@
 from meshnode.cli import rows
 from meshnode.cli.agent_story import agent_lines, agent_story
 from meshnode.cli.blocks import aligned, block
+from meshnode.cli.drain import drained_words
 from meshnode.cli.kinds import Kind, kind_of
 from meshnode.cli.machine import load_line
 from meshnode.cli.output import show_one
@@ -20,7 +21,8 @@ def _describe(given: Given) -> int:
     match kind.word:
         case "node":
             node = client.node(name)
-            show_one(given, node, lambda: _node(node), rows.node_name(node))
+            drained = drained_words(client, node.name) if node.drained else ""
+            show_one(given, node, lambda: _node(node, drained), rows.node_name(node))
         case "agent":
             story = agent_story(client, name)
             show_one(given, story, lambda: agent_lines(story), f"agent/{story.name}")
@@ -46,11 +48,12 @@ def _document(client: Client, kind: Kind, namespace: str, name: str) -> Document
     return found[0]
 
 
-def _node(node: NodeView) -> list[str]:
+def _node(node: NodeView, drained: str) -> list[str]:
     here = " (this node)" if node.self_node else ""
     pairs = [
         ("name", node.name + here),
-        ("state", node.state),
+        ("state", rows.node_state(node)),
+        ("drained", drained),
         ("reason", node.reason),
         ("seen", rows.seen(node.age_s, here=node.self_node)),
         ("region", node.region),

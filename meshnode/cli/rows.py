@@ -20,6 +20,10 @@ def node_name(node: NodeView) -> str:
     return f"node/{node.name}"
 
 
+def node_state(node: NodeView) -> str:
+    return f"{node.state},drained" if node.drained else node.state
+
+
 def agent_name(agent: AgentView) -> str:
     return f"agent/{agent.instance or agent.name}"
 
@@ -69,7 +73,7 @@ def ready(document: DocumentView) -> tuple[str, str]:
 
 NODES: tuple[Column[NodeView], ...] = (
     Column(title="NODE", cell=lambda n: f"{n.name} *" if n.self_node else n.name),
-    Column(title="STATE", cell=lambda n: n.state),
+    Column(title="STATE", cell=node_state),
     Column(title="REASON", cell=lambda n: n.reason, optional=True),
     Column(title="REGION", cell=lambda n: n.region),
     Column(title="HW", cell=lambda n: hardware_words(n.hardware)),

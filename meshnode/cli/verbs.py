@@ -21,6 +21,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run", "want the agent in FILE, now and at every boot"),
         "stop": ("agents", "want an agent no more; its state stays"),
         "restart": ("agents", "restart all units of an agent, one after the other"),
+        "drain": ("drain", "empty a node: its units move to others, and it takes no new ones"),
+        "resume": ("drain", "let a drained node take units again"),
         "scale": ("planning", "set how many replicas of an agent are wanted"),
         "plan": ("planning", "what manifests would change, and why: -f FILE..., or how things stand"),
         "apply": ("documents", "store manifests: -f FILE..."),

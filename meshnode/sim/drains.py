@@ -18,6 +18,8 @@ from meshnode.sim.world import World
 # The document's way (1 s), a claim and its turns (2.4 s), state and process (1 s), handing over and stopping (1 s); all
 # of it after the last misfortune has been noticed.
 EMPTY_WITHIN_US = 12 * SECOND
+# A machine that boots takes what was its own again, drained or not, and gives it away then.
+BOOTED_US = 3 * SECOND
 _METER = "meter"
 
 
@@ -51,6 +53,8 @@ class Drained(Checker):
             self._empty.pop(node.name, None)
             return
         runs = [unit for unit, _ in node.agents.running()]
+        if not runs and self.world.now_us - node.started_us < BOOTED_US:
+            return
         if not runs:
             self.emptied += node.name not in self._empty
             self._empty[node.name] = None
