@@ -48,8 +48,10 @@ def read_page(view: JournalView, cursor: CursorRow, *, region: str, now_ms: int)
                 at_ms=item.at_ms, subject=item.subject, text=item.text, region=region,
             )
         )  # fmt: skip
-    if not events:  # nothing to count by: an empty journal that began anew is found to be so again
-        return Page([], [], msgspec.structs.replace(cursor, node=view.node, missing="", as_of_ms=now_ms))
+    if not events:
+        fresh = CursorRow(node_id=view.node_id, node=view.node, life=life, last=view.last, as_of_ms=now_ms)
+        kept = msgspec.structs.replace(cursor, node=view.node, missing="", as_of_ms=now_ms)
+        return Page([], gaps, fresh if life != cursor.life else kept)
     return Page(
         events,
         gaps,

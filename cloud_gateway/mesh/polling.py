@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 PAGE_ROWS = 1000
 ANSWER_S = 20.0
-EVERY_S, EVERY_S_MAX, TIMES = 1.0, 10.0, 10
+EVERY_S, EVERY_S_MAX, TIMES = 1.0, 8.0, 10
 LOAD_EVERY_S = 5.0
 SOURCE_EVERY_S = 5.0
 GAPS_SHOWN, SINCE_MAX = 20, 500
@@ -132,7 +132,7 @@ class Poller:
     async def _skills(self) -> None:
         after = 0
         while True:
-            views = await self._ask(lambda node, behind=after: node.skills_page(behind, PAGE_ROWS))
+            views = await self._ask(lambda node, behind=after: node.skills_page(after=behind, limit=PAGE_ROWS))
             now_ms = self._wall_ms()
             await self._write("skills", [offer_row(view, now_ms) for view in views])
             if len(views) < PAGE_ROWS:

@@ -27,6 +27,7 @@ from meshnode.model.views import JournalsView, JournalView
 log = logging.getLogger(__name__)
 
 SHARE_MAX = 1024  # nodes in one question
+SHARE_NODES = 800  # on the average: by their ids they fall into shares unevenly
 SHARES_MAX = 32
 WAIT_MS = 5_000
 GRACE_S = 15.0  # past the wait: a node that is asked for a thousand others is busy
@@ -77,52 +78,50 @@ class Puller:
                 tasks.create_task(self._page_on(), name=f"journal-pager-{number}")
             self._shares = 0
             while True:
-                wanted = min(SHARES_MAX, max(1, math.ceil(len(self._census.all()) / SHARE_MAX)))
+                wanted = min(SHARES_MAX, max(1, math.ceil(len(self._census.all()) / SHARE_NODES)))
                 before, self._shares = self._shares, max(self._shares, wanted)
                 for number in range(before, wanted):
-                    tasks.create_task(self._gather_on(), name=f"journal-share-{number}")
+                    tasks.create_task(self._gather_on(number), name=f"journal-share-{number}")
                 await asyncio.sleep(RESTS_S)
 
     # -- many at once -----------------------------------------------------------------------------------------------
 
-    async def _gather_on(self) -> None:
+    async def _gather_on(self, number: int) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            share = self._take()
+            share = self._take(number)
             began = loop.time()
             told = False
             try:
-                told = bool(share) and await self._gather(share)
+                told = bool(share) and await self._gather(number, share)
             finally:
                 for resident in share:
                     self._held.pop(resident.node_id, None)
             if not told and loop.time() - began < RESTS_S:  # nobody there, or refused at once
                 await asyncio.sleep(RESTS_S)
 
-    def _take(self) -> list[Resident]:
-        """A share of those in nobody's hand, one of each name."""
-        most = min(SHARE_MAX, math.ceil(len(self._census.all()) / self._shares))
+    def _take(self, number: int) -> list[Resident]:
+        """Those of a share who are in nobody's hand, one of each name."""
         taken: dict[str, Resident] = {}
         for resident in self._census.all():
-            if len(taken) >= most:
-                break
             free = resident.node_id not in self._held and resident.node_id not in self._paged
-            if free and self._pick(resident) and resident.name not in taken:
-                taken[resident.name] = resident
-        for resident in taken.values():
+            if free and self._pick(resident) and int(resident.node_id[:8], 16) % self._shares == number:
+                taken.setdefault(resident.name, resident)
+        share = list(taken.values())[:SHARE_MAX]
+        for resident in share:
             self._held[resident.node_id] = None
-        return list(taken.values())
+        return share
 
-    async def _gather(self, share: list[Resident]) -> bool:
-        """Whether there was news."""
+    async def _gather(self, number: int, share: list[Resident]) -> bool:
+        """Whether there was news. Each share has a name of its own: a node asks once at a time for one reader."""
         command = GatherJournals(
-            reader=self._reader,
+            reader=f"{self._reader}.{number}" if number else self._reader,
             cursors={resident.name: asked(self._cursor(resident)) for resident in share},
             limit=min(PAGE_EVENTS, max(20, GATHERED_EVENTS_MAX // len(share))),
             wait_ms=WAIT_MS,
         )
         try:
-            view = await in_thread(lambda: self._door(WAIT_MS / 1000 + GRACE_S).journals(command), "journals")
+            view = await in_thread(lambda: self._door(GRACE_S).journals(command, WAIT_MS / 1000 + GRACE_S), "journals")
         except LocalError as error:
             log.debug("journals cannot be gathered", extra={"why": error.message})
             return False
@@ -205,7 +204,7 @@ class Puller:
 
     async def _write(self, pages: list[Page], absences: list[CursorRow]) -> None:
         """One commit; what is known of cursors changes after it."""
-        found = [page.cursor for page in pages if page.events or self._was_missing(page.cursor)]
+        found = [page.cursor for page in pages if page.events or page.gaps or self._was_missing(page.cursor)]
         cursors = [*found, *absences]
         if not cursors:
             return
