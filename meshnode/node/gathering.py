@@ -23,7 +23,10 @@ ASK_WAIT_MS = 6_000  # with the way there and back it fits into the deadline of 
 LINGER_US = 20 * MS  # others have news at the same moment: one answer for all
 REST_US = 5 * SECOND  # after a refusal or a failure a node is left alone for so long
 KEPT_BYTES_MAX = 4 * 1024 * 1024
+EVENT_BYTES = 256  # of an event as JSON; most are shorter
+EVENTS_MIN = 16  # asked of a node at once, however many are asked
 MISSING_CHARS_MAX = 300
+TEXT_CHARS_MAX = 4_096
 _NUMBER_MAX = 1 << 53
 _RUN = re.compile(r"[0-9a-f]{0,32}")
 
@@ -81,7 +84,7 @@ class Gathering:
         self.reader, self._around, self._tickets = reader, around, tickets
         self.command_no: int | None = None
         self.due_us: int | None = None
-        self._limit = 0
+        self._limit = self._share = 0  # events of this node, and of each other one: what all say at once is to be kept
         self._cursors: Mapping[str, JournalCursor] = {}
         self._nodes: dict[NodeId, str] = {}  # those of the request that are other members
         self._asked: dict[NodeId, _Asked] = {}
@@ -94,6 +97,7 @@ class Gathering:
         found = ((self._around.find(name), name) for name in command.cursors)
         self._nodes = {node: name for node, name in found if node is not None and node != self._around.me}
         self._resting = {node: rest for node, rest in self._resting.items() if rest[1] > now.mono_us}
+        self._share = max(EVENTS_MIN, min(command.limit, KEPT_BYTES_MAX // EVENT_BYTES // max(1, len(self._nodes))))
         effects = self._forget(now)
         for node in self._nodes:
             effects += self._ask(node, now)
@@ -159,7 +163,7 @@ class Gathering:
         if node in self._asked or node in self._kept or self._why_not(node, now):
             return []
         question = ReadJournal(
-            reader=self.reader, cursor=self._cursors[self._nodes[node]], limit=self._limit, wait_ms=ASK_WAIT_MS
+            reader=self.reader, cursor=self._cursors[self._nodes[node]], limit=self._share, wait_ms=ASK_WAIT_MS
         )
         ticket = self._tickets.issue(self.reader, node)
         self._asked[node] = _Asked(ticket, question, now.mono_us)
@@ -220,6 +224,8 @@ def _fault(view: JournalView, question: ReadJournal) -> str:
         return f"it has {len(view.items)} events, {question.limit} were asked for"
     if not _RUN.fullmatch(view.run):
         return "its run is no run"
+    if any(len(item.text) > TEXT_CHARS_MAX or len(item.subject) > TEXT_CHARS_MAX for item in view.items):
+        return f"a text in it has more than {TEXT_CHARS_MAX} characters"
     before = 0 if view.anew else question.cursor.number
     return "" if _ascending(before, (item.number for item in view.items)) else "its events are not in order"
 

@@ -11,12 +11,12 @@ from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.ports import Action
 from meshnode.model import commands
-from meshnode.model.errors import Denied, Offline
+from meshnode.model.errors import Denied, Invalid, Offline
 from meshnode.model.ids import NodeId
 from meshnode.model.views import Failure, JournalView, LinksView, LinkView
 from meshnode.node import asking, snapshot
 from meshnode.node.effects import Reply
-from meshnode.node.gathering import Around
+from meshnode.node.gathering import ASK_WAIT_MS, Around
 from meshnode.node.readers import check_cursor, check_reading
 from meshnode.security.roles import JOURNAL
 
@@ -53,6 +53,8 @@ class JournalDesk:
     ) -> Sequence[Effect]:
         """``peer`` asks for itself, or for a reader at its door. Who may read a journal is judged where it is kept."""
         core = self._core
+        if self._elsewhere(command) is not None:
+            raise Invalid(f"{core.config.name} answers for itself only", next_step=f"ask {command.node}")
         if isinstance(command, commands.ReadJournal) and peer != core.config.node:
             verdict = core.authority.may(peer, Action.READ, JOURNAL)
             if not verdict.allowed:
@@ -81,6 +83,7 @@ class JournalDesk:
         if isinstance(command, commands.ReadJournal):
             check_reading(command.reader, command.limit, command.wait_ms)
             check_cursor(command.cursor)
+            command = msgspec.structs.replace(command, wait_ms=min(command.wait_ms, ASK_WAIT_MS))
         if not self._core.gossip.reachable(node):
             what = "its journal" if isinstance(command, commands.ReadJournal) else "what it is linked to"
             raise Offline(

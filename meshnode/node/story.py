@@ -107,7 +107,7 @@ class Story:
         return self.shown > before
 
     def has_news(self, cursor: JournalCursor) -> bool:
-        return self.shown > cursor.number or self.is_foreign(cursor)
+        return self.shown > cursor.number or (self.first <= self.shown and self.is_foreign(cursor))
 
     def is_foreign(self, cursor: JournalCursor) -> bool:
         """The cursor is of another journal: one this disk had before it was lost, or before a backup was restored.
@@ -130,7 +130,7 @@ class Story:
 
     def page(self, cursor: JournalCursor, limit: int, bytes_max: int = PAGE_BYTES_MAX) -> Page:
         """At most ``limit`` events behind the cursor; at least one if there is any."""
-        anew = self.is_foreign(cursor)
+        anew = self.first <= self.shown and self.is_foreign(cursor)  # with its first event it is told
         items: list[JournalEntry] = []
         boot, run = (0, "") if anew else (cursor.boot, cursor.run)
         left = bytes_max
