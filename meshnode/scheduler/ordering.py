@@ -135,7 +135,8 @@ def _all_drained(want: Want, fitting: Sequence[NodeFacts], alive: Sequence[NodeF
     if want.on:
         return f"it may only run on {want.on}, and {drained_words(alive[0])}"
     lost = [node for node in fitting if node.state != READY]
-    told = "; ".join(drained_words(node) for node in alive[:_NAMES_MAX])
+    by_name = sorted(alive, key=lambda node: node.name)
+    told = "; ".join(drained_words(node) for node in by_name[:_NAMES_MAX])
     told += f" and {len(alive) - _NAMES_MAX} more" if len(alive) > _NAMES_MAX else ""
     return f"{told}; {named(lost)} cannot be reached now" if lost else f"{told}, and no other node fits"
 

@@ -17,7 +17,7 @@ from meshnode.sim.world import World
 
 # The document's way (1 s), a claim and its turns (2.4 s), state and process (1 s), handing over and stopping (1 s); all
 # of it after the last misfortune has been noticed.
-EMPTY_WITHIN_US = 12 * SECOND
+EMPTY_WITHIN_US = 10 * SECOND
 # A machine that boots takes what was its own again, drained or not, and gives it away then.
 BOOTED_US = 3 * SECOND
 _METER = "meter"
@@ -26,7 +26,8 @@ _METER = "meter"
 class Drained(Checker):
     """A drained machine that is not alone is soon without processes of agents, and gets none until it is resumed.
 
-    ``emptied``: how often one was found empty while it was drained.
+    ``emptied``: how often one was found empty while it was drained; ``slowest_us``: the longest that took (it is looked
+    at once a second).
     """
 
     def __init__(self, world: World, weather: Weather) -> None:
@@ -34,9 +35,9 @@ class Drained(Checker):
         self._weather = weather
         self._since_us: dict[str, int] = {}
         self._empty: dict[str, None] = {}
-        self.emptied = 0
+        self.emptied = self.slowest_us = 0
 
-    def asked(self, node: SimNode, number: int, command: AnyCommand) -> None:
+    def asked(self, node: SimNode, number: int, command: AnyCommand) -> None:  # noqa: ARG002  # whoever was asked
         if isinstance(command, Drain):
             self._since_us.setdefault(command.node, self.world.now_us)
         elif isinstance(command, Resume):
@@ -55,11 +56,12 @@ class Drained(Checker):
         runs = [unit for unit, _ in node.agents.running()]
         if not runs and self.world.now_us - node.started_us < BOOTED_US:
             return
+        waited_us = self.world.now_us - max(asked_us, calm_us)
         if not runs:
-            self.emptied += node.name not in self._empty
+            if node.name not in self._empty:
+                self.emptied, self.slowest_us = self.emptied + 1, max(self.slowest_us, waited_us)
             self._empty[node.name] = None
             return
-        waited_us = self.world.now_us - max(asked_us, calm_us)
         if node.name in self._empty:
             self.wrong(node, f"was drained and empty, and runs {runs[0]} now")
         if waited_us > EMPTY_WITHIN_US:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace as replaced
 
 from meshnode.agents.messages import StartProcess
 from meshnode.checkpoints.rules import Rules
@@ -160,6 +161,25 @@ def _ruled(rules: Rules) -> Adapt:
 
 DOUBLE_COUNT, LOSE_ACK, STALE_RESTORE, DROP_MERGE = map(_ruled, (DoubleCount(), LoseAck(), StaleRestore(), DropMerge()))
 TWO_OWNERS = Adapt(ports=lambda ports: replace(ports, scheduler_rules=NeverYields()))
+
+
+# -- drained machines -------------------------------------------------------------------------------------------------
+
+
+def _impatient(core: Core) -> Core:
+    """Its processes answer before those they follow have let go."""
+    core.scheduler.predecessor = lambda unit: None  # type: ignore[method-assign]
+    return core
+
+
+def _stubborn(core: Core) -> Core:
+    """Placement never hears of a drain."""
+    nodes = core.places.nodes
+    core.places.nodes = lambda: [replaced(each, drained=False) for each in nodes()]  # type: ignore[method-assign]
+    return core
+
+
+IMPATIENT, STUBBORN = Adapt(core=_impatient), Adapt(core=_stubborn)
 
 
 # -- bad members ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,16 @@ from meshnode.kernel.records import Record
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.model.recipe import Recipe
 from meshnode.model.resources import Resources
-from meshnode.scheduler.messages import Claim, ClaimsChanged, UnitChanged, UnitClaimed, UnitReleased, Want, Wanted
+from meshnode.scheduler.messages import (
+    Claim,
+    ClaimsChanged,
+    DrainsChanged,
+    UnitChanged,
+    UnitClaimed,
+    UnitReleased,
+    Want,
+    Wanted,
+)
 from meshnode.scheduler.ports import DOWN, READY, UNREACHABLE, NodeFacts
 from meshnode.scheduler.rules import SchedulerRules
 from meshnode.scheduler.scheduler import Scheduler, SchedulerConfig
@@ -110,6 +119,22 @@ class Town:
         for house in self.houses.values():
             first = not only or house.facts.name == only
             self._later(0 if first else self._word_us(), lambda house=house: self._want(house))
+
+    def drain(self, name: str, reason: str = "new disk", *, drained: bool = True) -> None:
+        """The document arrives everywhere as fast as words do; who is cut off or dead reads it when they meet."""
+        house = self.house(name)
+        why = reason if drained else ""
+        house.facts = msgspec.structs.replace(house.facts, drained=drained, drained_for=why)
+        for other in self.houses.values():
+            if self._reaches(other, house):
+                self._later(self._word_us(), lambda other=other: self._drains(other, name))
+
+    def resume(self, name: str) -> None:
+        self.drain(name, drained=False)
+
+    def _drains(self, house: House, name: str) -> None:
+        if house.scheduler is not None:
+            self.perform(house, house.scheduler.drains_changed(DrainsChanged((name,)), self.now))
 
     def kill(self, name: str, seen_us: int = 300 * MS) -> None:
         house = self.house(name)
