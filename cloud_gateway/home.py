@@ -1,5 +1,6 @@
 """Where a gateway keeps what outlives it beside its store: its token and its port, in ``DIR/gateway``."""
 
+import contextlib
 import os
 import secrets
 import socket
@@ -7,11 +8,11 @@ from pathlib import Path
 
 import psutil
 
+from cloud_gateway.api.server import listen
 from cloud_gateway.settings import HOME, Settings, is_loopback, written
 from meshnode.model.errors import LocalError
 
 _TOKEN_BYTES = 24
-_BACKLOG = 128
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
 
 
@@ -53,34 +54,14 @@ def listening(settings: Settings) -> socket.socket:
         LocalError: it cannot be had.
     """
     last = _remembered_port(settings) if settings.remembered and not settings.port else 0
-    for port in dict.fromkeys((last, settings.port)):
-        try:
-            found = _bound(settings.host, port)
-        except OSError as error:
-            if port != settings.port:
-                continue
-            raise LocalError(
-                f"cannot listen on {written(settings.host, port)}: {error.strerror or error}",
-                next_step="choose another address: --listen 127.0.0.1:0 takes a free port",
-            ) from error
-        if settings.remembered:
-            (settings.home / "port").write_text(f"{found.getsockname()[1]}\n", encoding="ascii")
-        return found
-    raise AssertionError("one of the ports was tried")
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family, kind)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-        listener.settimeout(0)  # asyncio's condition: never blocks
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    found: socket.socket | None = None
+    if last:
+        with contextlib.suppress(LocalError):
+            found = listen(settings.host, last)
+    found = found or listen(settings.host, settings.port)
+    if settings.remembered:
+        (settings.home / "port").write_text(f"{found.getsockname()[1]}\n", encoding="ascii")
+    return found
 
 
 def _remembered_port(settings: Settings) -> int:

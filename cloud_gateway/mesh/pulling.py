@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 SHARE_MAX = 1024  # nodes in one question
 SHARE_NODES = 800  # on the average: by their ids they fall into shares unevenly
-SHARES_MAX = 32
+SHARES_MAX = 8  # as many readers a node serves at once
 WAIT_MS = 5_000
 GRACE_S = 15.0  # past the wait: a node that is asked for a thousand others is busy
 PAGE_EVENTS = 500
@@ -49,13 +49,21 @@ def everybody(resident: Resident) -> bool:
 
 
 class Puller:
-    """``reader``: under which name nodes show how far it is."""
+    """``reader``: under which name nodes show how far it is; ``rests_s``: between two looks where nothing waits."""
 
     def __init__(
-        self, store: Store, door: Door, census: Census, *, reader: str, wall_ms: WallMs, pick: Pick = everybody
+        self,
+        store: Store,
+        door: Door,
+        census: Census,
+        *,
+        reader: str,
+        wall_ms: WallMs,
+        pick: Pick = everybody,
+        rests_s: float = RESTS_S,
     ) -> None:
         self._store, self._door, self._census = store, door, census
-        self._reader, self._wall_ms, self._pick = reader, wall_ms, pick
+        self._reader, self._wall_ms, self._pick, self._rests_s = reader, wall_ms, pick, rests_s
         self._cursors: dict[str, CursorRow] = {}
         self._held: dict[str, None] = {}  # being asked together with others
         self._paged: dict[str, None] = {}  # being paged, or in the row for it
@@ -63,6 +71,7 @@ class Puller:
         self._news = asyncio.Condition()
         self._missed_s: dict[str, float] = {}  # when a node was last said to be missing
         self._shares = 1
+        self._turns: dict[int, int] = {}
 
     @property
     def missing(self) -> dict[str, str]:
@@ -82,7 +91,7 @@ class Puller:
                 before, self._shares = self._shares, max(self._shares, wanted)
                 for number in range(before, wanted):
                     tasks.create_task(self._gather_on(number), name=f"journal-share-{number}")
-                await asyncio.sleep(RESTS_S)
+                await asyncio.sleep(self._rests_s)
 
     # -- many at once -----------------------------------------------------------------------------------------------
 
@@ -97,8 +106,8 @@ class Puller:
             finally:
                 for resident in share:
                     self._held.pop(resident.node_id, None)
-            if not told and loop.time() - began < RESTS_S:  # nobody there, or refused at once
-                await asyncio.sleep(RESTS_S)
+            if not told and loop.time() - began < self._rests_s:  # nobody there, or refused at once
+                await asyncio.sleep(self._rests_s)
 
     def _take(self, number: int) -> list[Resident]:
         """Those of a share who are in nobody's hand, one of each name."""
@@ -107,7 +116,11 @@ class Puller:
             free = resident.node_id not in self._held and resident.node_id not in self._paged
             if free and self._pick(resident) and int(resident.node_id[:8], 16) % self._shares == number:
                 taken.setdefault(resident.name, resident)
-        share = list(taken.values())[:SHARE_MAX]
+        names = list(taken)
+        if len(names) > SHARE_MAX:  # in turns, where there are more than all shares together may ask
+            at = self._turns[number] = (self._turns.get(number, 0) + SHARE_MAX) % len(names)
+            names = [*names[at:], *names[:at]][:SHARE_MAX]
+        share = [taken[name] for name in names]
         for resident in share:
             self._held[resident.node_id] = None
         return share

@@ -16,6 +16,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "find": ("look", "who offers a SKILL, best first, and why others do not"),
         "get": ("look", "list a KIND: nodes, agents, skills, agentclusters"),
         "describe": ("describe", "all that is known about one thing: KIND NAME"),
+        "ui": ("gateway", "open the page of this node in the browser; works offline, keeps nothing"),
+        "gateway": ("gateway", "serve the page and the API of the whole fleet, with its history"),
     },
     "Do": {
         "run": ("run", "want the agent in FILE, now and at every boot"),

@@ -1,12 +1,29 @@
 """A made-up node with a journal that can lose things, and the checker of what a reader has of it."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from cloud_gateway.model.rows import CursorRow, EventRow, GapRow
-from meshnode.model.commands import JournalCursor
-from meshnode.model.views import JournalEntry, JournalView
+from meshnode.model.commands import GatherJournals, JournalCursor, ReadJournal
+from meshnode.model.errors import NotFound, Offline
+from meshnode.model.views import (
+    AgentView,
+    AppliedView,
+    ConflictView,
+    DocumentView,
+    IdentityView,
+    JournalEntry,
+    JournalsView,
+    JournalView,
+    LinksView,
+    LinkView,
+    NodeView,
+    SkillView,
+    StatusView,
+    WhyView,
+)
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -113,3 +130,123 @@ def _holes(life: int, numbers: set[int], gaps: Sequence[GapRow], *, ended: bool)
     if open_ends != ([last + 1] if ended else []):
         found.append(f"life {life} ends at {last}, its open gaps begin at {open_ends}")
     return found
+
+
+class MadeUpNode:
+    """What the guest asks of its node, answered from plain fields. ``away``: nobody answers."""
+
+    def __init__(self, *journals: MadeUpJournal) -> None:
+        self.journals_of = {journal.name: journal for journal in journals}
+        self.views: list[NodeView] = [_resident(journal, here=not at) for at, journal in enumerate(journals)]
+        self.units: list[AgentView] = []
+        self.offers: list[SkillView] = []
+        self.held: dict[tuple[str, str, str], DocumentView] = {}
+        self.problems: list[str] = []
+        self.missing: dict[str, str] = {}
+        self.drained: dict[str, None] = {}
+        self.given: list[str] = []
+        self.acknowledged: dict[str, int] = {}
+        self.away = False
+
+    def at(self, _timeout_s: float) -> "MadeUpNode":
+        """A door to it."""
+        return self
+
+    def status(self) -> StatusView:
+        self._here()
+        return StatusView(
+            name=self.views[0].name, mesh="made-up", region="", version="1", uptime_s=1.0, boot=1, listen="",
+            peers_connected=0, nodes_known=len(self.views), nodes_reachable=len(self.views), documents=0,
+            documents_root="", directory_root="", agents_running=0, agents_total=0, clock="", journal_bytes=0,
+            counters={}, handle_max_ms=0.0, problems=self.problems, hardware={}, load={},
+        )  # fmt: skip
+
+    def identity(self) -> IdentityView:
+        raise NotImplementedError
+
+    def node(self, name: str) -> NodeView:
+        self._here()
+        found = next(view for view in self.views if view.name == name)
+        agents = sum(unit.node == name for unit in self.units)
+        return msgspec.structs.replace(found, drained=name in self.drained, agents=agents)
+
+    def nodes_page(self, after: str = "", limit: int = 500) -> list[NodeView]:
+        self._here()
+        return sorted((v for v in self.views if v.node_id > after), key=lambda v: v.node_id)[:limit]
+
+    def agents_page(self, after: str = "", limit: int = 500) -> list[AgentView]:
+        self._here()
+        keyed = {f"{unit.instance}@{unit.node}": unit for unit in self.units}
+        return [keyed[key] for key in sorted(keyed) if key > after][:limit]
+
+    def skills_page(self, skill: str = "", where: str = "", after: int = 0, limit: int = 500) -> list[SkillView]:
+        self._here()
+        return self.offers[after : after + limit]
+
+    def documents(self, kind: str = "", namespace: str = "", name: str = "") -> list[DocumentView]:
+        self._here()
+        return [view for key, view in self.held.items() if kind in ("", key[0]) and name in ("", key[2])]
+
+    def conflicts(self) -> list[ConflictView]:
+        self._here()
+        return []
+
+    def links(self, node: str = "") -> LinksView:
+        self._here()
+        items = [LinkView(peer=f"n{i}", region="", kind="peer" if i % 2 else "neighbour", rtt_ms=i) for i in range(400)]
+        return LinksView(node=node, items=items)
+
+    def why(self, subject: str, node: str = "") -> WhyView:
+        self._here()
+        self.given.append(f"why {subject}")
+        return WhyView(subject=subject, now="", events=[])
+
+    def journal(self, command: ReadJournal) -> JournalView:
+        self._here()
+        self.acknowledged[command.node] = command.cursor.number
+        return self.journals_of[command.node].view(command.cursor, command.limit)
+
+    def journals(self, command: GatherJournals, timeout_s: float | None = None) -> JournalsView:
+        self._here()
+        self.acknowledged |= {name: cursor.number for name, cursor in command.cursors.items()}
+        asked = {name: cursor for name, cursor in command.cursors.items() if name not in self.missing}
+        views = [self.journals_of[name].view(cursor, command.limit) for name, cursor in asked.items()]
+        news = [view for view in views if view.items or view.anew]
+        return JournalsView(items=news, missing={n: w for n, w in self.missing.items() if n in command.cursors})
+
+    def apply(self, manifest: dict[str, Any]) -> AppliedView:
+        return self._done("apply", manifest["kind"], manifest["metadata"]["name"])
+
+    def delete(self, kind: str, namespace: str, name: str) -> AppliedView:
+        self._here()
+        if self.held.pop((kind, namespace, name), None) is None:
+            raise NotFound(f"no {kind} {name} is known here")
+        return self._done("delete", kind, name)
+
+    def scale(self, name: str, replicas: int, agent: str = "") -> AppliedView:
+        return self._done(f"scale {replicas}", "Agent", name)
+
+    def drain(self, node: str, reason: str = "") -> AppliedView:
+        self.drained[node] = None
+        return self._done("drain", "Node", node)
+
+    def resume(self, node: str) -> AppliedView:
+        self.drained.pop(node, None)
+        return self._done("resume", "Node", node)
+
+    def _done(self, what: str, kind: str, name: str) -> AppliedView:
+        self._here()
+        self.given.append(f"{what} {name}")
+        return AppliedView(kind=kind, namespace="default", name=name, action="updated", notes=[])
+
+    def _here(self) -> None:
+        if self.away:
+            raise Offline("no daemon runs here", next_step="meshnode up")
+
+
+def _resident(journal: MadeUpJournal, *, here: bool) -> NodeView:
+    return NodeView(
+        name=journal.name, node_id=journal.node_id, state="ready", region="south", roles=["member"], boot=1,
+        incarnation=1, path="-" if here else "direct", age_s=0.0, rtt_ms=None, reason="", endpoints=[], hardware={},
+        load={"cpu_percent": 10}, agents=0, self_node=here,
+    )  # fmt: skip
