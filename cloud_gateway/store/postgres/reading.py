@@ -1,0 +1,122 @@
+"""Questions, each over one of a few shared connections; any replica answers them."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from cloud_gateway.model.queries import (
+    AgentCount,
+    AgentQuery,
+    EventQuery,
+    EventsListed,
+    GridCell,
+    JournalListed,
+    JournalQuery,
+    Listed,
+    LoadQuery,
+    Overview,
+    Query,
+    RegionCount,
+    SkillQuery,
+)
+from cloud_gateway.model.rows import CommandRow, CursorRow, GapRow, Key, LoadSpan, OfferRow, Row, SourceRow
+from cloud_gateway.store.columns import LAYOUTS, POSTGRES, page_sql, selected
+from cloud_gateway.store.eventlog.journal import journal
+from cloud_gateway.store.eventlog.search import search
+from cloud_gateway.store.postgres import loads
+from cloud_gateway.store.postgres.archive import Archive
+from cloud_gateway.store.postgres.rows import row_of
+from cloud_gateway.store.postgres.wire import SCHEMA, Wire, storable
+
+_NAMESAKES_MAX = 100
+_GAPS_MAX = 10_000
+_OPEN = "\"state\" IN ('queued', 'accepted') ORDER BY asked_ms, command_id LIMIT $1"
+_SIZES = """
+SELECT (SELECT seq FROM counter), (SELECT count(*) FROM changes),
+    (SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+     WHERE relnamespace = $1::regnamespace AND relkind = 'r')"""
+
+
+class Reading:
+    def __init__(self, wire: Wire, archive: Archive) -> None:
+        self._wire, self._archive = wire, archive
+
+    # -- current rows -----------------------------------------------------------------------------------------------
+
+    async def listed(self, query: Query) -> Listed:
+        layout = LAYOUTS[query.kind]
+        page = page_sql(layout, query, POSTGRES)
+        found = await self._rows(query.kind, f"{page.where} {page.order} LIMIT {page.limit + 1}", *page.params)
+        items = found[: page.limit]
+        return Listed(items, page.after(layout, items[-1]) if len(found) > page.limit else None)
+
+    async def get(self, kind: str, key: Key) -> Row | None:
+        layout = LAYOUTS[kind]
+        wanted = " AND ".join(f'"{name}" = ${at}' for at, name in enumerate(layout.key, 1))
+        found = await self._rows(kind, f"WHERE {wanted}", *(_given(part) for part in key))
+        return found[0] if found else None
+
+    async def named(self, name: str) -> Row | None:
+        found = await self._rows("nodes", f'WHERE "name" = $1 LIMIT {_NAMESAKES_MAX}', _given(name))
+        return max(found, key=lambda row: getattr(row, "as_of_ms", 0), default=None)
+
+    async def cursors(self) -> dict[str, CursorRow]:
+        return {row.node_id: row for row in await self._rows("cursors", "") if isinstance(row, CursorRow)}
+
+    async def keys(self, kind: str) -> dict[Key, int]:
+        key = ", ".join(f'"{name}"' for name in LAYOUTS[kind].key)
+        async with self._wire.reading() as link:
+            rows = await link.fetch(f"SELECT {key}, mark FROM {kind}")  # noqa: S608 - names of our own fields
+        return {tuple(row)[:-1]: row[-1] for row in rows}
+
+    async def open_commands(self, limit: int) -> list[CommandRow]:
+        return [row for row in await self._rows("commands", f"WHERE {_OPEN}", limit) if isinstance(row, CommandRow)]
+
+    async def _rows(self, kind: str, rest: str, *args: object) -> list[Row]:
+        layout = LAYOUTS[kind]
+        async with self._wire.reading() as link:
+            rows = await link.fetch(f"SELECT {selected(layout)}, body FROM {kind} {rest}", *args)  # noqa: S608 - ours
+        return [row_of(layout, row) for row in rows]
+
+    # -- history ----------------------------------------------------------------------------------------------------
+
+    async def events(self, query: EventQuery) -> EventsListed:
+        async with self._wire.reading() as link, self._archive.current(link) as snapshot:
+            return await self._archive.answer(link, search(query, snapshot, self._archive.origins))
+
+    async def journal(self, query: JournalQuery) -> JournalListed:
+        rows = await self._rows("gaps", f'WHERE "node_id" = $1 LIMIT {_GAPS_MAX}', _given(query.node_id))
+        gaps = [row for row in rows if isinstance(row, GapRow)]
+        async with self._wire.reading() as link, self._archive.current(link) as snapshot:
+            return await self._archive.answer(link, journal(query, snapshot, self._archive.origins, gaps))
+
+    async def loads(self, query: LoadQuery) -> dict[str, list[LoadSpan]]:
+        async with self._wire.reading() as link:
+            return await loads.read(link, query, time.time_ns() // 1_000_000)
+
+    # -- one glance -------------------------------------------------------------------------------------------------
+
+    async def source(self) -> SourceRow:
+        async with self._wire.reading() as link:
+            row = await link.fetchrow("SELECT body FROM source")
+        return msgspec.msgpack.decode(row[0], type=SourceRow) if row is not None else SourceRow()
+
+    async def sizes(self) -> dict[str, int]:
+        async with self._wire.reading() as link:
+            row = await link.fetchrow(_SIZES, SCHEMA)
+            async with self._archive.current(link) as snapshot:
+                recent, runs = snapshot.recent, snapshot.runs
+        assert row is not None, "aggregates always answer"
+        return {
+            "commits_total": row[0],
+            "changes_kept": row[1],
+            "store_bytes": row[2],
+            "segments_recent": len(recent),
+            "runs": len(runs),
+            "events_kept": sum(head.events for head in recent) + sum(run.events for run in runs),
+        }
+
+
+def _given(value: str | int) -> str | int:
+    return storable(value) if isinstance(value, str) else value
