@@ -3,6 +3,8 @@ import { signal } from "@preact/signals";
 import { Problem, stream } from "./api.js";
 
 const RETRY_MS = [500, 1_000, 2_000, 5_000, 10_000];
+const GATHER_MS = 120; // a view that opens subscribes more than once
+const FIRST_MS = 400; // at first its module is still to come
 const SILENCE_MS = 20_000; // four beats
 const FRAME_CHARS_MAX = 16 << 20;
 
@@ -13,6 +15,7 @@ const listeners = new Set();
 let kinds = ""; // the stream's own, comma separated
 let control = null; // of the stream that runs
 let timer = 0;
+let gathering = 0;
 let tries = 0;
 let last = ""; // id of the newest frame: up to there this page knows everything
 let heard = false; // the gateway, at least once
@@ -21,10 +24,10 @@ let heard = false; // the gateway, at least once
 export function onChanged(wanted, fn) {
   const listener = { kinds: new Set([wanted].flat()), fn };
   listeners.add(listener);
-  queueMicrotask(retune);
+  soon();
   return () => {
     listeners.delete(listener);
-    queueMicrotask(retune);
+    soon();
   };
 }
 
@@ -48,6 +51,11 @@ export function onSettled(wanted, every_ms, fn) {
 
 function patch(change) {
   source.value = { ...source.value, ...change };
+}
+
+function soon() {
+  clearTimeout(gathering);
+  gathering = setTimeout(retune, control || tries ? GATHER_MS : FIRST_MS);
 }
 
 /** A stream tells only of kinds somebody shows; a wider one is opened where the old one stopped. */

@@ -1,6 +1,6 @@
 /** As of when, and whether that is old: every view says it. */
 import { html } from "../lib/html.js";
-import { ago, exact, now } from "../lib/format.js";
+import { age, ago, exact, now } from "../lib/format.js";
 import { source } from "../lib/live.js";
 
 const OLD_MS = 15_000;
@@ -22,8 +22,8 @@ export function AsOf() {
   </span>`;
 }
 
-/** The age of one thing; marked when it is old. */
-export function Age({ at, old_ms = Infinity }) {
+/** The age of one thing; marked when it is old. `short`: "3 min" where a heading says that it is an age. */
+export function Age({ at, old_ms = Infinity, short = false }) {
   const old = at && now.value - at > old_ms;
-  return html`<time class=${old ? "age is-old" : "age"} title=${exact(at)}>${ago(at)}</time>`;
+  return html`<time class=${old ? "age is-old" : "age"} title=${exact(at)}>${short ? age(at) : ago(at)}</time>`;
 }

@@ -2,7 +2,7 @@
 
 /** Sizes a cell may have, in CSS pixels; the last ones have room for names. */
 export const LEVELS = [
-  ...[3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 24].map((size) => ({ width: size, height: size, gap: size < 5 ? 1 : size < 12 ? 1.5 : 2, named: false })),
+  ...[3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 21, 26].map((size) => ({ width: size, height: size, gap: size < 8 ? 1 : 2, named: false })),
   { width: 108, height: 26, gap: 4, named: true },
   { width: 150, height: 40, gap: 5, named: true },
 ];

@@ -9,12 +9,13 @@ import { palette, Stamps } from "./stamps.js";
 const ARROWS = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"]);
 
 /** `regions`: [[name, cells], ...]; `turn`: grows when cells changed; `level`: see LEVELS; `faint(cell)`; `open(name)`. */
-export function Field({ regions, turn, level, faint, open, size }) {
+export function Field({ regions, turn, level, faint, open, size: room }) {
   const box = useRef(null);
   const canvas = useRef(null);
   const [pointed, point] = useState(null); // {block, at, byKey}
   const ratio = window.devicePixelRatio || 1;
-  const made = useMemo(() => layout(regions, size.width, level, { ratio }), [regions, size.width, level, ratio]);
+  const made = useMemo(() => layout(regions, room.width, level, { ratio }), [regions, room.width, level, ratio]);
+  const size = useMemo(() => ({ width: room.width, height: Math.min(room.height, Math.ceil(made.height / ratio)) }), [room, made]);
   const stamps = useMemo(() => new Stamps(made.cell.width, made.cell.height, palette()), [made, shade.value]);
   const screen = useMemo(() => ({ image: null, wanted: 0 }), []);
   screen.draw = () => draw(canvas.current, box.current, screen, { made, stamps, faint, size, pointed });

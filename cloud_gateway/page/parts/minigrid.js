@@ -16,7 +16,7 @@ function levelFor(count, width) {
 
 function stampsOf({ cell }) {
   const key = `${shade.value} ${cell.width} ${cell.height}`;
-  if (!stamps.has(key)) stamps.set(key, new Stamps(cell.width, cell.height, palette()));
+  if (!stamps.has(key)) stamps.set(key, new Stamps(cell.width, cell.height, palette("surface")));
   return stamps.get(key);
 }
 

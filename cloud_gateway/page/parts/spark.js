@@ -28,10 +28,10 @@ export function StateBar({ parts, label = "" }) {
   </div>`;
 }
 
-/** A percentage as a number with a thin bar under it. */
+/** A percentage as a number with a thin bar beside it. */
 export function Meter({ value, label = "" }) {
   if (value === null || value === undefined) return html`<span class="meter is-unknown">${percent(value)}</span>`;
   const tone = value >= 95 ? "is-high" : "";
-  return html`<span class=${`meter ${tone}`} title=${label || undefined}>${percent(value)}
+  return html`<span class=${`meter ${tone}`} title=${label || undefined}><span class="meter-value">${percent(value)}</span>
     <span class="meter-track" aria-hidden="true"><span style=${{ width: `${Math.min(100, value)}%` }}></span></span></span>`;
 }

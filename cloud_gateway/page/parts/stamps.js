@@ -1,12 +1,13 @@
 /** Cells of the grid as little pictures of pixels: made once for each size, state and load, copied ten thousand times.
  *
  * Each state has a shape of its own, so that the grid is readable without colours: ready is a full square, darker or
- * lighter by its load; suspect a triangle; unreachable a ring; down a crossed square; left a dot. A notch in a full
+ * lighter by its load; suspect a triangle; unreachable a ring; down a cross; left a dot. A notch in a full
  * square's corner says that units on it are not well.
  */
 import { colour } from "../lib/theme.js";
 
 const LOADS = 8;
+const NOTCHED_FROM = 7; // CSS pixels: on smaller cells it would be noise
 
 /** "#rrggbb" -> [r, g, b]. */
 function channels(name) {
@@ -23,9 +24,9 @@ function word([red, green, blue]) {
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
-/** The colours of the shade that is shown now. */
-export function palette() {
-  const ground = channels("surface");
+/** The colours of the shade that is shown now, on a ground of that name. */
+export function palette(under = "ground") {
+  const ground = channels(under);
   const low = channels("cell-low");
   const high = channels("cell-high");
   const loads = Array.from({ length: LOADS }, (_, at) => mixed(low, high, at / (LOADS - 1)));
@@ -41,11 +42,9 @@ const SHAPES = {
   },
   left: (x, y, w, h) => Math.abs(x + 0.5 - w / 2) <= Math.max(0.5, w / 6) && Math.abs(y + 0.5 - h / 2) <= Math.max(0.5, h / 6),
   down: (x, y, w, h) => {
-    if (Math.min(w, h) < 5) return true;
-    const reach = Math.min(w, h);
+    const side = Math.min(w, h);
     const [dx, dy] = [x + 0.5 - w / 2, y + 0.5 - h / 2];
-    const thick = Math.max(0.71, reach / 11);
-    return Math.min(Math.abs(dx - dy), Math.abs(dx + dy)) > thick * 1.42 || Math.max(Math.abs(dx), Math.abs(dy)) > reach * 0.36;
+    return side < 5 || Math.min(Math.abs(dx - dy), Math.abs(dx + dy)) < Math.max(0.6, side / 7) * 1.42;
   },
 };
 
@@ -74,11 +73,12 @@ export class Stamps {
     const pixels = new Uint32Array(width * height).fill(colours.groundWord);
     if (state === "ready") {
       pixels.fill(fade(load === LOADS ? colours.unknown : colours.loads[load]));
-      if (notched) this.notch(pixels, fade(colours.notch));
+      if (notched && width >= NOTCHED_FROM * (window.devicePixelRatio || 1)) this.notch(pixels, fade(colours.notch));
       return pixels;
     }
     const tone = fade(colours.tones[state] ?? colours.tones.left);
     const shape = SHAPES[state] ?? SHAPES.left;
+    if (state === "down") pixels.fill(fade(mixed(colours.ground, colours.tones.down, 0.25)));
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) if (shape(x, y, width, height)) pixels[y * width + x] = tone;
     }

@@ -1,6 +1,6 @@
 /** All nodes, as a table. */
 import { html } from "../lib/html.js";
-import { celsius, count, millis } from "../lib/format.js";
+import { celsius, count, millis, now } from "../lib/format.js";
 import { href } from "../lib/route.js";
 import { Badge } from "../parts/badge.js";
 import { Age } from "../parts/asof.js";
@@ -10,6 +10,8 @@ import { ViewHead } from "../parts/section.js";
 import { Meter } from "../parts/spark.js";
 
 export const NODE_STATES = ["ready", "suspect", "unreachable", "down", "left"];
+
+const OLD_MS = 60_000; // the gateway refreshes what did not change more seldom than what did
 
 const COLUMNS = [
   { name: "name", title: "Node", sort: "name", grow: true, cell: (row) => html`<span class="strong">${row.name}</span>` },
@@ -21,7 +23,7 @@ const COLUMNS = [
   { name: "agents", title: "Agents", sort: "agents", first: "-", numeric: true, from: "md", cell: (row) => count(row.agents) },
   { name: "path", title: "Path", from: "lg" },
   { name: "rtt", title: "Round trip", sort: "rtt_ms", numeric: true, from: "lg", cell: (row) => millis(row.rtt_ms) },
-  { name: "proof", title: "Heard", sort: "proof_ms", first: "-", numeric: true, cell: (row) => html`<${Age} at=${row.proof_ms} old_ms=${15_000} />` },
+  { name: "proof", title: "Heard", sort: "proof_ms", first: "-", numeric: true, cell: (row) => html`<${Age} at=${row.proof_ms} old_ms=${row.state === "ready" ? OLD_MS : 0} short />` },
 ];
 const FILTERS = [
   { name: "state", title: "State", options: NODE_STATES, marks: true },
@@ -38,5 +40,5 @@ const EMPTY = {
 export default function Nodes() {
   return html`<${ViewHead} title="Nodes"><a class="button" href=${href("grid")}>As a grid</a></${ViewHead}>
     <${ListView} kind="nodes" columns=${COLUMNS} filters=${FILTERS} empty=${EMPTY} label="nodes"
-      rowHref=${(row) => href(["nodes", row.name])} stale=${(row) => row.state !== "ready"} />`;
+      rowHref=${(row) => href(["nodes", row.name])} stale=${(row) => row.state !== "ready" || now.peek() - row.as_of_ms > OLD_MS} />`;
 }

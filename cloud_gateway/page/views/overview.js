@@ -14,7 +14,7 @@ import { Section, ViewHead } from "../parts/section.js";
 import { StateBar } from "../parts/spark.js";
 import { EventLines, eventKey } from "../parts/subject.js";
 
-const KINDS = ["nodes", "instances", "wishes", "conflicts", "problems"];
+const KINDS = ["nodes", "wishes", "conflicts", "problems", "events"];
 const PROBLEMS_FIRST = 6;
 const EVENTS_SHOWN = 14;
 const NODE_ORDER = ["ready", "suspect", "unreachable", "down", "left"];
@@ -53,8 +53,9 @@ function Problems({ problems, answer }) {
   const shown = all ? problems : problems.slice(0, PROBLEMS_FIRST);
   const ready = answer.nodes.ready ?? 0;
   if (problems.length === 0) {
-    return html`<section class="calm area-problems" aria-label="Problems"><${Mark} state="ready" />
-      <p><strong>Nothing needs you.</strong> ${count(ready)} of ${plural(sum(answer.nodes), "node")} are ready,
+    const well = ready === sum(answer.nodes) && !answer.pending;
+    return html`<section class="calm area-problems" aria-label="Problems"><${Mark} state=${well ? "ready" : "accepted"} />
+      <p><strong>${well ? "Nothing needs you." : "No problem is reported."}</strong> ${count(ready)} of ${plural(sum(answer.nodes), "node")} are ready,
         ${answer.pending ? ` ${plural(answer.pending, "unit")} wait for a place.` : " every unit that is wanted has its place."}</p></section>`;
   }
   return html`<${Section} title=${plural(problems.length, "problem")} class="area-problems" note="errors first, then the newest">
@@ -108,7 +109,7 @@ function Region({ region: { region, nodes, instances, cpu_percent: cpu, memory_p
       <span class="region-count">${ready === all ? count(all) : html`${count(ready)} <span class="soft">/ ${count(all)}</span>`}</span></header>
     <${StateBar} parts=${ordered(nodes, NODE_ORDER)} label=${`nodes of ${region}`} />
     <a class="region-grid" href=${href("grid", { region })} aria-label=${`Grid of ${region}`} tabindex="-1"><${MiniGrid} cells=${cells} count=${all} turn=${turn} /></a>
-    <p class="region-facts"><span>CPU <b>${percent(cpu)}</b></span><span>Memory <b>${percent(memory)}</b></span><span>Units <b>${count(instances.running ?? 0)}</b></span></p>
+    <p class="region-facts"><span>CPU <b>${percent(cpu)}</b></span><span>Mem <b>${percent(memory)}</b></span><span><b>${count(instances.running ?? 0)}</b> units</span></p>
   </li>`;
 }
 
