@@ -25,7 +25,11 @@ def _drain(given: Given) -> int:
         show_one(given, view, lambda: _lines(view, "drained"), rows.applied_name(view))
         return 0
     began_s = time.monotonic()
-    left = _emptied(client, view.name)
+    try:
+        left = _emptied(client, view.name)
+    except KeyboardInterrupt:
+        warn(one_line(f"the drain of {view.name} goes on; " + command(given, f"resume {view.name}") + " ends it"))
+        raise
     took_s = time.monotonic() - began_s
     show_one(given, view, lambda: [*_lines(view, "drained"), *_end(view, left, took_s)], rows.applied_name(view))
     if not left:
