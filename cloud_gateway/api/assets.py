@@ -56,7 +56,8 @@ class Assets:
 
     def answer(self, request: Request) -> Response | None:
         """The file of this path; None where there is none."""
-        name = request.url.path.removeprefix("/") or "index.html"
+        path: str = request.scope["path"]
+        name = path.removeprefix("/") or "index.html"
         asset = self._asset(name)
         if asset is None:
             return None

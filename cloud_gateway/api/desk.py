@@ -145,8 +145,8 @@ class Desk:
     # -- history -----------------------------------------------------------------------------------------------------
 
     async def load(self, asked: Asked) -> LoadAnswer:
-        to_ms = asked.number("to") or self.fresh.now_ms()
-        from_ms = asked.number("from") or max(0, to_ms - HOUR_MS)
+        to_ms = asked.number("to", self.fresh.now_ms())
+        from_ms = asked.number("from", max(0, to_ms - HOUR_MS))
         step_ms = asked.number("step")
         if from_ms >= to_ms:
             raise invalid("from", "must be before to")

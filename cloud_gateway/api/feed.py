@@ -26,7 +26,7 @@ class Reader:
 
     def __init__(self, client: str, wanted: Wanted, settings: ApiSettings) -> None:
         self.client, self.wanted = client, wanted
-        self.ended = False
+        self.ended = self.stuck = False
         self.resets = 0
         self._frames: deque[bytes] = deque()
         self._bytes = 0
@@ -85,8 +85,9 @@ class Feed:
         self.seq = 0
         self.readers = 0
         self.frames_sent = 0
-        self.resets = 0
+        self._resets_of_gone = 0
         self.commits = 0
+        self.listening = False
 
     # -- readers -----------------------------------------------------------------------------------------------------
 
@@ -116,10 +117,14 @@ class Feed:
         if not channel:
             del self._channels[reader.wanted]
         self.readers -= 1
-        self.resets += reader.resets
+        self._resets_of_gone += reader.resets
         self._clients[reader.client] -= 1
         if not self._clients[reader.client]:
             del self._clients[reader.client]
+
+    @property
+    def resets(self) -> int:
+        return self._resets_of_gone + sum(reader.resets for reader in self._all())
 
     def hello(self) -> bytes:
         source = self._fresh.known
@@ -138,9 +143,9 @@ class Feed:
         if run != self._run or not self._after <= seq <= self.seq:
             reader.reset()
             return
-        for gathered in self._ring:
-            if gathered.seq > seq and (told := changed_frame(gathered, reader.wanted, self._run)):
-                reader.put(told)
+        missed = (changed_frame(one, reader.wanted, self._run) for one in self._ring if one.seq > seq)
+        if told := b"".join(missed):
+            reader.put(told)
 
     def _all(self) -> Iterator[Reader]:
         for channel in list(self._channels.values()):
@@ -159,7 +164,9 @@ class Feed:
         """Commits as they come. When the store cannot tell them for a while, whoever watches must ask anew."""
         while True:
             try:
-                async for changes in self._store.changes():
+                commits = self._store.changes()
+                self.listening = True
+                async for changes in commits:
                     self._begin(changes.seq)
                     self.commits += 1
                     if changes.source is not None:
@@ -168,6 +175,7 @@ class Feed:
                     self._news.set()
             except StoreFailed:
                 log.exception("the store does not tell its commits")
+            self.listening = False
             self._forget()
             await asyncio.sleep(_TRY_AGAIN_S)
 

@@ -51,6 +51,8 @@ class Watching:
         stale = self._fresh.stale(source)
         if stale:
             reasons.append("what is shown is old: the gateway's node is out of reach, or tells nothing new")
+        if not self._feed.listening:
+            reasons.append("pages are not told what changes: the store does not tell its commits")
         health = Health(ok=ok, as_of=source.as_of_ms, stale=stale, reasons=reasons)
         return answer(request, health, status=200 if ok else 503)
 

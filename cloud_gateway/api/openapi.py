@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, made from the table of operations and the structs themselves."""
 
+import functools
 import typing
 
 import msgspec
@@ -7,7 +8,7 @@ import msgspec
 from cloud_gateway.api.answers import CommandAnswer
 from cloud_gateway.api.examples import EXAMPLES, REQUEST
 from cloud_gateway.api.health import Health
-from cloud_gateway.api.operations import BASE, OPERATIONS, Operation
+from cloud_gateway.api.operations import COMMANDS, OPERATIONS, WATCH, Operation
 from cloud_gateway.api.parameters import Parameter
 from cloud_gateway.api.problems import PROBLEM_TYPE, TITLES, Problem
 from cloud_gateway.api.requests import Request
@@ -19,6 +20,11 @@ from meshnode import __version__
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 421, 429, 500, 503)
 _OF_BODY = (408, 409, 413, 415)
+
+
+@functools.cache
+def encoded() -> bytes:
+    return msgspec.json.encode(document())
 
 
 def document() -> JsonObject:
@@ -53,8 +59,8 @@ def _identify(schemas: JsonObject) -> None:
 def _paths(answers: typing.Mapping[str, JsonObject], told: typing.Sequence[JsonObject]) -> JsonObject:
     command, request, health = told[-4], told[-3], told[-1]
     paths: JsonObject = {op.path_shown: {"get": _reading(op, answers[op.path_shown])} for op in OPERATIONS}
-    paths[f"{BASE}/commands"]["post"] = _asking(command, request)
-    paths[f"{BASE}/watch"] = {"get": _watch()}
+    paths[COMMANDS]["post"] = _asking(command, request)
+    paths[WATCH] = {"get": _watch()}
     states = {"200": _ok(health, "/healthz"), "503": _ok(health, "/healthz", "The store does not answer")}
     paths["/healthz"] = {"get": _plain("getHealth", "Is it well", states)}
     text = {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -67,7 +73,7 @@ def _reading(operation: Operation, answer: JsonObject) -> JsonObject:
     statuses = (*_ALWAYS, *((404,) if in_path or operation.path == "/journal" else ()),
                 *((409, 502, 504) if operation.of_mesh else ()))  # fmt: skip
     responses = {"200": _ok(answer, operation.path), **_problems(statuses)}
-    if operation.tagged:
+    if operation.shared:
         responses["200"]["headers"] = {"ETag": {"schema": {"type": "string"}}}
         responses["304"] = {"description": "As the reader has it (If-None-Match)"}
     described: JsonObject = {

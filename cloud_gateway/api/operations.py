@@ -22,13 +22,14 @@ from cloud_gateway.model.rows import CURRENT, CommandRow, InstanceRow, NodeRow, 
 from meshnode.model.views import WhyView
 
 BASE = "/api/v1"
+COMMANDS, WATCH = f"{BASE}/commands", f"{BASE}/watch"
 Handle = Callable[[Desk, Asked], Awaitable[msgspec.Struct]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
-    """One question. ``kind``: of the rows, where it lists some. ``tagged``: has an ETag. ``of_mesh``: is asked of the
-    mesh now, and waits for it."""
+    """One question. ``kind``: of the rows, where it lists some. ``shared``: who asks at the same time gets the
+    same answer, with an ETag. ``of_mesh``: is asked of the mesh now, and waits for it."""
 
     path: str
     summary: str
@@ -36,7 +37,7 @@ class Operation:
     handle: Handle
     parameters: tuple[Parameter, ...] = ()
     kind: str = ""
-    tagged: bool = False
+    shared: bool = False
     of_mesh: bool = False
 
     @property
@@ -99,12 +100,14 @@ _STEP = Parameter(
 OPERATIONS = (
     Operation(
         path="/overview", summary="The fleet at one glance, problems first", answer=answers.OverviewAnswer,
-        handle=Desk.overview,
+        handle=Desk.overview, shared=True,
     ),
-    Operation(path="/regions", summary="Counts by region", answer=answers.All[RegionCount], handle=Desk.regions),
+    Operation(
+        path="/regions", summary="Counts by region", answer=answers.All[RegionCount], handle=Desk.regions, shared=True,
+    ),
     Operation(
         path="/grid", summary="All nodes, small: [name, state, cpu percent or -1, units that are not well]",
-        answer=answers.GridAnswer, handle=Desk.grid, tagged=True,
+        answer=answers.GridAnswer, handle=Desk.grid, shared=True,
     ),
     _list("nodes"),
     _list("instances"),

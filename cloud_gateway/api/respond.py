@@ -16,6 +16,24 @@ _GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?(?:,|$
 JSON_TYPE = "application/json"
 
 
+class Prepared:
+    """One answer for many readers: encoded once, packed at most once. Its tag is over what it holds, not over how old
+    that is: a picture that is proven anew and did not change need not be sent again."""
+
+    def __init__(self, raw: bytes, held: bytes) -> None:
+        self.raw, self.tag = raw, f'W/"{tag_of(held)}"'
+        self._packed = b""
+
+    def packed(self) -> bytes:
+        self._packed = self._packed or gzip.compress(self.raw, _LEVEL, mtime=0)
+        return self._packed
+
+
+def prepared(told: msgspec.Struct) -> Prepared:
+    ageless = msgspec.structs.replace(told, as_of=0, stale=False)
+    return Prepared(msgspec.json.encode(told), msgspec.json.encode(ageless))
+
+
 def takes_gzip(request: Request) -> bool:
     found = _GZIP.search(request.headers.get("accept-encoding", ""))
     return found is not None and (found[1] is None or found[1].strip("0.") != "")
@@ -24,32 +42,24 @@ def takes_gzip(request: Request) -> bool:
 def has_already(request: Request, tag: str) -> bool:
     """If-None-Match, compared weakly as RFC 9110 wants it."""
     held = request.headers.get("if-none-match", "")
-    return held.strip() == "*" or tag.removeprefix("W/") in {
-        one.strip().removeprefix("W/") for one in held.split(",")
-    }  # fmt: skip
+    if held.strip() == "*":
+        return True
+    return tag.removeprefix("W/") in {one.strip().removeprefix("W/") for one in held.split(",")}
 
 
 def tag_of(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=12).hexdigest()
 
 
-def answer(request: Request, body: msgspec.Struct | bytes, *, status: int = 200, tag: str = "") -> Response:
-    """An answer of the API. ``tag``: quoted, as the header has it."""
-    headers = {"Cache-Control": "no-cache" if tag else "no-store", "Vary": "Accept-Encoding"}
-    if tag:
-        headers["ETag"] = tag
-        if has_already(request, tag):
+def answer(request: Request, told: msgspec.Struct | Prepared, *, status: int = 200) -> Response:
+    """An answer of the API."""
+    headers = {"Cache-Control": "no-store", "Vary": "Accept-Encoding"}
+    raw = told.raw if isinstance(told, Prepared) else msgspec.json.encode(told)
+    if isinstance(told, Prepared):
+        headers |= {"Cache-Control": "no-cache", "ETag": told.tag}
+        if has_already(request, told.tag):
             return Response(status_code=304, headers=headers)
-    raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     if len(raw) >= PACKED_BYTES_MIN and takes_gzip(request):
         headers["Content-Encoding"] = "gzip"
-        raw = gzip.compress(raw, _LEVEL, mtime=0)
+        raw = told.packed() if isinstance(told, Prepared) else gzip.compress(raw, _LEVEL, mtime=0)
     return Response(raw, status, headers, JSON_TYPE)
-
-
-def tagged(request: Request, told: msgspec.Struct) -> Response:
-    """An answer with a tag over what it holds, not over how old that is: a picture that is proven anew and did not
-    change need not be sent again."""
-    age = {"as_of": 0, "stale": False}
-    held = msgspec.json.encode(msgspec.structs.replace(told, **age))
-    return answer(request, told, tag=f'W/"{tag_of(held)}"')

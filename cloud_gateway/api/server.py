@@ -84,7 +84,7 @@ def _config(gateway: Gateway, tls: Tls | None) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        date_header=True,
+        date_header=False,
         limit_concurrency=_CONNECTIONS_MAX,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_S,

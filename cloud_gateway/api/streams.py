@@ -8,6 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 from cloud_gateway.api.feed import Feed, Reader
 from cloud_gateway.api.frames import KINDS, Wanted
+from cloud_gateway.api.limits import client_of
+from cloud_gateway.api.operations import WATCH
 from cloud_gateway.api.parameters import Asked, Parameter, asked
 from cloud_gateway.api.problems import Refused, refusal
 from cloud_gateway.api.settings import ApiSettings
@@ -36,19 +38,28 @@ class Streams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        client = request.client.host if request.client else ""
+        scope["operation"] = WATCH
+        client = client_of(request.client.host if request.client else "")
         try:
-            wanted = _wanted(asked(PARAMETERS, {}, request.query_params.multi_items()))
-            if why := self._feed.refuses(client):
-                raise Refused("too-many", f"watch: {why}", next_step="close some pages, or try again", retry_s=5)  # noqa: TRY301  # answered below like any other
+            wanted = self._admitted(request, client)
         except Refused as error:
             await refusal(error)(scope, receive, send)
+            return
+        if request.method == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await send({"type": "http.response.body", "body": b""})
             return
         reader = self._feed.enter(client, wanted, request.headers.get("last-event-id", ""))
         try:
             await self._stream(reader, receive, send)
         finally:
             self._feed.leave(reader)
+
+    def _admitted(self, request: Request, client: str) -> Wanted:
+        wanted = _wanted(asked(PARAMETERS, {}, request.query_params.multi_items()))
+        if why := self._feed.refuses(client):
+            raise Refused("too-many", f"watch: {why}", next_step="close some pages, or try again", retry_s=5)
+        return wanted
 
     async def _stream(self, reader: Reader, receive: Receive, send: Send) -> None:
         hello = self._feed.hello()  # before anything is awaited: what comes later is in the reader's queue
@@ -61,7 +72,8 @@ class Streams:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for task in ends:
                 task.cancel()
-        await send({"type": "http.response.body", "body": b""})
+        if not reader.stuck:  # one that takes nothing would not take the end either: its connection is cut
+            await send({"type": "http.response.body", "body": b""})
 
     async def _tell(self, reader: Reader, hello: bytes, send: Send) -> None:
         told = hello
@@ -70,6 +82,7 @@ class Streams:
                 async with asyncio.timeout(self._settings.reader_stuck_s):
                     await send({"type": "http.response.body", "body": told, "more_body": True})
             except TimeoutError:
+                reader.stuck = True
                 return
             told = await reader.take()
 
