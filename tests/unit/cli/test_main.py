@@ -204,6 +204,7 @@ def test_every_verb_speaks_every_format(line: str, names: str, capsys: pytest.Ca
         ("run nowhere.py", 2, "nowhere.py: no such file", "meshnode run FILE"),
         ("ping beta -c 0", 2, "meshnode ping: argument -c", "meshnode ping --help"),
         ("invite --ttl soon", 2, "soon: must be a length of time", "for example"),
+        ("invite --role admin", 2, "meshnode invite: argument --role: invalid choice", "meshnode invite --help"),
         ("delete cluster", 2, "delete: what?", "meshnode delete agentcluster NAME"),
         ("ps nope", 3, "no agent named nope is known here", "meshnode get agents"),
         ("run {py} --durability most", 2, "durability 'most' is none", "use auto, lazy"),
@@ -301,6 +302,8 @@ def test_an_invite_prints_the_token_alone_on_stdout(node: CannedNode, capsys: py
     assert ran.out == "mnj1-TOKEN\n"
     assert "named shed" in ran.err
     assert node.asked == [commands.MakeInvite(name="shed", ttl_s=900, region="dock")]
+    Ran("invite --role gateway", capsys)
+    assert node.asked[1:] == [commands.MakeInvite(role="gateway")]
 
 
 def test_up_over_a_running_daemon_says_so_and_is_harmless(

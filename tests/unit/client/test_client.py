@@ -96,6 +96,13 @@ def test_every_method_asks_its_command(client: Client, node: CannedNode) -> None
     client.delete("AgentCluster", "default", "x")
     client.why("cluster/default/x y")
     client.invite("n", 60, "dock")
+    client.invite("n", role="gateway")
+    client.nodes_page("ab", 7)
+    client.agents_page("words/0@alpha", 7)
+    client.skills_page("cap/count", "site=plant-7", 40, 7)
+    client.journal(commands.ReadJournal(reader="eyes", cursor=commands.JournalCursor(1, 2, "ab"), node="beta"))
+    client.journals(commands.GatherJournals(reader="eyes", cursors={"beta": commands.JournalCursor()}, wait_ms=9))
+    client.links("beta")
     assert node.asked == [
         commands.RunAgent(name="w", file="/w/w.py", source=b"\xff\x00", replicas=2, environment={"A": "1"}),
         commands.StopAgent(name="w"),
@@ -118,6 +125,13 @@ def test_every_method_asks_its_command(client: Client, node: CannedNode) -> None
         commands.DeleteDocument(kind="AgentCluster", namespace="default", name="x"),
         commands.Why(subject="cluster/default/x y"),
         commands.MakeInvite(name="n", ttl_s=60, region="dock"),
+        commands.MakeInvite(name="n", role="gateway"),
+        commands.ListNodes(after="ab", limit=7),
+        commands.ListAgents(after="words/0@alpha", limit=7),
+        commands.FindSkills(skill="cap/count", where="site=plant-7", after=40, limit=7),
+        commands.ReadJournal(reader="eyes", cursor=commands.JournalCursor(1, 2, "ab"), node="beta"),
+        commands.GatherJournals(reader="eyes", cursors={"beta": commands.JournalCursor()}, wait_ms=9),
+        commands.ListLinks(node="beta"),
     ]
 
 

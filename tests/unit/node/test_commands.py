@@ -380,7 +380,18 @@ def test_an_invite_carries_what_was_asked_for() -> None:
     assert isinstance(view, InviteView)
     token = parse_token(view.token)
     assert (token.name, token.region, token.addresses) == ("beta", "west", ("alpha:7000",))
+    assert token.roles == ("member",)
     assert 0 <= box.now.wall_ms + 60_000 - view.expires_ms < 1_000
+
+
+def test_an_invite_may_be_for_a_gateway_and_is_never_for_an_admin() -> None:
+    _, box = alone(admin=ADMIN)
+    view = box.answer(MakeInvite(name="beta", role="gateway"))
+    assert isinstance(view, InviteView) and parse_token(view.token).roles == ("gateway",)
+    assert any("as gateway" in text for text in box.told("node/beta"))
+    for role in ("admin", "", "Gateway", "member,admin"):
+        refused = box.has(MakeInvite(name="gamma", role=role), "invalid", 2)
+        assert "role is " in refused.message
 
 
 def test_bare_invites_reserve_different_names() -> None:

@@ -255,3 +255,80 @@ def test_what_the_host_found_at_the_start_is_told() -> None:
     mesh.run(100 * MS)
     assert box.told("node/alpha")[:2] == ["started, boot 1", "journal: its end was cut off"]
     assert len(box.records(RecordKind.EVENT)) >= 2
+
+
+# -- in pages ----------------------------------------------------------------------------------------------------------
+
+
+def test_nodes_come_in_pages_in_the_order_of_their_ids_and_all_of_them_once() -> None:
+    mesh = Mesh()
+    (box, *_) = mesh.start(*(f"n{number}" for number in range(6)))
+    seen: list[NodeView] = []
+    while True:
+        page = box.answer(ListNodes(after=seen[-1].node_id if seen else "", limit=4))
+        assert isinstance(page, NodesView)
+        if not page.items:
+            break
+        seen += page.items
+        assert len(page.items) <= 4
+    assert [node.node_id for node in seen] == sorted(node.node_id for node in seen)
+    assert {node.name for node in seen} == set(nodes(box)) and len(seen) == 6
+    whole = nodes(box)
+    assert [node.roles for node in seen] == [whole[node.name].roles for node in seen]
+
+
+def test_a_node_taken_down_in_order_is_left_out_of_pages_as_of_the_whole() -> None:
+    mesh = Mesh()
+    a, b = mesh.start("alpha", "beta")
+    b.ask(Shutdown())
+    mesh.run(2 * SECOND)
+    page = a.answer(ListNodes(limit=10))
+    assert isinstance(page, NodesView) and {node.name for node in page.items} == {"alpha", "beta"}
+    mesh.run(25 * 3600 * SECOND)
+    page = a.answer(ListNodes(limit=10))
+    assert isinstance(page, NodesView) and [node.name for node in page.items] == ["alpha"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ListNodes(limit=-1), ListNodes(after="beta", limit=1), ListAgents(limit=-1), FindSkills(limit=-1),
+        FindSkills(after=-1),
+    ],
+)  # fmt: skip
+def test_a_page_that_is_none_is_invalid(command: ListNodes | ListAgents | FindSkills) -> None:
+    (box,) = Mesh().start("alpha")
+    box.has(command, "invalid", 2)
+
+
+def test_agents_come_in_pages_running_or_pending() -> None:
+    mesh = Mesh()
+    a, _ = mesh.start("alpha", "beta")
+    for name in ("words", "eyes"):
+        a.answer(RunAgent(name=name, argv=simulated(name, answer_ms=0), replicas=3))
+    a.answer(RunAgent(name="lost", argv=simulated("x"), labels={"rack": "none"}))
+    mesh.run(5 * SECOND)
+    whole = a.answer(ListAgents())
+    assert isinstance(whole, AgentsView)
+    keys: list[str] = []
+    while True:
+        page = a.answer(ListAgents(after=keys[-1] if keys else "", limit=2))
+        assert isinstance(page, AgentsView)
+        if not page.items:
+            break
+        keys += [f"{view.instance}@{view.node}" for view in page.items]
+    assert keys == sorted(f"{view.instance}@{view.node}" for view in whole.items)
+    assert len(keys) == 7 and "lost/0@" in keys
+
+
+def test_skills_come_in_pages_by_their_rank() -> None:
+    mesh = Mesh()
+    a, _ = mesh.start("alpha", "beta")
+    mesh.run_agent(a, "words", *(f"words.s{number}" for number in range(5)))
+    whole = a.answer(FindSkills())
+    first, second, none = (a.answer(FindSkills(after=after, limit=3)) for after in (0, 3, 6))
+    for view in (whole, first, second, none):
+        assert isinstance(view, SkillsView)
+    assert isinstance(whole, SkillsView) and isinstance(first, SkillsView) and isinstance(second, SkillsView)
+    assert [*first.items, *second.items] == whole.items and len(first.items) == 3
+    assert none == SkillsView(items=[])
