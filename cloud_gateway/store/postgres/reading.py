@@ -1,7 +1,7 @@
 """Questions, each over one of a few shared connections; any replica answers them."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -24,10 +24,10 @@ from cloud_gateway.model.rows import CommandRow, CursorRow, GapRow, Key, LoadSpa
 from cloud_gateway.store.columns import LAYOUTS, POSTGRES, page_sql, selected
 from cloud_gateway.store.eventlog.journal import journal
 from cloud_gateway.store.eventlog.search import search
-from cloud_gateway.store.postgres import loads
+from cloud_gateway.store.postgres import glances, loads, offers
 from cloud_gateway.store.postgres.archive import Archive
 from cloud_gateway.store.postgres.rows import row_of
-from cloud_gateway.store.postgres.wire import SCHEMA, Wire, storable
+from cloud_gateway.store.postgres.wire import SCHEMA, Link, Wire, storable
 
 _NAMESAKES_MAX = 100
 _GAPS_MAX = 10_000
@@ -35,7 +35,8 @@ _OPEN = "\"state\" IN ('queued', 'accepted') ORDER BY asked_ms, command_id LIMIT
 _SIZES = """
 SELECT (SELECT seq FROM counter), (SELECT count(*) FROM changes),
     (SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
-     WHERE relnamespace = $1::regnamespace AND relkind = 'r')"""
+     WHERE relnamespace = $1::regnamespace AND relkind = 'r'),
+    (SELECT reltuples::bigint FROM pg_class WHERE oid = 'segments'::regclass), (SELECT count(*) FROM runs)"""
 
 
 class Reading:
@@ -79,6 +80,10 @@ class Reading:
             rows = await link.fetch(f"SELECT {selected(layout)}, body FROM {kind} {rest}", *args)  # noqa: S608 - ours
         return [row_of(layout, row) for row in rows]
 
+    async def skills(self, query: SkillQuery) -> tuple[Sequence[OfferRow], int]:
+        async with self._wire.reading() as link:
+            return await offers.skills(link, query)
+
     # -- history ----------------------------------------------------------------------------------------------------
 
     async def events(self, query: EventQuery) -> EventsListed:
@@ -102,20 +107,40 @@ class Reading:
             row = await link.fetchrow("SELECT body FROM source")
         return msgspec.msgpack.decode(row[0], type=SourceRow) if row is not None else SourceRow()
 
+    async def regions(self) -> list[RegionCount]:
+        async with self._wire.reading() as link:
+            return await glances.regions(link)
+
+    async def overview(self) -> Overview:
+        async with self._wire.reading() as link:
+            return await glances.overview(link, await self._events_kept(link))
+
+    async def grid(self) -> dict[str, list[GridCell]]:
+        async with self._wire.reading() as link:
+            return await glances.grid(link)
+
+    async def agents(self, query: AgentQuery) -> list[AgentCount]:
+        async with self._wire.reading() as link:
+            return await glances.agents(link, query)
+
     async def sizes(self) -> dict[str, int]:
         async with self._wire.reading() as link:
             row = await link.fetchrow(_SIZES, SCHEMA)
-            async with self._archive.current(link) as snapshot:
-                recent, runs = snapshot.recent, snapshot.runs
+            events = await self._events_kept(link)
         assert row is not None, "aggregates always answer"
+        seq, changes, size, segments, runs = row
         return {
-            "commits_total": row[0],
-            "changes_kept": row[1],
-            "store_bytes": row[2],
-            "segments_recent": len(recent),
-            "runs": len(runs),
-            "events_kept": sum(head.events for head in recent) + sum(run.events for run in runs),
+            "commits_total": seq,
+            "changes_kept": changes,
+            "store_bytes": size,
+            "segments": max(segments, 0),
+            "runs": runs,
+            "events_kept": events,
         }
+
+    async def _events_kept(self, link: Link) -> int:
+        async with self._archive.current(link) as snapshot:
+            return sum(head.events for head in (*snapshot.recent, *snapshot.runs))
 
 
 def _given(value: str | int) -> str | int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from cloud_gateway.store.columns import LAYOUTS, POSTGRES, declared
 from cloud_gateway.store.port import StoreFailed
+from cloud_gateway.store.postgres.rows import EXTRAS
 from cloud_gateway.store.postgres.wire import SCHEMA, Link, Wire
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,9 @@ def _current(kind: str) -> list[str]:
     """The table of one kind of current rows. A tenth of each page stays free: new versions of a row find room."""
     layout = LAYOUTS[kind]
     key = ", ".join(f'"{name}"' for name in layout.key)
+    extras = "".join(f'"{extra.name}" TEXT COLLATE "C" NOT NULL, ' for extra in EXTRAS.get(kind, ()))
     table = (
-        f"CREATE TABLE {kind} ({declared(layout, POSTGRES)}, search TEXT NOT NULL, mark BIGINT NOT NULL, "
+        f"CREATE TABLE {kind} ({declared(layout, POSTGRES)}, {extras}search TEXT NOT NULL, mark BIGINT NOT NULL, "
         f"body BYTEA NOT NULL, PRIMARY KEY ({key})) WITH (fillfactor = 80)"
     )
     made = [table]

@@ -1,0 +1,119 @@
+"""The fleet counted: what overviews, regions, the grid and the agents' list are made of."""
+
+from collections.abc import Sequence
+
+from cloud_gateway.model.queries import AgentCount, AgentQuery, GridCell, Overview, RegionCount
+from cloud_gateway.store.columns import folded
+from cloud_gateway.store.postgres.wire import Link, storable
+
+NAMES_MAX = 50
+_UNWELL = "state NOT IN ('running', 'starting', 'stopped', 'stopping')"
+
+_NODES = """
+SELECT region, state, count(*),
+    count(*) FILTER (WHERE cpu_percent > '-infinity'), sum(cpu_percent) FILTER (WHERE cpu_percent > '-infinity'),
+    count(*) FILTER (WHERE memory_percent > '-infinity'),
+    sum(memory_percent) FILTER (WHERE memory_percent > '-infinity')
+FROM nodes GROUP BY region, state ORDER BY region, state"""
+_UNITS = "SELECT region, state, count(*) FROM instances GROUP BY region, state ORDER BY region, state"
+_COUNTS = """
+SELECT (SELECT count(DISTINCT skill) FROM skills), (SELECT count(DISTINCT agent) FROM instances),
+    (SELECT count(*) FROM wishes), (SELECT coalesce(sum(pending), 0)::bigint FROM wishes),
+    (SELECT count(*) FROM conflicts), (SELECT count(*) FROM gaps)"""
+_GRID = f"""
+SELECT region, name, state, cpu_percent, coalesce(troubled, 0) FROM nodes LEFT JOIN (
+    SELECT node, count(*) AS troubled FROM instances WHERE {_UNWELL} GROUP BY node
+) AS units ON units.node = nodes.name ORDER BY region, name, node_id"""  # noqa: S608 - a constant of ours
+_AGENTS = f"""
+SELECT agent, count(*), count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE {_UNWELL}),
+    count(DISTINCT node), array_agg(DISTINCT region), array_agg(DISTINCT offered), max(version)
+FROM instances
+WHERE agent > $1 AND (cardinality($2::text[]) = 0 OR agent = ANY($2)) AND ($4 = '' OR strpos(lower(agent), $4) > 0)
+    AND (cardinality($3::text[]) = 0 OR region = ANY($3))
+GROUP BY agent ORDER BY agent LIMIT $5"""  # noqa: S608 - a constant of ours
+
+
+async def regions(link: Link) -> list[RegionCount]:
+    """In order of their names; a region of units without nodes is told too."""
+    nodes: dict[str, list[Sequence[float]]] = {}
+    states: dict[str, dict[str, int]] = {}
+    units: dict[str, dict[str, int]] = {}
+    for region, state, count, *sums in await link.fetch(_NODES):
+        states.setdefault(region, {})[state] = count
+        nodes.setdefault(region, []).append([part or 0 for part in sums])
+    for region, state, count in await link.fetch(_UNITS):
+        units.setdefault(region, {})[state] = count
+    return [
+        RegionCount(
+            region=region,
+            nodes=states.get(region, {}),
+            instances=units.get(region, {}),
+            cpu_percent=_mean(nodes.get(region, ()), 0),
+            memory_percent=_mean(nodes.get(region, ()), 2),
+        )
+        for region in sorted({*states, *units})
+    ]
+
+
+async def overview(link: Link, events: int) -> Overview:
+    told = await regions(link)
+    row = await link.fetchrow(_COUNTS)
+    assert row is not None, "aggregates always answer"
+    skills, names, wishes, pending, conflicts, gaps = row
+    return Overview(
+        nodes=_added([region.nodes for region in told]),
+        instances=_added([region.instances for region in told]),
+        regions=told,
+        skills=skills,
+        agents=names,
+        wishes=wishes,
+        pending=pending,
+        conflicts=conflicts,
+        gaps=gaps,
+        events_total=events,
+    )
+
+
+async def grid(link: Link) -> dict[str, list[GridCell]]:
+    told: dict[str, list[GridCell]] = {}
+    for region, name, state, cpu, troubled in await link.fetch(_GRID):
+        told.setdefault(region, []).append(GridCell(name, state, round(cpu) if cpu >= 0 else -1, troubled))
+    return told
+
+
+async def agents(link: Link, query: AgentQuery) -> list[AgentCount]:
+    rows = await link.fetch(
+        _AGENTS,
+        storable(query.after),
+        [storable(name) for name in query.agent],
+        [storable(name) for name in query.region],
+        folded(query.q),
+        query.limit,
+    )
+    return [
+        AgentCount(
+            agent=row[0],
+            instances=row[1],
+            running=row[2],
+            troubled=row[3],
+            nodes=row[4],
+            regions=sorted(row[5])[:NAMES_MAX],
+            skills=sorted({name for text in row[6] for name in text.split("\n") if name})[:NAMES_MAX],
+            version_max=row[7],
+        )
+        for row in rows
+    ]
+
+
+def _mean(sums: Sequence[Sequence[float]], at: int) -> float | None:
+    """``at``: how many told it; behind it the sum."""
+    count = sum(part[at] for part in sums)
+    return sum(part[at + 1] for part in sums) / count if count else None
+
+
+def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in counts:
+        for state, count in part.items():
+            total[state] = total.get(state, 0) + count
+    return total
