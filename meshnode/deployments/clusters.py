@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from meshnode.deployments import drains
 from meshnode.deployments.wants import CONTRADICTION, Declared, Problem, Reading, Row, rows, subject_of
 from meshnode.model.agent import KIND as AGENT
 from meshnode.model.agent import parse_agent_spec
@@ -15,7 +14,6 @@ from meshnode.model.agentcluster import parse_spec
 from meshnode.model.commands import JsonObject
 from meshnode.model.errors import Invalid
 from meshnode.model.ids import AgentName
-from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.views import Condition
 from meshnode.scheduler.views import PENDING, RUNNING, STARTING, AgentStanding, UnitStanding
 
@@ -34,8 +32,6 @@ class Tally(msgspec.Struct, frozen=True):
 
 def status_of(document: Declared, reading: Reading, standing_of: StandingOf) -> JsonObject:
     """The counts, as shown under ``status``; empty while the spec says nothing that could be counted."""
-    if document.kind == NODE:
-        return drains.status_of(document, reading.wants, standing_of)
     try:
         found = _tally(document, reading, standing_of)
     except Invalid:
@@ -61,8 +57,6 @@ def status_of(document: Declared, reading: Reading, standing_of: StandingOf) -> 
 def conditions(document: Declared, reading: Reading, standing_of: StandingOf) -> list[Condition]:
     """Accepted, Schedulable, Ready, Pending: in this order, each with its reason. ``Leaving``, where some of it is on a
     node that is drained and cannot leave."""
-    if document.kind == NODE:
-        return drains.conditions(document, reading.wants, standing_of)
     problems = reading.problems.get(subject_of(document), ())
     refused = next((problem for problem in problems if problem.reason == CONTRADICTION), None)
     if refused is not None:

@@ -7,15 +7,13 @@ import msgspec
 
 from meshnode.model.commands import JsonObject
 from meshnode.model.errors import Invalid
-from meshnode.model.ids import AgentName
 from meshnode.model.manifest import NAMESPACE_DEFAULT
 from meshnode.model.nodewish import NodeIntent, parse_node_spec
 from meshnode.model.views import Condition
-from meshnode.scheduler.messages import Want
-from meshnode.scheduler.views import AgentStanding, UnitStanding
+from meshnode.scheduler.views import UnitStanding
 
 _NAMED_MAX = 8
-StandingOf = Callable[[AgentName], AgentStanding]
+StandingOn = Callable[[str], Sequence[UnitStanding]]  # by the name of a node
 
 
 class Document(Protocol):
@@ -56,26 +54,26 @@ def subject_of(document: Document) -> str:
     return f"node/{document.name}"
 
 
-def left_on(node: str, wants: Iterable[Want], standing_of: StandingOf) -> Left:
-    """The units that a node has, by agent and slot, as far as is known here."""
-    units = tuple(unit for want in wants for unit in standing_of(want.agent).units if unit.node == node)
-    return Left(units, tuple(unit for unit in units if unit.stays))
+def left_of(units: Iterable[UnitStanding]) -> Left:
+    """``units``: those that the node has."""
+    held = tuple(units)
+    return Left(held, tuple(unit for unit in held if unit.stays))
 
 
-def status_of(document: Document, wants: Sequence[Want], standing_of: StandingOf) -> JsonObject:
+def status_of(document: Document, standing_on: StandingOn) -> JsonObject:
     """``units``: how many it has; ``staying``: those of them that cannot leave, with the reason."""
     try:
         intent = intent_of(document)
     except Invalid:
         return {}
-    if not intent.drain:  # most are so, and counting all units of a mesh for each would take long
+    if not intent.drain:
         return {"drained": False}
-    left = left_on(document.name, wants, standing_of)
+    left = left_of(standing_on(document.name))
     staying = {unit.unit: unit.stays for unit in left.staying[:_NAMED_MAX]}
     return {"drained": True, "units": len(left.units), "stay": len(left.staying), "staying": staying}
 
 
-def conditions(document: Document, wants: Sequence[Want], standing_of: StandingOf) -> list[Condition]:
+def conditions(document: Document, standing_on: StandingOn) -> list[Condition]:
     """Accepted and Drained: "True" once it has no units."""
     try:
         intent = intent_of(document)
@@ -84,7 +82,7 @@ def conditions(document: Document, wants: Sequence[Want], standing_of: StandingO
     accepted = Condition(type="Accepted", status="True", reason="Valid", message=_wish(intent))
     if not intent.drain:
         return [accepted, Condition(type="Drained", status="False", reason="NotAsked", message="nobody drains it")]
-    return [accepted, _drained(left_on(document.name, wants, standing_of))]
+    return [accepted, _drained(left_of(standing_on(document.name)))]
 
 
 def _wish(intent: NodeIntent) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshnode.deployments.drains import left_on
+from meshnode.deployments.drains import left_of
 from meshnode.kernel.effects import Note, Persist
 from meshnode.model.manifest import NAMESPACE_DEFAULT
 from meshnode.model.nodewish import KIND, NodeIntent, node_manifest
@@ -17,7 +17,6 @@ from meshnode.scheduler.views import KEEP, MOVE, PENDING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meshnode.deployments.drains import Left
     from meshnode.kernel.effects import Effect
     from meshnode.kernel.instant import Instant
     from meshnode.model.commands import Drain, Resume
@@ -113,13 +112,5 @@ def words(core: Core, name: str, now: Instant) -> str:
     reason = core.intentions.reading.drains.get(name)
     if reason is None:
         return ""
-    left = left_here(core, name, now)
+    left = left_of(core.scheduler.standing_on(name, now))
     return f"drained{f' ({reason})' if reason else ''}: {left.words()}"
-
-
-def left_here(core: Core, name: str, now: Instant) -> Left:
-    return left_on(name, core.intentions.reading.wants, lambda agent: core.scheduler.standing(agent, now))
-
-
-def is_drained(core: Core, name: str) -> bool:
-    return name in core.intentions.reading.drains

@@ -10,13 +10,15 @@ import msgspec
 
 from meshnode import __version__
 from meshnode.agents.messages import InstanceState
-from meshnode.deployments.clusters import conditions, status_of
+from meshnode.deployments import drains
+from meshnode.deployments.clusters import StandingOf, conditions, status_of
 from meshnode.gossip.messages import MemberState
 from meshnode.kernel import hlc
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
 from meshnode.model.errors import Invalid, LocalError, NotFound
 from meshnode.model.ids import NodeId
 from meshnode.model.loads import load_view
+from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.views import (
     ConflictsView,
     ConflictView,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from meshnode.model.commands import FindSkills
     from meshnode.model.ids import AgentName
     from meshnode.node.core import Core
-    from meshnode.scheduler.views import AgentStanding
+    from meshnode.scheduler.views import AgentStanding, UnitStanding
 
 
 LEFT_SHOWN_S = 24 * 3600.0  # who left longer ago is found by name only
@@ -199,7 +201,14 @@ def skills(core: Core, command: FindSkills, now: Instant) -> SkillsView:
 
 def documents(core: Core, kind: str, namespace: str, name: str, now: Instant) -> DocumentsView:
     found = [d for d in core.documents.list(kind, namespace) if not name or d.name == name]
-    return DocumentsView(items=[_document(core, document, now) for document in found])
+    seen: dict[AgentName, AgentStanding] = {}
+
+    def standing_of(agent: AgentName) -> AgentStanding:
+        if agent not in seen:  # many documents speak of one agent, and each more than once
+            seen[agent] = core.scheduler.standing(agent, now)
+        return seen[agent]
+
+    return DocumentsView(items=[_document(core, document, standing_of, now) for document in found])
 
 
 class _Cpu(msgspec.Struct, frozen=True):
@@ -233,19 +242,22 @@ def machine(facts: bytes) -> Machine:
         return Machine()
 
 
-def _document(core: Core, document: Document, now: Instant) -> DocumentView:
-    reading = core.intentions.reading
+def _document(core: Core, document: Document, standing_of: StandingOf, now: Instant) -> DocumentView:
+    if document.kind == NODE:
 
-    def standing_of(agent: AgentName) -> AgentStanding:
-        return core.scheduler.standing(agent, now)
+        def standing_on(name: str) -> Sequence[UnitStanding]:
+            return core.scheduler.standing_on(name, now)
 
+        rows, status = drains.conditions(document, standing_on), drains.status_of(document, standing_on)
+    else:
+        reading = core.intentions.reading
+        rows, status = conditions(document, reading, standing_of), status_of(document, reading, standing_of)
     return DocumentView(
         kind=document.kind, namespace=document.namespace, name=document.name, doc_id=document.doc_id.hex(),
         api_version=str(document.fields.get("apiVersion", "")), spec=document.spec,
         heads=[h.hex() for h in document.heads], changes=document.changes, updated_ms=hlc.wall_ms(document.updated_hlc),
         updated_by=core.names.of(document.updated_by), conflicts=sorted(document.siblings),
-        conditions=conditions(document, reading, standing_of),
-        status=status_of(document, reading, standing_of),
+        conditions=rows, status=status,
     )  # fmt: skip
 
 

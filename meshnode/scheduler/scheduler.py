@@ -25,7 +25,7 @@ from meshnode.scheduler.quiet import Quiet
 from meshnode.scheduler.rules import SchedulerRules
 from meshnode.scheduler.shelf import Shelf
 from meshnode.scheduler.unit import Mine, Unit, name_of
-from meshnode.scheduler.views import AgentStanding, Intended, Viewer, drained
+from meshnode.scheduler.views import AgentStanding, Intended, UnitStanding, Viewer, drained
 
 # So many open units are planned at once without a thought; more wait until the claims that pour in have ended.
 _GATHER_FROM = 64
@@ -203,18 +203,17 @@ class Scheduler:
     def predecessor(self, unit: InstanceId) -> NodeId | None:
         """Another node within reach that still has a unit which is this node's by a higher epoch."""
         held = self._mine.get(unit)
-        if held is None or held.mine is None:
-            return None
-        for node, claim in held.claims.items():
-            facts = self._facts.get(node)
-            within_reach = facts is not None and facts.state == READY
-            if within_reach and node not in held.gone and claim.epoch < held.mine.epoch:
-                return node
-        return None
+        return held.predecessor(self._facts) if held is not None else None
 
     def standing(self, agent: AgentName, now: Instant) -> AgentStanding:
         """How an agent's units stand, as far as this node knows."""
         return self._viewer(now).standing(self._shelf.books.get(agent) or Book(agent))
+
+    def standing_on(self, name: str, now: Instant) -> Sequence[UnitStanding]:
+        """How the units of one node stand, as far as this node knows."""
+        viewer = self._viewer(now)
+        told = [unit for node in viewer.named(name) for unit in self._shelf.of_node(node)]
+        return viewer.standing_on(name, [*self._mine.values(), *told], self._shelf.books)
 
     def intended(
         self, agent: AgentName, want: Want | None, now: Instant, drains: Mapping[str, str] | None = None

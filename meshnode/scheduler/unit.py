@@ -122,6 +122,16 @@ class Unit:
             return now_us + LOOK_AGAIN_US
         return facts.lost_us + lost_after_us
 
+    def predecessor(self, nodes: Mapping[NodeId, NodeFacts]) -> NodeId | None:
+        """Another node within reach that still has this unit, which is this node's by a higher epoch."""
+        for node, claim in self.claims.items():
+            facts = nodes.get(node)
+            if facts is None or facts.state != READY or node in self.gone:
+                continue
+            if self.mine is not None and claim.epoch < self.mine.epoch:
+                return node
+        return None
+
     def _drop(self, node: NodeId) -> None:
         self.claims.pop(node, None)
         self.gone.pop(node, None)

@@ -1,6 +1,6 @@
 """How the units of an agent stand, and what would become of them: for conditions, ``plan`` and ``why``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -65,6 +65,20 @@ class Viewer:
         want = book.want
         units = sorted((unit for unit in book.units.values() if unit.wanted), key=lambda unit: unit.part.first_slot)
         return AgentStanding(book.agent, tuple(self._unit(want, unit) for unit in units) if want is not None else ())
+
+    def named(self, name: str) -> list[NodeId]:
+        return [node for node, facts in self._facts.items() if facts.name == name]
+
+    def standing_on(
+        self, name: str, units: Iterable[Unit], books: Mapping[AgentName, Book]
+    ) -> list[UnitStanding]:  # fmt: skip
+        """Those of ``units`` that are wanted and that this node has, by name."""
+        found: dict[InstanceId, UnitStanding] = {}
+        for unit in units:
+            want, on = books[unit.agent].want, self._governor(unit)
+            if unit.wanted and want is not None and on is not None and self._name(on) == name:
+                found[unit.id] = self._unit(want, unit)
+        return [found[unit] for unit in sorted(found)]
 
     def intended(self, book: Book, want: Want | None, units_max: int) -> list[Intended]:
         """Rows by slot; what is to stop comes last."""

@@ -1,8 +1,11 @@
 """What Node documents mean together with all others, and what is shown of them."""
 
+from typing import Any
+
 import pytest
 
-from meshnode.deployments.clusters import conditions, status_of
+from meshnode.deployments import drains
+from meshnode.deployments.clusters import conditions
 from meshnode.deployments.wants import CONTRADICTION
 from meshnode.scheduler.views import UnitStanding
 from tests.unit.deployments.written import Standings, Written, agent, reading, unit
@@ -14,12 +17,19 @@ def node(name: str = "beta", namespace: str = "default", **spec: object) -> Writ
     return Written("Node", namespace, name, spec)
 
 
-def told(*units: UnitStanding, spec: dict[str, object]) -> tuple[dict[str, object], list[tuple[str, str, str, str]]]:
+def nobody(name: str) -> list[UnitStanding]:
+    raise AssertionError(f"nobody needs to know what {name} has")
+
+
+def told(*units: UnitStanding, spec: dict[str, Any]) -> tuple[dict[str, object], list[tuple[str, str, str, str]]]:
     document = node(**spec)
-    found = reading(document, agent("words", replicas=3))
-    rows = conditions(document, found, Standings(*units))
+
+    def standing_on(name: str) -> list[UnitStanding]:
+        return [each for each in units if each.node == name]
+
+    rows = drains.conditions(document, standing_on)
     shown = [(row.type, row.status, row.reason, row.message) for row in rows]
-    return status_of(document, found, Standings(*units)), shown
+    return drains.status_of(document, standing_on), shown
 
 
 def test_drains_are_read_by_name_with_their_reasons() -> None:
@@ -40,8 +50,8 @@ def test_a_document_without_a_meaning_drains_nothing_and_says_so(document: Writt
     found = reading(document)
     (problem,) = found.problems["node/beta"]
     assert found.drains == {} and problem.reason == CONTRADICTION and words in problem.message
-    assert status_of(document, found, Standings()) == {}
-    (row,) = conditions(document, found, Standings())
+    assert drains.status_of(document, nobody) == {}
+    (row,) = drains.conditions(document, nobody)
     assert (row.type, row.status) == ("Accepted", "False") and words in row.message
 
 
@@ -63,8 +73,9 @@ def test_units_that_leave_are_counted_and_those_that_stay_say_why() -> None:
 
 
 def test_a_node_that_takes_units_says_so_without_counting() -> None:
-    status, rows = told(unit("words/0", node="beta"), spec={"drain": False})
-    assert status == {"drained": False}
+    document = node(drain=False)
+    assert drains.status_of(document, nobody) == {"drained": False}
+    rows = [(row.type, row.status, row.reason, row.message) for row in drains.conditions(document, nobody)]
     assert rows == [
         ("Accepted", "True", "Valid", "it takes units"), ("Drained", "False", "NotAsked", "nobody drains it"),
     ]  # fmt: skip

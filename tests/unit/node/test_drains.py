@@ -9,6 +9,7 @@ from meshnode.model.commands import (
     CallSkill,
     DescribeNode,
     Drain,
+    ListConflicts,
     ListDocuments,
     PlanManifest,
     Resume,
@@ -17,7 +18,7 @@ from meshnode.model.commands import (
 )
 from meshnode.model.ids import InstanceId
 from meshnode.model.nodewish import node_manifest
-from meshnode.model.views import AppliedView, CallView, DocumentsView, NodeView, PlanView, WhyView
+from meshnode.model.views import AppliedView, CallView, ConflictsView, DocumentsView, NodeView, PlanView, WhyView
 from meshnode.node.succession import WAIT_US
 from tests.unit.node.mesh import Box, Mesh, member_record, signer_of, simulated
 
@@ -186,6 +187,28 @@ def test_a_drain_outlives_restarts_of_who_is_drained() -> None:
     assert homes(mesh) != ["beta"] and len(homes(mesh)) == 1
     assert "is drained (new disk)" in story(again)[0]
     assert story(again)[1].count("drained: it has no units any more") <= 1
+
+
+def test_a_drain_and_a_resume_on_two_sides_of_a_cut_are_read_alike_and_shown_as_a_conflict() -> None:
+    mesh, a, b, c = three()
+    drain(a, "gamma", "one")
+    mesh.run(SECOND)
+    mesh.isolate(c)
+    mesh.run(10 * SECOND)
+    drain(a, "gamma", "two")
+    c.answer(Resume(node="gamma"))
+    mesh.run(SECOND)
+    mesh.heal()
+    mesh.run(15 * SECOND)
+    read = [box.core.intentions.reading.drains for box in (a, b, c)]
+    assert read[0] == read[1] == read[2]
+    told = a.answer(ListConflicts())
+    assert isinstance(told, ConflictsView) and all((row.kind, row.name) == ("Node", "gamma") for row in told.items)
+    drain(b, "gamma", "three")
+    mesh.run(SECOND)
+    assert [box.core.intentions.reading.drains for box in (a, b, c)] == [{"gamma": "three"}] * 3
+    settled = a.answer(ListConflicts())
+    assert isinstance(settled, ConflictsView) and settled.items == []
 
 
 @pytest.mark.parametrize(("roles", "allowed"), [(("member",), False), (("gateway",), True), (("admin",), True)])

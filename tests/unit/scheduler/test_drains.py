@@ -211,3 +211,16 @@ def test_drains_in_any_order_end_with_every_unit_once_and_none_on_a_drained_node
     homes = [where for places in town.running().values() for where in places]
     assert len(town.running()) == len(homes) == 10
     assert not [where for where in homes if where in drained]
+
+
+def test_what_a_node_has_is_known_alike_everywhere() -> None:
+    town = settled(3, want(replicas=5), want("near", near="beta"))
+    town.drain("gamma")
+    town.run_for(3)
+    for name in NAMES[:3]:
+        scheduler = town.house(name).scheduler
+        assert scheduler is not None
+        for node in NAMES[:3]:
+            shown = [unit.unit for unit in scheduler.standing_on(node, town.now)]
+            assert shown == sorted(unit for unit, homes in town.running().items() if homes == [node])
+        assert list(scheduler.standing_on("nobody", town.now)) == []
