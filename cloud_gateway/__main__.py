@@ -5,10 +5,12 @@ import asyncio
 import logging
 import signal
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 
 from cloud_gateway import home
+from cloud_gateway.first_look import Known, check_roles, look
 from cloud_gateway.settings import LOOPBACK, MEMORY, Settings, check_open, parse_address, read_token
 from cloud_gateway.store.port import StoreFailed
 from meshnode.client.locate import data_dir
@@ -19,27 +21,38 @@ INTERRUPTED = 130
 
 def main(argv: list[str]) -> int:
     try:
-        settings = settings_of(_parser().parse_args(argv))
+        given = _parser().parse_args(argv)
+        known = known_of(given)
+        settings = settings_of(given)
         from cloud_gateway.service import serve  # only what starts needs uvicorn
 
-        asyncio.run(serve(settings, lambda ready: _tell(settings, ready)))
+        asyncio.run(serve(settings, known, lambda ready: _tell(settings, ready)))
     except LocalError as error:
         return _refuse(error.message, error.next_step, error.exit_code)
     except StoreFailed as error:
         return _refuse(f"the store cannot be opened: {error}", "", 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     return 0
 
 
-def settings_of(given: argparse.Namespace) -> Settings:
-    """Raises ``LocalError``: what is wrong, and what to do."""
+def known_of(given: argparse.Namespace) -> Known:
+    """What the node says. Raises ``LocalError``: there is none, or it may not."""
     directory = data_dir(given.dir)
     if not (directory / "identity").exists():
         raise NotFound(
             f"there is no node in {directory}, and a gateway sees the mesh through one",
             next_step="choose its directory with -C DIR, or make one: meshnode up",
         )
+    known = look(directory)
+    if not given.local:
+        check_roles(known)
+    return known
+
+
+def settings_of(given: argparse.Namespace) -> Settings:
+    """Makes the gateway's directory. Raises ``LocalError``: what is wrong, and what to do."""
+    directory = data_dir(given.dir)
     if given.local:
         return Settings(
             directory=directory, store=MEMORY, token=home.fresh_token(), local=True, opens=not given.no_open
@@ -71,12 +84,28 @@ def _tell(settings: Settings, ready: object) -> None:
     if ready.problem:
         sys.stderr.write(f"warning: {ready.problem}: what was kept is shown, and the node is tried again\n")
     if settings.opens:
-        webbrowser.open(ready.page)
+        threading.Thread(target=webbrowser.open, args=(ready.page,), name="browser", daemon=True).start()
 
 
 def _refuse(message: str, next_step: str, code: int) -> int:
     sys.stderr.write(f"error: {message}\n" + (f" -> {next_step}\n" if next_step else ""))
     return code
+
+
+class _Line(logging.Formatter):
+    """One line with its fields behind it: ``TIME LEVEL NAME: TEXT  why=...``."""
+
+    _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = "".join(f"  {name}={value}" for name, value in record.__dict__.items() if name not in self._PLAIN)
+        return super().format(record) + fields
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,6 +123,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    _log_to_stderr()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the loop takes it: an end in order
     sys.exit(main(sys.argv[1:]))

@@ -87,6 +87,11 @@ def hosts(settings: Settings, port: int) -> frozenset[str]:
     return frozenset(found)
 
 
+def shown_host(host: str) -> str:
+    """Where a browser goes to for what listens on ``host``."""
+    return socket.gethostname() if host in _WILDCARDS else host
+
+
 def _addresses() -> list[str]:
     families = (socket.AF_INET, socket.AF_INET6)
     return [

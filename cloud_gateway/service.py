@@ -16,28 +16,26 @@ from cloud_gateway.api.app import Gateway
 from cloud_gateway.api.server import Tls
 from cloud_gateway.api.server import serve as serving
 from cloud_gateway.api.settings import ApiSettings
+from cloud_gateway.first_look import Known
 from cloud_gateway.mesh.asking import Asking
 from cloud_gateway.mesh.census import Resident
 from cloud_gateway.mesh.guest import Guest
 from cloud_gateway.mesh.ports import Door, Node
-from cloud_gateway.mesh.pulling import everybody
-from cloud_gateway.mesh.threads import in_thread
+from cloud_gateway.mesh.pulling import Pick, everybody
+from cloud_gateway.model.rows import SourceRow
 from cloud_gateway.settings import Settings, written
 from cloud_gateway.store import open_store
+from cloud_gateway.store.port import Store
 from meshnode.client.client import Client
-from meshnode.model.errors import Denied, LocalError
 
 log = logging.getLogger(__name__)
-
-FIRST_LOOK_S = 3.0  # a node that is down or busy must not hold up the start
-ROLES = ("gateway", "admin")
 
 
 class Ready(msgspec.Struct, frozen=True):
     """It serves. ``problem``: why the node cannot be asked at the moment, "" if it can."""
 
     address: str
-    token: str
+    token: str = ""  # not shown where others may read it: they have it from its file
     node: str = ""
     mesh: str = ""
     store: str = ""
@@ -45,29 +43,18 @@ class Ready(msgspec.Struct, frozen=True):
 
     @property
     def page(self) -> str:
-        return f"{self.address}/#token={self.token}"
+        return f"{self.address}/#token={self.token}" if self.token else f"{self.address}/"
 
 
-class _Known(msgspec.Struct, frozen=True):
-    """What the node said at the start."""
-
-    node: str = ""
-    mesh: str = ""
-    roles: tuple[str, ...] = ()
-    problem: str = ""
-
-
-async def serve(settings: Settings, ready: Callable[[Ready], None]) -> None:
+async def serve(settings: Settings, known: Known, ready: Callable[[Ready], None]) -> None:
     """Until SIGTERM or SIGINT.
 
     Raises:
         LocalError: it cannot start; nothing was changed.
         StoreFailed: the store cannot be opened.
     """
+    ending = _Ending()
     door = door_of(settings)
-    known = await _look(door)
-    if not settings.local:
-        _check_roles(known)
     listener = home.listening(settings)
     try:
         store = await open_store(settings.store)
@@ -78,14 +65,14 @@ async def serve(settings: Settings, ready: Callable[[Ready], None]) -> None:
         port: int = listener.getsockname()[1]
         guest = Guest(
             store, door, reader="page" if settings.local else "gateway", wall_ms=wall_ms,
-            puller=f"{socket.gethostname()}/{os.getpid()}", pick=everybody if _may_all(known) else _own,
+            puller=f"{socket.gethostname()}/{os.getpid()}", pick=_pick(settings, known),
         )  # fmt: skip
         api = ApiSettings(hosts=home.hosts(settings, port), token=settings.token, public=settings.public)
-        gateway = Gateway(store, Asking(door), api)
+        gateway = Gateway(_Troubled(store, guest), Asking(door), api)  # pyright: ignore[reportArgumentType] # see there
         async with serving(gateway, listener, _tls(settings)), asyncio.TaskGroup() as tasks:
             rooms = [tasks.create_task(guest.run(), name="guest"), tasks.create_task(gateway.run(), name="feed")]
             ready(_ready(settings, port, known))
-            await _told_to_end()
+            await ending.told()
             gateway.close()
             for room in rooms:
                 room.cancel()
@@ -110,43 +97,52 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _look(door: Door) -> _Known:
-    try:
-        identity = await in_thread(lambda: door(FIRST_LOOK_S).identity(), "first-look")
-    except LocalError as error:
-        return _Known(problem=error.message)
-    return _Known(identity.name, identity.mesh, tuple(identity.roles))
-
-
-def _may_all(known: _Known) -> bool:
-    """A node that did not answer is judged by what it refuses later."""
-    return bool(known.problem) or any(role in known.roles for role in ROLES)
-
-
 def _own(resident: Resident) -> bool:
     return resident.here
 
 
-def _check_roles(known: _Known) -> None:
-    if not _may_all(known):
-        raise Denied(
-            f"{known.node} has the role {', '.join(known.roles) or 'none'}, and a gateway reads the journals of all "
-            "nodes: that takes the role gateway or admin",
-            next_step="on an admin's node: meshnode invite --role gateway, then join here with the token in another "
-            "directory; the page of this node alone: meshnode ui",
-        )
+def _pick(settings: Settings, known: Known) -> Pick:
+    """A node's own page asks of others only what it is known that it may."""
+    return everybody if known.may_read_all and not (settings.local and known.problem) else _own
 
 
-def _ready(settings: Settings, port: int, known: _Known) -> Ready:
+class _Troubled:
+    """The store as the doors see it: while it takes nothing, that is said beside what it holds. All but ``source`` is
+    the store's own."""
+
+    def __init__(self, store: Store, guest: Guest) -> None:
+        self._store, self._guest = store, guest
+
+    async def source(self) -> SourceRow:
+        source = await self._store.source()
+        return msgspec.structs.replace(source, problem=self._guest.problem) if self._guest.problem else source
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
+def _ready(settings: Settings, port: int, known: Known) -> Ready:
     return Ready(
-        address=f"{'https' if settings.tls else 'http'}://{written(settings.host, port)}", token=settings.token,
+        address=f"{'https' if settings.tls else 'http'}://{written(home.shown_host(settings.host), port)}",
+        token="" if settings.public else settings.token,
         node=known.node, mesh=known.mesh, store=settings.shown_store, problem=known.problem,
     )  # fmt: skip
 
 
-async def _told_to_end() -> None:
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
+class _Ending:
+    """SIGTERM and SIGINT: an end in order once it serves, and before that at once."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._start = asyncio.current_task()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._ask)
+
+    async def told(self) -> None:
+        self._start = None
+        await self._asked.wait()
+
+    def _ask(self) -> None:
+        self._asked.set()
+        if self._start is not None:
+            self._start.cancel()

@@ -14,6 +14,7 @@ from cloud_gateway.store.port import Store, StoreFailed
 log = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
+FOLLOWS_S = 3.0
 
 
 class Guest:
@@ -32,26 +33,45 @@ class Guest:
         """Until cancelled. Nothing is remembered between two beginnings but what the store has."""
         while True:
             try:
-                await self._store.lead()
+                await self._lead()
                 await self._visit()
             except* StoreFailed as failed:
-                self.problem = str(_first(failed))
-                log.error("the store takes nothing", extra={"why": self.problem})  # noqa: TRY400 - it is told, not ours
+                self._failed(str(_first(failed)))
             self.leads = False
             await asyncio.sleep(AGAIN_S)
+
+    async def _lead(self) -> None:
+        """While another replica leads, what failed here before is no trouble any more."""
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(self._settled_after(FOLLOWS_S), name="following")
+            await self._store.lead()
+            waiting.cancel()
 
     async def _visit(self) -> None:
         census = Census()
         puller = Puller(self._store, self._door, census, reader=self._reader, wall_ms=self._wall_ms, pick=self._pick)
         poller = Poller(
-            self._store, self._door, census, missing=lambda: puller.missing, wall_ms=self._wall_ms, puller=self._puller
-        )
+            self._store, self._door, census, missing=lambda: puller.missing, wall_ms=self._wall_ms,
+            puller=self._puller, settled=self._settled,
+        )  # fmt: skip
         requests = Requests(self._store, self._door, wall_ms=self._wall_ms)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(poller.run(), name="polling")
             tasks.create_task(puller.run(), name="pulling")
             tasks.create_task(requests.run(), name="requests")
             self.leads = True
+
+    def _failed(self, why: str) -> None:
+        if why != self.problem:
+            log.error("the store takes nothing", extra={"why": why})
+        self.problem = why
+
+    async def _settled_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._settled()
+
+    def _settled(self) -> None:
+        self.problem = ""
 
 
 def _first(failed: BaseExceptionGroup[StoreFailed]) -> StoreFailed:

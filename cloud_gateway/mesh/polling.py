@@ -36,13 +36,23 @@ Missing = Callable[[], dict[str, str]]
 
 
 class Poller:
-    """``missing``: node id -> why its journal cannot be read; ``puller``: the name of this replica."""
+    """``missing``: node id -> why its journal cannot be read; ``puller``: the name of this replica; ``settled``: told
+    when the store has taken a round; ``every_s``: how often, at most."""
 
     def __init__(
-        self, store: Store, door: Door, census: Census, *, missing: Missing, wall_ms: WallMs, puller: str = ""
+        self,
+        store: Store,
+        door: Door,
+        census: Census,
+        *,
+        missing: Missing,
+        wall_ms: WallMs,
+        puller: str = "",
+        settled: Callable[[], None] = lambda: None,
+        every_s: float = EVERY_S,
     ) -> None:
         self._store, self._door, self._census = store, door, census
-        self._missing, self._wall_ms = missing, wall_ms
+        self._missing, self._wall_ms, self._settled, self._every_s = missing, wall_ms, settled, every_s
         self._kinds: dict[str, Differences] = {}
         self._since: dict[str, int] = {}
         self._source = SourceRow(puller=puller)
@@ -55,7 +65,7 @@ class Poller:
         while True:
             began = loop.time()
             problem = await self._round()
-            pause_s = min(EVERY_S_MAX, max(EVERY_S, TIMES * (loop.time() - began)))
+            pause_s = min(EVERY_S_MAX, max(self._every_s, TIMES * (loop.time() - began)))
             await self._tell(problem, pause_s)
             await asyncio.sleep(pause_s)
 
@@ -203,6 +213,7 @@ class Poller:
             poll_s=poll_s, puller=known.puller,
         )  # fmt: skip
         await self._store.commit(Batch(source=self._source))
+        self._settled()
 
     def _loads_are_due(self) -> bool:
         now_s = asyncio.get_running_loop().time()
