@@ -142,7 +142,7 @@ class Server:
 
 
 def _end_with_the_tests() -> None:
-    """Runs in the child: a server whose test run was killed ends in an orderly way too."""
+    """Runs in the child: a server whose test run was killed ends too. It ends with the thread that started it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 

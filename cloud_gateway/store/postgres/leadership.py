@@ -9,7 +9,6 @@ commit, which holds the row's key (``FOR KEY SHARE``); taking over does.
 
 import asyncio
 import logging
-import time
 
 from cloud_gateway.store.port import StoreFailed
 from cloud_gateway.store.postgres.wire import Link, Lost, Wire
@@ -41,13 +40,15 @@ class Leadership:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._link: Link | None = None
-        self._electing = asyncio.Lock()
+        self._electing, self._beating = asyncio.Lock(), asyncio.Lock()
         self.epoch: int | None = None
 
     async def win(self) -> None:
         """Returns when this replica leads. While the server is away it waits for it."""
         said = ""
         async with self._electing:
+            # Whoever asks again after a refusal may know more than this has noticed.
+            await self._beat()
             while self.epoch is None:
                 try:
                     if await self._try():
@@ -96,22 +97,24 @@ class Leadership:
         every_s = self._wire.bounds.lease_s / _BEATS_A_LEASE
         while True:
             await asyncio.sleep(every_s)
-            if self.epoch is not None and self._link is not None:
-                await self._beat(self._link, self.epoch)
+            await self._beat()
 
-    async def _beat(self, link: Link, epoch: int) -> None:
-        asked = time.monotonic()
-        try:
-            with self._wire.plain():
-                done = await link.execute(_BEAT, epoch)
-        except Lost as error:
-            self._stop(str(error))
-        except StoreFailed as error:
-            # A full disk, say: nobody else could write either.
-            log.warning("no sign of life could be given", extra={"why": str(error), "s": time.monotonic() - asked})
-        else:
-            if done != "UPDATE 1":
-                self._stop("another replica took over")
+    async def _beat(self) -> None:
+        async with self._beating:
+            link, epoch = self._link, self.epoch
+            if link is None or epoch is None:
+                return
+            try:
+                with self._wire.plain():
+                    done = await link.execute(_BEAT, epoch)
+            except Lost as error:
+                self._stop(str(error))
+            except StoreFailed as error:
+                # A full disk, say: nobody else could write either.
+                log.warning("no sign of life could be given", extra={"why": str(error)})
+            else:
+                if done != "UPDATE 1":
+                    self._stop("another replica took over")
 
     def deny(self, why: str) -> None:
         """A commit found that another replica leads."""
