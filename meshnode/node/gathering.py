@@ -6,7 +6,6 @@ next one, within ``KEPT_BYTES_MAX``; an answer that is not kept is not lost, for
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from meshnode.messaging.messages import CallEnded
 from meshnode.model.commands import GatherJournals, JournalCursor, ReadJournal
 from meshnode.model.ids import NodeId
 from meshnode.model.views import Failure, JournalsView, JournalView
+from meshnode.node.readers import NUMBER_MAX, RUN
 
 ASK_WAIT_MS = 6_000  # with the way there and back it fits into the deadline of a question
 LINGER_US = 20 * MS  # others have news at the same moment: one answer for all
@@ -27,20 +27,20 @@ EVENT_BYTES = 256  # of an event as JSON; most are shorter
 EVENTS_MIN = 16  # asked of a node at once, however many are asked
 MISSING_CHARS_MAX = 300
 TEXT_CHARS_MAX = 4_096
-_NUMBER_MAX = 1 << 53
-_RUN = re.compile(r"[0-9a-f]{0,32}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Around:
     """What the room asks of the node. ``find``: a member by name. ``why_not``: why a node cannot be asked now, "" if it
-    can. ``own``: this node's journal behind a cursor. ``ask`` and ``drop``: put a question under a ticket, or give it
-    up. ``read``: the view in an answer; raises ``ValueError`` or ``RecursionError`` for what is none."""
+    can. ``in_turn``: whether that may be at this moment. ``own``: this node's journal behind a cursor. ``ask`` and
+    ``drop``: put a question under a ticket, or give it up. ``read``: the view in an answer; raises ``ValueError`` or
+    ``RecursionError`` for what is none."""
 
     me: NodeId
     find: Callable[[str], NodeId | None]
     name_of: Callable[[NodeId], str]
     why_not: Callable[[NodeId], str]
+    in_turn: Callable[[NodeId, Instant], bool]
     own: Callable[[JournalCursor, int], JournalView]
     own_news: Callable[[JournalCursor], bool]
     ask: Callable[[int, ReadJournal, NodeId, Instant], Sequence[Effect]]
@@ -89,6 +89,7 @@ class Gathering:
         self._nodes: dict[NodeId, str] = {}  # those of the request that are other members
         self._asked: dict[NodeId, _Asked] = {}
         self._kept: dict[NodeId, _Kept] = {}
+        self._kept_bytes = 0
         self._resting: dict[NodeId, tuple[str, int]] = {}  # why, and until when
 
     def begin(self, command_no: int, command: GatherJournals, now: Instant) -> list[Effect]:
@@ -143,6 +144,7 @@ class Gathering:
             elif node == self._around.me:
                 items += [self._around.own(cursor, self._limit)] if self._around.own_news(cursor) else []
             elif (kept := self._kept.pop(node, None)) is not None:
+                self._kept_bytes -= kept.size
                 items.append(kept.view)
             elif (why := self._why_not(node, now)) and node not in self._asked:
                 missing[name] = why
@@ -159,8 +161,11 @@ class Gathering:
         return self._around.why_not(node) or (why if until_us > now.mono_us else "")
 
     def _ask(self, node: NodeId, now: Instant) -> list[Effect]:
-        """Unless it is asked already, has answered, or cannot be asked now."""
+        """Unless it is asked already, has answered, or cannot be asked now. Whose turn has not come is asked by the
+        next request."""
         if node in self._asked or node in self._kept or self._why_not(node, now):
+            return []
+        if not self._around.in_turn(node, now):
             return []
         question = ReadJournal(
             reader=self.reader, cursor=self._cursors[self._nodes[node]], limit=self._share, wait_ms=ASK_WAIT_MS
@@ -177,6 +182,7 @@ class Gathering:
     def _forget(self, now: Instant) -> list[Effect]:
         """What was asked or kept for a cursor that has moved, or of a node the reader wants no more."""
         self._kept = {node: kept for node, kept in self._kept.items() if self._at(node, kept.cursor)}
+        self._kept_bytes = sum(kept.size for kept in self._kept.values())
         gone = [node for node, asked in self._asked.items() if not self._at(node, asked.question.cursor)]
         return [effect for node in gone for effect in self._give_up(node, now)]
 
@@ -184,7 +190,8 @@ class Gathering:
         return node in self._nodes and self._cursors[self._nodes[node]] == cursor
 
     def _keep(self, node: NodeId, asked: _Asked, view: JournalView, size: int) -> None:
-        if size + sum(kept.size for kept in self._kept.values()) <= KEPT_BYTES_MAX:
+        if self._kept_bytes + size <= KEPT_BYTES_MAX:
+            self._kept_bytes += size
             self._kept[node] = _Kept(asked.question.cursor, view, size)
 
     def _hurry(self, now: Instant) -> None:
@@ -218,11 +225,11 @@ def _fault(view: JournalView, question: ReadJournal) -> str:
     """What is wrong with a journal a node gave; "" if it may be passed on."""
     counts = [view.boot, view.first, view.last]
     counts += [count for item in view.items for count in (item.number, item.boot, item.at_ms)]
-    if not all(0 <= count < _NUMBER_MAX for count in counts):
+    if not all(0 <= count < NUMBER_MAX for count in counts):
         return "a number in it is none"
     if len(view.items) > question.limit:
         return f"it has {len(view.items)} events, {question.limit} were asked for"
-    if not _RUN.fullmatch(view.run):
+    if not RUN.fullmatch(view.run):
         return "its run is no run"
     if any(len(item.text) > TEXT_CHARS_MAX or len(item.subject) > TEXT_CHARS_MAX for item in view.items):
         return f"a text in it has more than {TEXT_CHARS_MAX} characters"

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from meshnode.node.core import Core
 
 LINKS_SHOWN_MAX = 300
+LINKS_MAX = 384  # no journal is worth the links that the mesh needs of this node
+REACHING_MAX = 32  # links made for journals at once
+REACH_US = 3 * SECOND
 AskNode = Callable[[int, asking.Askable, NodeId, Instant], "Sequence[Effect]"]
 Asked = commands.ReadJournal | commands.GatherJournals | commands.ListLinks
 
@@ -93,8 +96,35 @@ class JournalDesk:
         return self._ask_node(command_no, msgspec.structs.replace(command, node=""), node, now)
 
 
+class Turns:
+    """Who may be asked at this moment: linked nodes always, others a few at a time. A thousand links made at once would
+    push the neighbours out."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._reaching: dict[NodeId, int] = {}  # until when a link is waited for
+
+    def linked(self, node: NodeId) -> bool:
+        return self._core.hub.last_heard_us(node) is not None
+
+    def in_turn(self, node: NodeId, now: Instant) -> bool:
+        if self.linked(node):
+            return True
+        self._reaching = {
+            other: until_us
+            for other, until_us in self._reaching.items()
+            if until_us > now.mono_us and not self.linked(other)
+        }
+        if len(self._reaching) >= REACHING_MAX and node not in self._reaching:
+            return False
+        self._reaching[node] = now.mono_us + REACH_US
+        return True
+
+
 def around(core: Core) -> Around:
     """What the room of the journals asks of this node."""
+
+    turns = Turns(core)
 
     def find(name: str) -> NodeId | None:
         member = core.trust.by_name(name)
@@ -102,7 +132,8 @@ def around(core: Core) -> Around:
 
     def why_not(node: NodeId) -> str:
         if core.gossip.reachable(node):
-            return ""
+            full = len(core.hub.peers()) >= LINKS_MAX and not turns.linked(node)
+            return f"{core.config.name} has {LINKS_MAX} links, and no more for journals" if full else ""
         return f"{core.gossip.state(node).value}: {core.gossip.reason(node)}"
 
     def own(cursor: JournalCursor, limit: int) -> JournalView:
@@ -110,11 +141,11 @@ def around(core: Core) -> Around:
 
     def ask(ticket: int, question: commands.ReadJournal, node: NodeId, now: Instant) -> Sequence[Effect]:
         # A link made for calls alone idles out; while its journal is read it is in use.
-        kept = core.gossip.reach(node, now) if core.hub.last_heard_us(node) is not None else []
+        kept = core.gossip.reach(node, now) if turns.linked(node) else []
         return [*kept, *asking.ask(core, ticket, question, node, now)]
 
     return Around(
-        me=core.config.node, find=find, name_of=core.names.of, why_not=why_not, own=own,
+        me=core.config.node, find=find, name_of=core.names.of, why_not=why_not, in_turn=turns.in_turn, own=own,
         own_news=core.story.has_news, ask=ask, drop=core.switch.dropped, read=_read,
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from meshnode.node.story import Story
 
 NODES_MAX = 1_024  # in one request
-GATHERINGS_MAX = 8
+GATHERINGS_MAX = 16
 FORGET_US = 60 * SECOND
 
 

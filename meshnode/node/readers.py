@@ -28,9 +28,9 @@ READERS_MAX = 64  # whose progress is remembered
 WAITS_MAX = 256
 LIMIT_MAX = 2_000  # events in one answer
 WAIT_MS_MAX = 8_000
-_NUMBER_MAX = 1 << 53
+NUMBER_MAX = 1 << 53
+RUN = re.compile(r"[0-9a-f]{0,32}")
 _READER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_RUN = re.compile(r"[0-9a-f]{0,32}")
 
 
 class _Committed(msgspec.Struct, frozen=True):
@@ -123,7 +123,7 @@ def check_reading(reader: str, limit: int, wait_ms: int) -> None:
 
 def check_cursor(cursor: JournalCursor, where: str = "cursor") -> None:
     """Raises ``Invalid``."""
-    if not (0 <= cursor.boot < _NUMBER_MAX and 0 <= cursor.number < _NUMBER_MAX and _RUN.fullmatch(cursor.run)):
+    if not (0 <= cursor.boot < NUMBER_MAX and 0 <= cursor.number < NUMBER_MAX and RUN.fullmatch(cursor.run)):
         raise Invalid(
             f"{where} is no cursor: boot and number are counts, run is hex as the answer before gave it",
             next_step="an empty cursor reads from the oldest event that is kept",

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from meshnode.model.commands import GatherJournals, JournalCursor, ReadJournal
-from meshnode.model.views import AnyView, JournalEntry, JournalsView, JournalView
-from meshnode.node import story
+from meshnode.model.commands import GatherJournals, JournalCursor, ListLinks, ReadJournal
+from meshnode.model.views import AnyView, JournalEntry, JournalsView, JournalView, LinksView
+from meshnode.node import journal_desk, story
 from meshnode.node.core import Core
 from meshnode.node.story import Page
 from meshnode.sim.disk import SimDisk
@@ -204,6 +204,32 @@ def test_a_node_whose_disk_was_lost_begins_anew_and_nothing_is_taken_for_known()
     assert first[: len(old)] == old and second[0][1] == 1
     assert storm.judge() == []
     assert all(len(lives) == 1 for name, lives in storm.gateway.lives.items() if name != far.name)
+
+
+def test_in_a_sparse_mesh_links_are_made_a_few_at_a_time_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_desk, "REACHING_MAX", 2)
+    storm = Storm(9, nodes=14)
+    storm.pass_time(40)
+    assert storm.gateway.missing == {}
+    assert all(storm.gateway.cursors[node.name].number for node in storm.world.nodes)
+    links = storm.world.ask(storm.world[0], ListLinks())
+    assert isinstance(links, LinksView) and {link.kind for link in links.items} == {"neighbour", "peer"}
+    before = len(storm.gateway.texts("n00"))
+    storm.pass_time(200)  # a link for calls alone idles out after a minute
+    later = storm.gateway.texts("n00")[before:]
+    assert not any("link lost" in text or "linked" in text for text in later), later
+    assert storm.judge() == []
+
+
+def test_the_links_of_the_mesh_come_before_those_for_journals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_desk, "LINKS_MAX", 9)
+    storm = Storm(9, nodes=14)
+    storm.pass_time(20)
+    assert len(storm.world[0].core.hub.peers() if storm.world[0].core else ()) >= 9
+    assert storm.gateway.missing and set(storm.gateway.missing.values()) == {
+        "n00 has 9 links, and no more for journals"
+    }
+    assert not storm.gateway.faults
 
 
 def spoilt(spoil: Callable[[Page, JournalCursor], Page]) -> Adapt:

@@ -55,6 +55,7 @@ class House:
     def __init__(self, *names: str) -> None:
         self.nodes = {name: NodeId(name.encode() * 32) for name in names} | {"a": ME}
         self.down: dict[str, str] = {}
+        self.later: set[str] = set()  # whose turn has not come
         self.now_us = 1_000 * SECOND
         self.story = Story([], boot=1, run=bytes.fromhex(RUN))
         self.replies: dict[int, AnyView] = {}
@@ -63,6 +64,7 @@ class House:
         self.given_up: list[int] = []
         around = Around(
             me=ME, find=self.nodes.get, name_of=self._name, why_not=lambda node: self.down.get(self._name(node), ""),
+            in_turn=lambda node, _now: self._name(node) not in self.later,
             own=self._own, own_news=self.story.has_news,
             ask=lambda ticket, question, node, _now: [Put(ticket, question, node)],
             drop=lambda ticket, _now: [GivenUp(ticket)], read=self._read,
@@ -299,6 +301,17 @@ def test_who_cannot_be_asked_is_missing_and_is_asked_as_soon_as_it_is_back() -> 
     house.run(0)
     assert house.told(2).missing == {"b": "unreachable: silent"}
     assert house.room.reachable(NodeId(b"q" * 32), house.now) == []
+
+
+def test_whose_turn_has_not_come_is_not_missing_and_is_asked_by_the_next_request() -> None:
+    house = House("b", "c")
+    house.later = {"c"}
+    house.gather(1, cursors(b=0, c=0), wait_ms=1_000)
+    house.run(SECOND)
+    assert house.puts == 1 and house.told(1).missing == {}
+    house.later.clear()
+    house.gather(2, cursors(b=0, c=0), wait_ms=1_000)
+    assert house.puts == 2
 
 
 def test_a_reader_that_does_not_come_back_is_forgotten_with_its_questions() -> None:
