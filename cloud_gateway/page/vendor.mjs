@@ -15,7 +15,7 @@ const PACKAGES = [
   { name: "@preact/signals-core", files: { "dist/signals-core.mjs": "signals-core.js" } },
   { name: "uplot", files: { "dist/uPlot.esm.js": "uplot.js", "dist/uPlot.min.css": "uplot.css" } },
 ];
-const SOURCE_MAP = /^[ \t]*(\/\/|\/\*)[#@] sourceMappingURL=.*$/gm;
+const SOURCE_MAP = /\/\/[#@] ?sourceMappingURL=\S*/g;
 
 const vendor = join(PAGE, "vendor");
 rmSync(vendor, { recursive: true, force: true });

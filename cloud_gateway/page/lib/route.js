@@ -1,5 +1,6 @@
 /** Where the page is: `#/nodes/beta?region=paris&state=down`. A saved filter is an address. */
 import { signal } from "@preact/signals";
+import { takeToken } from "./api.js";
 
 /** "#/a/b?x=1&x=2" -> {path: "a/b", parts: ["a", "b"], view: "a", query: {x: ["1", "2"]}} */
 export function parsed(hash) {
@@ -23,6 +24,7 @@ export function href(path, query = {}) {
   return `#/${parts.map((part) => encodeURIComponent(part)).join("/")}${text ? `?${text}` : ""}`;
 }
 
+takeToken();
 export const route = signal(parsed(location.hash));
 
 addEventListener("hashchange", () => {

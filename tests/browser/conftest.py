@@ -1,0 +1,26 @@
+"""One browser and one gateway for all tests of the page."""
+
+from collections.abc import Generator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.house import PAGE, Served, chromium_path, launched, served
+
+
+@pytest.fixture(scope="session")
+def browser() -> Generator[Browser]:
+    if not chromium_path():
+        pytest.skip("there is no chromium on this machine: make browser installs it")
+    assert (PAGE / "vendor" / "preact.js").exists(), "the page's libraries are missing: make setup"
+    with sync_playwright() as playwright:
+        found = launched(playwright)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Generator[Served]:
+    """160 nodes that live."""
+    with served(160) as house:
+        yield house
