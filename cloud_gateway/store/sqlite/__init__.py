@@ -1,1 +1,1 @@
-"""SQLite: one writer thread, group commit, WAL with full synchronisation. The default."""
+"""The store on one SQLite file: one thread writes, a few read."""
