@@ -81,7 +81,6 @@ from meshnode.model.views import (
 from meshnode.node.commands import EXIT_CODES, NEXT_STEPS
 from meshnode.node.inputs import CommandDropped, CommandGiven
 from meshnode.security.identity import RecordSigner
-from meshnode.security.invite import parse_token
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.node.mesh import ADMIN, Box, Mesh, member_record, signer_of, simulated
 
@@ -364,56 +363,6 @@ def test_a_wrong_field_is_named_with_its_path() -> None:
 def test_deleting_what_is_not_there_is_not_found() -> None:
     _, box = alone()
     box.has(DeleteDocument(kind="AgentCluster", namespace="default", name="web"), "not-found", 3)
-
-
-# -- invites -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_invite_is_only_made_where_the_admin_key_is() -> None:
-    _, box = alone()
-    box.has(MakeInvite(), "denied", 4)
-
-
-def test_an_invite_carries_what_was_asked_for() -> None:
-    _, box = alone(admin=ADMIN)
-    view = box.answer(MakeInvite(name="beta", ttl_s=60, region="west"))
-    assert isinstance(view, InviteView)
-    token = parse_token(view.token)
-    assert (token.name, token.region, token.addresses) == ("beta", "west", ("alpha:7000",))
-    assert token.roles == ("member",)
-    assert 0 <= box.now.wall_ms + 60_000 - view.expires_ms < 1_000
-
-
-def test_an_invite_may_be_for_a_gateway_and_is_never_for_an_admin() -> None:
-    _, box = alone(admin=ADMIN)
-    view = box.answer(MakeInvite(name="beta", role="gateway"))
-    assert isinstance(view, InviteView) and parse_token(view.token).roles == ("gateway",)
-    assert any("as gateway" in text for text in box.told("node/beta"))
-    for role in ("admin", "", "Gateway", "member,admin"):
-        refused = box.has(MakeInvite(name="gamma", role=role), "invalid", 2)
-        assert "role is " in refused.message
-
-
-def test_bare_invites_reserve_different_names() -> None:
-    _, box = alone(admin=ADMIN)
-    views = [box.answer(MakeInvite()) for _ in range(5)]
-    names = [view.name for view in views if isinstance(view, InviteView)]
-    assert len(dict.fromkeys(names)) == 5
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        MakeInvite(name="UPPER case"),
-        MakeInvite(name="alpha"),
-        MakeInvite(ttl_s=0),
-        MakeInvite(ttl_s=10**9),
-        MakeInvite(region="no region!"),
-    ],
-)
-def test_an_invite_that_breaks_a_rule_is_invalid(command: MakeInvite) -> None:
-    _, box = alone(admin=ADMIN)
-    box.has(command, "invalid", 2)
 
 
 # -- the disk refuses --------------------------------------------------------------------------------------------------
