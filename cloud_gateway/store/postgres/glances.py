@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from cloud_gateway.model.queries import AgentCount, AgentQuery, GridCell, Overview, RegionCount
 from cloud_gateway.store.columns import folded
 from cloud_gateway.store.postgres.wire import Link, storable
+from cloud_gateway.store.tallies import NAMES_MAX, WELL
 
-NAMES_MAX = 50
-_UNWELL = "state NOT IN ('running', 'starting', 'stopped', 'stopping')"
+_UNWELL = "state NOT IN (" + ", ".join(f"'{state}'" for state in sorted(WELL)) + ")"
 
 _NODES = """
 SELECT region, state, count(*),

@@ -43,8 +43,10 @@ def _table(name: str) -> _Table:
 _MINUTES, _HOURS = _table("minutes"), _table("hours")
 
 
-async def write(link: Link, points: Sequence[LoadPoint]) -> None:
-    """Samples of one commit, each counted once however often it comes."""
+async def write(link: Link, samples: Sequence[LoadPoint], now_ms: int) -> None:
+    """Samples of one commit, each counted once however often it comes: what is older than minutes are kept could not
+    be told from a repetition."""
+    points = [point for point in samples if point.at_ms >= now_ms - MINUTES_KEPT_MS]
     if not points:
         return
     minutes = await _known(link, _MINUTES, sorted({_place(point, MINUTE_MS) for point in points}))

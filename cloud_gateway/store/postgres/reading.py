@@ -20,7 +20,7 @@ from cloud_gateway.model.queries import (
     RegionCount,
     SkillQuery,
 )
-from cloud_gateway.model.rows import CommandRow, CursorRow, GapRow, Key, LoadSpan, OfferRow, Row, SourceRow
+from cloud_gateway.model.rows import CommandRow, CursorRow, GapRow, Key, LoadSpan, NodeRow, OfferRow, Row, SourceRow
 from cloud_gateway.store.columns import LAYOUTS, POSTGRES, page_sql, selected
 from cloud_gateway.store.eventlog.journal import journal
 from cloud_gateway.store.eventlog.search import search
@@ -60,7 +60,8 @@ class Reading:
 
     async def named(self, name: str) -> Row | None:
         found = await self._rows("nodes", f'WHERE "name" = $1 LIMIT {_NAMESAKES_MAX}', _given(name))
-        return max(found, key=lambda row: getattr(row, "as_of_ms", 0), default=None)
+        nodes = [row for row in found if isinstance(row, NodeRow)]
+        return max(nodes, key=lambda row: (row.as_of_ms, row.proof_ms, row.node_id), default=None)
 
     async def cursors(self) -> dict[str, CursorRow]:
         return {row.node_id: row for row in await self._rows("cursors", "") if isinstance(row, CursorRow)}
@@ -130,12 +131,12 @@ class Reading:
         assert row is not None, "aggregates always answer"
         seq, changes, size, segments, runs = row
         return {
-            "commits_total": seq,
-            "changes_kept": changes,
+            "store_commits": seq,
+            "store_changes": changes,
             "store_bytes": size,
-            "segments": max(segments, 0),
-            "runs": runs,
-            "events_kept": events,
+            "store_segments": max(segments, 0),
+            "store_runs": runs,
+            "store_events": events,
         }
 
     async def _events_kept(self, link: Link) -> int:

@@ -94,7 +94,7 @@ class PostgresStore:
         return await self._reading.keys(kind)
 
     async def ask(self, command: CommandRow) -> None:
-        await self._writing.put_command(command)
+        await self._writing.put_command(command, unless_known=True)
 
     async def tell(self, command: CommandRow) -> None:
         await self._writing.put_command(command)

@@ -23,7 +23,7 @@ from cloud_gateway.store.postgres.archive import Archive, Desk, Part
 from cloud_gateway.store.postgres.hearing import CHANNEL, Hearing
 from cloud_gateway.store.postgres.leadership import Leadership
 from cloud_gateway.store.postgres.told import packed
-from cloud_gateway.store.postgres.wire import Link, Wire
+from cloud_gateway.store.postgres.wire import Link, Wire, storable
 from cloud_gateway.store.postgres.work import Mark, Work, merged, nodes_of
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ WITH leads AS (SELECT epoch FROM leadership WHERE epoch = $1 FOR KEY SHARE)
 UPDATE counter SET seq = seq + 1 FROM leads RETURNING seq"""
 _HOLD = "SELECT epoch FROM leadership WHERE epoch = $1 FOR KEY SHARE"
 _NUMBER = "UPDATE counter SET seq = seq + 1 RETURNING seq"
+_KNOWN = "SELECT 1 FROM commands WHERE command_id = $1"
 _SOURCE = "INSERT INTO source VALUES (true, $1) ON CONFLICT (one) DO UPDATE SET body = excluded.body"
 _TOLD = "INSERT INTO changes VALUES ($1, $2, $3)"
 _HINT = "SELECT pg_notify($1, $2)"
@@ -76,13 +77,18 @@ class Writing:
         finally:
             mine.done.cancel()
 
-    async def put_command(self, command: CommandRow) -> None:
-        """A request and what became of it: any replica's, therefore without the fence."""
+    async def put_command(self, command: CommandRow, *, unless_known: bool = False) -> None:
+        """A request and what became of it: any replica's, therefore without the fence. The number is taken first: it
+        holds off everybody who might put the same."""
         row: list[Row] = [command]
         async with self._wire.reading() as link, link.transaction():
             seq = await _numbered(link, _NUMBER)
-            await rows.put(link, "commands", row)
-            await self._tell(link, Changes(seq=seq, at_ms=_now_ms(), rows={"commands": row}), [])
+            if unless_known and await link.fetchrow(_KNOWN, storable(command.command_id)) is not None:
+                row = []
+            else:
+                await rows.put(link, "commands", row)
+            changes = Changes(seq=seq, at_ms=_now_ms(), rows={"commands": row} if row else {})
+            await self._tell(link, changes, [])
         self._hearing.answered(seq)
 
     def close(self) -> None:
@@ -151,7 +157,7 @@ class Writing:
         work = merged(batches, await self._marks(link, batches))
         parts = await self._archive.append(link, self._desk, work.events)
         await rows.write(link, work)
-        await loads.write(link, work.loads)
+        await loads.write(link, work.loads, _now_ms())
         if work.source is not None:
             await link.execute(_SOURCE, msgspec.msgpack.encode(work.source))
         changes = Changes(
