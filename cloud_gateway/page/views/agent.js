@@ -8,10 +8,9 @@ import { NotKnown, Pending, useRows } from "../parts/asked.js";
 import { Badge } from "../parts/badge.js";
 import { Followed, ScaleBox } from "../parts/commandbox.js";
 import { Empty } from "../parts/empty.js";
-import { InstanceTable } from "../parts/instances.js";
+import { UnitsByRegion } from "../parts/instances.js";
 import { ProblemNote } from "../parts/problem.js";
 import { Facts, Section, ViewHead } from "../parts/section.js";
-import { StateBar } from "../parts/spark.js";
 import { clusterRoute, EventLines } from "../parts/subject.js";
 import { Signature } from "../parts/tree.js";
 
@@ -29,11 +28,8 @@ export default function Agent({ args: [name] }) {
     <${Pending} asked=${asked} lines=${10} missing=${missing} />
     ${command && html`<${Followed} key=${command.command_id} command=${command} />`}
     ${agent && html`<div class="page-grid">
-      <${Units} name=${name} units=${units} />
-      <${Wanted} name=${name} said=${setCommand} />
-      <${Safety} agent=${agent} units=${units.items ?? []} />
-      <${Skills} name=${name} />
-      <${Story} name=${name} />
+      <div><${Units} name=${name} units=${units} /><${Story} name=${name} /></div>
+      <div class="side"><${Wanted} name=${name} said=${setCommand} /><${Safety} agent=${agent} units=${units.items ?? []} /><${Skills} name=${name} /></div>
     </div>`}`;
 }
 
@@ -51,30 +47,13 @@ function Standing({ agent }) {
       on ${plural(agent.nodes, "node")}</span>`;
 }
 
-/** Regions in order, each with its units; what is not well stands first. */
-function byRegion(items) {
-  const regions = new Map();
-  for (const row of items) regions.set(row.region, [...(regions.get(row.region) ?? []), row]);
-  const rank = (row) => (row.state === "running" ? 1 : 0);
-  for (const rows of regions.values()) rows.sort((a, b) => rank(a) - rank(b) || a.instance.localeCompare(b.instance, undefined, { numeric: true }));
-  return [...regions].sort(([a], [b]) => a.localeCompare(b));
-}
-
-function states(rows) {
-  const counted = {};
-  for (const { state } of rows) counted[state] = (counted[state] ?? 0) + 1;
-  return counted;
-}
-
 function Units({ name, units }) {
-  const regions = useMemo(() => byRegion(units.items ?? []), [units.items]);
-  const note = units.items ? `${units.more ? "the first " : ""}${count(units.items.length)} in ${plural(regions.length, "region")}` : "";
-  return html`<${Section} title="Units" note=${note} class="of-main" aside=${html`<a href=${href("instances", { agent: name })}>As one list</a>`}>
+  const regions = new Set((units.items ?? []).map((row) => row.region));
+  const note = units.items ? `${units.more ? "the first " : ""}${count(units.items.length)} in ${plural(regions.size, "region")}` : "";
+  return html`<${Section} title="Units" note=${note} aside=${html`<a href=${href("instances", { agent: name })}>As one list</a>`}>
     <${Pending} asked=${units} lines=${6} />
-    ${units.items && !units.items.length && html`<${Empty} title="No unit of it is known" text="It is wanted somewhere, but nothing runs." />`}
-    ${regions.map(([region, rows], at) => html`<details key=${region} class="region-units" open=${at < 4 || rows.some((row) => row.state !== "running")}>
-      <summary><b>${region || "no region"}</b> <span class="soft">${count(rows.length)}</span><${StateBar} parts=${states(rows)} label=${region} /></summary>
-      <${InstanceTable} rows=${rows} without=${["region"]} label=${`Units in ${region || "no region"}`} /></details>`)}
+    ${units.items && (units.items.length ? html`<${UnitsByRegion} rows=${units.items} />`
+      : html`<${Empty} title="No unit of it is known" text="It is wanted somewhere, but nothing runs." />`)}
   </${Section}>`;
 }
 
@@ -86,7 +65,7 @@ function useWish(name) {
 
 function Wanted({ name, said }) {
   const { asked, wish } = useWish(name);
-  return html`<${Section} title="Wanted" class="of-side">
+  return html`<${Section} title="Wanted">
     <${Pending} asked=${asked} lines=${2} />
     ${asked.items && !wish && html`<p class="soft">No document of this name. A cluster may list it: see <a href=${href("clusters")}>clusters</a>.</p>`}
     ${wish && html`<p class="big-figure"><b>${count(wish.running)}</b> of ${count(wish.wanted)} wanted run</p>
@@ -100,7 +79,7 @@ function Safety({ agent, units }) {
   const kept = units.filter((row) => row.version > 0);
   const alone = kept.filter((row) => row.copies.length === 0);
   const asked = [...new Set(units.map((row) => row.durability).filter(Boolean))].sort();
-  return html`<${Section} title="State" class="of-side"><${Facts} items=${[
+  return html`<${Section} title="State"><${Facts} items=${[
     ["Newest version", agent.version_max ? count(agent.version_max) : "it keeps none"],
     ["Durability", asked.join(", ")],
     ["With copies", kept.length ? `${count(kept.length - alone.length)} of ${count(kept.length)} units with state` : ""],
@@ -120,7 +99,7 @@ function Skills({ name }) {
     }
     return [...found.values()].sort((a, b) => a.row.skill.localeCompare(b.row.skill));
   }, [asked.items]);
-  return html`<${Section} title="Skills" note=${asked.items ? count(skills.length) : ""} class="of-side">
+  return html`<${Section} title="Skills" note=${asked.items ? count(skills.length) : ""}>
     <${ProblemNote} problem=${asked.problem} />
     ${asked.items && !skills.length && html`<${Empty} title="It offers no skills now" />`}
     <ul class="skill-list">${skills.slice(0, SKILLS_SHOWN).map(({ row, offers, open }) => html`<li key=${row.skill}>
@@ -135,7 +114,7 @@ function Story({ name }) {
   const asked = useAnswer("events", { subject, limit: EVENTS });
   useEffect(() => onSettled("events", 1_000, asked.reload), [subject]);
   const items = asked.answer?.items;
-  return html`<${Section} title="Events" class="of-main" aside=${html`<a href=${href("events", { subject })}>All about it</a>`}>
+  return html`<${Section} title="Events" aside=${html`<a href=${href("events", { subject })}>All about it</a>`}>
     <${ProblemNote} problem=${asked.problem} />
     ${items && (items.length ? html`<${EventLines} events=${items} label=${`Events about ${name}`} />`
       : html`<${Empty} title="Nothing has been told about it" text="What happens to it appears here as its nodes tell it." />`)}

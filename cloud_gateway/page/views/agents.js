@@ -5,7 +5,7 @@ import { href, route } from "../lib/route.js";
 import { Age } from "../parts/asof.js";
 import { Badge } from "../parts/badge.js";
 import { regionOptions } from "../parts/facet.js";
-import { copies, unitWords } from "../parts/instances.js";
+import { copies, UNIT_OLD_MS, unitWords } from "../parts/instances.js";
 import { ListView } from "../parts/list.js";
 import { ViewHead } from "../parts/section.js";
 import { StateBar } from "../parts/spark.js";
@@ -42,7 +42,7 @@ const UNITS = [
   { name: "durability", title: "Durability", from: "md" },
   { name: "copies", title: "Copies", from: "lg", cell: (row) => copies(row.copies) },
   { name: "restarts", title: "Restarts", sort: "restarts", first: "-", numeric: true, from: "md", cell: (row) => count(row.restarts) },
-  { name: "seen", title: "Seen", numeric: true, from: "sm", cell: (row) => html`<${Age} at=${row.as_of_ms} old_ms=${15_000} />` },
+  { name: "seen", title: "Seen", numeric: true, from: "sm", cell: (row) => html`<${Age} at=${row.as_of_ms} old_ms=${UNIT_OLD_MS} />` },
 ];
 const AGENT_FILTERS = [{ name: "region", title: "Region", options: regionOptions }];
 const UNIT_FILTERS = [

@@ -27,12 +27,8 @@ export default function Cluster({ args: [kind, namespace, name] }) {
     <${Pending} asked=${asked} lines=${10} missing=${missing} />
     ${command && html`<${Followed} key=${command.command_id} command=${command} />`}
     ${wish && html`<div class="page-grid">
-      <${Progress} wish=${wish} />
-      <${Change} wish=${wish} said=${setCommand} />
-      <${Conflicts} wish=${wish} />
-      <${Spec} wish=${wish} />
-      <${Story} wish=${wish} />
-      <${Replace} wish=${wish} said=${setCommand} />
+      <div><${Progress} wish=${wish} /><${Conflicts} wish=${wish} /><${Spec} wish=${wish} /><${Replace} wish=${wish} said=${setCommand} /></div>
+      <div class="side"><${Change} wish=${wish} said=${setCommand} /><${Story} wish=${wish} /></div>
     </div>`}`;
 }
 
@@ -53,10 +49,10 @@ function DeleteButton({ wish: { kind, namespace, name, running }, said }) {
 
 function Progress({ wish }) {
   const agents = Array.isArray(wish.status.agents) ? wish.status.agents : [];
-  return html`<${Section} title="How far it is" class="of-main" note=${wishWords(wish)}>
+  return html`<${Section} title="How far it is" note=${wishWords(wish)}>
     <${WishBar} ...${wish} label=${wish.name} />
     ${wish.reason && html`<p class="wish-reason">${wish.reason}</p>`}
-    ${agents.length > 0 && html`<div class="table-box"><table class="table" aria-label="By agent">
+    ${agents.length > 0 && html`<div class="table-box is-inside"><table class="table" aria-label="By agent">
       <thead><tr><th scope="col">Agent</th><th scope="col">Region</th><th scope="col" class="numeric">Wanted</th><th scope="col" class="numeric">Running</th><th scope="col" class="numeric">Starting</th></tr></thead>
       <tbody>${agents.map((one) => html`<tr key=${`${one.agent} ${one.region}`}><td class="grow"><a href=${agentRoute(one.agent)}>${one.agent}</a></td><td>${one.region || "any"}</td>
         <td class="numeric">${count(one.wanted)}</td><td class="numeric">${one.running < one.wanted ? html`<span class="is-bad">${count(one.running)}</span>` : count(one.running)}</td><td class="numeric">${count(one.starting)}</td></tr>`)}</tbody></table></div>`}
@@ -72,12 +68,12 @@ function listed({ spec }) {
 function Change({ wish, said }) {
   const agents = listed(wish);
   const name = wish.kind === "Agent" ? `agent/${wish.name}` : `cluster/${wish.namespace}/${wish.name}`;
-  return html`<${Section} title="Scale" class="of-side">
+  return html`<${Section} title="Scale">
     <${ScaleBox} name=${name} wanted=${agents.length > 1 ? agents[0].replicas : wish.wanted} agents=${agents.map((one) => one.name)} said=${said} />
     <${Facts} items=${[
       ["Kind", wish.kind], ["Namespace", wish.namespace],
       ["Changed by", wish.updated_by && html`<${NodeLink} name=${wish.updated_by} />`],
-      ["As of", html`<${Age} at=${wish.as_of_ms} old_ms=${15_000} />`],
+      ["As of", html`<${Age} at=${wish.as_of_ms} old_ms=${60_000} />`],
     ]} /></${Section}>`;
 }
 
@@ -85,19 +81,19 @@ function Conflicts({ wish }) {
   const fits = (row) => row.kind === wish.kind && row.namespace === wish.namespace && row.name === wish.name;
   const asked = useRows("conflicts", { kind: wish.kind, namespace: wish.namespace, name: wish.name }, { feed: "conflicts", fits });
   if (!asked.items?.length) return null;
-  return html`<${Section} title="Conflicts" note=${count(asked.items.length)} class="of-all">
+  return html`<${Section} title="Conflicts" note=${count(asked.items.length)}>
     ${asked.items.map((row) => html`<${ConflictCard} key=${row.field} row=${row} />`)}</${Section}>`;
 }
 
 function Spec({ wish }) {
-  return html`<${Section} title="What it says" class="of-main">
+  return html`<${Section} title="What it says">
     ${Object.keys(wish.spec).length ? html`<${Tree} value=${wish.spec} />` : html`<${Empty} title="Its text is not known here" />`}</${Section}>`;
 }
 
 function Story({ wish }) {
   const subject = wish.kind === "Agent" ? `agent/${wish.name}` : `cluster/${wish.namespace}/${wish.name}`;
   const { answer } = useAnswer("events", { subject, limit: EVENTS });
-  return html`<${Section} title="Events" class="of-side" aside=${html`<a href=${href("events", { subject })}>All about it</a>`}>
+  return html`<${Section} title="Events" aside=${html`<a href=${href("events", { subject })}>All about it</a>`}>
     ${answer && (answer.items.length ? html`<${EventLines} events=${answer.items} label=${`Events about ${wish.name}`} />`
       : html`<p class="soft">Nothing has been told about it.</p>`)}</${Section}>`;
 }
@@ -105,6 +101,6 @@ function Story({ wish }) {
 function Replace({ wish, said }) {
   const { kind, namespace, name, spec } = wish;
   const [start] = useState(() => JSON.stringify({ apiVersion: "v1", kind, metadata: kind === "Agent" ? { name } : { name, namespace }, spec }, null, 2));
-  return html`<${Section} title="Change it" class="of-all"><details class="more"><summary>Edit its manifest and apply it</summary>
+  return html`<${Section} title="Change it"><details class="more"><summary>Edit its manifest and apply it</summary>
     <${ApplyBox} start=${start} said=${said} /></details></${Section}>`;
 }

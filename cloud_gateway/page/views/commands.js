@@ -45,8 +45,8 @@ function All() {
     ${command && html`<${Followed} key=${command.command_id} command=${command} />`}
     <${ListView} kind="commands" columns=${COLUMNS} filters=${FILTERS} empty=${EMPTY} label="requests" rowHref=${(row) => href(["commands", row.command_id])} />
     <div class="page-grid">
-      <${Section} title="Apply a manifest" class="of-main"><${ApplyBox} said=${setCommand} /></${Section}>
-      <div class="of-side"><${Section} title="Scale"><${ScaleAny} said=${setCommand} /></${Section}>
+      <${Section} title="Apply a manifest"><${ApplyBox} said=${setCommand} /></${Section}>
+      <div class="side"><${Section} title="Scale"><${ScaleAny} said=${setCommand} /></${Section}>
         <${Section} title="Drain or resume a node"><${DrainAny} said=${setCommand} /></${Section}></div>
     </div>`;
 }

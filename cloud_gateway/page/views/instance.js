@@ -8,7 +8,7 @@ import { NotKnown, Pending, useRows } from "../parts/asked.js";
 import { Age } from "../parts/asof.js";
 import { Badge } from "../parts/badge.js";
 import { ConflictCard } from "../parts/conflict.js";
-import { copies, unitWords } from "../parts/instances.js";
+import { UNIT_OLD_MS, unitWords } from "../parts/instances.js";
 import { ProblemNote } from "../parts/problem.js";
 import { Facts, Section, ViewHead } from "../parts/section.js";
 import { agentRoute, EventLines, NodeLink } from "../parts/subject.js";
@@ -20,7 +20,7 @@ export default function Instance({ args }) {
   const instance = args.join("/");
   const agent = args[0];
   const path = `instances/${args.map(encodeURIComponent).join("/")}`;
-  const asked = useRows(path, {}, { feed: "instances", fits: (row) => row.instance === instance });
+  const asked = useRows(path, { limit: "" }, { feed: "instances", fits: (row) => row.instance === instance });
   const rows = [...(asked.items ?? [])].sort((a, b) => epochCount(b) - epochCount(a) || a.node.localeCompare(b.node));
   const none = asked.items && !rows.length;
   const missing = html`<${NotKnown} what="The unit" name=${instance} back=${{ href: agentRoute(agent), text: `All of ${agent}` }} />`;
@@ -52,19 +52,20 @@ function Split({ rows }) {
 }
 
 function Run({ row, first }) {
-  return html`<${Section} title=${row.node} note=${first ? "highest epoch" : ""} class="run" aside=${html`<${NodeLink} name=${row.node} />`}>
+  return html`<${Section} title=${row.node} note=${first ? "highest epoch" : ""} class="run">
     <${Facts} items=${[
+      ["Node", html`<${NodeLink} name=${row.node} />`],
       ["State", html`<${Badge} state=${row.state} />${row.reason && html` <span class="cell-reason">${row.reason}</span>`}`],
       ["Region", row.region],
       ["Epoch", row.epoch],
       ["State version", row.version ? count(row.version) : "it keeps none"],
       ["Durability", row.durability],
-      ["Copies", row.copies.length ? copies(row.copies) : row.version ? html`<span class="is-bad">none: only this disk has it</span>` : "none"],
+      ["Copies", row.copies.length ? row.copies.map((name, at) => html`${at > 0 && ", "}<${NodeLink} name=${name} />`) : row.version ? html`<span class="is-bad">none: only this disk has it</span>` : "none"],
       ["Slots", row.slots > 1 ? `${count(row.slots)} in this process` : ""],
       ["Process", row.pid === null ? "" : `pid ${row.pid}`],
       ["Restarts", count(row.restarts)],
       ["Skills", row.skills.map((skill, at) => html`${at > 0 && ", "}<a href=${href("skills", { skill })}>${skill}</a>`)],
-      ["As of", html`<span title=${exact(row.as_of_ms)}><${Age} at=${row.as_of_ms} old_ms=${15_000} /></span>`],
+      ["As of", html`<span title=${exact(row.as_of_ms)}><${Age} at=${row.as_of_ms} old_ms=${UNIT_OLD_MS} /></span>`],
     ]} /></${Section}>`;
 }
 

@@ -33,12 +33,8 @@ export default function Node({ args: [name] }) {
     <${Pending} asked=${asked} lines=${12} missing=${missing} />
     ${command && html`<${Followed} key=${command.command_id} command=${command} />`}
     ${node && html`<div class="page-grid">
-      <${Loads} name=${name} node=${node} />
-      <${Machine} node=${node} />
-      <${Instances} name=${name} />
-      <${Neighbours} node=${node} />
-      <${Latest} name=${name} />
-      <${Cursor} name=${name} />
+      <div><${Loads} name=${name} node=${node} /><${Instances} name=${name} /><${Latest} name=${name} /></div>
+      <div class="side"><${Machine} node=${node} /><${Neighbours} node=${node} /><${Cursor} name=${name} /></div>
     </div>`}`;
 }
 
@@ -55,7 +51,7 @@ function Machine({ node }) {
   const { hardware, load, attributes } = node;
   const known = new Set(["region", "cpus", "memory", "gpus", "gpu_mem", "arch"]);
   const labels = Object.entries(attributes).filter(([key]) => !known.has(key));
-  return html`<${Section} title="Machine" class="of-side">
+  return html`<${Section} title="Machine">
     <${Facts} items=${[
       ["Region", node.region && html`<a href=${href("nodes", { region: node.region })}>${node.region}</a>`],
       ["Roles", node.roles.join(", ")],
@@ -88,7 +84,7 @@ function Loads({ name, node }) {
   }, [asked.answer]);
   const shown = kept?.span === chosen.name ? kept : null;
   const measures = Object.keys(MEASURES).filter((measure) => shown?.measures[measure]?.length);
-  return html`<${Section} title="Load" class="of-main" note=${nowWords(node)} aside=${html`<${SpanChoice} chosen=${chosen} />`}>
+  return html`<${Section} title="Load" note=${nowWords(node)} aside=${html`<${SpanChoice} chosen=${chosen} />`}>
     <${ProblemNote} problem=${asked.problem} retry=${asked.reload} />
     <div class="charts">${shown && measures.map((measure) => html`<${Chart} key=${measure} measure=${measure} spans=${shown.measures[measure]}
       step_ms=${shown.step_ms} from_ms=${from_ms} to_ms=${to_ms} words=${`last ${chosen.words}`} />`)}</div>
@@ -103,12 +99,12 @@ function nowWords({ cpu_percent, memory_percent }) {
 
 function SpanChoice({ chosen }) {
   return html`<div class="choice" role="group" aria-label="How far back">${SPANS.map((one) => html`<button type="button" key=${one.name}
-    aria-pressed=${one === chosen} aria-label=${one.words} onClick=${() => setQuery({ span: one === SPANS[0] ? "" : one.name })}>${one.name}</button>`)}</div>`;
+    aria-pressed=${one === chosen} title=${one.words} onClick=${() => setQuery({ span: one === SPANS[0] ? "" : one.name })}>${one.name}</button>`)}</div>`;
 }
 
 function Instances({ name }) {
   const asked = useRows("instances", { node: name }, { feed: "instances", fits: (row) => row.node === name });
-  return html`<${Section} title="Runs here" note=${asked.items ? countWords(asked) : ""} class="of-main">
+  return html`<${Section} title="Runs here" note=${asked.items ? countWords(asked) : ""}>
     <${Pending} asked=${asked} lines=${4} />
     ${asked.items && (asked.items.length
       ? html`<${InstanceTable} rows=${asked.items} without=${["node", "region"]} />`
@@ -150,7 +146,7 @@ function Neighbours({ node }) {
   const neighbours = useMemo(() => (items ?? []).slice(0, NEIGHBOURS_MAX).map((one) => ({ ...one, state: states[one.peer] ?? "" })), [items, states]);
   const more = asked.answer?.more || (items?.length ?? 0) > NEIGHBOURS_MAX;
   const note = items ? `${more ? "the first " : ""}${neighbours.length}` : "";
-  return html`<${Section} title="Neighbours" note=${note} class="of-side" aside=${html`<button type="button" class="quiet-button" onClick=${() => asked.reload()}>Ask again</button>`}>
+  return html`<${Section} title="Neighbours" note=${note} aside=${html`<button type="button" class="quiet-button" onClick=${() => asked.reload()}>Ask again</button>`}>
     <${ProblemNote} problem=${asked.problem} retry=${() => asked.reload()} />
     ${asked.loading && !items && html`<p class="soft" role="status">Asking ${node.name} …</p>`}
     ${items && (neighbours.length
@@ -161,7 +157,7 @@ function Neighbours({ node }) {
 
 /** The same as the picture, to be read. */
 function NeighbourList({ neighbours }) {
-  return html`<details class="more"><summary>As a list</summary><div class="table-box"><table class="table" aria-label="Neighbours">
+  return html`<details class="more"><summary>As a list</summary><div class="table-box is-inside"><table class="table" aria-label="Neighbours">
     <thead><tr><th scope="col">Node</th><th scope="col">State</th><th scope="col">Region</th><th scope="col" class="numeric">Round trip</th><th scope="col">Link</th></tr></thead>
     <tbody>${neighbours.map((one) => html`<tr key=${one.peer}><td class="grow"><a href=${nodeRoute(one.peer)}>${one.peer}</a></td>
       <td>${one.state ? html`<${Badge} state=${one.state} />` : "–"}</td><td>${one.region}</td><td class="numeric">${millis(one.rtt_ms)}</td><td>${one.kind}</td></tr>`)}
@@ -174,7 +170,7 @@ function Latest({ name }) {
   useEffect(() => {
     if (asked.answer) setKept(asked.answer.items);
   }, [asked.answer]);
-  return html`<${Section} title="Latest events" class="of-main" aside=${html`<a href=${href("events", { node: name })}>All events</a>`}>
+  return html`<${Section} title="Latest events" aside=${html`<a href=${href("events", { node: name })}>All events</a>`}>
     <${ProblemNote} problem=${asked.problem} retry=${() => asked.reload()} />
     ${kept && (kept.length ? html`<${EventLines} events=${kept} node=${false} label=${`Latest events of ${name}`} />`
       : html`<${Empty} title="Nothing has been told yet" text="Events of this node appear here once its journal has been read." />`)}
@@ -188,7 +184,7 @@ function Cursor({ name }) {
   const cursor = cursors.items?.at(-1);
   const missing = (gaps.items ?? []).reduce((sum, gap) => sum + gap.count, 0);
   const behind = cursor ? Math.max(0, cursor.last - cursor.number) : 0;
-  return html`<${Section} title="Journal" class="of-side" aside=${html`<a href=${href(["journal", name])}>Read it</a>`}>
+  return html`<${Section} title="Journal" aside=${html`<a href=${href(["journal", name])}>Read it</a>`}>
     <${Pending} asked=${cursors} lines=${3} />
     ${cursors.items && !cursor && html`<${Empty} title="Its journal has not been read yet" text="The gateway reads a node's journal when it can reach it through the mesh." />`}
     ${cursor && html`<${Facts} items=${[

@@ -13,12 +13,13 @@ import { SearchBox } from "../parts/searchbox.js";
 import { ViewHead } from "../parts/section.js";
 import { agentRoute, NodeLink } from "../parts/subject.js";
 import { inline, parameters, Signature, Tree, typeWords } from "../parts/tree.js";
-import { constraints, EXAMPLES } from "../parts/where.js";
+import { constraints, EXAMPLES, unfit } from "../parts/where.js";
 
 const PAGE = 50;
 const PAGES_MAX = 10;
 const NODES_LOOKED_AT = 100;
 const NAMES_MAX = 40;
+const LEFT_OUT = 50; // as many names as one question may have
 
 export default function Skills() {
   const asked = { skill: param("skill"), where: param("where"), region: param("region") };
@@ -42,6 +43,7 @@ export default function Skills() {
     ${items === null && !found.problem && html`<${Waiting} />`}
     ${items?.length > 0 && html`<ol class="offers" aria-label="Offers, ranked">${items.map((row, at) => html`<${Offer} key=${`${row.skill} ${row.agent} ${row.node}`} row=${row} rank=${at + 1} />`)}</ol>`}
     ${items?.length === 0 && !wrong && !found.problem && html`<${Nothing} asked=${asked} />`}
+    ${asked.where && !wrong && html`<${LeftOut} asked=${asked} />`}
     ${kept?.next && pages < PAGES_MAX && html`<p class="list-end"><button type="button" class="button" onClick=${() => setPages(pages + 1)}>Show more</button></p>`}
     ${kept?.next && pages >= PAGES_MAX && html`<p class="list-end">The best ${count(items.length)} are shown. Say more precisely what you look for.</p>`}`;
 }
@@ -90,11 +92,37 @@ function Hint({ where, wrong }) {
   const { parts } = useMemo(() => constraints(where), [where]);
   if (wrong) return html`<p class="hint is-bad" id="where-hint" role="alert">${wrong}</p>`;
   if (parts.length) {
-    return html`<p class="hint" id="where-hint">The node must have ${parts.map(([name, operator, value], at) => html`${at > 0 && " and "}<code key=${at}>${name} ${operator} ${value}</code>`)}.
-      Offers of nodes that do not are listed last, with the reason.</p>`;
+    return html`<p class="hint" id="where-hint">The node must have ${parts.map(([name, operator, value], at) => html`${at > 0 && " and "}<code key=${at}>${name} ${operator} ${value}</code>`)}.</p>`;
   }
   return html`<p class="hint" id="where-hint">Constraints, with commas between: ${EXAMPLES.map(([text, words], at) => html`${at > 0 && " "}<a key=${text} class="example" href=${
     href("skills", { skill: param("skill"), where: text })} title=${words}><code>${text}</code></a>`)}</p>`;
+}
+
+/** Of the nearest offers without the constraints: which of them the constraints leave out, and why. */
+function useLeftOut({ skill, where, region }) {
+  const [rows, setRows] = useState([]);
+  useEffect(() => {
+    const control = new AbortController();
+    const { signal } = control;
+    const ask = async () => {
+      const { items } = await get("skills/search", { skill, region, limit: LEFT_OUT }, { signal });
+      const name = [...new Set(items.map((row) => row.node))];
+      if (!name.length) return [];
+      const nodes = await get("nodes", { name, fields: "name,attributes", limit: LEFT_OUT }, { signal });
+      const reasons = new Map(nodes.items.map((node) => [node.name, unfit(constraints(where).parts, node.attributes)]));
+      return items.filter((row) => reasons.get(row.node)).map((row) => ({ ...row, excluded: reasons.get(row.node) }));
+    };
+    ask().then(setRows, () => undefined); // an explanation; what went wrong is told by the search itself
+    return () => control.abort();
+  }, [skill, where, region]);
+  return rows;
+}
+
+function LeftOut({ asked }) {
+  const rows = useLeftOut(asked);
+  if (!rows.length) return null;
+  return html`<details class="more left-out" open><summary>Left out by the constraints: ${count(rows.length)} of the nearest</summary>
+    <ol class="offers" aria-label="Left out">${rows.map((row) => html`<${Offer} key=${`${row.skill} ${row.agent} ${row.node}`} row=${row} rank=${0} />`)}</ol></details>`;
 }
 
 function Offer({ row, rank }) {
