@@ -52,7 +52,16 @@ class Origins:
             self._by_node[name] = (*self._by_node.get(name, ()), number)
 
     def number(self, event: EventRow) -> int:
-        origin = Origin(event.node_id, event.node, event.region)
+        return self._number(Origin(event.node_id, event.node, event.region))
+
+    def number_of(self, node_id: str, node: str = "") -> int:
+        """Of a node by that name, whatever its region."""
+        for number in self._by_node.get(node_id, ()):
+            if self._origins[number].node == node:
+                return number
+        return self._number(Origin(node_id, node, ""))
+
+    def _number(self, origin: Origin) -> int:
         known = self._numbers.get(origin)
         if known is None:
             known = len(self._origins)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from cloud_gateway.model.rows import CursorRow, EventRow
+from cloud_gateway.store.eventlog import cursor_log
 from cloud_gateway.store.eventlog.catalog import Catalog, groups
 from cloud_gateway.store.eventlog.run import RunHead, made_run
 from cloud_gateway.store.eventlog.search import Need, NeedDirectory, NeedPosts, NeedSegment
@@ -46,7 +47,7 @@ class EventTables:
             cursor = msgspec.msgpack.decode(body, type=CursorRow)
             found[cursor.node_id] = cursor
         for (body,) in connection.execute("SELECT body FROM cursor_log ORDER BY no"):
-            cursors, gone = msgspec.msgpack.decode(body, type=tuple[list[CursorRow], list[str]])
+            cursors, gone = cursor_log.unpack(body, self.origins)
             found.update((cursor.node_id, cursor) for cursor in cursors)
             self.logged.update(cursor.node_id for cursor in cursors)
             for node_id in gone:
@@ -80,15 +81,13 @@ class EventTables:
         for piece in pieces(events):
             self._write_segment(connection, columns_of(piece, self.origins))
         if cursors or gone:
-            body = msgspec.msgpack.encode((cursors, gone))
+            body = cursor_log.pack(cursors, gone, self.origins)
             connection.execute("INSERT INTO cursor_log (body) VALUES (?)", (body,))
             connection.executemany("DELETE FROM cursors WHERE node_id=?", [(node_id,) for node_id in gone])
 
     def origin_of(self, node_id: str) -> int:
         """For loads: an origin without a name."""
-        return self.origins.number(
-            EventRow(node_id=node_id, node="", life=0, boot=0, number=0, at_ms=0, subject="", text="")
-        )
+        return self.origins.number_of(node_id)
 
     def write_origins(self, connection: sqlite3.Connection) -> None:
         connection.executemany(
