@@ -1,13 +1,14 @@
-"""The fleet counted: what overviews, regions, the grid and the agents' list are made of."""
+"""The fleet counted: what overviews, regions, the grid and the agents' list are made of.
+
+What would mean to walk over all units is counted by the database with every commit: see ``tallying.py``."""
 
 from collections.abc import Sequence
 
 from cloud_gateway.model.queries import AgentCount, AgentQuery, GridCell, Overview, RegionCount
 from cloud_gateway.store.columns import folded
+from cloud_gateway.store.postgres.tallying import UNWELL
 from cloud_gateway.store.postgres.wire import Link, storable
-from cloud_gateway.store.tallies import NAMES_MAX, WELL
-
-_UNWELL = "state NOT IN (" + ", ".join(f"'{state}'" for state in sorted(WELL)) + ")"
+from cloud_gateway.store.tallies import NAMES_MAX
 
 _NODES = """
 SELECT region, state, count(*),
@@ -15,17 +16,17 @@ SELECT region, state, count(*),
     count(*) FILTER (WHERE memory_percent > '-infinity'),
     sum(memory_percent) FILTER (WHERE memory_percent > '-infinity')
 FROM nodes GROUP BY region, state ORDER BY region, state"""
-_UNITS = "SELECT region, state, count(*) FROM instances GROUP BY region, state ORDER BY region, state"
+_UNITS = "SELECT a, b, n FROM tallies WHERE what = 'units' AND n > 0 ORDER BY a, b"
 _COUNTS = """
-SELECT (SELECT count(DISTINCT skill) FROM skills), (SELECT count(DISTINCT agent) FROM instances),
+SELECT (SELECT count(*) FROM tallies WHERE what = 'skills' AND n > 0),
+    (SELECT count(*) FROM tallies WHERE what = 'agents' AND n > 0),
     (SELECT count(*) FROM wishes), (SELECT coalesce(sum(pending), 0)::bigint FROM wishes),
     (SELECT count(*) FROM conflicts), (SELECT count(*) FROM gaps)"""
-_GRID = f"""
-SELECT region, name, state, cpu_percent, coalesce(troubled, 0) FROM nodes LEFT JOIN (
-    SELECT node, count(*) AS troubled FROM instances WHERE {_UNWELL} GROUP BY node
-) AS units ON units.node = nodes.name ORDER BY region, name, node_id"""  # noqa: S608 - a constant of ours
+_GRID = """
+SELECT region, name, state, cpu_percent, coalesce(n, 0)
+FROM nodes LEFT JOIN tallies ON what = 'trouble' AND a = name AND b = '' ORDER BY region, name, node_id"""
 _AGENTS = f"""
-SELECT agent, count(*), count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE {_UNWELL}),
+SELECT agent, count(*), count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE {UNWELL}),
     count(DISTINCT node), array_agg(DISTINCT region), array_agg(DISTINCT offered), max(version)
 FROM instances
 WHERE agent > $1 AND (cardinality($2::text[]) = 0 OR agent = ANY($2)) AND ($4 = '' OR strpos(lower(agent), $4) > 0)

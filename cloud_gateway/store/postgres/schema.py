@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from cloud_gateway.store.columns import LAYOUTS, POSTGRES, declared
 from cloud_gateway.store.port import StoreFailed
+from cloud_gateway.store.postgres import tallying
 from cloud_gateway.store.postgres.rows import EXTRAS
 from cloud_gateway.store.postgres.wire import SCHEMA, Link, Wire
 
@@ -79,6 +80,7 @@ _FIRST = (
     INSERT INTO dropped VALUES (0);
     """,
     *(statement for kind in LAYOUTS for statement in _current(kind)),
+    *tallying.statements(),
 )
 STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
 

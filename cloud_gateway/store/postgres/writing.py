@@ -22,6 +22,7 @@ from cloud_gateway.store.postgres import loads, rows
 from cloud_gateway.store.postgres.archive import Archive, Desk, Part
 from cloud_gateway.store.postgres.hearing import CHANNEL, Hearing
 from cloud_gateway.store.postgres.leadership import Leadership
+from cloud_gateway.store.postgres.tallying import SWEEP
 from cloud_gateway.store.postgres.told import packed
 from cloud_gateway.store.postgres.wire import Link, Wire, storable
 from cloud_gateway.store.postgres.work import Mark, Work, merged, nodes_of
@@ -193,6 +194,7 @@ class Writing:
                     await _numbered(link, _HOLD, self._epoch)
                     await self._archive.make_run(link, desk)
                     await self._archive.drop_oldest(link, self._wire.bounds.events_bytes_max)
+                    await link.execute(SWEEP)
         except StoreFailed as error:
             log.warning("the event log was not tidied", extra={"why": str(error)})
             self.close()
