@@ -66,11 +66,20 @@ class JournalAnswer(Aged, frozen=True, kw_only=True):
     next: str | None
 
 
+class LoadCell(msgspec.Struct, frozen=True, array_like=True):
+    """One measure over one step, small: lowest, mean and highest."""
+
+    at_ms: int
+    low: float
+    mean: float
+    high: float
+
+
 class LoadAnswer(Aged, frozen=True, kw_only=True):
     """Measure -> [at_ms, low, mean, high], oldest first."""
 
     step_ms: int
-    measures: dict[str, list[tuple[int, float, float, float]]]
+    measures: dict[str, list[LoadCell]]
 
 
 class LinksAnswer(Aged, frozen=True, kw_only=True):

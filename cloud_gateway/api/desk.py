@@ -13,6 +13,7 @@ from cloud_gateway.api.answers import (
     JournalAnswer,
     LinksAnswer,
     LoadAnswer,
+    LoadCell,
     One,
     OverviewAnswer,
     Page,
@@ -155,7 +156,7 @@ class Desk:
         node = await self._node(asked.text("name"))
         query = LoadQuery(node_id=node.node_id, from_ms=from_ms, to_ms=to_ms, step_ms=step_ms)
         measures = await self.store.loads(query)
-        told = {name: [(s.at_ms, s.low, s.mean, s.high) for s in spans] for name, spans in measures.items()}
+        told = {name: [LoadCell(s.at_ms, s.low, s.mean, s.high) for s in spans] for name, spans in measures.items()}
         steps = [span.step_ms for spans in measures.values() for span in spans]
         as_of, stale = await self._age()
         return LoadAnswer(step_ms=max(steps, default=step_ms), measures=told, as_of=as_of, stale=stale)

@@ -85,7 +85,7 @@ EXAMPLES: Mapping[str, msgspec.Struct] = {
     "/skills/search": _page(OFFER),
     "/nodes/{name}": _one(NODE),
     "/nodes/{name}/load": answers.LoadAnswer(
-        step_ms=60_000, measures={"cpu": [(_AT, 31.0, 38.0, 52.5)]}, as_of=_AT, stale=False
+        step_ms=60_000, measures={"cpu": [answers.LoadCell(_AT, 31.0, 38.0, 52.5)]}, as_of=_AT, stale=False
     ),
     "/nodes/{name}/links": answers.LinksAnswer(
         node="beta", items=[LinkView(peer="alpha", region="home", kind="neighbour", rtt_ms=1.4)], more=False,

@@ -87,4 +87,5 @@ class Watching:
 
 def _sizes(sizes: dict[str, int]) -> Iterable[str]:
     for name, value in sorted(sizes.items()):
-        yield from family(f"meshnode_gateway_store_{name}", "gauge", f"The store's {name}.", {(): value})
+        plain = name.removeprefix("store_")
+        yield from family(f"meshnode_gateway_store_{plain}", "gauge", f"The store's {plain}.", {(): value})

@@ -18,6 +18,16 @@ from cloud_gateway.model.rows import CURRENT, KEYS, JsonObject
 from meshnode import __version__
 
 _REF = "#/components/schemas/{name}"
+_TOLD: JsonObject = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["hello", "changed", "beat", "reset"]},
+        "data": {"type": "string", "contentMediaType": JSON_TYPE},
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+    "required": ["event", "data"],
+}
 _ALWAYS = (400, 401, 403, 421, 429, 500, 503)
 _OF_BODY = (408, 409, 413, 415)
 
@@ -113,7 +123,7 @@ def _watch() -> JsonObject:
     }  # fmt: skip
     stream = {
         "description": "Server-sent events: hello, then changed, beat and reset; see the handbook",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": _TOLD}},
     }
     return {
         "operationId": "getWatch",

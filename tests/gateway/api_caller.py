@@ -12,13 +12,15 @@ import msgspec
 from cloud_gateway.api.app import Gateway
 from cloud_gateway.api.ports import MeshDoor
 from cloud_gateway.api.settings import ApiSettings
-from cloud_gateway.model.rows import SourceRow
-from tests.gateway.api_kit import TOKEN, MadeUpMesh
-from tests.gateway.api_memory import MemoryStore
+from cloud_gateway.model.queries import Query
+from cloud_gateway.model.rows import Row, SourceRow
+from cloud_gateway.store import Store, open_store
+from tests.gateway.api_faults import FaultyStore
+from tests.gateway.api_kit import TOKEN, MadeUpMesh, now_ms
 from tests.gateway.fleet import Fleet
 
 HOST = "127.0.0.1:7900"
-NOW_MS = 1_790_000_000_000
+NOW_MS = now_ms()  # a store keeps what is young
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 JSON = {"Content-Type": "application/json"}
 _WAIT_S = 10.0
@@ -123,8 +125,10 @@ async def _told(chunks: asyncio.Queue[bytes]) -> AsyncIterator[Told]:
 class Room:
     """A gateway over a made-up fleet of ``nodes`` at ``NOW_MS``, its store, and a client. ``clock``: what it reads."""
 
-    def __init__(self, *, nodes: int = 24, mesh: bool = True, page: Path | None = None, **more: object) -> None:
-        self.store = MemoryStore()
+    def __init__(
+        self, store: Store, *, nodes: int = 24, mesh: bool = True, page: Path | None = None, **more: object
+    ) -> None:
+        self.store = FaultyStore(store)
         self.fleet = Fleet(nodes, per_node=4, regions=3, now_ms=NOW_MS)
         self.clock = NOW_MS
         door: MeshDoor | None = MadeUpMesh(self.fleet) if mesh else None
@@ -138,8 +142,11 @@ class Room:
         for batch in self.fleet.batches():
             await self.store.commit(batch)
         await self.store.commit(self.fleet.events(300, spread_ms=300_000))
-        for minute in range(10):
+        for minute in range(9, -1, -1):
             await self.store.commit(self.fleet.loads(NOW_MS - minute * 60_000))
+
+    async def commands(self) -> list[Row]:
+        return (await self.store._store.listed(Query(kind="commands"))).items
 
     def source(self, problem: str = "") -> SourceRow:
         return SourceRow(node="alpha", mesh="made-up", as_of_ms=self.clock, problem=problem)
@@ -156,7 +163,8 @@ def told(story: Callable[[Room], Awaitable[None]], **more: object) -> None:
     """Run a story against a filled gateway; its feed runs beside it."""
 
     async def whole() -> None:
-        room = Room(**more)  # pyright: ignore
+        store = await open_store("sqlite::memory:")
+        room = Room(store, **more)  # pyright: ignore
         await room.fill()
         async with asyncio.TaskGroup() as tasks:
             feed = tasks.create_task(room.gateway.run(), name="feed")
@@ -165,5 +173,6 @@ def told(story: Callable[[Room], Awaitable[None]], **more: object) -> None:
                 await story(room)
             finally:
                 feed.cancel()
+        await store.close()
 
     asyncio.run(whole())

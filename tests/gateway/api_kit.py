@@ -21,10 +21,9 @@ from cloud_gateway.api.server import listen, serve
 from cloud_gateway.api.settings import PAGE, ApiSettings, Rate
 from cloud_gateway.model.batch import Batch
 from cloud_gateway.model.rows import CommandRow, CursorRow, EventRow, InstanceRow, LoadPoint, NodeRow, Row, SourceRow
-from cloud_gateway.store.port import Store
+from cloud_gateway.store import Store, open_store
 from meshnode.model.errors import NotFound
 from meshnode.model.views import EventView, LinkView, WhyView
-from tests.gateway.api_memory import MemoryStore
 from tests.gateway.fleet import Fleet
 
 TOKEN = "made-up-token-of-the-kit"
@@ -149,7 +148,7 @@ async def serving(
     nodes: int = 200, *, port: int = 0, per_node: int = 10, alive: bool = True, **more: object
 ) -> AsyncGenerator[str]:
     """The address of a gateway over a made-up fleet."""
-    store: Store = MemoryStore()
+    store = await open_store("sqlite::memory:")
     fleet = Fleet(nodes, per_node=per_node, now_ms=now_ms())
     living = Living(store, fleet)
     await living.fill()

@@ -61,7 +61,7 @@ def test_a_foreign_page_cannot_request_anything_even_with_the_token(headers: dic
     async def story(room: Room) -> None:
         answer = await room.api.post(SCALE, BEARER | JSON | headers)
         assert answer.status == 403 and answer.json()["code"] == "denied"
-        assert not room.store.rows["commands"]
+        assert await room.commands() == []
         own = await room.api.post(SCALE, BEARER | JSON | {"Origin": f"http://{HOST}", "Sec-Fetch-Site": "same-origin"})
         assert own.status == 202
 
@@ -86,7 +86,7 @@ def test_a_request_without_the_token_is_refused_and_not_kept(shown: str) -> None
     async def story(room: Room) -> None:
         answer = await room.api.post(SCALE, JSON | {"Authorization": shown})
         assert answer.status == 401 and answer.headers["www-authenticate"].startswith("Bearer")
-        assert not room.store.rows["commands"]
+        assert await room.commands() == []
 
     told(story)
 

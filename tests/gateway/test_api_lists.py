@@ -127,11 +127,9 @@ def test_no_changed_letter_of_a_cursor_is_taken() -> None:
 def test_another_token_makes_other_cursors() -> None:
     async def story(room: Room) -> None:
         cursor = (await room.api.get("/api/v1/nodes?limit=3")).json()["next"]
-        other = Room(token="another-token-of-enough-letters")
-        await other.fill()
+        other = Room(room.store, token="another-token-of-enough-letters")
         assert (await other.api.get(f"/api/v1/nodes?limit=3&after={cursor}")).status == 400
-        same = Room()
-        await same.fill()
+        same = Room(room.store)
         assert (await same.api.get(f"/api/v1/nodes?limit=3&after={cursor}")).status == 200
 
     told(story)

@@ -39,7 +39,7 @@ def test_the_same_key_is_the_same_command_however_often_it_comes() -> None:
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(room.api.post(SCALE, BEARER | JSON | KEY)) for _ in range(10)]
         ids = {answer.result().json()["item"]["command_id"] for answer in asked}
-        assert len(ids) == len(room.store.rows["commands"]) == 1
+        assert len(ids) == len(await room.commands()) == 1
         spelled = b'{"body": {"replicas": 3, "name": "words", "agent": ""}, "verb": "scale"}'
         assert (await room.api.post(spelled, BEARER | JSON | KEY)).json()["item"]["command_id"] in ids
 
@@ -51,7 +51,7 @@ def test_a_key_cannot_be_used_for_another_request() -> None:
         await room.api.post(SCALE, BEARER | JSON | KEY)
         other = await room.api.post({"verb": "drain", "body": {"node": "beta"}}, BEARER | JSON | KEY)
         assert other.status == 409 and other.json()["code"] == "key-reused"
-        assert len(room.store.rows["commands"]) == 1
+        assert len(await room.commands()) == 1
 
     told(story)
 
@@ -93,7 +93,7 @@ def test_what_is_no_request_is_refused_by_its_field_and_not_kept(body: object, s
         answer = await room.api.post(body)
         problem = answer.json()
         assert answer.status == status and problem.get("field", "") == field, problem
-        assert not room.store.rows["commands"]
+        assert await room.commands() == []
 
     told(story)
 
@@ -131,7 +131,7 @@ def test_requests_that_the_mesh_has_not_taken_are_bounded() -> None:
     async def story(room: Room) -> None:
         statuses = [(await room.api.post(SCALE)).status for _ in range(4)]
         assert statuses == [202, 202, 202, 503]
-        assert len(room.store.rows["commands"]) == 3
+        assert len(await room.commands()) == 3
 
     told(story, open_commands_max=3)
 

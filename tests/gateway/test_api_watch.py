@@ -11,7 +11,6 @@ from cloud_gateway.api.frames import Gathered, Wanted, changed_frame
 from cloud_gateway.api.settings import ApiSettings
 from cloud_gateway.model.batch import Batch, Changes
 from cloud_gateway.model.rows import EventRow, GapRow, InstanceRow, NodeRow, ProblemRow
-from cloud_gateway.store.port import StoreFailed
 from tests.gateway.api_caller import HOST, Room, Told, told, until
 from tests.gateway.api_kit import TOKEN
 
@@ -227,7 +226,8 @@ def test_more_changes_than_a_frame_may_hold_are_a_reset() -> None:
             await anext(stream)
             await room.store.commit(Batch(rows={"nodes": [node(str(at)) for at in range(101)]}))
             assert (await anext(stream)).name == "reset"
-            room.store.tell_all(Changes(seq=0, at_ms=1, whole=False))
+            room.gateway.feed._pending.add(Changes(seq=room.store.seq + 1, at_ms=1, whole=False))
+            room.gateway.feed._news.set()
             assert (await anext(stream)).name == "reset"
 
     told(story, frame_rows_max=100)
@@ -304,17 +304,10 @@ def test_a_store_that_loses_its_voice_makes_readers_ask_anew() -> None:
     async def story(room: Room) -> None:
         async with room.api.watch() as stream:
             await anext(stream)
-            heard = room.store.changes
-            room.store.changes = _silent  # pyright: ignore
-            room.store._feed.close()
+            room.store.silent = True
+            await room.store.commit(Batch(rows={"nodes": [node("alpha")]}))
             assert (await anext(stream)).name == "reset"
             assert not room.gateway.feed.listening
             assert any("not told" in reason for reason in (await room.api.get("/healthz")).json()["reasons"])
-            del heard
 
     told(story)
-
-
-async def _silent() -> AsyncIterator[Changes]:
-    raise StoreFailed("no")
-    yield
