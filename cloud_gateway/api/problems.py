@@ -105,7 +105,7 @@ def wrong_method(method: str, path: str, allowed: str) -> Refused:
 
 
 OURS = Refused("internal", "the gateway made a mistake of its own", next_step="its log has the details")
-_LOG = "try again; the gateway's log and /healthz say more"
+_LOG = "try again, a request with the same Idempotency-Key; the gateway's log and /healthz say more"
 
 
 def misfit(error: msgspec.DecodeError, where: str) -> Refused:

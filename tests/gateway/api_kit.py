@@ -145,10 +145,16 @@ def settings_of(port: int, page: Path = PAGE, **more: object) -> ApiSettings:
 
 @contextlib.asynccontextmanager
 async def serving(
-    nodes: int = 200, *, port: int = 0, per_node: int = 10, alive: bool = True, **more: object
+    nodes: int = 200,
+    *,
+    port: int = 0,
+    per_node: int = 10,
+    alive: bool = True,
+    url: str = "sqlite::memory:",
+    **more: object,
 ) -> AsyncGenerator[str]:
-    """The address of a gateway over a made-up fleet."""
-    store = await open_store("sqlite::memory:")
+    """The address of a gateway over a made-up fleet; ``more``: settings."""
+    store = await open_store(url)
     fleet = Fleet(nodes, per_node=per_node, now_ms=now_ms())
     living = Living(store, fleet)
     await living.fill()

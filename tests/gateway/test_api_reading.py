@@ -57,6 +57,22 @@ def test_a_grid_that_did_not_change_is_not_sent_again() -> None:
     told(story)
 
 
+def test_an_overview_that_was_only_proven_anew_is_not_sent_again() -> None:
+    async def story(room: Room) -> None:
+        tag = (await room.api.get("/api/v1/overview")).headers["etag"]
+        room.clock += 5_000
+        await room.store.commit(Batch(source=room.source()))
+        await until(lambda: room.gateway.feed.commits > 0)
+        changed = (await room.api.get("/api/v1/overview")).headers["etag"]
+        room.clock += 5_000
+        await room.store.commit(Batch(source=room.source()))
+        await until(lambda: room.gateway.feed.commits > 1)
+        assert changed != tag  # another node is the source now
+        assert (await room.api.get("/api/v1/overview", If_None_Match=changed)).status == 304
+
+    told(story)
+
+
 def test_who_asks_at_the_same_time_shares_one_answer() -> None:
     async def story(room: Room) -> None:
         room.store.slow_s = 0.05
