@@ -11,10 +11,10 @@ from cloud_gateway.store.fitness import Fitness
 from cloud_gateway.store.sqlite.pages import Pages
 from cloud_gateway.store.tallies import Tallies
 
-# Up to so many candidates are fetched and sorted; more are walked over in the order of their rank.
-_SORTED_MAX = 2_000
-_NODES_MAX = 150
+# Microseconds a candidate, and what looking one node up costs beside.
+_ROW_US, _NODE_US = 0.4, 3.0
 
+_IN_REGION = ' AND "region"=?'
 Candidate = tuple[float, int, str, str]  # rank, number of the row, node, skill
 
 
@@ -57,26 +57,42 @@ class Offers:
     def _candidates(
         self, connection: sqlite3.Connection, query: SkillQuery, skills: frozenset[str], fit: frozenset[str] | None
     ) -> Iterator[Candidate]:
-        region = ' AND "region"=?' if query.region else ""
-        params = [query.region] if query.region else []
-        if fit is not None and len(fit) <= _NODES_MAX:
-            return iter(_sorted(connection, "node", sorted(fit), region, params))
-        count = sum(self._tallies.having("skills", "skill", skill) or 0 for skill in skills)
-        if count <= _SORTED_MAX:
-            return iter(_sorted(connection, "skill", sorted(skills), region, params))
-        if len(skills) == 1:
-            where, index, params = f'"skill"=?{region}', "rank", [*skills, *params]
-        else:
-            where, index = f"TRUE{region}", "nearest"
-        return connection.execute(
-            f'SELECT rank, no, "node", "skill" FROM skills INDEXED BY skills_{index} WHERE {where} ORDER BY rank, no',  # noqa: S608 - names of our own tables
-            params,
-        )
+        """All that may fit, and some that do not, in order of rank; the cheapest way to a page of them."""
+        offers, nodes = max(self._tallies.rows("skills"), 1), max(self._tallies.rows("nodes"), 1)
+        matching = sum(self._tallies.having("skills", "skill", skill) or 0 for skill in skills)
+        regions = max(len(self._tallies.values("skills", "region")), 1) if query.region else 1
+        share = (min(len(fit), nodes) / nodes if fit is not None else 1.0) / regions
+        walked = (query.after + query.limit) / max(share, 1 / offers)
+        ways = {
+            "skill": matching * _ROW_US,
+            "walk": walked * _ROW_US * (1 if len(skills) == 1 else offers / max(matching, 1)),
+        }
+        if fit is not None:
+            ways["node"] = len(fit) * (_NODE_US + offers / nodes * _ROW_US)
+        match min(ways, key=lambda way: ways[way]):
+            case "node":
+                return iter(_sorted(connection, "node", sorted(fit or ()), query.region))
+            case "skill":
+                return iter(_sorted(connection, "skill", sorted(skills), query.region))
+            case _:
+                return _walked(connection, skills, query.region)
 
 
-def _sorted(
-    connection: sqlite3.Connection, column: str, values: Iterable[str], region: str, params: list[str]
-) -> list[Candidate]:
+def _walked(connection: sqlite3.Connection, skills: frozenset[str], region: str) -> Iterator[Candidate]:
+    where, index = ('"skill"=?', "rank") if len(skills) == 1 else ("TRUE", "nearest")
+    params = [*(skills if len(skills) == 1 else ()), *([region] if region else ())]
+    return connection.execute(
+        f'SELECT rank, no, "node", "skill" FROM skills INDEXED BY skills_{index}'  # noqa: S608 - names of our own tables
+        f" WHERE {where}{_IN_REGION if region else ''} ORDER BY rank",
+        params,
+    )
+
+
+def _sorted(connection: sqlite3.Connection, column: str, values: Iterable[str], region: str) -> list[Candidate]:
     index = "rank" if column == "skill" else column
-    text = f'SELECT rank, no, "node", "skill" FROM skills INDEXED BY skills_{index} WHERE "{column}"=?{region}'  # noqa: S608 - names of our own tables
+    text = (
+        f'SELECT rank, no, "node", "skill" FROM skills INDEXED BY skills_{index}'  # noqa: S608 - names of our own tables
+        f' WHERE "{column}"=?{_IN_REGION if region else ""}'
+    )
+    params = [region] if region else []
     return sorted(row for value in values for row in connection.execute(text, (value, *params)))

@@ -3,6 +3,8 @@
 import sqlite3
 from typing import NamedTuple
 
+import msgspec
+
 from cloud_gateway.model.listings import LISTINGS
 from cloud_gateway.model.queries import GridCell, Listed, Query
 from cloud_gateway.model.rows import Key, NodeRow, Row
@@ -10,18 +12,26 @@ from cloud_gateway.store.columns import LAYOUTS, SQLITE, Layout, Value, folded, 
 from cloud_gateway.store.sqlite.schema import INDEXES, SEARCHED
 from cloud_gateway.store.tallies import Tallies
 
-# Up to so many rows are fetched by a filter and then sorted; where more fit, walking in the order of the sort finds a
-# page sooner.
-_SORTED_MAX = 2_000
+# Microseconds a row, measured: in an index that has all columns, in the table in its own order, from an index to the
+# table.
+_COVERED_US, _SCANNED_US, _FETCHED_US = 0.1, 0.15, 0.7
+# Up to so long a filter's rows are all read and sorted; where that takes longer, walking in the order of the sort finds
+# a page sooner.
+_SORTED_US_MAX = 4_000
+_HITS_MAX = 2_000
+# How far a search with many hits walks in the order of the sort before it fetches and sorts all of them.
+_WALKED_MAX = 2_000
 _TRIGRAM = 3
 _UNCOUNTED = 16  # rows of one value of a filter that is not counted: nodes and names have few
 
 
 class _Way(NamedTuple):
-    """``along``: by name, "" for what SQLite finds itself. ``found``: ``q`` is answered by the trigrams."""
+    """``along``: the index, "" for the table itself. ``found``: ``q`` is answered by the trigrams. ``walked``: only the
+    first so many rows in the order of the sort are looked at."""
 
     along: str = ""
     found: bool = False
+    walked: int = 0
 
 
 class Pages:
@@ -32,24 +42,36 @@ class Pages:
 
     def listed(self, connection: sqlite3.Connection, query: Query) -> Listed:
         layout = LAYOUTS[query.kind]
-        way = self._way(connection, layout, query)
+        rows: list[tuple[Value, ...]] = []
+        for way in self._ways(connection, layout, query):
+            rows = self._page(connection, layout, query, way)
+            if len(rows) > query.limit:
+                break
+        items = self._rows(connection, layout, rows[: query.limit])
+        after = page_sql(layout, query, SQLITE).after(layout, items[-1]) if len(rows) > query.limit else None
+        return Listed(items, after)
+
+    def _page(self, connection: sqlite3.Connection, layout: Layout, query: Query, way: _Way) -> list[tuple[Value, ...]]:
+        """Numbers and columns of a page and one row more."""
+        kind = layout.kind
         page = page_sql(layout, query, SQLITE, searched="" if way.found else '"search"')
-        source = f'"{query.kind}"'
-        params = page.params
+        source, params = f'"{kind}"', page.params
         if way.found:
             source = (
-                f'(SELECT rowid AS hit FROM "{query.kind}_found" WHERE "{query.kind}_found" MATCH ?)'  # noqa: S608 - names of our own tables
-                f' CROSS JOIN "{query.kind}" ON "{query.kind}".no = hit'
+                f'(SELECT rowid AS hit FROM "{kind}_found" WHERE "{kind}_found" MATCH ?)'  # noqa: S608 - names of our own tables
+                f' CROSS JOIN "{kind}" ON "{kind}".no = hit'
             )
             params = [_phrase(query.q), *params]
+        elif way.walked:
+            first = page_sql(layout, msgspec.structs.replace(query, where={}, q=""), SQLITE)
+            source = f'(SELECT * FROM "{kind}" INDEXED BY "{way.along}" {first.where} {first.order} LIMIT {way.walked})'  # noqa: S608 - names of our own tables
+            params = [*first.params, *params]
         elif way.along:
             source += f' INDEXED BY "{way.along}"'
-        rows = connection.execute(
-            f"SELECT no, {selected(layout)} FROM {source} {page.where} {page.order} LIMIT {page.limit + 1}",
-            params,  # noqa: S608 - names of our own tables
-        ).fetchall()
-        items = self._rows(connection, layout, rows[: page.limit])
-        return Listed(items, page.after(layout, items[-1]) if len(rows) > page.limit else None)
+        elif kind in SEARCHED:
+            source += " NOT INDEXED"
+        text = f"SELECT no, {selected(layout)} FROM {source} {page.where} {page.order} LIMIT {page.limit + 1}"  # noqa: S608 - names of our own tables
+        return connection.execute(text, params).fetchall()
 
     def get(self, connection: sqlite3.Connection, kind: str, key: Key) -> Row | None:
         layout = LAYOUTS[kind]
@@ -104,32 +126,52 @@ class Pages:
         text = f'SELECT body FROM "{layout.kind}_body" WHERE no=?'  # noqa: S608 - names of our own tables
         return [layout.row(values, connection.execute(text, (no,)).fetchone()[0]) for no, *values in rows]
 
-    def _way(self, connection: sqlite3.Connection, layout: Layout, query: Query) -> _Way:
+    def _ways(self, connection: sqlite3.Connection, layout: Layout, query: Query) -> list[_Way]:
+        """To be tried one after the other, until one fills the page; the last one always answers."""
         kind = layout.kind
         if kind not in SEARCHED:
-            return _Way()
-        if query.q and len(folded(query.q)) >= _TRIGRAM and self._few_hits(connection, kind, query.q):
-            return _Way(found=True)
-        filters = [(self._count(layout, name, values), name) for name, values in query.where.items() if values]
-        indexed = [(count, name) for count, name in filters if name in INDEXES[kind]]
-        sort = (query.sort or LISTINGS[kind].sorts[0]).removeprefix("-")
-        if indexed and (min(indexed)[0] <= _SORTED_MAX or sort not in self._walked(layout)):
-            return _Way(f"{kind}_{min(indexed)[1]}")
-        return _Way(self._sort_index(layout, query, sort))
+            return [_Way()]
+        trigrams = len(folded(query.q)) >= _TRIGRAM
+        if trigrams and self._few_hits(connection, kind, query.q):
+            return [_Way(found=True)]
+        cost_us, best = self._best_filter(layout, query)
+        along = self._sort_index(layout, query)
+        if cost_us <= _SORTED_US_MAX:
+            return [_Way(best)]
+        if not query.q:
+            return [_Way(along)]
+        last = _Way(found=True) if trigrams else _Way()
+        return [_Way(along, walked=_WALKED_MAX), last] if along else [last]
 
-    def _walked(self, layout: Layout) -> set[str]:
-        return {layout.key[0], *INDEXES[layout.kind]}
+    def _best_filter(self, layout: Layout, query: Query) -> tuple[float, str]:
+        """Cheapest way to look at all rows that fit, in microseconds: along a filter's index, or the whole table."""
+        kind = layout.kind
+        scanned_us = self._tallies.rows(kind) * _SCANNED_US
+        ways: list[tuple[float, str]] = []
+        if scanned_us <= _SORTED_US_MAX and not query.where:
+            # Without a filter, an index in the order of the sort is at its end after one page.
+            ways = [(0.0, along)] if (along := self._sort_index(layout, query)) else []
+        for name, values in query.where.items():
+            columns = INDEXES[kind].get(name)
+            if values and columns:
+                covered = not query.q and len(columns) >= len(layout.columns)
+                ways.append(
+                    (self._count(layout, name, values) * (_COVERED_US if covered else _FETCHED_US), f"{kind}_{name}")
+                )
+        return min([*ways, (scanned_us, "")])
 
-    def _sort_index(self, layout: Layout, query: Query, sort: str) -> str:
-        """Along the sort; along a filter, where its index goes on in the order of the sort."""
+    def _sort_index(self, layout: Layout, query: Query) -> str:
+        """Along the sort; along a filter, where its index goes on in the order of the sort; "": there is none."""
+        sort = (query.sort or LISTINGS[layout.kind].sorts[0]).removeprefix("-")
         ordered = (sort, *(name for name in layout.key if name != sort))
         for name, values in query.where.items():
             columns = INDEXES[layout.kind].get(name, ())
-            if len(values) == 1 and columns[1 : 1 + len(ordered)] == ordered[: len(columns) - 1] and columns[1:]:
+            if len(values) == 1 and columns[1 : 1 + len(ordered)] == ordered:
                 return f"{layout.kind}_{name}"
-        if sort in INDEXES[layout.kind]:
-            return f"{layout.kind}_{sort}"
-        return f"sqlite_autoindex_{layout.kind}_1" if sort == layout.key[0] else ""
+        if sort == layout.key[0]:
+            return f"sqlite_autoindex_{layout.kind}_1"
+        columns = INDEXES[layout.kind].get(sort, ())
+        return f"{layout.kind}_{sort}" if columns[: len(ordered)] == ordered else ""
 
     def _count(self, layout: Layout, name: str, values: list[str]) -> int:
         column = layout.column(name)
@@ -138,10 +180,10 @@ class Pages:
 
     def _few_hits(self, connection: sqlite3.Connection, kind: str, q: str) -> bool:
         hits = connection.execute(
-            f'SELECT count(*) FROM (SELECT 1 FROM "{kind}_found" WHERE "{kind}_found" MATCH ? LIMIT {_SORTED_MAX + 1})',  # noqa: S608 - names of our own tables
+            f'SELECT count(*) FROM (SELECT 1 FROM "{kind}_found" WHERE "{kind}_found" MATCH ? LIMIT {_HITS_MAX + 1})',  # noqa: S608 - names of our own tables
             (_phrase(q),),
         ).fetchone()
-        return hits[0] <= _SORTED_MAX
+        return hits[0] <= _HITS_MAX
 
 
 def _phrase(q: str) -> str:

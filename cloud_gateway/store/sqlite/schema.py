@@ -26,8 +26,9 @@ _BUSY_MS = 10_000
 # How long the check of a file may take at a start: a large one is checked in part.
 _CHECK_S = 5.0
 
-# By kind: index name -> columns. A sort without an index walks over the whole (narrow) table: good for 10,000 rows that
-# change often, too slow for 100,000.
+# By kind: index name -> columns. The filters that leave many rows have all columns of the listing in their index: what
+# fits is then sorted without a look at the table. A sort without an index walks over the whole (narrow) table: good for
+# 10,000 rows that change often, too slow for 100,000.
 INDEXES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "nodes": {
         "name": ("name", "node_id"),
@@ -35,21 +36,22 @@ INDEXES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "state": ("state", "name", "node_id"),
     },
     "instances": {
-        "agent": ("agent", "instance", "node"),
+        "agent": ("agent", "instance", "node", "region", "state", "durability", "restarts", "version"),
+        "region": ("region", "node", "instance", "agent", "state", "durability", "restarts", "version"),
         "node": ("node", "instance"),
         "state": ("state", "instance", "node"),
-        "region": ("region", "node", "instance"),
         "durability": ("durability", "instance", "node"),
         "restarts": ("restarts", "instance", "node"),
         "version": ("version", "instance", "node"),
     },
     "skills": {
-        "agent": ("agent", "skill", "node"),
-        "node": ("node", "skill", "agent"),
-        "region": ("region", "node", "skill", "agent"),
+        "skill": ("skill", "agent", "node", "region", "rtt_ms"),
+        "agent": ("agent", "skill", "node", "region", "rtt_ms"),
+        "region": ("region", "node", "skill", "agent", "rtt_ms"),
+        "node": ("node", "skill", "agent", "region", "rtt_ms", "rank"),
         "rtt_ms": ("rtt_ms", "skill", "agent", "node"),
-        "rank": ("skill", "rank"),
-        "nearest": ("rank",),
+        "rank": ("skill", "rank", "node", "region"),
+        "nearest": ("rank", "skill", "node", "region"),
     },
     "gaps": {"node": ("node", "node_id", "life", "first"), "noticed_ms": ("noticed_ms", "node_id", "life", "first")},
     "commands": {"state": ("state", "asked_ms", "command_id"), "asked_ms": ("asked_ms", "command_id")},
