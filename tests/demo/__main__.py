@@ -12,21 +12,26 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.demo.chapters import CHAPTERS, CHAPTERS_OF, PLAN, Demo
+from tests.demo.chapters import PLAN, Demo
 from tests.demo.fleet import Broken, Fleet
 from tests.demo.looking import PATIENCE_S
+from tests.demo.plot import CHAPTERS, CHAPTERS_OF, play
 from tests.demo.story import SLACK, SLACK_BROKEN, Story, Wrong
+from tests.demo.watching import AWAY_S
 from tests.demo.witness import Verifier
 
 TAIL_LINES = 15
 PATIENCE_BROKEN_S = 9.0  # what a planted fault prevents never comes
 
 
-def _leave(fleet: Fleet, verifier: Verifier, story: Story) -> None:
+def _leave(demo: Demo) -> None:
     """Nothing stays behind, and that is verified too."""
+    fleet, verifier, story = demo.fleet, demo.verifier, demo.story
     story.chapter("The mesh goes down")
     pids = [node.process.pid for node in fleet.nodes if node.process is not None]
-    forced = fleet.stop()
+    if demo.gateway is not None:
+        pids.append(demo.gateway.pid)
+    forced = _end(demo)
     story.claim("every daemon ended by itself when asked", holds=not forced, seen=f"killed: {forced or 'none'}")
     runs = [node.run for node in fleet.nodes if node.run]
     seen = verifier.check("gone", pids=pids, ports=list(fleet.network.fronts.values()), runs=runs)
@@ -41,6 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--break", dest="fault", choices=tuple(CHAPTERS_OF), default="")
+    parser.add_argument("--away", type=float, default=AWAY_S, help="seconds for which the gateway stays dead")
     parser.add_argument("--chapters", default="", help=f"of {','.join(CHAPTERS)}; default: all, or what a fault needs")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupted)
@@ -51,7 +57,7 @@ def main() -> int:
     if given.fault:
         story.tell(f"planted: {given.fault}")
     chapters = given.chapters.split(",") if given.chapters else CHAPTERS_OF.get(given.fault, list(CHAPTERS))
-    demo = Demo(fleet, verifier, story)
+    demo = Demo(fleet, verifier, story, given.away)
     kept = False
     try:
         kept = _tell(demo, chapters, keep=given.keep)
@@ -63,15 +69,15 @@ def main() -> int:
         demo.close()
         verifier.close()
         if not kept:
-            fleet.stop()
+            _end(demo)
             _remove(fleet.directory)
 
 
 def _tell(demo: Demo, chapters: list[str], *, keep: bool) -> bool:
     """Play, then leave in order. True when the mesh was left running, as asked."""
-    fleet, verifier, story = demo.fleet, demo.verifier, demo.story
+    fleet, story = demo.fleet, demo.story
     try:
-        demo.play(chapters)
+        play(demo, chapters)
     except Wrong:
         story.tell("the story stops here")
     except Broken as error:
@@ -87,17 +93,27 @@ def _tell(demo: Demo, chapters: list[str], *, keep: bool) -> bool:
         for line in fleet.troubles():
             story.tell(line)
     elif keep:
-        _stay(fleet, story)
+        _stay(demo)
         return True
-    _leave(fleet, verifier, story)
+    _leave(demo)
     return False
 
 
-def _stay(fleet: Fleet, story: Story) -> None:
+def _end(demo: Demo) -> list[str]:
+    """Everything that still runs, in order; what had to be killed is named."""
+    stopped = demo.gateway is None or demo.gateway.stop()
+    return [*([] if stopped else ["the gateway"]), *demo.fleet.stop()]
+
+
+def _stay(demo: Demo) -> None:
+    fleet, story = demo.fleet, demo.story
     fleet.network.leave_running()
     story.chapter("The mesh keeps running")
     for node in fleet.nodes:
         story.tell(f".venv/bin/meshnode -C '{node.directory}' status")
+    if demo.gateway is not None:
+        story.tell(f"the page of the fleet: {demo.gateway.address.page}")
+        story.tell(f"end it: kill {demo.gateway.pid}")
     names = " ".join(node.name for node in fleet.nodes)
     story.tell(f"end it: for n in {names}; do .venv/bin/meshnode -C '{fleet.directory}/'$n down; done")
     story.tell(f"then:   rm -r '{fleet.directory}'")

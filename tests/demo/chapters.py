@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from tests.demo.fleet import ROOT, Fleet
 from tests.demo.story import Story
+from tests.demo.watcher_process import GatewayProcess
 from tests.demo.witness import Load, Verifier
 
 PLAN = [("alpha", "eu"), ("beta", "eu"), ("gamma", "us"), ("delta", "us")]
@@ -28,23 +28,19 @@ SKILLS = ("words.count", "words.feed", "inspector.inspect", "watcher.sensors", "
 
 
 class Demo:
-    """``down``: nodes that are dead now. ``written``: acknowledged writes of documents."""
+    """``down``: nodes that are dead now. ``written``: acknowledged writes of documents. ``away_s``: how long the
+    gateway stays dead."""
 
-    def __init__(self, fleet: Fleet, verifier: Verifier, story: Story) -> None:
-        self.fleet, self.verifier, self.story = fleet, verifier, story
+    def __init__(self, fleet: Fleet, verifier: Verifier, story: Story, away_s: float) -> None:
+        self.fleet, self.verifier, self.story, self.away_s = fleet, verifier, story, away_s
         self.written: list[dict[str, Any]] = []
         self.wanted: dict[str, int] = {}  # units of each agent
         self.down: list[str] = []
         self.load: Load | None = None
         self.cuts: list[list[float]] = []
         self.moved: list[int] = []  # slots of the meter that lost their node
+        self.gateway: GatewayProcess | None = None
         self.texts = {name: (ROOT / name).read_text() for name in TEXT_FILES if (ROOT / name).exists()}
-
-    def play(self, chapters: list[str]) -> None:
-        """In the order of the story; the first wrong claim ends it."""
-        for name, chapter in CHAPTERS.items():
-            if name in chapters:
-                chapter(self)
 
     def close(self) -> None:
         if self.load is not None:
@@ -58,7 +54,9 @@ class Demo:
         took = fleet.up(FIRST)
         story.tell(f"alpha made mesh {fleet[FIRST].ready['made']['mesh']} and was ready in {took:.2f} s")
         for name, region in PLAN[1:]:
-            fleet.join(name, fleet.cli(FIRST, "invite", "--name", name, "--region", region)["token"])
+            role = "gateway" if name == "beta" else "member"
+            invite = fleet.cli(FIRST, "invite", "--name", name, "--region", region, "--role", role)
+            fleet.join(name, invite["token"])
         story.tell(f"beta, gamma and delta joined by invite, and were ready in {fleet.up_all(ALL[1:]):.2f} s")
         seen = self.verifier.check("members", nodes=self.of(ALL), names=list(ALL))
         story.timed("every node lists the four as ready", seen["took_s"], GOAL_MESH_S)
@@ -435,30 +433,3 @@ class Demo:
 
     def of(self, names: tuple[str, ...]) -> dict[str, str]:
         return {name: self.where(name) for name in names}
-
-
-CHAPTERS: dict[str, Callable[[Demo], None]] = {
-    "form": Demo.form,
-    "cold": Demo.cold,
-    "machines": Demo.machines,
-    "agents": Demo.agents,
-    "calls": Demo.calls,
-    "power-cut": Demo.power_cut,
-    "first-node": Demo.first_node,
-    "cut": Demo.cut,
-    "alone": Demo.alone,
-    "heal": Demo.heal,
-    "lie": Demo.lie,
-    "reckoning": Demo.reckon,
-}
-# What each planted fault needs to be noticed.
-CHAPTERS_OF = {
-    "forged-record": ["form", "lie"],
-    "drop-documents": ["form", "cut", "heal"],
-    "lost-write": ["form", "cut", "alone"],
-    "double-count": ["form", "agents", "reckoning"],
-    "lose-ack": ["form", "agents", "cut", "alone"],
-    "stale-restore": ["form", "agents", "cut", "alone"],
-    "two-owners": ["form", "agents", "cut", "heal"],
-    "drop-merge": ["form", "agents", "cut", "heal", "reckoning"],
-}

@@ -21,6 +21,7 @@ from tests.demo.processes import marked
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 20.0
 TROUBLE_LINES = 20
+GATEWAY_FAULTS = ("skip-event",)  # planted in the gateway, not in the daemons
 
 
 class Broken(Exception):
@@ -106,6 +107,7 @@ class Fleet:
     def __init__(self, plan: list[tuple[str, str]], fault: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="meshnode demo "))  # a space: paths are quoted everywhere
         self.fault = fault
+        self.gateway_fault = fault if fault in GATEWAY_FAULTS else ""
         self.network = Network(len(plan))
         self.nodes = [
             Node(number, name, region, self.directory / name) for number, (name, region) in enumerate(plan, start=1)
@@ -250,7 +252,7 @@ class Fleet:
         return self.directory / f"{name}.log"
 
     def _program(self) -> list[str]:
-        if self.fault:
+        if self.fault and not self.gateway_fault:
             return [sys.executable, "-m", "tests.faults.daemon", self.fault]
         return [sys.executable, "-m", "meshnode.daemon.main"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from meshnode.model.errors import LocalError, MeshError
-from tests.demo import agents_seen, evidence, reckoned
+from tests.demo import agents_seen, evidence, history, reckoned
 from tests.demo.evidence import Seen
 from tests.demo.looking import client_of as _client
 from tests.demo.looking import until
@@ -144,7 +144,7 @@ CHECKS: dict[str, Check] = {
         agents_seen.lines_counted, agents_seen.watcher, agents_seen.running, agents_seen.placed, agents_seen.meters,
         agents_seen.streamed, agents_seen.progress, agents_seen.repeats, agents_seen.no_errors,
         reckoned.every_one, reckoned.no_one_twice, reckoned.file_keeps, reckoned.files,
-        reckoned.siblings, reckoned.speed, reckoned.load_told,
+        reckoned.siblings, reckoned.speed, reckoned.load_told, history.kept, history.watched,
     )
 }  # fmt: skip
 
