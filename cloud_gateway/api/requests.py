@@ -1,6 +1,5 @@
 """Requests to the mesh: checked here, kept by the store, passed on by ``mesh/``. Nothing is ordered."""
 
-import asyncio
 import hashlib
 import re
 import secrets
@@ -97,16 +96,15 @@ class Requests:
 
     def __init__(self, store: Store, settings: ApiSettings, fresh: Freshness) -> None:
         self._store, self._settings, self._fresh = store, settings, fresh
-        # Between looking for a command and keeping it nobody else may: one at a time. They are few.
-        self._turn = asyncio.Lock()
 
     async def keep(self, body: bytes, key: str, by: str) -> CommandAnswer:
         verb, arguments = decoded(body)
         command_id = _id_of(key)
-        async with self._turn:
-            command = await self._known(command_id, verb, arguments)
-            if command is None:
-                command = await self._ask(command_id, verb, arguments, by)
+        command = await self._known(command_id, verb, arguments)
+        if command is None:
+            asked = await self._ask(command_id, verb, arguments, by)
+            # Of several that come at once, here or at another replica, the store keeps one: that one is the answer.
+            command = await self._known(command_id, verb, arguments) or asked
         source = await self._fresh.source()
         return CommandAnswer(item=command, as_of=source.as_of_ms, stale=self._fresh.stale(source))
 

@@ -126,16 +126,23 @@ class Room:
     """A gateway over a made-up fleet of ``nodes`` at ``NOW_MS``, its store, and a client. ``clock``: what it reads."""
 
     def __init__(
-        self, store: Store, *, nodes: int = 24, mesh: bool = True, page: Path | None = None, **more: object
+        self,
+        store: Store,
+        *,
+        nodes: int = 24,
+        mesh: bool = True,
+        door: MeshDoor | None = None,
+        page: Path | None = None,
+        **more: object,
     ) -> None:
         self.store = FaultyStore(store)
         self.fleet = Fleet(nodes, per_node=4, regions=3, now_ms=NOW_MS)
         self.clock = NOW_MS
-        door: MeshDoor | None = MadeUpMesh(self.fleet) if mesh else None
+        asked = door or (MadeUpMesh(self.fleet) if mesh else None)
         kept = {"page": page} if page else {}
         given: dict[str, Any] = {"hosts": frozenset({HOST}), "token": TOKEN, **kept, **more}
         settings = ApiSettings(**given)
-        self.gateway = Gateway(self.store, door, settings, clock_ms=lambda: self.clock)
+        self.gateway = Gateway(self.store, asked, settings, clock_ms=lambda: self.clock)
         self.api = Caller(self.gateway)
 
     async def fill(self) -> None:

@@ -155,6 +155,7 @@ async def serving(
 ) -> AsyncGenerator[str]:
     """The address of a gateway over a made-up fleet; ``more``: settings."""
     store = await open_store(url)
+    await store.lead()
     fleet = Fleet(nodes, per_node=per_node, now_ms=now_ms())
     living = Living(store, fleet)
     await living.fill()

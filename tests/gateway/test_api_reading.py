@@ -4,6 +4,7 @@ import asyncio
 import gzip
 
 from cloud_gateway.model.batch import Batch
+from meshnode.model.views import LinkView, WhyView
 from tests.gateway.api_caller import NOW_MS, Room, told, until
 
 
@@ -206,3 +207,30 @@ def test_a_gateway_without_its_node_says_so_where_it_would_have_to_ask() -> None
         assert answer.status == 503 and answer.json()["code"] == "offline" and answer.headers["retry-after"]
 
     told(story, mesh=False)
+
+
+class _Crowded:
+    """A node with more links than are told, and a story that takes its time."""
+
+    async def links(self, node: str) -> list[LinkView]:
+        return [LinkView(peer=f"p{at}", region="", kind="peer") for at in range(301)]
+
+    async def why(self, subject: str) -> WhyView:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_more_than_300_links_are_cut_and_that_is_said() -> None:
+    async def story(room: Room) -> None:
+        links = (await room.api.get("/api/v1/nodes/any/links")).json()
+        assert len(links["items"]) == 300 and links["more"] is True
+
+    told(story, door=_Crowded())
+
+
+def test_a_mesh_that_does_not_answer_is_not_waited_for() -> None:
+    async def story(room: Room) -> None:
+        answer = await room.api.get("/api/v1/why/node/alpha")
+        assert answer.status == 504 and answer.json()["code"] == "timeout"
+
+    told(story, door=_Crowded(), mesh_timeout_s=0.02)
