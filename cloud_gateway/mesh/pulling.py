@@ -76,7 +76,8 @@ class Puller:
     @property
     def missing(self) -> dict[str, str]:
         """Node id -> why its journal cannot be read at the moment."""
-        return {node_id: self._cursors[node_id].missing for node_id in self._missed_s if node_id in self._cursors}
+        cursors = (self._cursors.get(node_id) for node_id in self._missed_s)
+        return {cursor.node_id: cursor.missing for cursor in cursors if cursor is not None and cursor.missing}
 
     async def run(self) -> None:
         """Until cancelled, or ``StoreFailed``."""

@@ -19,7 +19,17 @@ from cloud_gateway.mesh.pulling import Puller
 from cloud_gateway.mesh.requests import Requests
 from cloud_gateway.model.batch import Batch, Committed
 from cloud_gateway.model.queries import JournalQuery, Query
-from cloud_gateway.model.rows import CommandRow, CursorRow, EventRow, GapRow, InstanceRow, NodeRow, ProblemRow, Row
+from cloud_gateway.model.rows import (
+    CommandRow,
+    CursorRow,
+    EventRow,
+    GapRow,
+    InstanceRow,
+    NodeRow,
+    ProblemRow,
+    Row,
+    SourceRow,
+)
 from cloud_gateway.store import open_store
 from cloud_gateway.store.port import Store, StoreFailed
 from tests.gateway.guest_kit import MadeUpJournal, MadeUpNode, faults
@@ -231,6 +241,9 @@ def test_why_a_journal_cannot_be_read_is_told_until_it_can(tmp_path: Path) -> No
     node = MadeUpNode(journal)
     node.missing["alpha"] = "down: silent"
 
+    async def says(reading: Puller, missing: dict[str, str]) -> bool:
+        return reading.missing == missing
+
     async def look() -> None:
         async with opened(tmp_path) as store:
             reading = puller(store, node)
@@ -241,11 +254,11 @@ def test_why_a_journal_cannot_be_read_is_told_until_it_can(tmp_path: Path) -> No
 
             async with running(reading.run()):
                 await until(lambda: told("down: silent"), "it is missing")
-                assert reading.missing == {journal.node_id: "down: silent"}
+                await until(lambda: says(reading, {journal.node_id: "down: silent"}), "the puller says so")
                 del node.missing["alpha"]
                 journal.write(1)
                 await until(lambda: told(""), "it is there again")
-                assert not reading.missing
+                await until(lambda: says(reading, {}), "the puller says so, too")
 
     asyncio.run(look())
 
@@ -405,5 +418,20 @@ def test_a_store_that_takes_nothing_is_told_of_and_loses_nothing_once_it_does(tm
                 await until(lambda: says(""), "it is well again")
                 await until(lambda: caught_up(store, journal), "everything is there")
             assert not faults(journal, *await kept_of(store, journal))
+
+    asyncio.run(look())
+
+
+def test_a_commit_that_is_given_up_does_not_stop_the_store(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with opened(tmp_path) as store:
+            for number in range(50):
+                given_up = asyncio.ensure_future(store.commit(Batch(source=SourceRow(node=f"n{number}"))))
+                for _ in range(number % 4):
+                    await asyncio.sleep(0)
+                given_up.cancel()
+            async with asyncio.timeout(WITHIN_S):
+                await store.commit(Batch(source=SourceRow(node="last")))
+            assert (await store.source()).node == "last"
 
     asyncio.run(look())

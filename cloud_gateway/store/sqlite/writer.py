@@ -79,6 +79,13 @@ class Writer(Generic[WorkT, DoneT]):
             self._committed_at = time.monotonic()
 
     def _group(self) -> list[tuple[WorkT, "Future[DoneT]"]]:
+        """Those that wait, [] at the end. Who gave up while waiting is left out; from here on nobody can."""
+        while taken := self._taken():
+            if group := [each for each in taken if each[1].set_running_or_notify_cancel()]:
+                return group
+        return []
+
+    def _taken(self) -> list[tuple[WorkT, "Future[DoneT]"]]:
         with self._wanted:
             while not self._waiting and not self._closing:
                 self._wanted.wait()
