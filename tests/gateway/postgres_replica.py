@@ -9,6 +9,8 @@ before, as a puller does whose answer was lost.
 
 import argparse
 import asyncio
+import os
+import sys
 from collections.abc import Sequence
 
 from cloud_gateway.model.batch import Batch
@@ -20,6 +22,11 @@ from cloud_gateway.store.postgres.work import Mark
 from cloud_gateway.store.postgres.writing import Writing
 
 AGAIN, NEW = 3, 5
+
+
+def say(line: str) -> None:
+    """In one write, so that whoever is killed leaves no half of it."""
+    os.write(sys.stdout.fileno(), (line.replace("\n", " ") + "\n").encode())
 
 
 def event(node: int, number: int) -> EventRow:
@@ -48,29 +55,29 @@ async def pull(store: PostgresStore, node: int, number: int) -> None:
     while True:
         done = await store.commit(batch(node, number))
         number += NEW
-        print("acked", done.events, flush=True)
+        say(f"acked {done.events}")
 
 
 async def lead_once(store: PostgresStore, nodes: int) -> None:
     await store.lead()
-    print("leads", flush=True)
+    say("leads")
     cursors = {row.node: row.number for row in (await store.cursors()).values()}
     try:
         async with asyncio.TaskGroup() as tasks:
             for node in range(nodes):
                 tasks.create_task(pull(store, node, cursors.get(f"n{node}", 0)), name=f"pull-{node}")
     except* StoreFailed as failed:
-        print("refused", str(failed.exceptions[0]).replace("\n", " "), flush=True)
+        say(f"refused {failed.exceptions[0]}")
 
 
 async def run(url: str, nodes: int, lease_s: float) -> None:
     store = await open_postgres(url, bounds=Bounds(lease_s=lease_s, poll_s=0.1, lock_s=2.0))
-    print("open", flush=True)
+    say("open")
     while True:
         try:
             await lead_once(store, nodes)
         except StoreFailed as failed:
-            print("refused", failed, flush=True)
+            say(f"refused {failed}")
         await asyncio.sleep(0.05)
 
 

@@ -19,6 +19,7 @@ from cloud_gateway.store.postgres.wire import SCHEMA, Address, Bounds
 from tests.gateway import postgres_kit as kit
 from tests.gateway.fleet import Fleet
 from tests.gateway.postgres_replica import batch
+from tests.gateway.store_suite import Opener, StoreSuite
 
 pytestmark = [pytest.mark.postgres, kit.needs_postgres]
 NOW_MS = 1_764_000_000_000
@@ -40,6 +41,20 @@ def name(request: pytest.FixtureRequest) -> str:
 def url(server: kit.Server, name: str) -> Iterator[str]:
     with kit.database(server, name) as made:
         yield made
+
+
+class TestPostgres(StoreSuite):
+    """All that is promised of every store."""
+
+    @pytest.fixture
+    def opener(self, server: kit.Server, name: str) -> Iterator[Opener]:
+        async def opened() -> PostgresStore:
+            store = await open_postgres(server.url(name), bounds=Bounds(poll_s=0.02))
+            await store.lead()
+            return store
+
+        with kit.database(server, name):
+            yield opened
 
 
 def leading(url: str, scenario: Callable[[PostgresStore], Awaitable[None]], bounds: Bounds | None = None) -> None:

@@ -13,7 +13,8 @@ _NOWHERE: Mark = (0, 0)
 
 @dataclass(slots=True)
 class Work:
-    """``rows`` and ``gone``: what each key comes to after all batches. ``counts``: new events of each batch."""
+    """``rows``, ``gone``: what each key comes to after all batches, in order of arrival. ``counts``: new events, by
+    batch."""
 
     rows: dict[str, dict[Key, Row]] = field(default_factory=dict[str, dict[Key, Row]])
     gone: dict[str, dict[Key, None]] = field(default_factory=dict[str, dict[Key, None]])

@@ -164,8 +164,8 @@ class Writing:
         changes = Changes(
             seq=seq,
             at_ms=_now_ms(),
-            rows=dict(work.sorted_rows()),
-            gone=dict(work.sorted_gone()),
+            rows={kind: list(kept.values()) for kind, kept in work.rows.items() if kept},
+            gone={kind: list(gone) for kind, gone in work.gone.items() if gone},
             events=work.events,
             source=work.source,
         )
