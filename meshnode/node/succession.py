@@ -2,7 +2,7 @@
 
 Without it there would be a moment in which the successor answers already and what its predecessor acknowledged last is
 still on the way: whoever reads then would find less than was there before. Calls that come meanwhile wait in the
-process, as they do for every state that is being read. Who cannot be reached is not waited for, nor is anybody for long.
+process, as they do for every state that is being read. Who is out of reach is not waited for, and nobody for long.
 """
 
 from __future__ import annotations
