@@ -1,5 +1,6 @@
 """Figures of the page for the bench: how much the first view weighs, when it can be used, how smooth the grid is."""
 
+import itertools
 import statistics
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from tests.browser.house import sight
 
 # Scrolls the grid up and down and counts the frames that were really drawn.
 _PAN = """(seconds) => new Promise((done) => {
-    const box = document.querySelector(".field");
+    const box = document.querySelector(".plane");
     const most = box.scrollHeight - box.clientHeight;
     const frames = [];
     const step = (at) => {
@@ -66,9 +67,11 @@ class Smoothness(msgspec.Struct, frozen=True):
     panned_px: int
 
 
-def grid_smoothness(browser: Browser, address: str, *, seconds: float = 4.0, closer: int = 6) -> Smoothness:
+def grid_smoothness(
+    browser: Browser, address: str, *, seconds: float = 4.0, closer: int = 6, width: int = 1280, height: int = 900
+) -> Smoothness:
     """``closer``: so many steps larger than all at once, so that there is something to pan over."""
-    with sight(browser, address) as seen:
+    with sight(browser, address, width=width, height=height) as seen:
         seen.open("grid")
         cells = sum(
             int(text.replace("\u2009", "")) for text in seen.page.locator(".legend-item strong").all_inner_texts()
@@ -77,8 +80,9 @@ def grid_smoothness(browser: Browser, address: str, *, seconds: float = 4.0, clo
             seen.page.keyboard.press("+")
         seen.page.wait_for_timeout(200)
         told = seen.page.evaluate(_PAN, seconds)
+        assert told["most"] > 0, "all cells were seen at once: nothing was panned"
         frames: Sequence[float] = told["frames"]
-        gaps = [after - before for before, after in zip(frames, frames[1:], strict=False)]
+        gaps = [after - before for before, after in itertools.pairwise(frames)]
         return Smoothness(
             fps=1000 * len(gaps) / (frames[-1] - frames[0]),
             frame_p95_ms=statistics.quantiles(gaps, n=20)[-1],

@@ -17,8 +17,8 @@ from cloud_gateway.api.app import Gateway
 from cloud_gateway.api.server import listen, serve
 from cloud_gateway.model.batch import Batch
 from cloud_gateway.model.rows import SourceRow
+from cloud_gateway.store import open_store
 from tests.gateway.api_kit import TOKEN, now_ms, serving, settings_of
-from tests.gateway.api_memory import MemoryStore
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "cloud_gateway" / "page"
@@ -76,7 +76,7 @@ class Served:
 @contextlib.asynccontextmanager
 async def _serving_nothing() -> AsyncGenerator[str]:
     """A gateway that has just been started and has heard of nobody."""
-    store = MemoryStore()
+    store = await open_store("sqlite::memory:")
     await store.commit(Batch(source=SourceRow(node="alpha", mesh="new", as_of_ms=now_ms())))
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
@@ -85,6 +85,7 @@ async def _serving_nothing() -> AsyncGenerator[str]:
         feed = tasks.create_task(gateway.run(), name="gateway-feed")
         yield f"http://127.0.0.1:{port}"
         feed.cancel()
+    await store.close()
 
 
 @contextlib.contextmanager

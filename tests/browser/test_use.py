@@ -96,7 +96,7 @@ def test_pages_follow_by_scrolling_and_rows_are_not_told_twice(browser: Browser,
 def test_a_cell_of_the_grid_tells_and_opens_its_node(browser: Browser, gateway: Served) -> None:
     with sight(browser, gateway.address) as seen:
         seen.open("grid")
-        canvas = seen.page.locator(".field-canvas")
+        canvas = seen.page.locator(".plane-canvas")
         canvas.hover(position={"x": 12, "y": 32})
         first = min(node.name for node in FLEET.nodes)
         expect(seen.page.locator(".tip")).to_contain_text(first)
@@ -106,6 +106,23 @@ def test_a_cell_of_the_grid_tells_and_opens_its_node(browser: Browser, gateway: 
         expect(seen.page.locator(".tip")).to_contain_text(second)
         seen.page.keyboard.press("Enter")
         expect(seen.page.locator("h1")).to_have_text(second)
+
+
+def test_larger_cells_are_panned_over_and_still_tell_the_right_node(browser: Browser, gateway: Served) -> None:
+    with sight(browser, gateway.address) as seen:
+        seen.open("grid?region=amsterdam&region=berlin&region=chicago&region=denver&region=frankfurt")
+        for _ in range(12):
+            seen.page.keyboard.press("+")
+        expect(seen.page.get_by_role("button", name="Larger cells")).to_be_disabled()
+        canvas, pointed = seen.page.locator(".plane-canvas"), seen.page.locator(".tip strong")
+        canvas.hover(position={"x": 30, "y": 300})
+        above = pointed.inner_text()
+        seen.page.mouse.wheel(0, 45)  # one row of cells
+        seen.until("document.querySelector('.plane').scrollTop === 45")
+        canvas.hover(position={"x": 31, "y": 300})
+        below = pointed.inner_text()
+        names = sorted(node.name for node in FLEET.nodes if node.region == "amsterdam")
+        assert names.index(below) == names.index(above) + 1
 
 
 def test_the_legend_of_the_grid_counts_and_narrows(browser: Browser, gateway: Served) -> None:

@@ -8,7 +8,7 @@ import { Mark } from "../parts/badge.js";
 import { fitting, LEVELS } from "../parts/cells.js";
 import { Empty, Waiting } from "../parts/empty.js";
 import { Facet, regionOptions } from "../parts/facet.js";
-import { Field } from "../parts/field.js";
+import { Plane } from "../parts/plane.js";
 import { ProblemNote } from "../parts/problem.js";
 import { Section, ViewHead } from "../parts/section.js";
 
@@ -75,13 +75,13 @@ function Sized({ regions, turn, faint }) {
     ["+", "larger cells", () => held.current(1)], ["-", "smaller cells", () => held.current(-1)],
     ["0", "all nodes at once", () => setZoom(0)], ["/", "to the cells", () => box.current.querySelector("canvas")?.focus()],
   ]), []);
-  return html`<div class="field-box" ref=${box}>
+  return html`<div class="plane-box" ref=${box}>
     <div class="zoom" role="group" aria-label="Size of the cells">
       <button type="button" class="icon-button" aria-label="Smaller cells" disabled=${at === 0} onClick=${() => step(-1)}>−</button>
       <button type="button" class="quiet-button" onClick=${() => setZoom(0)}>${zoom ? "Fit" : "All"}</button>
       <button type="button" class="icon-button" aria-label="Larger cells" disabled=${at === LEVELS.length - 1} onClick=${() => step(1)}>+</button>
     </div>
-    ${size && html`<${Field} regions=${regions} turn=${turn} level=${LEVELS[at]} faint=${faint} size=${size} open=${(name) => go(["nodes", name])} />`}
+    ${size && html`<${Plane} regions=${regions} turn=${turn} level=${LEVELS[at]} faint=${faint} size=${size} open=${(name) => go(["nodes", name])} />`}
   </div>`;
 }
 

@@ -9,7 +9,7 @@ import { palette, Stamps } from "./stamps.js";
 const ARROWS = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"]);
 
 /** `regions`: [[name, cells], ...]; `turn`: grows when cells changed; `level`: see LEVELS; `faint(cell)`; `open(name)`. */
-export function Field({ regions, turn, level, faint, open, size: room }) {
+export function Plane({ regions, turn, level, faint, open, size: room }) {
   const box = useRef(null);
   const canvas = useRef(null);
   const [pointed, point] = useState(null); // {block, at, byKey}
@@ -37,10 +37,10 @@ export function Field({ regions, turn, level, faint, open, size: room }) {
     if (found?.block !== pointed?.block || found?.at !== pointed?.at) point(found);
   };
   const press = (event) => pressed(event, { made, pointed, point, open, box: box.current, ratio });
-  return html`<div class="field" ref=${box} onScroll=${redraw} style=${{ height: `${size.height}px` }}>
-    <div class="field-inside" style=${{ height: `${Math.max(size.height, Math.ceil(made.height / ratio))}px` }}>
-      <canvas ref=${canvas} class="field-canvas" tabindex="0" role="application" aria-label=${`Grid of ${plural(total(regions), "node")} by region. Arrow keys move, Enter opens.`}
-        aria-describedby="field-cell" onPointerMove=${move} onPointerLeave=${() => point(null)}
+  return html`<div class="plane" ref=${box} onScroll=${redraw} style=${{ height: `${size.height}px` }}>
+    <div class="plane-inside" style=${{ height: `${Math.max(size.height, Math.ceil(made.height / ratio))}px` }}>
+      <canvas ref=${canvas} class="plane-canvas" tabindex="0" role="application" aria-label=${`Grid of ${plural(total(regions), "node")} by region. Arrow keys move, Enter opens.`}
+        aria-describedby="plane-cell" onPointerMove=${move} onPointerLeave=${() => point(null)}
         onClick=${(event) => { const found = at(event); if (found) open(found.block.cells[found.at][0]); }}
         onFocus=${(event) => event.target.matches(":focus-visible") && !pointed && made.blocks[0] && point({ block: made.blocks[0], at: 0, byKey: true })}
         onBlur=${() => point(null)} onKeyDown=${press}></canvas>
@@ -162,7 +162,7 @@ function Tip({ made, pointed, box, ratio, size }) {
     const left = right ? x / ratio - 8 : (x + width) / ratio + 8;
     place = { transform: `translate(${left}px, ${low ? y / ratio : (y + height) / ratio}px) translate(${right ? "-100%" : "0"}, ${low ? "-100%" : "0"})` };
   }
-  return html`<div class="tip" id="field-cell" style=${place} aria-live=${known?.byKey ? "polite" : "off"}>
+  return html`<div class="tip" id="plane-cell" style=${place} aria-live=${known?.byKey ? "polite" : "off"}>
     ${cell && html`<strong>${cell[0]}</strong><${Badge} state=${cell[1]} />
       <span>CPU ${percent(cell[2])}</span>${cell[3] > 0 && html`<span class="tip-ill">${plural(cell[3], "unit")} not well</span>`}`}
   </div>`;
