@@ -6,7 +6,6 @@ Names and texts that came over a network may hold anything: some of these hold m
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Generator
 
 from cloud_gateway.api.app import Gateway
@@ -25,13 +24,14 @@ from cloud_gateway.model.rows import (
     SourceRow,
     WishRow,
 )
+from cloud_gateway.store import Store, open_store
 from meshnode.model.views import EventView, LinkView, WhyView
+from tests.browser.house import Served
 from tests.gateway.api_kit import now_ms, settings_of
-from tests.gateway.api_memory import MemoryStore
 
 MARKUP = '<img src=x onerror="window.broken=1"><b>bold</b>'
 LONG = "n" * 190
-START_S = 60
+ANSWER_S = 10
 BETA, GAMMA, DELTA, LONE = "b1" * 32, "c2" * 32, "d3" * 32, "e4" * 32
 
 
@@ -87,8 +87,8 @@ def offers(at_ms: int) -> list[OfferRow]:
         "kind": {"enum": ["words", "letters"], "default": "words"},
     }}  # fmt: skip
     gives = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
-    near = OfferRow(skill="words.count", agent="words", node="beta", region="paris", description="Count words\nOf any text.",
-                    input_schema=takes, output_schema=gives, rtt_ms=11.0, as_of_ms=at_ms)  # fmt: skip
+    near = OfferRow(skill="words.count", agent="words", node="beta", region="paris", rtt_ms=11.0, as_of_ms=at_ms,
+                    description="Count words\nOf any text.", input_schema=takes, output_schema=gives)  # fmt: skip
     far = OfferRow(skill="words.count", agent="words", node="gamma", region="oslo", description="Count words",
                    input_schema=takes, rtt_ms=42.0, excluded="the node is unreachable", as_of_ms=at_ms)  # fmt: skip
     strange = OfferRow(skill=MARKUP, agent=LONG, node=LONG, description=MARKUP, rtt_ms=90.0, as_of_ms=at_ms)
@@ -99,7 +99,8 @@ def wish(at_ms: int, **changes: object) -> WishRow:
     told: dict[str, object] = {
         "kind": "AgentCluster", "namespace": "default", "name": "line3", "wanted": 5, "running": 3, "pending": 2,
         "reason": "no node with gpu_mem>=48Gi is ready",
-        "spec": {"agents": [{"name": "words", "replicas": 4}, {"name": "welder", "replicas": 1, "labels": {"x": MARKUP}}]},
+        "spec": {"agents": [{"name": "words", "replicas": 4},
+                            {"name": "welder", "replicas": 1, "labels": {"x": MARKUP}}]},
         "status": {"agents": [{"agent": "words", "region": "", "wanted": 4, "running": 3, "starting": 0}]},
         "conditions": [
             {"type": "Accepted", "status": "True", "reason": "Valid", "message": "5 instances are wanted"},
@@ -159,15 +160,67 @@ def loads(at_ms: int) -> list[LoadPoint]:
 def everything() -> Batch:
     at_ms = now_ms()
     cursor = CursorRow(node_id=BETA, node="beta", life=2, boot=1, number=2, last=9, as_of_ms=at_ms)
-    failed = CommandRow(command_id="c0ffee", verb="drain", body={"node": MARKUP}, state="failed", attempts=1, by="cli",
-                        answer=f"no node is called {MARKUP}", asked_ms=at_ms - 5_000, changed_ms=at_ms - 4_000)  # fmt: skip
+    failed = CommandRow(command_id="c0ffee", verb="drain", body={"node": MARKUP}, state="failed", attempts=1,
+                        by="cli", answer=f"no node is called {MARKUP}", asked_ms=at_ms - 5_000,
+                        changed_ms=at_ms - 4_000)  # fmt: skip
     return Batch(
         source=SourceRow(node="beta", mesh="known", version="0", as_of_ms=at_ms),
         rows={
             "nodes": list(nodes(at_ms)), "instances": list(units(at_ms)), "skills": list(offers(at_ms)),
-            "wishes": [wish(at_ms)], "conflicts": list(conflicts(at_ms)), "cursors": [cursor], "gaps": list(gaps(at_ms)),
-            "commands": [failed],
+            "wishes": [wish(at_ms)], "conflicts": list(conflicts(at_ms)), "cursors": [cursor],
+            "gaps": list(gaps(at_ms)), "commands": [failed],
         },
         events=history(at_ms),
         loads=loads(at_ms),
     )  # fmt: skip
+
+
+class Known(Served):
+    """The gateway of the known fleet; ``commit`` changes it."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._store: Store | None = None
+
+    def commit(self, batch: Batch) -> None:
+        assert self._loop is not None
+        assert self._store is not None
+        asyncio.run_coroutine_threadsafe(self._store.commit(batch), self._loop).result(ANSWER_S)
+
+    def commands(self) -> list[CommandRow]:
+        assert self._loop is not None
+        assert self._store is not None
+        return asyncio.run_coroutine_threadsafe(self._store.open_commands(100), self._loop).result(ANSWER_S)
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self._store = store = await open_store("sqlite::memory:")
+        await store.commit(everything())
+        listener = listen("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        gateway = Gateway(store, KnownMesh(), settings_of(port))
+        async with serve(gateway, listener), asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(gateway.run(), name="feed"), tasks.create_task(_prove(store), name="proof")]
+            self.address = f"http://127.0.0.1:{port}"
+            ready.set()
+            await self._end.wait()
+            for task in running:
+                task.cancel()
+        await store.close()
+
+
+async def _prove(store: Store) -> None:
+    """The gateway's node stays in reach."""
+    while True:
+        await store.commit(Batch(source=SourceRow(node="beta", mesh="known", version="0", as_of_ms=now_ms())))
+        await asyncio.sleep(1)
+
+
+@contextlib.contextmanager
+def known() -> Generator[Known]:
+    house = Known()
+    house.start()
+    try:
+        yield house
+    finally:
+        house.stop()

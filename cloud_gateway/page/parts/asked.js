@@ -1,24 +1,50 @@
 /** Answers that stay true: asked once, then changed in place by what the live feed tells of them. */
-import { html, useCallback, useEffect, useRef, useState } from "../lib/html.js";
+import { effect, html, useCallback, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { useAnswer } from "../lib/answer.js";
-import { onChanged } from "../lib/live.js";
+import { onChanged, source } from "../lib/live.js";
 import { keyOf, keyOfValues } from "../lib/rows.js";
 import { Empty, Waiting } from "./empty.js";
 import { ProblemNote } from "./problem.js";
 
 const ROWS_MAX = 500;
+const ON_ITS_WAY_MS = 10_000;
 
-/** An answer, and `change(fn)` that puts fn(data) in its place until it is asked anew. -> {data, problem, reload, change} */
+/** An answer, and `change(fn)` that puts fn(data) in its place. What the feed told while the answer was on its way is put
+ * into that answer too: it may be older. -> {data, problem, reload, change} */
 function useChanging(path, params) {
   const { answer, problem, reload } = useAnswer(path, params);
   const [own, setOwn] = useState({ of: null, data: null });
-  const newest = useRef(answer);
-  newest.current = answer;
-  const change = useCallback((fn) => setOwn((old) => {
-    const of = newest.current;
-    return of ? { of, data: fn(old.of === of ? old.data : of) } : old;
-  }), []);
-  return { data: own.of === answer ? own.data : answer, problem, reload: () => reload(), change };
+  const told = useRef([]); // changes of the last seconds, in order
+  const newest = useRef(null);
+  const data = useMemo(() => {
+    told.current = told.current.filter(({ at_ms }) => Date.now() - at_ms < ON_ITS_WAY_MS);
+    return answer && told.current.reduce((old, { fn }) => fn(old), answer);
+  }, [answer]);
+  newest.current = data;
+  useCaughtUp(reload);
+  const change = useCallback((fn) => {
+    told.current.push({ at_ms: Date.now(), fn });
+    setOwn((old) => {
+      const of = newest.current;
+      return of ? { of, data: fn(old.of === of ? old.data : of) } : old;
+    });
+  }, []);
+  const again = useCallback(() => {
+    told.current = []; // between these and the answer something may be missing
+    reload();
+  }, [reload]);
+  return { data: own.of === data ? own.data : data, problem, reload: again, change };
+}
+
+/** What was asked before the feed was there may have changed before it came: then it is asked once more. */
+export function useCaughtUp(again) {
+  const held = useNewest(again);
+  useEffect(() => {
+    if (source.peek().connected) return undefined;
+    return effect(() => {
+      if (source.value.connected) queueMicrotask(() => held.current());
+    });
+  }, []);
 }
 
 /** The newest value, for a function that was handed over once. */

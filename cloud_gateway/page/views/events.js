@@ -5,6 +5,7 @@ import { count, plural, time } from "../lib/format.js";
 import { bind } from "../lib/keys.js";
 import { onChanged } from "../lib/live.js";
 import { href, param, route, setQuery } from "../lib/route.js";
+import { useCaughtUp } from "../parts/asked.js";
 import { Empty, Waiting } from "../parts/empty.js";
 import { Facet, regionOptions } from "../parts/facet.js";
 import { ProblemNote } from "../parts/problem.js";
@@ -51,66 +52,87 @@ export function joined(fresh, items) {
 
 const BLANK = { items: null, next: null, searched_to_ms: 0, problem: null, busy: true };
 
+/** The newest page of what is asked. `told`: what the feed told meanwhile; the answer may be older. */
+function useNewestPage(asked, turn, setState, told) {
+  useEffect(() => {
+    const control = new AbortController();
+    let timer = 0;
+    const ask = () => get("events", { ...asked, limit: PAGE }, { signal: control.signal }).then(
+      ({ items, next, searched_to_ms }) => setState({ items: joined(told.current, items), next, searched_to_ms, problem: null, busy: false }),
+      (problem) => {
+        if (control.signal.aborted) return;
+        setState((old) => ({ ...old, problem, busy: false }));
+        if (problem.status === 0 || problem.status >= 500) timer = setTimeout(ask, RETRY_MS);
+      },
+    );
+    ask();
+    return () => (control.abort(), clearTimeout(timer));
+  }, [asked, turn]);
+}
+
+/** Keys of events that came just now, for a moment. */
+function useFresh() {
+  const [fresh, setFresh] = useState(new Set());
+  useEffect(() => {
+    if (!fresh.size) return undefined;
+    const timer = setTimeout(() => setFresh(new Set()), FRESH_MS);
+    return () => clearTimeout(timer);
+  }, [fresh]);
+  return [fresh, (events) => setFresh((old) => new Set([...old, ...events.map(eventKey)].slice(-KEPT_MAX)))];
+}
+
 /** The events that fit, older ones on demand, newer ones by themselves unless paused. */
 function useTail(asked) {
   const [state, setState] = useState(BLANK);
   const [turn, setTurn] = useState(0);
   const [paused, setPaused] = useState(false);
   const [waiting, setWaiting] = useState([]);
-  const [fresh, setFresh] = useState(new Set());
+  const [fresh, lit] = useFresh();
   const held = useRef({});
+  const owed = useRef(false); // a page that was to be asked anew while nothing should move
   held.current = { paused, state };
-  useEffect(() => {
-    const control = new AbortController();
-    setState(BLANK);
-    setWaiting([]);
-    let timer = 0;
-    get("events", { ...asked, limit: PAGE }, { signal: control.signal }).then(
-      ({ items, next, searched_to_ms }) => setState({ items, next, searched_to_ms, problem: null, busy: false }),
-      (problem) => {
-        if (control.signal.aborted) return;
-        setState({ ...BLANK, problem, busy: false });
-        if (problem.status === 0 || problem.status >= 500) timer = setTimeout(() => setTurn((n) => n + 1), RETRY_MS);
-      },
-    );
-    const fits = fitting(asked);
-    const off = onChanged("events", ({ events, reset }) => {
-      if (reset) return void (held.current.paused || setTurn((n) => n + 1));
-      const news = events.filter(fits).reverse();
-      if (!news.length) return undefined;
-      if (held.current.paused) setWaiting((old) => joined(news, old));
-      else show(news);
-      return undefined;
-    });
-    return () => (control.abort(), clearTimeout(timer), off());
-  }, [asked, turn]);
-  useEffect(() => {
-    if (!fresh.size) return undefined;
-    const timer = setTimeout(() => setFresh(new Set()), FRESH_MS);
-    return () => clearTimeout(timer);
-  }, [fresh]);
-  function show(news) {
+  const again = () => {
+    owed.current = held.current.paused;
+    if (!owed.current) setTurn((n) => n + 1);
+  };
+  const show = (news) => {
     setState((old) => (old.items ? { ...old, items: joined(news, old.items) } : old));
-    setFresh((old) => new Set([...old, ...news.map(eventKey)].slice(-KEPT_MAX)));
-  }
+    lit(news);
+  };
+  const told = useRef([]);
+  useEffect(() => (setState(BLANK), setWaiting([]), void (told.current = [])), [asked]);
+  useNewestPage(asked, turn, setState, told);
+  useCaughtUp(again);
+  useEffect(() => onChanged("events", ({ events, reset }) => {
+    if (reset) return again();
+    const news = events.filter(fitting(asked)).reverse();
+    told.current = joined(news, told.current).slice(0, PAGE);
+    if (news.length && held.current.paused) setWaiting((old) => joined(news, old));
+    else if (news.length) show(news);
+    return undefined;
+  }), [asked]);
   useEffect(() => {
-    if (paused || !waiting.length) return;
-    show(waiting);
+    if (paused) return;
+    if (owed.current) again();
+    if (waiting.length) show(waiting);
     setWaiting([]);
   }, [paused]);
-  const older = async () => {
-    const { next, items } = held.current.state;
-    if (!next || held.current.state.busy) return;
-    setState((old) => ({ ...old, busy: true }));
-    try {
-      const page = await get("events", { ...asked, limit: PAGE, after: next });
-      const seen = new Set(items.map(eventKey));
-      setState((old) => ({ ...old, items: [...old.items, ...page.items.filter((event) => !seen.has(eventKey(event)))], next: page.next, searched_to_ms: page.searched_to_ms, busy: false }));
-    } catch (problem) {
-      setState((old) => ({ ...old, problem, busy: false }));
-    }
-  };
-  return { ...state, paused, setPaused, waiting, fresh, older, reload: () => setTurn((n) => n + 1) };
+  const older = () => further(asked, held.current.state, setState);
+  return { ...state, paused, setPaused, waiting, fresh, older, reload: again };
+}
+
+/** The next page back. */
+async function further(asked, { next, items, busy }, setState) {
+  if (!next || busy) return;
+  setState((old) => ({ ...old, busy: true }));
+  try {
+    const page = await get("events", { ...asked, limit: PAGE, after: next });
+    const seen = new Set(items.map(eventKey));
+    const added = page.items.filter((event) => !seen.has(eventKey(event)));
+    setState((old) => ({ ...old, items: [...old.items, ...added], next: page.next, searched_to_ms: page.searched_to_ms, busy: false }));
+  } catch (problem) {
+    setState((old) => ({ ...old, problem, busy: false }));
+  }
 }
 
 function Tail({ tail, ended }) {

@@ -1,10 +1,10 @@
 /** The journal of one node, oldest first, as it wrote it; what is missing is shown where it is missing. */
-import { html, useEffect, useMemo, useState } from "../lib/html.js";
+import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { get } from "../lib/api.js";
 import { count, exact, plural, time } from "../lib/format.js";
 import { onChanged } from "../lib/live.js";
 import { href } from "../lib/route.js";
-import { merged } from "../parts/asked.js";
+import { merged, useCaughtUp } from "../parts/asked.js";
 import { Empty, Waiting } from "../parts/empty.js";
 import { ProblemNote } from "../parts/problem.js";
 import { ViewHead } from "../parts/section.js";
@@ -41,19 +41,22 @@ function Read({ node }) {
 function useJournal(node) {
   const [state, setState] = useState(BLANK);
   const [turn, setTurn] = useState(0);
+  const heard = useRef([]); // events of the feed: an answer on its way may be older
   useEffect(() => {
     const control = new AbortController();
     setState(BLANK);
     get("journal", { node, limit: PAGE }, { signal: control.signal }).then(
-      ({ items, gaps, next }) => setState({ items, gaps, next, problem: null, busy: false }),
+      ({ items, gaps, next }) => setState(told({ items, gaps, next, problem: null, busy: false }, node, { rows: {}, gone: {}, events: heard.current })),
       (problem) => control.signal.aborted || setState({ ...BLANK, problem, busy: false }),
     );
     return () => control.abort();
   }, [node, turn]);
   useEffect(() => onChanged(["events", "gaps"], (change) => {
     if (change.reset) return setTurn((n) => n + 1);
+    heard.current = [...heard.current, ...change.events.filter((event) => event.node === node)].slice(-PAGE);
     return setState((old) => told(old, node, change));
   }), [node]);
+  useCaughtUp(() => setTurn((n) => n + 1));
   const more = async () => {
     setState((old) => ({ ...old, busy: true }));
     try {
