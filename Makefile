@@ -47,6 +47,10 @@ browser: ## install chromium for the tests of the page (Debian, as root)
 	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
 	@chromium --version
 
+postgres: ## install PostgreSQL for the tests of the second store (Debian, as root); they start servers of their own
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; }
+	@ls -d /usr/lib/postgresql/*/bin
+
 test-browser: $(STAMP) $(VENDOR) ## the page in headless chromium (make browser installs it)
 	@"$(BIN)/python" -m pytest -q tests/browser
 
@@ -64,7 +68,10 @@ unit: $(STAMP)
 	@"$(BIN)/python" -m pytest -q tests/unit tests/adapters tests/house
 	@tests/house/other_python.sh
 
-test: check test-sim test-real test-browser test-corpora ## everything that must pass before a change lands (<= 10 min on 2 cores)
+test: check test-gateway test-sim test-real test-browser test-corpora ## everything that must pass before a change lands (<= 10 min on 2 cores)
+
+test-gateway: $(STAMP) $(VENDOR) ## the gateway's rooms, both stores included (make postgres installs the server of the second)
+	@"$(BIN)/python" -m pytest -q tests/gateway
 
 test-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
 	@"$(BIN)/python" -m pytest -q tests/sim
@@ -111,4 +118,4 @@ wheel: $(STAMP) $(VENDOR) ## build the wheel into dist/
 clean: ## remove what was built; the environment stays
 	@rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache .import_linter_cache bench/out
 
-.PHONY: help needs setup demo check lint unit test test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents bench-gateway browser test-browser requirements wheel clean
+.PHONY: help needs setup demo check lint unit test test-gateway test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents bench-gateway browser postgres test-browser requirements wheel clean

@@ -11,6 +11,7 @@ import msgspec
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import LinkStats, Liveness
 from meshnode.model.ids import NodeId
+from meshnode.model.where import Attribute, parse_where, unfit
 from meshnode.registry.offers import (
     AGENT_PREFIX,
     RUNNING,
@@ -22,7 +23,6 @@ from meshnode.registry.offers import (
 )
 from meshnode.registry.records import Records
 from meshnode.registry.units import AgentUnits, UnitSeen
-from meshnode.model.where import Attribute, parse_where, unfit
 
 __all__ = ["CAP_PREFIX", "Candidate", "Index", "UnitSeen"]
 
