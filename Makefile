@@ -113,6 +113,7 @@ requirements: $(STAMP) ## raise the pinned versions
 	  --no-emit-index-url --no-header --no-annotate requirements/$$f.in -o requirements/$$f.txt; done
 
 wheel: $(STAMP) $(VENDOR) ## build the wheel into dist/
+	@rm -rf build/lib
 	@"$(BIN)/python" -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 clean: ## remove what was built; the environment stays
