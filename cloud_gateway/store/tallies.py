@@ -3,7 +3,7 @@
 import itertools
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cloud_gateway.model.queries import AgentCount, AgentQuery, Overview, RegionCount
@@ -50,21 +50,24 @@ class _Mean:
 class _Units:
     """Of one agent in one region."""
 
-    __slots__ = ("nodes", "offered", "states", "versions")
+    __slots__ = ("newest", "nodes", "offered", "states")
 
     def __init__(self) -> None:
         self.nodes = 0
         self.states: Counter[str] = Counter()
         self.offered: Counter[str] = Counter()
-        self.versions: Counter[int] = Counter()
+        self.newest: int | None = 0  # version; None: the unit that had it is gone, and the next is not known
 
     def __bool__(self) -> bool:
         return any(self.states.values())
 
     def version(self, version: int, sign: int) -> None:
-        self.versions[version] += sign
-        if not self.versions[version]:
-            del self.versions[version]
+        if self.newest is None:
+            return
+        if sign > 0:
+            self.newest = max(self.newest, version)
+        elif version == self.newest:
+            self.newest = None
 
 
 class Tallies:
@@ -111,8 +114,8 @@ class Tallies:
         with self._guard:
             return dict(self._troubled)
 
-    def agents(self, query: AgentQuery) -> list[AgentCount]:
-        """Instances by agent; see ``Store.agents``."""
+    def agents(self, query: AgentQuery, newest: Callable[[str, str], int]) -> list[AgentCount]:
+        """Instances by agent; see ``Store.agents``. ``newest`` looks up the highest version of an agent in a region."""
         q = folded(query.q)
         with self._guard:
             names = sorted(
@@ -120,11 +123,14 @@ class Tallies:
                 for name in self._agents
                 if name > query.after and (not query.agent or name in query.agent) and q in folded(name)
             )
-            counted = (self._agent(name, query.region) for name in names)
+            counted = (self._agent(name, query.region, newest) for name in names)
             return list(itertools.islice((agent for agent in counted if agent is not None), query.limit))
 
-    def _agent(self, name: str, among: Sequence[str]) -> AgentCount | None:
+    def _agent(self, name: str, among: Sequence[str], newest: Callable[[str, str], int]) -> AgentCount | None:
         regions = {region: units for region, units in self._agents[name].items() if not among or region in among}
+        for region, units in regions.items():
+            if units.newest is None:
+                units.newest = newest(name, region)
         states = _summed(units.states for units in regions.values())
         if not any(states.values()):
             return None
@@ -137,7 +143,7 @@ class Tallies:
             nodes=sum(units.nodes for units in regions.values()),
             regions=sorted(regions)[:NAMES_MAX],
             skills=sorted(skills)[:NAMES_MAX],
-            version_max=max(max(units.versions, default=0) for units in regions.values()),
+            version_max=max(units.newest or 0 for units in regions.values()),
         )
 
     def regions(self) -> list[RegionCount]:

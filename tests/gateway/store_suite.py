@@ -346,14 +346,14 @@ class StoreSuite:
             fleet = small_fleet(12)
             store = await opener()
             events: list[EventRow] = []
-            for _ in range(700):
+            for _ in range(300):
                 batch = fleet.events(2, spread_ms=5)
                 fleet.now_ms += 10
                 events += batch.events
                 await store.commit(batch)
             for _ in range(2):
                 got = await all_events(store, EventQuery(limit=500))
-                assert len(got) == len({(one.node_id, one.number) for one in got}) == 1400
+                assert len(got) == len({(one.node_id, one.number) for one in got}) == 600
                 for node in fleet.nodes:
                     journal = await store.journal(JournalQuery(node_id=node.node_id, limit=500))
                     assert journal.items == [one for one in events if one.node_id == node.node_id]

@@ -1,6 +1,7 @@
 """Pages of current rows: which index a question goes along, so that it looks at few rows."""
 
 import sqlite3
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -19,9 +20,11 @@ _COVERED_US, _SCANNED_US, _FETCHED_US = 0.1, 0.15, 0.7
 # a page sooner.
 _SORTED_US_MAX = 4_000
 _HITS_MAX = 2_000
-# How far a search with many hits walks in the order of the sort before it fetches and sorts all of them.
-_WALKED_MAX = 2_000
+# How far a search with many hits walks in the order of the sort, before it fetches and sorts all of them.
+_WALKED = (200, 1_000)
 _TRIGRAM = 3
+_NAMED_BY_AGENT = ("instances", "skills")  # ``q`` finds the agent's name in each of its rows
+_PART = 200
 _UNCOUNTED = 16  # rows of one value of a filter that is not counted: nodes and names have few
 
 
@@ -42,6 +45,7 @@ class Pages:
 
     def listed(self, connection: sqlite3.Connection, query: Query) -> Listed:
         layout = LAYOUTS[query.kind]
+        query = self._by_agent(connection, query)
         rows: list[tuple[Value, ...]] = []
         for way in self._ways(connection, layout, query):
             rows = self._page(connection, layout, query, way)
@@ -95,26 +99,31 @@ class Pages:
         text = f'SELECT no, {selected(layout)} FROM "{kind}" WHERE "node_id"=?'  # noqa: S608 - names of our own tables
         return self._rows(connection, layout, connection.execute(text, (node_id,)).fetchall())
 
-    def everything(self, connection: sqlite3.Connection, kind: str) -> list[Row]:
-        """For kinds of few rows."""
+    def everything(self, connection: sqlite3.Connection, kind: str) -> Iterator[Row]:
+        """All rows of a kind, a few at a time."""
         layout = LAYOUTS[kind]
-        return self._rows(
-            connection,
-            layout,
-            connection.execute(f'SELECT no, {selected(layout)} FROM "{kind}"').fetchall(),  # noqa: S608 - names of our own tables
-        )
+        rows = connection.execute(f'SELECT no, {selected(layout)} FROM "{kind}"')  # noqa: S608 - names of our own tables
+        while part := rows.fetchmany(_PART):
+            yield from self._rows(connection, layout, part)
+
+    def newest_version(self, connection: sqlite3.Connection, agent: str, region: str) -> int:
+        found = connection.execute(
+            'SELECT max("version") FROM "instances" WHERE "agent"=? AND "region"=?', (agent, region)
+        ).fetchone()
+        return found[0] or 0
 
     def grid(self, connection: sqlite3.Connection) -> dict[str, list[GridCell]]:
         troubled = self._tallies.troubled()
         cells: dict[str, list[GridCell]] = {}
-        rows = connection.execute(
-            'SELECT "region", "name", "state", "cpu_percent" FROM "nodes" ORDER BY "region", "name"'
-        )
-        for region, name, state, cpu in rows:
-            cells.setdefault(region, []).append(
-                GridCell(name, state, max(-1, round(cpu)) if cpu >= 0 else -1, troubled.get(name, 0))
-            )
-        return cells
+        # In the order of the table: looking each row up along an index by name would take longer than to sort them.
+        for region, name, state, cpu in connection.execute(
+            'SELECT "region", "name", "state", "cpu_percent" FROM "nodes"'
+        ):
+            percent = round(cpu) if cpu >= 0 else -1
+            cells.setdefault(region, []).append(GridCell(name, state, percent, troubled.get(name, 0)))
+        for row in cells.values():
+            row.sort(key=_name)
+        return dict(sorted(cells.items()))
 
     def rows_of(self, connection: sqlite3.Connection, kind: str, numbers: list[int]) -> list[Row]:
         """Rows by number, in that order."""
@@ -128,63 +137,78 @@ class Pages:
 
     def _ways(self, connection: sqlite3.Connection, layout: Layout, query: Query) -> list[_Way]:
         """To be tried one after the other, until one fills the page; the last one always answers."""
-        kind = layout.kind
-        if kind not in SEARCHED:
+        if layout.kind not in SEARCHED:
             return [_Way()]
         trigrams = len(folded(query.q)) >= _TRIGRAM
-        if trigrams and self._few_hits(connection, kind, query.q):
+        if trigrams and self._hits(connection, layout.kind, query.q, _HITS_MAX) <= _HITS_MAX:
             return [_Way(found=True)]
+        ordered, along = self._sort_index(layout, query)
+        if ordered and not query.q:
+            return [_Way(along)]
         cost_us, best = self._best_filter(layout, query)
-        along = self._sort_index(layout, query)
         if cost_us <= _SORTED_US_MAX:
             return [_Way(best)]
         if not query.q:
             return [_Way(along)]
         last = _Way(found=True) if trigrams else _Way()
-        return [_Way(along, walked=_WALKED_MAX), last] if along else [last]
+        return [*(_Way(along, walked=rows) for rows in _WALKED), last] if along else [last]
+
+    def _by_agent(self, connection: sqlite3.Connection, query: Query) -> Query:
+        """The same question without ``q``, where ``q`` is a part of agents' names and of nothing else: then it has as
+        many hits as those agents have rows."""
+        if query.kind not in _NAMED_BY_AGENT or len(folded(query.q)) < _TRIGRAM:
+            return query
+        agents = [
+            str(name) for name in self._tallies.values(query.kind, "agent") if folded(query.q) in folded(str(name))
+        ]
+        rows = sum(self._tallies.having(query.kind, "agent", name) or 0 for name in agents)
+        if rows <= _HITS_MAX or self._hits(connection, query.kind, query.q, rows) != rows:
+            return query
+        asked = query.where.get("agent") or agents
+        wanted = [name for name in agents if name in asked] or [""]
+        return msgspec.structs.replace(query, q="", where={**query.where, "agent": wanted})
 
     def _best_filter(self, layout: Layout, query: Query) -> tuple[float, str]:
         """Cheapest way to look at all rows that fit, in microseconds: along a filter's index, or the whole table."""
         kind = layout.kind
-        scanned_us = self._tallies.rows(kind) * _SCANNED_US
-        ways: list[tuple[float, str]] = []
-        if scanned_us <= _SORTED_US_MAX and not query.where:
-            # Without a filter, an index in the order of the sort is at its end after one page.
-            ways = [(0.0, along)] if (along := self._sort_index(layout, query)) else []
+        ways = [(self._tallies.rows(kind) * _SCANNED_US, "")]
         for name, values in query.where.items():
             columns = INDEXES[kind].get(name)
             if values and columns:
                 covered = not query.q and len(columns) >= len(layout.columns)
-                ways.append(
-                    (self._count(layout, name, values) * (_COVERED_US if covered else _FETCHED_US), f"{kind}_{name}")
-                )
-        return min([*ways, (scanned_us, "")])
+                row_us = _COVERED_US if covered else _FETCHED_US
+                ways.append((self._count(layout, name, values) * row_us, f"{kind}_{name}"))
+        return min(ways)
 
-    def _sort_index(self, layout: Layout, query: Query) -> str:
-        """Along the sort; along a filter, where its index goes on in the order of the sort; "": there is none."""
-        sort = (query.sort or LISTINGS[layout.kind].sorts[0]).removeprefix("-")
+    def _sort_index(self, layout: Layout, query: Query) -> tuple[bool, str]:
+        """An index in the order of the sort, "" if there is none; and whether all that it leads along fits."""
+        kind = layout.kind
+        sort = (query.sort or LISTINGS[kind].sorts[0]).removeprefix("-")
         ordered = (sort, *(name for name in layout.key if name != sort))
-        for name, values in query.where.items():
-            columns = INDEXES[layout.kind].get(name, ())
-            if len(values) == 1 and columns[1 : 1 + len(ordered)] == ordered:
-                return f"{layout.kind}_{name}"
+        filters = [name for name, values in query.where.items() if values]
+        for name in filters:
+            columns, rest = INDEXES[kind].get(name, ()), tuple(part for part in ordered if part != name)
+            if len(query.where[name]) == 1 and columns and columns[1 : 1 + len(rest)] == rest:
+                return len(filters) == 1, f"{kind}_{name}"
         if sort == layout.key[0]:
-            return f"sqlite_autoindex_{layout.kind}_1"
-        columns = INDEXES[layout.kind].get(sort, ())
-        return f"{layout.kind}_{sort}" if columns[: len(ordered)] == ordered else ""
+            return not filters, f"sqlite_autoindex_{kind}_1"
+        columns = INDEXES[kind].get(sort, ())
+        return (not filters, f"{kind}_{sort}") if columns[: len(ordered)] == ordered else (False, "")
 
     def _count(self, layout: Layout, name: str, values: list[str]) -> int:
         column = layout.column(name)
         counts = [self._tallies.having(layout.kind, name, column.stored(value)) for value in values]
         return sum(_UNCOUNTED if count is None else count for count in counts)
 
-    def _few_hits(self, connection: sqlite3.Connection, kind: str, q: str) -> bool:
-        hits = connection.execute(
-            f'SELECT count(*) FROM (SELECT 1 FROM "{kind}_found" WHERE "{kind}_found" MATCH ? LIMIT {_HITS_MAX + 1})',  # noqa: S608 - names of our own tables
-            (_phrase(q),),
-        ).fetchone()
-        return hits[0] <= _HITS_MAX
+    def _hits(self, connection: sqlite3.Connection, kind: str, q: str, most: int) -> int:
+        """How many rows have it; counted up to one more than ``most``."""
+        text = f'SELECT 1 FROM "{kind}_found" WHERE "{kind}_found" MATCH ? LIMIT {most + 1}'  # noqa: S608 - names of our own tables
+        return connection.execute(f"SELECT count(*) FROM ({text})", (_phrase(q),)).fetchone()[0]  # noqa: S608 - names of our own tables
 
 
 def _phrase(q: str) -> str:
     return '"' + folded(q).replace('"', '""') + '"'
+
+
+def _name(cell: GridCell) -> str:
+    return cell.name

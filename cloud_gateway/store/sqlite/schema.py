@@ -20,7 +20,7 @@ from cloud_gateway.store.port import StoreFailed
 VERSION = 1
 APPLICATION_ID = 0x6D736867  # "mshg"
 MEMORY = ":memory:"
-_CACHE_KIB = {"writer": 12 * 1024, "reader": 6 * 1024}
+_CACHE_KIB = {"writer": 8 * 1024, "reader": 6 * 1024}
 _CHECKPOINT_PAGES = 4096
 _BUSY_MS = 10_000
 # How long the check of a file may take at a start: a large one is checked in part.
@@ -32,8 +32,8 @@ _CHECK_S = 5.0
 INDEXES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "nodes": {
         "name": ("name", "node_id"),
-        "region": ("region", "name", "node_id"),
-        "state": ("state", "name", "node_id"),
+        "region": ("region", "node_id"),
+        "state": ("state", "node_id"),
     },
     "instances": {
         "agent": ("agent", "instance", "node", "region", "state", "durability", "restarts", "version"),

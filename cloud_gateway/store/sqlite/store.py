@@ -121,7 +121,13 @@ class SqliteStore:
         return await self._read(lambda connection: self._pages.named(connection, name))
 
     async def agents(self, query: AgentQuery) -> list[AgentCount]:
-        return self._commits.tallies.agents(query)
+        def counted(connection: sqlite3.Connection) -> list[AgentCount]:
+            def newest(agent: str, region: str) -> int:
+                return self._pages.newest_version(connection, agent, region)
+
+            return self._commits.tallies.agents(query, newest)
+
+        return await self._read(counted)
 
     async def skills(self, query: SkillQuery) -> tuple[Sequence[OfferRow], int]:
         return await self._read(lambda connection: self._offers.ranked(connection, query))
