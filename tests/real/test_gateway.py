@@ -2,13 +2,15 @@
 
 import http.client
 import signal
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.gateway.test_service_settings import certificate
 from tests.real.daemon_kit import Cuttable, Daemon, Daemons, run_echo, shell, until
-from tests.real.gateway_kit import GatewayProcess, differences, happens, journal_of
+from tests.real.gateway_kit import GatewayProcess, differences, happens, journal_of, newest
 
 pytestmark = pytest.mark.real
 
@@ -34,7 +36,7 @@ def test_the_fleet_is_shown_as_the_node_knows_it(daemons: Daemons) -> None:
         (wish,) = until(lambda: gateway.items("/clusters"), "its document")
         assert (wish["name"], wish["wanted"], wish["pending"]) == ("echo", 1, 0)
         until(lambda: gateway.get("/overview")["nodes"] == {"ready": 2}, "the overview")
-        assert not gateway.get("/overview")["stale"]
+        until(lambda: not gateway.get("/overview")["stale"], "what is shown is fresh")
         assert gateway.get("/nodes/beta/links")["items"][0]["peer"] == "alpha"
         assert gateway.get("/why/node/beta")["item"]["events"]
         until(lambda: "gateway" in alpha.ask.status().readers, "the node says who reads its journal")
@@ -58,7 +60,7 @@ def test_a_gateway_that_loses_an_event_is_found_out(daemons: Daemons) -> None:
     alpha = daemons.start("alpha")
     happens(alpha, 20)
     with GatewayProcess(alpha.directory, program=("tests.faults.gateway", "skip-event")) as gateway:
-        last = journal_of(alpha)[-1][1]
+        last = newest(alpha)
         until(lambda: gateway.cursor("alpha")["number"] >= last, "it says it has all")
         assert any(fault.startswith("missing") for fault in differences(gateway, alpha))
 
@@ -130,7 +132,7 @@ def test_without_its_node_it_serves_what_it_has_and_queues_what_is_asked(daemons
     alpha.ends()
     with GatewayProcess(alpha.directory) as gateway:
         assert "does not answer" in gateway.line
-        assert "no daemon runs" in gateway.log()
+        until(lambda: "no daemon runs" in gateway.log(), "it says that its node is away")
         assert [row["name"] for row in gateway.items("/nodes")] == ["alpha"]
         assert gateway.history("alpha")[: len(before)] == before
         until(lambda: gateway.get("/overview")["stale"], "it says that it is stale")
@@ -185,3 +187,34 @@ def test_ui_is_typed_like_any_other_verb(daemons: Daemons) -> None:
     with GatewayProcess(alpha.directory, "--no-open", verb="ui") as page:
         until(lambda: [row["name"] for row in page.items("/nodes")] == ["alpha"], "its own node")
         assert page.ask("GET", "/api/v1/nodes", host="evil.example")[0] != 200
+
+
+def test_where_others_can_connect_everything_needs_tls_and_the_token(daemons: Daemons) -> None:
+    alpha = daemons.start("alpha")
+    cert, key = certificate(daemons.directory)
+    token_file = daemons.directory / "token"
+    token_file.write_text("a-token-that-nobody-guesses\n")
+    words = ("--listen", "0.0.0.0:0", "--tls-cert", str(cert), "--tls-key", str(key), "--token-file", str(token_file))
+    shell(alpha.directory, "gateway", "--listen", "0.0.0.0:0").refused(4, "TLS", "--token-file")
+    with GatewayProcess(alpha.directory, *words) as gateway:
+        assert gateway.url.startswith("https://")
+        assert "nobody-guesses" not in gateway.line, "who listens on all addresses may have its output read by others"
+        port = int(gateway.url.rstrip("/").rpartition(":")[2])
+        trusted = ssl.create_default_context(cafile=str(cert))
+
+        def status(**headers: str) -> int:
+            door = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trusted)
+            try:
+                door.request("GET", "/api/v1/nodes", headers=headers)
+                return door.getresponse().status
+            finally:
+                door.close()
+
+        assert status() == 401
+        assert status(Authorization="Bearer another-token-altogether") == 401
+        assert status(Authorization="Bearer a-token-that-nobody-guesses") == 200
+        plain = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        plain.request("GET", "/api/v1/nodes")
+        with pytest.raises((OSError, http.client.HTTPException)):
+            plain.getresponse()
+        plain.close()
