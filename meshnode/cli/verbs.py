@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "plan": ("planning", "what manifests would change, and why: -f FILE..., or how things stand"),
         "apply": ("documents", "store manifests: -f FILE..."),
         "delete": ("documents", "delete documents: -f FILE... or KIND NAME"),
+        "explain": ("explain", "what may stand in a manifest: KIND or KIND.FIELD"),
     },
     "Talk": {
         "call": ("call", "call a SKILL, or cap/TAG, with key=value arguments"),
