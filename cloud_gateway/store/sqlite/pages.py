@@ -20,8 +20,9 @@ _COVERED_US, _SCANNED_US, _FETCHED_US = 0.1, 0.15, 0.7
 # a page sooner.
 _SORTED_US_MAX = 4_000
 _HITS_MAX = 2_000
-# How far a search with many hits walks in the order of the sort, before it fetches and sorts all of them.
+# How far a question with many answers walks in the order of the sort, before it fetches and sorts all of them.
 _WALKED = (200, 1_000)
+_MOST = 0.6
 _TRIGRAM = 3
 _NAMED_BY_AGENT = ("instances", "skills")  # ``q`` finds the agent's name in each of its rows
 _PART = 200
@@ -147,7 +148,8 @@ class Pages:
             return [_Way(along)]
         cost_us, best = self._best_filter(layout, query)
         if cost_us <= _SORTED_US_MAX:
-            return [_Way(best)]
+            first = [_Way(along, walked=_WALKED[0])] if along and self._most_fit(layout, query) else []
+            return [*first, _Way(best)]
         if not query.q:
             return [_Way(along)]
         last = _Way(found=True) if trigrams else _Way()
@@ -179,6 +181,11 @@ class Pages:
                 row_us = _COVERED_US if covered else _FETCHED_US
                 ways.append((self._count(layout, name, values) * row_us, f"{kind}_{name}"))
         return min(ways)
+
+    def _most_fit(self, layout: Layout, query: Query) -> bool:
+        """Then a page is found within its first few rows, unless those that do not fit all stand there."""
+        most = self._tallies.rows(layout.kind) * _MOST
+        return not query.q and all(self._count(layout, name, values) >= most for name, values in query.where.items())
 
     def _sort_index(self, layout: Layout, query: Query) -> tuple[bool, str]:
         """An index in the order of the sort, "" if there is none; and whether all that it leads along fits."""

@@ -11,6 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+import zstandard
+
 from cloud_gateway.model.batch import Batch, Changes, Committed
 from cloud_gateway.model.queries import (
     AgentCount,
@@ -216,35 +219,37 @@ class SqliteStore:
 
     def _asked(self, ask: Callable[[sqlite3.Connection], AnswerT]) -> AnswerT:
         try:
-            with self._files.guard:
-                return ask(self._connection())
-        except sqlite3.Error as error:
+            if self._files.path == MEMORY:
+                with self._files.guard:
+                    return ask(self._files.writer)
+            connection = self._connection()
+            # One snapshot for all that is read: a row and its body are never of two commits.
+            connection.execute("BEGIN")
+            try:
+                return ask(connection)
+            finally:
+                connection.execute("COMMIT")
+        except (sqlite3.Error, zstandard.ZstdError, msgspec.DecodeError) as error:
             raise StoreFailed(f"{self._files.path} cannot be read: {error}") from error
 
     async def _read_events(self, ask: Callable[[sqlite3.Connection, Snapshot], AnswerT]) -> AnswerT:
         """With a snapshot of the catalog and one of the file that belong together."""
 
         def asked(connection: sqlite3.Connection) -> AnswerT:
-            if self._files.path == MEMORY:
-                return ask(connection, self._commits.events.catalog.snapshot())
             for _ in range(_SNAPSHOT_TRIES):
-                connection.execute("BEGIN")
-                try:
-                    newest = connection.execute("SELECT max(no) FROM runs").fetchone()[0] or 0
-                    snapshot = self._commits.events.catalog.snapshot()
-                    # A run that only one of the two knows would hide its events from this search.
-                    if newest == (snapshot.runs[-1].no if snapshot.runs else 0):
-                        return ask(connection, snapshot)
-                finally:
-                    connection.execute("COMMIT")
+                newest = connection.execute("SELECT max(no) FROM runs").fetchone()[0] or 0
+                snapshot = self._commits.events.catalog.snapshot()
+                # A run that only one of the two knows would hide its events from this search.
+                if newest == (snapshot.runs[-1].no if snapshot.runs else 0):
+                    return ask(connection, snapshot)
+                connection.execute("COMMIT")
                 time.sleep(0.002)
+                connection.execute("BEGIN")
             raise StoreFailed(f"{self._files.path}: no quiet moment to read; ask again")
 
         return await self._read(asked)
 
     def _connection(self) -> sqlite3.Connection:
-        if self._files.path == MEMORY:
-            return self._files.writer
         if self._mine.connection is None:
             self._mine.connection = reader(self._files.path)
             self._readers.append(self._mine.connection)
