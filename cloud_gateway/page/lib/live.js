@@ -60,6 +60,7 @@ function soon() {
 
 /** A stream tells only of kinds somebody shows; a wider one is opened where the old one stopped. */
 function retune() {
+  gathering = 0;
   const wanted = [...new Set([...listeners].flatMap((one) => [...one.kinds]))].sort();
   if (control && wanted.every((kind) => kinds.split(",").includes(kind))) return;
   kinds = wanted.join(",");
@@ -104,7 +105,7 @@ function frame(text) {
     else if (line.startsWith("data:")) data.push(line.slice(5).trimStart());
   }
   if (data.length) handle(name, JSON.parse(data.join("\n")));
-  if (id) last = id; // only now is it known
+  if (id && !gathering) last = id; // only now is it known; and not while this stream leaves out what somebody asked for
 }
 
 /** Reads until the stream ends; a stream that is silent for too long is as good as ended. */

@@ -36,14 +36,16 @@ function useChanging(path, params) {
   return { data: own.of === data ? own.data : data, problem, reload: again, change };
 }
 
-/** What was asked before the feed was there may have changed before it came: then it is asked once more. */
+/** What was asked before the feed was there for the first time may have changed until it came: it is asked once more.
+ * Later the feed goes on where it stopped. */
 export function useCaughtUp(again) {
   const held = useNewest(again);
   useEffect(() => {
-    if (source.peek().connected) return undefined;
-    return effect(() => {
-      if (source.value.connected) queueMicrotask(() => held.current());
+    if (source.peek().seq) return undefined;
+    const stop = effect(() => {
+      if (source.value.connected) queueMicrotask(() => (stop(), held.current()));
     });
+    return stop;
   }, []);
 }
 

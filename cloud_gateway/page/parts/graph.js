@@ -75,7 +75,9 @@ export function EgoGraph({ centre, neighbours, route }) {
       ${drawn.dots.map((dot) => line(dot, `graph-link kind-${dot.one.kind}`))}
       ${shown && line(shown, "graph-link is-pointed")}
       ${drawn.dots.map((dot, number) => html`<${Dot} key=${dot.one.peer} dot=${dot} to=${route(dot.one.peer)} current=${number === current}
-        pointed=${number === pointed} point=${(yes) => setPointed(yes ? number : -1)} focus=${() => setCurrent(number)} />`)}
+        point=${(yes) => setPointed(yes ? number : -1)} focus=${() => setCurrent(number)} />`)}
+      <g aria-hidden="true">${drawn.dots.map(({ label, one }, number) => label && number !== pointed && html`<text key=${one.peer} class="graph-name"
+        x=${label.x.toFixed(1)} y=${label.y.toFixed(1)} text-anchor=${label.anchor} dominant-baseline="middle">${label.text}</text>`)}</g>
       ${mark(centre.state, middle.x, middle.y, 8)}
       <text class="graph-centre" x=${middle.x} y=${middle.y + 24}>${short(centre.name, centreChars(width))}</text>
       ${shown && html`<${Pointed} dot=${shown} middle=${middle} />`}
@@ -84,13 +86,11 @@ export function EgoGraph({ centre, neighbours, route }) {
   </div>`;
 }
 
-function Dot({ dot: { x, y, size, one, label }, to, current, pointed, point, focus }) {
+function Dot({ dot: { x, y, size, one }, to, current, point, focus }) {
   return html`<a class="graph-dot" href=${to} tabindex=${current ? 0 : -1} aria-label=${words(one)}
     onMouseEnter=${() => point(true)} onMouseLeave=${() => point(false)} onFocus=${() => (point(true), focus())} onBlur=${() => point(false)}>
     <circle class="graph-touch" cx=${x.toFixed(1)} cy=${y.toFixed(1)} r=${Math.max(9, size + 3)} />
-    ${mark(one.state, x, y, size)}
-    ${label && !pointed && html`<text class="graph-name" x=${label.x.toFixed(1)} y=${label.y.toFixed(1)} text-anchor=${label.anchor}
-      dominant-baseline="middle">${label.text}</text>`}</a>`;
+    ${mark(one.state, x, y, size)}</a>`;
 }
 
 /** The whole name of what is pointed at, over everything else. */
