@@ -121,7 +121,7 @@ def _delete_options(parser: Parser) -> None:
     parser.add_argument(
         "-f", dest="files", metavar="FILE", nargs="+", action="extend", default=[], help="what it names"
     )
-    parser.add_argument("-n", dest="namespace", metavar="NAMESPACE", default="default")
+    parser.add_argument("-n", dest="namespace", metavar="NAMESPACE", default="default", help="of a document")
     output_option(parser)
 
 

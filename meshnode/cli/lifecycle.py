@@ -166,8 +166,14 @@ def _up_options(parser: Parser) -> None:
     parser.add_argument("--region", default="", help="of the node, when its directory is empty")
     parser.add_argument("--port", type=_port, default=None, help="to listen on (default: chosen once and remembered)")
     parser.add_argument("--bind", metavar="ADDRESS", default="", help="to listen on (default: all)")
-    parser.add_argument("--seed", metavar="HOST:PORT", type=_address, nargs="+", action="extend", default=[])
-    parser.add_argument("--advertise", metavar="HOST:PORT", type=_address, nargs="+", action="extend", default=[])
+    parser.add_argument(
+        "--seed", metavar="HOST:PORT", type=_address, nargs="+", action="extend", default=[],
+        help="of nodes to look for first (default: those of the token, and who is on the LAN)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--advertise", metavar="HOST:PORT", type=_address, nargs="+", action="extend", default=[],
+        help="under which others reach this node (default: its own addresses)",
+    )  # fmt: skip
     parser.add_argument("--dial-from", metavar="ADDRESS", default="", help="source address of outgoing links")
     parser.add_argument(
         "--profile", choices=("edge", "default", "relay"), default="", help="how much this node takes on"

@@ -24,6 +24,11 @@ class Parser(argparse.ArgumentParser):
         raise Invalid(f"{self.prog}: {message}", next_step=f"{self.prog} --help")
 
     @property
+    def arguments(self) -> list[argparse.Action]:
+        """All there are, for whoever describes them."""
+        return list(self._actions)
+
+    @property
     def takes(self) -> dict[str, tuple[str, ...]]:
         """Options that take a value, with the values there are (empty: any)."""
         return {

@@ -9,7 +9,7 @@ FUNCTION_LINES_MAX = 60
 
 
 def _sources() -> list[Path]:
-    tops = ("meshnode", "cloud_gateway", "hw", "bench", "examples", "tests")
+    tops = ("meshnode", "cloud_gateway", "hw", "bench", "examples", "tests", "tools")
     return sorted(path for top in tops for path in (ROOT / top).rglob("*.py") if "node_modules" not in path.parts)
 
 
