@@ -17,8 +17,9 @@ _SECOND = (1 << 20) - 1
 
 
 class Differences:
-    """Of one kind. ``patience``: in how many rounds a row may be missing before it has gone: lists in an order that
-    changes between two pages may skip one. ``refreshes_a_second``: how many unchanged rows may be written again."""
+    """Of one kind. ``stored``: what the store has; it is taken over. ``patience``: in how many rounds a row may be
+    missing before it has gone: lists in an order that changes between two pages may skip one. ``refreshes_a_second``:
+    how many unchanged rows may be written again."""
 
     def __init__(self, kind: str, stored: dict[Key, int], *, patience: int = 0, refreshes_a_second: int = 500) -> None:
         self.kind = kind
@@ -26,7 +27,10 @@ class Differences:
         self._round = 0
         self._left = 0
         self._began_s = 0
-        self._held: dict[Key, int] = {key: value & _PRINT for key, value in stored.items()}
+        self._held: dict[Key, int] = {}
+        while stored:  # moved, not copied: there may be 100,000
+            key, value = stored.popitem()
+            self._held[_shared(key)] = value & _PRINT
 
     def __len__(self) -> int:
         return len(self._held)
@@ -34,7 +38,7 @@ class Differences:
     def begin(self, now_s: int) -> None:
         """A new round. What is stored from before the first one counts as seen in the round before it."""
         self._round = (self._round + 1) & 3
-        self._left = self._rate * max(1, now_s - self._began_s)
+        self._left = self._rate * (max(1, now_s - self._began_s) if self._began_s else 1)
         self._began_s = now_s
 
     def changed(self, rows: Sequence[Row]) -> list[Row]:
@@ -56,9 +60,7 @@ class Differences:
         stamp = self._round << 52 | (self._began_s & _SECOND) << 32
         for row in rows:
             key = key_of(self.kind, row)
-            if key not in self._held:
-                key = tuple(sys.intern(part) if isinstance(part, str) else part for part in key)
-            self._held[key] = stamp | fingerprint(row)
+            self._held[key if key in self._held else _shared(key)] = stamp | fingerprint(row)
 
     def gone(self) -> list[Key]:
         """Keys that a whole round has not seen; tell ``forgotten`` once they are removed."""
@@ -70,3 +72,8 @@ class Differences:
 
     def _is_old(self, held: int) -> bool:
         return (self._began_s - (held >> 32)) & _SECOND >= REFRESH_AFTER_S
+
+
+def _shared(key: Key) -> Key:
+    """The same key; names that many keys hold are kept once."""
+    return tuple(sys.intern(part) if isinstance(part, str) else part for part in key)

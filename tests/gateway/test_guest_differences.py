@@ -79,6 +79,12 @@ def test_rows_that_only_grew_older_are_refreshed_at_a_bounded_rate() -> None:
     assert not kept.round(later, 100 + REFRESH_AFTER_S + 3)
 
 
+def test_a_restart_is_no_reason_to_write_everything_again() -> None:
+    rows = [node(number) for number in range(5)]
+    kept = Kept(Differences("nodes", {key_of("nodes", row): fingerprint(row) for row in rows}, refreshes_a_second=2))
+    assert len(kept.round(rows, 1_000_000_000)) == 2
+
+
 def test_a_row_that_one_page_skipped_is_not_gone_where_pages_may_skip() -> None:
     offer = OfferRow(skill="words.count", agent="words", node="beta")
     kept = Kept(Differences("skills", {}, patience=1))
