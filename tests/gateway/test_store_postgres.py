@@ -156,6 +156,27 @@ def test_tables_of_a_newer_gateway_are_left_alone(server: kit.Server, url: str, 
     assert server.sql(f"SELECT version FROM {SCHEMA}.schema_version", name) == "99"
 
 
+def test_acked_means_on_disk_whatever_the_database_says(server: kit.Server, url: str, name: str) -> None:
+    server.sql(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+
+    async def scenario(store: PostgresStore) -> None:
+        await store.commit(batch(0, 0))
+        assert store._writing._link is not None
+        assert await store._writing._link.fetchrow("SHOW synchronous_commit") == ("on",)
+
+    leading(url, scenario)
+
+
+def test_a_server_that_does_not_sync_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with kit.server({"fsync": "off"}) as careless, kit.database(careless, "careless") as url:
+
+        async def opens() -> None:
+            await (await open_postgres(url)).close()
+
+        asyncio.run(opens())
+    assert "a power cut loses what was acked" in caplog.text
+
+
 # -- committing -----------------------------------------------------------------------------------------------------
 
 

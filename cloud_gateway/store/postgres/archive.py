@@ -26,13 +26,13 @@ from cloud_gateway.store.eventlog.segment import (
     columns_of,
     head_of,
     joined,
-    pack,
     pieces,
     unpack,
 )
 from cloud_gateway.store.postgres.wire import Link, storable
 
 _HEAD_BYTES_MAX = 4 * 1024 * 1024
+_LEVEL = 5
 
 _ORIGINS = "SELECT no, node_id, node, region FROM origins WHERE no > $1 ORDER BY no"
 _NEW_ORIGINS = "INSERT INTO origins SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[])"
@@ -181,22 +181,26 @@ class Archive:
 
     async def events_of(self, link: Link, parts: Sequence[Part]) -> list[EventRow] | None:
         """The events of one commit; None: they cannot be told from others any more."""
-        await self._learn_origins(link)
         found = dict(await link.fetch(_BODIES, [part.no for part in parts]))
         rows: list[EventRow] = []
         for part in parts:
             events = unpack(found[part.no]) if part.no in found else None
             if events is None or len(events) != part.events:
                 return None
+            await self.learn_origins(link, max(events.origins))
             rows.extend(events.row(at, self.origins) for at in range(len(events)))
         return rows
+
+    async def learn_origins(self, link: Link, newest: int) -> None:
+        """Know all up to this one."""
+        if newest > len(self.origins):
+            await self._learn_origins(link)
 
     async def _refresh(self, link: Link) -> None:
         known = await link.fetchrow(_KNOWN)
         assert known is not None, "aggregates always answer"
         run, oldest, segment, origin, dropped_ms = known
-        if origin > len(self.origins):
-            await self._learn_origins(link)
+        await self.learn_origins(link, origin)
         if run > self._run:
             for row in await link.fetch(_RUNS, self._run):
                 self._catalog.add_run(RunHead(*row))
@@ -250,12 +254,17 @@ async def _store_run(link: Link, run: Run) -> None:
 
 
 def _packed(parts: Sequence[Events]) -> list[bytes]:
-    return [pack(part) for part in parts]
+    return [_pack(part) for part in parts]
+
+
+def _pack(events: Events) -> bytes:
+    """Pressed harder than by ``pack``: the server writes each byte twice, once to its log. ``unpack`` reads both."""
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(msgspec.msgpack.encode(events))
 
 
 def _repacked(bodies: Sequence[bytes]) -> tuple[Events, bytes]:
     events = joined([unpack(body) for body in bodies])
-    return events, pack(events)
+    return events, _pack(events)
 
 
 def _head_bytes(head: Head) -> bytes:

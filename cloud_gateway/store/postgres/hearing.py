@@ -126,9 +126,10 @@ class Hearing:
     async def _unpacked(self, link: Link, seq: int, at_ms: int, body: bytes | None) -> Changes:
         if body is not None:
             told = unpacked(body)
+            await self._archive.learn_origins(link, told.newest_origin)
             events = await self._archive.events_of(link, told.segments) if told.segments else []
             if events is not None:
-                return changes(seq, at_ms, told, events)
+                return changes(seq, at_ms, told, events, self._archive.origins)
         return Changes(seq=seq, at_ms=at_ms, whole=False)
 
     def _tell(self, change: Changes) -> None:

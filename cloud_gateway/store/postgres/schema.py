@@ -96,6 +96,9 @@ async def prepare(wire: Wire) -> None:
 
 
 async def _prepare(link: Link, place: str) -> None:
+    fsync = await link.fetchrow("SELECT current_setting('fsync')")
+    if fsync is not None and fsync[0] != "on":
+        log.warning("the server runs with fsync off: a power cut loses what was acked", extra={"place": place})
     if await _version(link) == len(STEPS):
         return
     async with link.transaction():

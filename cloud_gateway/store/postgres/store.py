@@ -23,12 +23,13 @@ from cloud_gateway.model.queries import (
     SkillQuery,
 )
 from cloud_gateway.model.rows import CommandRow, CursorRow, Key, LoadSpan, OfferRow, Row, SourceRow
+from cloud_gateway.store.port import StoreFailed
 from cloud_gateway.store.postgres.archive import Archive
 from cloud_gateway.store.postgres.hearing import Hearing
 from cloud_gateway.store.postgres.leadership import Leadership
 from cloud_gateway.store.postgres.reading import Reading
 from cloud_gateway.store.postgres.schema import prepare
-from cloud_gateway.store.postgres.wire import Address, Bounds, Wire
+from cloud_gateway.store.postgres.wire import CONNECT_S, Address, Bounds, Wire
 from cloud_gateway.store.postgres.writing import Writing
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,14 @@ class PostgresStore:
 
     async def start(self) -> None:
         self._life = asyncio.create_task(self._live(), name="postgres-store")
-        await self._hearing.ready.wait()
+        try:
+            async with asyncio.timeout(2 * CONNECT_S):
+                await self._hearing.ready.wait()
+        except TimeoutError:
+            await self.close()
+            raise StoreFailed(
+                f"PostgreSQL at {self._wire.address.place} stopped answering while the store was opened; try again"
+            ) from None
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -144,6 +144,8 @@ class Wire:
             "lock_timeout": f"{min(statement_s, self.bounds.lock_s) * 1000:.0f}",
             # A replica that was stopped in the middle of a transaction must not hold its locks for ever.
             "idle_in_transaction_session_timeout": f"{self.bounds.lock_s * 1000:.0f}",
+            # Whatever the database's default is: acked is on disk.
+            "synchronous_commit": "on",
             "timezone": "UTC",
             "jit": "off",  # Compiling takes longer than any of our questions.
         }

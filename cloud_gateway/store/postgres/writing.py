@@ -177,7 +177,7 @@ class Writing:
         return await rows.marks(link, nodes_of(batches))
 
     async def _tell(self, link: Link, changes: Changes, parts: list[Part]) -> None:
-        await link.execute(_TOLD, changes.seq, changes.at_ms, packed(changes, parts))
+        await link.execute(_TOLD, changes.seq, changes.at_ms, packed(changes, parts, self._archive.origins))
         if changes.seq % _TRIM_EVERY == 0:
             await link.execute(_TRIM, changes.seq - CHANGES_KEPT)
         await link.execute(_HINT, CHANNEL, str(changes.seq))
