@@ -34,6 +34,6 @@ def with_next_step(row: Row) -> Row:
     """The row; if it misses its goal, ``why`` says by how much and what to try."""
     if row.ok or row.value is None or row.goal is None:
         return row
-    over = f"over by {100 * (row.value / row.goal - 1):.0f} %" if row.goal and row.value > row.goal else "not ok"
+    over = f"over by {100 * (row.value / row.goal - 1):.0f} %" if row.goal and row.value > row.goal and not row.more else "not ok"
     idea = NEXT.get(FAMILIES.get(row.id, row.id), "")
     return replace(row, why=f"{row.why}; {over}" + (f"; next: {idea}" if idea else ""))
