@@ -255,7 +255,7 @@ def test_only_small_neighbours_are_written_again(sizes: list[tuple[int, int]]) -
     for group in made:
         if len(group) > 1:
             assert sum(head.events for head in group) <= SEGMENT_ROWS_MAX
-            assert all(head.text_bytes < 32 * 1024 for head in group)
+            assert all(head.text_bytes < 16 * 1024 for head in group)
 
 
 def test_places_are_read_as_they_are_written() -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from cloud_gateway.store.eventlog.run import RUN_SEGMENTS_MAX, RUN_SPANS_MAX, RunHead
 from cloud_gateway.store.eventlog.segment import SEGMENT_BYTES_MAX, SEGMENT_ROWS_MAX, Head
 
-_SMALL_BYTES = 32 * 1024
+_SMALL_BYTES = 16 * 1024
 
 
 class Snapshot(NamedTuple):

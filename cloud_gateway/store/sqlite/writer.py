@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 WAITING_MAX = 1024
 _GROUP_MAX = 64
-_GATHER_S = 0.03
+_GATHER_S = 0.05
 _BUSY_S = 0.1  # how long after a commit the next counts as busy
 # After these the page may or may not be on the disk, and nobody can tell: what was acked before is safe, nothing after.
 _SYNC_ERRORS = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
