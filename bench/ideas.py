@@ -34,6 +34,12 @@ def with_next_step(row: Row) -> Row:
     """The row; if it misses its goal, ``why`` says by how much and what to try."""
     if row.ok or row.value is None or row.goal is None:
         return row
-    over = f"over by {100 * (row.value / row.goal - 1):.0f} %" if row.goal and row.value > row.goal and not row.more else "not ok"
+    over = _miss(row.value, row.goal, more=row.more)
     idea = NEXT.get(FAMILIES.get(row.id, row.id), "")
     return replace(row, why=f"{row.why}; {over}" + (f"; next: {idea}" if idea else ""))
+
+
+def _miss(value: float, goal: float, *, more: bool) -> str:
+    if more and value < goal:
+        return f"short by {100 * (1 - value / goal):.0f} %"
+    return f"over by {100 * (value / goal - 1):.0f} %" if not more and goal and value > goal else "not ok"

@@ -8,11 +8,23 @@ import pytest
 from bench.gateway.deltas import BYTES, Deltas
 from bench.gateway.journals import Journal, Ledger
 from bench.gateway.kills import discrepancies
+from bench.ideas import with_next_step
+from bench.rows import Meter
 from cloud_gateway.model.rows import EventRow, GapRow
 from meshnode.model.commands import JournalCursor
 
 DELTAS = Deltas()
 Harm = Callable[[list[EventRow]], list[EventRow]]
+
+
+FAULTS: list[tuple[Harm, str]] = [
+    (lambda kept: kept[:3], "beta: 4 was acknowledged and is lost"),
+    (lambda kept: [*kept[:1], *kept[2:]], "beta: 2 was acknowledged and is lost"),
+    (lambda kept: [*kept, kept[0]], "beta: 1 doubled"),
+    (lambda kept: [*kept[:3], msgspec.structs.replace(kept[3], text="other")], "beta: 4 has another text"),
+    (lambda kept: [*kept, msgspec.structs.replace(kept[3], number=7)], "beta: 7 of life 1 was never written"),
+    (lambda kept: [*kept, msgspec.structs.replace(kept[3], life=2)], "beta: 4 of life 2 was never written"),
+]
 
 
 def journal(written: int = 0, *, ledger: Ledger | None = None) -> Journal:
@@ -88,22 +100,22 @@ def test_a_store_that_has_all_and_more_than_was_acknowledged_is_right():
 
 
 @pytest.mark.parametrize(
-    ("harm", "word"),
-    [
-        (lambda kept: kept[:3], "beta: 4 was acknowledged and is lost"),
-        (lambda kept: [*kept[:1], *kept[2:]], "beta: 2 was acknowledged and is lost"),
-        (lambda kept: [*kept, kept[0]], "beta: 1 doubled"),
-        (lambda kept: [*kept[:3], msgspec.structs.replace(kept[3], text="other")], "beta: 4 has another text"),
-        (lambda kept: [*kept, msgspec.structs.replace(kept[3], number=7)], "beta: 7 of life 1 was never written"),
-        (lambda kept: [*kept, msgspec.structs.replace(kept[3], life=2)], "beta: 4 of life 2 was never written"),
-    ],
-    ids=["lost-at-the-end", "lost-within", "doubled", "altered", "made-up", "another-life"],
+    ("harm", "word"), FAULTS, ids=["lost-at-the-end", "lost-within", "doubled", "altered", "made-up", "another-life"]
 )
 def test_a_planted_fault_is_found(harm: Harm, word: str):
     one = journal(6)
     kept = stored(one, 4)
     one.acknowledge(4, 11.0)
     assert word in discrepancies(one, DELTAS, harm(kept), [])
+
+
+def test_a_figure_that_falls_short_is_not_said_to_be_over():
+    short = with_next_step(Meter().row("ingest-pg", 15_000.0, "1/s", 20_000.0, n=1, why="because", more=True))
+    assert "short by 25 %" in short.why
+    spoilt = with_next_step(
+        Meter().row("ingest-pg", 25_000.0, "1/s", 20_000.0, n=1, why="because", more=True, ok=False)
+    )
+    assert spoilt.why == "because; not ok"
 
 
 def test_a_gap_is_a_loss():
