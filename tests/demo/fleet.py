@@ -47,13 +47,16 @@ class Node:
 
 
 class Network:
-    """The proxy process: who may speak with whom."""
+    """The proxy process: who may speak with whom. ``log``: for its errors; it may stay when we end, and must not hold
+    the terminal or pipe that we write to."""
 
-    def __init__(self, nodes: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "meshnode.cli.demo_proxy", str(nodes)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+    def __init__(self, nodes: int, log: Path | None = None) -> None:
+        with (log or Path(os.devnull)).open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "meshnode.cli.demo_proxy", str(nodes)],
+                cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                start_new_session=True,
+            )  # fmt: skip
         self.fronts = {int(node): port for node, port in self._heard()["fronts"].items()}
 
     def backend(self, node: int, host: str, port: int) -> None:
@@ -108,7 +111,7 @@ class Fleet:
         self.directory = Path(tempfile.mkdtemp(prefix="meshnode demo "))  # a space: paths are quoted everywhere
         self.fault = fault
         self.gateway_fault = fault if fault in GATEWAY_FAULTS else ""
-        self.network = Network(len(plan))
+        self.network = Network(len(plan), self.directory / "network.log")
         self.nodes = [
             Node(number, name, region, self.directory / name) for number, (name, region) in enumerate(plan, start=1)
         ]
