@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.gateway import postgres_kit as postgres
 from tests.gateway.test_service_settings import certificate
 from tests.real.daemon_kit import Cuttable, Daemon, Daemons, run_echo, shell, until
 from tests.real.gateway_kit import GatewayProcess, differences, happens, journal_of, newest
@@ -218,3 +219,38 @@ def test_where_others_can_connect_everything_needs_tls_and_the_token(daemons: Da
         with pytest.raises((OSError, http.client.HTTPException)):
             plain.getresponse()
         plain.close()
+
+
+@pytest.mark.postgres
+@postgres.needs_postgres
+def test_of_two_gateways_on_one_database_one_reads_and_the_other_takes_over(daemons: Daemons) -> None:
+    alpha, beta = daemons.mesh("alpha", "beta")
+    with (
+        postgres.server() as server,
+        postgres.database(server, "gateway") as url,
+        GatewayProcess(alpha.directory, "--store", url) as one,
+    ):
+        until(lambda: one.cursor("beta")["number"], "the first reads")
+        with GatewayProcess(alpha.directory, "--store", url) as other:
+            assert other.url != one.url
+            happens(beta, 20)
+            whole(other, alpha, beta)  # read by the one, shown by both
+            puller = one.get("/overview")["source"]["puller"]
+            assert other.get("/overview")["source"]["puller"] == puller
+            one.kill()
+            happens(beta, 20)
+            until(lambda: other.get("/overview")["source"]["puller"] not in ("", puller), "the other reads now", 30)
+            whole(other, alpha, beta)
+            assert not other.items("/gaps")
+
+
+def test_ui_opens_the_page_with_its_token_in_the_browser(daemons: Daemons, monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha = daemons.start("alpha")
+    opened = daemons.directory / "opened"
+    browser = daemons.directory / "browser.sh"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    with GatewayProcess(alpha.directory, verb="ui") as page:
+        until(opened.exists, "the browser was called")
+        assert opened.read_text().strip() == f"{page.url}/#token={page.token}"
