@@ -9,8 +9,8 @@ import { ProblemNote } from "./problem.js";
 const ROWS_MAX = 500;
 const ON_ITS_WAY_MS = 10_000;
 
-/** An answer, and `change(fn)` that puts fn(data) in its place. What the feed told while the answer was on its way is put
- * into that answer too: it may be older. -> {data, problem, reload, change} */
+/** An answer, and `change(fn)` that puts fn(data) in its place. What the feed told while the answer was on its way is
+ * put into that answer too: it may be older. -> {data, problem, reload, change} */
 function useChanging(path, params) {
   const { answer, problem, reload } = useAnswer(path, params);
   const [own, setOwn] = useState({ of: null, data: null });

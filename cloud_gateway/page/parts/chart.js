@@ -1,5 +1,5 @@
-// Load over time: the mean as a line in the band from the lowest to the highest, on uPlot. What was not measured is a
-// gap, never a line across it.
+/** Load over time: the mean as a line in the band from the lowest to the highest, on uPlot. What was not measured is a
+ * gap, never a line across it. */
 
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 
@@ -22,7 +22,7 @@ export const MEASURES = {
   load: { title: "Load average", unit: "", most: 0 },
 };
 
-// Spans [at_ms, low, mean, high] as columns for uPlot, with an empty moment in each hole.
+/** Spans [at_ms, low, mean, high] as columns for uPlot, with an empty moment in each hole. */
 export function columns(spans, step_ms) {
   const at = [], mean = [], low = [], high = [];
   let before = null;
@@ -49,7 +49,7 @@ export function figure(value, unit) {
   return `${value.toFixed(digits)}${unit === "%" ? " %" : unit}`;
 }
 
-// One sentence that says what the picture shows.
+/** One sentence that says what the picture shows. */
 export function summary(measure, spans, step_ms, words) {
   const { title, unit } = MEASURES[measure];
   if (!spans.length) return `${title}, ${words}: nothing was measured.`;
@@ -60,10 +60,11 @@ export function summary(measure, spans, step_ms, words) {
   const holes = gapCount(spans, step_ms);
   const missing = holes ? ` ${holes} ${holes === 1 ? "gap" : "gaps"} without measurements.` : "";
   const mean = figure(sum / spans.length, unit), last = figure(spans.at(-1)[2], unit);
-  return `${title}, ${words}: from ${figure(low, unit)} to ${figure(high, unit)}, mean ${mean}, last ${last}.${missing}`;
+  return `${title}, ${words}: from ${figure(low, unit)} to ${figure(high,
+    unit)}, mean ${mean}, last ${last}.${missing}`;
 }
 
-// A custom property as a colour that a canvas understands.
+/** A custom property as a colour that a canvas understands. */
 function colour(element, property) {
   const probe = element.appendChild(document.createElement("i"));
   probe.style.color = `var(${property})`;
@@ -72,7 +73,7 @@ function colour(element, property) {
   return resolved;
 }
 
-// A measurement with nothing on either side has no line: it is shown as a point.
+/** A measurement with nothing on either side has no line: it is shown as a point. */
 function orphans(plot, series) {
   const values = plot.data[series];
   const found = [];
@@ -82,28 +83,32 @@ function orphans(plot, series) {
   return found;
 }
 
+/** How much larger than usual the page is written: on very wide screens. */
+export const zoom = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 14;
+
 function options(host, { measure, from_ms, to_ms, width, onIndex }) {
   const { most } = MEASURES[measure];
   const line = colour(host, "--chart-line"), band = colour(host, "--chart-band");
   const text = colour(host, "--chart-text"), grid = colour(host, "--chart-grid");
-  const font = `11px ${getComputedStyle(host).fontFamily}`;
+  const scale = zoom();
+  const font = `${Math.round(11 * scale)}px ${getComputedStyle(host).fontFamily}`;
   const ticks = { stroke: grid, width: 1, size: 4 };
   const axis = { stroke: text, font, ticks, grid: { stroke: grid, width: 1 } };
   const edge = { width: 0, points: { show: false } };
   return {
-    width, height: HEIGHT_PX, ms: 1, legend: { show: false }, padding: [8, 8, 0, 0],
+    width, height: Math.round(HEIGHT_PX * scale), ms: 1, legend: { show: false }, padding: [8, 8, 0, 0],
     cursor: { y: false, drag: { x: false, y: false }, sync: { key: "load" }, points: { size: 7, fill: line } },
     scales: {
       x: { time: true, range: () => [from_ms.current, to_ms.current] },
       y: { range: (_, low, high) => [0, most || Math.max(1, (high ?? 0) * 1.1)] },
     },
     axes: [
-      { ...axis, grid: { show: false }, size: 26, space: 70, values: clockLabels },
-      { ...axis, size: 34, space: 36 },
+      { ...axis, grid: { show: false }, size: 26 * scale, space: 70 * scale, values: clockLabels },
+      { ...axis, size: 34 * scale, space: 36 * scale },
     ],
     series: [
       {},
-      { stroke: line, width: 1.5, points: { show: true, size: 4, width: 0, fill: line, filter: orphans } },
+      { stroke: line, width: 1.5 * scale, points: { show: true, size: 4, width: 0, fill: line, filter: orphans } },
       edge,
       edge,
     ],
@@ -145,7 +150,7 @@ function useTheme() {
   return turn;
 }
 
-// Creates the plot once for each theme; new data and widths are told to it.
+/** Creates the plot once for each theme; new data and widths are told to it. */
 function usePlot({ measure, data, from_ms, to_ms, onIndex }) {
   const host = useRef(null), plot = useRef(null), theme = useTheme();
   const from = useRef(from_ms), to = useRef(to_ms), latest = useRef(data);
@@ -154,7 +159,7 @@ function usePlot({ measure, data, from_ms, to_ms, onIndex }) {
     let gone = false;
     const watcher = new ResizeObserver(() => {
       const width = Math.floor(host.current?.clientWidth ?? 0);
-      if (plot.current && width && width !== plot.current.width) plot.current.setSize({ width, height: HEIGHT_PX });
+      if (plot.current && width && width !== plot.current.width) plot.current.setSize({ width, height: plot.current.height });
     });
     loadPlot().then((Plot) => {
       if (gone || !host.current) return;
@@ -169,7 +174,7 @@ function usePlot({ measure, data, from_ms, to_ms, onIndex }) {
   return [host, plot];
 }
 
-// One measure. `spans`: [[at_ms, low, mean, high], ...], oldest first. Arrow keys walk through the moments.
+/** One measure. `spans`: [[at_ms, low, mean, high], ...], oldest first. Arrow keys walk through the moments. */
 export function Chart({ measure, spans, step_ms, from_ms, to_ms, words }) {
   const { title, unit } = MEASURES[measure];
   const data = useMemo(() => columns(spans, step_ms), [spans, step_ms]);
@@ -190,7 +195,7 @@ export function Chart({ measure, spans, step_ms, from_ms, to_ms, words }) {
   </figure>`;
 }
 
-// What the cursor points at; without one, the newest.
+/** What the cursor points at; without one, the newest. */
 function Reading({ data, index, unit }) {
   const at = index ?? data[0].length - 1;
   if (at < 0) return html`<span class="chart-reading">not measured</span>`;
@@ -199,5 +204,5 @@ function Reading({ data, index, unit }) {
   const clock = index === null ? "" : `${day}${CLOCK.format(when)}`;
   if (mean === null) return html`<span class="chart-reading"><span class="chart-at">${clock}</span> no data</span>`;
   return html`<span class="chart-reading"><span class="chart-at">${clock}</span>
-    <b>${figure(mean, unit)}</b> <span class="chart-range">${figure(low, "")}–${figure(high, unit)}</span></span>`;
+    <b>${figure(mean, unit)}</b> <span class="chart-range">${figure(low, unit).replace(" %", "")}–${figure(high, unit)}</span></span>`;
 }

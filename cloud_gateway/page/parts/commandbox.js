@@ -69,7 +69,8 @@ export function Followed({ command }) {
     <p class="followed-head"><${Badge} state=${row.state} /> <b>${requestWords(row)}</b>
       <a href=${href("commands", { q: row.command_id })}>all requests</a></p>
     <${Timeline} command=${row} />
-    ${row.answer && html`<p class=${row.state === "failed" ? "followed-answer is-bad" : "followed-answer"}>${row.answer}</p>`}
+    ${row.answer && html`<p
+      class=${row.state === "failed" ? "followed-answer is-bad" : "followed-answer"}>${row.answer}</p>`}
   </div>`;
 }
 
@@ -84,10 +85,11 @@ function TokenNeeded({ done }) {
     done();
   };
   return html`<form class="token" onSubmit=${keep}>
-    <p>Reading needs no token here; requests do. <code>meshnode gateway</code> prints it once, at its start, in its address:
-      what stands behind <code>#token=</code>. Open the page by that address, or paste the token here. It is kept for this
-      tab only.</p>
-    <label class="field"><span>Token</span><input ref=${field} type="password" autocomplete="off" spellcheck=${false} required /></label>
+    <p>Reading needs no token here; requests do. <code>meshnode gateway</code> prints it once, at its start, in its
+      address: what stands behind <code>#token=</code>. Open the page by that address, or paste the token here. It is
+      kept for this tab only.</p>
+    <label class="field"><span>Token</span><input ref=${field} type="password" autocomplete="off"
+      spellcheck=${false} required /></label>
     <p class="dialog-actions"><button class="button is-main">Use this token</button></p></form>`;
 }
 
@@ -115,7 +117,8 @@ function Confirm({ title, what, verb, body, action, danger, close, said }) {
       <${ProblemNote} problem=${problem} />
       ${allowed
         ? html`<p class="dialog-actions"><button type="button" class="button" onClick=${close}>Cancel</button>
-          <button type="button" class=${danger ? "button is-grave" : "button is-main"} disabled=${busy} onClick=${ask}>${
+          <button type="button" class=${danger ? "button is-grave" : "button is-main"} disabled=${busy}
+            onClick=${ask}>${
             busy ? "Asking …" : action}</button></p>`
         : html`<${TokenNeeded} done=${() => (setProblem(null), setAllowed(true))} />`}
     </div></${Dialog}>`;
@@ -124,7 +127,8 @@ function Confirm({ title, what, verb, body, action, danger, close, said }) {
 /** A button that asks first. `what`: sentences that say what will happen. */
 export function AskButton({ children, title, what, verb, body, action, danger = false, disabled = false, said }) {
   const [open, setOpen] = useState(false);
-  return html`<button type="button" class=${danger ? "button is-grave" : "button"} disabled=${disabled} onClick=${() => setOpen(true)}>${children}</button>
+  return html`<button type="button" class=${danger ? "button is-grave" : "button"} disabled=${disabled}
+    onClick=${() => setOpen(true)}>${children}</button>
     ${open && html`<${Confirm} ...${{ title, what, verb, body, action, danger }} close=${() => setOpen(false)}
       said=${(command) => (setOpen(false), said(command))} />`}`;
 }
@@ -132,19 +136,22 @@ export function AskButton({ children, title, what, verb, body, action, danger = 
 /** Take a node out of work, or back into it. */
 export function DrainBox({ node, said }) {
   if (node.drained) {
-    return html`<${AskButton} verb="resume" body=${{ node: node.name }} action="Resume" said=${said} title=${`Resume ${node.name}?`}
+    return html`<${AskButton} verb="resume" body=${{ node: node.name }} action="Resume" said=${said}
+      title=${`Resume ${node.name}?`}
       what=${[`${node.name} takes new units again. Those that moved away stay where they are.`]}>Resume</${AskButton}>`;
   }
   return html`<${AskButton} verb="drain" body=${{ node: node.name }} action="Drain" said=${said} danger=${true}
     title=${`Drain ${node.name}?`} what=${[
       node.agents
-        ? `Its ${node.agents} ${node.agents === 1 ? "agent moves" : "agents move"} to other nodes, each after its successor has its state.`
+        ? `Its ${node.agents} ${node.agents === 1 ? "agent moves"
+          : "agents move"} to other nodes, each after its successor has its state.`
         : "It runs no agents now.",
       "Nothing new is placed there until it is resumed. The node itself stays in the mesh.",
     ]}>Drain …</${AskButton}>`;
 }
 
-/** How many units are wanted. `name`: as the mesh knows it ("words", "cluster/default/line3"). `agents`: of a cluster. */
+/** How many units are wanted. `name`: as the mesh knows it ("words", "cluster/default/line3"). `agents`: of a
+ * cluster. */
 export function ScaleBox({ name, wanted, agents = [], said }) {
   const [replicas, setReplicas] = useState(String(wanted ?? 1));
   const [agent, setAgent] = useState(agents[0] ?? "");
@@ -154,19 +161,24 @@ export function ScaleBox({ name, wanted, agents = [], said }) {
   const body = { name, replicas: valid ? number : 0, ...(agents.length > 1 ? { agent } : {}) };
   const whose = agents.length > 1 ? `${agent} of ${name}` : name;
   return html`<div class="box scale-box">
-    ${agents.length > 1 && html`<label class="field"><span>Agent</span><select value=${agent} onChange=${(event) => setAgent(event.target.value)}>
+    ${agents.length > 1 && html`<label class="field"><span>Agent</span><select value=${agent}
+      onChange=${(event) => setAgent(event.target.value)}>
       ${agents.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>`}
-    <label class="field"><span>Replicas</span><input type="text" inputmode="numeric" value=${replicas} aria-invalid=${!valid}
+    <label class="field"><span>Replicas</span><input type="text" inputmode="numeric" value=${replicas}
+      aria-invalid=${!valid}
       onInput=${(event) => setReplicas(event.target.value)} /></label>
-    <${AskButton} verb="scale" body=${body} action="Scale" disabled=${!valid} danger=${valid && number === 0} said=${said}
-      title=${`Scale ${whose} to ${valid ? number : "?"}?`} what=${scaleWords(whose, number, wanted)}>Scale …</${AskButton}>
+    <${AskButton} verb="scale" body=${body} action="Scale" disabled=${!valid} danger=${valid && number === 0}
+      said=${said}
+      title=${`Scale ${whose} to ${valid ? number : "?"}?`}
+        what=${scaleWords(whose, number, wanted)}>Scale …</${AskButton}>
     ${!valid && html`<span class="field-note">a whole number up to ${REPLICAS_MAX}</span>`}</div>`;
 }
 
 function scaleWords(whose, number, wanted) {
   if (number === 0) return [`Every unit of ${whose} is stopped. Its document and the state it kept stay.`];
   const change = wanted === undefined || wanted === null ? "" : `; ${wanted} are wanted now`;
-  return [`The mesh then runs ${number} of ${whose}${change}.`, "Each new unit goes to a node that fits; what fits nowhere waits, and says why."];
+  return [`The mesh then runs ${number} of ${whose}${change}.`,
+    "Each new unit goes to a node that fits; what fits nowhere waits, and says why."];
 }
 
 /** What is wrong with a manifest, "" if it may be asked for; and the manifest. */
@@ -178,9 +190,11 @@ export function readManifest(text) {
     manifest = JSON.parse(text);
   } catch (error) {
     const yaml = /^\s*(apiVersion|kind|---|#)/.test(text);
-    return [yaml ? "This looks like YAML. The page reads JSON only; `meshnode apply -f FILE` reads both." : `Not JSON: ${error.message}`, null];
+    return [yaml ? "This looks like YAML. The page reads JSON only; `meshnode apply -f FILE` reads both."
+      : `Not JSON: ${error.message}`, null];
   }
-  if (typeof manifest !== "object" || manifest === null || Array.isArray(manifest)) return ["A manifest is one JSON object.", null];
+  if (typeof manifest !== "object" || manifest === null
+    || Array.isArray(manifest)) return ["A manifest is one JSON object.", null];
   if (!KINDS.includes(manifest.kind)) return [`kind: must be ${KINDS.join(" or ")}.`, null];
   if (!manifest.metadata?.name) return ["metadata.name: is missing.", null];
   return ["", manifest];
@@ -199,9 +213,11 @@ export function ApplyBox({ start = "", said }) {
   const [wrong, manifest] = readManifest(text);
   const title = manifest ? `Apply ${manifest.kind} ${manifest.metadata.name}?` : "Apply";
   return html`<div class="box apply-box">
-    <label class="field is-wide"><span>Manifest, as JSON</span><textarea rows="12" value=${text} spellcheck=${false} placeholder=${EXAMPLE}
+    <label class="field is-wide"><span>Manifest, as JSON</span><textarea rows="12" value=${text} spellcheck=${false}
+      placeholder=${EXAMPLE}
       aria-invalid=${Boolean(wrong)} onInput=${(event) => setText(event.target.value)}></textarea></label>
-    <p class="box-actions"><${AskButton} verb="apply" body=${{ manifest }} action="Apply" disabled=${!manifest} said=${said} title=${title}
+    <p class="box-actions"><${AskButton} verb="apply" body=${{ manifest }} action="Apply" disabled=${!manifest}
+      said=${said} title=${title}
         what=${manifest ? applyWords(manifest) : []}>Apply …</${AskButton}>
       <span class=${wrong ? "field-note is-bad" : "field-note"} role=${wrong ? "alert" : undefined}>${
         wrong || "YAML is not read here: meshnode apply -f FILE reads both."}</span></p></div>`;
@@ -209,12 +225,14 @@ export function ApplyBox({ start = "", said }) {
 
 function applyWords({ kind, metadata }) {
   return [
-    `The document ${kind} ${metadata.namespace ?? "default"}/${metadata.name} is created, or changed where it differs, and spreads over the mesh.`,
+    `The document ${kind} ${metadata.namespace
+      ?? "default"}/${metadata.name} is created, or changed where it differs, and spreads over the mesh.`,
     "Units that are then missing are started; those that are then too many are stopped.",
   ];
 }
 
 /** Age and author of a request, small. */
 export function AskedBy({ command }) {
-  return html`<span title=${exact(command.asked_ms)}>${ago(command.asked_ms)}${command.by ? ` by ${command.by}` : ""}</span>`;
+  return html`<span
+    title=${exact(command.asked_ms)}>${ago(command.asked_ms)}${command.by ? ` by ${command.by}` : ""}</span>`;
 }

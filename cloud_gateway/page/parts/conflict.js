@@ -13,7 +13,8 @@ const PLACES = { Agent: clusterRoute, AgentCluster: clusterRoute };
 
 function place(row) {
   if (isState(row)) return { to: instanceRoute(row.name), text: row.name };
-  return { to: PLACES[row.kind]?.(row) ?? href("conflicts", { name: row.name }), text: `${row.kind} ${row.namespace}/${row.name}` };
+  return { to: PLACES[row.kind]?.(row) ?? href("conflicts", { name: row.name }),
+    text: `${row.kind} ${row.namespace}/${row.name}` };
 }
 
 export function ConflictCard({ row }) {
@@ -21,7 +22,8 @@ export function ConflictCard({ row }) {
   return html`<article class="conflict" aria-label=${`${text}, ${row.field}`}>
     <header class="conflict-head"><h3><a href=${to}>${text}</a> <code>${row.field}</code></h3>
       <span class="soft">${plural(row.values.length, "value")}, as of <${Age} at=${row.as_of_ms} /></span></header>
-    <ol class="conflict-values">${row.values.map((value, at) => html`<li key=${at} class=${at ? "conflict-value" : "conflict-value in-force"}>
+    <ol class="conflict-values">${row.values.map((value, at) => html`<li key=${at}
+      class=${at ? "conflict-value" : "conflict-value in-force"}>
       <p class="conflict-mark">${at ? "kept beside it" : "in force"}</p>
       <div class="conflict-what"><${Tree} value=${value} /></div>
       <p class="conflict-by">written by <${NodeLink} name=${row.writers[at] ?? ""} /></p></li>`)}</ol>
@@ -39,9 +41,10 @@ function why(row) {
 
 function next(row, to) {
   if (isState(row)) {
-    return html`call a skill that sets <code>${row.field}</code>, or give the agent a merge function for it (<code>@agent.merge</code>); the
-      next write that has seen all of them settles it.`;
+    return html`call a skill that sets <code>${row.field}</code>, or give the agent a merge function for it
+      (<code>@agent.merge</code>); the next write that has seen all of them settles it.`;
   }
-  return html`apply the document with the value you want, on <a href=${to}>its page</a> or with <code>meshnode apply -f FILE</code>; a
+  return html`apply the document with the value you want, on <a
+    href=${to}>its page</a> or with <code>meshnode apply -f FILE</code>; a
     write that has seen all of them settles it.`;
 }

@@ -1,6 +1,7 @@
 /** A node and its neighbours, drawn; one tab stop, arrows walk around, Enter follows. */
 import { html, useLayoutEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { millis } from "../lib/format.js";
+import { zoom } from "./chart.js";
 import { centreChars, layout, short } from "./graphlayout.js";
 
 export { NEIGHBOURS_MAX } from "./graphlayout.js";
@@ -26,7 +27,8 @@ function mark(state, x, y, size) {
 /** "beta, paris, ready, 12 ms" */
 export function words({ peer, region, state, rtt_ms, kind }) {
   const far = Number.isFinite(rtt_ms) ? millis(rtt_ms) : "round trip not known";
-  return [peer, region, state, far, kind === "peer" ? "linked for another reason than gossip" : ""].filter(Boolean).join(", ");
+  return [peer, region, state, far, kind === "peer" ? "linked for another reason than gossip"
+    : ""].filter(Boolean).join(", ");
 }
 
 function useRoving(count) {
@@ -45,12 +47,12 @@ function useRoving(count) {
 
 const STEP_PX = 8;
 
-/** The width of an element, in steps: a picture is laid out in pixels of the screen, so that its words can be read. */
+/** The width of an element, in steps, in pixels of the usual size of words: so that those of a picture can be read. */
 function useWidth(start) {
   const [width, setWidth] = useState(start);
   const box = useRef(null);
   useLayoutEffect(() => {
-    const take = () => setWidth(Math.max(200, Math.floor(box.current.clientWidth / STEP_PX) * STEP_PX));
+    const take = () => setWidth(Math.max(200, Math.floor(box.current.clientWidth / zoom() / STEP_PX) * STEP_PX));
     const watcher = new ResizeObserver(take);
     watcher.observe(box.current);
     take();
@@ -67,17 +69,22 @@ export function EgoGraph({ centre, neighbours, route }) {
   const [pointed, setPointed] = useState(-1);
   const { current, setCurrent, box, walk } = useRoving(drawn.dots.length);
   const shown = drawn.dots[pointed];
-  const line = ({ x, y }, name) => html`<line class=${name} x1=${middle.x} y1=${middle.y} x2=${x.toFixed(1)} y2=${y.toFixed(1)} />`;
+  const line = ({ x, y }, name) => html`<line
+    class=${name} x1=${middle.x} y1=${middle.y} x2=${x.toFixed(1)} y2=${y.toFixed(1)} />`;
   return html`<div class="graph" ref=${frame}>
-    <svg class="graph-picture" ref=${box} viewBox=${`0 0 ${width} ${height}`} width=${width} height=${height} role="group" onKeyDown=${walk}
+    <svg class="graph-picture" ref=${box} viewBox=${`0 0 ${width} ${height}`} width=${width * zoom()} height=${height * zoom()}
+      role="group" onKeyDown=${walk}
       aria-label=${`${centre.name} and ${drawn.dots.length} neighbours; arrow keys walk around`}>
       <${Backdrop} drawn=${drawn} />
       ${drawn.dots.map((dot) => line(dot, `graph-link kind-${dot.one.kind}`))}
       ${shown && line(shown, "graph-link is-pointed")}
-      ${drawn.dots.map((dot, number) => html`<${Dot} key=${dot.one.peer} dot=${dot} to=${route(dot.one.peer)} current=${number === current}
+      ${drawn.dots.map((dot, number) => html`<${Dot} key=${dot.one.peer} dot=${dot} to=${route(dot.one.peer)}
+        current=${number === current}
         point=${(yes) => setPointed(yes ? number : -1)} focus=${() => setCurrent(number)} />`)}
-      <g aria-hidden="true">${drawn.dots.map(({ label, one }, number) => label && number !== pointed && html`<text key=${one.peer} class="graph-name"
-        x=${label.x.toFixed(1)} y=${label.y.toFixed(1)} text-anchor=${label.anchor} dominant-baseline="middle">${label.text}</text>`)}</g>
+      <g aria-hidden="true">${drawn.dots.map(({ label, one }, number) => label && number !== pointed && html`<text
+        key=${one.peer} class="graph-name"
+        x=${label.x.toFixed(1)} y=${label.y.toFixed(1)} text-anchor=${label.anchor}
+          dominant-baseline="middle">${label.text}</text>`)}</g>
       ${mark(centre.state, middle.x, middle.y, 8)}
       <text class="graph-centre" x=${middle.x} y=${middle.y + 24}>${short(centre.name, centreChars(width))}</text>
       ${shown && html`<${Pointed} dot=${shown} middle=${middle} />`}
@@ -88,7 +95,8 @@ export function EgoGraph({ centre, neighbours, route }) {
 
 function Dot({ dot: { x, y, size, one }, to, current, point, focus }) {
   return html`<a class="graph-dot" href=${to} tabindex=${current ? 0 : -1} aria-label=${words(one)}
-    onMouseEnter=${() => point(true)} onMouseLeave=${() => point(false)} onFocus=${() => (point(true), focus())} onBlur=${() => point(false)}>
+    onMouseEnter=${() => point(true)} onMouseLeave=${() => point(false)} onFocus=${() => (point(true),
+      focus())} onBlur=${() => point(false)}>
     <circle class="graph-touch" cx=${x.toFixed(1)} cy=${y.toFixed(1)} r=${Math.max(9, size + 3)} />
     ${mark(one.state, x, y, size)}</a>`;
 }
@@ -96,21 +104,26 @@ function Dot({ dot: { x, y, size, one }, to, current, point, focus }) {
 /** The whole name of what is pointed at, over everything else. */
 function Pointed({ dot: { x, y, size, one }, middle }) {
   const right = x < middle.x;
-  return html`<text class="graph-name is-pointed" x=${x + (size + 6) * (right ? 1 : -1)} y=${y} text-anchor=${right ? "start" : "end"}
+  return html`<text class="graph-name is-pointed" x=${x + (size + 6) * (right ? 1 : -1)} y=${y}
+    text-anchor=${right ? "start" : "end"}
     dominant-baseline="middle">${short(one.peer, 44)}</text>`;
 }
 
 function hint({ rings, dots }) {
   if (!dots.length) return "";
-  return rings.length ? "The farther out, the longer the round trip. Dotted: linked for another reason than gossip." : "No round trip is known.";
+  if (!rings.length) return "No round trip is known.";
+  return "The farther out, the longer the round trip. Dotted: linked for another reason than gossip.";
 }
 
 function Backdrop({ drawn }) {
   return html`<g aria-hidden="true">
-    ${drawn.rings.map((ring) => html`<circle class="graph-ring" cx=${drawn.frame.middle.x} cy=${drawn.frame.middle.y} r=${ring.radius} />
-      <text class="graph-scale" x=${drawn.frame.middle.x} y=${drawn.frame.middle.y - ring.radius + 3}>${ring.ms} ms</text>`)}
+    ${drawn.rings.map((ring) => html`<circle class="graph-ring" cx=${drawn.frame.middle.x} cy=${drawn.frame.middle.y}
+      r=${ring.radius} />
+      <text class="graph-scale" x=${drawn.frame.middle.x}
+        y=${drawn.frame.middle.y - ring.radius + 3}>${ring.ms} ms</text>`)}
     ${drawn.sectors.map(({ region, arc, label }) => html`<path class="graph-sector" d=${arc} />
-      ${label && html`<text class="graph-region" x=${label.x.toFixed(1)} y=${label.y.toFixed(1)} text-anchor=${label.anchor}
+      ${label && html`<text class="graph-region" x=${label.x.toFixed(1)} y=${label.y.toFixed(1)}
+        text-anchor=${label.anchor}
         dominant-baseline="middle"><title>${region}</title>${label.text}</text>`}`)}
   </g>`;
 }

@@ -23,7 +23,8 @@ export const centreChars = (width) => Math.max(10, Math.min(28, Math.floor(width
 export function geometry(width) {
   const height = Math.min(HEIGHT_PX[1], Math.max(HEIGHT_PX[0], Math.round(width * 0.84)));
   const outer = Math.min(height, width) / 2 - ROUND_PX;
-  return { width, height, middle: { x: width / 2, y: height / 2 }, inner: outer * 0.36, outer, unknown: outer + 9, arc: outer + 18, region: outer + 30 };
+  return { width, height, middle: { x: width / 2, y: height / 2 }, inner: outer * 0.36, outer, unknown: outer + 9,
+    arc: outer + 18, region: outer + 30 };
 }
 
 const byName = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
@@ -31,7 +32,8 @@ const byName = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 /** Neighbours by region, regions and names in order: [[region, [neighbour, ...]], ...]. */
 export function grouped(neighbours) {
   const regions = new Map();
-  for (const one of neighbours.slice(0, NEIGHBOURS_MAX)) regions.set(one.region, [...(regions.get(one.region) ?? []), one]);
+  for (const one of neighbours.slice(0, NEIGHBOURS_MAX)) regions.set(one.region, [...(regions.get(one.region)
+    ?? []), one]);
   for (const some of regions.values()) some.sort((a, b) => byName(a.peer, b.peer));
   return [...regions].sort(([a], [b]) => byName(a, b));
 }
@@ -54,7 +56,8 @@ function radius(rtt_ms, scale, { inner, outer, unknown }) {
   return inner + (outer - inner) * Math.min(1, share);
 }
 
-const at = ({ middle }, angle, distance) => ({ x: middle.x + distance * Math.cos(angle), y: middle.y + distance * Math.sin(angle) });
+const at = ({ middle }, angle, distance) => ({ x: middle.x + distance * Math.cos(angle),
+  y: middle.y + distance * Math.sin(angle) });
 
 /** {dots: [{x, y, angle, one, size, label}], sectors: [{region, arc, label}], rings: [{ms, radius}], frame}. A label is
  * {x, y, anchor, text} where it overlaps nothing, or null. */
@@ -80,10 +83,12 @@ export function layout(neighbours, centre, width) {
   const drawn = scale.map((ms) => ({ ms, radius: radius(ms, scale, frame) }));
   const { x, y } = frame.middle;
   const boxes = new Boxes(frame, [
-    box(x, y + 22, "middle", short(centre, centreChars(width))), ...dots.map(around), ...drawn.map((ring) => box(x, y - ring.radius, "middle", `${ring.ms} ms`)),
+    box(x, y + 22, "middle", short(centre, centreChars(width))), ...dots.map(around), ...drawn.map((ring) => box(x,
+      y - ring.radius, "middle", `${ring.ms} ms`)),
   ]);
   const words = sectors.map((sector) => ({ ...sector, arc: arc(sector, frame), label: worded(sector, frame, boxes) }));
-  return { frame, rings: drawn, sectors: words, dots: dots.map((dot) => ({ ...dot, label: total <= NAMED_MAX ? named(dot, boxes) : null })) };
+  return { frame, rings: drawn, sectors: words, dots: dots.map((dot) => ({ ...dot, label: total <= NAMED_MAX
+    ? named(dot, boxes) : null })) };
 }
 
 /** Rectangles that are taken. */
@@ -101,7 +106,8 @@ class Boxes {
 
   free({ left, right, top, bottom }) {
     if (left < 0 || right > this.width || top < 0 || bottom > this.height) return false;
-    return !this.taken.some((other) => left < other.right && right > other.left && top < other.bottom && bottom > other.top);
+    return !this.taken.some((other) => left < other.right && right > other.left && top < other.bottom
+      && bottom > other.top);
   }
 }
 
@@ -121,7 +127,8 @@ function named({ x, y, angle, size, one }, boxes) {
   const places = NAME_CHARS.flatMap((most) => {
     const text = short(one.peer, most);
     const right = { x: x + gap, y, anchor: "start", text }, left = { x: x - gap, y, anchor: "end", text };
-    const above = { x, y: y - gap - LINE_PX / 2, anchor: "middle", text }, below = { x, y: y + gap + LINE_PX / 2, anchor: "middle", text };
+    const above = { x, y: y - gap - LINE_PX / 2, anchor: "middle", text }, below = { x, y: y + gap + LINE_PX / 2,
+      anchor: "middle", text };
     const sides = Math.cos(angle) >= 0 ? [right, left] : [left, right];
     const ends = Math.sin(angle) >= 0 ? [below, above] : [above, below];
     return Math.abs(Math.cos(angle)) < 0.4 ? [ends[0], ...sides, ends[1]] : [...sides, ...ends];
@@ -146,5 +153,6 @@ function worded({ region, from, to }, frame, boxes) {
 
 function arc({ from, to }, frame) {
   const a = at(frame, from, frame.arc), b = at(frame, Math.min(to, from + 2 * Math.PI - 0.001), frame.arc);
-  return `M${a.x.toFixed(1)} ${a.y.toFixed(1)}A${frame.arc} ${frame.arc} 0 ${to - from > Math.PI ? 1 : 0} 1 ${b.x.toFixed(1)} ${b.y.toFixed(1)}`;
+  return `M${a.x.toFixed(1)} ${a.y.toFixed(1)}A${frame.arc} ${frame.arc} 0 ${to - from > Math.PI ? 1
+    : 0} 1 ${b.x.toFixed(1)} ${b.y.toFixed(1)}`;
 }

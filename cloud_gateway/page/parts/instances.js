@@ -19,36 +19,45 @@ export function unitWords({ instance, slots }) {
 }
 
 const COLUMNS = [
-  { name: "instance", title: "Unit", grow: true, cell: (row) => html`<a class="name" href=${instanceRoute(row.instance)}>${unitWords(row)}</a>` },
-  { name: "state", title: "State", cell: (row) => html`<${Badge} state=${row.state} title=${row.reason} />${row.reason && html`<span class="cell-reason">${row.reason}</span>`}` },
+  { name: "instance", title: "Unit", grow: true, cell: (row) => html`<a class="name"
+    href=${instanceRoute(row.instance)}>${unitWords(row)}</a>` },
+  { name: "state", title: "State", cell: (row) => html`<${Badge} state=${row.state}
+    title=${row.reason} />${row.reason && html`<span class="cell-reason">${row.reason}</span>`}` },
   { name: "node", title: "Node", cell: (row) => html`<${NodeLink} name=${row.node} />` },
   { name: "region", title: "Region", from: "md" },
-  { name: "version", title: "Version", numeric: true, from: "sm", cell: (row) => (row.version ? count(row.version) : "–") },
+  { name: "version", title: "Version", numeric: true, from: "sm", cell: (row) => (row.version ? count(row.version)
+    : "–") },
   { name: "durability", title: "Durability", from: "sm" },
   { name: "copies", title: "Copies", from: "md", cell: (row) => copies(row.copies) },
   { name: "restarts", title: "Restarts", numeric: true, from: "lg", cell: (row) => count(row.restarts) },
-  { name: "as_of_ms", title: "Seen", numeric: true, from: "sm", cell: (row) => html`<${Age} at=${row.as_of_ms} old_ms=${UNIT_OLD_MS} />` },
+  { name: "as_of_ms", title: "Seen", numeric: true, from: "sm", cell: (row) => html`<${Age}
+    at=${row.as_of_ms} old_ms=${UNIT_OLD_MS} />` },
 ];
 
 export function copies(names) {
   if (!names.length) return "–";
   const left = names.length - COPIES_SHOWN;
-  return html`${names.slice(0, COPIES_SHOWN).map((name, number) => html`${number > 0 && ", "}<${NodeLink} name=${name} />`)}
+  return html`${names.slice(0, COPIES_SHOWN).map((name, number) => html`${number > 0 && ", "}<${NodeLink}
+    name=${name} />`)}
     ${left > 0 && html` <span class="faint" title=${names.slice(COPIES_SHOWN).join(", ")}>and ${left} more</span>`}`;
 }
 
-const classOf = (column) => [column.numeric && "numeric", column.from && `from-${column.from}`, column.grow && "grow"].filter(Boolean).join(" ") || undefined;
+const classOf = (column) => [column.numeric && "numeric", column.from && `from-${column.from}`, column.grow
+  && "grow"].filter(Boolean).join(" ") || undefined;
 
 function Head({ columns }) {
-  return html`<thead><tr>${columns.map((column) => html`<th key=${column.name} scope="col" class=${classOf(column)}>${column.title}</th>`)}</tr></thead>`;
+  return html`<thead><tr>${columns.map((column) => html`<th key=${column.name} scope="col"
+    class=${classOf(column)}>${column.title}</th>`)}</tr></thead>`;
 }
 
 function line(row, columns) {
   return html`<tr key=${`${row.instance} ${row.node}`}>
-    ${columns.map((column) => html`<td key=${column.name} class=${classOf(column)}>${column.cell ? column.cell(row) : row[column.name] || "–"}</td>`)}</tr>`;
+    ${columns.map((column) => html`<td key=${column.name}
+      class=${classOf(column)}>${column.cell ? column.cell(row) : row[column.name] || "–"}</td>`)}</tr>`;
 }
 
-const byTrouble = (a, b) => (a.state === "running") - (b.state === "running") || a.instance.localeCompare(b.instance, undefined, { numeric: true });
+const byTrouble = (a, b) => (a.state === "running") - (b.state === "running")
+  || a.instance.localeCompare(b.instance, undefined, { numeric: true });
 
 /** `without`: columns that say the same in every row. */
 export function InstanceTable({ rows, without = [], label = "Units" }) {
@@ -69,8 +78,10 @@ export function UnitsByRegion({ rows }) {
   const columns = COLUMNS.filter((column) => column.name !== "region");
   const regions = new Map();
   for (const row of rows) regions.set(row.region, [...(regions.get(row.region) ?? []), row]);
-  return html`<div class="table-box is-inside"><table class="table" aria-label="Units by region"><${Head} columns=${columns} />
-    ${[...regions].sort(([a], [b]) => a.localeCompare(b)).map(([region, some]) => html`<${Region} key=${region} region=${region} rows=${some} columns=${columns}
+  return html`<div class="table-box is-inside"><table class="table" aria-label="Units by region"><${Head}
+    columns=${columns} />
+    ${[...regions].sort(([a], [b]) => a.localeCompare(b)).map(([region, some]) => html`<${Region} key=${region}
+      region=${region} rows=${some} columns=${columns}
       folds=${regions.size > 1} />`)}</table></div>`;
 }
 
@@ -80,9 +91,14 @@ function Region({ region, rows, columns, folds }) {
   const troubled = sorted.filter((row) => row.state !== "running").length;
   const shown = sorted.slice(0, open ? ROWS_MAX : Math.max(troubled, FOLDED_ROWS));
   const left = rows.length - shown.length;
-  return html`<tbody><tr class="group"><th colspan=${columns.length} scope="rowgroup"><span class="group-head"><b>${region || "no region"}</b>
-      <span class="faint">${count(rows.length)}</span><${StateBar} parts=${counted(rows)} label=${region} /></span></th></tr>
+  return html`<tbody><tr class="group"><th colspan=${columns.length} scope="rowgroup"><span class="group-head">
+    <b>${region || "no region"}</b>
+      <span class="faint">${count(rows.length)}</span><${StateBar} parts=${counted(rows)} label=${region} /></span>
+        </th></tr>
     ${shown.map((row) => line(row, columns))}
-    ${left > 0 && !open && html`<tr class="unfold"><td colspan=${columns.length}><button type="button" class="quiet-button" onClick=${() => setOpen(true)}>${count(left)} more in ${region || "no region"}</button></td></tr>`}
-    ${left > 0 && open && html`<tr><td colspan=${columns.length} class="faint">The first ${ROWS_MAX} are shown.</td></tr>`}</tbody>`;
+    ${left > 0 && !open && html`<tr class="unfold"><td colspan=${columns.length}><button type="button"
+      class="quiet-button" onClick=${() => setOpen(true)}>${count(left)} more in ${region || "no region"}</button>
+      </td></tr>`}
+    ${left > 0 && open && html`<tr><td colspan=${columns.length} class="faint">The first ${ROWS_MAX} are shown.</td>
+      </tr>`}</tbody>`;
 }

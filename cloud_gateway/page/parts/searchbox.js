@@ -17,6 +17,8 @@ export function SearchBox({ value, set, label, list = null, placeholder = label,
     clearTimeout(timer.current);
     timer.current = setTimeout(() => set(text.trim()), TYPING_MS);
   };
-  return html`<input ref=${field} class="search" type="search" value=${typed} placeholder=${placeholder} aria-label=${label} autocomplete="off"
-    spellcheck=${false} aria-keyshortcuts=${first ? "/" : undefined} aria-invalid=${Boolean(wrong)} list=${list ?? undefined} onInput=${input} ...${rest} />`;
+  return html`<input ref=${field} class="search" type="search" value=${typed} placeholder=${placeholder}
+    aria-label=${label} autocomplete="off"
+    spellcheck=${false} aria-keyshortcuts=${first ? "/" : undefined} aria-invalid=${Boolean(wrong)} list=${list
+      ?? undefined} onInput=${input} ...${rest} />`;
 }

@@ -18,7 +18,8 @@ export function routeOf(subject) {
 
 export function Subject({ subject }) {
   const [kind, ...rest] = subject.split("/");
-  return html`<a class="subject" href=${routeOf(subject)}><span class="subject-kind">${kind}${rest.length ? "/" : ""}</span
+  return html`<a class="subject" href=${routeOf(subject)}><span
+    class="subject-kind">${kind}${rest.length ? "/" : ""}</span
     >${rest.join("/")}</a>`;
 }
 

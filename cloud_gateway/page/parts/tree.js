@@ -31,7 +31,8 @@ function Entry({ name, value, depth }) {
   if (flat && value.length) return html`<li><span class="tree-key">${name}</span> ${scalar(value.join(", "))}</li>`;
   const number = Array.isArray(value) ? value.length : Object.keys(value).length;
   if (!number) return html`<li><span class="tree-key">${name}</span> ${scalar("")}</li>`;
-  if (depth >= DEPTH_MAX) return html`<li><span class="tree-key">${name}</span> ${scalar(inline(value, CHARS_MAX))}</li>`;
+  if (depth >= DEPTH_MAX) return html`<li><span
+    class="tree-key">${name}</span> ${scalar(inline(value, CHARS_MAX))}</li>`;
   return html`<li><details open=${depth < 3}><summary><span class="tree-key">${name}</span></summary>
     <${Tree} value=${value} depth=${depth + 1} /></details></li>`;
 }
@@ -44,7 +45,8 @@ export function Tree({ value, depth = 0, without = [] }) {
     : Object.entries(value).filter(([name]) => !without.includes(name));
   const left = entries.length - ENTRIES_MAX;
   return html`<ul class=${depth ? "tree" : "tree is-root"}>
-    ${entries.slice(0, ENTRIES_MAX).map(([name, one], number) => html`<${Entry} key=${number} name=${name} value=${one} depth=${depth} />`)}
+    ${entries.slice(0, ENTRIES_MAX).map(([name, one], number) => html`<${Entry} key=${number} name=${name}
+      value=${one} depth=${depth} />`)}
     ${left > 0 && html`<li class="tree-none">and ${left} more</li>`}</ul>`;
 }
 
@@ -82,6 +84,8 @@ export function Signature({ name, input, output }) {
   const wanted = parameters(input);
   const given = output && Object.keys(output).length ? typeWords(output) : "";
   return html`<code class="signature"><b>${name}</b>(${wanted.map(
-    (one, number) => html`${number > 0 && ", "}<span class="signature-name">${one.name}</span>${one.optional ? "?" : ""}: ${
-      one.type}${one.preset === undefined ? "" : ` = ${JSON.stringify(one.preset)}`}`)})${given && ` → ${inline(given, 120)}`}</code>`;
+    (one, number) => html`${number > 0 && ", "}<span
+      class="signature-name">${one.name}</span>${one.optional ? "?" : ""}: ${
+      one.type}${one.preset === undefined ? "" : ` = ${JSON.stringify(one.preset)}`}`)})${given
+        && ` → ${inline(given, 120)}`}</code>`;
 }

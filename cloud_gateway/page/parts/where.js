@@ -29,7 +29,8 @@ export function constraints(text) {
   const found = [];
   for (const part of parts) {
     const match = PART.exec(part);
-    if (!match) return { parts: [], wrong: `“${part.trim().slice(0, 60)}” is no constraint: write NAME=VALUE or NAME>=NUMBER` };
+    if (!match) return { parts: [], wrong: `“${part.trim().slice(0,
+      60)}” is no constraint: write NAME=VALUE or NAME>=NUMBER` };
     const [, name, operator, value] = match;
     if (operator in ORDERED && Number.isNaN(quantity(value))) {
       return { parts: [], wrong: `“${value.slice(0, 60)}” is no number: write one like 4, 500m or 2Gi` };

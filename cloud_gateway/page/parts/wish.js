@@ -11,7 +11,8 @@ export function WishBar({ wanted, running, pending, label }) {
   const parts = [["running", running], ["starting", rest], ["pending", pending]].filter(([, number]) => number > 0);
   const text = wanted ? parts.map(([word, number]) => `${number} ${word}`).join(", ") : "nothing is wanted";
   return html`<div class="wishbar" role="img" aria-label=${`${label}: ${text}`} title=${text}>
-    ${parts.map(([word, number]) => html`<span key=${word} class=${`is-${word}`} style=${{ flexGrow: Math.max(number, wanted / 100) }}></span>`)}</div>`;
+    ${parts.map(([word, number]) => html`<span key=${word} class=${`is-${word}`}
+      style=${{ flexGrow: Math.max(number, wanted / 100) }}></span>`)}</div>`;
 }
 
 export function wishWords({ wanted, running, pending }) {
@@ -27,12 +28,14 @@ export function conditionTone({ type, status }) {
 
 /** The condition a person should read first: the first that is not well, else Ready. */
 export function leading(conditions) {
-  return conditions.find((one) => conditionTone(one) === "warn") ?? conditions.find((one) => one.type === "Ready") ?? conditions[0];
+  return conditions.find((one) => conditionTone(one) === "warn") ?? conditions.find((one) => one.type === "Ready")
+    ?? conditions[0];
 }
 
 export function Conditions({ conditions }) {
   return html`<ul class="conditions">${conditions.map((one) => html`<li key=${one.type}>
     <span class="condition-name"><${Badge} state=${one.type} tone=${conditionTone(one)} /></span>
     <span class="condition-status">${one.status === "True" ? "yes" : one.status === "False" ? "no" : "not known"}</span>
-    <span class="condition-text">${one.message || one.reason}${one.message && one.reason && html` <code class="faint">${one.reason}</code>`}</span></li>`)}</ul>`;
+    <span class="condition-text">${one.message || one.reason}${one.message && one.reason && html` <code
+      class="faint">${one.reason}</code>`}</span></li>`)}</ul>`;
 }

@@ -21,9 +21,12 @@ function took({ state, asked_ms, changed_ms }) {
 
 const COLUMNS = [
   { name: "what", title: "Request", grow: true, cell: (row) => html`<span class="strong">${requestWords(row)}</span>` },
-  { name: "state", title: "State", cell: (row) => html`<${Badge} state=${row.state} /> <span class="faint">${took(row)}</span>` },
-  { name: "answer", title: "Answer", from: "sm", cell: (row) => html`<span class=${row.state === "failed" ? "is-bad" : ""}>${row.answer || "–"}</span>` },
-  { name: "asked", title: "Asked", sort: "asked_ms", first: "-", numeric: true, cell: (row) => html`<span class="age" title=${exact(row.asked_ms)}>${ago(row.asked_ms)}</span>` },
+  { name: "state", title: "State", cell: (row) => html`<${Badge} state=${row.state} /> <span
+    class="faint">${took(row)}</span>` },
+  { name: "answer", title: "Answer", from: "sm", cell: (row) => html`<span
+    class=${row.state === "failed" ? "is-bad" : ""}>${row.answer || "–"}</span>` },
+  { name: "asked", title: "Asked", sort: "asked_ms", first: "-", numeric: true, cell: (row) => html`<span class="age"
+    title=${exact(row.asked_ms)}>${ago(row.asked_ms)}</span>` },
   { name: "by", title: "By", from: "md", cell: (row) => row.by || "–" },
 ];
 const FILTERS = [
@@ -32,7 +35,7 @@ const FILTERS = [
 ];
 const EMPTY = {
   title: "Nothing has been asked",
-  text: "Requests change what the mesh should do: apply, scale, drain. They are asked below, on the pages of nodes and agents, or by the API; each is kept here until the mesh is as asked, or has said why not.",
+  text: "Requests change what the mesh should do: apply, scale, drain. Each is kept until the mesh is as asked, or why not.",
 };
 
 export default function Commands({ args }) {
@@ -41,9 +44,12 @@ export default function Commands({ args }) {
 
 function All() {
   const [command, setCommand] = useState(null);
-  return html`<${ViewHead} title="Requests" sub=${html`<span>${hasToken() ? "This tab has the token: it may ask." : "Reading needs no token here; asking does. The dialog says how to get it."}</span>`} />
+  return html`<${ViewHead} title="Requests"
+    sub=${html`<span>${hasToken() ? "This tab has the token: it may ask."
+      : "Reading needs no token here; asking does. The dialog says how to get it."}</span>`} />
     ${command && html`<${Followed} key=${command.command_id} command=${command} />`}
-    <${ListView} kind="commands" columns=${COLUMNS} filters=${FILTERS} empty=${EMPTY} label="requests" rowHref=${(row) => href(["commands", row.command_id])} />
+    <${ListView} kind="commands" columns=${COLUMNS} filters=${FILTERS} empty=${EMPTY} label="requests"
+      rowHref=${(row) => href(["commands", row.command_id])} />
     <div class="page-grid">
       <${Section} title="Apply a manifest"><${ApplyBox} said=${setCommand} /></${Section}>
       <div class="side"><${Section} title="Scale"><${ScaleAny} said=${setCommand} /></${Section}>
@@ -54,29 +60,41 @@ function All() {
 function ScaleAny({ said }) {
   const [name, setName] = useState("");
   return html`<label class="field is-wide"><span>Agent, or cluster/NAMESPACE/NAME</span>
-      <input class="input" type="text" value=${name} autocomplete="off" spellcheck=${false} onInput=${(event) => setName(event.target.value.trim())} /></label>
-    ${name ? html`<${ScaleBox} name=${name} said=${said} />` : html`<p class="field-note">Name what is to be scaled.</p>`}`;
+      <input class="input" type="text" value=${name} autocomplete="off" spellcheck=${false}
+        onInput=${(event) => setName(event.target.value.trim())} /></label>
+    ${name ? html`<${ScaleBox} name=${name} said=${said} />` : html`<p
+      class="field-note">Name what is to be scaled.</p>`}`;
 }
 
 function DrainAny({ said }) {
   const [node, setNode] = useState("");
-  return html`<label class="field is-wide"><span>Node</span><input class="input" type="text" value=${node} autocomplete="off" spellcheck=${false}
+  return html`<label class="field is-wide"><span>Node</span><input class="input" type="text" value=${node}
+    autocomplete="off" spellcheck=${false}
       onInput=${(event) => setNode(event.target.value.trim())} /></label>
     <p class="box-actions">
-      <${AskButton} verb="drain" body=${{ node }} action="Drain" danger=${true} disabled=${!node} said=${said} title=${`Drain ${node}?`}
-        what=${["Its agents move to other nodes, each after its successor has its state.", "Nothing new is placed there until it is resumed."]}>Drain …</${AskButton}>
-      <${AskButton} verb="resume" body=${{ node }} action="Resume" disabled=${!node} said=${said} title=${`Resume ${node}?`}
+      <${AskButton} verb="drain" body=${{ node }} action="Drain" danger=${true} disabled=${!node} said=${said}
+        title=${`Drain ${node}?`}
+        what=${["Its agents move to other nodes, each after its successor has its state.",
+          "Nothing new is placed there until it is resumed."]}>Drain …</${AskButton}>
+      <${AskButton} verb="resume" body=${{ node }} action="Resume" disabled=${!node} said=${said}
+        title=${`Resume ${node}?`}
         what=${[`${node} takes new units again.`]}>Resume …</${AskButton}></p>`;
 }
 
 function One({ id }) {
   const asked = useItem("commands", `commands/${encodeURIComponent(id)}`, (row) => row.command_id === id);
   const row = asked.item;
-  const missing = html`<${NotKnown} what="The request" name=${id} back=${{ href: href("commands"), text: "All requests" }} />`;
-  return html`<${ViewHead} title=${row ? requestWords(row) : "Request"} trail=${[["Requests", href("commands")]]} sub=${row && html`<${Badge} state=${row.state} /> <${AskedBy} command=${row} />`} />
+  const missing = html`<${NotKnown} what="The request" name=${id}
+    back=${{ href: href("commands"), text: "All requests" }} />`;
+  return html`<${ViewHead} title=${row ? requestWords(row) : "Request"} trail=${[["Requests", href("commands")]]}
+    sub=${row && html`<${Badge} state=${row.state} /> <${AskedBy} command=${row} />`} />
     <${Pending} asked=${asked} missing=${missing} />
     ${row && html`<${Timeline} command=${row} />
-      ${row.answer && html`<p class=${row.state === "failed" ? "followed-answer is-bad" : "followed-answer"}>${row.answer}</p>`}
-      <${Section} title="Facts"><${Facts} items=${[["Verb", row.verb], ["Asked", exact(row.asked_ms)], ["Last change", exact(row.changed_ms)], ["Tried", `${row.attempts} times`], ["By", row.by], ["Id", html`<code>${row.command_id}</code>`]]} /></${Section}>
+      ${row.answer && html`<p
+        class=${row.state === "failed" ? "followed-answer is-bad" : "followed-answer"}>${row.answer}</p>`}
+      <${Section} title="Facts"><${Facts}
+        items=${[["Verb", row.verb], ["Asked", exact(row.asked_ms)], ["Last change", exact(row.changed_ms)],
+          ["Tried", `${row.attempts} times`], ["By", row.by], ["Id",
+            html`<code>${row.command_id}</code>`]]} /></${Section}>
       <${Section} title="What was asked"><${Tree} value=${row.body} /></${Section}>`}`;
 }

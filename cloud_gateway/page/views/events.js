@@ -38,7 +38,8 @@ export default function Events() {
 /** Does an event belong to what is asked? As the gateway answers it. */
 export function fitting({ node, region, subject, q, from, to }) {
   const part = q.toLowerCase();
-  return (event) => (!node || event.node === node) && (!region || event.region === region) && (!from || event.at_ms >= Number(from)) &&
+  return (event) => (!node || event.node === node) && (!region || event.region === region) && (!from
+    || event.at_ms >= Number(from)) &&
     (!to || event.at_ms <= Number(to)) && (!part || event.text.toLowerCase().includes(part)) &&
     (!subject || (subject.endsWith("/") ? event.subject.startsWith(subject) : event.subject === subject));
 }
@@ -58,7 +59,8 @@ function useNewestPage(asked, turn, setState, told) {
     const control = new AbortController();
     let timer = 0;
     const ask = () => get("events", { ...asked, limit: PAGE }, { signal: control.signal }).then(
-      ({ items, next, searched_to_ms }) => setState({ items: joined(told.current, items), next, searched_to_ms, problem: null, busy: false }),
+      ({ items, next, searched_to_ms }) => setState({ items: joined(told.current, items), next, searched_to_ms,
+        problem: null, busy: false }),
       (problem) => {
         if (control.signal.aborted) return;
         setState((old) => ({ ...old, problem, busy: false }));
@@ -129,7 +131,8 @@ async function further(asked, { next, items, busy }, setState) {
     const page = await get("events", { ...asked, limit: PAGE, after: next });
     const seen = new Set(items.map(eventKey));
     const added = page.items.filter((event) => !seen.has(eventKey(event)));
-    setState((old) => ({ ...old, items: [...old.items, ...added], next: page.next, searched_to_ms: page.searched_to_ms, busy: false }));
+    setState((old) => ({ ...old, items: [...old.items, ...added], next: page.next,
+      searched_to_ms: page.searched_to_ms, busy: false }));
   } catch (problem) {
     setState((old) => ({ ...old, problem, busy: false }));
   }
@@ -138,8 +141,11 @@ async function further(asked, { next, items, busy }, setState) {
 function Tail({ tail, ended }) {
   if (ended) return html`<span class="soft">The end of the time is set: nothing new appears.</span>`;
   const { paused, setPaused, waiting } = tail;
-  return html`<span class="soft" role="status">${paused ? (waiting.length ? `${plural(waiting.length, "new event")} waiting` : "paused") : "new events appear by themselves"}</span>
-    <button type="button" class="button" aria-pressed=${paused} aria-keyshortcuts="p" onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Pause"}</button>`;
+  return html`<span class="soft"
+    role="status">${paused ? (waiting.length ? `${plural(waiting.length, "new event")} waiting` : "paused")
+      : "new events appear by themselves"}</span>
+    <button type="button" class="button" aria-pressed=${paused} aria-keyshortcuts="p"
+      onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Pause"}</button>`;
 }
 
 function Filters({ asked, narrowed, tail }) {
@@ -147,35 +153,46 @@ function Filters({ asked, narrowed, tail }) {
   const counted = tail.items ? `${tail.next ? "the newest " : ""}${count(tail.items.length)}` : "";
   return html`<div class="list-bar">
     <${SearchBox} value=${asked.q} label="Find in the text" set=${(q) => setQuery({ q })} />
-    <${SearchBox} value=${asked.subject} first=${false} label="About" placeholder="About: agent/words, node/" set=${(subject) => setQuery({ subject })} />
+    <${SearchBox} value=${asked.subject} first=${false} label="About" placeholder="About: agent/words, node/"
+      set=${(subject) => setQuery({ subject })} />
     <${Facet} title="Node" chosen=${asked.node ? [asked.node] : []} choose=${one("node")} />
-    <${Facet} title="Region" options=${regionOptions} chosen=${asked.region ? [asked.region] : []} choose=${one("region")} />
+    <${Facet} title="Region" options=${regionOptions} chosen=${asked.region ? [asked.region] : []}
+      choose=${one("region")} />
     <${Times} asked=${asked} />
     ${narrowed && html`<a class="quiet-button" href=${href("events")}>Clear all</a>`}
     <span class="list-count" aria-live="off">${counted}</span></div>`;
 }
 
 /** Milliseconds as the local value of a datetime field, and back. */
-const local = (ms) => (ms ? new Date(Number(ms) - new Date(Number(ms)).getTimezoneOffset() * 60_000).toISOString().slice(0, 16) : "");
+const local = (ms) => (ms
+  ? new Date(Number(ms) - new Date(Number(ms)).getTimezoneOffset() * 60_000).toISOString().slice(0, 16) : "");
 const milliseconds = (text) => (text ? String(new Date(text).getTime()) : "");
 
 function Times({ asked }) {
   const [open, setOpen] = useState(Boolean(asked.from || asked.to));
   if (!open) return html`<button type="button" class="facet-button" onClick=${() => setOpen(true)}>Time</button>`;
   return html`<fieldset class="times"><legend class="unseen">Time</legend>
-    ${QUICK.map(([words, length]) => html`<button type="button" key=${words} class="quiet-button" onClick=${() => setQuery({ from: String(Date.now() - length), to: "" })}>${words}</button>`)}
-    <label><span>from</span><input class="input" type="datetime-local" value=${local(asked.from)} onChange=${(event) => setQuery({ from: milliseconds(event.target.value) })} /></label>
-    <label><span>to</span><input class="input" type="datetime-local" value=${local(asked.to)} onChange=${(event) => setQuery({ to: milliseconds(event.target.value) })} /></label></fieldset>`;
+    ${QUICK.map(([words, length]) => html`<button type="button" key=${words} class="quiet-button"
+      onClick=${() => setQuery({ from: String(Date.now() - length), to: "" })}>${words}</button>`)}
+    <label><span>from</span><input class="input" type="datetime-local" value=${local(asked.from)}
+      onChange=${(event) => setQuery({ from: milliseconds(event.target.value) })} /></label>
+    <label><span>to</span><input class="input" type="datetime-local" value=${local(asked.to)}
+      onChange=${(event) => setQuery({ to: milliseconds(event.target.value) })} /></label></fieldset>`;
 }
 
 function Older({ tail }) {
   if (!tail.items || !tail.next) return null;
-  if (tail.items.length >= KEPT_MAX) return html`<p class="list-end">${count(KEPT_MAX)} events are shown. Set a time to see older ones.</p>`;
-  return html`<p class="list-end">${tail.searched_to_ms > 0 && html`<span class="soft">Looked at all events back to ${time(tail.searched_to_ms)}. </span>`}
-    <button type="button" class="button" disabled=${tail.busy} onClick=${tail.older}>${tail.busy ? "Looking …" : "Look further back"}</button></p>`;
+  if (tail.items.length >= KEPT_MAX) return html`<p
+    class="list-end">${count(KEPT_MAX)} events are shown. Set a time to see older ones.</p>`;
+  return html`<p class="list-end">${tail.searched_to_ms > 0 && html`<span
+    class="soft">Looked at all events back to ${time(tail.searched_to_ms)}. </span>`}
+    <button type="button" class="button" disabled=${tail.busy}
+      onClick=${tail.older}>${tail.busy ? "Looking …" : "Look further back"}</button></p>`;
 }
 
 function Nothing({ narrowed }) {
-  if (narrowed) return html`<${Empty} title="No event fits" text="Nothing that the gateway keeps was about that." action=${{ href: href("events"), text: "Show all events" }} />`;
-  return html`<${Empty} title="No events yet" text="Each node keeps a journal of what happens to it. The gateway reads them all; what they tell appears here." />`;
+  if (narrowed) return html`<${Empty} title="No event fits" text="Nothing that the gateway keeps was about that."
+    action=${{ href: href("events"), text: "Show all events" }} />`;
+  return html`<${Empty} title="No events yet"
+    text="Each node keeps a journal of what happens to it. The gateway reads them all; what they tell is shown here." />`;
 }

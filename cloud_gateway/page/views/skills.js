@@ -33,19 +33,24 @@ export default function Skills() {
   const items = wrong ? [] : kept?.items ?? null;
   return html`<${ViewHead} title="Skills" />
     <div class="list-bar">
-      <${SearchBox} value=${asked.skill} label="Skill, or a pattern" placeholder="Skill, or a pattern like words.*" set=${(skill) => setQuery({ skill })} />
+      <${SearchBox} value=${asked.skill} label="Skill, or a pattern" placeholder="Skill, or a pattern like words.*"
+        set=${(skill) => setQuery({ skill })} />
       <${Where} value=${asked.where} wrong=${wrong} />
-      <${Facet} title="Region" options=${regionOptions} chosen=${asked.region ? [asked.region] : []} choose=${(values) => setQuery({ region: values.at(-1) ?? "" })} />
+      <${Facet} title="Region" options=${regionOptions} chosen=${asked.region ? [asked.region] : []}
+        choose=${(values) => setQuery({ region: values.at(-1) ?? "" })} />
       <span class="list-count" aria-live="polite">${items && !wrong ? countWords(items, kept.next) : ""}</span>
     </div>
     <${Hint} where=${asked.where} wrong=${wrong} />
     <${ProblemNote} problem=${found.problem} retry=${() => found.reload()} />
     ${items === null && !found.problem && html`<${Waiting} />`}
-    ${items?.length > 0 && html`<ol class="offers" aria-label="Offers, ranked">${items.map((row, at) => html`<${Offer} key=${`${row.skill} ${row.agent} ${row.node}`} row=${row} rank=${at + 1} />`)}</ol>`}
+    ${items?.length > 0 && html`<ol class="offers" aria-label="Offers, ranked">${items.map((row, at) => html`<${Offer}
+      key=${`${row.skill} ${row.agent} ${row.node}`} row=${row} rank=${at + 1} />`)}</ol>`}
     ${items?.length === 0 && !wrong && !found.problem && html`<${Nothing} asked=${asked} />`}
     ${asked.where && !wrong && html`<${LeftOut} asked=${asked} />`}
-    ${kept?.next && pages < PAGES_MAX && html`<p class="list-end"><button type="button" class="button" onClick=${() => setPages(pages + 1)}>Show more</button></p>`}
-    ${kept?.next && pages >= PAGES_MAX && html`<p class="list-end">The best ${count(items.length)} are shown. Say more precisely what you look for.</p>`}`;
+    ${kept?.next && pages < PAGES_MAX && html`<p class="list-end"><button type="button" class="button"
+      onClick=${() => setPages(pages + 1)}>Show more</button></p>`}
+    ${kept?.next && pages >= PAGES_MAX && html`<p
+      class="list-end">The best ${count(items.length)} are shown. Say more precisely what you look for.</p>`}`;
 }
 
 /** The newest answer; the one before stays while the same question is asked anew. */
@@ -70,9 +75,11 @@ function useAttributes() {
     get("nodes", { fields: "attributes", limit: NODES_LOOKED_AT }, { signal: control.signal }).then(({ items }) => {
       const values = new Map();
       for (const { attributes } of items) {
-        for (const [name, value] of Object.entries(attributes)) values.set(name, (values.get(name) ?? new Set()).add(String(value)));
+        for (const [name, value] of Object.entries(attributes)) values.set(name, (values.get(name)
+          ?? new Set()).add(String(value)));
       }
-      setKnown([...values].sort(([a], [b]) => a.localeCompare(b)).slice(0, NAMES_MAX).map(([name, some]) => [name, [...some].slice(0, 3).join(", ")]));
+      setKnown([...values].sort(([a], [b]) => a.localeCompare(b)).slice(0, NAMES_MAX).map(([name, some]) => [name,
+        [...some].slice(0, 3).join(", ")]));
     }, () => undefined); // only a help
     return () => control.abort();
   }, []);
@@ -82,9 +89,11 @@ function useAttributes() {
 function Where({ value, wrong }) {
   const list = useId();
   const known = useAttributes();
-  return html`<${SearchBox} value=${value} first=${false} label="Constraints on the node" placeholder="Node must have: gpu_mem>=2Gi, site=plant-7"
+  return html`<${SearchBox} value=${value} first=${false} label="Constraints on the node"
+    placeholder="Node must have: gpu_mem>=2Gi, site=plant-7"
       wrong=${wrong} list=${list} set=${(where) => setQuery({ where })} aria-describedby="where-hint" />
-    <datalist id=${list}>${known.map(([name, some]) => html`<option key=${name} value=${`${name}=`} label=${some}></option>`)}</datalist>`;
+    <datalist id=${list}>${known.map(([name, some]) => html`<option key=${name} value=${`${name}=`} label=${some}>
+      </option>`)}</datalist>`;
 }
 
 /** The constraints as they were understood, or what is wrong, or how to write some. */
@@ -92,9 +101,13 @@ function Hint({ where, wrong }) {
   const { parts } = useMemo(() => constraints(where), [where]);
   if (wrong) return html`<p class="hint is-bad" id="where-hint" role="alert">${wrong}</p>`;
   if (parts.length) {
-    return html`<p class="hint" id="where-hint">The node must have ${parts.map(([name, operator, value], at) => html`${at > 0 && " and "}<code key=${at}>${name} ${operator} ${value}</code>`)}.</p>`;
+    return html`<p class="hint"
+      id="where-hint">The node must have ${parts.map(([name, operator, value], at) => html`${at > 0 && " and "}<code
+      key=${at}>${name} ${operator} ${value}</code>`)}.</p>`;
   }
-  return html`<p class="hint" id="where-hint">Constraints, with commas between: ${EXAMPLES.map(([text, words], at) => html`${at > 0 && " "}<a key=${text} class="example" href=${
+  return html`<p class="hint"
+    id="where-hint">Constraints, with commas between: ${EXAMPLES.map(([text, words], at) => html`${at > 0 && " "}<a
+    key=${text} class="example" href=${
     href("skills", { skill: param("skill"), where: text })} title=${words}><code>${text}</code></a>`)}</p>`;
 }
 
@@ -121,39 +134,48 @@ function useLeftOut({ skill, where, region }) {
 function LeftOut({ asked }) {
   const rows = useLeftOut(asked);
   if (!rows.length) return null;
-  return html`<details class="more left-out" open><summary>Left out by the constraints: ${count(rows.length)} of the nearest</summary>
-    <ol class="offers" aria-label="Left out">${rows.map((row) => html`<${Offer} key=${`${row.skill} ${row.agent} ${row.node}`} row=${row} rank=${0} />`)}</ol></details>`;
+  return html`<details class="more left-out" open>
+    <summary>Left out by the constraints: ${count(rows.length)} of the nearest</summary>
+    <ol class="offers" aria-label="Left out">${rows.map((row) => html`<${Offer}
+      key=${`${row.skill} ${row.agent} ${row.node}`} row=${row} rank=${0} />`)}</ol></details>`;
 }
 
 function Offer({ row, rank }) {
   const { skill, agent, node, region, description, input_schema, output_schema, rtt_ms, excluded } = row;
   const [first, ...rest] = description.split("\n");
   const wanted = parameters(input_schema);
-  const whole = wanted.some((one) => one.text) || rest.join("").trim() || Object.keys(output_schema).length > 0 || wanted.length > 0;
+  const whole = wanted.length > 0 || rest.join("").trim() || Object.keys(output_schema).length > 0;
   return html`<li class=${excluded ? "offer is-excluded" : "offer"}>
     <span class="offer-rank" aria-label=${excluded ? "not ranked" : `rank ${rank}`}>${excluded ? "–" : rank}</span>
     <div class="offer-what"><${Signature} name=${skill} input=${input_schema} output=${output_schema} />
       ${first && html`<p class="soft">${first}</p>`}
       ${excluded && html`<p class="offer-why"><${Badge} state="excluded" tone="warn" /> ${excluded}</p>`}
-      ${whole && html`<details class="more"><summary>Schema</summary><${Schema} wanted=${wanted} input=${input_schema} output=${output_schema} text=${rest.join("\n").trim()} /></details>`}</div>
+      ${whole && html`<details class="more"><summary>Schema</summary><${Schema} wanted=${wanted} input=${input_schema}
+        output=${output_schema} text=${rest.join("\n").trim()} /></details>`}</div>
     <div class="offer-where"><a href=${agentRoute(agent)}>${agent}</a> on <${NodeLink} name=${node} />
-      <span class="faint">${[region, rtt_ms === null ? "" : millis(rtt_ms)].filter(Boolean).join(", ")}</span></div></li>`;
+      <span class="faint">${[region, rtt_ms === null ? "" : millis(rtt_ms)].filter(Boolean).join(", ")}</span></div>
+        </li>`;
 }
 
 function Schema({ wanted, input, output, text }) {
   return html`${text && html`<p class="offer-text">${text}</p>`}
-    ${wanted.length > 0 && html`<table class="table schema" aria-label="Arguments"><thead><tr><th scope="col">Argument</th><th scope="col">Type</th><th scope="col">Meaning</th></tr></thead>
-      <tbody>${wanted.map((one) => html`<tr key=${one.name}><td><code>${one.name}</code></td><td><code>${one.type}</code> <span class="faint">${
-        one.preset !== undefined ? `else ${inline(one.preset, 60)}` : one.optional ? "may be left out" : ""}</span></td><td>${one.text || "–"}</td></tr>`)}</tbody></table>`}
+    ${wanted.length > 0 && html`<table class="table schema" aria-label="Arguments"><thead><tr><th
+      scope="col">Argument</th><th scope="col">Type</th><th scope="col">Meaning</th></tr></thead>
+      <tbody>${wanted.map((one) => html`<tr key=${one.name}><td><code>${one.name}</code></td><td>
+        <code>${one.type}</code> <span class="faint">${
+        one.preset !== undefined ? `else ${inline(one.preset, 60)}` : one.optional ? "may be left out" : ""}</span>
+          </td><td>${one.text || "–"}</td></tr>`)}</tbody></table>`}
     ${Object.keys(output).length > 0 && html`<p>Answers <code>${typeWords(output)}</code></p>`}
     <details class="more"><summary>As JSON Schema</summary><${Tree} value=${{ input, output }} /></details>`;
 }
 
 function Nothing({ asked }) {
   if (asked.skill || asked.where || asked.region) {
-    return html`<${Empty} title="Nobody offers that" text="A name may be a pattern: words.* finds all skills that begin so. Offers appear here as soon as somebody makes one."
+    return html`<${Empty} title="Nobody offers that"
+      text="A name may be a pattern: words.* finds all skills that begin so. Offers appear as soon as they are made."
       action=${{ href: href("skills"), text: "Show all skills" }} />`;
   }
-  return html`<${Empty} title="No skills yet" text="Agents offer skills. A function of an agent becomes one with a decorator; then the whole mesh can call it:"
+  return html`<${Empty} title="No skills yet"
+    text="Agents offer skills. A function of an agent becomes one with a decorator; then the whole mesh can call it:"
     command=${"@agent.skill()\nasync def count(text: str) -> int: ..."} />`;
 }
