@@ -96,3 +96,18 @@ def test_what_is_served_asks_for_nothing_that_is_missing(browser: Browser, gatew
     assert len(texts) == 6
     assert not [text for text in texts if "sourceMappingURL" in text]
     assert not [path.name for path in PAGE.glob("*/*.js") if "://" in path.read_text() and "vendor" not in path.parts]
+
+
+def test_the_first_view_waits_for_no_chain_of_modules(browser: Browser, gateway: Served) -> None:
+    """All modules of the overview are named in the page's head, and nothing that it does not load."""
+    with sight(browser, gateway.address) as seen:
+        seen.open("overview")
+        names = "performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname.slice(1))"
+        loaded = {name for name in seen.page.evaluate(names) if name.endswith(".js")} - {"app.js"}
+        named = seen.page.locator("link[rel=modulepreload]").evaluate_all(
+            "all => all.map((one) => one.getAttribute('href'))"
+        )
+        assert loaded == set(named)
+        used = seen.page.evaluate("[...document.querySelectorAll('link[rel=modulepreload]')].length")
+        assert used == len(set(named))
+        assert not [text for text in seen.errors if "preload" in text]

@@ -2,36 +2,53 @@
 
 /** Sizes a cell may have, in CSS pixels; the last ones have room for names. */
 export const LEVELS = [
-  ...[3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 21, 26].map((size) => ({ width: size, height: size, gap: size < 8 ? 1 : 2, named: false })),
+  ...[3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 21, 26, 32, 40].map((size) => ({ width: size, height: size, gap: size < 8 ? 1 : 2, named: false })),
   { width: 108, height: 26, gap: 4, named: true },
   { width: 150, height: 40, gap: 5, named: true },
 ];
+const USUAL_FONT = 14;
 const BLOCK_WIDTH = 230;
 const BLOCK_GAP = 22;
 const TITLE = 24;
 
 /**
- * Blocks of regions in columns, each below the shortest. `regions`: [[name, cells], ...].
- * -> {level, ratio, width, height, cell: {width, height, pitchX, pitchY}, blocks: [{name, cells, x, y, columns, ...}]}
+ * Blocks of regions in columns, each below the shortest; as many columns as make it least high. `regions`: [[name, cells], ...]; `ratio`: screen pixels of a
+ * CSS pixel; `scale`: how much larger than usual the page's type is, and so the cells are.
+ * -> {level, ratio, scale: of both, width, height, cell: {width, height, pitchX, pitchY}, blocks: [{name, cells, x, y, columns, ...}]}
  */
-export function layout(regions, width, level, { ratio = 1, titled = true } = {}) {
-  const px = (value) => Math.max(1, Math.round(value * ratio));
+export function layout(regions, width, level, { ratio = 1, scale = 1, titled = true } = {}) {
+  const px = (value) => Math.max(1, Math.round(value * ratio * scale));
   const cell = { width: px(level.width), height: px(level.height), gap: px(level.gap) };
   Object.assign(cell, { pitchX: cell.width + cell.gap, pitchY: cell.height + cell.gap });
   const whole = Math.max(cell.pitchX, Math.floor(width * ratio));
-  const count = titled ? Math.max(1, Math.min(regions.length, Math.floor((whole + px(BLOCK_GAP)) / px(BLOCK_WIDTH + BLOCK_GAP)))) : 1;
-  const each = Math.floor((whole - (count - 1) * px(BLOCK_GAP)) / count);
-  const columns = Math.max(1, Math.floor((each + cell.gap) / cell.pitchX));
+  const most = titled ? Math.max(1, Math.min(regions.length, Math.floor((whole + px(BLOCK_GAP)) / px(BLOCK_WIDTH + BLOCK_GAP)))) : 1;
   const title = titled ? px(TITLE) : 0;
+  const put = (count) => placed(regions, count, { cell, whole, title, space: titled ? px(BLOCK_GAP) : 0 });
+  let { blocks, height } = put(most);
+  for (let count = most - 1; count > most / 2; count--) {
+    const other = put(count);
+    if (other.height < height) ({ blocks, height } = other);
+  }
+  return { level, ratio, scale: ratio * scale, width: whole, height, cell, title, blocks };
+}
+
+function placed(regions, count, { cell, whole, title, space }) {
+  const width = Math.floor((whole - (count - 1) * space) / count);
+  const columns = Math.max(1, Math.floor((width + cell.gap) / cell.pitchX));
   const ends = new Array(count).fill(0);
   const blocks = regions.map(([name, cells]) => {
     const at = ends.indexOf(Math.min(...ends));
     const rows = Math.ceil(cells.length / columns);
-    const block = { name, cells, columns, rows, x: at * (each + px(BLOCK_GAP)), y: ends[at] + title, width: each };
-    ends[at] = block.y + rows * cell.pitchY + (titled ? px(BLOCK_GAP) - cell.gap : 0);
+    const block = { name, cells, columns, rows, width, x: at * (width + space), y: ends[at] + title };
+    ends[at] = block.y + rows * cell.pitchY + (space && space - cell.gap);
     return block;
   });
-  return { level, ratio, width: whole, height: Math.max(1, ...ends), cell, title, blocks };
+  return { blocks, height: Math.max(1, ...ends) };
+}
+
+/** How the page is seen: see layout. */
+export function seenAs() {
+  return { ratio: window.devicePixelRatio || 1, scale: parseFloat(getComputedStyle(document.documentElement).fontSize) / USUAL_FONT };
 }
 
 /** The largest cells with which everything is seen at once; the smallest there are, if nothing is. */
@@ -74,30 +91,44 @@ export function neighbour({ blocks }, { block, at }, key) {
   return { block: other, at: steps[key] > 0 ? Math.min(other.cells.length - 1, steps[key] === 1 ? 0 : at % block.columns) : other.cells.length - 1 };
 }
 
-/** A window of `height` screen pixels from `top` on, written into the pixels of `image`. `faint(cell)`: draw pale. */
-export function paint(image, made, stamps, top, faint) {
+/** A window of the image's height from `top` on, written into its pixels. `faint(cell)`: draw pale. `before`: the `top`
+ * with which the image was drawn last, when nothing but that has changed: then only what has come into sight is drawn. */
+export function paint(image, made, stamps, top, faint, before = null) {
   const words = new Uint32Array(image.data.buffer);
-  words.fill(stamps.colours.groundWord);
-  const { cell } = made;
-  for (const block of made.blocks) {
-    const from = Math.max(0, Math.floor((top - block.y) / cell.pitchY));
-    const to = Math.min(block.rows, Math.ceil((top + image.height - block.y) / cell.pitchY));
-    for (let at = from * block.columns; at < Math.min(block.cells.length, to * block.columns); at++) {
+  const moved = before === null ? image.height : top - before;
+  if (moved === 0) return;
+  if (Math.abs(moved) >= image.height) return void strip(words, image, made, stamps, top, faint, 0, image.height);
+  if (moved > 0) {
+    words.copyWithin(0, moved * image.width);
+    strip(words, image, made, stamps, top, faint, image.height - moved, image.height);
+  } else {
+    words.copyWithin(-moved * image.width, 0, (image.height + moved) * image.width);
+    strip(words, image, made, stamps, top, faint, 0, -moved);
+  }
+}
+
+/** Lines `first` to `last` (not included) of the window. */
+function strip(words, image, { blocks, cell }, stamps, top, faint, first, last) {
+  words.fill(stamps.colours.groundWord, first * image.width, last * image.width);
+  for (const block of blocks) {
+    const from = Math.max(0, Math.floor((top + first - block.y) / cell.pitchY));
+    const to = Math.min(block.rows, Math.ceil((top + last - block.y) / cell.pitchY));
+    const end = Math.min(block.cells.length, to * block.columns);
+    for (let at = from * block.columns; at < end; at++) {
       const one = block.cells[at];
       const x = block.x + (at % block.columns) * cell.pitchX;
       const y = block.y + Math.floor(at / block.columns) * cell.pitchY - top;
-      copy(words, image, stamps, stamps.of(one, faint(one)), x, y);
+      copy(words, image.width, stamps, stamps.of(one, faint(one)), x, y, first, last);
     }
   }
 }
 
-function copy(words, image, { width, height }, pixels, x, y) {
-  const wide = Math.min(width, image.width - x);
-  if (wide <= 0) return;
-  const last = Math.min(height, image.height - y);
-  for (let row = Math.max(0, -y); row < last; row++) {
-    const to = (y + row) * image.width + x;
-    const from = row * width;
+function copy(words, width, stamps, pixels, x, y, first, last) {
+  const wide = Math.min(stamps.width, width - x);
+  const end = Math.min(stamps.height, last - y);
+  for (let row = Math.max(0, first - y); row < end; row++) {
+    const to = (y + row) * width + x;
+    const from = row * stamps.width;
     for (let column = 0; column < wide; column++) words[to + column] = pixels[from + column];
   }
 }

@@ -52,7 +52,7 @@ export function ListView({ kind, path = kind, columns, filters = [], fixed = {},
 
 function counted({ rows, next, loading }) {
   if (loading && rows.length === 0) return "";
-  return next ? `first ${count(rows.length)}` : count(rows.length);
+  return next ? `${count(rows.length)} shown, more below` : count(rows.length);
 }
 
 /** j and k walk the rows' links, so that Enter, and "open in a new tab", are the browser's own. */

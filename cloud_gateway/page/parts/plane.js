@@ -3,7 +3,7 @@ import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../
 import { percent, plural } from "../lib/format.js";
 import { colour, shade } from "../lib/theme.js";
 import { Badge } from "./badge.js";
-import { boxOf, cellAt, layout, neighbour, paint } from "./cells.js";
+import { boxOf, cellAt, layout, neighbour, paint, seenAs } from "./cells.js";
 import { palette, Stamps } from "./stamps.js";
 
 const ARROWS = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"]);
@@ -13,11 +13,11 @@ export function Plane({ regions, turn, level, faint, open, size: room }) {
   const box = useRef(null);
   const canvas = useRef(null);
   const [pointed, point] = useState(null); // {block, at, byKey}
-  const ratio = window.devicePixelRatio || 1;
-  const made = useMemo(() => layout(regions, room.width, level, { ratio }), [regions, room.width, level, ratio]);
+  const { ratio, scale } = seenAs();
+  const made = useMemo(() => layout(regions, room.width, level, { ratio, scale }), [regions, room.width, level, ratio, scale]);
   const size = useMemo(() => ({ width: room.width, height: Math.min(room.height, Math.ceil(made.height / ratio)) }), [room, made]);
   const stamps = useMemo(() => new Stamps(made.cell.width, made.cell.height, palette()), [made, shade.value]);
-  const screen = useMemo(() => ({ image: null, wanted: 0 }), []);
+  const screen = useMemo(() => ({ image: null, wanted: 0, drawn: null }), []);
   screen.draw = () => draw(canvas.current, box.current, screen, { made, stamps, faint, size, pointed });
   const redraw = () => {
     screen.wanted ||= requestAnimationFrame(() => {
@@ -25,7 +25,11 @@ export function Plane({ regions, turn, level, faint, open, size: room }) {
       screen.draw();
     });
   };
-  useLayoutEffect(redraw, [made, stamps, faint, turn, pointed, size]);
+  useLayoutEffect(redraw, [pointed]);
+  useLayoutEffect(() => {
+    screen.drawn = null; // all of it anew
+    redraw();
+  }, [made, stamps, faint, turn, size]);
   useEffect(() => () => cancelAnimationFrame(screen.wanted), []);
   useEffect(() => point(null), [made]);
   const at = (event) => {
@@ -80,9 +84,13 @@ function draw(canvas, box, screen, { made, stamps, faint, size, pointed }) {
     canvas.style.height = `${height / made.ratio}px`;
   }
   const pen = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
-  if (screen.image?.width !== made.width || screen.image?.height !== height) screen.image = pen.createImageData(made.width, height);
+  if (screen.image?.width !== made.width || screen.image?.height !== height) {
+    screen.image = pen.createImageData(made.width, height);
+    screen.drawn = null;
+  }
   const from = top(box, made.ratio);
-  paint(screen.image, made, stamps, from, faint);
+  paint(screen.image, made, stamps, from, faint, screen.drawn);
+  screen.drawn = from;
   pen.putImageData(screen.image, 0, 0);
   titles(pen, made, from, height);
   if (made.level.named) names(pen, made, from, height, faint);
@@ -93,25 +101,25 @@ function font(size, ratio, weight = 400) {
   return `${weight} ${Math.round(size * ratio)}px system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif`;
 }
 
-function titles(pen, { blocks, title, ratio }, from, height) {
+function titles(pen, { blocks, title, scale }, from, height) {
   pen.textBaseline = "middle";
   for (const { name, cells, x, y, width } of blocks) {
     const middle = y - from - title / 2;
     if (middle < -title || middle > height + title) continue;
-    pen.font = font(12.5, ratio, 600);
+    pen.font = font(12.5, scale, 600);
     pen.fillStyle = colour("text");
     pen.fillText(name || "no region", x, middle, width * 0.6);
     const wide = Math.min(width * 0.6, pen.measureText(name || "no region").width);
-    pen.font = font(11.5, ratio);
+    pen.font = font(11.5, scale);
     pen.fillStyle = colour("text-faint");
     const ill = cells.reduce((sum, [, state]) => sum + (state !== "ready" && state !== "left"), 0);
-    pen.fillText(`${cells.length}${ill ? ` · ${ill} not ready` : ""}`, x + wide + 8 * ratio, middle, width * 0.4);
+    pen.fillText(`${cells.length}${ill ? ` · ${ill} not ready` : ""}`, x + wide + 8 * scale, middle, width * 0.4);
   }
 }
 
 /** Over cells that have room: the name, and the load where the height allows it. */
 function names(pen, made, from, height, faint) {
-  const { cell, ratio, level } = made;
+  const { cell, scale, level } = made;
   const two = level.height >= 36;
   pen.textBaseline = "middle";
   for (const block of made.blocks) {
@@ -119,22 +127,22 @@ function names(pen, made, from, height, faint) {
       const { x, y } = boxOf(made, { block, at });
       if (y - from + cell.height < 0 || y - from > height) continue;
       const [name, state, cpu] = block.cells[at];
-      const room = cell.width - 34 * ratio;
-      const inner = { x: x + 12 * ratio, y: y - from };
+      const room = cell.width - 34 * scale;
+      const inner = { x: x + 12 * scale, y: y - from };
       pen.fillStyle = colour("surface");
-      pen.fillRect(x + 6 * ratio, inner.y, cell.width - 6 * ratio, cell.height);
+      pen.fillRect(x + 6 * scale, inner.y, cell.width - 6 * scale, cell.height);
       pen.strokeStyle = colour("line");
       pen.strokeRect(x + 0.5, inner.y + 0.5, cell.width - 1, cell.height - 1);
-      pen.font = font(11.5, ratio, 500);
+      pen.font = font(11.5, scale, 500);
       pen.fillStyle = colour(faint(block.cells[at]) ? "text-faint" : "text");
-      pen.fillText(name, inner.x, inner.y + cell.height * (two ? 0.32 : 0.52), two ? cell.width - 18 * ratio : room);
+      pen.fillText(name, inner.x, inner.y + cell.height * (two ? 0.32 : 0.52), two ? cell.width - 18 * scale : room);
       pen.fillStyle = colour("text-soft");
-      pen.font = font(11, ratio);
+      pen.font = font(11, scale);
       const load = state === "ready" ? (cpu < 0 ? "" : `${cpu} %`) : state;
-      if (two) pen.fillText(load, inner.x, inner.y + cell.height * 0.7, cell.width - 18 * ratio);
+      if (two) pen.fillText(load, inner.x, inner.y + cell.height * 0.7, cell.width - 18 * scale);
       else if (state === "ready") {
         pen.textAlign = "right";
-        pen.fillText(load, x + cell.width - 5 * ratio, inner.y + cell.height * 0.52);
+        pen.fillText(load, x + cell.width - 5 * scale, inner.y + cell.height * 0.52);
         pen.textAlign = "left";
       }
     }

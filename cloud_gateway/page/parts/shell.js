@@ -13,6 +13,7 @@ import { Help } from "./help.js";
 import { ProblemNote } from "./problem.js";
 
 const PROBLEMS_MAX = 100;
+const VIEW_FIRST_MS = 500; // a browser asks six things at once: the view is more urgent
 const THEMES = { auto: "◐", light: "☀", dark: "☾" };
 
 export function Shell() {
@@ -66,8 +67,12 @@ function useProblems() {
       ({ items, next }) => setText(items.length ? `${items.length}${next ? "+" : ""}` : ""),
       () => undefined, // the badge of the feed tells that the gateway does not answer
     );
-    ask();
-    return onSettled("problems", 2_000, ask);
+    const later = setTimeout(ask, VIEW_FIRST_MS);
+    const off = onSettled("problems", 2_000, ask);
+    return () => {
+      clearTimeout(later);
+      off();
+    };
   }, []);
   return text;
 }

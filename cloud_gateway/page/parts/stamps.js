@@ -58,13 +58,11 @@ export class Stamps {
   of(cell, faint) {
     const [, state, cpu, troubled] = cell;
     const load = state === "ready" ? (cpu < 0 ? LOADS : Math.min(LOADS - 1, Math.floor((cpu * LOADS) / 100))) : 0;
-    const key = `${state} ${load} ${troubled > 0 && state === "ready"} ${faint}`;
-    let pixels = this.made.get(key);
-    if (!pixels) {
-      pixels = this.make(state, load, troubled > 0, faint);
-      this.made.set(key, pixels);
-    }
-    return pixels;
+    const notched = troubled > 0 && state === "ready";
+    const which = load * 4 + (notched ? 2 : 0) + (faint ? 1 : 0);
+    let made = this.made.get(state);
+    if (!made) this.made.set(state, (made = []));
+    return (made[which] ??= this.make(state, load, notched, faint));
   }
 
   make(state, load, notched, faint) {

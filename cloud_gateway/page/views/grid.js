@@ -5,7 +5,7 @@ import { count, plural } from "../lib/format.js";
 import { bindAll } from "../lib/keys.js";
 import { go, href, route, setQuery } from "../lib/route.js";
 import { Mark } from "../parts/badge.js";
-import { fitting, LEVELS } from "../parts/cells.js";
+import { fitting, LEVELS, seenAs } from "../parts/cells.js";
 import { Empty, Waiting } from "../parts/empty.js";
 import { Facet, regionOptions } from "../parts/facet.js";
 import { Plane } from "../parts/plane.js";
@@ -65,8 +65,7 @@ function Sized({ regions, turn, faint }) {
       removeEventListener("resize", measure);
     };
   }, []);
-  const ratio = window.devicePixelRatio || 1;
-  const fit = useMemo(() => (size ? fitting(regions, size.width, size.height, { ratio }) : 0), [regions, size]);
+  const fit = useMemo(() => (size ? fitting(regions, size.width, size.height, seenAs()) : 0), [regions, size]);
   const at = Math.max(0, Math.min(LEVELS.length - 1, fit + zoom));
   const step = (by) => setZoom(Math.max(-fit, Math.min(LEVELS.length - 1 - fit, zoom + by)));
   const held = useRef(step);
