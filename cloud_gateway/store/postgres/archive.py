@@ -78,6 +78,15 @@ class Desk:
     next_run: int
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a commit appends: ``bodies`` are packed by a thread, meanwhile rows can be written."""
+
+    fresh: list[tuple[int, Origin]]
+    heads: list[Head]
+    bodies: "asyncio.Future[list[bytes]]"
+
+
 class Archive:
     """One for each process; ``origins`` are shared by its writer and its readers."""
 
@@ -101,18 +110,24 @@ class Archive:
         desk.catalog.add([_head(body) for _no, body in await link.fetch(_HEADS, last[1])])
         return desk
 
-    async def append(self, link: Link, desk: Desk, events: Sequence[EventRow]) -> list[Part]:
-        """Inside the commit's transaction; ``settle`` follows in any case."""
+    def draft(self, desk: Desk, events: Sequence[EventRow]) -> Draft:
+        """Begin to pack what a commit appends. ``settle`` follows in any case."""
         parts = [columns_of(piece, self.origins) for piece in pieces(events)]
-        if fresh := self.origins.fresh():
+        fresh = self.origins.fresh()
+        if fresh:
             self._settled.clear()
+        heads = [head_of(desk.next_segment + at, part, self.origins) for at, part in enumerate(parts)]
+        return Draft(fresh, heads, asyncio.get_running_loop().run_in_executor(None, _packed, parts))
+
+    async def append(self, link: Link, desk: Desk, draft: Draft) -> list[Part]:
+        """Inside the commit's transaction."""
+        if draft.fresh:
             await link.execute(
                 _NEW_ORIGINS,
-                [no for no, _ in fresh],
-                *([storable(getattr(origin, name)) for _, origin in fresh] for name in Origin._fields),
+                [no for no, _ in draft.fresh],
+                *([storable(getattr(origin, name)) for _, origin in draft.fresh] for name in Origin._fields),
             )
-        heads = [head_of(desk.next_segment + at, part, self.origins) for at, part in enumerate(parts)]
-        bodies = await asyncio.to_thread(_packed, parts)
+        heads, bodies = draft.heads, await draft.bodies
         if heads:
             await link.execute(_APPEND, [head.no for head in heads], [_head_bytes(head) for head in heads], bodies)
         desk.next_segment += len(heads)

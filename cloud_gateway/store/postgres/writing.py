@@ -156,9 +156,10 @@ class Writing:
         if self._desk is None:
             self._desk = await self._archive.sit_down(link)
         work = merged(batches, await self._marks(link, batches))
-        parts = await self._archive.append(link, self._desk, work.events)
+        draft = self._archive.draft(self._desk, work.events)
         await rows.write(link, work)
         await loads.write(link, work.loads, _now_ms())
+        parts = await self._archive.append(link, self._desk, draft)
         if work.source is not None:
             await link.execute(_SOURCE, msgspec.msgpack.encode(work.source))
         changes = Changes(
