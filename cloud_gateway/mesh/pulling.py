@@ -1,8 +1,9 @@
 """Pulls the journals of all nodes through one.
 
-Most nodes have little to tell: shares of them are asked at once and wait for news together. A node with more than a
-page to tell is taken out and paged alongside, so that its past holds nobody else up. A node is in one puller's hand at
-a time: its cursor never goes back. The next question carries the committed cursor, and is asked after the commit only.
+Most nodes have little to tell: shares of them are asked at once and wait for news together. A node that is behind by
+more than a page is taken out and paged alongside, so that its past holds nobody else up. A node is in one puller's
+hand at a time: its cursor never goes back. The next question carries the committed cursor, and is asked after the
+commit only.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ SHARE_MAX = 1024  # nodes in one question
 SHARE_NODES = 800  # on the average: by their ids they fall into shares unevenly
 SHARES_MAX = 8  # as many readers a node serves at once
 WAIT_MS = 5_000
+RETURN_MS = 300  # instead, while one of a share is being paged: until the share is asked again nobody asks that one
 GRACE_S = 15.0  # past the wait: a node that is asked for a thousand others is busy
 PAGE_EVENTS = 500
 GATHERED_EVENTS_MAX = 8_000
@@ -115,7 +117,7 @@ class Puller:
         taken: dict[str, Resident] = {}
         for resident in self._census.all():
             free = resident.node_id not in self._held and resident.node_id not in self._paged
-            if free and self._pick(resident) and int(resident.node_id[:8], 16) % self._shares == number:
+            if free and self._pick(resident) and self._share(resident.node_id) == number:
                 taken.setdefault(resident.name, resident)
         names = list(taken)
         if len(names) > SHARE_MAX:  # in turns, where there are more than all shares together may ask
@@ -126,13 +128,16 @@ class Puller:
             self._held[resident.node_id] = None
         return share
 
+    def _share(self, node_id: str) -> int:
+        return int(node_id[:8], 16) % self._shares
+
     async def _gather(self, number: int, share: list[Resident]) -> bool:
         """Whether there was news. Each share has a name of its own: a node asks once at a time for one reader."""
         command = GatherJournals(
             reader=f"{self._reader}.{number}" if number else self._reader,
             cursors={resident.name: asked(self._cursor(resident)) for resident in share},
             limit=min(PAGE_EVENTS, max(20, GATHERED_EVENTS_MAX // len(share))),
-            wait_ms=WAIT_MS,
+            wait_ms=RETURN_MS if any(self._share(node_id) == number for node_id in self._paged) else WAIT_MS,
         )
         try:
             view = await in_thread(lambda: self._door(GRACE_S).journals(command, WAIT_MS / 1000 + GRACE_S), "journals")
@@ -149,7 +154,7 @@ class Puller:
         pages = [self._page(item, resident) for item, resident in answers]
         await self._write(pages, self._changed_absences(share, view))
         for (item, _), page in zip(answers, pages, strict=True):
-            if item.more and page.events:
+            if page.events and item.last - page.cursor.number > PAGE_EVENTS:
                 await self._set_aside(item.node_id)
 
     def _changed_absences(self, share: list[Resident], view: JournalsView) -> list[CursorRow]:
