@@ -104,12 +104,7 @@ def look(node: Node, command: CommandRow) -> Outcome:
         case Scale(name, replicas, agent):
             return _scaled(node, name, replicas, agent)
         case Drain(name, _):
-            view = node.node(name)
-            if not view.drained:
-                return Outcome("accepted", f"{name} does not know of it yet")
-            if view.agents:
-                return Outcome("accepted", f"{view.agents} agents are still on {name}")
-            return Outcome("applied", f"{name} is drained")
+            return _ready(node, "Node", _DEFAULT, name)
         case Resume(name):
             if node.node(name).drained:
                 return Outcome("accepted", f"{name} does not know of it yet")
@@ -145,13 +140,17 @@ def _ready(node: Node, kind: str, namespace: str, name: str) -> Outcome:
 def _of_document(document: DocumentView) -> Outcome:
     """Kinds without conditions are as asked once they are stored."""
     held = {condition.type: condition for condition in document.conditions}
-    ready, accepted = held.get("Ready"), held.get("Accepted")
+    ready, accepted = held.get("Drained" if _drains(document) else "Ready"), held.get("Accepted")
     if ready is None and (accepted is None or accepted.status == "True"):
         return Outcome("applied", "stored")
     if ready is not None and ready.status == "True":
         return Outcome("applied", ready.message)
     waiting = held.get("Pending") or ready or accepted
     return Outcome("accepted", waiting.message if waiting is not None else "")
+
+
+def _drains(document: DocumentView) -> bool:
+    return document.kind == "Node" and document.spec.get("drain") is True
 
 
 def _deleted(node: Node, kind: str, namespace: str, name: str) -> Outcome:

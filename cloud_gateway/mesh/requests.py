@@ -11,7 +11,10 @@ import msgspec
 from cloud_gateway.mesh.outcomes import give, look
 from cloud_gateway.mesh.ports import Door, WallMs
 from cloud_gateway.mesh.threads import in_thread
-from cloud_gateway.model.rows import CommandRow
+from cloud_gateway.model.batch import Batch
+from cloud_gateway.model.listings import LIMIT_MAX
+from cloud_gateway.model.queries import Bound, Query
+from cloud_gateway.model.rows import CommandRow, key_of
 from cloud_gateway.store.port import Store
 from meshnode.model.errors import LocalError, Offline, TimedOut
 
@@ -20,7 +23,10 @@ ANSWER_S = 15.0
 OPEN_MAX = 1000
 LOOKS_MAX = 50  # accepted requests looked at in one round
 WATCHED_MS = 24 * 3600 * 1000
+KEPT_MAX = 1000  # requests that have ended; older ones go
+SWEPT_EVERY_S = 600.0
 ANSWER_CHARS_MAX = 2000
+_ENDED = ("applied", "failed")
 _AWAY = (Offline.exit_code, TimedOut.exit_code)
 
 
@@ -30,12 +36,34 @@ class Requests:
     def __init__(self, store: Store, door: Door, *, wall_ms: WallMs) -> None:
         self._store, self._door, self._wall_ms = store, door, wall_ms
         self._turn = 0
+        self._sweep_due_s = 0.0
 
     async def run(self) -> None:
         """Until cancelled, or ``StoreFailed``."""
+        loop = asyncio.get_running_loop()
         while True:
             await self.round()
+            if loop.time() >= self._sweep_due_s:
+                self._sweep_due_s = loop.time() + SWEPT_EVERY_S
+                await self.sweep()
             await asyncio.sleep(EVERY_S)
+
+    async def sweep(self, kept_max: int = KEPT_MAX) -> None:
+        """Lets the oldest requests go that have ended, page by page."""
+        kept = 0
+        after: tuple[Bound, ...] | None = None
+        while True:
+            query = Query(
+                kind="commands", where={"state": list(_ENDED)}, sort="-asked_ms", limit=LIMIT_MAX, after=after
+            )
+            found = await self._store.listed(query)
+            gone = [key_of("commands", row) for row in found.items[max(0, kept_max - kept) :]]
+            if gone:
+                await self._store.commit(Batch(gone={"commands": gone}))
+            kept += len(found.items)
+            after = found.after
+            if after is None:
+                return
 
     async def round(self) -> None:
         """Everything queued is given, unless the node is away; some of what is accepted is looked at."""

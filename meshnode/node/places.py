@@ -50,7 +50,7 @@ class Places:
         found["memory"] = machine.memory.limit_bytes or 0
         found["gpus"] = len(machine.accelerators or ())
         found["gpu_mem"] = sum(gpu.memory_bytes or 0 for gpu in machine.accelerators or ())
-        found["arch"] = machine.cpu.architecture or ""
+        found["arch"] = machine.machine.arch or ""
         return found
 
     def _facts(self, node: NodeId) -> NodeFacts:

@@ -213,7 +213,10 @@ def documents(core: Core, kind: str, namespace: str, name: str, now: Instant) ->
 
 class _Cpu(msgspec.Struct, frozen=True):
     usable: float | None = None
-    architecture: str | None = None
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    arch: str | None = None
 
 
 class _Memory(msgspec.Struct, frozen=True):
@@ -227,6 +230,7 @@ class _Accelerator(msgspec.Struct, frozen=True):
 class Machine(msgspec.Struct, frozen=True):
     """What placement asks of a machine's facts. They are a peer's words: of another shape, they say nothing."""
 
+    machine: _Kind = _Kind()
     cpu: _Cpu = _Cpu()
     memory: _Memory = _Memory()
     accelerators: list[_Accelerator] | None = None

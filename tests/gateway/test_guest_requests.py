@@ -1,13 +1,19 @@
 """Requests: put to the node so that twice is harmless, and watched until the mesh is as asked."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from cloud_gateway.mesh.outcomes import give, look
-from cloud_gateway.model.rows import CommandRow
+from cloud_gateway.mesh.requests import Requests
+from cloud_gateway.model.queries import Query
+from cloud_gateway.model.rows import CommandRow, key_of
+from cloud_gateway.store import open_store
 from meshnode.model.errors import Invalid, NotFound
-from meshnode.model.views import AgentView, Condition, DocumentView
+from meshnode.model.views import Condition, DocumentView
 from tests.gateway.guest_kit import MadeUpJournal, MadeUpNode
 
 MANIFEST = {"apiVersion": "meshnode/v1", "kind": "Agent", "metadata": {"name": "words"}, "spec": {}}
@@ -109,26 +115,39 @@ def test_one_agent_of_a_cluster_is_counted_alone(node: MadeUpNode) -> None:
     assert look(node, command("scale", {**scaling, "agent": "sums", "replicas": 3})).state == "accepted"
 
 
-def test_a_node_is_drained_when_nothing_runs_on_it_any_more(node: MadeUpNode) -> None:
+def test_a_node_is_drained_when_its_document_says_so_and_what_stays_is_told(node: MadeUpNode) -> None:
     asked = command("drain", {"node": "beta"})
-    assert look(node, asked).state == "accepted"
     give(node, asked)
-    unit = AgentView(
-        name="words",
-        instance="words/0",
-        node="beta",
-        state="running",
-        reason="",
-        pid=1,
-        restarts=0,
-        skills=[],
-        age_s=0.0,
-    )
-    node.units = [unit]
-    assert look(node, asked).answer == "1 agents are still on beta"
-    node.units = []
-    assert look(node, asked).state == "applied"
-    resume = command("resume", {"node": "beta"})
-    assert look(node, resume).state == "accepted"
-    give(node, resume)
-    assert look(node, resume).state == "applied"
+
+    def drains(status: str, reason: str, message: str) -> str:
+        said = Condition(type="Drained", status=status, reason=reason, message=message)
+        node.held["Node", "default", "beta"] = structs.replace(
+            document(0, 0, kind="Node", name="beta"), conditions=[said], spec={"drain": True}
+        )
+        found = look(node, asked)
+        return f"{found.state}: {found.answer}"
+
+    assert drains("False", "UnitsLeaving", "1 unit is leaving") == "accepted: 1 unit is leaving"
+    assert drains("False", "UnitsStay", "words/0 fits nowhere else") == "accepted: words/0 fits nowhere else"
+    assert drains("True", "Empty", "no units") == "applied: no units"
+
+
+def test_old_requests_that_have_ended_go_and_open_ones_stay(node: MadeUpNode, tmp_path: Path) -> None:
+    async def story() -> tuple[list[str], list[str]]:
+        store = await open_store(f"sqlite:{tmp_path / 'history.db'}")
+        try:
+            await store.lead()
+            states = ("applied", "failed", "accepted")
+            for at in range(9):
+                row = CommandRow(
+                    command_id=f"c{at}", verb="resume", body={"node": "x"}, state=states[at % 3], asked_ms=at
+                )
+                await store.ask(row)
+            await Requests(store, lambda _: node, wall_ms=lambda: 0).sweep(kept_max=2)
+            left = await store.listed(Query(kind="commands"))
+            ids = [str(key_of("commands", row)[0]) for row in left.items]
+            return ids, [command.command_id for command in await store.open_commands(9)]
+        finally:
+            await store.close()
+
+    assert asyncio.run(story()) == (["c8", "c7", "c6", "c5", "c2"], ["c2", "c5", "c8"])

@@ -1,8 +1,12 @@
 """What a node shows of others: with ages, with who left, and whatever strangers say about themselves."""
 
+import platform
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from hw.report import probe
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
 from meshnode.kernel.records import RecordKind
 from meshnode.model.commands import (
@@ -332,3 +336,10 @@ def test_skills_come_in_pages_by_their_rank() -> None:
     assert isinstance(whole, SkillsView) and isinstance(first, SkillsView) and isinstance(second, SkillsView)
     assert [*first.items, *second.items] == whole.items and len(first.items) == 3
     assert none == SkillsView(items=[])
+
+
+def test_what_placement_asks_of_a_machine_is_where_this_machine_tells_it() -> None:
+    told = snapshot.machine(msgspec.json.encode(probe(Path("/"))))
+    assert told.machine.arch == platform.machine()
+    assert told.cpu.usable
+    assert told.memory.limit_bytes
