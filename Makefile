@@ -107,6 +107,12 @@ bench-agents: $(STAMP) ## calls, starts, memory and density of agents, beside Ra
 bench-gateway: $(STAMP) $(VENDOR) ## the gateway: ingest, kills, pages, live feed, first view, memory (QUICK=1)
 	@"$(BIN)/python" -m bench.gateway $(if $(QUICK),--quick)
 
+screenshots: $(STAMP) $(VENDOR) ## the pictures of the handbook (make browser installs chromium)
+	@"$(BIN)/python" -m tools.screenshots
+
+reference: $(STAMP) ## make docs/reference out of the product
+	@"$(BIN)/python" -m tools.reference
+
 requirements: $(STAMP) ## raise the pinned versions
 	@"$(BIN)/python" -m pip install -q uv
 	@for f in runtime dev; do "$(BIN)/uv" pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -119,4 +125,4 @@ wheel: $(STAMP) $(VENDOR) ## build the wheel into dist/
 clean: ## remove what was built; the environment stays
 	@rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache .import_linter_cache bench/out
 
-.PHONY: help needs setup demo check lint unit test test-gateway test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents bench-gateway browser postgres test-browser requirements wheel clean
+.PHONY: reference screenshots help needs setup demo check lint unit test test-gateway test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents bench-gateway browser postgres test-browser requirements wheel clean
