@@ -126,10 +126,12 @@ class Feed:
     def resets(self) -> int:
         return self._resets_of_gone + sum(reader.resets for reader in self._all())
 
-    def hello(self) -> bytes:
+    def hello(self, *, begins: bool = False) -> bytes:
+        """``begins``: the reader has missed nothing yet; the id lets it resume even when no change came before the
+        line broke. A reader that resumes keeps its own until it has what it missed."""
         source = self._fresh.known
         told = {"seq": self.seq, "as_of": source.as_of_ms, "stale": self._fresh.stale(source), "source": source}
-        return b"retry: 1000\n" + frame("hello", told)
+        return b"retry: 1000\n" + frame("hello", told, mark(self.seq, self._run) if begins else "")
 
     def end(self) -> None:
         """Every reader reads what waits for it, and goes; nobody comes any more."""

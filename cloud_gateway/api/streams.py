@@ -49,9 +49,11 @@ class Streams:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             await send({"type": "http.response.body", "body": b""})
             return
-        reader = self._feed.enter(client, wanted, request.headers.get("last-event-id", ""))
+        last_id = request.headers.get("last-event-id", "")
+        reader = self._feed.enter(client, wanted, last_id)
+        hello = self._feed.hello(begins=not last_id)  # nothing is awaited here: what comes later is in the queue
         try:
-            await self._stream(reader, receive, send)
+            await self._stream(reader, hello, receive, send)
         finally:
             self._feed.leave(reader)
 
@@ -61,8 +63,7 @@ class Streams:
             raise Refused("too-many", f"watch: {why}", next_step="close some pages, or try again", retry_s=5)
         return wanted
 
-    async def _stream(self, reader: Reader, receive: Receive, send: Send) -> None:
-        hello = self._feed.hello()  # before anything is awaited: what comes later is in the reader's queue
+    async def _stream(self, reader: Reader, hello: bytes, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         async with asyncio.TaskGroup() as tasks:
             ends = [

@@ -149,6 +149,22 @@ def test_who_was_away_for_a_moment_gets_what_it_missed_and_nothing_twice() -> No
     told(story)
 
 
+def test_a_line_that_breaks_before_the_first_change_is_taken_up_where_it_began() -> None:
+    async def story(room: Room) -> None:
+        await room.store.commit(Batch(rows={"nodes": [node("alpha")]}))
+        await until(lambda: room.gateway.feed.seq == room.store.seq)
+        async with room.api.watch() as stream:
+            first = (await anext(stream)).event_id
+        await room.store.commit(Batch(rows={"nodes": [node("beta")]}))
+        await until(lambda: room.gateway.feed.seq == room.store.seq)
+        async with room.api.watch(Last_Event_ID=first) as stream:
+            again = await anext(stream)
+            assert (again.name, again.event_id) == ("hello", "")
+            assert [row["name"] for row in (await anext(stream)).data["rows"]["nodes"]] == ["beta"]
+
+    told(story)
+
+
 def test_nothing_missed_is_nothing_told() -> None:
     async def story(room: Room) -> None:
         async with room.api.watch() as stream:
