@@ -11,9 +11,11 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+from bench.gateway.backlog import catch_up
 from bench.gateway.effort import FULL, QUICK, Effort
 from bench.gateway.ingest import ingest_pg, ingest_sqlite
 from bench.gateway.kills import kill_loss
+from bench.gateway.large import large
 from bench.ideas import with_next_step
 from bench.recovery import finish
 from bench.rows import Row, show
@@ -28,7 +30,13 @@ IDS = (
     "grid-fps", "rss", "catch-up",
 )  # fmt: skip
 Group = Callable[[Effort], AsyncIterator[Row]]
-GROUPS: Mapping[str, Group] = {"ingest-sqlite": ingest_sqlite, "ingest-pg": ingest_pg, "kill-loss": kill_loss}
+GROUPS: Mapping[str, Group] = {
+    "ingest-sqlite": ingest_sqlite,
+    "ingest-pg": ingest_pg,
+    "kill-loss": kill_loss,
+    "catch-up": catch_up,
+    "large": large,
+}
 
 
 async def measure(effort: Effort, wanted: list[str]) -> list[Row]:

@@ -24,10 +24,10 @@ class Effort:
 
 
 FULL = Effort(
-    paced_s=30, saturated_s=20, anchor_s=5, kills=20, kill_after_s=(0.2, 3.0), events=300_000, asks=200,
+    paced_s=30, saturated_s=20, anchor_s=5, kills=20, kill_after_s=(0.2, 3.0), events=300_000, asks=80,
     changes_s=120, readers=200, feed_s=30, views=5, pan_s=8, backlog_h=24, full=True,
 )  # fmt: skip
 QUICK = Effort(
-    paced_s=4, saturated_s=3, anchor_s=1, kills=3, kill_after_s=(0.2, 1.0), events=300_000, asks=20,
-    changes_s=4, readers=200, feed_s=4, views=1, pan_s=2, backlog_h=0.5, full=False,
+    paced_s=4, saturated_s=3, anchor_s=1, kills=3, kill_after_s=(0.2, 1.0), events=300_000, asks=8,
+    changes_s=4, readers=200, feed_s=4, views=1, pan_s=2, backlog_h=3, full=False,
 )  # fmt: skip

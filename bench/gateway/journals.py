@@ -13,11 +13,13 @@ SUBJECTS = tuple(
 
 
 class Ledger:
-    """Of many journals: counts, and seconds from writing to acknowledgement of what was written since ``begin``."""
+    """Of many journals: counts, and seconds from writing to acknowledgement of what was written since ``begin``.
+    ``when``: by node and number, the clock when it was acknowledged, where somebody wants to know."""
 
     def __init__(self) -> None:
         self.written = self.acknowledged = 0
         self.waits: list[float] = []
+        self.when: dict[tuple[str, int], float] | None = None
         self._since = 0.0
 
     def begin(self, now_s: float) -> None:
@@ -39,7 +41,7 @@ class Journal:
         self.index, self.name, self.node_id = index, name, node_id
         self.written = self.acknowledged = 0
         self.faults: list[str] = []
-        self._deltas, self._ledger, self._wall_s = deltas, ledger, wall_s
+        self._deltas, self.ledger, self._wall_s = deltas, ledger, wall_s
         self._times: deque[float] = deque()  # when the events behind the acknowledged ones were written
 
     @property
@@ -49,15 +51,17 @@ class Journal:
     def write(self, now_s: float, count: int = 1) -> None:
         self._times.extend([now_s] * count)
         self.written += count
-        self._ledger.written += count
+        self.ledger.written += count
 
     def acknowledge(self, number: int, now_s: float) -> int:
         """All up to ``number`` is committed; how many of them were not before."""
         if number > self.written:
             self.faults.append(f"{self.name}: {number} acknowledged, {self.written} written")
         fresh = min(number, self.written) - self.acknowledged
-        for _ in range(fresh):
-            self._ledger.wait(self._times.popleft(), now_s)
+        for at in range(fresh):
+            self.ledger.wait(self._times.popleft(), now_s)
+            if self.ledger.when is not None:
+                self.ledger.when[self.name, self.acknowledged + 1 + at] = now_s
         self.acknowledged = max(self.acknowledged, min(number, self.written))
         return max(0, fresh)
 

@@ -10,6 +10,7 @@ from bench.gateway.node import MadeUpFleet
 from bench.gateway.program import until
 
 TICK_S = 0.01
+CHANGED_NODES, CHANGED_UNITS = 200, 50  # a second
 
 
 async def paced(fleet: MadeUpFleet, per_s: float, seconds: float, among: Sequence[Journal] = ()) -> None:
@@ -29,3 +30,13 @@ async def read_to_the_end(fleet: MadeUpFleet, within_s: float = 60.0) -> None:
     concerns it: news of others bring it about."""
     await until("not all that was written was acknowledged",
                 lambda: fleet.ledger.acknowledged == fleet.ledger.written, within_s)  # fmt: skip
+
+
+async def living(fleet: MadeUpFleet) -> None:
+    """Every second some nodes tell another load, some units another state, and some write events."""
+    luck = random.Random(5)
+    while True:
+        fleet.roster.stir(CHANGED_NODES, CHANGED_UNITS)
+        for journal in luck.choices(fleet.journals, k=CHANGED_UNITS):
+            fleet.write(journal)
+        await asyncio.sleep(1.0)

@@ -48,6 +48,7 @@ class MadeUpFleet:
         self._named = {journal.name: journal for journal in self.journals}
         self._news = asyncio.Event()
         self._turn = 0
+        self.rounds = 0  # how often the whole fleet was looked at
 
     def write(self, journal: Journal, count: int = 1) -> None:
         journal.write(time.monotonic(), count)
@@ -75,6 +76,7 @@ class MadeUpFleet:
             case commands.ListDocuments():
                 return views.DocumentsView(items=[one for one in self.roster.documents if one.kind == command.kind])
             case commands.ListConflicts():
+                self.rounds += 1
                 return views.ConflictsView(items=[])
             case commands.GetStatus():
                 return status(self.roster, self.fleet)

@@ -57,3 +57,9 @@ async def until(otherwise: str, holds: Callable[[], bool], within_s: float = 60.
         if time.monotonic() > deadline_s:
             raise Broken(f"{otherwise} (waited {within_s:g} s)")
         await asyncio.sleep(POLL_S)
+
+
+def peak_rss_mib(pid: int) -> float:
+    """The most since it was started."""
+    told = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines())
+    return int(told["VmHWM"].split()[0]) / 1024
