@@ -70,7 +70,9 @@ export async function ask(url, options = {}) {
     throw new Problem({
       code: waited ? "timeout" : "offline",
       title: waited ? "The gateway takes too long" : "The gateway does not answer",
-      detail: waited ? `No answer within ${TIMEOUT_MS / 1000} s.` : "This page cannot reach the gateway that served it.",
+      detail: waited
+        ? `No answer within ${TIMEOUT_MS / 1000} s.`
+        : "This page cannot reach the gateway that served it.",
       next_step: "The page tries again by itself. Is `meshnode gateway` (or `meshnode ui`) still running?",
     });
   }

@@ -70,7 +70,8 @@ function retune() {
 function tell(change) {
   for (const { kinds: wanted, fn } of [...listeners]) {
     const touches = (part) => Object.keys(change[part]).some((kind) => wanted.has(kind));
-    if (change.reset || touches("rows") || touches("gone") || (change.events.length && wanted.has("events"))) fn(change);
+    const told = change.events.length > 0 && wanted.has("events");
+    if (change.reset || told || touches("rows") || touches("gone")) fn(change);
   }
 }
 

@@ -3,7 +3,8 @@ import { html } from "../lib/html.js";
 
 const TONES = {
   ready: "good", running: "good", applied: "good", alive: "good", True: "good",
-  suspect: "warn", backoff: "warn", starting: "warn", pending: "warn", queued: "warn", stopping: "warn", warning: "warn",
+  suspect: "warn", backoff: "warn", starting: "warn", pending: "warn", queued: "warn", stopping: "warn",
+  warning: "warn",
   unreachable: "lost",
   down: "bad", failed: "bad", error: "bad",
   accepted: "note",

@@ -1,8 +1,12 @@
 /** Where the cells of the grid stand, and how they come onto a canvas. All lengths are pixels of the screen. */
 
+function square(size) {
+  return { width: size, height: size, gap: size < 8 ? 1 : 2, named: false };
+}
+
 /** Sizes a cell may have, in CSS pixels; the last ones have room for names. */
 export const LEVELS = [
-  ...[3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 21, 26, 32, 40].map((size) => ({ width: size, height: size, gap: size < 8 ? 1 : 2, named: false })),
+  ...[3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 21, 26, 32, 40].map(square),
   { width: 108, height: 26, gap: 4, named: true },
   { width: 150, height: 40, gap: 5, named: true },
 ];
@@ -12,18 +16,21 @@ const BLOCK_GAP = 22;
 const TITLE = 24;
 
 /**
- * Blocks of regions in columns, each below the shortest; as many columns as make it least high. `regions`: [[name, cells], ...]; `ratio`: screen pixels of a
- * CSS pixel; `scale`: how much larger than usual the page's type is, and so the cells are.
- * -> {level, ratio, scale: of both, width, height, cell: {width, height, pitchX, pitchY}, blocks: [{name, cells, x, y, columns, ...}]}
+ * Blocks of regions in columns, each below the shortest; as many columns as make it least high. `regions`:
+ * [[name, cells], ...]; `ratio`: screen pixels of a CSS pixel; `scale`: how much larger than usual the page's type is,
+ * and so the cells are.
+ * -> {level, ratio, scale: of both, width, height, cell: {width, height, pitchX, pitchY}, title: height of one,
+ * blocks: [{name, cells, x, y, width, columns, rows}]}
  */
 export function layout(regions, width, level, { ratio = 1, scale = 1, titled = true } = {}) {
   const px = (value) => Math.max(1, Math.round(value * ratio * scale));
   const cell = { width: px(level.width), height: px(level.height), gap: px(level.gap) };
   Object.assign(cell, { pitchX: cell.width + cell.gap, pitchY: cell.height + cell.gap });
   const whole = Math.max(cell.pitchX, Math.floor(width * ratio));
-  const most = titled ? Math.max(1, Math.min(regions.length, Math.floor((whole + px(BLOCK_GAP)) / px(BLOCK_WIDTH + BLOCK_GAP)))) : 1;
-  const title = titled ? px(TITLE) : 0;
-  const put = (count) => placed(regions, count, { cell, whole, title, space: titled ? px(BLOCK_GAP) : 0 });
+  const [title, space] = titled ? [px(TITLE), px(BLOCK_GAP)] : [0, 0];
+  const room = titled ? Math.floor((whole + space) / (px(BLOCK_WIDTH) + space)) : 1;
+  const most = Math.max(1, Math.min(regions.length, room));
+  const put = (count) => placed(regions, count, { cell, whole, title, space });
   let { blocks, height } = put(most);
   for (let count = most - 1; count > most / 2; count--) {
     const other = put(count);
@@ -48,7 +55,8 @@ function placed(regions, count, { cell, whole, title, space }) {
 
 /** How the page is seen: see layout. */
 export function seenAs() {
-  return { ratio: window.devicePixelRatio || 1, scale: parseFloat(getComputedStyle(document.documentElement).fontSize) / USUAL_FONT };
+  const font = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  return { ratio: window.devicePixelRatio || 1, scale: font / USUAL_FONT };
 }
 
 /** The largest cells with which everything is seen at once; the smallest there are, if nothing is. */
@@ -81,18 +89,22 @@ export function boxOf({ cell }, { block, at }) {
 
 /** The cell that an arrow key leads to; from one block to the next in its order. */
 export function neighbour({ blocks }, { block, at }, key) {
-  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -block.columns, ArrowDown: block.columns, Home: -at, End: block.cells.length };
+  const { columns, cells } = block;
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -at, End: cells.length };
   const to = at + steps[key];
   const which = blocks.indexOf(block);
-  if (key === "End") return { block, at: block.cells.length - 1 };
-  if (to >= 0 && to < block.cells.length) return { block, at: to };
+  if (key === "End") return { block, at: cells.length - 1 };
+  if (to >= 0 && to < cells.length) return { block, at: to };
   const other = blocks[which + Math.sign(steps[key])];
   if (!other || other.cells.length === 0) return { block, at };
-  return { block: other, at: steps[key] > 0 ? Math.min(other.cells.length - 1, steps[key] === 1 ? 0 : at % block.columns) : other.cells.length - 1 };
+  const last = other.cells.length - 1;
+  if (steps[key] < 0) return { block: other, at: last };
+  return { block: other, at: key === "ArrowDown" ? Math.min(last, at % columns) : 0 };
 }
 
-/** A window of the image's height from `top` on, written into its pixels. `faint(cell)`: draw pale. `before`: the `top`
- * with which the image was drawn last, when nothing but that has changed: then only what has come into sight is drawn. */
+/** A window of the image's height from `top` on, written into its pixels. `faint(cell)`: draw pale. `before`: the
+ * `top` with which the image was drawn last, when nothing but that has changed: then only what has come into sight is
+ * drawn. */
 export function paint(image, made, stamps, top, faint, before = null) {
   const words = new Uint32Array(image.data.buffer);
   const moved = before === null ? image.height : top - before;

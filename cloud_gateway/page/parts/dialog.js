@@ -9,7 +9,8 @@ export function Dialog({ title, close, children, wide = false }) {
     return () => dialog.close();
   }, []);
   const outside = (event) => event.target === box.current && close();
-  return html`<dialog ref=${box} class=${wide ? "dialog is-wide" : "dialog"} aria-label=${title} onClick=${outside} onClose=${close}>
+  return html`<dialog ref=${box} class=${wide ? "dialog is-wide" : "dialog"} aria-label=${title} onClick=${outside}
+    onClose=${close}>
     <div class="dialog-box">
       <header class="dialog-head"><h2>${title}</h2>
         <button class="icon-button" onClick=${close} aria-label="Close">✕</button></header>

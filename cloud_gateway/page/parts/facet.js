@@ -34,7 +34,8 @@ export function Facet({ title, options, marks = false, chosen, choose }) {
   return html`<div class="facet" ref=${box} onKeyDown=${leave}>
     <button type="button" class=${chosen.length ? "facet-button is-set" : "facet-button"} aria-expanded=${open}
       aria-controls=${id} onClick=${() => setOpen(!open)}>
-      <span>${title}</span>${chosen.length > 0 && html`<strong>${text}</strong>`}<span class="caret" aria-hidden="true"></span>
+      <span>${title}</span>${chosen.length > 0 && html`<strong>${text}</strong>`}
+      <span class="caret" aria-hidden="true"></span>
     </button>
     ${open && html`<div class="facet-panel" id=${id} role="group" aria-label=${title}>
       <${Choices} title=${title} options=${options} marks=${marks} chosen=${chosen} choose=${choose} /></div>`}
@@ -61,8 +62,9 @@ function Choices({ title, options, marks, chosen, choose }) {
     setTyped("");
   };
   const asks = free || all.length >= SEARCH_FROM;
-  return html`${asks && html`<input ref=${field} class="facet-search" type="text" value=${typed} aria-label=${`${title}: find or type`}
-      placeholder=${free ? "type a name, then Enter" : "find"} onInput=${(event) => setTyped(event.target.value)} onKeyDown=${enter} />`}
+  return html`${asks && html`<input ref=${field} class="facet-search" type="text" value=${typed}
+      aria-label=${`${title}: find or type`} placeholder=${free ? "type a name, then Enter" : "find"}
+      onInput=${(event) => setTyped(event.target.value)} onKeyDown=${enter} />`}
     <div class="facet-options">${shown.map((one) => html`<label key=${one.value}>
       <input type="checkbox" checked=${chosen.includes(one.value)} onChange=${() => toggle(one.value)} />
       ${marks && html`<${Mark} state=${one.value} />`}<span>${one.title ?? one.value}</span>

@@ -9,6 +9,7 @@ export function Help({ close }) {
   return html`<${Dialog} title="Keys" close=${close}>
     <div class="keys">${[...groups].map(([group, entries]) => html`<section key=${group}><h3>${group}</h3>
       <dl>${entries.map(({ keys, text }) => html`<div key=${keys}>
-        <dt>${keys.split(" ").map((key) => html`<kbd key=${key}>${key}</kbd>`)}</dt><dd>${text}</dd></div>`)}</dl></section>`)}</div>
+        <dt>${keys.split(" ").map((key) => html`<kbd key=${key}>${key}</kbd>`)}</dt><dd>${text}</dd></div>`)}</dl>
+          </section>`)}</div>
   </${Dialog}>`;
 }

@@ -44,8 +44,10 @@ export function ListView({ kind, path = kind, columns, filters = [], fixed = {},
       <span class="list-count" aria-live="polite">${counted(list)}</span>${aside}
     </div>
     <${ProblemNote} problem=${list.problem} retry=${list.reload} />
-    <${Table} ...${{ kind, columns, list, label, rowHref, stale, sort: asked.sort }} order=${(sort) => change({ sort: [sort] })} />
-    ${list.rows.length === 0 && !list.problem && (list.loading ? html`<${Waiting} />` : html`<${Nothing} ...${{ empty, narrowed, clear }} />`)}
+    <${Table} ...${{ kind, columns, list, label, rowHref, stale, sort: asked.sort }}
+      order=${(sort) => change({ sort: [sort] })} />
+    ${list.rows.length === 0 && !list.problem
+      && (list.loading ? html`<${Waiting} />` : html`<${Nothing} ...${{ empty, narrowed, clear }} />`)}
     <${More} list=${list} />
   </div>`;
 }
@@ -88,7 +90,8 @@ function Search({ value, set, label }) {
     if (typed) set("");
     else event.target.blur();
   };
-  return html`<input class="search" type="search" value=${typed} placeholder=${`Find in ${label}`} aria-label=${`Find in ${label}`}
+  return html`<input class="search" type="search" value=${typed} placeholder=${`Find in ${label}`}
+    aria-label=${`Find in ${label}`}
     aria-keyshortcuts="/" autocomplete="off" spellcheck=${false} onInput=${input} onKeyDown=${leave} />`;
 }
 
@@ -101,18 +104,21 @@ function Table({ kind, columns, list, label, rowHref, stale, sort, order }) {
     const key = keyOf(kind, row);
     const flash = list.flashed.get(key) ?? 0;
     const old = before.get(key);
-    rows.set(key, old?.row === row && old.flash === flash ? old : { row, flash, line: lineOf(key, row, flash, columns, rowHref, stale) });
+    const same = old?.row === row && old.flash === flash;
+    rows.set(key, same ? old : { row, flash, line: lineOf(key, row, flash, columns, rowHref, stale) });
   }
   kept.current.rows = rows; // lines that are the same objects are not compared again
   if (rows.size === 0) return null;
   return html`<div class="table-box"><table class="table" aria-label=${label}>
-    <thead><tr>${columns.map((column) => html`<${Head} key=${column.name} column=${column} sort=${sort} order=${order} />`)}</tr></thead>
+    <thead><tr>${columns.map((column) => html`<${Head} key=${column.name} column=${column} sort=${sort}
+      order=${order} />`)}</tr></thead>
     <tbody>${[...rows.values()].map(({ line }) => line)}</tbody>
   </table></div>`;
 }
 
 function classOf(column) {
-  return [column.numeric && "numeric", column.from && `from-${column.from}`, column.grow && "grow"].filter(Boolean).join(" ") || undefined;
+  const names = [column.numeric && "numeric", column.from && `from-${column.from}`, column.grow && "grow"];
+  return names.filter(Boolean).join(" ") || undefined;
 }
 
 function Head({ column, sort, order }) {
@@ -121,7 +127,8 @@ function Head({ column, sort, order }) {
   const state = sort === up ? "ascending" : sort === down ? "descending" : "none";
   const next = state === "none" ? `${column.first ?? ""}${up}` : state === "ascending" ? down : up;
   return html`<th scope="col" class=${classOf(column)} aria-sort=${state}>
-    <button type="button" onClick=${() => order(next)}>${column.title}<span class="sort-mark" aria-hidden="true"></span></button></th>`;
+    <button type="button" onClick=${() => order(next)}>${column.title}
+      <span class="sort-mark" aria-hidden="true"></span></button></th>`;
 }
 
 function lineOf(key, row, flash, columns, rowHref, stale) {
@@ -129,7 +136,9 @@ function lineOf(key, row, flash, columns, rowHref, stale) {
   const marks = [flash && `is-new-${flash % 2}`, stale?.(row) && "is-stale"].filter(Boolean).join(" ");
   const cells = columns.map((column, at) => {
     const inside = column.cell ? column.cell(row) : row[column.name];
-    return html`<td key=${column.name} class=${classOf(column)}>${at === 0 && to ? html`<a class="row-link" href=${to}>${inside}</a>` : inside}</td>`;
+    const link = at === 0 && to;
+    return html`<td key=${column.name} class=${classOf(column)}>
+      ${link ? html`<a class="row-link" href=${to}>${inside}</a>` : inside}</td>`;
   });
   return html`<tr key=${key} class=${marks || undefined} tabindex=${to ? undefined : -1}>${cells}</tr>`;
 }
@@ -147,12 +156,17 @@ function More({ list }) {
   newest.current = list;
   useEffect(() => {
     if (!button.current) return undefined;
-    const seen = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && newest.current.more(), { rootMargin: "200px" });
+    const look = (entries) => entries.some((one) => one.isIntersecting) && newest.current.more();
+    const seen = new IntersectionObserver(look, { rootMargin: "200px" });
     seen.observe(button.current);
     return () => seen.disconnect();
   }, [Boolean(list.next), list.rows.length]);
-  if (list.full && list.next) return html`<p class="list-end">The first ${count(list.rows.length)} are shown. Narrow the filter to see others.</p>`;
+  if (list.full && list.next) {
+    const shown = count(list.rows.length);
+    return html`<p class="list-end">The first ${shown} are shown. Narrow the filter to see others.</p>`;
+  }
   if (!list.next) return null;
-  return html`<p class="list-end"><button ref=${button} type="button" class="button" disabled=${list.loading} onClick=${list.more}>
+  return html`<p class="list-end"><button ref=${button} type="button" class="button" disabled=${list.loading}
+    onClick=${list.more}>
     ${list.loading ? "Loading …" : "Show more"}</button></p>`;
 }

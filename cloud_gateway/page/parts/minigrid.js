@@ -10,7 +10,8 @@ const stamps = new Map();
 /** The largest cells of which `count` fit into the width and the usual height. */
 function levelFor(count, width) {
   const squares = LEVELS.filter(({ named, width: side }) => !named && side <= 12);
-  const fits = ({ width: side, gap }) => Math.ceil(count / Math.max(1, Math.floor(width / (side + gap)))) * (side + gap) <= HEIGHT;
+  const rows = (pitch) => Math.ceil(count / Math.max(1, Math.floor(width / pitch)));
+  const fits = ({ width: side, gap }) => rows(side + gap) * (side + gap) <= HEIGHT;
   return squares.findLast(fits) ?? squares[0];
 }
 
@@ -40,7 +41,9 @@ export function MiniGrid({ cells, count, turn }) {
     const image = pen.createImageData(made.width, made.height);
     paint(image, made, stampsOf(made), 0, () => false);
     pen.putImageData(image, 0, 0);
-    Object.assign(canvas.current.style, { width: `${made.width / made.ratio}px`, height: `${made.height / made.ratio}px` });
+    canvas.current.style.width = `${made.width / made.ratio}px`;
+    canvas.current.style.height = `${made.height / made.ratio}px`;
   }, [cells, cells?.length, width, turn, shade.value]);
-  return html`<span class="minigrid" style=${{ minHeight: `${height}px` }}><canvas ref=${canvas} aria-hidden="true" width="1" height="1"></canvas></span>`;
+  return html`<span class="minigrid" style=${{ minHeight: `${height}px` }}>
+    <canvas ref=${canvas} aria-hidden="true" width="1" height="1"></canvas></span>`;
 }

@@ -8,14 +8,16 @@ import { palette, Stamps } from "./stamps.js";
 
 const ARROWS = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"]);
 
-/** `regions`: [[name, cells], ...]; `turn`: grows when cells changed; `level`: see LEVELS; `faint(cell)`; `open(name)`. */
+/** `regions`: [[name, cells], ...]; `turn`: grows when cells changed; `level`: see LEVELS; `faint(cell)`;
+ * `open(name)`. */
 export function Plane({ regions, turn, level, faint, open, size: room }) {
   const box = useRef(null);
   const canvas = useRef(null);
   const [pointed, point] = useState(null); // {block, at, byKey}
   const { ratio, scale } = seenAs();
-  const made = useMemo(() => layout(regions, room.width, level, { ratio, scale }), [regions, room.width, level, ratio, scale]);
-  const size = useMemo(() => ({ width: room.width, height: Math.min(room.height, Math.ceil(made.height / ratio)) }), [room, made]);
+  const { width } = room;
+  const made = useMemo(() => layout(regions, width, level, { ratio, scale }), [regions, width, level, ratio, scale]);
+  const size = useMemo(() => ({ width, height: Math.min(room.height, Math.ceil(made.height / ratio)) }), [room, made]);
   const stamps = useMemo(() => new Stamps(made.cell.width, made.cell.height, palette()), [made, shade.value]);
   const screen = useMemo(() => ({ image: null, wanted: 0, drawn: null }), []);
   screen.draw = () => draw(canvas.current, box.current, screen, { made, stamps, faint, size, pointed });
@@ -34,7 +36,8 @@ export function Plane({ regions, turn, level, faint, open, size: room }) {
   useEffect(() => point(null), [made]);
   const at = (event) => {
     const area = canvas.current.getBoundingClientRect();
-    return cellAt(made, (event.clientX - area.left) * ratio, (event.clientY - area.top) * ratio + top(box.current, ratio));
+    const [x, y] = [event.clientX - area.left, event.clientY - area.top];
+    return cellAt(made, x * ratio, y * ratio + top(box.current, ratio));
   };
   const move = (event) => {
     const found = at(event);
@@ -43,10 +46,12 @@ export function Plane({ regions, turn, level, faint, open, size: room }) {
   const press = (event) => pressed(event, { made, pointed, point, open, box: box.current, ratio });
   return html`<div class="plane" ref=${box} onScroll=${redraw} style=${{ height: `${size.height}px` }}>
     <div class="plane-inside" style=${{ height: `${Math.max(size.height, Math.ceil(made.height / ratio))}px` }}>
-      <canvas ref=${canvas} class="plane-canvas" tabindex="0" role="application" aria-label=${`Grid of ${plural(total(regions), "node")} by region. Arrow keys move, Enter opens.`}
+      <canvas ref=${canvas} class="plane-canvas" tabindex="0" role="application"
+        aria-label=${`Grid of ${plural(total(regions), "node")} by region. Arrow keys move, Enter opens.`}
         aria-describedby="plane-cell" onPointerMove=${move} onPointerLeave=${() => point(null)}
         onClick=${(event) => { const found = at(event); if (found) open(found.block.cells[found.at][0]); }}
-        onFocus=${(event) => event.target.matches(":focus-visible") && !pointed && made.blocks[0] && point({ block: made.blocks[0], at: 0, byKey: true })}
+        onFocus=${(event) => event.target.matches(":focus-visible") && !pointed && made.blocks[0]
+          && point({ block: made.blocks[0], at: 0, byKey: true })}
         onBlur=${() => point(null)} onKeyDown=${press}></canvas>
     </div>
     <${Tip} ...${{ made, pointed, box: box.current, ratio, size }} />
@@ -68,7 +73,8 @@ function pressed(event, { made, pointed, point, open, box, ratio }) {
     const to = { ...(pointed ? neighbour(made, pointed, event.key) : { block: made.blocks[0], at: 0 }), byKey: true };
     const { y, height } = boxOf(made, to);
     if (y / ratio < box.scrollTop + 30) box.scrollTop = y / ratio - 30;
-    if ((y + height) / ratio > box.scrollTop + box.clientHeight) box.scrollTop = (y + height) / ratio - box.clientHeight + 8;
+    const low = (y + height) / ratio;
+    if (low > box.scrollTop + box.clientHeight) box.scrollTop = low - box.clientHeight + 8;
     point(to);
   } else return;
   event.preventDefault();
@@ -168,10 +174,12 @@ function Tip({ made, pointed, box, ratio, size }) {
     const right = (x + width) / ratio > size.width - 210;
     const low = (y + height) / ratio - box.scrollTop > size.height - 90;
     const left = right ? x / ratio - 8 : (x + width) / ratio + 8;
-    place = { transform: `translate(${left}px, ${low ? y / ratio : (y + height) / ratio}px) translate(${right ? "-100%" : "0"}, ${low ? "-100%" : "0"})` };
+    const down = (low ? y : y + height) / ratio;
+    place = { transform: `translate(${left}px, ${down}px) translate(${right ? -100 : 0}%, ${low ? -100 : 0}%)` };
   }
   return html`<div class="tip" id="plane-cell" style=${place} aria-live=${known?.byKey ? "polite" : "off"}>
     ${cell && html`<strong>${cell[0]}</strong><${Badge} state=${cell[1]} />
-      <span>CPU ${percent(cell[2])}</span>${cell[3] > 0 && html`<span class="tip-ill">${plural(cell[3], "unit")} not well</span>`}`}
+      <span>CPU ${percent(cell[2])}</span>
+      ${cell[3] > 0 && html`<span class="tip-ill">${plural(cell[3], "unit")} not well</span>`}`}
   </div>`;
 }

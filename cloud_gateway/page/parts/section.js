@@ -27,5 +27,6 @@ export function ViewHead({ title, trail = [], sub = null, children }) {
 /** Facts as pairs of word and value: [["CPU", "8 cores"], ...]; empty ones are left out. */
 export function Facts({ items }) {
   const known = items.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return html`<dl class="facts">${known.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="facts">${known.map(([name, value]) => html`
+    <div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }

@@ -20,18 +20,21 @@ export function Shell() {
   const [menu, setMenu] = useState(false);
   const [help, setHelp] = useState(false);
   const { way } = viewOf(route.value.parts);
+  const mesh = [source.value.mesh, source.value.node].filter(Boolean).join(" · ");
   useEffect(() => setMenu(false), [route.value]);
   useEffect(() => {
     const ways = WAYS.map(({ path, title, keys }) => [`g ${keys}`, title, () => go(path)]);
-    return bindAll([...ways, ["t", "light or dark", nextTheme], ["?", "these keys", () => setHelp(true)]], { group: "Everywhere" });
+    return bindAll([...ways, ["t", "light or dark", nextTheme], ["?", "these keys", () => setHelp(true)]],
+      { group: "Everywhere" });
   }, []);
   return html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <div class=${menu ? "shell is-open" : "shell"}>
       <header class="top">
-        <button class="icon-button menu-button" aria-label="Menu" aria-expanded=${menu} aria-controls="ways" onClick=${() => setMenu(!menu)}>
+        <button class="icon-button menu-button" aria-label="Menu" aria-expanded=${menu} aria-controls="ways"
+          onClick=${() => setMenu(!menu)}>
           <span aria-hidden="true">${menu ? "✕" : "☰"}</span></button>
         <a class="brand" href=${href("overview")}><img src="favicon.svg" alt="" width="20" height="20" />meshnode</a>
-        <span class="mesh-name" title="mesh, seen through the node">${[source.value.mesh, source.value.node].filter(Boolean).join(" · ")}</span>
+        <span class="mesh-name" title="mesh, seen through the node">${mesh}</span>
         <${AsOf} />
       </header>
       <${Ways} way=${way} ask=${() => setHelp(true)} />
@@ -50,10 +53,12 @@ function Ways({ way, ask }) {
   return html`<nav class="ways" id="ways" aria-label="Views">
     <ul>${WAYS.map(({ path, title, keys }) => html`<li key=${path}>
       <a href=${href(path)} aria-current=${way === path ? "page" : undefined} aria-keyshortcuts=${`g ${keys}`}>
-        <span>${title}</span>${path === "overview" && problems && html`<span class="ways-count" title="problems">${problems}</span>`}
+        <span>${title}</span>
+        ${path === "overview" && problems && html`<span class="ways-count" title="problems">${problems}</span>`}
       </a></li>`)}</ul>
     <div class="ways-foot">
-      <button class="quiet-button" onClick=${nextTheme} title="Light or dark (t)"><span aria-hidden="true">${THEMES[theme.value]}</span> ${theme.value}</button>
+      <button class="quiet-button" onClick=${nextTheme} title="Light or dark (t)">
+        <span aria-hidden="true">${THEMES[theme.value]}</span> ${theme.value}</button>
       <button class="quiet-button" onClick=${ask} aria-keyshortcuts="?">Keys <kbd>?</kbd></button>
     </div>
   </nav>`;
@@ -81,7 +86,8 @@ function useProblems() {
 function Banner() {
   const { connected, as_of, problem } = source.value;
   if (!isStale() || !as_of) return null;
-  return html`<p class="banner" role="status"><strong>Shown as of ${ago(as_of)}.</strong> ${problem || "The gateway has no newer proof."}
+  return html`<p class="banner" role="status">
+    <strong>Shown as of ${ago(as_of)}.</strong> ${problem || "The gateway has no newer proof."}
     ${connected ? " The gateway asks its node again." : " This page connects again by itself."}</p>`;
 }
 
@@ -105,8 +111,11 @@ function View() {
     }
     first.current = shown.view === null;
   }, [route.value.path, shown.view]);
-  if (!name) return html`<${Empty} title="There is no such view" action=${{ href: href("overview"), text: "To the overview" }} />`;
-  if (shown.name === name && shown.problem) return html`<${ProblemNote} problem=${shown.problem} retry=${() => location.reload()} />`;
+  const back = { href: href("overview"), text: "To the overview" };
+  if (!name) return html`<${Empty} title="There is no such view" action=${back} />`;
+  if (shown.name === name && shown.problem) {
+    return html`<${ProblemNote} problem=${shown.problem} retry=${() => location.reload()} />`;
+  }
   if (shown.name !== name || !shown.view) return html`<${Waiting} lines=${10} />`;
   return html`<${shown.view} key=${parts.join("/")} args=${args} />`;
 }

@@ -13,7 +13,8 @@ export function Spark({ points, max = 0, width = 96, height = 22, label = "" }) 
   points.forEach((value, at) => {
     if (value !== null) path += `${at === 0 || points[at - 1] === null ? "M" : "L"}${x(at)} ${y(value)}`;
   });
-  return html`<svg class="spark" viewBox=${`0 0 ${width} ${height}`} width=${width} height=${height} role="img" aria-label=${label}>
+  return html`<svg class="spark" viewBox=${`0 0 ${width} ${height}`} width=${width} height=${height} role="img"
+    aria-label=${label}>
     <path d=${path} /></svg>`;
 }
 
@@ -32,6 +33,8 @@ export function StateBar({ parts, label = "" }) {
 export function Meter({ value, label = "" }) {
   if (value === null || value === undefined) return html`<span class="meter is-unknown">${percent(value)}</span>`;
   const tone = value >= 95 ? "is-high" : "";
-  return html`<span class=${`meter ${tone}`} title=${label || undefined}><span class="meter-value">${percent(value)}</span>
-    <span class="meter-track" aria-hidden="true"><span style=${{ width: `${Math.min(100, value)}%` }}></span></span></span>`;
+  return html`<span class=${`meter ${tone}`} title=${label || undefined}>
+    <span class="meter-value">${percent(value)}</span>
+    <span class="meter-track" aria-hidden="true"><span style=${{ width: `${Math.min(100, value)}%` }}></span></span>
+  </span>`;
 }

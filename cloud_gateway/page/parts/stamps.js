@@ -30,7 +30,8 @@ export function palette(under = "ground") {
   const low = channels("cell-low");
   const high = channels("cell-high");
   const loads = Array.from({ length: LOADS }, (_, at) => mixed(low, high, at / (LOADS - 1)));
-  const tones = { suspect: channels("warn"), unreachable: channels("lost"), down: channels("bad"), left: channels("idle") };
+  const names = { suspect: "warn", unreachable: "lost", down: "bad", left: "idle" };
+  const tones = Object.fromEntries(Object.entries(names).map(([state, name]) => [state, channels(name)]));
   return { ground, loads, unknown: mixed(ground, low, 0.6), tones, notch: channels("warn"), groundWord: word(ground) };
 }
 
@@ -40,7 +41,8 @@ const SHAPES = {
     const rim = Math.max(1, Math.round(Math.min(w, h) / 5));
     return x < rim || y < rim || x >= w - rim || y >= h - rim;
   },
-  left: (x, y, w, h) => Math.abs(x + 0.5 - w / 2) <= Math.max(0.5, w / 6) && Math.abs(y + 0.5 - h / 2) <= Math.max(0.5, h / 6),
+  left: (x, y, w, h) =>
+    Math.abs(x + 0.5 - w / 2) <= Math.max(0.5, w / 6) && Math.abs(y + 0.5 - h / 2) <= Math.max(0.5, h / 6),
   down: (x, y, w, h) => {
     const side = Math.min(w, h);
     const [dx, dy] = [x + 0.5 - w / 2, y + 0.5 - h / 2];

@@ -13,16 +13,19 @@ import { ProblemNote } from "../parts/problem.js";
 import { Section, ViewHead } from "../parts/section.js";
 
 const LOWEST = 260;
+const ALWAYS = STATES.slice(0, 4); // a state that nobody is in is news, too
 
 export default function Grid() {
   const { regions, turn, problem, reload } = useFleet();
   const wanted = route.value.query.region ?? [];
   const states = route.value.query.state ?? [];
-  const shown = useMemo(() => (regions ?? []).filter(([name]) => !wanted.length || wanted.includes(name)), [regions, wanted.join()]);
+  const isWanted = ([name]) => !wanted.length || wanted.includes(name);
+  const shown = useMemo(() => (regions ?? []).filter(isWanted), [regions, wanted.join()]);
   const faint = useCallback((cell) => states.length > 0 && !states.includes(cell[1]), [states.join()]);
   const counts = counted(shown);
   const nodes = shown.reduce((sum, [, cells]) => sum + cells.length, 0);
-  return html`<${ViewHead} title="Grid" sub=${regions && `${plural(nodes, "node")} in ${plural(shown.length, "region")}`}>
+  const sub = regions && `${plural(nodes, "node")} in ${plural(shown.length, "region")}`;
+  return html`<${ViewHead} title="Grid" sub=${sub}>
       <a class="button" href=${href("nodes", route.value.query)}>As a table</a></${ViewHead}>
     <${ProblemNote} problem=${problem} retry=${reload} />
     ${!regions && !problem && html`<${Waiting} lines=${12} />`}
@@ -35,12 +38,16 @@ export default function Grid() {
 
 /** States with their shapes and counts; a press shows only those. */
 function Legend({ counts, states, wanted }) {
-  const toggle = (state) => setQuery({ state: states.includes(state) ? states.filter((one) => one !== state) : [...states, state] });
+  const without = (state) => states.filter((one) => one !== state);
+  const toggle = (state) => setQuery({ state: states.includes(state) ? without(state) : [...states, state] });
+  const shown = Object.entries(counts).filter(([state, number]) => number > 0 || ALWAYS.includes(state));
   return html`<div class="legend" role="group" aria-label="States, and what to show">
-    ${Object.entries(counts).filter(([state, number]) => number > 0 || STATES.slice(0, 4).includes(state)).map(([state, number]) => html`
-      <button key=${state} type="button" class=${states.includes(state) ? "legend-item is-set" : "legend-item"} aria-pressed=${states.includes(state)} onClick=${() => toggle(state)}>
+    ${shown.map(([state, number]) => html`
+      <button key=${state} type="button" class=${states.includes(state) ? "legend-item is-set" : "legend-item"}
+        aria-pressed=${states.includes(state)} onClick=${() => toggle(state)}>
         <${Mark} state=${state} /><span>${state}</span><strong>${count(number)}</strong></button>`)}
-    <${Facet} title="Region" options=${regionOptions} chosen=${wanted} choose=${(values) => setQuery({ region: values })} />
+    <${Facet} title="Region" options=${regionOptions} chosen=${wanted}
+      choose=${(values) => setQuery({ region: values })} />
     <span class="legend-load">CPU <span class="ramp" aria-hidden="true"></span> 0 – 100 %</span>
   </div>`;
 }
@@ -54,7 +61,8 @@ function Sized({ regions, turn, faint }) {
     const measure = () => {
       const { width, top } = box.current.getBoundingClientRect();
       const height = Math.max(LOWEST, window.innerHeight - (top + document.scrollingElement.scrollTop) - 44);
-      setSize((old) => (old?.width === Math.floor(width) && old.height === height ? old : { width: Math.floor(width), height }));
+      const now = { width: Math.floor(width), height };
+      setSize((old) => (old?.width === now.width && old.height === height ? old : now));
     };
     const seen = new ResizeObserver(measure);
     seen.observe(box.current);
@@ -72,24 +80,35 @@ function Sized({ regions, turn, faint }) {
   held.current = step;
   useEffect(() => bindAll([
     ["+", "larger cells", () => held.current(1)], ["-", "smaller cells", () => held.current(-1)],
-    ["0", "all nodes at once", () => setZoom(0)], ["/", "to the cells", () => box.current.querySelector("canvas")?.focus()],
+    ["0", "all nodes at once", () => setZoom(0)],
+    ["/", "to the cells", () => box.current.querySelector("canvas")?.focus()],
   ]), []);
   return html`<div class="plane-box" ref=${box}>
     <div class="zoom" role="group" aria-label="Size of the cells">
-      <button type="button" class="icon-button" aria-label="Smaller cells" disabled=${at === 0} onClick=${() => step(-1)}>−</button>
+      <button type="button" class="icon-button" aria-label="Smaller cells" disabled=${at === 0}
+        onClick=${() => step(-1)}>−</button>
       <button type="button" class="quiet-button" onClick=${() => setZoom(0)}>${zoom ? "Fit" : "All"}</button>
-      <button type="button" class="icon-button" aria-label="Larger cells" disabled=${at === LEVELS.length - 1} onClick=${() => step(1)}>+</button>
+      <button type="button" class="icon-button" aria-label="Larger cells" disabled=${at === LEVELS.length - 1}
+        onClick=${() => step(1)}>+</button>
     </div>
-    ${size && html`<${Plane} regions=${regions} turn=${turn} level=${LEVELS[at]} faint=${faint} size=${size} open=${(name) => go(["nodes", name])} />`}
+    ${size && html`<${Plane} regions=${regions} turn=${turn} level=${LEVELS[at]} faint=${faint} size=${size}
+      open=${(name) => go(["nodes", name])} />`}
   </div>`;
 }
 
 /** The same in words and numbers: for readers, and for whoever likes them. */
 function Numbers({ regions }) {
-  const rows = regions.map((one) => [one[0], counted([one])]);
-  return html`<details class="numbers"><summary>The same as numbers</summary><${Section} title="Nodes by region and state">
-    <div class="table-box"><table class="table"><thead><tr><th scope="col">Region</th>${STATES.map((state) => html`<th key=${state} scope="col" class="numeric">${state}</th>`)}</tr></thead>
-    <tbody>${rows.map(([name, counts]) => html`<tr key=${name}><th scope="row"><a href=${href("nodes", { region: name })}>${name || "no region"}</a></th>
-      ${STATES.map((state) => html`<td key=${state} class="numeric">${counts[state] ? html`<a href=${href("nodes", { region: name, state })}>${count(counts[state])}</a>` : "0"}</td>`)}</tr>`)}
-    </tbody></table></div></${Section}></details>`;
+  const heads = STATES.map((state) => html`<th key=${state} scope="col" class="numeric">${state}</th>`);
+  return html`<details class="numbers"><summary>The same as numbers</summary>
+    <${Section} title="Nodes by region and state"><div class="table-box"><table class="table">
+      <thead><tr><th scope="col">Region</th>${heads}</tr></thead>
+      <tbody>${regions.map((one) => html`
+        <${NumbersRow} key=${one[0]} region=${one[0]} counts=${counted([one])} />`)}</tbody>
+    </table></div></${Section}></details>`;
+}
+
+function NumbersRow({ region, counts }) {
+  const number = (state) => html`<a href=${href("nodes", { region, state })}>${count(counts[state])}</a>`;
+  return html`<tr><th scope="row"><a href=${href("nodes", { region })}>${region || "no region"}</a></th>
+    ${STATES.map((state) => html`<td key=${state} class="numeric">${counts[state] ? number(state) : "0"}</td>`)}</tr>`;
 }

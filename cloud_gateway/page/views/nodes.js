@@ -13,17 +13,30 @@ export const NODE_STATES = ["ready", "suspect", "unreachable", "down", "left"];
 
 const OLD_MS = 60_000; // the gateway refreshes what did not change more seldom than what did
 
+function isStale(row) {
+  return row.state !== "ready" || now.peek() - row.as_of_ms > OLD_MS;
+}
+
+function stateOf({ state, reason, drained }) {
+  return html`<${Badge} state=${state} title=${reason} />${drained && html` <${Badge} state="drained" />`}`;
+}
+
 const COLUMNS = [
-  { name: "name", title: "Node", sort: "name", grow: true, cell: (row) => html`<span class="strong">${row.name}</span>` },
-  { name: "state", title: "State", sort: "state", cell: (row) => html`<${Badge} state=${row.state} title=${row.reason} />${row.drained && html` <${Badge} state="drained" />`}` },
+  { name: "name", title: "Node", sort: "name", grow: true,
+    cell: (row) => html`<span class="strong">${row.name}</span>` },
+  { name: "state", title: "State", sort: "state", cell: stateOf },
   { name: "region", title: "Region", sort: "region", from: "sm" },
-  { name: "cpu", title: "CPU", sort: "cpu_percent", first: "-", numeric: true, from: "sm", cell: (row) => html`<${Meter} value=${row.cpu_percent} />` },
-  { name: "memory", title: "Memory", sort: "memory_percent", first: "-", numeric: true, from: "md", cell: (row) => html`<${Meter} value=${row.memory_percent} />` },
+  { name: "cpu", title: "CPU", sort: "cpu_percent", first: "-", numeric: true, from: "sm",
+    cell: (row) => html`<${Meter} value=${row.cpu_percent} />` },
+  { name: "memory", title: "Memory", sort: "memory_percent", first: "-", numeric: true, from: "md",
+    cell: (row) => html`<${Meter} value=${row.memory_percent} />` },
   { name: "celsius", title: "Heat", numeric: true, from: "xl", cell: (row) => celsius(row.celsius) },
-  { name: "agents", title: "Agents", sort: "agents", first: "-", numeric: true, from: "md", cell: (row) => count(row.agents) },
+  { name: "agents", title: "Agents", sort: "agents", first: "-", numeric: true, from: "md",
+    cell: (row) => count(row.agents) },
   { name: "path", title: "Path", from: "lg" },
   { name: "rtt", title: "Round trip", sort: "rtt_ms", numeric: true, from: "lg", cell: (row) => millis(row.rtt_ms) },
-  { name: "proof", title: "Heard", sort: "proof_ms", first: "-", numeric: true, cell: (row) => html`<${Age} at=${row.proof_ms} old_ms=${row.state === "ready" ? OLD_MS : 0} short />` },
+  { name: "proof", title: "Heard", sort: "proof_ms", first: "-", numeric: true,
+    cell: (row) => html`<${Age} at=${row.proof_ms} old_ms=${row.state === "ready" ? OLD_MS : 0} short />` },
 ];
 const FILTERS = [
   { name: "state", title: "State", options: NODE_STATES, marks: true },
@@ -40,5 +53,5 @@ const EMPTY = {
 export default function Nodes() {
   return html`<${ViewHead} title="Nodes"><a class="button" href=${href("grid")}>As a grid</a></${ViewHead}>
     <${ListView} kind="nodes" columns=${COLUMNS} filters=${FILTERS} empty=${EMPTY} label="nodes"
-      rowHref=${(row) => href(["nodes", row.name])} stale=${(row) => row.state !== "ready" || now.peek() - row.as_of_ms > OLD_MS} />`;
+      rowHref=${(row) => href(["nodes", row.name])} stale=${isStale} />`;
 }
