@@ -10,6 +10,7 @@ from meshnode.cli.parser import Parser, Verb, parser_of
 from meshnode.cli.verbs import VERBS, split
 from meshnode.client.client import Client
 from meshnode.model.errors import LocalError
+from meshnode.model.manifest import KINDS
 
 TIMEOUT_S = 1.0
 # Said instead of names: the shell knows files better than we do.
@@ -62,6 +63,8 @@ def _words(verb: str, given: Sequence[str], directory: str, parser: Parser) -> I
         return _of_kind(plain, directory)
     if verb in ("run", "join"):
         return [FILES]
+    if verb == "explain":
+        return KINDS
     names = _LIVE.get(verb)
     return _ask(names, directory) if names else ()
 

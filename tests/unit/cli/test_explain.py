@@ -6,6 +6,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
+from meshnode.cli.completing import candidates
 from meshnode.cli.main import main
 from meshnode.model.schemas import SCHEMAS
 
@@ -57,3 +58,7 @@ def test_what_is_not_there_is_refused_with_what_is(
 ) -> None:
     assert main(["explain", word]) == code
     assert capsys.readouterr().err.startswith(f"error: {what}\n -> {then}")
+
+
+def test_the_kinds_stand_at_the_cursor() -> None:
+    assert candidates(["explain"], "Ag") == ["Agent", "AgentCluster"]
