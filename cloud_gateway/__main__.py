@@ -74,6 +74,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
 
 
 def _tell(settings: Settings, ready: object) -> None:
+    from cloud_gateway.api.settings import PAGE
     from cloud_gateway.service import Ready
 
     assert isinstance(ready, Ready)
@@ -81,10 +82,19 @@ def _tell(settings: Settings, ready: object) -> None:
     where = "nothing is kept" if settings.store == MEMORY else f"kept in {ready.store}"
     sys.stdout.write(f"ready  {ready.page}  ({through}; {where})\n")
     sys.stdout.flush()
+    if not page_is_whole(PAGE):
+        sys.stderr.write(
+            "warning: the page's libraries are not installed, so it stays empty; the API is whole: make setup\n"
+        )
     if ready.problem:
         sys.stderr.write(f"warning: {ready.problem}: what was kept is shown, and the node is tried again\n")
     if settings.opens:
         threading.Thread(target=webbrowser.open, args=(ready.page,), name="browser", daemon=True).start()
+
+
+def page_is_whole(page: Path) -> bool:
+    """A wheel has what is needed; in a clone `make setup` installs it."""
+    return (page / "vendor" / "preact.js").exists()
 
 
 def _refuse(message: str, next_step: str, code: int) -> int:

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloud_gateway import home
-from cloud_gateway.__main__ import main
+from cloud_gateway.__main__ import main, page_is_whole
+from cloud_gateway.api.settings import PAGE
 from cloud_gateway.settings import Settings, check_open, parse_address, read_token
 from meshnode.model.errors import Denied, Invalid, LocalError
 
@@ -171,3 +172,8 @@ def test_without_a_node_it_does_not_start(tmp_path: Path, capsys: pytest.Capture
     assert main(["--dir", str(tmp_path)]) == 3
     assert "meshnode up" in capsys.readouterr().err
     assert not list(tmp_path.iterdir()), "nothing was made"
+
+
+def test_a_page_without_its_libraries_is_noticed(tmp_path: Path) -> None:
+    assert not page_is_whole(tmp_path)
+    assert page_is_whole(PAGE)

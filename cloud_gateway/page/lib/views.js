@@ -24,13 +24,11 @@ const MODULES = {
   instance: () => import("../views/instance.js"),
   clusters: () => import("../views/clusters.js"),
   cluster: () => import("../views/cluster.js"),
-  cluster: () => import("../views/cluster.js"),
   skills: () => import("../views/skills.js"),
   events: () => import("../views/events.js"),
   journal: () => import("../views/journal.js"),
   conflicts: () => import("../views/conflicts.js"),
   commands: () => import("../views/commands.js"),
-  journal: () => import("../views/journal.js"),
 };
 // Words under which one thing has a view of its own; the way that is lit, when its name is another one.
 const ONE = { nodes: "node", agents: "agent", instances: "instance", clusters: "cluster" };
