@@ -131,7 +131,7 @@ function Region({ region: { region, nodes, instances, cpu_percent: cpu, memory_p
     <a class="region-grid" href=${href("grid", { region })} aria-label=${`Grid of ${region}`} tabindex="-1">
       <${MiniGrid} cells=${cells} count=${all} turn=${turn} /></a>
     <p class="region-facts"><span>CPU <b>${percent(cpu)}</b></span><span>Mem <b>${percent(memory)}</b></span>
-      <span><b>${count(instances.running ?? 0)}</b> units</span></p>
+      <span><b>${count(instances.running ?? 0)}</b> ${instances.running === 1 ? "unit" : "units"}</span></p>
   </li>`;
 }
 
