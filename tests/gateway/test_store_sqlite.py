@@ -291,5 +291,6 @@ def test_fields_added_later_read_from_older_bodies() -> None:
 
     layout = LAYOUTS["nodes"]
     row = NodeRow(node_id="a", name="a", as_of_ms=5)
-    older = msgspec.msgpack.encode(msgspec.msgpack.decode(layout.body(row))[:-1])
-    assert layout.row(layout.values(row), older) == msgspec.structs.replace(row, as_of_ms=0)
+    told = msgspec.json.decode(layout.body(row))
+    older = msgspec.json.encode({name: told[name] for name in told if name != "as_of_ms"})
+    assert layout.row(older) == msgspec.structs.replace(row, as_of_ms=0)

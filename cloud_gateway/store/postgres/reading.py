@@ -21,7 +21,7 @@ from cloud_gateway.model.queries import (
     SkillQuery,
 )
 from cloud_gateway.model.rows import CommandRow, CursorRow, GapRow, Key, LoadSpan, NodeRow, OfferRow, Row, SourceRow
-from cloud_gateway.store.columns import LAYOUTS, POSTGRES, page_sql, selected
+from cloud_gateway.store.columns import LAYOUTS, POSTGRES, Value, page_sql, selected
 from cloud_gateway.store.eventlog.journal import journal
 from cloud_gateway.store.eventlog.search import search
 from cloud_gateway.store.postgres import glances, loads, offers
@@ -48,7 +48,9 @@ class Reading:
     async def listed(self, query: Query) -> Listed:
         layout = LAYOUTS[query.kind]
         page = page_sql(layout, query, POSTGRES)
-        found = await self._rows(query.kind, f"{page.where} {page.order} LIMIT {page.limit + 1}", *page.params)
+        found = await self._rows(
+            query.kind, f"{page.where} {page.order} LIMIT {page.limit + 1}", *map(_given, page.params)
+        )
         items = found[: page.limit]
         return Listed(items, page.after(layout, items[-1]) if len(found) > page.limit else None)
 
@@ -144,5 +146,5 @@ class Reading:
             return sum(head.events for head in (*snapshot.recent, *snapshot.runs))
 
 
-def _given(value: str | int) -> str | int:
+def _given(value: Value) -> Value:
     return storable(value) if isinstance(value, str) else value

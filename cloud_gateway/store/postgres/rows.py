@@ -99,9 +99,8 @@ async def marks(link: Link, nodes: Sequence[str]) -> dict[str, Mark]:
 
 
 def row_of(layout: Layout, record: Record) -> Row:
-    """From the columns of ``selected`` and the body."""
-    values = tuple(record)
-    return layout.row(values[:-1], values[-1])
+    """From the body, the last of what was selected."""
+    return layout.row(tuple(record)[-1])
 
 
 def _storable(values: Sequence[Value | int | str]) -> tuple[Value, ...]:

@@ -9,7 +9,7 @@ import msgspec
 from cloud_gateway.model.listings import LISTINGS
 from cloud_gateway.model.queries import GridCell, Listed, Query
 from cloud_gateway.model.rows import Key, NodeRow, Row
-from cloud_gateway.store.columns import LAYOUTS, SQLITE, Layout, Value, folded, page_sql, selected
+from cloud_gateway.store.columns import LAYOUTS, SQLITE, Layout, folded, page_sql
 from cloud_gateway.store.sqlite.schema import INDEXES, SEARCHED
 from cloud_gateway.store.tallies import Tallies
 
@@ -25,7 +25,6 @@ _WALKED = (200, 1_000)
 _MOST = 0.6
 _TRIGRAM = 3
 _NAMED_BY_AGENT = ("instances", "skills")  # ``q`` finds the agent's name in each of its rows
-_PART = 200
 _UNCOUNTED = 16  # rows of one value of a filter that is not counted: nodes and names have few
 
 
@@ -47,17 +46,17 @@ class Pages:
     def listed(self, connection: sqlite3.Connection, query: Query) -> Listed:
         layout = LAYOUTS[query.kind]
         query = self._by_agent(connection, query)
-        rows: list[tuple[Value, ...]] = []
+        found: list[bytes] = []
         for way in self._ways(connection, layout, query):
-            rows = self._page(connection, layout, query, way)
-            if len(rows) > query.limit:
+            found = self._page(connection, layout, query, way)
+            if len(found) > query.limit:
                 break
-        items = self._rows(connection, layout, rows[: query.limit])
-        after = page_sql(layout, query, SQLITE).after(layout, items[-1]) if len(rows) > query.limit else None
-        return Listed(items, after)
+        items = [layout.row(body) for body in found[: query.limit]]
+        more = len(found) > query.limit
+        return Listed(items, page_sql(layout, query, SQLITE).after(layout, items[-1]) if more else None)
 
-    def _page(self, connection: sqlite3.Connection, layout: Layout, query: Query, way: _Way) -> list[tuple[Value, ...]]:
-        """Numbers and columns of a page and one row more."""
+    def _page(self, connection: sqlite3.Connection, layout: Layout, query: Query, way: _Way) -> list[bytes]:
+        """Bodies of a page and of one row more."""
         kind = layout.kind
         page = page_sql(layout, query, SQLITE, searched="" if way.found else '"search"')
         source, params = f'"{kind}"', page.params
@@ -75,19 +74,21 @@ class Pages:
             source += f' INDEXED BY "{way.along}"'
         elif kind in SEARCHED:
             source += " NOT INDEXED"
-        text = f"SELECT no, {selected(layout)} FROM {source} {page.where} {page.order} LIMIT {page.limit + 1}"  # noqa: S608 - names of our own tables
-        return connection.execute(text, params).fetchall()
+        # Bodies of the page only, behind its limit: a sort that carried them would carry those of all that fit.
+        text = (
+            f'SELECT (SELECT body FROM "{kind}_body" WHERE no = page.no)'  # noqa: S608 - names of our own tables
+            f" FROM (SELECT no FROM {source} {page.where} {page.order} LIMIT {page.limit + 1}) AS page"
+        )
+        return [body for (body,) in connection.execute(text, params)]
 
     def get(self, connection: sqlite3.Connection, kind: str, key: Key) -> Row | None:
         layout = LAYOUTS[kind]
-        matches = " AND ".join(f'"{name}"=?' for name in layout.key)
-        found = connection.execute(f'SELECT no, {selected(layout)} FROM "{kind}" WHERE {matches}', key).fetchall()  # noqa: S608 - names of our own tables
-        return self._rows(connection, layout, found)[0] if found else None
+        found = self._where(connection, layout, " AND ".join(f'"{name}"=?' for name in layout.key), key)
+        return found[0] if found else None
 
     def named(self, connection: sqlite3.Connection, name: str) -> Row | None:
-        layout = LAYOUTS["nodes"]
-        found = connection.execute(f'SELECT no, {selected(layout)} FROM "nodes" WHERE "name"=?', (name,)).fetchall()  # noqa: S608 - names of our own tables
-        rows = [row for row in self._rows(connection, layout, found) if isinstance(row, NodeRow)]
+        found = self._where(connection, LAYOUTS["nodes"], '"name"=?', (name,))
+        rows = [row for row in found if isinstance(row, NodeRow)]
         return max(rows, key=lambda row: (row.as_of_ms, row.proof_ms, row.node_id), default=None)
 
     def keys(self, connection: sqlite3.Connection, kind: str) -> dict[Key, int]:
@@ -96,16 +97,13 @@ class Pages:
 
     def of_node(self, connection: sqlite3.Connection, kind: str, node_id: str) -> list[Row]:
         """Those whose key begins with that node's id."""
-        layout = LAYOUTS[kind]
-        text = f'SELECT no, {selected(layout)} FROM "{kind}" WHERE "node_id"=?'  # noqa: S608 - names of our own tables
-        return self._rows(connection, layout, connection.execute(text, (node_id,)).fetchall())
+        return self._where(connection, LAYOUTS[kind], '"node_id"=?', (node_id,))
 
     def everything(self, connection: sqlite3.Connection, kind: str) -> Iterator[Row]:
-        """All rows of a kind, a few at a time."""
+        """All rows of a kind, one at a time."""
         layout = LAYOUTS[kind]
-        rows = connection.execute(f'SELECT no, {selected(layout)} FROM "{kind}"')  # noqa: S608 - names of our own tables
-        while part := rows.fetchmany(_PART):
-            yield from self._rows(connection, layout, part)
+        for (body,) in connection.execute(f'SELECT body FROM "{kind}_body"'):  # noqa: S608 - names of our own tables
+            yield layout.row(body)
 
     def newest_version(self, connection: sqlite3.Connection, agent: str, region: str) -> int:
         found = connection.execute(
@@ -129,12 +127,14 @@ class Pages:
     def rows_of(self, connection: sqlite3.Connection, kind: str, numbers: list[int]) -> list[Row]:
         """Rows by number, in that order."""
         layout = LAYOUTS[kind]
-        text = f'SELECT no, {selected(layout)} FROM "{kind}" WHERE no=?'  # noqa: S608 - names of our own tables
-        return self._rows(connection, layout, [connection.execute(text, (no,)).fetchone() for no in numbers])
+        text = f'SELECT body FROM "{kind}_body" WHERE no=?'  # noqa: S608 - names of our own tables
+        return [layout.row(connection.execute(text, (no,)).fetchone()[0]) for no in numbers]
 
-    def _rows(self, connection: sqlite3.Connection, layout: Layout, rows: list[tuple[Value, ...]]) -> list[Row]:
-        text = f'SELECT body FROM "{layout.kind}_body" WHERE no=?'  # noqa: S608 - names of our own tables
-        return [layout.row(values, connection.execute(text, (no,)).fetchone()[0]) for no, *values in rows]
+    def _where(self, connection: sqlite3.Connection, layout: Layout, matches: str, params: Key) -> list[Row]:
+        """The few rows that match."""
+        kind = layout.kind
+        text = f'SELECT body FROM "{kind}" JOIN "{kind}_body" USING (no) WHERE {matches}'  # noqa: S608 - names of our own tables
+        return [layout.row(body) for (body,) in connection.execute(text, params)]
 
     def _ways(self, connection: sqlite3.Connection, layout: Layout, query: Query) -> list[_Way]:
         """To be tried one after the other, until one fills the page; the last one always answers."""
