@@ -82,7 +82,9 @@ class Desk:
 
     # -- lists of current rows ---------------------------------------------------------------------------------------
 
-    async def listed(self, kind: str, asked: Asked, filters: Sequence[str]) -> Page[Row] | Page[JsonObject]:
+    async def listed(
+        self, kind: str, asked: Asked, filters: Sequence[str]
+    ) -> Page[msgspec.Raw] | Page[Row] | Page[JsonObject]:
         question = kind + asked.apart_from("limit", "after", "fields")
         query = Query(
             kind=kind,
@@ -92,10 +94,12 @@ class Desk:
             limit=asked.number("limit"),
             after=self._cursors.open(question, asked.text("after")),
         )
-        listed = await self.store.listed(query)
-        return await self._page(
-            listed.items, self._cursors.seal(question, listed.after), asked.texts("fields"), KEYS[kind]
-        )
+        if fields := asked.texts("fields"):
+            listed = await self.store.listed(query)
+            return await self._page(listed.items, self._cursors.seal(question, listed.after), fields, KEYS[kind])
+        told = await self.store.told(query)
+        as_of, stale = await self._age()
+        return Page(items=told.items, next=self._cursors.seal(question, told.after), as_of=as_of, stale=stale)
 
     async def agents(self, asked: Asked) -> Page[AgentCount] | Page[JsonObject]:
         question = "agents" + asked.apart_from("limit", "after", "fields")

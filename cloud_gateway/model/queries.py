@@ -28,6 +28,13 @@ class Listed(msgspec.Struct, frozen=True):
     after: tuple[Bound, ...] | None = None
 
 
+class Told(msgspec.Struct, frozen=True):
+    """``Listed``, with its rows as they are sent: each is JSON."""
+
+    items: list[msgspec.Raw]
+    after: tuple[Bound, ...] | None = None
+
+
 class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Events of all nodes, newest first. ``subject``: "KIND/NAME" or "KIND/"; ``q``: part of the text, ignoring case.
     ``after``: opaque, from the page before. A page may end early with an ``after``, when few of very many events
@@ -165,5 +172,5 @@ def checked(query: Query) -> str:
 
 __all__ = [
     "AgentCount", "AgentQuery", "Bound", "EventQuery", "EventsListed", "GridCell", "JournalListed", "JournalQuery",
-    "Key", "Listed", "LoadQuery", "Overview", "Query", "RegionCount", "SkillQuery", "checked",
+    "Key", "Listed", "LoadQuery", "Overview", "Query", "RegionCount", "SkillQuery", "Told", "checked",
 ]  # fmt: skip

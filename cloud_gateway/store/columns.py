@@ -18,7 +18,7 @@ import msgspec
 
 from cloud_gateway.model.fingerprint import fingerprint
 from cloud_gateway.model.listings import LISTINGS
-from cloud_gateway.model.queries import Bound, Query
+from cloud_gateway.model.queries import Bound, Listed, Query, Told
 from cloud_gateway.model.rows import CURRENT, KEYS, Row
 
 Value = str | int | float | bytes
@@ -78,7 +78,7 @@ class Layout:
         """The row's fingerprint, kept as a column for ``Store.keys``."""
         return fingerprint(row)
 
-    def row(self, body: bytes) -> Row:
+    def row(self, body: bytes | msgspec.Raw) -> Row:
         """The row that was stored as ``body``."""
         return self.decoder.decode(body)
 
@@ -159,6 +159,17 @@ class PageSql(typing.NamedTuple):
     def after(self, layout: Layout, last: Row) -> tuple[Bound, ...]:
         """To go on behind ``last``."""
         return (getattr(last, self.sort), *(getattr(last, name) for name in layout.key))
+
+
+def page_told(layout: Layout, page: PageSql, bodies: Sequence[bytes]) -> Told:
+    """A page out of the bodies of its rows, behind which there may be one more."""
+    items = [msgspec.Raw(body) for body in bodies[: page.limit]]
+    return Told(items, page.after(layout, layout.row(items[-1])) if len(bodies) > page.limit else None)
+
+
+def page_listed(layout: Layout, told: Told) -> Listed:
+    """The same page, as rows."""
+    return Listed([layout.row(body) for body in told.items], told.after)
 
 
 def page_sql(layout: Layout, query: Query, dialect: Dialect, *, searched: str = '"search"') -> PageSql:

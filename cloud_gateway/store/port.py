@@ -18,6 +18,7 @@ from cloud_gateway.model.queries import (
     Query,
     RegionCount,
     SkillQuery,
+    Told,
 )
 from cloud_gateway.model.rows import CommandRow, CursorRow, Key, LoadSpan, OfferRow, Row, SourceRow
 
@@ -70,6 +71,10 @@ class Store(Protocol):
     # -- reading: for every replica ----------------------------------------------------------------------------------
 
     async def listed(self, query: Query) -> Listed: ...
+
+    async def told(self, query: Query) -> Told:
+        """The same page for whoever only sends it on: rows are not made of it."""
+        ...
 
     async def get(self, kind: str, key: Key) -> Row | None: ...
 

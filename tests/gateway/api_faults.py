@@ -7,8 +7,8 @@ from cloud_gateway.model.batch import Batch, Changes, Committed
 from cloud_gateway.store.port import Store, StoreFailed
 
 _READING = frozenset({
-    "listed", "get", "named", "agents", "skills", "events", "journal", "loads", "overview", "regions", "grid", "source",
-    "sizes",
+    "listed", "told", "get", "named", "agents", "skills", "events", "journal", "loads", "overview", "regions", "grid",
+    "source", "sizes",
 })  # fmt: skip
 
 

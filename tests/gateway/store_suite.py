@@ -88,6 +88,9 @@ async def all_pages(store: Store, query: Query) -> list[Row]:
     while True:
         listed = await store.listed(query)
         assert len(listed.items) <= query.limit
+        told = await store.told(query)
+        assert [msgspec.json.decode(row) for row in told.items] == msgspec.to_builtins(listed.items)
+        assert told.after == listed.after
         rows += listed.items
         if listed.after is None:
             return rows

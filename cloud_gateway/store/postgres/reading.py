@@ -19,14 +19,14 @@ from cloud_gateway.model.queries import (
     Query,
     RegionCount,
     SkillQuery,
+    Told,
 )
 from cloud_gateway.model.rows import CommandRow, CursorRow, GapRow, Key, LoadSpan, NodeRow, OfferRow, Row, SourceRow
-from cloud_gateway.store.columns import LAYOUTS, POSTGRES, Value, page_sql, selected
+from cloud_gateway.store.columns import LAYOUTS, POSTGRES, Value, page_listed, page_sql, page_told
 from cloud_gateway.store.eventlog.journal import journal
 from cloud_gateway.store.eventlog.search import search
 from cloud_gateway.store.postgres import glances, loads, offers
 from cloud_gateway.store.postgres.archive import Archive
-from cloud_gateway.store.postgres.rows import row_of
 from cloud_gateway.store.postgres.wire import SCHEMA, Link, Wire, storable
 
 _NAMESAKES_MAX = 100
@@ -46,13 +46,13 @@ class Reading:
     # -- current rows -----------------------------------------------------------------------------------------------
 
     async def listed(self, query: Query) -> Listed:
+        return page_listed(LAYOUTS[query.kind], await self.told(query))
+
+    async def told(self, query: Query) -> Told:
         layout = LAYOUTS[query.kind]
         page = page_sql(layout, query, POSTGRES)
-        found = await self._rows(
-            query.kind, f"{page.where} {page.order} LIMIT {page.limit + 1}", *map(_given, page.params)
-        )
-        items = found[: page.limit]
-        return Listed(items, page.after(layout, items[-1]) if len(found) > page.limit else None)
+        rest = f"{page.where} {page.order} LIMIT {page.limit + 1}"
+        return page_told(layout, page, await self._bodies(query.kind, rest, *map(_given, page.params)))
 
     async def get(self, kind: str, key: Key) -> Row | None:
         layout = LAYOUTS[kind]
@@ -79,9 +79,12 @@ class Reading:
 
     async def _rows(self, kind: str, rest: str, *args: object) -> list[Row]:
         layout = LAYOUTS[kind]
+        return [layout.row(body) for body in await self._bodies(kind, rest, *args)]
+
+    async def _bodies(self, kind: str, rest: str, *args: object) -> list[bytes]:
         async with self._wire.reading() as link:
-            rows = await link.fetch(f"SELECT {selected(layout)}, body FROM {kind} {rest}", *args)  # noqa: S608 - ours
-        return [row_of(layout, row) for row in rows]
+            rows = await link.fetch(f"SELECT body FROM {kind} {rest}", *args)  # noqa: S608 - names of our own fields
+        return [bytes(row[0]) for row in rows]
 
     async def skills(self, query: SkillQuery) -> tuple[Sequence[OfferRow], int]:
         async with self._wire.reading() as link:

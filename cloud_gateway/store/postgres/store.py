@@ -21,6 +21,7 @@ from cloud_gateway.model.queries import (
     Query,
     RegionCount,
     SkillQuery,
+    Told,
 )
 from cloud_gateway.model.rows import CommandRow, CursorRow, Key, LoadSpan, OfferRow, Row, SourceRow
 from cloud_gateway.store.port import StoreFailed
@@ -114,6 +115,9 @@ class PostgresStore:
 
     async def listed(self, query: Query) -> Listed:
         return await self._reading.listed(query)
+
+    async def told(self, query: Query) -> Told:
+        return await self._reading.told(query)
 
     async def get(self, kind: str, key: Key) -> Row | None:
         return await self._reading.get(kind, key)

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable
 
-from cloud_gateway.model.queries import Listed, Query
+from cloud_gateway.model.queries import Listed, Query, Told
 from cloud_gateway.model.rows import CursorRow, Key, Row
 from cloud_gateway.store.columns import LAYOUTS
 from cloud_gateway.store.sqlite.pages import Pages
@@ -43,6 +43,10 @@ class LiveCursors:
     def listed(self, query: Query) -> Listed:
         with self._guard:
             return self._pages.listed(self._connection, query)
+
+    def told(self, query: Query) -> Told:
+        with self._guard:
+            return self._pages.told(self._connection, query)
 
     def get(self, key: Key) -> Row | None:
         with self._guard:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import msgspec
 
 from cloud_gateway.model.listings import LISTINGS
-from cloud_gateway.model.queries import GridCell, Listed, Query
+from cloud_gateway.model.queries import GridCell, Listed, Query, Told
 from cloud_gateway.model.rows import Key, NodeRow, Row
-from cloud_gateway.store.columns import LAYOUTS, SQLITE, Layout, folded, page_sql
+from cloud_gateway.store.columns import LAYOUTS, SQLITE, Layout, folded, page_listed, page_sql, page_told
 from cloud_gateway.store.sqlite.schema import INDEXES, SEARCHED
 from cloud_gateway.store.tallies import Tallies
 
@@ -44,6 +44,9 @@ class Pages:
         self._tallies = tallies
 
     def listed(self, connection: sqlite3.Connection, query: Query) -> Listed:
+        return page_listed(LAYOUTS[query.kind], self.told(connection, query))
+
+    def told(self, connection: sqlite3.Connection, query: Query) -> Told:
         layout = LAYOUTS[query.kind]
         query = self._by_agent(connection, query)
         found: list[bytes] = []
@@ -51,9 +54,7 @@ class Pages:
             found = self._page(connection, layout, query, way)
             if len(found) > query.limit:
                 break
-        items = [layout.row(body) for body in found[: query.limit]]
-        more = len(found) > query.limit
-        return Listed(items, page_sql(layout, query, SQLITE).after(layout, items[-1]) if more else None)
+        return page_told(layout, page_sql(layout, query, SQLITE), found)
 
     def _page(self, connection: sqlite3.Connection, layout: Layout, query: Query, way: _Way) -> list[bytes]:
         """Bodies of a page and of one row more."""

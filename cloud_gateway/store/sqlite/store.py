@@ -29,6 +29,7 @@ from cloud_gateway.model.queries import (
     Query,
     RegionCount,
     SkillQuery,
+    Told,
 )
 from cloud_gateway.model.rows import CommandRow, CursorRow, GapRow, Key, LoadSpan, OfferRow, Row, SourceRow
 from cloud_gateway.store.eventlog.catalog import Snapshot
@@ -114,6 +115,11 @@ class SqliteStore:
         if query.kind == LIVE:
             return await self._read(lambda _: self._commits.live.listed(query))
         return await self._read(lambda connection: self._pages.listed(connection, query))
+
+    async def told(self, query: Query) -> Told:
+        if query.kind == LIVE:
+            return await self._read(lambda _: self._commits.live.told(query))
+        return await self._read(lambda connection: self._pages.told(connection, query))
 
     async def get(self, kind: str, key: Key) -> Row | None:
         if kind == LIVE:
