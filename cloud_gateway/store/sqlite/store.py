@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,12 +58,6 @@ async def open_sqlite(path: str, *, event_bytes_max: int = EVENT_BYTES_MAX) -> "
     return await loop.run_in_executor(None, lambda: SqliteStore(opened(path), loop, event_bytes_max))
 
 
-class _Reader(threading.local):
-    """One connection a thread."""
-
-    connection: sqlite3.Connection | None = None
-
-
 class SqliteStore:
     """One writing thread, a few reading ones. See ``Store``."""
 
@@ -76,8 +69,8 @@ class SqliteStore:
         self._feed = Feed()
         self._writer: Writer[Work, Outcome] = Writer(self._commits.perform, self._commits.rest, files.path)
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
-        self._readers: list[sqlite3.Connection] = []
-        self._mine = _Reader()
+        # Taken and given back at its end: the one used last is used next, and has in its cache what is asked for.
+        self._idle: list[sqlite3.Connection] = []
         self._closed = False
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -204,7 +197,7 @@ class SqliteStore:
     def _close(self) -> None:
         self._writer.close()
         self._pool.shutdown()
-        for connection in self._readers:
+        for connection in self._idle:
             connection.close()
         self._files.writer.close()
         self._commits.live.close()
@@ -229,12 +222,15 @@ class SqliteStore:
                 with self._files.guard:
                     return ask(self._files.writer)
             connection = self._connection()
-            # One snapshot for all that is read: a row and its body are never of two commits.
-            connection.execute("BEGIN")
             try:
-                return ask(connection)
+                # One snapshot for all that is read: a row and its body are never of two commits.
+                connection.execute("BEGIN")
+                try:
+                    return ask(connection)
+                finally:
+                    connection.execute("COMMIT")
             finally:
-                connection.execute("COMMIT")
+                self._idle.append(connection)
         except (sqlite3.Error, zstandard.ZstdError, msgspec.DecodeError) as error:
             raise StoreFailed(f"{self._files.path} cannot be read: {error}") from error
 
@@ -256,10 +252,10 @@ class SqliteStore:
         return await self._read(asked)
 
     def _connection(self) -> sqlite3.Connection:
-        if self._mine.connection is None:
-            self._mine.connection = reader(self._files.path)
-            self._readers.append(self._mine.connection)
-        return self._mine.connection
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return reader(self._files.path)
 
 
 def _size(path: str) -> int:
