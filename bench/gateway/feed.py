@@ -48,7 +48,7 @@ async def feed(fleet: MadeUpFleet, program: GatewayProcess, effort: Effort) -> A
     yield meter.row(
         "sse", p99, "ms", WITHIN_MS, n=len(waits), ok=p99 <= WITHIN_MS and len(waits) == wanted and cpu <= CORES,
         why=f"from commit to reader, p50 {quantile(waits, 0.5):.0f} ms: {PER_S} events/s to {effort.readers} readers, "
-        f"who ask as the page does for its overview, its events, its grid, of {len(fleet.journals):,} nodes; {wanted:,} "
+        f"who ask as the page does for overview, events and grid, of {len(fleet.journals):,} nodes; {wanted:,} "
         f"arrivals wanted, {told['frames']:,} frames, {told['bytes'] / 2**20:.0f} MiB, {told['resets']} resets; ok "
         f"needs all arrivals and at most one core ({cpu:.2f}), too",
     )  # fmt: skip
