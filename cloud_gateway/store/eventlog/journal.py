@@ -23,7 +23,7 @@ def journal(query: JournalQuery, snapshot: Snapshot, origins: Origins, gaps: Seq
                 break
         else:
             wanted = frozenset(numbers)
-            spans = [span for head in snapshot.recent for span in head.all_spans() if span.origin in wanted]
+            spans = [span for head in snapshot.recent for span in head.spans_of(wanted)]
             yield from _read(spans, query, origins, found)
     places = sorted(found)[: query.limit]
     more = len(found) > query.limit

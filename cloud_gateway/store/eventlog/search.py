@@ -199,7 +199,7 @@ class _Search:
 
     def _open_segment(self, head: Head) -> Steps[None]:
         among = self._wanted.origins
-        if among is not None and head.spans and not any(span.origin in among for span in head.all_spans()):
+        if among is not None and head.spans and not head.has_any(among):
             return
         self._segments_read += 1
         for body in (yield NeedSegment(head.no)):

@@ -119,6 +119,16 @@ class Head(NamedTuple):
         for at in range(0, len(numbers), 4):
             yield Span(numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3], self.no)
 
+    def spans_of(self, origins: frozenset[int]) -> Iterator[Span]:
+        """Those of these origins. Most segments have none of them, and that is found without a look at each span."""
+        if not self.has_any(origins):
+            return
+        yield from (span for span in self.all_spans() if span.origin in origins)
+
+    def has_any(self, origins: frozenset[int]) -> bool:
+        """Whether a span is of one of these origins."""
+        return not origins.isdisjoint(self.spans[::4])
+
 
 class Events(msgspec.Struct, array_like=True):
     """Columns of a segment; all but ``subjects``, the distinct ones, are equally long. Fields are only added."""
