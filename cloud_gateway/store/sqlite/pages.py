@@ -1,5 +1,6 @@
 """Pages of current rows: which index a question goes along, so that it looks at few rows."""
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,14 +16,18 @@ from cloud_gateway.store.tallies import Tallies
 
 # Microseconds a row, measured: in an index that has all columns, in the table in its own order, from an index to the
 # table.
-_COVERED_US, _SCANNED_US, _FETCHED_US = 0.1, 0.15, 0.7
+_COVERED_US, _SCANNED_US, _FETCHED_US = 0.25, 0.15, 0.7
 # Up to so long a filter's rows are all read and sorted; where that takes longer, walking in the order of the sort finds
 # a page sooner.
 _SORTED_US_MAX = 4_000
 _HITS_MAX = 2_000
 # How far a question with many answers walks in the order of the sort, before it fetches and sorts all of them.
 _WALKED = (200, 1_000)
-_MOST = 0.6
+# The same without ``q``, where it is known how many rows fit: so many times as far as a page would reach if those were
+# spread evenly, if that is less work than all rows of a filter.
+_WALKED_TIMES, _WALKED_US = 2, 2.0
+# A unit's name begins with its agent's: where many rows are equal and follow by name, an agent's stand together.
+_TOGETHER = {("instances", "restarts"), ("instances", "state")}
 _TRIGRAM = 3
 _NAMED_BY_AGENT = ("instances", "skills")  # ``q`` finds the agent's name in each of its rows
 _UNCOUNTED = 16  # rows of one value of a filter that is not counted: nodes and names have few
@@ -148,11 +153,11 @@ class Pages:
         if ordered and not query.q:
             return [_Way(along)]
         cost_us, best = self._best_filter(layout, query)
-        if cost_us <= _SORTED_US_MAX:
-            first = [_Way(along, walked=_WALKED[0])] if along and self._most_fit(layout, query) else []
-            return [*first, _Way(best)]
-        if not query.q:
-            return [_Way(along)]
+        if cost_us <= _SORTED_US_MAX or not query.q:
+            walked = self._reach(layout, query) * _WALKED_TIMES
+            even = not (query.where.get("agent") and (layout.kind, _sorted_by(query)) in _TOGETHER)
+            first = along and even and not query.q and walked * _WALKED_US < cost_us
+            return [*([_Way(along, walked=walked)] if first else []), _Way(best)]
         last = _Way(found=True) if trigrams else _Way()
         return [*(_Way(along, walked=rows) for rows in _WALKED), last] if along else [last]
 
@@ -175,23 +180,25 @@ class Pages:
         """Cheapest way to look at all rows that fit, in microseconds: along a filter's index, or the whole table."""
         kind = layout.kind
         ways = [(self._tallies.rows(kind) * _SCANNED_US, "")]
+        needed = {_sorted_by(query), *layout.key, *(name for name, values in query.where.items() if values)}
         for name, values in query.where.items():
             columns = INDEXES[kind].get(name)
             if values and columns:
-                covered = not query.q and len(columns) >= len(layout.columns)
+                covered = not query.q and needed <= {*columns}
                 row_us = _COVERED_US if covered else _FETCHED_US
                 ways.append((self._count(layout, name, values) * row_us, f"{kind}_{name}"))
         return min(ways)
 
-    def _most_fit(self, layout: Layout, query: Query) -> bool:
-        """Then a page is found within its first few rows, unless those that do not fit all stand there."""
-        most = self._tallies.rows(layout.kind) * _MOST
-        return not query.q and all(self._count(layout, name, values) >= most for name, values in query.where.items())
+    def _reach(self, layout: Layout, query: Query) -> int:
+        """Within how many rows, in any order, a page is found, if those that fit are spread evenly."""
+        rows = max(self._tallies.rows(layout.kind), 1)
+        share = math.prod(self._count(layout, name, values) / rows for name, values in query.where.items() if values)
+        return math.ceil((query.limit + 1) / max(share, 1 / rows))
 
     def _sort_index(self, layout: Layout, query: Query) -> tuple[bool, str]:
         """An index in the order of the sort, "" if there is none; and whether all that it leads along fits."""
         kind = layout.kind
-        sort = (query.sort or LISTINGS[kind].sorts[0]).removeprefix("-")
+        sort = _sorted_by(query)
         ordered = (sort, *(name for name in layout.key if name != sort))
         filters = [name for name, values in query.where.items() if values]
         for name in filters:
@@ -212,6 +219,10 @@ class Pages:
         """How many rows have it; counted up to one more than ``most``."""
         text = f'SELECT 1 FROM "{kind}_found" WHERE "{kind}_found" MATCH ? LIMIT {most + 1}'  # noqa: S608 - names of our own tables
         return connection.execute(f"SELECT count(*) FROM ({text})", (_phrase(q),)).fetchone()[0]  # noqa: S608 - names of our own tables
+
+
+def _sorted_by(query: Query) -> str:
+    return (query.sort or LISTINGS[query.kind].sorts[0]).removeprefix("-")
 
 
 def _phrase(q: str) -> str:
