@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from cloud_gateway.model.queries import AgentCount, AgentQuery, Overview, RegionCount
+from cloud_gateway.model.queries import AgentCount, AgentQuery, GridCell, Overview, RegionCount
 from cloud_gateway.store.columns import LAYOUTS, Value, folded
+from cloud_gateway.store.grid import Grid
 
 # States of units that are well, or on their way: all others are trouble, as the grid and the agents' list count it.
 WELL = frozenset({"running", "starting", "stopped", "stopping"})
@@ -85,6 +86,7 @@ class Tallies:
         self._agents: dict[str, dict[str, _Units]] = defaultdict(lambda: defaultdict(_Units))
         self._units_at: Counter[int] = Counter()
         self._troubled: Counter[str] = Counter()
+        self._grid = Grid()
         self._pending = 0
 
     def apply(self, changes: Iterable[Change]) -> None:
@@ -94,6 +96,8 @@ class Tallies:
                     self._count(kind, old, -1)
                 if new is not None:
                     self._count(kind, new, 1)
+                if kind == "nodes":
+                    self._grid.change(old, new)
 
     def rows(self, kind: str) -> int:
         return self._rows[kind]
@@ -109,10 +113,10 @@ class Tallies:
         with self._guard:
             return [value for value, count in self._values[kind, column].items() if count > 0]
 
-    def troubled(self) -> dict[str, int]:
-        """Units that are not well, by node."""
+    def grid(self) -> dict[str, list[GridCell]]:
+        """See ``Store.grid``."""
         with self._guard:
-            return dict(self._troubled)
+            return self._grid.told(self._troubled)
 
     def agents(self, query: AgentQuery, newest: Callable[[str, str], int]) -> list[AgentCount]:
         """Instances by agent; see ``Store.agents``. ``newest`` looks up the highest version of an agent in a region."""
@@ -215,6 +219,7 @@ class Tallies:
         if before * (before + sign) == 0:
             units.nodes += sign
         if state not in WELL:
+            self._grid.troubles_changed()
             self._troubled[node] += sign
             if not self._troubled[node]:
                 del self._troubled[node]

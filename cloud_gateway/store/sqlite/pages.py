@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from cloud_gateway.model.listings import LISTINGS
-from cloud_gateway.model.queries import GridCell, Listed, Query, Told
+from cloud_gateway.model.queries import Listed, Query, Told
 from cloud_gateway.model.rows import Key, NodeRow, Row
 from cloud_gateway.store.columns import LAYOUTS, SQLITE, Layout, folded, page_listed, page_sql, page_told
 from cloud_gateway.store.sqlite.schema import INDEXES, SEARCHED
@@ -117,19 +117,6 @@ class Pages:
         ).fetchone()
         return found[0] or 0
 
-    def grid(self, connection: sqlite3.Connection) -> dict[str, list[GridCell]]:
-        troubled = self._tallies.troubled()
-        cells: dict[str, list[GridCell]] = {}
-        # In the order of the table: looking each row up along an index by name would take longer than to sort them.
-        for region, name, state, cpu in connection.execute(
-            'SELECT "region", "name", "state", "cpu_percent" FROM "nodes"'
-        ):
-            percent = round(cpu) if cpu >= 0 else -1
-            cells.setdefault(region, []).append(GridCell(name, state, percent, troubled.get(name, 0)))
-        for row in cells.values():
-            row.sort(key=_name)
-        return dict(sorted(cells.items()))
-
     def rows_of(self, connection: sqlite3.Connection, kind: str, numbers: list[int]) -> list[Row]:
         """Rows by number, in that order."""
         layout = LAYOUTS[kind]
@@ -227,7 +214,3 @@ def _sorted_by(query: Query) -> str:
 
 def _phrase(q: str) -> str:
     return '"' + folded(q).replace('"', '""') + '"'
-
-
-def _name(cell: GridCell) -> str:
-    return cell.name

@@ -164,7 +164,7 @@ class SqliteStore:
         return self._commits.tallies.regions()
 
     async def grid(self) -> dict[str, list[GridCell]]:
-        return await self._read(self._pages.grid)
+        return self._commits.tallies.grid()
 
     async def source(self) -> SourceRow:
         return self._commits.source
