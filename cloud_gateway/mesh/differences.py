@@ -1,12 +1,13 @@
 """What of a kind's rows differs from what is stored. A fleet of 10,000 nodes has 200,000 rows, of which few change in
 a second: only these are written. Rows that merely grew older are refreshed at a bounded rate.
 
-Of every stored row its key is kept, as one string of bytes, and one integer: 32 bits fingerprint, 20 bits the second
-it was written, 2 bits the round it was last seen in.
+Of every stored row its key is kept and one number (``KeyTable``): 32 bits fingerprint, 20 bits the second it was
+written, 2 bits the round it was last seen in.
 """
 
 from collections.abc import Sequence
 
+from cloud_gateway.mesh.keytable import KeyTable
 from cloud_gateway.model.fingerprint import fingerprint
 from cloud_gateway.model.rows import KEYS, Key, Row, key_of
 
@@ -27,10 +28,10 @@ class Differences:
         self._round = 0
         self._left = 0
         self._began_s = 0
-        self._held: dict[bytes, int] = {}
+        self._held = KeyTable()
         while stored:  # moved, not copied: there may be 100,000
             key, value = stored.popitem()
-            self._held[_packed(key)] = value & _PRINT
+            self._held.put(_packed(key), value & _PRINT)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -44,14 +45,14 @@ class Differences:
     def changed(self, rows: Sequence[Row]) -> list[Row]:
         """Those to be written; tell ``written`` once they are. The others have been seen."""
         found: list[Row] = []
+        held = self._held
         for row in rows:
-            key = _packed(key_of(self.kind, row))
-            held = self._held.get(key)
-            if held is None or held & _PRINT != fingerprint(row):
+            place = held.find(_packed(key_of(self.kind, row)))
+            if place < 0 or (known := held.numbers[place]) & _PRINT != fingerprint(row):
                 found.append(row)
                 continue
-            self._held[key] = (held & ~(3 << 52)) | self._round << 52
-            if self._left > 0 and self._is_old(held):
+            held.numbers[place] = (known & ~(3 << 52)) | self._round << 52
+            if self._left > 0 and self._is_old(known):
                 self._left -= 1
                 found.append(row)
         return found
@@ -59,7 +60,7 @@ class Differences:
     def written(self, rows: Sequence[Row]) -> None:
         stamp = self._round << 52 | (self._began_s & _SECOND) << 32
         for row in rows:
-            self._held[_packed(key_of(self.kind, row))] = stamp | fingerprint(row)
+            self._held.put(_packed(key_of(self.kind, row)), stamp | fingerprint(row))
 
     def gone(self) -> list[Key]:
         """Keys that a whole round has not seen; tell ``forgotten`` once they are removed."""
@@ -71,7 +72,7 @@ class Differences:
 
     def forgotten(self, keys: Sequence[Key]) -> None:
         for key in keys:
-            self._held.pop(_packed(key), None)
+            self._held.remove(_packed(key))
 
     def _is_old(self, held: int) -> bool:
         return (self._began_s - (held >> 32)) & _SECOND >= REFRESH_AFTER_S

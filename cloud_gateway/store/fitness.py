@@ -8,6 +8,7 @@ from cloud_gateway.model.rows import NodeRow
 from meshnode.model.where import Attribute, Constraint, parse_where, unfit
 
 _KEPT_MAX = 64  # answers to constraints, the last ones asked
+_SHAPES_MAX = 4096
 
 
 class Fitness:
@@ -19,6 +20,7 @@ class Fitness:
         self._names: dict[str, frozenset[str]] = {}
         self._kept: OrderedDict[Constraint, frozenset[str]] = OrderedDict()
         self._values: dict[Attribute, Attribute] = {}
+        self._shapes: dict[frozenset[str], frozenset[str]] = {}  # most nodes have the same attributes: held once
 
     def put(self, nodes: Iterable[NodeRow]) -> None:
         """These have changed."""
@@ -57,7 +59,9 @@ class Fitness:
                 column[node.name] = self._values.setdefault(value, value) if len(self._values) < 65536 else value
                 changed = True
         if changed:
-            self._names[node.name] = next((kept for kept in (had,) if kept == has), has)
+            if len(self._shapes) > _SHAPES_MAX:
+                self._shapes.clear()
+            self._names[node.name] = self._shapes.setdefault(has, has)
         return changed
 
     def _satisfying(self, constraint: Constraint) -> frozenset[str]:
