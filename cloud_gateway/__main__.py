@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cloud_gateway import home
 from cloud_gateway.first_look import Known, check_roles, look
+from cloud_gateway.memory import be_frugal
 from cloud_gateway.settings import LOOPBACK, MEMORY, Settings, check_open, parse_address, read_token
 from cloud_gateway.store.port import StoreFailed
 from meshnode.client.locate import data_dir
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
         settings = settings_of(given)
         from cloud_gateway.service import serve  # only what starts needs uvicorn
 
+        be_frugal()
         asyncio.run(serve(settings, known, lambda ready: _tell(settings, ready)))
     except LocalError as error:
         return _refuse(error.message, error.next_step, error.exit_code)
