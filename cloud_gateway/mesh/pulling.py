@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 SHARE_MAX = 1024  # nodes in one question
 SHARE_NODES = 800  # on the average: by their ids they fall into shares unevenly
-SHARES_MAX = 8  # as many readers a node serves at once
+SHARES_MAX = 12  # a node serves 16 such readers at once; 10,000 nodes are asked all the time
 WAIT_MS = 5_000
 RETURN_MS = 300  # instead, while one of a share is being paged: until the share is asked again nobody asks that one
 GRACE_S = 15.0  # past the wait: a node that is asked for a thousand others is busy
