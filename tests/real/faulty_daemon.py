@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from meshnode.crdt.envelope import CONTEXT
 from meshnode.daemon.main import run
 from meshnode.daemon.wiring import AS_BUILT, Adapt
 from meshnode.kernel.journal import Disk
@@ -44,14 +45,15 @@ class FullDisk:
 
 
 class BrokenSigner:
-    """Signs until ``sign`` exists; then an assertion of ours fails, deep in the core."""
+    """Signs until ``sign`` exists; then an assertion of ours fails, deep in the core: when a document is written, so that
+    it is the one who asked for that who waits. A daemon signs at any moment."""
 
     def __init__(self, ports: NodePorts, sign: Path) -> None:
         self._signer, self._sign = ports.signer, sign
         self.node, self.public_key = ports.signer.node, ports.signer.public_key
 
     def sign(self, context: str, body: bytes) -> bytes:
-        assert not self._sign.exists(), "planted"
+        assert context != CONTEXT or not self._sign.exists(), "planted"
         return self._signer.sign(context, body)
 
 
