@@ -45,8 +45,8 @@ class FullDisk:
 
 
 class BrokenSigner:
-    """Signs until ``sign`` exists; then an assertion of ours fails, deep in the core: when a document is written, so that
-    it is the one who asked for that who waits. A daemon signs at any moment."""
+    """Signs until ``sign`` exists; then an assertion of ours fails, deep in the core: when a document is written, so
+    that it is the one who asked for that who waits. A daemon signs at any moment."""
 
     def __init__(self, ports: NodePorts, sign: Path) -> None:
         self._signer, self._sign = ports.signer, sign
