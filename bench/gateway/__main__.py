@@ -26,8 +26,8 @@ from tests.demo.fleet import ROOT, Broken
 OUT = ROOT / "bench" / "out" / "gateway.json"
 IDS = (
     "ingest-sqlite", "ingest-sqlite-p99", "ingest-sqlite-bytes", "ingest-pg", "ingest-pg-p99", "ingest-pg-bytes",
-    "kill-loss", "page-queries", "overview", "skill-search", "sse", "sse-cpu", "first-view", "first-view-bytes",
-    "grid-fps", "rss", "catch-up",
+    "kill-loss", "page-queries", "overview", "skill-search", "sse", "sse-cpu", "sse-views", "first-view",
+    "first-view-bytes", "grid-fps", "rss", "catch-up",
 )  # fmt: skip
 Group = Callable[[Effort], AsyncIterator[Row]]
 GROUPS: Mapping[str, Group] = {

@@ -28,6 +28,6 @@ FULL = Effort(
     changes_s=120, readers=200, feed_s=30, views=5, pan_s=8, backlog_h=24, full=True,
 )  # fmt: skip
 QUICK = Effort(
-    paced_s=4, saturated_s=3, anchor_s=1, kills=3, kill_after_s=(0.2, 1.0), events=300_000, asks=8,
-    changes_s=4, readers=200, feed_s=4, views=1, pan_s=2, backlog_h=3, full=False,
+    paced_s=3, saturated_s=2, anchor_s=0.7, kills=3, kill_after_s=(0.2, 0.8), events=300_000, asks=5,
+    changes_s=3, readers=200, feed_s=2.5, views=1, pan_s=2, backlog_h=1.5, full=False,
 )  # fmt: skip

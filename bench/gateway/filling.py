@@ -46,6 +46,15 @@ def _scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix="meshnode-bench-", dir=_MEMORY if _MEMORY.is_dir() else None))
 
 
+def happened(fleet: MadeUpFleet, events: int) -> None:
+    """As many events of the last hour, which nobody has read yet."""
+    turns = events // len(fleet.journals)
+    began_s = time.monotonic() - SPREAD_S
+    for at, journal in enumerate(fleet.journals):
+        for turn in range(turns):
+            journal.write(began_s + SPREAD_S * (turn + at / len(fleet.journals)) / turns)
+
+
 def _rows(fleet: MadeUpFleet) -> Iterator[Batch]:
     now_ms, roster, census = int(time.time() * 1000), fleet.roster, Census()
     census.note(roster.nodes)

@@ -1,9 +1,10 @@
 """Readers of the live feed in a process of their own.
 
-    python -m bench.gateway.watchers HOST:PORT READERS SECONDS
+    python -m bench.gateway.watchers HOST:PORT READERS SECONDS KINDS...
 
-Prints "watching" once all are connected, then JSON: ``heard``, for each event and reader [node, number, wall ms of the
-frame's commit, wall ms of its arrival]; how many frames and bytes came, and how often a reader was told to ask anew.
+``KINDS``: of rows, with commas; several sets are asked for by as many readers each. Prints "watching" once all are
+connected, then JSON: ``heard``, for each event and reader [node, number, wall ms of the frame's commit, wall ms of its
+arrival]; how many frames and bytes came, and how often a reader was told to ask anew.
 """
 
 import asyncio
@@ -12,8 +13,6 @@ import sys
 import time
 from typing import Any
 
-# As the page asks: of the overview, of the events, of the grid.
-KINDS = ("nodes,wishes,conflicts,problems,events", "events", "nodes,events")
 LINE_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -79,13 +78,13 @@ async def watch(host: str, kinds: str, tally: Tally, until_s: float) -> None:
 
 
 async def main() -> None:
-    host, readers, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    host, readers, seconds, kinds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
     tally = Tally(readers)
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as tasks:
         until_s = loop.time() + seconds + 60
         watching = [
-            tasks.create_task(watch(host, KINDS[at % len(KINDS)], tally, until_s), name=f"watcher-{at}")
+            tasks.create_task(watch(host, kinds[at % len(kinds)], tally, until_s), name=f"watcher-{at}")
             for at in range(readers)
         ]
         await tally.all_there.wait()
