@@ -25,6 +25,7 @@ from meshnode.model.views import NodeView, StatusView
 log = logging.getLogger(__name__)
 
 PAGE_ROWS = 1000
+TURN_ROWS = 50  # are worked through at once
 ANSWER_S = 20.0
 EVERY_S, EVERY_S_MAX, TIMES = 1.0, 8.0, 10
 LOAD_EVERY_S = 5.0
@@ -32,6 +33,8 @@ SOURCE_EVERY_S = 5.0
 GAPS_SHOWN, SINCE_MAX = 20, 500
 KINDS = ("nodes", "instances", "skills", "wishes", "conflicts", "problems")
 AnswerT = TypeVar("AnswerT")
+ViewT = TypeVar("ViewT")
+RowT = TypeVar("RowT", bound=Row)
 Missing = Callable[[], dict[str, str]]
 
 
@@ -117,7 +120,7 @@ class Poller:
             now_ms = self._wall_ms()
             self._census.note(views)
             seen.update(view.node_id for view in views)
-            rows = [node_row(view, now_ms) for view in views]
+            rows = await _mapped(views, lambda view, at=now_ms: node_row(view, at))
             findings.nodes(rows)
             await self._write("nodes", rows, _points(views, now_ms) if loads else [])
             if len(views) < PAGE_ROWS:
@@ -131,7 +134,7 @@ class Poller:
         while True:
             views = await self._ask(lambda node, behind=after: node.agents_page(behind, PAGE_ROWS))
             now_ms = self._wall_ms()
-            rows = [instance_row(view, self._census, now_ms) for view in views]
+            rows = await _mapped(views, lambda view, at=now_ms: instance_row(view, self._census, at))
             findings.instances(rows)
             await self._write("instances", rows)
             if len(views) < PAGE_ROWS:
@@ -144,7 +147,7 @@ class Poller:
         while True:
             views = await self._ask(lambda node, behind=after: node.skills_page(after=behind, limit=PAGE_ROWS))
             now_ms = self._wall_ms()
-            await self._write("skills", [offer_row(view, now_ms) for view in views])
+            await self._write("skills", await _mapped(views, lambda view, at=now_ms: offer_row(view, at)))
             if len(views) < PAGE_ROWS:
                 break
             after = views[-1].rank
@@ -187,7 +190,10 @@ class Poller:
 
     async def _write(self, kind: str, rows: Sequence[Row], loads: Sequence[LoadPoint] = ()) -> None:
         differences = self._kinds[kind]
-        changed = differences.changed(rows)
+        changed: list[Row] = []
+        for at in range(0, len(rows), TURN_ROWS):
+            changed += differences.changed(rows[at : at + TURN_ROWS])
+            await asyncio.sleep(0)
         if changed or loads:
             await self._store.commit(Batch(rows={kind: changed} if changed else {}, loads=list(loads)))
             differences.written(changed)
@@ -221,6 +227,15 @@ class Poller:
             return False
         self._load_due_s = now_s + LOAD_EVERY_S
         return True
+
+
+async def _mapped(views: Sequence[ViewT], row_of: Callable[[ViewT], RowT]) -> list[RowT]:
+    """Rows of views; after every few the loop has its turn: who reads the page must not wait for one of ours."""
+    rows: list[RowT] = []
+    for at in range(0, len(views), TURN_ROWS):
+        rows += [row_of(view) for view in views[at : at + TURN_ROWS]]
+        await asyncio.sleep(0)
+    return rows
 
 
 def _points(views: Sequence[NodeView], now_ms: int) -> list[LoadPoint]:
