@@ -5,16 +5,17 @@ Of every stored row its key is kept and one number (``KeyTable``): 32 bits finge
 written, 2 bits the round it was last seen in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from cloud_gateway.mesh.keytable import KeyTable
 from cloud_gateway.model.fingerprint import fingerprint
-from cloud_gateway.model.rows import KEYS, Key, Row, key_of
+from cloud_gateway.model.rows import KEYS, Key, Row
 
 REFRESH_AFTER_S = 10
 _PRINT = (1 << 32) - 1
 _SECOND = (1 << 20) - 1
-_BETWEEN = b"\0"  # only the last part of a key is text that may hold anything
+_BETWEEN = "\0"  # only the last part of a key is text that may hold anything
 
 
 class Differences:
@@ -24,6 +25,9 @@ class Differences:
 
     def __init__(self, kind: str, stored: dict[Key, int], *, patience: int = 0, refreshes_a_second: int = 500) -> None:
         self.kind, self._parts = kind, len(KEYS[kind])
+        self._key: Callable[[Row], Key | str] = attrgetter(
+            *KEYS[kind]
+        )  # of a row; without a tuple where it is one part
         self._patience, self._rate = patience, refreshes_a_second
         self._round = 0
         self._left = 0
@@ -45,9 +49,9 @@ class Differences:
     def changed(self, rows: Sequence[Row]) -> list[Row]:
         """Those to be written; tell ``written`` once they are. The others have been seen."""
         found: list[Row] = []
-        held = self._held
+        held, find, pack = self._held, self._held.find, self._packed
         for row in rows:
-            place = held.find(_packed(key_of(self.kind, row)))
+            place = find(pack(row))
             if place < 0 or (known := held.numbers[place]) & _PRINT != fingerprint(row):
                 found.append(row)
                 continue
@@ -60,12 +64,12 @@ class Differences:
     def written(self, rows: Sequence[Row]) -> None:
         stamp = self._round << 52 | (self._began_s & _SECOND) << 32
         for row in rows:
-            self._held.put(_packed(key_of(self.kind, row)), stamp | fingerprint(row))
+            self._held.put(self._packed(row), stamp | fingerprint(row))
 
     def gone(self) -> list[Key]:
         """Keys that a whole round has not seen; tell ``forgotten`` once they are removed."""
         return [
-            tuple(part.decode() for part in key.split(_BETWEEN, self._parts - 1))
+            tuple(key.decode().split(_BETWEEN, self._parts - 1))
             for key, held in self._held.items()
             if (self._round - (held >> 52)) & 3 > self._patience
         ]
@@ -74,9 +78,13 @@ class Differences:
         for key in keys:
             self._held.remove(_packed(key))
 
+    def _packed(self, row: Row) -> bytes:
+        key = self._key(row)
+        return key.encode() if isinstance(key, str) else _packed(key)
+
     def _is_old(self, held: int) -> bool:
         return (self._began_s - (held >> 32)) & _SECOND >= REFRESH_AFTER_S
 
 
 def _packed(key: Key) -> bytes:
-    return _BETWEEN.join(str(part).encode() for part in key)
+    return _BETWEEN.join(map(str, key)).encode()
