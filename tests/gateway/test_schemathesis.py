@@ -120,8 +120,8 @@ def test_a_planted_mistake_in_a_handler_is_found(monkeypatch: pytest.MonkeyPatch
     honest = Desk.search
 
     async def careless(desk: Desk, asked: Asked) -> msgspec.Struct:
-        if not asked.text("skill").isascii():
-            raise UnicodeError(asked.text("skill"))
+        if asked.text("skill"):
+            raise ValueError(asked.text("skill"))
         return await honest(desk, asked)
 
     _plant(monkeypatch, "/skills/search", careless)
