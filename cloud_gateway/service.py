@@ -17,6 +17,7 @@ from cloud_gateway.api.server import Tls
 from cloud_gateway.api.server import serve as serving
 from cloud_gateway.api.settings import ApiSettings
 from cloud_gateway.first_look import Known
+from cloud_gateway.memory import give_back
 from cloud_gateway.mesh.asking import Asking
 from cloud_gateway.mesh.census import Resident
 from cloud_gateway.mesh.guest import Guest
@@ -70,7 +71,11 @@ async def serve(settings: Settings, known: Known, ready: Callable[[Ready], None]
         api = ApiSettings(hosts=home.hosts(settings, port), token=settings.token, public=settings.public)
         gateway = Gateway(_Troubled(store, guest), Asking(door), api)  # pyright: ignore[reportArgumentType] # see there
         async with serving(gateway, listener, _tls(settings)), asyncio.TaskGroup() as tasks:
-            rooms = [tasks.create_task(guest.run(), name="guest"), tasks.create_task(gateway.run(), name="feed")]
+            rooms = [
+                tasks.create_task(guest.run(), name="guest"),
+                tasks.create_task(gateway.run(), name="feed"),
+                tasks.create_task(give_back(), name="memory"),
+            ]
             ready(_ready(settings, port, known))
             await ending.told()
             gateway.close()
