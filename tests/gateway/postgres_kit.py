@@ -124,7 +124,11 @@ class Server:
         postmaster = psutil.Process(self._process.pid)
         total = 0
         for process in (postmaster, *postmaster.children()):
-            fields = dict(line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
+            try:
+                lines = Path(f"/proc/{process.pid}/io").read_text().splitlines()
+            except (FileNotFoundError, ProcessLookupError):  # a worker that has ended meanwhile
+                continue
+            fields = dict(line.split(": ") for line in lines)
             total += int(fields["wchar"])
         return total
 
