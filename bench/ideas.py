@@ -21,12 +21,19 @@ NEXT = {
     "lists for one frame (docs/performance.md)",
     "spawn": "the order itself (HTTP, a signed document, its commit, a claim with its epoch) takes most of it: let "
     "commit and fork run side by side, and compile the file once for all replicas (docs/performance.md)",
+    "sse-views": "a node whose proof was renewed is told as a whole row, 1 KB to each reader, some 700 a second of "
+    "10,000 nodes: tell ages apart from rows, or let the page ask for the fields it shows (docs/performance.md)",
+    "sse": "what is told waits for a round of polls: every renewed proof is a row to commit and to encode "
+    "(docs/performance.md)",
+    "page-queries": "the tail is a round of polls, 5 s of CPU for 205,000 rows, most of it for renewed proofs; the "
+    "slowest medians are named here (docs/performance.md)",
+    "rss": "what a burst of events or the keys of a start took lies in pieces between what stays (docs/performance.md)",
     "agent-mem": "some 1,000 pages with one touched object each, 1.1 MiB of them for asyncio: a loop of our own for "
     "agents (docs/performance.md)",
 }
 FAMILIES = {
     "call-local-unix": "call-local", "call-remote-ray": "call-remote", "silent-state-tuned": "silent-state",
-    "kill9-state-tuned": "kill9-state",
+    "kill9-state-tuned": "kill9-state", "skill-search": "page-queries", "overview": "page-queries",
 }  # fmt: skip
 
 

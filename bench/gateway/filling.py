@@ -23,18 +23,20 @@ SPREAD_S = 3600.0
 _MEMORY = Path("/dev/shm")  # what is only prepared need not wait for a disk
 
 
-async def fill(store: Store, fleet: MadeUpFleet, events: int) -> None:
-    """All current rows, and as many events of the last hour, evenly over nodes and time."""
-    for batch in (*_rows(fleet), *_events(fleet, events)):
+async def fill(store: Store, fleet: MadeUpFleet, events: int, *, rows: bool = True) -> None:
+    """As many events of the last hour, evenly over nodes and time; and all current rows."""
+    for batch in _events(fleet, events):
+        await store.commit(batch)
+    for batch in _rows(fleet) if rows else ():
         await store.commit(batch)
 
 
-async def prepared(fleet: MadeUpFleet, path: Path, events: int) -> None:
-    """A filled SQLite store at ``path``."""
+async def prepared(fleet: MadeUpFleet, path: Path, events: int, *, rows: bool) -> None:
+    """A SQLite store at ``path``. Without ``rows`` it is left to the gateway to find all nodes and units."""
     root = _scratch()
     try:
         store = await open_store(f"sqlite:{root / path.name}")
-        await fill(store, fleet, events)
+        await fill(store, fleet, events, rows=rows)
         await store.close()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.move(root / path.name, path)
@@ -44,15 +46,6 @@ async def prepared(fleet: MadeUpFleet, path: Path, events: int) -> None:
 
 def _scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix="meshnode-bench-", dir=_MEMORY if _MEMORY.is_dir() else None))
-
-
-def happened(fleet: MadeUpFleet, events: int) -> None:
-    """As many events of the last hour, which nobody has read yet."""
-    turns = events // len(fleet.journals)
-    began_s = time.monotonic() - SPREAD_S
-    for at, journal in enumerate(fleet.journals):
-        for turn in range(turns):
-            journal.write(began_s + SPREAD_S * (turn + at / len(fleet.journals)) / turns)
 
 
 def _rows(fleet: MadeUpFleet) -> Iterator[Batch]:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from bench.gateway import lists
 from bench.gateway.effort import Effort
 from bench.gateway.feed import feed
-from bench.gateway.filling import happened, prepared
-from bench.gateway.load import living, read_to_the_end
+from bench.gateway.filling import prepared
+from bench.gateway.load import living
 from bench.gateway.node import MadeUpFleet, made_up
 from bench.gateway.pages import first_view, grid_fps
 from bench.gateway.program import gateway, peak_rss_mib, rss_mib, until
@@ -26,15 +26,11 @@ async def large(effort: Effort) -> AsyncIterator[Row]:
     async with made_up(NODES, per_node=PER_NODE) as fleet:
         path = fleet.directory / "gateway" / "history.db"
         began_s = time.monotonic()
-        if effort.full:  # all of it comes through the guest
-            happened(fleet, effort.events)
-        else:
-            await prepared(fleet, path, effort.events)
+        await prepared(fleet, path, effort.events, rows=not effort.full)
         asked, meter = questions(fleet.fleet), Meter()
         plain = lists.current(asked)
         async with gateway(fleet.directory) as program:
             await until("the gateway has not seen the whole fleet", lambda: fleet.rounds > 0, FIRST_ROUND_S)
-            await read_to_the_end(fleet, FIRST_ROUND_S)
             way = "read through the guest" if effort.full else "made beforehand"
             print(f"{NODES:,} nodes {way} in {time.monotonic() - began_s:.0f} s", file=sys.stderr, flush=True)
             yield await _rss(fleet, program, effort)
