@@ -35,7 +35,7 @@ RETURN_MS = 300  # instead, while one of a share is being paged: until the share
 GRACE_S = 15.0  # past the wait: a node that is asked for a thousand others is busy
 PAGE_EVENTS = 500
 GATHERED_EVENTS_MAX = 8_000
-PAGERS = 2
+PAGERS = 4
 RESTS_S = 1.0
 MISSING_S = 15.0
 
