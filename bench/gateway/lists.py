@@ -51,7 +51,7 @@ def rows(
 ) -> list[Row]:
     """``stores``: name of a store -> what it took alone for the plain questions."""
     return [
-        _row(
+        figure(
             meter, id_, goal,
             [(one.shown, times) for one, times in zip(asked, took, strict=True) if one.group == group],
             {
@@ -63,7 +63,7 @@ def rows(
     ]  # fmt: skip
 
 
-def _row(
+def figure(
     meter: Meter, id_: str, goal: float, each: Sequence[tuple[str, Sequence[float]]],
     stored: Mapping[str, Sequence[float]],
 ) -> Row:  # fmt: skip
