@@ -24,6 +24,7 @@ class Census:
         self._nodes: dict[str, Resident] = {}
         self._named: dict[str, Resident] = {}
         self.taken = asyncio.Event()  # at least once, whole
+        self.version = 0  # grows with every change
 
     def note(self, views: list[NodeView]) -> None:
         for view in views:
@@ -31,6 +32,7 @@ class Census:
             if resident == self._nodes.get(view.node_id):
                 continue
             self._nodes[view.node_id] = resident
+            self.version += 1
             if view.state != "left" or view.name not in self._named:
                 self._named[view.name] = resident
 
@@ -38,6 +40,7 @@ class Census:
         """A round has seen all there are: the others have gone."""
         for node_id in [known for known in self._nodes if known not in node_ids]:
             resident = self._nodes.pop(node_id)
+            self.version += 1
             if self._named.get(resident.name) == resident:
                 del self._named[resident.name]
         self.taken.set()

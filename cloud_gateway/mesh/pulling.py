@@ -74,6 +74,8 @@ class Puller:
         self._missed_s: dict[str, float] = {}  # when a node was last said to be missing
         self._shares = 1
         self._turns: dict[int, int] = {}
+        self._grouped: list[list[Resident]] = []
+        self._grouped_as_of = (-1, 0)
 
     @property
     def missing(self) -> dict[str, str]:
@@ -115,9 +117,8 @@ class Puller:
     def _take(self, number: int) -> list[Resident]:
         """Those of a share who are in nobody's hand, one of each name."""
         taken: dict[str, Resident] = {}
-        for resident in self._census.all():
-            free = resident.node_id not in self._held and resident.node_id not in self._paged
-            if free and self._pick(resident) and self._share(resident.node_id) == number:
+        for resident in self._members(number):
+            if resident.node_id not in self._held and resident.node_id not in self._paged:
                 taken.setdefault(resident.name, resident)
         names = list(taken)
         if len(names) > SHARE_MAX:  # in turns, where there are more than all shares together may ask
@@ -127,6 +128,16 @@ class Puller:
         for resident in share:
             self._held[resident.node_id] = None
         return share
+
+    def _members(self, number: int) -> list[Resident]:
+        """Looked up for every question: only a change of the census goes through all nodes."""
+        as_of = (self._census.version, self._shares)
+        if self._grouped_as_of != as_of:
+            self._grouped = [[] for _ in range(self._shares)]
+            for resident in filter(self._pick, self._census.all()):
+                self._grouped[self._share(resident.node_id)].append(resident)
+            self._grouped_as_of = as_of
+        return self._grouped[number]
 
     def _share(self, node_id: str) -> int:
         return int(node_id[:8], 16) % self._shares
