@@ -76,7 +76,7 @@ class Poller:
         for kind in KINDS:
             self._kinds[kind] = Differences(
                 kind, await self._store.keys(kind), patience=kind == "skills",
-                refreshes_a_second=1000 if kind == "nodes" else 0 if kind == "problems" else 300,
+                refreshes_a_second=350 if kind == "nodes" else 0 if kind == "problems" else 300,
             )  # fmt: skip
         listed = await self._store.listed(Query(kind="problems", limit=SINCE_MAX))
         self._since = {row.text: row.since_ms for row in listed.items if isinstance(row, ProblemRow)}
