@@ -17,6 +17,8 @@ import socket
 import struct
 import sys
 
+from meshnode.host.listener import next_connection
+
 CHUNK_BYTES = 65_536
 NODES_MAX = 250
 LOOK_EVERY_S = 3.0
@@ -65,9 +67,8 @@ class Network:
         return False
 
     async def serve(self, node: int, front: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            dialler, (source, _) = await loop.sock_accept(front)
+            dialler, source = await next_connection(front)
             self._tasks.create_task(self._carry(node, node_of(source), dialler), name=f"{source} -> {node}")
 
     def _gate(self, a: int, b: int) -> asyncio.Event:

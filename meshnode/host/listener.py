@@ -92,15 +92,14 @@ class Listener:
     async def _accept(self, listening: socket.socket) -> tuple[socket.socket, str]:
         while True:
             try:
-                accepted, address = await asyncio.get_running_loop().sock_accept(listening)
+                accepted, address = await next_connection(listening)
             except OSError as error:
                 # Out of descriptors, or a connection that died in the backlog: neither may end the daemon.
                 self._counters.add("accept-failed")
                 log.warning("accept failed", extra={"error": str(error)})
                 await asyncio.sleep(_ACCEPT_PAUSE_S)
             else:
-                accepted.setblocking(False)  # noqa: FBT003 - the socket module's signature
-                return accepted, plain_address(address[0])
+                return accepted, plain_address(address)
 
     async def _admit(self, accepted: socket.socket, source: str) -> None:
         self._counters.add("inbound-accepted")
@@ -145,6 +144,20 @@ class Listener:
             del self._half_open_of[source]
 
 
+async def next_connection(listening: socket.socket) -> tuple[socket.socket, str]:
+    """The next connection to ``listening``, non-blocking, and its source's address.
+
+    Not ``loop.sock_accept``: cancelled in the turn in which a connection arrives, that one accepts it all the same,
+    loses the socket and raises in a callback.
+    """
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            accepted, address = listening.accept()
+            accepted.setblocking(False)  # noqa: FBT003 - the socket module's signature
+            return accepted, address[0]
+        await _readable(listening)
+
+
 async def _protocols(accepted: socket.socket, hello: bytes) -> list[str]:
     """What a client offers to speak. Its bytes stay in the kernel for the TLS object to read."""
     try:
@@ -172,7 +185,7 @@ async def _peek(accepted: socket.socket, seen: int) -> bytes:
     return hello
 
 
-async def _readable(accepted: socket.socket) -> None:
+async def _readable(waiting: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 
@@ -180,11 +193,11 @@ async def _readable(accepted: socket.socket) -> None:
         if not ready.done():
             ready.set_result(None)
 
-    loop.add_reader(accepted, wake)
+    loop.add_reader(waiting, wake)
     try:
         await ready
     finally:
-        loop.remove_reader(accepted)
+        loop.remove_reader(waiting)
 
 
 def plain_address(address: str) -> str:
