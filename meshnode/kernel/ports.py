@@ -92,6 +92,28 @@ class LinkStats(Protocol):
     def rtt_us(self, peer: NodeId) -> int | None: ...
 
 
+class RegionOffer(msgspec.Struct, frozen=True):
+    """What another region says it has of a skill or capability. ``amount``: "none", "some" or "many" nodes offer it.
+
+    ``best``: the best class of machine among them, for people. ``age_us``: since the region last stood by it.
+    ``bridges``: nodes of that region that can be asked for detail, the nearest first; empty while none is reachable.
+    """
+
+    region: str
+    amount: str
+    best: str
+    age_us: int
+    bridges: tuple[NodeId, ...]
+
+
+class Catalogue(Protocol):
+    """Which other regions offer what. A region whose facts this node holds in full is not among them."""
+
+    def regions_of(self, skill: str, now_us: int) -> Sequence[RegionOffer]:
+        """``skill``: a name, or ``cap/TAG``. Regions with "none" are left out; best amount first."""
+        ...
+
+
 class StoredAnswer(msgspec.Struct, frozen=True):
     """What a call answered that carried an idempotency key. ``payload``: its JSON.
 
