@@ -9,6 +9,8 @@ STAMP := $(VENV)/installed.stamp
 SEED ?= 7
 NODES ?= 50
 SCENARIO ?= cut-and-heal
+# Tests of pure machines run so many at a time; those that measure time or start daemons run alone.
+WORKERS ?= 2
 FUZZ_S ?= $(if $(LONG),1800,60)
 
 # Bytecode is kept: without it every start of a daemon would compile three hundred modules.
@@ -65,16 +67,16 @@ lint: $(STAMP)
 	@"$(BIN)/basedpyright"
 
 unit: $(STAMP)
-	@"$(BIN)/python" -m pytest -q tests/unit tests/adapters tests/house
+	@"$(BIN)/python" -m pytest -q -n $(WORKERS) tests/unit tests/adapters tests/house
 	@tests/house/other_python.sh
 
 test: check test-gateway test-sim test-real test-browser test-corpora ## everything that must pass before a change lands (<= 10 min on 2 cores)
 
 test-gateway: $(STAMP) $(VENDOR) ## the gateway's rooms, both stores included (make postgres installs the server of the second)
-	@"$(BIN)/python" -m pytest -q tests/gateway
+	@"$(BIN)/python" -m pytest -q -n $(WORKERS) tests/gateway
 
 test-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
-	@"$(BIN)/python" -m pytest -q tests/sim
+	@"$(BIN)/python" -m pytest -q -n $(WORKERS) tests/sim
 
 test-real: $(STAMP) $(VENDOR) ## real daemons, sockets and processes
 	@"$(BIN)/python" -m pytest -q tests/real
