@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from meshnode.gossip.census import Census
 from meshnode.gossip.letters import Count, Id, SignedRow
 from meshnode.kernel.fingerprints import Fingerprints
 from meshnode.kernel.ports import Member, Trust, Verifier
@@ -81,6 +82,7 @@ class Directory:
         self._held: dict[NodeId, Entry] = {}
         self._forgotten: dict[NodeId, None] = {}
         self._unsaved: dict[NodeId, None] = {}
+        self._census = Census()
         self.rows = Fingerprints()
         self.tombstones = Fingerprints()
 
@@ -104,6 +106,18 @@ class Directory:
         """Every entry, tombstones included, in the order of first sight."""
         return tuple(self._held.values())
 
+    def regions(self) -> Sequence[str]:
+        """Sorted; those with at least one member."""
+        return self._census.regions()
+
+    def in_region(self, region: str) -> Sequence[NodeId]:
+        """The members of a region, sorted. To be read at once, not kept."""
+        return self._census.in_region(region)
+
+    def named(self, name: str) -> NodeId | None:
+        """The member of that name."""
+        return self._census.named(name)
+
     # -- changes ------------------------------------------------------------------------------------------------------
 
     def offer(self, signed: SignedRow) -> Merge | None:
@@ -125,7 +139,9 @@ class Directory:
 
     def hold(self, merge: Merge, *, save: bool = True) -> None:
         """Keep a row that ``offer`` called news."""
-        row = merge.entry.row
+        row, before = merge.entry.row, merge.before
+        if before is not None:
+            self._census.leave(row.node, before.member.region, before.member.name)
         self._held[row.node] = merge.entry
         self._forgotten.pop(row.node, None)
         self._index(merge.entry)
@@ -173,6 +189,8 @@ class Directory:
         node = entry.row.node
         dead = entry.row.status is Status.LEFT or node in self._forgotten
         to, other = (self.tombstones, self.rows) if dead else (self.rows, self.tombstones)
+        count = self._census.leave if dead else self._census.enter
+        count(node, entry.member.region, entry.member.name)
         other.remove(node)
         to.put(node, version_of(entry.signed.body))
 

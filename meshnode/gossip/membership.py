@@ -184,8 +184,7 @@ class Gossip:
         return self._parts.soft.facts(node)
 
     def find_by_name(self, name: str) -> NodeId | None:
-        entries = (self._parts.directory.entry(node) for node in self.members())
-        return next((entry.row.node for entry in entries if entry is not None and entry.member.name == name), None)
+        return self._parts.directory.named(name)
 
     def directory_root(self) -> bytes:
         return self._parts.directory.rows.root()
