@@ -4,14 +4,17 @@ Fed by facts and by what calls observe; nothing is asked over the network to ans
 """
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import LinkStats, Liveness
 from meshnode.model.ids import NodeId
-from meshnode.model.where import Attribute, parse_where, unfit
+from meshnode.model.where import Attribute, unfit
+from meshnode.registry.best import FAR_US, Best, Place
+from meshnode.registry.fits import Fits
+from meshnode.registry.lanes import Lanes, Part
 from meshnode.registry.offers import (
     AGENT_PREFIX,
     RUNNING,
@@ -21,6 +24,7 @@ from meshnode.registry.offers import (
     decode_agent,
     decode_skill,
 )
+from meshnode.registry.ranks import EVERYBODY, Ranks, closed, opened
 from meshnode.registry.records import Records
 from meshnode.registry.units import AgentUnits, UnitSeen
 
@@ -29,7 +33,7 @@ __all__ = ["CAP_PREFIX", "Candidate", "Index", "UnitSeen"]
 CAP_PREFIX = "cap/"
 SHORT_QUEUE = 8  # calls in flight per local unit up to which no other node is worth the way
 LOCAL_SUCCESS_MIN = 0.5
-_FAR_US = 10 * SECOND  # ranks a node without a measured round trip after every measured one
+GONE_MAX = 64  # nodes that keep their place though nothing is known of them any more, beside as many as have something
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -72,11 +76,18 @@ class Index:
         self._links = links
         self._heard_us = heard_us
         self._attributes = attributes
-        # skill -> (node, what follows the skill in its key) -> offer
-        self._skills: dict[str, dict[tuple[NodeId, str], SkillOffer]] = {}
+        self._lanes = Lanes()
+        self._mine: dict[str, SkillOffer] = {}  # of this node, under bare names
         self._agents: dict[NodeId, dict[str, AgentUnits]] = {}
+        self._running: dict[str, int] = {}  # agent -> the nodes where a unit of it runs
         self._news: dict[NodeId, int] = {}
         self._records = Records()
+        self._ranks = Ranks()
+        self._places = GONE_MAX  # so many, before those that stand for nothing are looked for
+        self._fits = Fits(self._ranks, attributes)
+        self._best = Best(
+            me, self._ranks, liveness, links, self._records, short=self._short, running=self._units_running
+        )
 
     # -- what is learned ----------------------------------------------------------------------------------------------
 
@@ -99,6 +110,10 @@ class Index:
         """Calls of this node in flight there: one more or one less."""
         self._records.queued(node, agent, by)
 
+    def described(self, node: NodeId) -> None:
+        """What constraints on it are measured against may have changed."""
+        self._fits.described(node)
+
     def news(self, node: NodeId) -> int:
         """Counts what was learned of a node: who refused a call may be asked again once this has grown."""
         return self._news.get(node, 0)
@@ -113,59 +128,56 @@ class Index:
         Order: usable; of a slot the highest epoch; here while the queue is short; expected time; then node id, so that
         every node with equal knowledge agrees.
         """
-        holders = self._skills.get(skill)
-        if holders is None:
-            return []
-        found = [
-            self._candidate(holder, skill, offer, slot, now)
-            for (holder, _), offer in holders.items()
-            if (node is None or holder == node) and (not agent or offer.agent == agent)
-        ]
+        found = self._all(self._lanes.of_skill(skill), slot, now, node=node, agent=agent)
         return sorted(found, key=_order) if len(found) > 1 else found
 
     def resolve(
         self, address: str, *, now: Instant, node: NodeId | None = None, agent: str = "", slot: int = -1
     ) -> list[Candidate]:
         """``candidates`` over all skills with the capability of ``cap/TAG``."""
-        tag = address.removeprefix(CAP_PREFIX)
-        found = [
-            self._candidate(holder, skill, offer, slot, now)
-            for skill, holders in self._skills.items()
-            for (holder, _), offer in holders.items()
-            if tag in offer.tags and (node is None or holder == node) and (not agent or offer.agent == agent)
-        ]
-        return sorted(found, key=_order)
+        parts = self._lanes.of_tag(address.removeprefix(CAP_PREFIX))
+        return sorted(self._all(parts, slot, now, node=node, agent=agent), key=_order)
+
+    def top(self, address: str, where: str = "", *, k: int, now: Instant) -> list[Candidate]:
+        """The first ``k`` that may be called now and fit ``where``, of what ``candidates``, or ``resolve`` for
+        ``cap/TAG``, would give: without looking at all of them.
+
+        Raises:
+            Invalid: ``where`` cannot be read.
+        """
+        if address.startswith(CAP_PREFIX):
+            return self._top(self._lanes.of_tag(address.removeprefix(CAP_PREFIX)), where, k, now)
+        return self._top(self._lanes.of_skill(address), where, k, now)
 
     def here(self, skill: str, agent: str, now: Instant) -> SkillOffer | None:
         """The offer of this node, where nothing speaks against it and its queue is short: then nobody else is looked
         for."""
-        holders = self._skills.get(skill)
-        offer = holders.get((self._me, "")) if holders is not None else None
+        offer = self._mine.get(skill)
         if offer is None or (agent and offer.agent != agent):
             return None
         return offer if self._short(self._me, skill, offer.agent, now) else None
 
     def agents_of(self, skill: str) -> list[str]:
         """Names of the agents that offer a skill, or a capability, anywhere; sorted."""
-        if skill.startswith(CAP_PREFIX):
-            tag = skill.removeprefix(CAP_PREFIX)
-            every = (offer for holders in self._skills.values() for offer in holders.values())
-            return sorted({offer.agent for offer in every if tag in offer.tags})
-        return sorted({offer.agent for offer in self._skills.get(skill, {}).values()})
+        tag = skill.removeprefix(CAP_PREFIX)
+        parts = self._lanes.of_skill(skill) if tag == skill else self._lanes.of_tag(tag)
+        return sorted({lane.agent for lane, _ in parts})
 
-    def find(self, wanted: str, where: str = "", *, now: Instant) -> list[Candidate]:
+    def find(self, wanted: str, where: str = "", *, now: Instant, most: int = 0) -> list[Candidate]:
         """The same for people: a skill, an agent, a capability (``cap/TAG`` or its tag), a glob of one, or "" for all.
+
+        ``most``: whoever asks reads no more of them; then all are looked at only if fewer may be called. 0: all.
 
         Raises:
             Invalid: ``where`` cannot be read.
         """
-        constraints = parse_where(where)
-        found = [
-            self._candidate(holder, skill, offer, -1, now)
-            for skill, holders in self._skills.items()
-            for (holder, _), offer in holders.items()
-            if _matches(wanted, skill, offer)
-        ]
+        parts = self._lanes.named(_matcher(wanted), CAP_PREFIX)
+        if most:
+            best = self._top(parts, where, most, now)
+            if len(best) == most:
+                return best
+        constraints = self._fits.parse(where)
+        found = self._all(parts, -1, now)
         if constraints:
             found = [
                 self._judged(candidate, unfit(constraints, self._attributes(candidate.node))) for candidate in found
@@ -188,16 +200,12 @@ class Index:
 
     def skills_of(self, node: NodeId, agent: str) -> list[str]:
         """Names, sorted."""
-        return sorted(
-            skill
-            for skill, holders in self._skills.items()
-            if any(holder == node and offer.agent == agent for (holder, _), offer in holders.items())
-        )
+        return sorted({lane.skill for lane in self._lanes.of_agent(agent) if node in lane.offers})
 
     def plain_holder(self, node: NodeId, skill: str) -> str:
         """The agent of a node whose skill stands under its bare name; "" = none does."""
-        offer = self._skills.get(skill, {}).get((node, ""))
-        return offer.agent if offer is not None else ""
+        lanes = (lane for lane, _ in self._lanes.of_skill(skill))
+        return next((lane.agent for lane in lanes if not lane.second and node in lane.offers), "")
 
     def agents_on(self, node: NodeId) -> int:
         """How many agents a node tells of."""
@@ -216,14 +224,14 @@ class Index:
     def _learn_skill(self, node: NodeId, rest: str, value: bytes) -> None:
         skill, _, second = rest.partition("@")
         offer = decode_skill(value) if value else None
-        if offer is not None:
-            self._skills.setdefault(skill, {})[node, second] = offer
+        if node == self._me and not second:
+            self._mine.pop(skill, None)
+        if offer is None:
+            self._lanes.remove(node, self._ranks.bit(node), skill, second)
             return
-        holders = self._skills.get(skill)
-        if holders is not None:
-            holders.pop((node, second), None)
-            if not holders:
-                del self._skills[skill]
+        self._lanes.put(node, self._bit(node), skill, second, offer)
+        if node == self._me and not second:
+            self._mine[skill] = offer
 
     def _learn_agent(self, node: NodeId, rest: str, value: bytes) -> None:
         key = agent_key(rest)
@@ -239,6 +247,74 @@ class Index:
             del agents[agent]
             if not agents:
                 del self._agents[node]
+        self._ran(node, agent, held.running if held else 0)
+
+    def _ran(self, node: NodeId, agent: str, units: int) -> None:
+        bit = self._bit(node) if units else self._ranks.bit(node)  # first of all: a new place moves the others
+        bits = self._running.get(agent, 0)
+        bits = bits | bit if units else bits & ~bit
+        if bits:
+            self._running[agent] = bits
+        else:
+            self._running.pop(agent, None)
+
+    def _bit(self, node: NodeId) -> int:
+        """Its place in sets of nodes; a new node gets one."""
+        bit = self._ranks.bit(node)
+        if bit:
+            return bit
+        if len(self._ranks) >= self._places:
+            self._tidy()
+        rank = self._ranks.enter(node)
+        self._lanes.enter(rank)
+        self._running = {agent: opened(bits, rank) for agent, bits in self._running.items()}
+        self._fits.enter(node, rank)
+        return 1 << rank
+
+    def _tidy(self) -> None:
+        """Nodes that nothing is known of lose their places; not at once, since who starts again is known again soon."""
+        gone = [
+            node
+            for node in self._ranks
+            if node not in self._agents and not self._lanes.offers_any(self._ranks.bit(node))
+        ]
+        for node in gone:
+            rank = self._ranks.leave(node)
+            self._lanes.leave(rank)
+            self._running = {agent: closed(bits, rank) for agent, bits in self._running.items()}
+            self._fits.leave(node, rank)
+        self._places = 2 * len(self._ranks) + GONE_MAX
+
+    def _top(self, parts: list[Part], where: str, k: int, now: Instant) -> list[Candidate]:
+        fits = self._fits.of(where)
+        open_: list[Part] = []
+        for lane, bits in parts:
+            left = bits & fits & self._running.get(lane.agent, 0)
+            if left:
+                open_.append((lane, left))
+        return [self._usable(place, now) for place in self._best.of(open_, k, now)] if open_ else []
+
+    def _usable(self, place: Place, now: Instant) -> Candidate:
+        """The candidate of a place: reachable, its agent at work."""
+        long, expected, node, skill, _, lane = place
+        local = node == self._me
+        heard = None if local else self._heard_us(node)
+        age = 0 if heard is None else max(0, now.mono_us - heard)
+        rtt = 0 if local else self._links.rtt_us(node)
+        return Candidate(node, skill, lane.offers[node], local, rtt, "", expected, local and not long, 0, age)
+
+    def _all(
+        self, parts: list[Part], slot: int, now: Instant, *, node: NodeId | None = None, agent: str = ""
+    ) -> list[Candidate]:
+        found: list[Candidate] = []
+        only = EVERYBODY if node is None else self._ranks.bit(node)
+        for lane, bits in parts:
+            if not agent or lane.agent == agent:
+                found += [
+                    self._candidate(holder, lane.skill, lane.offers[holder], slot, now)
+                    for holder in self._ranks.nodes(bits & only)
+                ]
+        return found
 
     def _candidate(self, node: NodeId, skill: str, offer: SkillOffer, slot: int, now: Instant) -> Candidate:
         local = node == self._me
@@ -247,7 +323,7 @@ class Index:
         running = held.running if held is not None else 0
         excluded = self.excluded(node, now) or _idle(offer.agent, held, slot)
         expected = self._records.expected_us(
-            (node, offer.agent, skill), rtt if rtt is not None else _FAR_US, running, now.mono_us
+            (node, offer.agent, skill), rtt if rtt is not None else FAR_US, running, now.mono_us
         )
         epoch = held.epoch_of(slot) if held is not None and slot >= 0 else 0
         short = local and self._short(node, skill, offer.agent, now)
@@ -258,6 +334,10 @@ class Index:
     def _held(self, node: NodeId, agent: str) -> AgentUnits | None:
         agents = self._agents.get(node)
         return agents.get(agent) if agents is not None else None
+
+    def _units_running(self, node: NodeId, agent: str) -> int:
+        held = self._held(node, agent)
+        return held.running if held is not None else 0
 
     def _short(self, node: NodeId, skill: str, agent: str, now: Instant) -> bool:
         held = self._held(node, agent)
@@ -279,13 +359,12 @@ def _idle(agent: str, held: AgentUnits | None, slot: int) -> str:
     return "" if held.running else f"{agent} does not run there: {held.why_not()}"
 
 
-def _matches(wanted: str, skill: str, offer: SkillOffer) -> bool:
+def _matcher(wanted: str) -> Callable[[str], bool]:
     if not wanted:
-        return True
-    names: Iterable[str] = (skill, offer.agent, *offer.tags, *(f"{CAP_PREFIX}{tag}" for tag in offer.tags))
+        return lambda _: True
     if any(mark in wanted for mark in "*?["):
-        return any(fnmatch.fnmatchcase(name, wanted) for name in names)
-    return wanted in names
+        return lambda name: fnmatch.fnmatchcase(name, wanted)
+    return lambda name: name == wanted
 
 
 def _order(candidate: Candidate) -> tuple[bool, int, bool, int, NodeId, str, str]:

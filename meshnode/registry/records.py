@@ -31,14 +31,16 @@ class Records:
 
     def __init__(self) -> None:
         self._records: dict[Key, Record] = {}
+        self._nodes: dict[tuple[str, str], dict[NodeId, Record]] = {}  # the same, by agent and skill
         self._queues: dict[tuple[NodeId, str], int] = {}
 
     def observed(self, key: Key, service_us: int, now_us: int, *, ok: bool) -> None:
         record = self._records.get(key)
         if record is None or now_us - record.seen_us > FADES_US:
             if len(self._records) >= RECORDS_MAX:
-                del self._records[next(iter(self._records))]
-            self._records[key] = Record(float(service_us), 1.0 if ok else 0.5, now_us)
+                self._forget(next(iter(self._records)))
+            record = self._records[key] = Record(float(service_us), 1.0 if ok else 0.5, now_us)
+            self._nodes.setdefault(key[1:], {})[key[0]] = record
             return
         record.service_us += _NEW * (service_us - record.service_us)
         record.success += _NEW * ((1.0 if ok else 0.0) - record.success)
@@ -56,6 +58,15 @@ class Records:
     def queue(self, node: NodeId, agent: str) -> int:
         return self._queues.get((node, agent), 0)
 
+    def fresh(self, agent: str, skill: str, now_us: int) -> list[NodeId]:
+        """Nodes there is a record of. One that has faded is forgotten here: it says nothing any more."""
+        nodes = self._nodes.get((agent, skill))
+        if nodes is None:
+            return []
+        for node in [node for node, record in nodes.items() if now_us - record.seen_us > FADES_US]:
+            self._forget((node, agent, skill))
+        return list(nodes)
+
     def success(self, key: Key, now_us: int) -> float:
         """1 for whom nothing is known of: trying is the way to know."""
         record = self._records.get(key)
@@ -69,3 +80,10 @@ class Records:
         queue = self._queues.get((key[0], key[1]), 0)
         expected = rtt_us + record.service_us * (1 + queue / max(1, units))
         return int(expected / max(SUCCESS_MIN, record.success))
+
+    def _forget(self, key: Key) -> None:
+        del self._records[key]
+        nodes = self._nodes[key[1:]]
+        del nodes[key[0]]
+        if not nodes:
+            del self._nodes[key[1:]]
