@@ -7,6 +7,7 @@ Kubernetes notation. A node that does not have an attribute does not fit.
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 import msgspec
 
@@ -15,6 +16,8 @@ from meshnode.model.quantity import BadQuantity, parse_quantity
 
 PARTS_MAX = 16
 _TEXT_CHARS_MAX = 1024
+_NUMBERS_KEPT_MAX = 4096  # texts that were read lately
+_NUMBER_MAX = 2**63 - 1  # as a quantity
 _PART = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_./-]{0,62})\s*(>=|<=|!=|==|=|>|<)\s*([^<>=!,]*[^<>=!,\s])\s*")
 _ORDERED = {">=": "less than", "<=": "more than", ">": "not more than", "<": "not less than"}
 
@@ -80,7 +83,7 @@ def _broken(constraint: Constraint, has: Attribute) -> str:
     return f"{name} is {_text(has)}, {_ORDERED[operator]} {wanted}"
 
 
-def _holds(operator: str, mine: Fraction, theirs: Fraction) -> bool:
+def _holds(operator: str, mine: Fraction | int, theirs: Fraction | int) -> bool:
     match operator:
         case ">=":
             return mine >= theirs
@@ -92,11 +95,20 @@ def _holds(operator: str, mine: Fraction, theirs: Fraction) -> bool:
             return mine < theirs
 
 
-def _number(value: Attribute) -> Fraction | None:
+def _number(value: Attribute) -> Fraction | int | None:
+    if type(value) is int:  # most are: as it stands, within the range of a quantity
+        return value if 0 <= value <= _NUMBER_MAX else None
+    return _read(value)
+
+
+@lru_cache(_NUMBERS_KEPT_MAX, typed=True)
+def _read(value: Attribute) -> Fraction | int | None:
+    """Whole numbers as ints: comparing fractions is slow, and they are rare."""
     try:
-        return parse_quantity(value)
+        exact = parse_quantity(value)
     except (BadQuantity, ValueError, OverflowError):  # a float may be infinite, or no number at all
         return None
+    return int(exact) if exact.denominator == 1 else exact
 
 
 def _text(value: Attribute) -> str:

@@ -5,8 +5,7 @@ order among them is that of their ids, which is the order of the bits. So the be
 with a link, all with a record, and the first k others.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from heapq import nsmallest
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 
 from meshnode.kernel.instant import SECOND, Instant
@@ -41,97 +40,101 @@ class Best:
         self._me, self._ranks = me, ranks
         self._liveness, self._links, self._records = liveness, links, records
         self._short, self._running = short, running
-        self._linked: tuple[Sequence[NodeId], int] = ((), -1)
-        self._linked_bits: list[tuple[NodeId, int]] = []
+        self._linked: Sequence[NodeId] = ()
+        self._linked_bits, self._edition = 0, 0
 
     def of(self, parts: list[Part], k: int, now: Instant) -> list[Place]:
         """``parts``: who may be called if it can be reached. Best first."""
-        here, parts = self._here(parts, now)
-        known, parts = self._recorded(parts, now)
-        union = 0
-        for _, bits in parts:
-            union |= bits
-        near: list[tuple[int, NodeId, int]] = []
-        for peer, bit in self._peers():
-            if union & bit:
-                rtt = self._links.rtt_us(peer)
-                if rtt is not None:
-                    near.append((rtt, peer, bit))
-                    union ^= bit
-        found = [*here, *known, *self._first(self._nearest(near, k), parts, k)]
-        far = ((FAR_US, self._ranks.node(bit), bit) for bit in _bits(union))
-        found += self._first(far, parts, k)
+        union = _union(parts)
+        known: list[Place] = []
+        if union & self._ranks.bit(self._me):
+            parts = self._here(parts, known, now)
+        parts = self._recorded(parts, known, now)
+        union = _union(parts)
+        near = self._measured(union & self._peers())
+        for _, _, bit in near:
+            union ^= bit
+        found = known + self._nearest(near, parts, k) + self._others(union, parts, k)
         found.sort(key=_order)
         return found[:k]
 
-    def _here(self, parts: list[Part], now: Instant) -> tuple[list[Place], list[Part]]:
-        """Of this node, and what is left: it has no way to go."""
+    def _here(self, parts: list[Part], found: list[Place], now: Instant) -> list[Part]:
+        """Adds what this node offers: it has no way to go. Returns what is left."""
         me, bit = self._me, self._ranks.bit(self._me)
-        if not bit:
-            return [], parts
-        found: list[Place] = []
-        rest: list[Part] = []
         for lane, bits in parts:
             if bits & bit:
                 short = self._short(me, lane.skill, lane.agent, now)
-                found.append((not short, self._expected(lane, me, 0, now), me, *lane.name, lane))
-            if left := bits & ~bit:
-                rest.append((lane, left))
-        return found, rest
+                found.append((not short, self._expected(lane, me, 0, now), me, lane.skill, lane.agent, lane))
+        return [(lane, left) for lane, bits in parts if (left := bits & ~bit)]
 
-    def _recorded(self, parts: list[Part], now: Instant) -> tuple[list[Place], list[Part]]:
-        """Whom calls have measured, and what is left."""
-        found: list[Place] = []
+    def _recorded(self, parts: list[Part], found: list[Place], now: Instant) -> list[Part]:
+        """Adds whom calls have measured. Returns what is left."""
         rest: list[Part] = []
-        for lane, bits in parts:
-            left = bits
-            for node in self._records.fresh(lane.agent, lane.skill, now.mono_us):
-                bit = self._ranks.bit(node)
-                if left & bit:
-                    left ^= bit
+        for part in parts:
+            lane, bits = part
+            held = self._records.held(lane.agent, lane.skill)
+            both = bits & held.bits(self._ranks) if held is not None else 0
+            if not both:
+                rest.append(part)
+                continue
+            for node, bit in self._ranks.nodes(both):
+                if self._records.fresh((node, lane.agent, lane.skill), now.mono_us):
+                    bits ^= bit
                     if self._liveness.reachable(node):
                         rtt = self._links.rtt_us(node)
                         expected = self._expected(lane, node, FAR_US if rtt is None else rtt, now)
-                        found.append((True, expected, node, *lane.name, lane))
-            if left:
-                rest.append((lane, left))
-        return found, rest
+                        found.append((True, expected, node, lane.skill, lane.agent, lane))
+            if bits:
+                rest.append((lane, bits))
+        return rest
 
-    def _nearest(self, near: list[tuple[int, NodeId, int]], k: int) -> Iterator[tuple[int, NodeId, int]]:
-        """The first ones are cheap to find; more are needed only if some of them cannot be reached."""
-        if len(near) <= k:
-            yield from sorted(near)
-            return
-        first = nsmallest(k, near)
-        yield from first
-        yield from sorted(near)[k:]
+    def _measured(self, linked: int) -> list[tuple[int, NodeId, int]]:
+        """The nearest first."""
+        near: list[tuple[int, NodeId, int]] = []
+        for node, bit in self._ranks.nodes(linked):
+            rtt = self._links.rtt_us(node)
+            if rtt is not None:
+                near.append((rtt, node, bit))
+        near.sort()
+        return near
 
-    def _first(self, nodes: Iterator[tuple[int, NodeId, int]], parts: list[Part], k: int) -> list[Place]:
-        """The first k offers of nodes that come in order."""
+    def _nearest(self, near: list[tuple[int, NodeId, int]], parts: list[Part], k: int) -> list[Place]:
+        """The first k offers of nodes with a measured way."""
         found: list[Place] = []
-        for expected, node, bit in nodes:
+        for rtt, node, bit in near:
             if len(found) >= k:
                 break
             if self._liveness.reachable(node):
-                found += [(True, expected, node, *lane.name, lane) for lane, bits in parts if bits & bit]
+                found += [(True, rtt, node, lane.skill, lane.agent, lane) for lane, bits in parts if bits & bit]
+        return found
+
+    def _others(self, union: int, parts: list[Part], k: int) -> list[Place]:
+        """The first k offers of all the others."""
+        found: list[Place] = []
+        for node, bit in self._ranks.nodes(union):
+            if len(found) >= k:
+                break
+            if self._liveness.reachable(node):
+                found += [(True, FAR_US, node, lane.skill, lane.agent, lane) for lane, bits in parts if bits & bit]
         return found
 
     def _expected(self, lane: Lane, node: NodeId, rtt_us: int, now: Instant) -> int:
         running = self._running(node, lane.agent)
         return self._records.expected_us((node, lane.agent, lane.skill), rtt_us, running, now.mono_us)
 
-    def _peers(self) -> list[tuple[NodeId, int]]:
+    def _peers(self) -> int:
+        """The nodes with a link."""
         peers = self._links.peers()
-        known, edition = self._linked
-        if edition != self._ranks.edition or known != peers:
-            self._linked = peers, self._ranks.edition
-            bits = ((peer, self._ranks.bit(peer)) for peer in peers)
-            self._linked_bits = [(peer, bit) for peer, bit in bits if bit]
+        if self._edition != self._ranks.edition or self._linked != peers:
+            self._linked, self._edition = peers, self._ranks.edition
+            self._linked_bits = 0
+            for peer in peers:
+                self._linked_bits |= self._ranks.bit(peer)
         return self._linked_bits
 
 
-def _bits(union: int) -> Iterator[int]:
-    while union:
-        low = union & -union
-        yield low
-        union ^= low
+def _union(parts: list[Part]) -> int:
+    union = 0
+    for _, bits in parts:
+        union |= bits
+    return union

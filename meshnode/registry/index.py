@@ -312,7 +312,7 @@ class Index:
             if not agent or lane.agent == agent:
                 found += [
                     self._candidate(holder, lane.skill, lane.offers[holder], slot, now)
-                    for holder in self._ranks.nodes(bits & only)
+                    for holder, _ in self._ranks.nodes(bits & only)
                 ]
         return found
 

@@ -20,11 +20,6 @@ class Lane:
         self.tagged: dict[str, int] = {}  # tag -> the nodes whose offer has it
         self._typical: SkillOffer | None = None
 
-    @property
-    def name(self) -> tuple[str, str]:
-        """By which lanes are ordered on one node."""
-        return self.skill, self.agent
-
     def put(self, node: NodeId, bit: int, offer: SkillOffer) -> None:
         """Hundreds of nodes say the same about a skill: they share what the last one said."""
         if self._typical is None or offer != self._typical:

@@ -33,9 +33,6 @@ class Ranks:
         rank = bisect_left(self._nodes, node)
         return 1 << rank if rank < len(self._nodes) and self._nodes[rank] == node else 0
 
-    def node(self, bit: int) -> NodeId:
-        return self._nodes[bit.bit_length() - 1]
-
     def enter(self, node: NodeId) -> int:
         """The place of a new node: every set must be ``opened`` there."""
         rank = bisect_left(self._nodes, node)
@@ -50,11 +47,11 @@ class Ranks:
         self.edition += 1
         return rank
 
-    def nodes(self, bits: int) -> Iterator[NodeId]:
-        """In the order of their ids."""
+    def nodes(self, bits: int) -> Iterator[tuple[NodeId, int]]:
+        """Each with its own bit, in the order of their ids."""
         while bits:
             low = bits & -bits
-            yield self._nodes[low.bit_length() - 1]
+            yield self._nodes[low.bit_length() - 1], low
             bits ^= low
 
 

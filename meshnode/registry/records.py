@@ -8,6 +8,7 @@ import msgspec
 
 from meshnode.kernel.instant import SECOND
 from meshnode.model.ids import NodeId
+from meshnode.registry.ranks import Ranks
 
 FADES_US = 30 * SECOND
 RECORDS_MAX = 10_000
@@ -26,12 +27,40 @@ class Record(msgspec.Struct):
 Key = tuple[NodeId, str, str]
 
 
+class Held:
+    """The nodes there are records of, for one skill of one agent."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[NodeId, None] = {}
+        self._bits, self._edition = 0, -1
+
+    def __bool__(self) -> bool:
+        return bool(self._nodes)
+
+    def put(self, node: NodeId) -> None:
+        if node not in self._nodes:
+            self._nodes[node] = None
+            self._edition = -1
+
+    def remove(self, node: NodeId) -> None:
+        del self._nodes[node]
+        self._edition = -1
+
+    def bits(self, ranks: Ranks) -> int:
+        """As a set; those without a place left out."""
+        if self._edition != ranks.edition:
+            self._edition, self._bits = ranks.edition, 0
+            for node in self._nodes:
+                self._bits |= ranks.bit(node)
+        return self._bits
+
+
 class Records:
     """Observed latency and success, and calls in flight."""
 
     def __init__(self) -> None:
         self._records: dict[Key, Record] = {}
-        self._nodes: dict[tuple[str, str], dict[NodeId, Record]] = {}  # the same, by agent and skill
+        self._held: dict[tuple[str, str], Held] = {}  # by agent and skill
         self._queues: dict[tuple[NodeId, str], int] = {}
 
     def observed(self, key: Key, service_us: int, now_us: int, *, ok: bool) -> None:
@@ -39,8 +68,8 @@ class Records:
         if record is None or now_us - record.seen_us > FADES_US:
             if len(self._records) >= RECORDS_MAX:
                 self._forget(next(iter(self._records)))
-            record = self._records[key] = Record(float(service_us), 1.0 if ok else 0.5, now_us)
-            self._nodes.setdefault(key[1:], {})[key[0]] = record
+            self._records[key] = Record(float(service_us), 1.0 if ok else 0.5, now_us)
+            self._held.setdefault(key[1:], Held()).put(key[0])
             return
         record.service_us += _NEW * (service_us - record.service_us)
         record.success += _NEW * ((1.0 if ok else 0.0) - record.success)
@@ -58,14 +87,17 @@ class Records:
     def queue(self, node: NodeId, agent: str) -> int:
         return self._queues.get((node, agent), 0)
 
-    def fresh(self, agent: str, skill: str, now_us: int) -> list[NodeId]:
-        """Nodes there is a record of. One that has faded is forgotten here: it says nothing any more."""
-        nodes = self._nodes.get((agent, skill))
-        if nodes is None:
-            return []
-        for node in [node for node, record in nodes.items() if now_us - record.seen_us > FADES_US]:
-            self._forget((node, agent, skill))
-        return list(nodes)
+    def held(self, agent: str, skill: str) -> Held | None:
+        """Whom there are records of; some may have faded."""
+        return self._held.get((agent, skill))
+
+    def fresh(self, key: Key, now_us: int) -> bool:
+        """Whether the record of ``key`` says anything yet. One that has faded is forgotten here."""
+        record = self._records.get(key)
+        if record is not None and now_us - record.seen_us > FADES_US:
+            self._forget(key)
+            return False
+        return record is not None
 
     def success(self, key: Key, now_us: int) -> float:
         """1 for whom nothing is known of: trying is the way to know."""
@@ -83,7 +115,7 @@ class Records:
 
     def _forget(self, key: Key) -> None:
         del self._records[key]
-        nodes = self._nodes[key[1:]]
-        del nodes[key[0]]
-        if not nodes:
-            del self._nodes[key[1:]]
+        held = self._held[key[1:]]
+        held.remove(key[0])
+        if not held:
+            del self._held[key[1:]]

@@ -234,9 +234,10 @@ def test_nodes_stand_in_the_order_of_their_ids(names: list[bytes], luck: Random)
     for name in names:
         assert NodeId(name) not in ranks
         ranks.enter(NodeId(name))
-    assert list(ranks) == sorted(names) == list(ranks.nodes((1 << len(names)) - 1))
+    every = list(ranks.nodes((1 << len(names)) - 1))
+    assert every == [(name, 1 << rank) for rank, name in enumerate(sorted(names))] and list(ranks) == sorted(names)
     luck.shuffle(names)
     for name in names:
         bit = ranks.bit(NodeId(name))
-        assert ranks.node(bit) == name and 1 << ranks.leave(NodeId(name)) == bit
+        assert list(ranks.nodes(bit)) == [(name, bit)] and 1 << ranks.leave(NodeId(name)) == bit
     assert len(ranks) == 0

@@ -1,0 +1,235 @@
+"""How fast a node answers who offers what, in a region of 500 nodes and 5,000 instances, and what knowing that takes.
+
+Measured on the index itself, in this process, with the collector of cycles at work as in the daemon. Every question is
+another one; no two of them share address, constraint and state of links.
+"""
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from random import Random
+from time import perf_counter_ns
+from typing import Protocol
+
+from bench.rows import Meter, Row, quantile
+from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.ports import Catalogue, RegionOffer
+from meshnode.model.ids import NodeId
+from meshnode.model.where import Attribute
+from meshnode.registry.index import Index
+from meshnode.registry.offers import UnitOffer, encode_agent, encode_skill
+from meshnode.wire.calls import SkillDescription
+
+NODES, SKILLS, AGENTS_A_NODE, LINKED, MEASURED = 500, 50, 10, 64, 100
+TAGS, SITES, LABELS = 12, 100, 8
+TOP = 10
+GOAL_US, GOAL_MIB = 100.0, 16.0
+CLASSES = (0, 8 << 30, 16 << 30, 24 << 30, 48 << 30, 80 << 30)
+REGIONS = 20
+QUIET_S = 0.02  # between batches: this process shares its cores with others
+
+
+class Effort(Protocol):
+    """What this asks of ``bench.gossip.effort``."""
+
+    @property
+    def full(self) -> bool: ...
+
+
+class Region:
+    """500 nodes as this one sees them: a few with a link, the others known from gossip."""
+
+    def __init__(self, luck: Random) -> None:
+        self.nodes = sorted(NodeId(luck.randbytes(32)) for _ in range(NODES))
+        self.me = luck.choice(self.nodes)
+        self._rtt = {node: luck.randrange(200, 90_000) for node in luck.sample(self.nodes, LINKED) if node != self.me}
+        self._peers = tuple(self._rtt)
+        self._told: dict[NodeId, dict[str, Attribute]] = {
+            node: {
+                "node": f"edge-{rank}", "region": "eu", "cpus": luck.choice((2, 4, 8, 16, 64)),
+                "memory": luck.choice((4, 8, 16, 64)) << 30, "gpus": luck.randrange(3),
+                "gpu_mem": luck.choice(CLASSES), "arch": luck.choice(("x86_64", "aarch64")),
+                "site": f"plant-{rank % SITES}", **{f"label{n}": str(luck.randrange(4)) for n in range(LABELS)},
+            }
+            for rank, node in enumerate(luck.sample(self.nodes, NODES))
+        }  # fmt: skip
+
+    def members(self) -> Sequence[NodeId]:
+        return self.nodes
+
+    def reachable(self, node: NodeId) -> bool:
+        return node[31] % 50 != 0  # one in fifty is doubted
+
+    def peers(self) -> Sequence[NodeId]:
+        return self._peers
+
+    def last_heard_us(self, peer: NodeId) -> int | None:
+        return 0 if peer in self._rtt else None
+
+    def rtt_us(self, peer: NodeId) -> int | None:
+        return self._rtt.get(peer)
+
+    def heard_us(self, node: NodeId) -> int | None:
+        return 900 * SECOND + node[0]
+
+    def attributes(self, node: NodeId) -> Mapping[str, Attribute]:
+        return self._told[node]
+
+
+def filled(region: Region, luck: Random) -> Index:
+    """Ten agents a node, each with a skill under its own name and tags."""
+    index = Index(region.me, region, region, heard_us=region.heard_us, attributes=region.attributes)
+    schema = (
+        '{"type":"object","properties":{"text":{"type":"string"},"language":{"type":"string"}},"required":["text"]}'
+    )
+    offers = [
+        encode_skill(
+            f"agent{n}",
+            SkillDescription(
+                f"agent{n}.work", f"Does the work number {n} for whoever asks for it", schema, schema,
+                tags=[f"tag{tag}" for tag in sorted(luck.sample(range(TAGS), 3))],
+            ),
+        )
+        for n in range(SKILLS)
+    ]  # fmt: skip
+    for node in luck.sample(region.nodes, NODES):
+        for n in luck.sample(range(SKILLS), AGENTS_A_NODE):
+            unit = UnitOffer(luck.randrange(1_000), 1, "running", 1, pid=luck.randrange(2, 60_000), holder=node[:8])
+            index.learn(node, f"skill/agent{n}.work", offers[n])
+            index.learn(node, f"agent/agent{n}", encode_agent([unit])[""])
+        index.described(node)
+    now = Instant(1_000 * SECOND, 0)
+    for node in luck.sample(region.nodes, MEASURED):
+        n = luck.randrange(SKILLS)
+        index.observed(node, f"agent{n}", f"agent{n}.work", luck.randrange(1, 50) * MS, now, ok=True)
+    return index
+
+
+def one_percent(luck: Random) -> str:
+    return f"site=plant-{luck.randrange(SITES)}"
+
+
+def half(luck: Random) -> str:
+    """48 GiB and more: three of six classes, as people write it."""
+    return f"gpu_mem>={luck.randrange(17, 25)}Gi"
+
+
+def unheard(luck: Random) -> str:
+    """The same, at a threshold nobody has asked for before: it is read and put to all values anew."""
+    return f"gpu_mem>={luck.randrange((16 << 30) + 1, 24 << 30)}"
+
+
+def asked(index: Index, luck: Random, where: Callable[[Random], str]) -> float:
+    """One question in us; three in four ask for a skill, the others for a capability."""
+    tag = luck.random() < 0.25
+    address = f"cap/tag{luck.randrange(TAGS)}" if tag else f"agent{luck.randrange(SKILLS)}.work"
+    constraint, now = where(luck), Instant(1_000 * SECOND + luck.randrange(SECOND), 0)
+    began = perf_counter_ns()
+    index.top(address, constraint, k=TOP, now=now)
+    return (perf_counter_ns() - began) / 1_000
+
+
+async def times(ask: Callable[[], float], asks: int) -> list[float]:
+    """In batches: in between others have the core."""
+    taken: list[float] = []
+    while len(taken) < asks:
+        taken += [ask() for _ in range(min(500, asks - len(taken)))]
+        await asyncio.sleep(QUIET_S)
+    return taken
+
+
+async def lookup(effort: Effort) -> AsyncIterator[Row]:
+    """Rows ``lookup``, ``lookup-elsewhere`` and ``lookup-memory``."""
+    asks = 20_000 if effort.full else 4_000
+    luck = Random(6)
+    region = Region(luck)
+    meter = Meter()
+    index = filled(region, luck)
+    rare = await times(lambda: asked(index, luck, one_percent), asks)
+    often = await times(lambda: asked(index, luck, half), asks)
+    anew = await times(lambda: asked(index, luck, unheard), asks // 4)
+    p99 = [quantile(each, 0.99) for each in (rare, often)]
+    yield meter.row(
+        "lookup", max(p99), "us", GOAL_US, n=2 * asks,
+        why=f"top {TOP} of {NODES} nodes x {NODES * AGENTS_A_NODE} instances, p99: "
+        f"1 % {p99[0]:.1f} (p50 {quantile(rare, 0.5):.1f}), 50 % {p99[1]:.1f} (p50 {quantile(often, 0.5):.1f}), "
+        f"with a constraint never asked before {quantile(anew, 0.99):.1f} (p50 {quantile(anew, 0.5):.1f})",
+    )  # fmt: skip
+    yield await elsewhere(asks, luck)
+    yield memory(region)
+
+
+async def elsewhere(asks: int, luck: Random) -> Row:
+    """A skill no node of this region offers: which regions have it, and which of their bridges to ask."""
+    meter = Meter()
+    region = Region(luck)
+    index, catalogue = filled(region, luck), catalogue_of(luck)
+
+    def ask() -> float:
+        address, now = f"far{luck.randrange(SKILLS)}.work", Instant(1_000 * SECOND, 0)
+        began = perf_counter_ns()
+        found = index.top(address, k=TOP, now=now)
+        where = catalogue.regions_of(address, now.mono_us)
+        taken = (perf_counter_ns() - began) / 1_000
+        assert where
+        assert not found
+        return taken
+
+    taken = await times(ask, asks)
+    return meter.row(
+        "lookup-elsewhere", quantile(taken, 0.99), "us", GOAL_US, n=asks,
+        why=f"p99 of not here and where else, {REGIONS} regions x {SKILLS} skills; p50 {quantile(taken, 0.5):.1f}",
+    )  # fmt: skip
+
+
+def memory(region: Region) -> Row:
+    """What the index of that region takes, each fact having come as its own bytes."""
+    meter = Meter()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        index = filled(region, Random(6))
+        index.top("agent0.work", "gpu_mem>=1Gi", k=TOP, now=Instant(1_000 * SECOND, 0))
+        mib = (tracemalloc.get_traced_memory()[0] - before) / 2**20
+    finally:
+        tracemalloc.stop()
+    instances = NODES * AGENTS_A_NODE
+    return meter.row(
+        "lookup-memory", mib, "MiB", GOAL_MIB, n=1,
+        why=f"traced, {NODES} nodes x {instances} instances; {mib * 2**20 / instances:.0f} B each",
+    )  # fmt: skip
+
+
+class Rows:
+    """A catalogue as the bridges of 20 regions fill it."""
+
+    def __init__(self, luck: Random) -> None:
+        bridges = tuple(NodeId(luck.randbytes(32)) for _ in range(3))
+        self._rows = {
+            f"far{n}.work": [
+                RegionOffer(f"region{region}", luck.choice(("some", "many")), "gpu", 12 * SECOND, bridges)
+                for region in range(REGIONS)
+            ]
+            for n in range(SKILLS)
+        }
+
+    def regions_of(self, skill: str, now_us: int) -> Sequence[RegionOffer]:
+        return self._rows.get(skill, [])
+
+
+def catalogue_of(luck: Random) -> Catalogue:
+    return Rows(luck)
+
+
+async def _alone() -> None:
+    class Full:
+        full = True
+
+    from bench.rows import show
+
+    async for row in lookup(Full()):
+        print(show(row))
+
+
+if __name__ == "__main__":
+    asyncio.run(_alone())
