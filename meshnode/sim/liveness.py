@@ -20,6 +20,18 @@ ROUND_S = 0.25
 def unmet(world: World) -> dict[str, str]:
     """What is not so yet, by name, with one example."""
     nodes = world.running()
+    lacking = unmet_by_gossip(world)
+    documents = {node.name: node.core.documents.root() for node in nodes if node.core}
+    if len(dict.fromkeys(documents.values())) > 1:
+        lacking["documents"] = _odd_one(documents)
+    if odd := odd_units(world):
+        lacking["owners"] = odd
+    return lacking
+
+
+def unmet_by_gossip(world: World) -> dict[str, str]:
+    """The part of it that is about nodes: all run, hold one directory, and see each other ready."""
+    nodes = world.running()
     lacking: dict[str, str] = {}
     down = [node.name for node in world.nodes if not node.usable]
     if down:
@@ -27,21 +39,16 @@ def unmet(world: World) -> dict[str, str]:
     directories = {node.name: node.core.gossip.directory_root() for node in nodes if node.core}
     if len(dict.fromkeys(directories.values())) > 1:
         lacking["directory"] = _odd_one(directories)
-    documents = {node.name: node.core.documents.root() for node in nodes if node.core}
-    if len(dict.fromkeys(documents.values())) > 1:
-        lacking["documents"] = _odd_one(documents)
     unready = next((text for node in nodes if (text := _unready(world, node))), "")
     if unready:
         lacking["ready"] = unready
-    if odd := odd_units(world):
-        lacking["owners"] = odd
     return lacking
 
 
 def _unready(world: World, node: SimNode) -> str:
     assert node.core is not None
     gossip = node.core.gossip
-    members = list(gossip.members())
+    members = dict.fromkeys(gossip.members())
     for other in world.nodes:
         state = gossip.state(other.node) if other.node in members else None
         if state is not MemberState.READY:

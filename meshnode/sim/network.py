@@ -195,6 +195,18 @@ class Network:
     def passes(self, a: str, b: str) -> bool:
         return (a, b) not in self._blocked
 
+    def standing(self) -> dict[str, dict[NodeId, LinkId]]:
+        """By machine: the one connection to each peer that both have, and that a wire carries both ways."""
+        found: dict[str, dict[NodeId, list[LinkId]]] = {}
+        for end in self._ends.values():
+            a, b = end.machine.name, end.other.machine.name
+            well = end.stands and end.other.stands and end.told_open and not end.out.stuck
+            if well and self.passes(a, b) and self.passes(b, a):
+                found.setdefault(a, {}).setdefault(end.other.machine.node, []).append(end.link)
+        return {
+            name: {peer: links[0] for peer, links in peers.items() if len(links) == 1} for name, peers in found.items()
+        }
+
     def process_died(self, machine: Machine) -> None:
         """The kernel closes what the process had open. A machine without power does nothing at all."""
         for end in self._ends_of(machine):

@@ -14,9 +14,10 @@ from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.journal import Disk, Header, JournalUnreadable, recover
 from meshnode.kernel.ports import Verifier
-from meshnode.links.messages import CloseLink, Transmit
+from meshnode.links.hello import Ping, frame_of
+from meshnode.links.messages import CloseLink, LinkBytes, Transmit
 from meshnode.model.commands import AnyCommand, Shutdown
-from meshnode.model.ids import NodeName, Region
+from meshnode.model.ids import LinkId, NodeId, NodeName, Region
 from meshnode.model.views import LogsView
 from meshnode.node.config import NodeConfig, NodePorts
 from meshnode.node.core import Core
@@ -34,10 +35,12 @@ from meshnode.sim.trace import Trace
 from meshnode.sim.trust import ISSUED_MS, MESH, Identity, trusted_bundle
 from meshnode.sim.watching import Audience
 from meshnode.wire.bus import ToAgent
+from meshnode.wire.frame import Kind, encode
 
 # As host/loop.py: standing still longer than this voids what silence seemed to prove about peers.
 LAG_US = 700 * MS
 START_AGAIN_US = 5 * SECOND
+_PING = encode(frame_of(Kind.PING, Ping()))
 BLOB_BYTES_A_US = 100  # what a flash disk writes
 # A stop shorter than this must not make anybody look dead.
 NOTICED_US = 1 * SECOND
@@ -288,6 +291,16 @@ class SimNode:
         """``network.Machine``: a connection says something."""
         life = self.life
         self._world.at(self._world.now_us, lambda: self.tell(event) if self.life == life else None)
+
+    def heard_meanwhile(self, links: dict[NodeId, LinkId]) -> None:
+        """While time leapt these peers were heard: the last of their pings, before anything that is due."""
+        core = self.core
+        if core is None or self.paused:
+            return
+        up = dict.fromkeys(core.hub.peers())
+        for peer, link in links.items():
+            if peer in up:
+                self._feed(LinkBytes(link, _PING))
 
     def after(self, wait_us: int, act: Callable[[], None]) -> None:
         """``act`` later, if the same process still lives."""
