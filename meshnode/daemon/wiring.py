@@ -54,10 +54,15 @@ _ANY = ("", "::", "0.0.0.0")  # noqa: S104 - shown, not bound
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adapt:
-    """Where tests may put something in front of a port. The product never does."""
+    """Where tests and benches may put something in front of a port, or listen to the core. The product never does.
+
+    ``beside`` is given the loop once it runs: a further hand that tells the core what happens.
+    """
 
     ports: Callable[[NodePorts], NodePorts]
     disk: Callable[[Disk], Disk]
+    core: type[Core] = Core
+    beside: Callable[[CoreLoop], None] = lambda _: None
 
 
 AS_BUILT = Adapt(ports=lambda ports: ports, disk=lambda disk: disk)
@@ -110,7 +115,7 @@ class House:
         transport.open()
         host, port = transport.address
         kept.save(self._directory, self._settings.merged(port=port))
-        core = Core(self._config(host, port, opened), ports, opened.records, clock.now())
+        core = self._adapt.core(self._config(host, port, opened), ports, opened.records, clock.now())
         clock.raise_floor(core.clock.floor_ms)
         loop = hands.loop = CoreLoop(core, hands.perform, clock)
         self._for_agents(hands, run, loop)
@@ -122,6 +127,7 @@ class House:
         # The group is the inner one: what goes wrong with the socket must not come out wrapped in a group of errors.
         async with serve(Api(door), str(run / "api.sock")), asyncio.TaskGroup() as tasks:
             loop.start()
+            self._adapt.beside(loop)
             hands.supervisor.start()
             serving = [tasks.create_task(transport.serve(), name="transport")]
             serving.append(tasks.create_task(hardware.watch(), name="hardware"))
