@@ -47,10 +47,17 @@ class SignedFact(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Greeting(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """The first letter on a link. ``demanded``: opened for calls only; ``links``: the sender's other neighbours."""
+    """The first letter on a link. ``demanded``: opened for calls only; ``links``: the sender's other neighbours.
+
+    ``role``: what it was dialled for (``wishes.Role``, others are plain); ``client``: nobody can dial the sender;
+    ``whole``: it holds the soft facts of all regions.
+    """
 
     demanded: bool
     links: Links
+    role: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    client: bool = False
+    whole: bool = False
 
 
 class Neighbours(msgspec.Struct, frozen=True, array_like=True, tag=2):

@@ -26,6 +26,7 @@ from meshnode.gossip.letters import (
 from meshnode.gossip.messages import SoftChanged
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.rolls import Rolls
+from meshnode.gossip.scope import holds_whole
 from meshnode.kernel.effects import Effect, Reject
 from meshnode.kernel.instant import Instant
 from meshnode.model.errors import RemoteError
@@ -72,8 +73,13 @@ class Mailroom:
         if isinstance(letter, Neighbours):
             self._parts.overlay.neighbours_told(peer, letter.links)
             return []
-        small = len(self._parts.directory.members()) <= self._parts.config.full_mesh_max
-        return self._parts.overlay.greeted(peer, letter, now, small=small)
+        return self._parts.overlay.greeted(peer, letter, now) + self._whole(peer, letter, now)
+
+    def _whole(self, peer: NodeId, letter: Greeting, now: Instant) -> list[Effect]:
+        """Who asks for the facts of all regions needs a role an admin gave it: they are most of a large mesh's bytes."""
+        entitled = holds_whole(self._parts.ports.trust.member(peer))
+        self._parts.soft.greeted(peer, whole=letter.whole and entitled, now=now)
+        return [Reject(peer, "whole-without-role")] if letter.whole and not entitled else []
 
     def _repair(self, peer: NodeId, letter: Roots | Repair | Pull, now: Instant) -> list[Effect]:
         match letter:

@@ -29,14 +29,13 @@ from meshnode.gossip.messages import (
     Publish,
     SoftChanged,
 )
-from meshnode.gossip.overlay import Candidate
 from meshnode.gossip.parts import Parts, Ports
 from meshnode.gossip.repair import row_letters
 from meshnode.gossip.rolls import Rolls
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Persist, Reject, Send
-from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
 from meshnode.kernel.reasons import Bye, DialFailure, Loss
@@ -47,7 +46,6 @@ from meshnode.model.ids import NodeId
 
 __all__ = ["Gossip", "GossipConfig"]
 
-SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id dials first
 LONELY_US = 5 * SECOND
 FORGET_CHECK_US = 3600 * SECOND
 
@@ -114,7 +112,7 @@ class Gossip:
         contacts = None if parts.me.left else parts.contacts.deadline()  # who says goodbye dials nobody
         return earliest(
             parts.detector.deadline(), parts.broadcast.deadline(), *parts.overlay.deadlines(), parts.soft.deadline(),
-            parts.repairs.deadline(), contacts, self._forget_due_us,
+            parts.repairs.deadline(), contacts, parts.planning.deadline(), self._forget_due_us,
         )  # fmt: skip
 
     def reach(self, node: NodeId, now: Instant) -> list[Effect]:
@@ -231,19 +229,20 @@ class Gossip:
             reason = member if isinstance(member, str) else "of-another-node"
             return [Reject(event.peer, f"member-{reason}"), Hangup(event.peer, Bye.UNTRUSTED)]
         parts = self._parts
-        if parts.detector.lost(event.peer):  # a cut seems to heal: look for all others at once
-            for subject in parts.detector.subjects():
-                if subject.doubtful:
-                    parts.contacts.hurry(subject.node, now)
+        returned = parts.detector.lost(event.peer)
+        if returned:  # a cut seems to heal: look for all others at once
+            for node in parts.contacts.aimed():
+                if parts.detector.lost(node):
+                    parts.contacts.hurry(node, now)
         effects = parts.contacts.found(event.dial_no, event.peer, now)
         effects += parts.detector.up(event.peer, now)
-        effects += parts.overlay.up(event.peer, now)
+        effects += parts.overlay.up(event.peer, now, returned=returned)
         return effects + self._exchange(event.peer, now)
 
     def _exchange(self, peer: NodeId, now: Instant) -> list[Effect]:
         """What two nodes tell each other when a link comes up or speaks again."""
-        self._rolls.changed = True
         parts = self._parts
+        parts.planning.links_changed(peer, now)
         entry, standing = parts.directory.entry(self.config.node), parts.detector.standing()
         effects = row_letters(peer, [entry.signed] if entry else [])
         effects += [post(peer, standing)] if standing else []
@@ -251,21 +250,23 @@ class Gossip:
         return effects + (parts.repairs.open(peer) if self.config.node < peer else [])
 
     def _peer_down(self, peer: NodeId, how: Loss, bye: str, now: Instant) -> list[Effect]:
-        self._rolls.changed = True
         self._parts.overlay.down(peer, bye, now)
         self._parts.broadcast.down(peer)
         self._parts.soft.down(peer)
         if self._parts.overlay.lonely:
             self._parts.contacts.hurry_all(now, LONELY_US)
-        return self._parts.detector.down(peer, how, bye, now)
+        effects = self._parts.detector.down(peer, how, bye, now)
+        self._parts.planning.links_changed(peer, now)
+        return effects
 
     def _dial_failed(self, dial_no: int, how: DialFailure, now: Instant) -> list[Effect]:
         attempt = self._parts.contacts.failed(dial_no, how, lonely=self._parts.overlay.lonely, now=now)
         if attempt is None or not attempt.node:
             return []
-        self._rolls.changed = True
         self._parts.overlay.give_up(attempt.node)
-        return self._parts.detector.dial_failed(attempt.node, how, now, proven=attempt.proven)
+        effects = self._parts.detector.dial_failed(attempt.node, how, now, proven=attempt.proven)
+        self._parts.planning.links_changed(attempt.node, now)
+        return effects
 
     def _link_rejected(self, event: LinkRejected, now: Instant) -> list[Effect]:
         """TLS stood, the handshake of the links did not. Who says why is alive; who just goes refuses."""
@@ -315,10 +316,7 @@ class Gossip:
                 out.append(effect)
             else:
                 queue.extendleft(reversed(inside))
-        rethink_us = self._parts.overlay.rethink_us
-        if self._rolls.changed or (rethink_us is not None and rethink_us <= now.mono_us):
-            self._rolls.changed = False
-            self._plan_links(now)
+        self._parts.planning.wake(now)
         if not self._parts.me.left:
             overlay = self._parts.overlay
             out += self._parts.contacts.wake(now, lonely=overlay.lonely, linked=overlay.linked)
@@ -334,8 +332,8 @@ class Gossip:
                 return self._parts.contacts.dial_now(node, entry.row.endpoints, now) if entry else []
             case Recovered(node):
                 return self._exchange(node, now)
-            case MemberChanged():
-                self._rolls.changed = True
+            case MemberChanged(node):
+                self._parts.planning.note(node, now)
                 return None
             case _:
                 return None
@@ -347,27 +345,6 @@ class Gossip:
         elif isinstance(effect, Reject):
             self.counters.add(effect.reason)
 
-    def _plan_links(self, now: Instant) -> None:
-        """Hand the overlay's wishes to those who dial."""
-        parts = self._parts
-        living = [s for s in parts.detector.subjects() if s.node in parts.directory.rows and not s.left]
-        candidates = [
-            Candidate(
-                s.node, s.region, s.doubtful or s.state is not MemberState.READY, s.observed and s.own is not None
-            )
-            for s in living
-        ]
-        lost = {c.node: c.lost for c in candidates}
-        wanted = dict.fromkeys((*parts.overlay.wanted(candidates, now), *parts.overlay.demanded()))
-        for node in parts.contacts.aimed():
-            if node not in wanted:
-                parts.contacts.drop(node)
-        for node in () if parts.me.left else wanted:
-            entry = parts.directory.entry(node)
-            first = self.config.node < node or lost.get(node, True)
-            if entry is not None:
-                parts.contacts.aim(node, entry.row.endpoints, 0 if first else SECOND_DIAL_US, now)
-
     def _forget(self, now: Instant) -> None:
         """Who gave no sign for so long is a tombstone until it signs something newer."""
         parts = self._parts
@@ -376,4 +353,4 @@ class Gossip:
             if subject.node in parts.directory.rows and not subject.linked and silent_us > self.config.forget_after_us:
                 parts.directory.forget(subject.node)
                 parts.detector.forget(subject.node)
-                parts.contacts.drop(subject.node)
+                parts.planning.forget(subject.node)

@@ -1,18 +1,16 @@
-"""Which links to keep: every other node in a small mesh, a few well-spread neighbours in a large one.
+"""The links that stand: who is a neighbour, for what, and who must go when there are too many.
 
 After Leitao, Pereira, Rodrigues, "HyParView", 2007, with the directory in the place of random walks: since every node
-knows every other one, a candidate is drawn, not discovered. Four slots for the own region, links between regions by
-bridges elected by rendezvous hash (no messages), one long link to anywhere, so no region hangs on its bridges alone.
+knows every other one, a candidate is drawn, not discovered (``wishes.py``). A small mesh is a full one. In a large one
+nobody is pushed out as he arrives without links or from beyond a cut: first he learns what we know.
 """
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import msgspec
 
 from meshnode.gossip.config import SLACK, GossipConfig
 from meshnode.gossip.letters import LINKS_MAX, Greeting, Neighbours, post
+from meshnode.gossip.wishes import BRIDGE_SLOTS_MAX, Held, Mesh, Role, Wishes
 from meshnode.kernel.effects import Effect, Hangup
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import Bye
@@ -20,42 +18,40 @@ from meshnode.kernel.rng import Random
 from meshnode.kernel.timers import Timers
 from meshnode.model.ids import NodeId
 
-BRIDGES = 3  # per pair of regions
-LONG_LINKS = 1
-RESERVE = 36  # candidates kept at hand
-STRAYS = 4  # nodes others lost that this node looks for as well
 AVOID_US = 20 * SECOND  # no re-join after an eviction: it would only evict the next one
+AVOIDED_MAX = 1024
 RETHINK_US = 5 * SECOND  # with slots still free
 NEIGHBOURS_US = SECOND  # changes of neighbours are told at most this often
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """A node one could link with. ``lost``: looked for anyway, slot or not; ``ours``: by evidence of our own."""
-
-    node: NodeId
-    region: str
-    lost: bool = False
-    ours: bool = False
+TOLD_MAX = 64  # of them; nobody counts more observers of one node
+GUEST_US = 3 * SECOND  # a newcomer or a returned one stays so long, above all slots
+GUESTS_MAX = 32
+CLIENTS_MAX = 256  # of a relay: nodes that cannot be dialled
 
 
 @dataclass(slots=True)
 class _Link:
     demanded: bool
     links: dict[NodeId, None]  # the peer's own neighbours
-    greeted: bool = False
+    role: Role = Role.PLAIN
+    mine: bool = False  # this node wanted it for that role
+    client: bool = False
+    guest_until_us: int = 0
+    going: bool = False  # hung up on
 
 
 class Overlay:
-    """Links that stand, and those wanted."""
+    """Links, and what room they take."""
 
-    def __init__(self, config: GossipConfig, rng: Random) -> None:
-        self._config, self._rng = config, rng
+    def __init__(self, config: GossipConfig, rng: Random, mesh: Mesh, *, whole: bool = False) -> None:
+        """``whole``: this node holds the soft facts of all regions, and its greetings say so."""
+        self._config, self._rng, self._mesh, self._whole = config, rng, mesh, whole
+        self._wishes = Wishes(config, rng, mesh)
         self._links: dict[NodeId, _Link] = {}
         self._demands: dict[NodeId, None] = {}  # dialled for a call, not yet up
         self._idle: Timers[NodeId] = Timers()
         self._avoid: dict[NodeId, int] = {}
-        self._reserve: list[NodeId] = []
         self._tell_us: int | None = None
+        self._trim_us: int | None = None
         self.rethink_us: int | None = None  # ask ``wanted`` again then
 
     # -- questions ----------------------------------------------------------------------------------------------------
@@ -75,18 +71,32 @@ class Overlay:
     def lonely(self) -> bool:
         return not self._links
 
+    @property
+    def small(self) -> bool:
+        """Everybody links with everybody."""
+        return self._mesh.others() < self._config.full_mesh_max
+
     def told_by(self, owner: NodeId, peer: NodeId) -> bool:
         """``peer`` says it has a link to ``owner``."""
         link = self._links.get(peer)
         return link is not None and owner in link.links
 
+    def matters(self, node: NodeId) -> bool:
+        """News about this node may change what is wanted."""
+        free = self._taken() < self._config.slots
+        return free or node in self._wishes or self._mesh.region_of(node) == self._config.region
+
     # -- links --------------------------------------------------------------------------------------------------------
 
-    def up(self, peer: NodeId, now: Instant) -> list[Effect]:
-        """Greet; a demanded link idles out, any other one is a neighbour."""
+    def up(self, peer: NodeId, now: Instant, *, returned: bool = False) -> list[Effect]:
+        """Greet; a demanded link idles out, any other one is a neighbour. ``returned``: it had been lost."""
         demanded = self._demands.pop(peer, "") is None
-        greeting = Greeting(demanded, self._others(peer))
-        self._links[peer] = _Link(demanded, {})
+        mine = peer in self._wishes
+        link = _Link(demanded, {}, self._wishes.role(peer), mine)
+        greeting = Greeting(demanded, self._others(peer), link.role, not self._mesh.dialable(), self._whole)
+        self._links[peer] = link
+        if returned:
+            self._host(link, now)
         if demanded:
             self._idle.set(peer, now.mono_us + self._config.demand_idle_us)
         self._avoid.pop(peer, None)
@@ -97,27 +107,55 @@ class Overlay:
         self._links.pop(peer, None)
         self._idle.cancel(peer)
         if bye == Bye.EVICTED:
-            self._avoid[peer] = now.mono_us + AVOID_US
+            self.avoid(peer, now)
         self._changed(now)
 
-    def greeted(self, peer: NodeId, letter: Greeting, now: Instant, *, small: bool) -> list[Effect]:
+    def avoid(self, node: NodeId, now: Instant) -> None:
+        """Do not ask it again for a while."""
+        self._avoid.pop(node, None)
+        self._avoid[node] = now.mono_us + AVOID_US
+        if len(self._avoid) > AVOIDED_MAX:
+            del self._avoid[next(iter(self._avoid))]
+
+    def greeted(self, peer: NodeId, letter: Greeting, now: Instant) -> list[Effect]:
         """Make room, or not: only a newcomer without any link may push somebody else out."""
         link = self._links.get(peer)
         if link is None:
             return []
-        link.links, link.greeted = dict.fromkeys(letter.links), True
-        if letter.demanded:
-            link.demanded = True
-        if small or link.demanded or len(self._neighbours()) <= self._config.slots + SLACK:
+        self._read(link, peer, letter)
+        if self.small or link.demanded or link.going or self._taken() <= self._room(link):
             return []
-        victim = peer if letter.links else self._victim(peer)
-        self._avoid[victim] = now.mono_us + AVOID_US
-        return [Hangup(victim, Bye.EVICTED)]
+        if not letter.links:
+            self._host(link, now)
+        if now.mono_us < link.guest_until_us:
+            return []
+        stays = not letter.links or (link.mine and link.role is not Role.PLAIN)
+        return self._evict(self._victim(peer, now) if stays else peer, now)
+
+    def _read(self, link: _Link, peer: NodeId, letter: Greeting) -> None:
+        link.links = dict.fromkeys(letter.links)
+        link.demanded |= letter.demanded
+        if link.role is Role.PLAIN and letter.role == Role.LONG:
+            link.role = Role.LONG
+        bridge = letter.role == Role.BRIDGE and self._mesh.region_of(peer) in self._wishes.duties()
+        if link.role is Role.PLAIN and bridge and self._count(Role.BRIDGE) < 2 * BRIDGE_SLOTS_MAX:
+            link.role = Role.BRIDGE
+        relay = self._config.profile == "relay"
+        link.client = letter.client and relay and sum(other.client for other in self._links.values()) < CLIENTS_MAX
+
+    def _host(self, link: _Link, now: Instant) -> None:
+        """Let it stay for a while, if there are not too many such guests."""
+        guests = sum(now.mono_us < other.guest_until_us for other in self._links.values())
+        if guests < GUESTS_MAX:
+            link.guest_until_us = now.mono_us + GUEST_US
+            self._trim_us = self._trim_us or link.guest_until_us
 
     def neighbours_told(self, peer: NodeId, links: Sequence[NodeId]) -> None:
         link = self._links.get(peer)
         if link is not None:
             link.links = dict.fromkeys(links)
+
+    # -- demands ------------------------------------------------------------------------------------------------------
 
     def reach(self, node: NodeId, now: Instant) -> bool:
         """Somebody needs this link: keep it. False: there is none, and the next one that comes up is on demand."""
@@ -138,100 +176,111 @@ class Overlay:
 
     # -- wanted links -------------------------------------------------------------------------------------------------
 
-    def wanted(self, candidates: Sequence[Candidate], now: Instant) -> list[NodeId]:
-        """Unlinked nodes to dial until they are linked: the lost ones, and candidates for free slots."""
-        open_ = [c for c in candidates if c.node not in self._links]
+    def elect(self) -> None:
+        """Who is usable in the own region has changed."""
+        self._wishes.elect()
+
+    def wanted(self, lost: Sequence[NodeId], now: Instant) -> list[NodeId]:
+        """Unlinked nodes to dial until they are linked: the ``lost`` ones, and those drawn for free slots.
+
+        In a small mesh all members.
+        """
         self.rethink_us = None
-        if len(candidates) < self._config.full_mesh_max:
-            return [c.node for c in open_]
-        lost = self._searched(open_)
-        free = self._config.slots - len(self._neighbours())
-        if free <= 0:
-            self._reserve.clear()
-            return lost
-        poor = len(self._neighbours()) < self._config.slots // 2  # then who once had no room is asked again
+        if self.small:
+            self._wishes.drop()
+            everybody = (node for region in self._mesh.regions() for node in self._mesh.in_region(region))
+            return [node for node in everybody if node != self._config.node and node not in self._links]
+        held = self._held()
+        poor = held.taken < self._config.slots // 2  # then who once had no room is asked again
         self._avoid = {node: until_us for node, until_us in self._avoid.items() if until_us > now.mono_us}
-        usable = {c.node: c for c in open_ if not c.lost and (poor or c.node not in self._avoid)}
-        kept = [node for node in self._reserve if node in usable]
-        chosen = kept[:free] + self._choose(free - len(kept), usable, kept, candidates)
-        self._reserve = chosen[:RESERVE]
-        self.rethink_us = now.mono_us + RETHINK_US
-        return lost + chosen
+        sought = [node for node in lost if node not in self._links]
 
-    def _searched(self, candidates: Sequence[Candidate]) -> list[NodeId]:
-        """Own lost neighbours, and a few of the others': each node draws other ones, so somebody looks for each."""
-        strays = [c.node for c in candidates if c.lost and not c.ours]
-        mine = self._config.node
-        strays.sort(key=lambda node: hashlib.blake2b(mine + node, digest_size=8).digest())
-        return [c.node for c in candidates if c.lost and c.ours] + strays[:STRAYS]
+        def barred(node: NodeId) -> bool:
+            return node in self._links or (node in self._avoid and not poor)
 
-    def _choose(
-        self, count: int, usable: dict[NodeId, Candidate], kept: list[NodeId], everybody: Sequence[Candidate]
-    ) -> list[NodeId]:
-        pool = {node: c for node, c in usable.items() if node not in kept}
-        regions = {c.node: c.region for c in everybody}
-        near = sum(regions.get(peer) == self._config.region for peer in (*self._neighbours(), *kept))
-        chosen: list[NodeId] = []
-        for _ in range(max(0, count)):
-            node = self._draw(pool, regions, near)
-            if node is None:
-                break
-            near += pool.pop(node).region == self._config.region
-            chosen.append(node)
-        return chosen
+        chosen = self._wishes.choose(held, barred)
+        if chosen or held.taken < self._config.slots:
+            self.rethink_us = now.mono_us + RETHINK_US
+        return [*sought, *chosen]
 
-    def _draw(self, pool: dict[NodeId, Candidate], regions: dict[NodeId, str], near: int) -> NodeId | None:
-        bridge = self._bridge_wanted(pool, regions)
-        if bridge:
-            return self._rng.choice(bridge)
-        if near < self._config.slots - LONG_LINKS - 1:
-            inside = [node for node, c in pool.items() if c.region == self._config.region]
-            if inside:
-                return self._rng.choice(inside)
-        return self._rng.choice(list(pool)) if pool else None
+    def _held(self) -> Held:
+        neighbours = self._neighbours()
+        regions = {peer: self._mesh.region_of(peer) for peer in neighbours}
+        near = sum(where == self._config.region for where in regions.values())
+        taken = self._taken()
+        mine = any(self._links[peer].mine and self._links[peer].role is Role.LONG for peer in neighbours)
+        afar = taken >= self._limit and near < len(neighbours)  # no room for one of our own: another's must do
+        reached = [where for where in regions.values() if where is not None]
+        return Held(taken=taken, near=near, long=mine or afar, bridges=self._count(Role.BRIDGE), regions=reached)
 
-    def _bridge_wanted(self, pool: dict[NodeId, Candidate], regions: dict[NodeId, str]) -> list[NodeId]:
-        """The other side's bridges, if this node is one towards a region it has no link to."""
-        mine, here = self._config.region, {**regions, self._config.node: self._config.region}
-        linked = {regions.get(peer) for peer in self._links}
-        for region in sorted({region for region in regions.values() if region != mine}):
-            if region not in linked and self._config.node in elected(mine, region, mine, here):
-                found = [node for node in elected(mine, region, region, here) if node in pool]
-                if found:
-                    return found
-        return []
+    # -- who must go --------------------------------------------------------------------------------------------------
 
-    def _victim(self, newcomer: NodeId) -> NodeId:
-        """One of those with the most other links; never the only link of a node if it can be helped."""
-        others = [peer for peer in self._neighbours() if peer != newcomer]
-        most = max(len(self._links[peer].links) for peer in others)
-        return self._rng.choice([peer for peer in others if len(self._links[peer].links) == most])
+    @property
+    def _limit(self) -> int:
+        return self._config.slots + SLACK
+
+    def _room(self, link: _Link) -> int:
+        """The last place is kept for a long link while there is none."""
+        far = link.role is Role.LONG or any(other.role is Role.LONG for other in self._links.values())
+        return self._limit - (not far)
+
+    def _taken(self) -> int:
+        """Slots: clients and bridges take none."""
+        return sum(self._takes(link) for link in self._links.values())
+
+    def _takes(self, link: _Link) -> bool:
+        return not (link.demanded or link.client or link.going or link.role is Role.BRIDGE)
+
+    def _count(self, role: Role) -> int:
+        return sum(link.role is role and not link.going for link in self._links.values())
+
+    def _victim(self, newcomer: NodeId | None, now: Instant) -> NodeId | None:
+        """One of those with the most other links; never the own long link, nor a guest, if it can be helped."""
+        others = {p: link for p, link in self._links.items() if p != newcomer and self._takes(link)}
+        settled = {p: link for p, link in others.items() if now.mono_us >= link.guest_until_us}
+        plain = {p: link for p, link in settled.items() if not (link.mine and link.role is Role.LONG)}
+        pool = plain or settled or others
+        most = max((len(link.links) for link in pool.values()), default=0)
+        best = [peer for peer, link in pool.items() if len(link.links) == most]
+        return self._rng.choice(best) if best else None
+
+    def _evict(self, victim: NodeId | None, now: Instant) -> list[Effect]:
+        if victim is None:
+            return []
+        self._links[victim].going = True
+        self.avoid(victim, now)
+        return [Hangup(victim, Bye.EVICTED)]
+
+    def _trim(self, now: Instant) -> list[Effect]:
+        """The time of some guests is over."""
+        effects: list[Effect] = []
+        guests = sum(self._takes(link) and now.mono_us < link.guest_until_us for link in self._links.values())
+        while not self.small and self._taken() - guests > self._limit:
+            effects += self._evict(self._victim(None, now), now)
+        waiting = [link.guest_until_us for link in self._links.values() if link.guest_until_us > now.mono_us]
+        self._trim_us = min(waiting, default=None)
+        return effects
 
     def _neighbours(self) -> list[NodeId]:
         return [peer for peer, link in self._links.items() if not link.demanded]
 
     def _others(self, peer: NodeId) -> list[NodeId]:
-        return [other for other in self._neighbours() if other != peer][:LINKS_MAX]
+        return [other for other in self._neighbours() if other != peer][:TOLD_MAX]
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def wake(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = [Hangup(peer, Bye.IDLE) for peer in self._idle.pop_due(now.mono_us)]
+        if self._trim_us is not None and self._trim_us <= now.mono_us:
+            effects += self._trim(now)
         if self._tell_us is not None and self._tell_us <= now.mono_us:
             self._tell_us = None
             effects += [post(peer, Neighbours(self._others(peer))) for peer in self._links]
         return effects
 
-    def deadlines(self) -> tuple[int | None, int | None, int | None]:
-        return self._idle.deadline(), self._tell_us, self.rethink_us
+    def deadlines(self) -> tuple[int | None, ...]:
+        return self._idle.deadline(), self._tell_us, self._trim_us, self.rethink_us
 
     def _changed(self, now: Instant) -> None:
         if self._tell_us is None:
             self._tell_us = now.mono_us + NEIGHBOURS_US
-
-
-def elected(one: str, two: str, region: str, regions: dict[NodeId, str]) -> list[NodeId]:
-    """The bridges of ``region`` between two regions: highest rendezvous hash of (pair, node); all nodes agree."""
-    pair = "\0".join(sorted((one, two))).encode()
-    inside: Iterable[NodeId] = (node for node, where in regions.items() if where == region)
-    return sorted(inside, key=lambda node: hashlib.blake2b(pair + node, digest_size=8).digest(), reverse=True)[:BRIDGES]

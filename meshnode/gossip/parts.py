@@ -8,8 +8,11 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address, Contacts
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory
+from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
+from meshnode.gossip.planning import Outlook, Planning
 from meshnode.gossip.repair import Repairs
+from meshnode.gossip.scope import holds_whole
 from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.soft import SoftState
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
@@ -37,7 +40,9 @@ class Parts:
         self.me = SelfRow(config, ports.signer)
         self.directory = Directory(ports.verifier, ports.trust)
         self.detector = Detector(config, ports.links, rng)
-        self.overlay = Overlay(config, rng)
+        self.outlook = Outlook(self.me, config.node, self.directory, self.detector)
+        whole = holds_whole(ports.trust.member(config.node))
+        self.overlay = Overlay(config, rng, self.outlook, whole=whole)
         self.broadcast = Broadcast(ports.links)
         self.soft = SoftState(
             config,
@@ -46,9 +51,29 @@ class Parts:
             trust=ports.trust,
             rng=rng,
             told_by=self.overlay.told_by,
+            region_of=self._region_of,
+            small=self._small,
+            whole=whole,
+            gone=self._gone,
         )
         self.repairs = Repairs(config, self.directory, self.soft, rng)
         self.contacts = Contacts(rng, own=self._is_own, holder=self._holder(), restored=restored)
+        self.planning = Planning(config, self.me, self.directory, self.outlook, self.overlay, self.contacts)
+
+    def _region_of(self, node: NodeId) -> str:
+        member = self.ports.trust.member(node)
+        return member.region if member is not None else ""
+
+    def _small(self) -> bool:
+        """All soft facts go everywhere."""
+        rows = self.directory.rows
+        return len(rows) <= self.config.whole_mesh_max or len(self.directory.regions()) < 2
+
+    def _gone(self, node: NodeId) -> bool:
+        """Nobody stands by what it said, outside its region either."""
+        subject = self.detector.subject(node)
+        lost = subject is not None and subject.state in (MemberState.UNREACHABLE, MemberState.DOWN, MemberState.LEFT)
+        return lost or node not in self.directory.rows
 
     def _is_own(self, address: Address) -> bool:
         return address in self.own_addresses or address in self.me.endpoints

@@ -21,7 +21,6 @@ class Rolls:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.changed = False  # links may have to be planned anew
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 
@@ -113,12 +112,13 @@ class Rolls:
         return [*effects, *self._learn(merge.entry, peer, now, alive_now=alive_now)]
 
     def _learn(self, entry: Entry, source: NodeId | None, now: Instant, *, alive_now: bool) -> list[Effect]:
-        self.changed = True
         detector: Detector = self._parts.detector
         row, member = entry.row, entry.member
         left = row.status is Status.LEFT
         subject = Subject(row.node, member.name, member.region, row.boot, row.incarnation, left)
-        return detector.learn(subject, source, now, alive_now=alive_now and not left)
+        effects = detector.learn(subject, source, now, alive_now=alive_now and not left)
+        self._parts.planning.note(row.node, now)
+        return effects
 
     def _twin(self, merge: Merge | None) -> list[Effect]:
         if merge is None:

@@ -1,0 +1,137 @@
+"""From what is known about others to whom to dial: kept as verdicts change, planned once a turn at most.
+
+In a small mesh every change is planned at once. In a large one most changes mean nothing to the links of this node, and
+those that do wait a moment for others, unless a link was lost or the node knows nobody.
+"""
+
+from collections.abc import Sequence
+
+from meshnode.gossip.config import GossipConfig
+from meshnode.gossip.contacts import Contacts
+from meshnode.gossip.detector import Detector
+from meshnode.gossip.directory import Directory
+from meshnode.gossip.messages import MemberState
+from meshnode.gossip.overlay import Overlay
+from meshnode.gossip.selfrow import SelfRow
+from meshnode.gossip.strays import Strays
+from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.model.ids import NodeId
+
+SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id dials first
+PLAN_EVERY_US = 100 * MS
+HURRY_EVERY_US = 5 * SECOND
+
+
+class Outlook:
+    """All the others, as the overlay sees them: the ``Mesh`` of ``wishes.py``."""
+
+    def __init__(self, me: SelfRow, node: NodeId, directory: Directory, detector: Detector) -> None:
+        self._me, self._node, self._directory, self._detector = me, node, directory, detector
+
+    def others(self) -> int:
+        rows = self._directory.rows
+        return len(rows) - (self._node in rows)
+
+    def regions(self) -> Sequence[str]:
+        return self._directory.regions()
+
+    def in_region(self, region: str) -> Sequence[NodeId]:
+        return self._directory.in_region(region)
+
+    def region_of(self, node: NodeId) -> str | None:
+        entry = self._directory.entry(node)
+        return entry.member.region if entry is not None and node in self._directory.rows else None
+
+    def dialable(self) -> bool:
+        """Others can dial this node, as far as it knows."""
+        return bool(self._me.endpoints)
+
+    def open(self, node: NodeId) -> bool:
+        if node == self._node or self.lost(node):
+            return False
+        entry = self._directory.entry(node)
+        return entry is not None and bool(entry.row.endpoints)
+
+    def lost(self, node: NodeId) -> bool:
+        subject = self._detector.subject(node)
+        return subject is None or subject.doubtful or subject.state is not MemberState.READY
+
+    def ours(self, node: NodeId) -> bool:
+        """Lost by evidence of our own on a link we had."""
+        subject = self._detector.subject(node)
+        return subject is not None and subject.observed and subject.own is not None
+
+
+class Planning:
+    """Hands the overlay's wishes to those who dial."""
+
+    def __init__(
+        self, config: GossipConfig, me: SelfRow, directory: Directory, outlook: Outlook, overlay: Overlay,
+        contacts: Contacts,
+    ) -> None:  # fmt: skip
+        self._config, self._me, self._directory = config, me, directory
+        self._outlook, self._overlay, self._contacts = outlook, overlay, contacts
+        self._strays = Strays(config.node)
+        self._due_us: int | None = None
+        self._hurried_us = -HURRY_EVERY_US
+
+    # -- news ---------------------------------------------------------------------------------------------------------
+
+    def note(self, node: NodeId, now: Instant) -> None:
+        """What is known about a node has changed."""
+        if node == self._config.node:
+            return
+        entry = self._directory.entry(node)
+        matters = node in self._strays or self._overlay.matters(node)
+        if entry is not None and node in self._directory.rows and self._outlook.lost(node):
+            self._strays.lose(node, entry.row.boot, ours=self._outlook.ours(node))
+        else:
+            lost_boot = self._strays.find(node)
+            if lost_boot is not None and entry is not None and lost_boot == entry.row.boot:
+                self._hurry(now)
+        if entry is not None and entry.member.region == self._config.region:
+            self._overlay.elect()
+        if matters or node in self._strays.sought():
+            self._plan_by(now.mono_us + (0 if self._overlay.small else PLAN_EVERY_US))
+
+    def forget(self, node: NodeId) -> None:
+        self._strays.find(node)
+        self._contacts.drop(node)
+
+    def links_changed(self, node: NodeId, now: Instant) -> None:
+        """One came, went or failed: that is planned in this very turn."""
+        self.note(node, now)
+        self._plan_by(now.mono_us)
+
+    def _hurry(self, now: Instant) -> None:
+        """Who was thought lost, and had never ended, is back: a cut heals, so the other lost ones are dialled now."""
+        if not self._overlay.small and now.mono_us >= self._hurried_us + HURRY_EVERY_US:
+            self._hurried_us = now.mono_us
+            for node in self._strays.sought():
+                self._contacts.hurry(node, now)
+
+    # -- plans --------------------------------------------------------------------------------------------------------
+
+    def _plan_by(self, at_us: int) -> None:
+        self._due_us = at_us if self._due_us is None else min(self._due_us, at_us)
+
+    def wake(self, now: Instant) -> None:
+        rethink_us = self._overlay.rethink_us
+        due = self._due_us is not None and self._due_us <= now.mono_us
+        if due or (rethink_us is not None and rethink_us <= now.mono_us):
+            self._due_us = None
+            self._plan(now)
+
+    def deadline(self) -> int | None:
+        return self._due_us
+
+    def _plan(self, now: Instant) -> None:
+        wanted = dict.fromkeys((*self._overlay.wanted(self._strays.sought(), now), *self._overlay.demanded()))
+        for node in self._contacts.aimed():
+            if node not in wanted:
+                self._contacts.drop(node)
+        for node in () if self._me.left else wanted:
+            entry = self._directory.entry(node)
+            first = self._config.node < node or node in self._strays
+            if entry is not None:
+                self._contacts.aim(node, entry.row.endpoints, 0 if first else SECOND_DIAL_US, now)
