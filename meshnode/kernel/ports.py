@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from meshnode.kernel.instant import Instant
 from meshnode.model.ids import InstanceId, NodeId
 
 
@@ -111,6 +112,23 @@ class Catalogue(Protocol):
 
     def regions_of(self, skill: str, now_us: int) -> Sequence[RegionOffer]:
         """``skill``: a name, or ``cap/TAG``. Regions with "none" are left out; best amount first."""
+        ...
+
+    def silent(self, now_us: int) -> Sequence[str]:
+        """Regions with members that nobody has said anything of yet, sorted: what they offer is not known. Those whose
+        facts this node holds in full are not among them."""
+        ...
+
+
+class Beyond(Protocol):
+    """The regions whose facts this node does not hold. ``node``: the only one that may answer, ``None`` = any."""
+
+    def open(self, address: str, node: NodeId | None, now: Instant) -> bool:
+        """Somebody further away may answer ``address`` and is being asked, or can be: it is worth waiting for."""
+        ...
+
+    def why(self, address: str, node: NodeId | None, now: Instant) -> tuple[str, str] | None:
+        """Code and message: why nobody there answers now. ``None``: nothing is there, as far as anybody knows."""
         ...
 
 
