@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.links.hello import MEMBER_BYTES_MAX
 from meshnode.model.ids import MeshId, NodeId, NodeName, Region
+from meshnode.wire.codec import WIRE, Codec
 from meshnode.wire.frame import FRAME_BYTES_MAX
 
 
@@ -25,6 +26,7 @@ class HubConfig:
     run_id: bytes
     member: bytes = b""
     features: tuple[str, ...] = ()
+    codec: Codec = WIRE
 
     handshake_us: int = 5 * SECOND
     idle_ping_us: int = 1 * SECOND

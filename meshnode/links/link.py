@@ -11,7 +11,7 @@ from meshnode.links.config import HubConfig
 from meshnode.links.hello import Ping, Pong, body_of, frame_of
 from meshnode.links.messages import LinkOpened
 from meshnode.model.errors import RemoteError
-from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Flag, Frame, FrameReader, Kind, encode
+from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Flag, Frame, Kind
 
 DATA_KINDS = (Kind.CALL, Kind.RESULT, Kind.CANCEL, Kind.CHUNK, Kind.GRANT)
 SEQUENCED = Flag.SEQUENCED.value  # a plain int: an enum's operators cost more than the rest of encoding
@@ -52,7 +52,8 @@ class Link:
         self._config = config
         # Until it has said HELLO a stranger may not make us buffer more than that.
         limit = PREFIX_BYTES + HEADER_BYTES_MAX if opened.inbound else FRAME_BYTES_MAX
-        self._reader = FrameReader(limit)
+        self._codec = config.codec
+        self._reader = self._codec.reader(limit)
         self._out: list[bytes] = []
         self._ping_no = 0
         self._ping_open = False
@@ -82,10 +83,10 @@ class Link:
             raise RemoteError("frame-flags", f"{frame.kind.name} with flags {frame.flags}")
 
     def put(self, frame: Frame) -> None:
-        self._out.append(encode(frame))
+        self._out.append(self._codec.encode(frame))
 
     def put_sequenced(self, frames: list[Frame]) -> None:
-        self._out += [encode(frame, SEQUENCED) for frame in frames]
+        self._out += [self._codec.encode(frame, SEQUENCED) for frame in frames]
 
     @property
     def has_output(self) -> bool:
@@ -96,7 +97,7 @@ class Link:
         if self._pong_for is not None and self.phase is Phase.UP:
             self.put(frame_of(Kind.PONG, Pong(max(0, now.wall_ms)), self._pong_for))
         self._pong_for = None
-        data = b"".join(self._out)
+        data = self._codec.join(self._out)
         self._out.clear()
         self.bytes_out += len(data)
         return data

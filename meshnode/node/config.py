@@ -10,6 +10,7 @@ from meshnode.model.ids import MeshId, NodeId, NodeName, Region
 from meshnode.scheduler.rules import SchedulerRules
 from meshnode.security.bundle import Bundle
 from meshnode.security.clock import MeshClock
+from meshnode.wire.codec import WIRE, Codec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,3 +52,4 @@ class NodePorts:
     clock: MeshClock
     state_rules: StateRules = field(default_factory=StateRules)
     scheduler_rules: SchedulerRules = field(default_factory=SchedulerRules)
+    codec: Codec = WIRE

@@ -132,7 +132,7 @@ class Core:
         self.hub = Hub(
             HubConfig(
                 mesh=config.mesh, node=config.node, name=config.name, region=config.region, boot=self.boot,
-                run_id=config.run_id, member=config.member,
+                run_id=config.run_id, member=config.member, codec=ports.codec,
             ),
             rng.fork(config.seed, "links"),
         )  # fmt: skip
@@ -195,7 +195,7 @@ class Core:
         effects = self._settle(self._enter(event, now), now)
         while self.started and self._early:
             effects += self._settle(self._enter(self._early.popleft(), now), now)
-        return coalesced(effects)
+        return coalesced(effects, self.ports.codec.join)
 
     def wake(self, now: Instant) -> list[Effect]:
         """Each room in turn, from the links up, and what it finds out reaches the others before they are woken."""
@@ -207,7 +207,7 @@ class Core:
                 effects += self._settle(room.wake(now), now)
         if self._clock_due_us is not None and self._clock_due_us <= now.mono_us:
             effects += self._settle(self._keep_time(now), now)
-        return coalesced(effects)
+        return coalesced(effects, self.ports.codec.join)
 
     def deadline(self) -> int | None:
         if not self._others_known:
