@@ -12,6 +12,7 @@ from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import LinkStats, Liveness
 from meshnode.model.ids import NodeId
 from meshnode.model.where import Attribute, unfit
+from meshnode.registry.abroad import Abroad, OfferAbroad
 from meshnode.registry.best import FAR_US, Best, Place
 from meshnode.registry.fits import Fits
 from meshnode.registry.lanes import Lanes, Part
@@ -80,6 +81,7 @@ class Index:
         self._mine: dict[str, SkillOffer] = {}  # of this node, under bare names
         self._agents: dict[NodeId, dict[str, AgentUnits]] = {}
         self._running: dict[str, int] = {}  # agent -> the nodes where a unit of it runs
+        self._abroad = Abroad()
         self._news: dict[NodeId, int] = {}
         self._records = Records()
         self._ranks = Ranks()
@@ -110,6 +112,11 @@ class Index:
         """Calls of this node in flight there: one more or one less."""
         self._records.queued(node, agent, by)
 
+    def learn_abroad(self, address: str, offer: OfferAbroad) -> None:
+        """Another region's offer under the address that was asked for. It counts for a moment, and only where nobody
+        whose facts are held here may be called."""
+        self._abroad.put(address, offer)
+
     def described(self, node: NodeId) -> None:
         """What constraints on it are measured against may have changed."""
         self._fits.described(node)
@@ -129,6 +136,8 @@ class Index:
         every node with equal knowledge agrees.
         """
         found = self._all(self._lanes.of_skill(skill), slot, now, node=node, agent=agent)
+        if skill in self._abroad:
+            found += self._beyond(skill, found, slot, now, node=node, agent=agent)
         return sorted(found, key=_order) if len(found) > 1 else found
 
     def resolve(
@@ -136,11 +145,14 @@ class Index:
     ) -> list[Candidate]:
         """``candidates`` over all skills with the capability of ``cap/TAG``."""
         parts = self._lanes.of_tag(address.removeprefix(CAP_PREFIX))
-        return sorted(self._all(parts, slot, now, node=node, agent=agent), key=_order)
+        found = self._all(parts, slot, now, node=node, agent=agent)
+        if address in self._abroad:
+            found += self._beyond(address, found, slot, now, node=node, agent=agent)
+        return sorted(found, key=_order)
 
     def top(self, address: str, where: str = "", *, k: int, now: Instant) -> list[Candidate]:
         """The first ``k`` that may be called now and fit ``where``, of what ``candidates``, or ``resolve`` for
-        ``cap/TAG``, would give: without looking at all of them.
+        ``cap/TAG``, would give: without looking at all of them. Other regions' offers are not among them.
 
         Raises:
             Invalid: ``where`` cannot be read.
@@ -161,7 +173,7 @@ class Index:
         """Names of the agents that offer a skill, or a capability, anywhere; sorted."""
         tag = skill.removeprefix(CAP_PREFIX)
         parts = self._lanes.of_skill(skill) if tag == skill else self._lanes.of_tag(tag)
-        return sorted({lane.agent for lane, _ in parts})
+        return sorted({lane.agent for lane, _ in parts} or self._abroad.agents(skill))
 
     def find(self, wanted: str, where: str = "", *, now: Instant, most: int = 0) -> list[Candidate]:
         """The same for people: a skill, an agent, a capability (``cap/TAG`` or its tag), a glob of one, or "" for all.
@@ -316,20 +328,36 @@ class Index:
                 ]
         return found
 
-    def _candidate(self, node: NodeId, skill: str, offer: SkillOffer, slot: int, now: Instant) -> Candidate:
+    def _candidate(
+        self, node: NodeId, skill: str, offer: SkillOffer, slot: int, now: Instant, told: OfferAbroad | None = None
+    ) -> Candidate:
+        """``told``: by a bridge, whose word counts for what this node does not know of the agent."""
         local = node == self._me
         rtt = 0 if local else self._links.rtt_us(node)
         held = self._held(node, offer.agent)
         running = held.running if held is not None else 0
-        excluded = self.excluded(node, now) or _idle(offer.agent, held, slot)
+        idle = "" if held is None and told is not None else _idle(offer.agent, held, slot)
+        excluded = self.excluded(node, now) or idle
         expected = self._records.expected_us(
             (node, offer.agent, skill), rtt if rtt is not None else FAR_US, running, now.mono_us
         )
         epoch = held.epoch_of(slot) if held is not None and slot >= 0 else 0
         short = local and self._short(node, skill, offer.agent, now)
-        heard = now.mono_us if local else self._heard_us(node)
+        heard = now.mono_us if local else self._heard_us(node) if told is None else told.heard_us
         age = 0 if heard is None else max(0, now.mono_us - heard)
         return Candidate(node, skill, offer, local, rtt, excluded, expected, short, epoch, age)
+
+    def _beyond(
+        self, address: str, own: list[Candidate], slot: int, now: Instant, *, node: NodeId | None, agent: str
+    ) -> list[Candidate]:
+        """Offers of other regions, while none of ours may be called."""
+        if any(not candidate.excluded for candidate in own):
+            return []
+        return [
+            self._candidate(told.node, told.skill, told.offer, slot, now, told=told)
+            for told in self._abroad.of(address, now.mono_us)
+            if node in (None, told.node) and agent in ("", told.offer.agent)
+        ]
 
     def _held(self, node: NodeId, agent: str) -> AgentUnits | None:
         agents = self._agents.get(node)
