@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from meshnode.gossip.bridges import elected
+from meshnode.gossip.bridges import elected, on_duty
 from meshnode.gossip.config import GossipConfig
 from meshnode.kernel.rng import Random
 from meshnode.model.ids import NodeId
@@ -177,11 +177,8 @@ class Wishes:
     def duties(self) -> list[str]:
         """The regions towards which this node is a bridge of its own."""
         if self._duties is None:
-            mine, me = self._config.region, self._config.node
+            mine = self._config.region
+            others = [region for region in self._mesh.regions() if region != mine]
             inside = self._mesh.in_region(mine)
-            others = (region for region in self._mesh.regions() if region != mine)
-            self._duties = [region for region in others if me in elected(mine, region, inside, self._able)]
+            self._duties = on_duty(self._config.node, mine, others, inside, self._mesh.open)
         return self._duties
-
-    def _able(self, node: NodeId) -> bool:
-        return node == self._config.node or self._mesh.open(node)

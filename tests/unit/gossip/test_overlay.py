@@ -3,7 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 
-from meshnode.gossip.bridges import BRIDGES, elected
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.gossip.bridges import BRIDGES, elected, on_duty
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.letters import Greeting, post
 from meshnode.gossip.overlay import GUESTS_MAX, Overlay
@@ -110,6 +113,15 @@ def test_bridges_are_elected_the_same_from_both_sides_and_one_node_more_moves_fe
         assert len({*before} & {*elected("east", "west", sorted([*east, newcomer]))}) >= BRIDGES - 1
     without = [node for node in east if node != before[0]]
     assert elected("east", "west", east, lambda node: node != before[0]) == elected("east", "west", without)
+
+
+@given(st.lists(st.sampled_from(NODES), min_size=1, max_size=40, unique=True), st.integers(0, 2**40 - 1))
+def test_a_node_sees_its_duties_as_the_election_does(nodes: list[NodeId], mask: int) -> None:
+    members, me = sorted(nodes), nodes[0]
+    down = {node for bit, node in enumerate(members) if mask >> bit & 1} - {me}
+    others = [f"r{n}" for n in range(12)]
+    duties = on_duty(me, "east", others, members, lambda node: node not in down)
+    assert duties == [o for o in others if me in elected("east", o, members, lambda node: node not in down)]
 
 
 def test_the_duties_of_many_pairs_are_spread_over_the_region() -> None:
