@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from meshnode.sim.faults import Kind
 from meshnode.sim.run import Report, Run
 from meshnode.sim.scenarios import SCENARIOS
-from meshnode.sim.world import NODES_MAX
+from meshnode.sim.world import NODES_MAX, NODES_MAX_OF
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -21,6 +21,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--scenario", default="cut-and-heal", help=", ".join(SCENARIOS))
     parser.add_argument("--only", default="", metavar="N,N", help="keep only these faults of the plan, by number")
     parser.add_argument("--nudge", type=int, default=0, metavar="US", help="make one wire this much longer")
+    parser.add_argument("--tier", type=int, choices=NODES_MAX_OF, default=1, help="1: real bytes; 2: frames as objects")
     parser.add_argument("--verbose", action="store_true", help="one line for every input and effect")
     asked = parser.parse_args(words)
     scenario = SCENARIOS.get(asked.scenario)
@@ -31,7 +32,7 @@ def main(words: Sequence[str]) -> int:
         parser.error(f"{scenario.name} is played with {low} to {high} nodes, not {asked.nodes}")
     only = [int(word) for word in asked.only.split(",")] if asked.only else None
     run = Run(
-        scenario, seed=asked.seed, nodes=asked.nodes, only=only, nudge_us=asked.nudge,
+        scenario, seed=asked.seed, nodes=asked.nodes, only=only, nudge_us=asked.nudge, tier=asked.tier,
         show=_line if asked.verbose else None,
     )  # fmt: skip
     _line(f"{scenario.name}: {scenario.about}; {asked.nodes} nodes, seed {asked.seed}")

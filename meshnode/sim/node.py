@@ -35,6 +35,7 @@ from meshnode.sim.trace import Trace
 from meshnode.sim.trust import ISSUED_MS, MESH, Identity, trusted_bundle
 from meshnode.sim.watching import Audience
 from meshnode.wire.bus import ToAgent
+from meshnode.wire.codec import Codec
 from meshnode.wire.frame import Kind, encode
 
 # As host/loop.py: standing still longer than this voids what silence seemed to prove about peers.
@@ -77,6 +78,7 @@ class Surroundings(Protocol):
     trace: Trace
     audience: Audience
     verifier: Verifier
+    codec: Codec
 
     @property
     def now_us(self) -> int: ...
@@ -482,8 +484,9 @@ class SimNode:
     def _ports(self) -> NodePorts:
         identity = self.plan.identity
         return NodePorts(
-            signer=identity.signer, verifier=self._world.verifier, store=AutomergeStore, clock=MeshClock(ISSUED_MS)
-        )
+            signer=identity.signer, verifier=self._world.verifier, store=AutomergeStore, clock=MeshClock(ISSUED_MS),
+            codec=self._world.codec,
+        )  # fmt: skip
 
     def _config(self) -> NodeConfig:
         identity, bundle = self.plan.identity, trusted_bundle()

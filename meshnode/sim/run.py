@@ -61,6 +61,7 @@ class Run:
         nodes: int,
         only: Sequence[int] | None = None,
         nudge_us: int = 0,
+        tier: int = 1,
         adapt: Sequence[tuple[int, Adapt]] = (),
         judges: Sequence[type[Checker]] = (),
         show: Callable[[str], None] | None = None,
@@ -69,7 +70,7 @@ class Run:
         self.scenario = scenario
         clocks = scenario.clocks(stream(seed, "clocks"), nodes)
         self.world = World(
-            Setup(seed=seed, nodes=nodes, nudge_us=nudge_us, clocks=clocks, adapt=tuple(adapt), show=show)
+            Setup(seed=seed, nodes=nodes, nudge_us=nudge_us, clocks=clocks, adapt=tuple(adapt), show=show, tier=tier)
         )
         plan = scenario.plan(self.world.luck("faults"), nodes)
         self.plan: list[Fault] = [fault for number, fault in enumerate(plan) if only is None or number in only]

@@ -16,13 +16,17 @@ from meshnode.model.views import AnyView
 from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.network import Network
 from meshnode.sim.node import Adapt, Plan, SimNode
+from meshnode.sim.parcels import Parcels
 from meshnode.sim.places import draw_places, one_way_us
 from meshnode.sim.trace import Trace
 from meshnode.sim.trust import make_identity, shared_verifier
 from meshnode.sim.watching import Audience, Watcher
+from meshnode.wire.codec import WIRE, Codec
 
 PORT = 7700
-NODES_MAX = 200
+# By tier. 1: whole nodes, real bytes; 2: whole nodes, frames as objects. The third tier is ``sim/fleet``.
+NODES_MAX_OF = {1: 200, 2: 1_000}
+NODES_MAX = NODES_MAX_OF[1]
 SEEDS = 2  # the first nodes are the ones everybody is told of, and admins
 
 
@@ -51,11 +55,15 @@ class Setup:
     clocks: tuple[ClockSpec, ...] = ()  # by node number; missing ones are right
     adapt: tuple[tuple[int, Adapt], ...] = ()  # by node number
     show: Callable[[str], None] | None = None
+    tier: int = 1
     traced: bool = True  # without it a run goes faster and has no hash
 
     def __post_init__(self) -> None:
-        if not 1 <= self.nodes <= NODES_MAX:
-            raise ValueError(f"a world of whole nodes has 1 to {NODES_MAX} of them, not {self.nodes}")
+        most = NODES_MAX_OF.get(self.tier)
+        if most is None:
+            raise ValueError(f"worlds of whole nodes are of tier 1 or 2, not {self.tier}")
+        if not 1 <= self.nodes <= most:
+            raise ValueError(f"a world of tier {self.tier} has 1 to {most} nodes, not {self.nodes}")
 
 
 class World:
@@ -65,6 +73,7 @@ class World:
         self.seed = _seed_bytes(setup.seed)
         self.trace = Trace(setup.show, hashed=setup.traced)
         self.verifier = shared_verifier()
+        self.codec: Codec = WIRE if setup.tier == 1 else Parcels()
         self.events = 0
         self.audience = Audience()
         self._now_us = 0
