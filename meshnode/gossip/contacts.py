@@ -241,7 +241,12 @@ class Contacts:
         pace = NODE_PACE if target.node else PLACE_PACE
         target.slow_tries += 1
         pause = pace.wait_us(target.slow_tries, self._rng)
-        return min(pause, round(LONELY_US * (0.5 + 0.5 * self._rng.random()))) if lonely else pause
+        lost = 1 if lonely else len(self._targets) - self._places()
+        if lonely or (target.node and lost > 1):
+            # Who lost several at once was cut off with others, and may have to find them: one try every 5 s, whoever's
+            # turn it is. A single one that is gone costs a dial in half a minute.
+            pause = min(pause, round(LONELY_US * lost * (0.5 + 0.5 * self._rng.random())))
+        return pause
 
     # -- addresses ----------------------------------------------------------------------------------------------------
 

@@ -159,3 +159,21 @@ def test_a_known_node_and_its_seed_address_are_not_both_dialled() -> None:
     dialler.aim(PEER, [HOME], 0, at(1))
     dialler.place(HOME, at(1))
     assert len(dialler.wake(at(1), lonely=True, linked=lambda _n: False)) == 1
+
+
+def test_who_lost_several_at_once_looks_for_one_of_them_every_five_seconds_for_ever() -> None:
+    for seed in range(20):
+        dialler = contacts(seed=seed)
+        for number in range(3):
+            dialler.aim(NodeId(bytes([number]) * 32), [(f"lost-{number}", 1)], 0, at(1))
+        when = run(dialler, 1, 900, fail=DialFailure.TIMEOUT, lonely=False)
+        late = [b - a for a, b in itertools.pairwise(when) if a > 400]
+        assert max(late) <= 15.0, f"seed {seed}"
+        assert sum(late) / len(late) <= 5.0, f"seed {seed}"
+
+
+def test_a_single_lost_node_costs_a_dial_in_half_a_minute() -> None:
+    dialler = contacts()
+    dialler.aim(PEER, [HOME], 0, at(1))
+    when = run(dialler, 1, 900, fail=DialFailure.TIMEOUT, lonely=False)
+    assert min(b - a for a, b in itertools.pairwise(when) if a > 400) >= 15.0
