@@ -7,6 +7,7 @@ from meshnode.model.ids import NodeId
 
 # Links a node keeps on its own account. A mesh of up to ``full_mesh_max`` nodes is a full mesh whatever the profile.
 SLOTS = {"edge": 4, "default": 6, "relay": 8}
+WIDE_SLOTS = 2  # of them not for the own region; one is the long link
 SLACK = 2  # links accepted above the own slots, so that newcomers find a place
 
 
@@ -25,6 +26,7 @@ class GossipConfig:
     facts: bytes = b"{}"
 
     full_mesh_max: int = 7
+    whole_mesh_max: int = 64  # members up to which all soft facts go to all regions
     silence_us: int = 2_500 * MS  # never suspect a peer earlier than this
     poll_us: int = 500 * MS  # how often the links are asked when they heard a peer
     suspicion_us: int = 3 * SECOND  # how long a suspect may refute before it is unreachable
@@ -46,3 +48,8 @@ class GossipConfig:
     @property
     def slots(self) -> int:
         return SLOTS[self.profile]
+
+    @property
+    def near_slots(self) -> int:
+        """Those of them for the own region."""
+        return self.slots - WIDE_SLOTS

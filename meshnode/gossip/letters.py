@@ -27,6 +27,9 @@ Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 RumourId = Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
 RumourIds = Annotated[list[RumourId], msgspec.Meta(max_length=IDS_MAX)]
 Root = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
+REGIONS_MAX = 256
+Region = Annotated[str, msgspec.Meta(max_length=64)]
+IndexNumber = Annotated[int, msgspec.Meta(ge=0, le=4)]
 Links = Annotated[list[Id], msgspec.Meta(max_length=LINKS_MAX)]
 
 
@@ -71,21 +74,31 @@ class Rows(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Roots(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Opens the repair dialogue of all three indexes; silence means that all are equal."""
+    """Opens the repair dialogue of all indexes; silence means that all are equal.
+
+    ``soft``: of all soft facts in a small mesh, of those of scope mesh in a large one. ``regions`` are the parts of a
+    large mesh the sender holds; empty, and ``catalogue`` too, in a small one: only those who agree on that compare.
+    """
 
     rows: Root
     tombstones: Root
     soft: Root
+    regions: Annotated[dict[Region, Root], msgspec.Meta(max_length=REGIONS_MAX)] = {}
+    catalogue: Annotated[bytes, msgspec.Meta(max_length=8)] = b""
 
 
 class Repair(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    index: Annotated[int, msgspec.Meta(ge=0, le=2)]
+    """``region``: of a soft index of one."""
+
+    index: IndexNumber
     step: RepairMessage
+    region: Region = ""
 
 
 class Pull(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    index: Annotated[int, msgspec.Meta(ge=0, le=2)]
+    index: IndexNumber
     keys: Annotated[list[bytes], msgspec.Meta(max_length=4096)]
+    region: Region = ""
 
 
 class Push(msgspec.Struct, frozen=True, array_like=True, tag=7):

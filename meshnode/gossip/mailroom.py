@@ -76,7 +76,7 @@ class Mailroom:
         return self._parts.overlay.greeted(peer, letter, now) + self._whole(peer, letter, now)
 
     def _whole(self, peer: NodeId, letter: Greeting, now: Instant) -> list[Effect]:
-        """Who asks for the facts of all regions needs a role an admin gave it: they are most of a large mesh's bytes."""
+        """Who asks for the facts of all regions needs a role an admin gave it: they are most of a mesh's bytes."""
         entitled = holds_whole(self._parts.ports.trust.member(peer))
         self._parts.soft.greeted(peer, whole=letter.whole and entitled, now=now)
         return [Reject(peer, "whole-without-role")] if letter.whole and not entitled else []
@@ -87,8 +87,8 @@ class Mailroom:
                 return self._parts.repairs.roots(peer, letter)
             case Repair():
                 return self._parts.repairs.step(peer, letter, now)
-            case Pull(index, keys):
-                return self._parts.repairs.push(peer, index, keys, now)
+            case Pull():
+                return self._parts.repairs.pulled(peer, letter, now)
 
     def _tree(self, peer: NodeId, letter: Push | IHave | Graft | Prune, now: Instant) -> list[Effect]:
         match letter:

@@ -301,7 +301,7 @@ class Gossip:
         out: list[Effect] = []
         for effect in effects:
             out.append(effect)
-            if isinstance(effect, SoftChanged) and not self._parts.soft.facts(effect.node):
+            if isinstance(effect, SoftChanged) and self._parts.soft.silent(effect.node):
                 out += self._parts.detector.expired(effect.node, now)
         return out
 

@@ -12,7 +12,7 @@ from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.planning import Outlook, Planning
 from meshnode.gossip.repair import Repairs
-from meshnode.gossip.scope import holds_whole
+from meshnode.gossip.scope import Scope, holds_whole
 from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.soft import SoftState
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
@@ -51,9 +51,7 @@ class Parts:
             trust=ports.trust,
             rng=rng,
             told_by=self.overlay.told_by,
-            region_of=self._region_of,
-            small=self._small,
-            whole=whole,
+            scope=Scope(config.node, region_of=self._region_of, small=self._small, whole=whole),
             gone=self._gone,
         )
         self.repairs = Repairs(config, self.directory, self.soft, rng)

@@ -1,75 +1,139 @@
 """The periodic repair: what the rumours missed is found by comparing fingerprints, never by listing everything.
 
-Three indexes take part: rows, tombstones, soft facts. While two nodes agree, an exchange is one letter of three roots.
+Rows, tombstones and soft facts take part, in a large mesh the catalogue and the facts of each region as well, these
+with peers that hold the region. While two nodes agree, an exchange is one letter of roots.
+
+A big difference of rows (two meshes that meet) is evened out in slices, each node beginning at another place: what one
+learns is announced to all, so that nobody pulls everything and no link carries it at once.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Directory
-from meshnode.gossip.facts import batches
-from meshnode.gossip.letters import BATCH_BYTES, Pull, Repair, Roots, Rows, SignedRow, post
+from meshnode.gossip.letters import BATCH_BYTES, REGIONS_MAX, Pull, Repair, Roots, Rows, SignedRow, post
 from meshnode.gossip.soft import SoftState
 from meshnode.kernel import repair
 from meshnode.kernel.effects import Effect
-from meshnode.kernel.fingerprints import Fingerprints
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import MS, Instant
+from meshnode.kernel.machine import earliest
+from meshnode.kernel.repair import Index
 from meshnode.kernel.rng import Random
+from meshnode.kernel.timers import Timers
 from meshnode.model.ids import NodeId
 
-SOFT = 2
+ROWS, TOMBSTONES, SOFT, CATALOGUE, REGION = range(5)
 KEYS_MAX = 4096
+SLICE = 200  # rows either way in one exchange
+AGAIN_US = 250 * MS  # the next slice
 
 
 class Repairs:
-    """The dialogue of ``kernel/repair.py`` over the three indexes of this room."""
+    """The dialogue of ``kernel/repair.py`` over all indexes of this room."""
 
     def __init__(self, config: GossipConfig, directory: Directory, soft: SoftState, rng: Random) -> None:
-        self._every_us = config.repair_every_us
+        self._node, self._every_us = config.node, config.repair_every_us
         self._directory, self._soft, self._rng = directory, soft, rng
         self._due_us: int | None = None
+        self._again: Timers[NodeId] = Timers()
+        self._was_small = True
 
     def start(self, now: Instant) -> None:
         self._due_us = now.mono_us + self._pause_us()
 
     def open(self, peer: NodeId) -> list[Effect]:
-        return [post(peer, Roots(*(index.root() for index in self._indexes())))]
+        rows, tombstones = self._directory.rows.root(), self._directory.tombstones.root()
+        if self._soft.scope.small:
+            return [post(peer, Roots(rows, tombstones, self._soft.index.root()))]
+        shared = self._soft.scope.shared(peer, self._soft.index.names())[:REGIONS_MAX]
+        regions = {region: self._soft.index.part(region).root() for region in shared}
+        return [post(peer, Roots(rows, tombstones, self._index(SOFT).root(), regions, self._index(CATALOGUE).root()))]
 
     def roots(self, peer: NodeId, letter: Roots) -> list[Effect]:
+        found = [(ROWS, letter.rows, ""), (TOMBSTONES, letter.tombstones, "")]
+        if bool(letter.catalogue) is not self._soft.scope.small:  # else one of us has yet to learn how big the mesh is
+            found.append((SOFT, letter.soft, ""))
+        if letter.catalogue and not self._soft.scope.small:
+            found.append((CATALOGUE, letter.catalogue, ""))
+            found += [(REGION, root, region) for region, root in letter.regions.items() if self._shares(peer, region)]
         effects: list[Effect] = []
-        for number, root in enumerate((letter.rows, letter.tombstones, letter.soft)):
-            answer = repair.answer(self._indexes()[number], repair.RepairRoot(root))
+        for number, root, region in found:
+            answer = repair.answer(self._index(number, region), repair.RepairRoot(root))
             if isinstance(answer, repair.RepairSums):
-                effects.append(post(peer, Repair(number, answer)))
+                effects.append(post(peer, Repair(number, answer, region)))
         return effects
 
     def step(self, peer: NodeId, letter: Repair, now: Instant) -> list[Effect]:
-        answer = repair.answer(self._indexes()[letter.index], letter.step)
+        if letter.index == REGION and not self._shares(peer, letter.region):
+            return []
+        answer = repair.answer(self._index(letter.index, letter.region), letter.step)
         if answer is None:
             return []
         if not isinstance(answer, repair.Difference):
-            return [post(peer, Repair(letter.index, answer))]
-        pull: list[Effect] = [post(peer, Pull(letter.index, list(answer.pull[:KEYS_MAX])))] if answer.pull else []
-        return [*self.push(peer, letter.index, answer.push, now), *pull]
+            return [post(peer, Repair(letter.index, answer, letter.region))]
+        push, wanted = self._slice(peer, letter.index, answer, now)
+        pull: list[Effect] = [post(peer, Pull(letter.index, wanted, letter.region))] if wanted else []
+        return [*self._push(peer, letter.index, push, now), *pull]
 
-    def push(self, peer: NodeId, index: int, keys: Sequence[bytes], now: Instant) -> list[Effect]:
-        """What we hold under some keys of an index."""
-        if index == SOFT:
-            return batches(peer, self._soft.pack(keys, now))
+    def pulled(self, peer: NodeId, letter: Pull, now: Instant) -> list[Effect]:
+        return self._push(peer, letter.index, letter.keys, now)
+
+    def wake(self, peers: Sequence[NodeId], now: Instant) -> list[Effect]:
+        effects: list[Effect] = []
+        for peer in self._again.pop_due(now.mono_us):
+            effects += self.open(peer) if peer in peers else []
+        if self._due_us is not None and self._due_us <= now.mono_us:
+            self._due_us = now.mono_us + self._pause_us()
+            effects += self.open(self._rng.choice(peers)) if peers else []
+        return effects
+
+    def deadline(self) -> int | None:
+        return earliest(self._due_us, self._again.deadline())
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _push(self, peer: NodeId, index: int, keys: Sequence[bytes], now: Instant) -> list[Effect]:
+        """What we hold under some keys of an index. Soft facts leave with all else the peer has to be told of them."""
+        if index in (SOFT, REGION):
+            self._soft.owe(peer, keys, now)
+            return []
         entries = [self._directory.entry(NodeId(key)) for key in keys]
         return row_letters(peer, [entry.signed for entry in entries if entry is not None])
 
-    def wake(self, peers: Sequence[NodeId], now: Instant) -> list[Effect]:
-        if self._due_us is None or self._due_us > now.mono_us:
-            return []
-        self._due_us = now.mono_us + self._pause_us()
-        return self.open(self._rng.choice(peers)) if peers else []
+    def _slice(
+        self, peer: NodeId, index: int, found: repair.Difference, now: Instant
+    ) -> tuple[Sequence[bytes], list[bytes]]:
+        """Both ways of a difference, bounded; the rest follows soon."""
+        if index not in (ROWS, TOMBSTONES):
+            return found.push, list(found.pull[:KEYS_MAX])
+        push, pull = self._part_of(found.push), self._part_of(found.pull)
+        if len(push) < len(found.push) or len(pull) < len(found.pull):
+            self._again.set(peer, now.mono_us + AGAIN_US)
+        return push, pull
 
-    def deadline(self) -> int | None:
-        return self._due_us
+    def _part_of(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Those at and after our own id: each node begins elsewhere."""
+        if len(keys) <= SLICE:
+            return list(keys)
+        ordered = sorted(keys)
+        begin = bisect_left(ordered, self._node)
+        return (ordered[begin:] + ordered[:begin])[:SLICE]
 
-    def _indexes(self) -> tuple[Fingerprints, Fingerprints, Fingerprints]:
-        return self._directory.rows, self._directory.tombstones, self._soft.index
+    def _index(self, number: int, region: str = "") -> Index:
+        match number:
+            case 0:
+                return self._directory.rows
+            case 1:
+                return self._directory.tombstones
+            case 2:
+                return self._soft.index if self._soft.scope.small else self._soft.index.part("")
+            case _:
+                return self._soft.index.part(region)
+
+    def _shares(self, peer: NodeId, region: str) -> bool:
+        """Both hold the facts of a region."""
+        return bool(region) and self._soft.scope.holds(region) and self._soft.scope.wants(peer, region)
 
     def _pause_us(self) -> int:
         return round(self._every_us * (0.8 + 0.4 * self._rng.random()))

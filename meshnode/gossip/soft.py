@@ -3,11 +3,12 @@
 Each fact is signed by its owner and travels with its age, so that a copy handed on by a late neighbour dies with all
 others: a repair never makes a dead node's facts young again. A newer boot of the owner drops the older one's.
 
-Scope: for now facts go to all regions in full, which is meant for meshes of up to 64 nodes; summaries between regions
-come with the catalogue.
+Scope (``scope.py``): in a small mesh all facts go everywhere; in a large one what concerns a region goes to its nodes
+only. A fact of scope mesh then lives outside its region as long as membership does not hold its owner gone: ten
+thousand owners cannot stand by their facts to everybody every minute.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -28,8 +29,10 @@ from meshnode.gossip.facts import (
 )
 from meshnode.gossip.letters import SignedFact, SoftRefresh, post
 from meshnode.gossip.messages import SoftChanged
+from meshnode.gossip.outbox import REFRESH, Mark, Outbox
+from meshnode.gossip.parted import Parted
+from meshnode.gossip.scope import MESH, Scope
 from meshnode.kernel.effects import Effect, Note
-from meshnode.kernel.fingerprints import Fingerprints
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import Signer, Trust, Verifier
@@ -38,8 +41,9 @@ from meshnode.kernel.timers import Timers
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
+PENDING_BYTES_MAX = 64 * 1024  # for one neighbour in one turn
 KEYS_MAX = 512  # per node, withdrawn ones included until they expire
-FIRST_DELAY_US = 20 * MS  # facts published in one turn leave in one letter
+LETTER_BYTES = 80  # of a fact around its body: signature, age, frames
 
 
 @dataclass(slots=True)
@@ -48,6 +52,7 @@ class _Held:
     signed: bytes
     signature: bytes
     heard_us: int  # when the owner last stood by it, on our clock
+    part: str
 
 
 @dataclass(slots=True)
@@ -71,19 +76,22 @@ class SoftState:
         trust: Trust,
         rng: Random,
         told_by: Callable[[NodeId, NodeId], bool],
+        scope: Scope | None = None,
+        gone: Callable[[NodeId], bool] = lambda _: False,
     ) -> None:
-        """``told_by(owner, peer)``: the owner has a link of its own to that neighbour of ours."""
+        """``told_by(owner, peer)``: the owner has a link of its own to that neighbour of ours. ``gone``: membership
+        holds a node down or left. Without a ``scope`` all facts go everywhere."""
         self._config = config
         self._signer, self._verifier, self._trust, self._rng = signer, verifier, trust, rng
         self._told_by = told_by
         self._owners: dict[NodeId, _Owner] = {config.node: _Owner(config.boot)}
         self._version = 0
-        self._pending: dict[NodeId, dict[tuple[NodeId, str], None]] = {}
-        self._flushed_us: dict[NodeId, int] = {}
-        self._flush: Timers[NodeId] = Timers()
+        self._gone = gone
+        self._outbox = Outbox(config.soft_batch_us)
         self._expiry: Timers[NodeId] = Timers()
         self._refresh_due_us: int | None = None
-        self.index = Fingerprints()
+        self.scope = scope or Scope(config.node, region_of=lambda _: MESH, small=lambda: True, whole=False)
+        self.index = Parted()
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -93,14 +101,12 @@ class SoftState:
         held = owner.facts if owner else {}
         return {key: (h.body.value, h.body.version, h.heard_us) for key, h in held.items() if h.body.value}
 
-    def pack(self, keys: Iterable[bytes], now: Instant) -> list[SignedFact]:
-        """The facts of some index keys, ready to send."""
-        found: list[SignedFact] = []
-        for key in keys:
-            held = self._find(key)
-            if held is not None:
-                found.append(self._letter(held, now))
-        return found
+    def owe(self, peer: NodeId, keys: Sequence[bytes], now: Instant) -> None:
+        """A repair found that a neighbour lacks these, or asks for them."""
+        for key in keys if peer in self._outbox else ():
+            mark = _mark(key)
+            if self._wants(peer, mark):
+                self._outbox.add(peer, mark, now.mono_us)
 
     # -- our own ------------------------------------------------------------------------------------------------------
 
@@ -115,8 +121,9 @@ class SoftState:
         self._version += 1
         body = FactBody(self._config.node, self._config.boot, self._version, key, value)
         encoded = encode_body(body)
-        self._put(mine, _Held(body, encoded, self._signer.sign(CONTEXT, encoded), now.mono_us))
-        self._tell(body, now, source=None)
+        part = self.scope.part(body.node, key)
+        self._put(mine, _Held(body, encoded, self._signer.sign(CONTEXT, encoded), now.mono_us, part))
+        self._tell((body.node, body.key), now, source=None)
         if self._refresh_due_us is None:
             self._refresh_due_us = now.mono_us + self._refresh_pause_us()
         return [SoftChanged(body.node, key, value, body.version)]
@@ -132,22 +139,28 @@ class SoftState:
         held = owner.facts.get(body.key) if owner and owner.boot == body.boot else None
         if held is not None and _order(held) >= (body.version, fact.body):
             return []
-        if (owner is not None and body.boot < owner.boot) or heard_us <= now.mono_us - self._keep_us(body):
+        part = self.scope.part(body.node, body.key)
+        if (owner is not None and body.boot < owner.boot) or not self.scope.holds(part):
             return []
         if body.node == self._config.node:
             return []  # an old copy of ours, or a twin's: membership judges that by the rows
+        if heard_us <= now.mono_us - self._keep_us(body):
+            if not self._vouched(body):
+                return []
+            heard_us = now.mono_us
         self._check(body.node, CONTEXT, fact.body, fact.signature)
         owner, effects = self._owner(body.node, body.boot)
         if held is None and _full(owner):
             raise RemoteError("soft-too-many-keys")
-        self._put(owner, _Held(body, fact.body, fact.signature, heard_us))
-        self._tell(body, now, source=peer)
+        self._put(owner, _Held(body, fact.body, fact.signature, heard_us, part))
+        self._tell((body.node, body.key), now, source=peer)
         return [*effects, SoftChanged(body.node, body.key, body.value, body.version)]
 
     def refreshed(self, peer: NodeId, letter: SoftRefresh, now: Instant) -> tuple[NodeId, list[Effect]]:
         """An owner stands by all its facts: keep them, and pass it on once. Returns who it was."""
         body = decode_refresh(letter.body)
         owner = self._owners.get(body.node)
+        self._outbox.drop(peer, (body.node, REFRESH))
         if owner is None or body.node == self._config.node or (body.boot, body.beat) <= (owner.boot, owner.beat):
             return body.node, []  # ours, known already, or about facts not held here
         heard_us = now.mono_us - letter.age_ms * MS
@@ -159,10 +172,12 @@ class SoftState:
         for held in owner.facts.values():
             if held.body.value:
                 held.heard_us = max(held.heard_us, heard_us)
-        for other in self._pending:
-            if other not in (peer, body.node) and not self._told_by(body.node, other):
-                effects.append(post(other, letter))
+        self._tell((body.node, REFRESH), now, source=peer)
         return body.node, effects
+
+    def silent(self, node: NodeId) -> bool:
+        """Nothing of it is left here, and it is one that would tell us."""
+        return self.scope.near(node) and not self.facts(node)
 
     def proof_us(self, node: NodeId) -> int | None:
         """When the owner last signed something we hold."""
@@ -173,23 +188,28 @@ class SoftState:
 
     # -- neighbours and owners ----------------------------------------------------------------------------------------
 
-    def up(self, peer: NodeId, now: Instant) -> list[Effect]:
+    def up(self, peer: NodeId, now: Instant) -> Sequence[Effect]:
         """A new neighbour: the repair brings the facts, the refreshes say how old they are."""
-        self._pending[peer] = {}
-        effects: list[Effect] = []
+        self._outbox.up(peer)
         mine = self._owners[self._config.node]
         if mine.facts and (mine.refresh is None or mine.refreshed_us < now.mono_us - 10 * SECOND):
             self._sign_refresh(mine, now)
         for node, owner in self._owners.items():
-            age_us = now.mono_us - owner.refreshed_us
-            if owner.refresh is not None and node != peer and age_us < self._config.soft_ttl_us:
-                effects.append(post(peer, msgspec.structs.replace(owner.refresh, age_ms=age_us // MS)))
-        return effects
+            young = now.mono_us - owner.refreshed_us < self._config.soft_ttl_us
+            if owner.refresh is not None and young and node != peer and self._wants(peer, (node, REFRESH)):
+                self._outbox.add(peer, (node, REFRESH), now.mono_us)
+        return ()
 
     def down(self, peer: NodeId) -> None:
-        self._pending.pop(peer, None)
-        self._flushed_us.pop(peer, None)
-        self._flush.cancel(peer)
+        self._outbox.down(peer)
+        self.scope.down(peer)
+
+    def greeted(self, peer: NodeId, *, whole: bool, now: Instant) -> None:
+        """``whole``: the neighbour holds the facts of all regions. It asks for them by a repair."""
+        self.scope.told_whole(peer, whole=whole)
+        for node, owner in self._owners.items() if whole and not self.scope.small else ():
+            if owner.refresh is not None and node != peer:
+                self._outbox.add(peer, (node, REFRESH), now.mono_us)
 
     def drop(self, node: NodeId, boot: int) -> list[Effect]:
         """Forget the facts of every boot before ``boot``, and take none of them again."""
@@ -204,33 +224,32 @@ class SoftState:
 
     def wake(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
-        for peer in self._flush.pop_due(now.mono_us):
+        for peer in self._outbox.due(now.mono_us):
             effects += self._send_pending(peer, now)
         for node in self._expiry.pop_due(now.mono_us):
             effects += self._expire(node, now)
         if self._refresh_due_us is not None and self._refresh_due_us <= now.mono_us:
-            effects += self._refresh(now)
+            self._refresh(now)
         return effects
 
     def deadline(self) -> int | None:
-        return earliest(self._flush.deadline(), self._expiry.deadline(), self._refresh_due_us)
+        return earliest(self._outbox.deadline(), self._expiry.deadline(), self._refresh_due_us)
 
-    def _refresh(self, now: Instant) -> list[Effect]:
+    def _refresh(self, now: Instant) -> None:
         mine = self._owners[self._config.node]
         for key in [k for k, h in mine.facts.items() if not h.body.value and self._over(h, now)]:
             self._remove(mine.facts.pop(key))
         self._refresh_due_us = now.mono_us + self._refresh_pause_us() if mine.facts else None
         if not any(held.body.value for held in mine.facts.values()):
-            return []
-        letter = self._sign_refresh(mine, now)
-        return [post(peer, letter) for peer in self._pending]
+            return
+        self._sign_refresh(mine, now)
+        self._tell((self._config.node, REFRESH), now, source=None)
 
-    def _sign_refresh(self, mine: _Owner, now: Instant) -> SoftRefresh:
+    def _sign_refresh(self, mine: _Owner, now: Instant) -> None:
         mine.beat += 1
         body = encode_body(RefreshBody(self._config.node, self._config.boot, mine.beat))
         mine.refresh = SoftRefresh(0, body, self._signer.sign(REFRESH_CONTEXT, body))
         mine.refreshed_us = now.mono_us
-        return mine.refresh
 
     def _refresh_pause_us(self) -> int:
         return round(self._config.soft_refresh_us * (1.0 - 0.1 * self._rng.random()))
@@ -239,12 +258,20 @@ class SoftState:
         owner = self._owners[node]
         effects: list[Effect] = []
         for key in [k for k, h in owner.facts.items() if self._over(h, now)]:
-            effects += self._remove(owner.facts.pop(key))
+            if self._vouched(owner.facts[key].body):
+                owner.facts[key].heard_us = now.mono_us
+            else:
+                effects += self._remove(owner.facts.pop(key))
         self._watch(node, owner)
         return effects
 
     def _over(self, held: _Held, now: Instant) -> bool:
         return held.heard_us + self._keep_us(held.body) <= now.mono_us
+
+    def _vouched(self, body: FactBody) -> bool:
+        """A node of another region cannot stand by its facts to everybody: membership does, while it is not gone."""
+        foreign = not self.scope.near(body.node) and self.scope.part(body.node, body.key) == MESH
+        return foreign and bool(body.value) and not self._gone(body.node)
 
     def _keep_us(self, body: FactBody) -> int:
         """A withdrawal outlives every copy of what it withdraws."""
@@ -262,19 +289,17 @@ class SoftState:
         return self._owners[node], effects
 
     def _put(self, owner: _Owner, held: _Held) -> None:
-        body = held.body
+        body, before = held.body, owner.facts.get(held.body.key)
+        if before is not None and before.part != held.part:
+            self.index.remove(before.part, index_key(body))
         owner.facts[body.key] = held
-        self.index.put(index_key(body), body.boot.to_bytes(8) + body.version.to_bytes(8))
+        self.index.put(held.part, index_key(body), body.boot.to_bytes(8) + body.version.to_bytes(8))
         self._watch(body.node, owner)
 
     def _remove(self, held: _Held) -> list[Effect]:
         body = held.body
-        self.index.remove(index_key(body))
+        self.index.remove(held.part, index_key(body))
         return [SoftChanged(body.node, body.key, b"", body.version)] if body.value else []
-
-    def _find(self, key: bytes) -> _Held | None:
-        owner = self._owners.get(NodeId(key[:32]))
-        return owner.facts.get(key[32:].decode(errors="replace")) if owner else None
 
     def _check(self, node: NodeId, context: str, body: bytes, signature: bytes) -> None:
         member = self._trust.member(node)
@@ -285,33 +310,61 @@ class SoftState:
 
     # -- what neighbours lack -----------------------------------------------------------------------------------------
 
-    def _tell(self, body: FactBody, now: Instant, source: NodeId | None) -> None:
-        for peer, pending in self._pending.items():
-            skip = peer in (source, body.node) or (source is not None and self._told_by(body.node, peer))
-            if not skip:
-                pending[body.node, body.key] = None
-                if peer not in self._flush:
-                    last = self._flushed_us.get(peer, -self._config.soft_batch_us)
-                    self._flush.set(peer, max(now.mono_us + FIRST_DELAY_US, last + self._config.soft_batch_us))
+    def _tell(self, mark: Mark, now: Instant, source: NodeId | None) -> None:
+        owner = mark[0]
+        for peer in self._outbox.peers():
+            skip = peer in (source, owner) or (source is not None and self._told_by(owner, peer))
+            if not skip and self._wants(peer, mark):
+                self._outbox.add(peer, mark, now.mono_us)
+
+    def _wants(self, peer: NodeId, mark: Mark) -> bool:
+        owner, key = mark
+        return self.scope.wants(peer, self.scope.region_of(owner) if key == REFRESH else self.scope.part(owner, key))
 
     def _seen_by(self, peer: NodeId, body: FactBody) -> None:
         """What a neighbour sends it need not be sent, unless ours is newer."""
-        pending = self._pending.get(peer)
-        held = self._find(index_key(body))
-        if pending and held is not None and held.body.version <= body.version:
-            pending.pop((body.node, body.key), None)
+        held = self._held((body.node, body.key)) if self._outbox.waits(peer) else None
+        if held is not None and held.body.version <= body.version:
+            self._outbox.drop(peer, (body.node, body.key))
 
     def _send_pending(self, peer: NodeId, now: Instant) -> list[Effect]:
-        pending = self._pending[peer]
-        held = [self._owners[node].facts.get(key) for node, key in pending if node in self._owners]
-        pending.clear()
-        self._flushed_us[peer] = now.mono_us
-        return batches(peer, [self._letter(h, now) for h in held if h is not None])
+        marks = self._outbox.take(peer, now.mono_us, self._size, self._version_of, PENDING_BYTES_MAX)
+        if self._outbox.waits(peer):
+            self._outbox.again(peer, now.mono_us + self._config.soft_batch_us)
+        held = [found for mark in marks if (found := self._held(mark)) is not None]
+        refreshes = [self._refresh_letter(owner, now) for owner, key in marks if key == REFRESH]
+        return [*batches(peer, [self._letter(each, now) for each in held]), *(post(peer, r) for r in refreshes if r)]
+
+    def _size(self, mark: Mark) -> int:
+        """0: nothing is held there any more."""
+        if mark[1] == REFRESH:
+            owner = self._owners.get(mark[0])
+            return LETTER_BYTES + len(owner.refresh.body) if owner is not None and owner.refresh is not None else 0
+        held = self._held(mark)
+        return LETTER_BYTES + len(held.signed) if held is not None else 0
+
+    def _version_of(self, mark: Mark) -> int:
+        held = self._held(mark)
+        return held.body.version if held is not None else 0
+
+    def _held(self, mark: Mark) -> _Held | None:
+        owner = self._owners.get(mark[0])
+        return owner.facts.get(mark[1]) if owner is not None else None
+
+    def _refresh_letter(self, node: NodeId, now: Instant) -> SoftRefresh | None:
+        owner = self._owners.get(node)
+        if owner is None or owner.refresh is None:
+            return None
+        return msgspec.structs.replace(owner.refresh, age_ms=max(0, now.mono_us - owner.refreshed_us) // MS)
 
     def _letter(self, held: _Held, now: Instant) -> SignedFact:
         own = held.body.node == self._config.node
         age_us = 0 if own and held.body.value else max(0, now.mono_us - held.heard_us)
         return SignedFact(age_us // MS, held.signed, held.signature)
+
+
+def _mark(index_key: bytes) -> Mark:
+    return NodeId(index_key[:32]), index_key[32:].decode(errors="replace")
 
 
 def _full(owner: _Owner) -> bool:

@@ -8,11 +8,26 @@
 What a row is, how it is pushed and which of two versions wins is the room's business: a repair only finds differences.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
 import msgspec
 
-from meshnode.kernel.fingerprints import BUCKETS, Fingerprints
+from meshnode.kernel.fingerprints import BUCKETS
 
 ROWS_MAX = 4096  # per message; the next round finds the rest
+
+
+class Index(Protocol):
+    """What is compared: ``Fingerprints``, or several of them read as one."""
+
+    def root(self) -> bytes: ...
+
+    def sums(self) -> Mapping[int, int]: ...
+
+    def bucket(self, number: int) -> Sequence[tuple[bytes, bytes]]: ...
+
+    def version(self, key: bytes) -> bytes | None: ...
 
 
 class RepairRoot(msgspec.Struct, frozen=True, array_like=True, tag="root"):
@@ -38,22 +53,22 @@ class Difference(msgspec.Struct, frozen=True):
     pull: tuple[bytes, ...]
 
 
-def opening(index: Fingerprints) -> RepairRoot:
+def opening(index: Index) -> RepairRoot:
     return RepairRoot(index.root())
 
 
-def answer(index: Fingerprints, message: RepairMessage) -> RepairMessage | Difference | None:
+def answer(index: Index, message: RepairMessage) -> RepairMessage | Difference | None:
     """The next step of the dialogue: a message to send back, the difference found, or nothing (equal)."""
     match message:
         case RepairRoot(root):
-            return None if root == index.root() else RepairSums(index.sums())
+            return None if root == index.root() else RepairSums(dict(index.sums()))
         case RepairSums(sums):
             return _rows_of_differing(index, sums)
         case RepairRows(buckets, rows):
             return _difference(index, buckets, rows)
 
 
-def _rows_of_differing(index: Fingerprints, theirs: dict[int, int]) -> RepairRows | None:
+def _rows_of_differing(index: Index, theirs: dict[int, int]) -> RepairRows | None:
     ours = index.sums()
     differing = sorted(n for n in {**ours, **theirs} if 0 <= n < BUCKETS and ours.get(n) != theirs.get(n))
     rows: list[tuple[bytes, bytes]] = []
@@ -67,7 +82,7 @@ def _rows_of_differing(index: Fingerprints, theirs: dict[int, int]) -> RepairRow
     return RepairRows(taken, rows) if taken else None
 
 
-def _difference(index: Fingerprints, buckets: list[int], rows: list[tuple[bytes, bytes]]) -> Difference | None:
+def _difference(index: Index, buckets: list[int], rows: list[tuple[bytes, bytes]]) -> Difference | None:
     theirs = dict(rows[:ROWS_MAX])
     pull = sorted(key for key, version in theirs.items() if index.version(key) != version)
     push: list[bytes] = []

@@ -30,7 +30,7 @@ def test_bytes_are_a_letter_or_refused(body: bytes) -> None:
     msgspec.msgpack.encode([13, b"short"]),
     msgspec.msgpack.encode([99]),
     msgspec.msgpack.encode([8, [b"x" * 16] * 257]),
-    msgspec.msgpack.encode([5, 3, ["root", b"x" * 8]]),
+    msgspec.msgpack.encode([5, 5, ["root", b"x" * 8]]),
     msgspec.msgpack.encode([16, -1, 0]),
     encode(Greeting(demanded=False, links=[NODE] * 301)),
 ])  # fmt: skip

@@ -1,0 +1,104 @@
+"""What each neighbour still has to be told of soft facts: only that a key changed, never an old value of it.
+
+A link that was quiet is told at once, in the next turn, together with all else of this one; what follows within
+``soft_batch_us`` leaves together, newest values only. Who runs what goes before load; of a batch that cannot hold all,
+a quarter is for those that waited longest, so that a busy owner never starves a quiet one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from meshnode.kernel.timers import Timers
+from meshnode.model.ids import NodeId
+
+Mark = tuple[NodeId, str]  # an owner and one of its keys
+REFRESH = ""  # in the place of a key: the owner stands by all its facts
+WAITED_SHARE = 4  # one in so many bytes is for who waited longest
+_LATE = ("load", REFRESH)
+
+
+@dataclass(slots=True)
+class _Peer:
+    pending: dict[Mark, None] = field(default_factory=dict[Mark, None])  # longest waiting first
+    flushed_us: int | None = None
+
+
+class Outbox:
+    """Marks by neighbour, and when they are due."""
+
+    def __init__(self, batch_us: int) -> None:
+        self._batch_us = batch_us
+        self._peers: dict[NodeId, _Peer] = {}
+        self._flush: Timers[NodeId] = Timers()
+
+    def __contains__(self, peer: NodeId) -> bool:
+        return peer in self._peers
+
+    def peers(self) -> list[NodeId]:
+        return list(self._peers)
+
+    def up(self, peer: NodeId) -> None:
+        self._peers[peer] = _Peer()
+
+    def down(self, peer: NodeId) -> None:
+        self._peers.pop(peer, None)
+        self._flush.cancel(peer)
+
+    def add(self, peer: NodeId, mark: Mark, now_us: int) -> None:
+        box = self._peers[peer]
+        box.pending[mark] = None
+        if peer not in self._flush:
+            self._flush.set(peer, now_us if box.flushed_us is None else max(now_us, box.flushed_us + self._batch_us))
+
+    def waits(self, peer: NodeId) -> bool:
+        box = self._peers.get(peer)
+        return box is not None and bool(box.pending)
+
+    def drop(self, peer: NodeId, mark: Mark) -> None:
+        """It need not be told any more."""
+        box = self._peers.get(peer)
+        if box is not None:
+            box.pending.pop(mark, None)
+
+    def due(self, now_us: int) -> list[NodeId]:
+        return self._flush.pop_due(now_us)
+
+    def again(self, peer: NodeId, at_us: int) -> None:
+        """Not all could leave: try then."""
+        self._flush.set(peer, at_us)
+
+    def deadline(self) -> int | None:
+        return self._flush.deadline()
+
+    def take(
+        self, peer: NodeId, now_us: int, size_of: Callable[[Mark], int], order: Callable[[Mark], int], bytes_max: int
+    ) -> list[Mark]:
+        """Marks that may leave now. ``size_of`` 0: nothing is held there any more; ``order``: the version, so that one
+        owner's facts leave in the order of their making."""
+        box = self._peers[peer]
+        box.flushed_us = now_us
+        sizes = {mark: size for mark in box.pending if (size := size_of(mark))}
+        if sum(sizes.values()) <= bytes_max:
+            box.pending.clear()
+            return _ordered(list(sizes), order)
+        chosen = _fill(list(sizes), sizes, bytes_max // WAITED_SHARE)
+        rest = _ordered([mark for mark in sizes if mark not in chosen], order)
+        chosen.update(_fill(rest, sizes, bytes_max - sum(sizes[mark] for mark in chosen)))
+        box.pending = {mark: None for mark in sizes if mark not in chosen}
+        return _ordered(list(chosen), order)
+
+
+def _fill(marks: list[Mark], sizes: dict[Mark, int], bytes_max: int) -> dict[Mark, None]:
+    """The first ones that fit together."""
+    chosen: dict[Mark, None] = {}
+    for mark in marks:
+        bytes_max -= sizes[mark]
+        if bytes_max < 0:
+            break
+        chosen[mark] = None
+    return chosen
+
+
+def _ordered(marks: list[Mark], order: Callable[[Mark], int]) -> list[Mark]:
+    owners = {owner: place for place, owner in enumerate(dict.fromkeys(owner for owner, _ in marks))}
+    return sorted(marks, key=lambda mark: (mark[1] in _LATE, mark[1] == REFRESH, owners[mark[0]], order(mark)))
