@@ -123,11 +123,11 @@ class Catalogue(Protocol):
 class Beyond(Protocol):
     """The regions whose facts this node does not hold. ``node``: the only one that may answer, ``None`` = any."""
 
-    def open(self, address: str, node: NodeId | None, now: Instant) -> bool:
+    def open(self, address: str, node: NodeId | None, now: Instant, /) -> bool:
         """Somebody further away may answer ``address`` and is being asked, or can be: it is worth waiting for."""
         ...
 
-    def why(self, address: str, node: NodeId | None, now: Instant) -> tuple[str, str] | None:
+    def why(self, address: str, node: NodeId | None, now: Instant, /) -> tuple[str, str] | None:
         """Code and message: why nobody there answers now. ``None``: nothing is there, as far as anybody knows."""
         ...
 

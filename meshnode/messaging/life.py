@@ -16,7 +16,7 @@ from meshnode.messaging.calls import CREDIT, NO_CONN, Call, Calls, Ending, Peer,
 from meshnode.messaging.config import SwitchConfig
 from meshnode.messaging.keys import Keys
 from meshnode.messaging.local import LocalUnits, Unit
-from meshnode.messaging.messages import CallOverdue, Reach
+from meshnode.messaging.messages import CallOverdue, Reach, Sought
 from meshnode.messaging.routes import Routes, Target
 from meshnode.model.ids import InstanceId, NodeId
 from meshnode.wire.bus import ToAgent
@@ -60,10 +60,10 @@ class Life:
             self.calls.add(call)
             return self._try(call, target, now)
         ending = Ending(*self.routes.nobody(call, now))
-        if not self._may_settle(call, ending):
+        if not self._may_settle(call, ending) and not self._seeks(call, now):
             return [replies.refusal(call.waiter, self._around.me, ending)]
         self.calls.add(call)
-        return self._settle(call)
+        return self._settle(call, now)
 
     def _may_settle(self, call: Call, ending: Ending) -> bool:
         """What was just started elsewhere, or starts again, is heard of in a moment: it is not missing."""
@@ -71,11 +71,20 @@ class Life:
             return False
         return ending.code == "unavailable" or (ending.code == "not-found" and bool(self._around.links.peers()))
 
-    def _settle(self, call: Call) -> list[Effect]:
+    def _settle(self, call: Call, now: Instant) -> list[Effect]:
+        return self._await(call, "settle", call.started_us + self._config.settle_us, now)
+
+    def _seeks(self, call: Call, now: Instant) -> bool:
+        """Whether somebody beyond the region may still be found for it. What a peer asks of us goes no further."""
+        return not isinstance(call.waiter, Peer) and self._around.beyond.open(call.header.skill, call.where, now)
+
+    def _await(self, call: Call, what: str, until_us: int, now: Instant) -> list[Effect]:
+        """Wait for somebody who takes it; as long as it may take where regions beyond are asked for one."""
         call.phase = Phase.WAITING
         self.calls.unsettle(call)
-        self._arm(call, "settle", min(call.due_us, call.started_us + self._config.settle_us))
-        return []
+        seeks = self._seeks(call, now)
+        self._arm(call, what, call.due_us if seeks else until_us)
+        return [Sought(call.header.skill, call.where)] if seeks else []
 
     def straight(self, call: Call, node: NodeId, now: Instant) -> list[Effect]:
         """To the daemon of that node itself, which is nobody's agent."""
@@ -203,6 +212,8 @@ class Life:
         target = self.routes.pick(call, now)
         if target is not None:
             return [*effects, *self._try(call, target, now)]
+        if call.lost_us < 0 and ending.code == "unreachable" and self._seeks(call, now):
+            call.lost, call.lost_us = ending, now.mono_us  # it has run nowhere, and nobody else here takes it
         if call.lost_us >= 0:
             return [*effects, *self._wait(call, now)]
         return [*effects, *self.end(call, ending, now)]
@@ -227,15 +238,12 @@ class Life:
         target = self.routes.pick(call, now)
         if target is not None:
             return self._try(call, target, now)
-        return self._wait(call, now) if call.attempts else self._settle(call)
+        return self._wait(call, now) if call.attempts else self._settle(call, now)
 
     def _wait(self, call: Call, now: Instant) -> list[Effect]:
         if isinstance(call.waiter, Peer):
             return self.end(call, call.lost, now)  # whoever made it knows of others
-        call.phase = Phase.WAITING
-        self.calls.unsettle(call)
-        self._arm(call, "wait", call.lost_us + self._config.wait_us)
-        return []
+        return self._await(call, "wait", call.lost_us + self._config.wait_us, now)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,13 @@ class Reach(Fact, frozen=True):
     node: NodeId
 
 
+class Sought(Fact, frozen=True):
+    """A call waits for somebody beyond the region who answers ``address``; ``node``: for that one only."""
+
+    address: str
+    node: NodeId | None
+
+
 class CallOverdue(Fact, frozen=True):
     """Nothing at all came from ``peer`` since a call went to it, for longer than its round trips allow."""
 

@@ -4,6 +4,8 @@ A call with a session goes to one slot; so does one with an idempotency key alon
 node, meets the answer that is kept there.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 from meshnode.kernel.instant import Instant
@@ -18,6 +20,7 @@ from meshnode.registry.index import CAP_PREFIX, Candidate
 from meshnode.wire.calls import CallHeader
 
 _NAMED_MAX = 3  # nodes named in a refusal
+_FIRST = 4  # candidates looked at before all are
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -43,7 +46,7 @@ class Routes:
         near = self._near(call, now)
         if near is not None:
             return near
-        for candidate, slot in self._ranked(header, call.where, now):
+        for candidate, slot in self._in_order(header, call.where, now):
             if not self._open_to(call, candidate):
                 continue
             if not candidate.local:
@@ -57,6 +60,13 @@ class Routes:
 
     def nobody(self, call: Call, now: Instant) -> tuple[str, str]:
         """Code and message: why no target was found, with the age of what is known."""
+        code, message = self._nobody_here(call, now)
+        further = self._around.beyond.why(call.header.skill, call.where, now)
+        if further is None:
+            return code, message
+        return further if code == "not-found" else (code, f"{message}; {further[1]}")
+
+    def _nobody_here(self, call: Call, now: Instant) -> tuple[str, str]:
         header, around = call.header, self._around
         skill = refusals.wanted(header)
         ranked = self._ranked(header, call.where, now)
@@ -123,6 +133,13 @@ class Routes:
             return there[slot_of_session(sticky, len(there))] if there else -1
         slots = self._around.slots_of(agent)
         return slot_of_session(sticky, slots) if slots > 0 else -1
+
+    def _in_order(self, header: CallHeader, where: NodeId | None, now: Instant) -> Iterator[tuple[Candidate, int]]:
+        """All candidates, best first. Most calls go to the very first: the others are put in order only if need be."""
+        if where is None and header.slot < 0 and not header.agent and not _stickiness(header):
+            for candidate in self._around.index.top(header.skill, k=_FIRST, now=now):
+                yield candidate, -1
+        yield from self._ranked(header, where, now)
 
     def _ranked(self, header: CallHeader, where: NodeId | None, now: Instant) -> list[tuple[Candidate, int]]:
         index = self._around.index

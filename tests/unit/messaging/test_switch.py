@@ -173,7 +173,9 @@ def test_a_lost_link_during_the_call_is_not_a_reason_to_try_elsewhere() -> None:
 def test_no_link_to_the_first_leads_to_the_next_because_nothing_was_sent() -> None:
     town, a, b, c, _, further = trio()
     town.cut(a, b)
+    town.cut(a, c)  # who has a link would come before who has none
     town.ask(a, 1, call_header(deadline_ms=10_000))
+    town.heal(a, c)
     town.run(3 * SECOND + 5 * MS)
     assert len(c.asked_of_agents()) == 1
     answer(town, c, further)

@@ -133,8 +133,10 @@ def test_a_keyed_call_leaves_a_silent_node_whose_link_still_stands() -> None:
 def test_a_call_that_waits_for_a_link_goes_elsewhere_once_its_node_is_known_to_be_gone() -> None:
     town, a, b, c, _, _ = trio()
     town.cut(a, b)
+    town.cut(a, c)
     town.ask(a, 1)
     assert a.told(Reach) == [Reach(b.node)]
+    town.heal(a, c)
     a.views.unreachable.append(b.node)
     town.does(a, a.switch.offers_changed(town.now))
     town.run(5 * MS)

@@ -115,7 +115,7 @@ class Views:
         return self.heard.get(peer)
 
     def rtt_us(self, peer: NodeId) -> int | None:
-        return self.rtt.get(peer)
+        return self.rtt.get(peer) if peer in self.heard else None
 
     def members(self) -> Sequence[NodeId]:
         return tuple(self.heard)
