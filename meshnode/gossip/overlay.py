@@ -129,7 +129,7 @@ class Overlay:
             self._host(link, now)
         if now.mono_us < link.guest_until_us:
             return []
-        stays = not letter.links or (link.mine and link.role is not Role.PLAIN)
+        stays = not letter.links or (link.mine and link.role is not Role.PLAIN) or self._misses(peer)
         return self._evict(self._victim(peer, now) if stays else peer, now)
 
     def _read(self, link: _Link, peer: NodeId, letter: Greeting) -> None:
@@ -191,14 +191,11 @@ class Overlay:
             everybody = (node for region in self._mesh.regions() for node in self._mesh.in_region(region))
             return [node for node in everybody if node != self._config.node and node not in self._links]
         held = self._held()
-        poor = held.taken < self._config.slots // 2  # then who once had no room is asked again
         self._avoid = {node: until_us for node, until_us in self._avoid.items() if until_us > now.mono_us}
         sought = [node for node in lost if node not in self._links]
-
-        def barred(node: NodeId) -> bool:
-            return node in self._links or (node in self._avoid and not poor)
-
-        chosen = self._wishes.choose(held, barred)
+        chosen = self._wishes.choose(held, lambda node: node in self._links or node in self._avoid)
+        if held.taken + len(chosen) < self._config.slots // 2:  # then who once had no room is asked again
+            chosen = self._wishes.choose(held, lambda node: node in self._links)
         if chosen or held.taken < self._config.slots:
             self.rethink_us = now.mono_us + RETHINK_US
         return [*sought, *chosen]
@@ -239,10 +236,21 @@ class Overlay:
         others = {p: link for p, link in self._links.items() if p != newcomer and self._takes(link)}
         settled = {p: link for p, link in others.items() if now.mono_us >= link.guest_until_us}
         plain = {p: link for p, link in settled.items() if not (link.mine and link.role is Role.LONG)}
-        pool = plain or settled or others
+        far = {p: link for p, link in plain.items() if not self._is_near(p)}
+        pool = (far if self._near() <= self._config.near_slots else plain) or plain or settled or others
         most = max((len(link.links) for link in pool.values()), default=0)
         best = [peer for peer, link in pool.items() if len(link.links) == most]
         return self._rng.choice(best) if best else None
+
+    def _misses(self, peer: NodeId) -> bool:
+        """It lives in the own region, of which this node has too few links."""
+        return self._is_near(peer) and self._near() <= self._config.near_slots
+
+    def _near(self) -> int:
+        return sum(self._takes(link) and self._is_near(peer) for peer, link in self._links.items())
+
+    def _is_near(self, peer: NodeId) -> bool:
+        return self._mesh.region_of(peer) == self._config.region
 
     def _evict(self, victim: NodeId | None, now: Instant) -> list[Effect]:
         if victim is None:

@@ -1,7 +1,8 @@
 """Whom to link with next, in a mesh too large to link with all: drawn by luck, never by a walk over everybody.
 
-Four of six slots for the own region, one long link of our own drawn from afar, so that no region hangs on its bridges
-alone, and beyond the slots the links of those elected as bridges. What was drawn is kept until it is linked or lost.
+Four of six slots are for the own region, one long link of our own is drawn from afar, so that no region hangs on its
+bridges alone, and links of those elected as bridges come beyond the slots. What was drawn is kept until it is linked
+or lost.
 """
 
 import enum
@@ -10,11 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from meshnode.gossip.bridges import elected, on_duty
-from meshnode.gossip.config import GossipConfig
+from meshnode.gossip.config import SLACK, GossipConfig
 from meshnode.kernel.rng import Random
 from meshnode.model.ids import NodeId
 
-WIDE_SLOTS = 2  # of a profile's slots: not for the own region; one of them is the long link
 BRIDGE_SLOTS_MAX = 2  # beyond the slots
 DRAWS = 8  # by luck, before looking through a stretch of the list
 STRETCH_MAX = 64
@@ -97,12 +97,15 @@ class Wishes:
         self._add_bridges(chosen, held, kept, free)
         if not held.long:
             self._add(chosen, Role.LONG, 1, kept, lambda: self._afar(free))
-        slots = self._config.slots - held.taken - (not held.long)
-        near = self._config.slots - WIDE_SLOTS - held.near
+        near = self._config.near_slots - held.near
+        room = held.taken + (not held.long)
+        slots = max(self._config.slots - room, min(near, max(1, self._config.slots + SLACK - 1 - room)))
 
         def plain() -> NodeId | None:
-            wanting = sum(role is Role.PLAIN and self._is_near(node) for node, role in chosen.items()) < near
-            return (self._inside(self._config.region, free) if wanting else None) or self._anywhere(free)
+            drawn = sum(role is Role.PLAIN for role in chosen.values())
+            found = sum(role is Role.PLAIN and self._is_near(node) for node, role in chosen.items())
+            node = self._inside(self._config.region, free) if found < near else None
+            return node or (self._anywhere(free) if drawn < self._config.slots - room else None)
 
         self._add(chosen, Role.PLAIN, slots, kept, plain)
         self._kept = chosen

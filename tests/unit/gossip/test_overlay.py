@@ -198,6 +198,7 @@ def test_an_evicted_node_does_not_come_back_at_once_unless_it_is_poor() -> None:
     assert NODES[4] not in room.wanted([], NOW)
     assert NODES[4] in room.wanted([], at(22))
     for node in NODES[1:4]:
+        town.gone[node] = None
         room.down(node, "", NOW)
     room.down(NODES[4], Bye.EVICTED, NOW)
     assert NODES[4] in room.wanted([], NOW)
