@@ -13,42 +13,70 @@ from meshnode.model.ids import NodeId
 class Census:
     """The living members."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: "Census | None" = None) -> None:
+        """``base``: whom to begin with. It must not change any more; a region or name that changes is copied first."""
+        self._base = base
         self._regions: dict[str, list[NodeId]] = {}
-        self._names: dict[str, tuple[NodeId, ...]] = {}
+        self._names: dict[str, tuple[NodeId, ...]] = {}  # empty: the base knows some, here there are none left
+        self._sorted: list[str] | None = None
 
     def regions(self) -> list[str]:
         """Sorted; those with at least one member."""
-        return sorted(self._regions)
+        if self._sorted is None:
+            below = self._base.regions() if self._base is not None else []
+            inhabited = {**dict.fromkeys(below, True), **{name: bool(nodes) for name, nodes in self._regions.items()}}
+            self._sorted = sorted(name for name, some in inhabited.items() if some)
+        return self._sorted
 
     def in_region(self, region: str) -> Sequence[NodeId]:
         """Sorted. The list lives on: read it, never keep it."""
-        return self._regions.get(region, ())
+        inside = self._regions.get(region)
+        if inside is None and self._base is not None:
+            return self._base.in_region(region)
+        return inside or ()
 
     def named(self, name: str) -> NodeId | None:
         """Of several with one name the smallest id, as all nodes see it."""
-        return min(self._names.get(name, ()), default=None)
+        return min(self.holders(name), default=None)
+
+    def holders(self, name: str) -> tuple[NodeId, ...]:
+        """All members of that name."""
+        held = self._names.get(name)
+        if held is None and self._base is not None:
+            return self._base.holders(name)
+        return held or ()
 
     def enter(self, node: NodeId, region: str, name: str) -> None:
         """Entering twice does nothing."""
-        inside = self._regions.setdefault(region, [])
+        inside = self.in_region(region)
         at = bisect_left(inside, node)
         if at == len(inside) or inside[at] != node:
-            inside.insert(at, node)
-        holders = self._names.get(name, ())
+            self._own(region).insert(at, node)
+        holders = self.holders(name)
         if node not in holders:
             self._names[name] = (*holders, node)
 
     def leave(self, node: NodeId, region: str, name: str) -> None:
         """Leaving twice does nothing."""
-        inside = self._regions.get(region, [])
+        inside = self.in_region(region)
         at = bisect_left(inside, node)
         if at < len(inside) and inside[at] == node:
-            del inside[at]
-        if not inside:
-            self._regions.pop(region, None)
-        others = tuple(holder for holder in self._names.get(name, ()) if holder != node)
-        if others:
-            self._names[name] = others
-        else:
-            self._names.pop(name, None)
+            del self._own(region)[at]
+        self._let_go(region)
+        holders = self.holders(name)
+        if node in holders:
+            self._names[name] = tuple(holder for holder in holders if holder != node)
+            if not self._names[name] and self._base is None:
+                del self._names[name]
+
+    def _own(self, region: str) -> list[NodeId]:
+        inside = self._regions.get(region)
+        if inside is None:
+            inside = self._regions[region] = list(self.in_region(region))
+        if len(inside) <= 1:
+            self._sorted = None  # it may appear or vanish
+        return inside
+
+    def _let_go(self, region: str) -> None:
+        if self._base is None and not self._regions.get(region, True):
+            del self._regions[region]

@@ -5,106 +5,110 @@ holds the same directory whatever the order of arrival. A row that says ``left``
 with an index of their own: what is exchanged about the living does not grow with the dead.
 """
 
-import enum
-import hashlib
-from collections.abc import Sequence
-from typing import Annotated
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from meshnode.gossip.census import Census
-from meshnode.gossip.letters import Count, Id, SignedRow
+from meshnode.gossip.ground import Address, Ground, Rolodex
+from meshnode.gossip.letters import SignedRow
+from meshnode.gossip.row import (
+    CONTEXT,
+    FACTS_BYTES_MAX,
+    Entry,
+    Row,
+    Status,
+    check_facts,
+    encode_row,
+    entry_of,
+    read,
+    version_of,
+)
 from meshnode.kernel.fingerprints import Fingerprints
 from meshnode.kernel.ports import Member, Trust, Verifier
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
-CONTEXT = "directory/v1"
-FACTS_BYTES_MAX = 4096
+__all__ = [
+    "CONTEXT",
+    "FACTS_BYTES_MAX",
+    "Directory",
+    "Entry",
+    "Merge",
+    "Row",
+    "Status",
+    "encode_row",
+    "read",
+    "version_of",
+]
+
 ROWS_MAX = 20_000
-
-
-class Status(enum.IntEnum):
-    """What a node says about itself."""
-
-    ALIVE = 0
-    LEFT = 1
-
-
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
-
-
-class Row(msgspec.Struct, frozen=True, array_like=True):
-    """What a node signs about itself."""
-
-    node: Id
-    boot: Count
-    incarnation: Count
-    status: Status
-    endpoints: Annotated[tuple[tuple[Host, Port], ...], msgspec.Meta(max_length=16)]
-    facts: Annotated[bytes, msgspec.Meta(max_length=FACTS_BYTES_MAX)]  # a JSON object
-    wall_ms: int
-
-    @property
-    def order(self) -> tuple[int, int, int]:
-        return (self.boot, self.incarnation, self.status)
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A row that passed, with the bytes to pass on."""
-
-    row: Row
-    signed: SignedRow
-    member: Member
 
 
 class Merge(msgspec.Struct, frozen=True):
     """What a row did. ``news`` false: what we hold is as new or newer. ``before``: what it replaced."""
 
     entry: Entry
+    row: Row
     news: bool
     before: Entry | None = None
 
 
-_rows = msgspec.msgpack.Decoder(Row)
 _signed = msgspec.msgpack.Decoder(SignedRow)
-encode_row = msgspec.msgpack.Encoder().encode
 
 
 class Directory:
-    """All rows known here."""
+    """All rows known here; those of a ``ground`` are held only where they differ from it."""
 
-    def __init__(self, verifier: Verifier, trust: Trust) -> None:
+    def __init__(self, verifier: Verifier, trust: Trust, ground: Ground | None = None) -> None:
         self._verifier = verifier
         self._trust = trust
+        self._below: dict[NodeId, Entry] = ground.entries if ground else {}  # never changed here
         self._held: dict[NodeId, Entry] = {}
+        self._added = 0  # of the held ones, those the ground does not know
         self._forgotten: dict[NodeId, None] = {}
         self._unsaved: dict[NodeId, None] = {}
-        self._census = Census()
-        self.rows = Fingerprints()
-        self.tombstones = Fingerprints()
+        self._census = Census(ground.census if ground else None)
+        self._below_at, self._at = ground.rolodex if ground else Rolodex(), Rolodex()
+        self._members: list[NodeId] = ground.members if ground else []
+        self._shared = True  # others may hold that very list: copied before it changes
+        self.rows = Fingerprints(ground.rows if ground else None)
+        self.tombstones = Fingerprints(ground.tombstones if ground else None)
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
     def __contains__(self, node: NodeId) -> bool:
-        return node in self._held
+        return node in self._held or node in self._below
+
+    def __len__(self) -> int:
+        """Tombstones included."""
+        return len(self._below) + self._added
 
     def entry(self, node: NodeId) -> Entry | None:
-        return self._held.get(node)
+        return self._held.get(node) or self._below.get(node)
 
-    def members(self) -> list[NodeId]:
-        """Sorted; without tombstones."""
-        return sorted(node for node in self._held if node in self.rows)
+    def present(self, node: NodeId) -> Entry | None:
+        """The entry of a member; ``None`` for the dead and the unknown."""
+        return self.entry(node) if node in self.rows else None
+
+    def members(self) -> Sequence[NodeId]:
+        """Sorted; without tombstones. One list for all who ask until somebody comes or goes."""
+        self._shared = True
+        return self._members
 
     def known(self) -> list[NodeId]:
         """Sorted; with those who said goodbye, without the forgotten."""
-        return sorted(node for node in self._held if node not in self._forgotten)
+        return sorted(node for node in self._nodes() if node not in self._forgotten)
 
     def all(self) -> Sequence[Entry]:
-        """Every entry, tombstones included, in the order of first sight."""
-        return tuple(self._held.values())
+        """Every entry, tombstones included: those of the ground, then in the order of first sight."""
+        return tuple(self._held.get(node) or self._below[node] for node in self._nodes())
+
+    def own(self) -> Iterable[Entry]:
+        """Those that are not the ground's."""
+        return self._held.values()
 
     def regions(self) -> Sequence[str]:
         """Sorted; those with at least one member."""
@@ -118,6 +122,14 @@ class Directory:
         """The member of that name."""
         return self._census.named(name)
 
+    def holder(self, address: Address) -> NodeId | None:
+        """Whose row names an address: of several the one known first."""
+        for node in (*self._below_at.holders(address), *self._at.holders(address)):
+            entry = self.entry(node)
+            if entry is not None and address in entry.row.endpoints:
+                return node
+        return None
+
     # -- changes ------------------------------------------------------------------------------------------------------
 
     def offer(self, signed: SignedRow) -> Merge | None:
@@ -127,31 +139,35 @@ class Directory:
             RemoteError: it is no row, or not signed by the node and the admin it names.
         """
         row = read(signed.body)
-        held = self._held.get(row.node)
+        held = self.entry(row.node)
         if held is not None and held.signed.body == signed.body:
             return None
-        entry = Entry(row, signed, self._check(row, signed))
-        if held is not None and (held.row.order, held.signed.body) > (row.order, signed.body):
-            return Merge(entry, news=False, before=held)
-        if held is None and len(self._held) >= ROWS_MAX:
+        entry = entry_of(row, signed, self._check(row, signed))
+        if held is not None and (held.order, held.signed.body) > (row.order, signed.body):
+            return Merge(entry, row, news=False, before=held)
+        if held is None and len(self) >= ROWS_MAX:
             raise RemoteError("directory-full")
-        return Merge(entry, news=True, before=held)
+        return Merge(entry, row, news=True, before=held)
 
     def hold(self, merge: Merge, *, save: bool = True) -> None:
         """Keep a row that ``offer`` called news."""
-        row, before = merge.entry.row, merge.before
+        node, before = merge.row.node, merge.before
         if before is not None:
-            self._census.leave(row.node, before.member.region, before.member.name)
-        self._held[row.node] = merge.entry
-        self._forgotten.pop(row.node, None)
+            self._depart(before, merge)
+        self._added += before is None
+        self._held[node] = merge.entry
+        self._at.enter(node, merge.row.endpoints)
+        self._forgotten.pop(node, None)
         self._index(merge.entry)
         if save and _worth_saving(merge):
-            self._unsaved[row.node] = None
+            self._unsaved[node] = None
 
     def forget(self, node: NodeId) -> None:
         """Count a node among the dead until it signs something newer."""
+        entry = self.entry(node)
+        assert entry is not None, "only a known node can be forgotten"
         self._forgotten[node] = None
-        self._index(self._held[node])
+        self._index(entry)
 
     def restore(self, records: Sequence[Record]) -> None:
         """Rows of the journal are checked like any other: a disk is not a friend."""
@@ -182,36 +198,46 @@ class Directory:
             raise RemoteError("row-of-another-node")
         if not self._verifier.verify(member.public_key, CONTEXT, signed.body, signed.signature):
             raise RemoteError("row-forged")
-        _check_facts(row)
+        check_facts(row)
         return member
 
+    # -- indexes ------------------------------------------------------------------------------------------------------
+
+    def _nodes(self) -> Iterator[NodeId]:
+        yield from self._below
+        for node in self._held:
+            if node not in self._below:
+                yield node
+
+    def _depart(self, before: Entry, merge: Merge) -> None:
+        """What the older row said holds no more."""
+        old, new = before.member, merge.entry.member
+        if (old.region, old.name) != (new.region, new.name):
+            self._census.leave(old.node, old.region, old.name)
+        if old.node in self._held:
+            gone = [address for address in before.row.endpoints if address not in merge.row.endpoints]
+            self._at.leave(old.node, gone)
+
     def _index(self, entry: Entry) -> None:
-        node = entry.row.node
-        dead = entry.row.status is Status.LEFT or node in self._forgotten
+        node = entry.node
+        dead = entry.left or node in self._forgotten
         to, other = (self.tombstones, self.rows) if dead else (self.rows, self.tombstones)
         count = self._census.leave if dead else self._census.enter
         count(node, entry.member.region, entry.member.name)
+        self._count(node, there=not dead)
         other.remove(node)
         to.put(node, version_of(entry.signed.body))
 
-
-def version_of(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=8).digest()
-
-
-def read(body: bytes) -> Row:
-    """The row in ``body``; raises ``RemoteError`` if it is none."""
-    try:
-        return _rows.decode(body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("row-malformed", str(error)[:80]) from error
-
-
-def _check_facts(row: Row) -> None:
-    try:
-        msgspec.json.decode(row.facts, type=dict[str, msgspec.Raw])
-    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
-        raise RemoteError("row-facts-malformed") from error
+    def _count(self, node: NodeId, *, there: bool) -> None:
+        if (node in self.rows) is there:
+            return
+        if self._shared:
+            self._members, self._shared = self._members.copy(), False
+        at = bisect_left(self._members, node)
+        if there:
+            self._members.insert(at, node)
+        else:
+            del self._members[at]
 
 
 def _worth_saving(merge: Merge) -> bool:
@@ -219,5 +245,5 @@ def _worth_saving(merge: Merge) -> bool:
     if merge.before is None:
         return True
     old, new = merge.before, merge.entry
-    unchanged = msgspec.structs.replace(old.row, incarnation=new.row.incarnation, wall_ms=new.row.wall_ms) == new.row
+    unchanged = msgspec.structs.replace(old.row, incarnation=new.incarnation, wall_ms=merge.row.wall_ms) == merge.row
     return not unchanged or old.signed.member != new.signed.member

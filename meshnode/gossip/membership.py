@@ -15,6 +15,7 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address
 from meshnode.gossip.detector import Recovered, Redial
 from meshnode.gossip.directory import FACTS_BYTES_MAX, Row
+from meshnode.gossip.ground import Ground
 from meshnode.gossip.letters import Push, post
 from meshnode.gossip.mailroom import Mailroom
 from meshnode.gossip.messages import (
@@ -68,13 +69,15 @@ class Gossip:
         links: LinkStats,
         rng: Random,
         restored: Sequence[Record] = (),
+        ground: Ground | None = None,
     ) -> None:
+        """``ground``: rows known from the start, shared with others; a daemon has none."""
         ports = Ports(signer=signer, verifier=verifier, trust=trust, links=links)
         self.config = config
         self.counters = Counters()
         self._trust = trust
         self._restored = [record for record in restored if record.key != config.node]
-        self._parts = Parts(config, ports, rng, self._restored)
+        self._parts = Parts(config, ports, rng, self._restored, ground)
         self._rolls = Rolls(self._parts)
         self._mailroom = Mailroom(self._parts, self._rolls)
         self._forget_due_us: int | None = None

@@ -1,6 +1,6 @@
 """The small machines of the gossip room, made once and known by name to those who carry news between them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshnode.gossip.broadcast import Broadcast
@@ -8,6 +8,7 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address, Contacts
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory
+from meshnode.gossip.ground import Ground
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.planning import Outlook, Planning
@@ -34,11 +35,13 @@ class Ports:
 class Parts:
     """All of them. Each knows none of the others but what its constructor names."""
 
-    def __init__(self, config: GossipConfig, ports: Ports, rng: Random, restored: Sequence[Record]) -> None:
+    def __init__(
+        self, config: GossipConfig, ports: Ports, rng: Random, restored: Sequence[Record], ground: Ground | None = None
+    ) -> None:
         self.config, self.ports = config, ports
         self.own_addresses: dict[Address, None] = {}  # found out by dialling ourselves
         self.me = SelfRow(config, ports.signer)
-        self.directory = Directory(ports.verifier, ports.trust)
+        self.directory = Directory(ports.verifier, ports.trust, ground)
         self.detector = Detector(config, ports.links, rng)
         self.outlook = Outlook(self.me, config.node, self.directory, self.detector)
         whole = holds_whole(ports.trust.member(config.node))
@@ -55,7 +58,7 @@ class Parts:
             gone=self._gone,
         )
         self.repairs = Repairs(config, self.directory, self.soft, rng)
-        self.contacts = Contacts(rng, own=self._is_own, holder=self._holder(), restored=restored)
+        self.contacts = Contacts(rng, own=self._is_own, holder=self.directory.holder, restored=restored)
         self.planning = Planning(config, self.me, self.directory, self.outlook, self.overlay, self.contacts)
 
     def _region_of(self, node: NodeId) -> str:
@@ -75,10 +78,3 @@ class Parts:
 
     def _is_own(self, address: Address) -> bool:
         return address in self.own_addresses or address in self.me.endpoints
-
-    def _holder(self) -> Callable[[Address], NodeId | None]:
-        def holder(address: Address) -> NodeId | None:
-            rows = (entry.row for entry in self.directory.all())
-            return next((row.node for row in rows if address in row.endpoints), None)
-
-        return holder

@@ -27,20 +27,20 @@ class Rolls:
     def restored(self, now: Instant) -> list[Effect]:
         """Rows of the journal: known, and not heard yet."""
         effects: list[Effect] = []
-        for entry in self._parts.directory.all():
+        for entry in tuple(self._parts.directory.own()):
             effects += self._learn(entry, None, now, alive_now=False)
         return effects
 
     def row(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
         """A row in a letter. A peer's word about itself is as good as a rumour; others may be old."""
         merge = self._parts.directory.offer(signed)
-        if merge is None or merge.entry.row.node == self._parts.config.node:
+        if merge is None or merge.row.node == self._parts.config.node:
             return self._twin(merge)
         if not merge.news:
             return []
         self._parts.directory.hold(merge)
         rumour = encode(RowRumour(signed))
-        own_word = merge.entry.row.node == peer
+        own_word = merge.row.node == peer
         effects = self._news(merge, peer, now, alive_now=own_word)
         if own_word:
             return [*effects, *self._parts.broadcast.spread(rumour, now, source=peer)]
@@ -85,7 +85,7 @@ class Rolls:
 
     def _row_rumour(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect] | None:
         merge = self._parts.directory.offer(signed)
-        if merge is None or merge.entry.row.node == self._parts.config.node:
+        if merge is None or merge.row.node == self._parts.config.node:
             return self._twin(merge) or None
         if not merge.news:
             return None
@@ -97,15 +97,15 @@ class Rolls:
         if alert.subject == self._parts.config.node:
             return self.publish(self._parts.me.refute(alert.boot, alert.incarnation, now), now)
         entry = self._parts.directory.entry(alert.subject)
-        if entry is None or (alert.boot, alert.incarnation) < entry.row.order[:2]:
+        if entry is None or (alert.boot, alert.incarnation) < entry.order[:2]:
             return None  # about nobody, or refuted already
         return self._parts.detector.voted(alert, now)
 
     # -- what news means ----------------------------------------------------------------------------------------------
 
     def _news(self, merge: Merge, peer: NodeId, now: Instant, *, alive_now: bool) -> list[Effect]:
-        row, before = merge.entry.row, merge.before
-        if before is not None and row.boot > before.row.boot:
+        row, before = merge.row, merge.before
+        if before is not None and row.boot > before.boot:
             self._parts.contacts.hurry(row.node, now)  # it started again: its old trouble is over
         gone = row.status is Status.LEFT
         effects = self._parts.soft.drop(row.node, row.boot + gone)
@@ -113,15 +113,14 @@ class Rolls:
 
     def _learn(self, entry: Entry, source: NodeId | None, now: Instant, *, alive_now: bool) -> list[Effect]:
         detector: Detector = self._parts.detector
-        row, member = entry.row, entry.member
-        left = row.status is Status.LEFT
-        subject = Subject(row.node, member.name, member.region, row.boot, row.incarnation, left)
+        member, left = entry.member, entry.left
+        subject = Subject(member.node, member.name, member.region, entry.boot, entry.incarnation, left)
         effects = detector.learn(subject, source, now, alive_now=alive_now and not left)
-        self._parts.planning.note(row.node, now)
+        self._parts.planning.note(member.node, now)
         return effects
 
     def _twin(self, merge: Merge | None) -> list[Effect]:
         if merge is None:
             return []
-        reason = self._parts.me.twin(merge.entry.row, merge.entry.signed.body)
+        reason = self._parts.me.twin(merge.row, merge.entry.signed.body)
         return [Twinned(reason)] if reason else []

@@ -2,6 +2,9 @@
 
 256 buckets by one byte of the key's hash; a bucket's fingerprint is the XOR of 8-byte hashes of its pairs, the root
 is a hash over the numbered buckets. Equal sets have equal roots whatever the order of insertion.
+
+A set may lie over another one that nobody changes: it holds then only what differs, sums included, since XOR of a sum
+and of what came and went is the new sum.
 """
 
 import hashlib
@@ -10,51 +13,97 @@ BUCKETS = 256
 
 
 class Fingerprints:
-    """Keys with versions; ``put`` replaces. All operations are O(1) but ``bucket`` (O(rows of it))."""
+    """Keys with versions; ``put`` replaces. All operations are O(1) but ``bucket`` (O(rows of it)) and a new root."""
 
-    def __init__(self) -> None:
-        self._versions: dict[bytes, bytes] = {}
-        self._rows: list[dict[bytes, None]] = [{} for _ in range(BUCKETS)]
-        self._sums: list[int] = [0] * BUCKETS
+    def __init__(self, base: "Fingerprints | None" = None) -> None:
+        """``base``: the set to begin with. It must not change any more."""
+        self._base = base
+        self._versions: dict[bytes, bytes | None] = {}  # ``None``: the base has it, this set does not
+        self._rows: dict[int, list[bytes]] = {}  # keys by bucket, those of the base left out
+        self._sums: dict[int, int] = {}  # what differs from the base
+        self._len = len(base) if base is not None else 0
+        self._root: bytes | None = None
 
     def __len__(self) -> int:
-        return len(self._versions)
+        return self._len
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._versions
+        return self.version(key) is not None
 
     def version(self, key: bytes) -> bytes | None:
-        return self._versions.get(key)
+        if self._base is None or key in self._versions:
+            return self._versions.get(key)
+        return self._base.version(key)
 
     def put(self, key: bytes, version: bytes) -> None:
-        self.remove(key)
+        held = self.version(key)
+        if held == version:
+            return
         number = bucket_of(key)
+        if held is None:
+            self._len += 1
+        else:
+            self._mix(number, _stamp(key, held))
+        if self._versions.get(key) is None:
+            self._rows.setdefault(number, []).append(key)
         self._versions[key] = version
-        self._rows[number][key] = None
-        self._sums[number] ^= _stamp(key, version)
+        self._mix(number, _stamp(key, version))
 
     def remove(self, key: bytes) -> None:
-        version = self._versions.pop(key, None)
-        if version is not None:
-            number = bucket_of(key)
-            del self._rows[number][key]
-            self._sums[number] ^= _stamp(key, version)
+        held = self.version(key)
+        if held is None:
+            return
+        self._len -= 1
+        number = bucket_of(key)
+        self._mix(number, _stamp(key, held))
+        if self._versions.pop(key, None) is not None:
+            self._take_out(number, key)
+        if self._base is not None and key in self._base:
+            self._versions[key] = None
 
     def root(self) -> bytes:
         """8 bytes; equal if and (but for 2^-64) only if the sets are equal."""
-        digest = hashlib.blake2b(digest_size=8)
-        for number, total in enumerate(self._sums):
-            if total:
-                digest.update(bytes((number,)) + total.to_bytes(8))
-        return digest.digest()
+        if self._root is None:
+            self._root = root_of(self.sums()) if self._base is None or self._sums else self._base.root()
+        return self._root
 
     def sums(self) -> dict[int, int]:
-        """Fingerprint by bucket number, empty buckets left out."""
-        return {number: total for number, total in enumerate(self._sums) if total}
+        """Fingerprint by bucket number, in their order, empty buckets left out."""
+        if self._base is None:
+            return dict(sorted(self._sums.items()))
+        totals = self._base.sums()
+        for number, total in self._sums.items():
+            totals[number] = totals.get(number, 0) ^ total
+        return {number: total for number, total in sorted(totals.items()) if total}
 
     def bucket(self, number: int) -> list[tuple[bytes, bytes]]:
         """(key, version) rows of one bucket, sorted by key."""
-        return sorted((key, self._versions[key]) for key in self._rows[number])
+        rows = [(key, version) for key in self._rows.get(number, ()) if (version := self._versions[key]) is not None]
+        if self._base is not None:
+            rows += [row for row in self._base.bucket(number) if row[0] not in self._versions]
+        return sorted(rows)
+
+    def _mix(self, number: int, stamp: int) -> None:
+        self._root = None
+        total = self._sums.get(number, 0) ^ stamp
+        if total:
+            self._sums[number] = total
+        else:
+            self._sums.pop(number, None)
+
+    def _take_out(self, number: int, key: bytes) -> None:
+        rows = self._rows[number]
+        rows.remove(key)
+        if not rows:
+            del self._rows[number]
+
+
+def root_of(sums: dict[int, int]) -> bytes:
+    """The root of a set whose sums these are, in the order of buckets."""
+    digest = hashlib.blake2b(digest_size=8)
+    for number, total in sums.items():
+        digest.update(bytes((number,)) + total.to_bytes(8))
+    return digest.digest()
 
 
 def bucket_of(key: bytes) -> int:
