@@ -184,6 +184,15 @@ class Gossip:
         """(value, version, heard_us) by key."""
         return self._parts.soft.facts(node)
 
+    def near(self, node: NodeId) -> bool:
+        """What concerns the region of ``node`` (load, skills) is held here."""
+        return self._parts.soft.scope.near(node)
+
+    def holds_all(self) -> bool:
+        """All soft facts of the mesh are held here, not those of this region alone."""
+        scope = self._parts.soft.scope
+        return scope.small or scope.whole
+
     def find_by_name(self, name: str) -> NodeId | None:
         return self._parts.directory.named(name)
 
