@@ -22,6 +22,8 @@ Address = tuple[str, int]
 
 PATIENCE_US = 1_500 * MS
 YOUNG_MAX = 2
+RACE_US = 250 * MS  # between a node's addresses in the first round (RFC 8305, section 5); the first link wins
+RACERS_MAX = 4
 DIALS_MAX = 16  # young ones in all
 VANISHED_US = 12 * SECOND  # longer than any host's timeout: the link it made replaced another one, and nobody tells
 QUICK_FOR_US = 180 * SECOND
@@ -31,7 +33,8 @@ FLAP_US = 10 * SECOND
 FLAPS_FREE = 3  # links lost right after they came up, before dialling slows down
 FOUND_MAX = 1024
 PLACES_MAX = 256  # addresses without a known node
-WORKED_MAX = 64
+WORKED_MAX = 32
+FAR_MIN = 8  # of them in other regions, if there ever were so many: a region that comes back alone must find the rest
 NODE_PACE = Backoff(first_us=SECOND, cap_us=30 * SECOND)
 PLACE_PACE = Backoff(first_us=2 * SECOND, cap_us=300 * SECOND)
 STRANGER_PACE = Backoff(first_us=60 * SECOND, cap_us=300 * SECOND)  # somebody else answers there
@@ -49,6 +52,11 @@ class _Target:
     slow_tries: int = 0
     strangers: int = 0
     young: dict[int, int] = field(default_factory=dict[int, int])  # dial number -> when
+
+    @property
+    def racing(self) -> bool:
+        """Some of its addresses were not tried in this story."""
+        return self.tries < len(self.addresses)
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -71,10 +79,13 @@ class Contacts:
         *,
         own: Callable[[Address], bool],
         holder: Callable[[Address], NodeId | None],
+        near: Callable[[NodeId], bool] = lambda _node: True,
         restored: Sequence[Record] = (),
     ) -> None:
-        """``own``: an address is this node's, never dialled; ``holder``: whose row names an address."""
-        self._rng, self._own, self._holder = rng, own, holder
+        """``own``: an address is this node's, never dialled; ``holder``: whose row names an address; ``near``: a node
+        is of the own region.
+        """
+        self._rng, self._own, self._holder, self._near = rng, own, holder, near
         self._targets: dict[_Key, _Target] = {}
         self._due: Timers[_Key] = Timers()
         self._dials: dict[int, tuple[_Key, Address, int]] = {}
@@ -200,7 +211,8 @@ class Contacts:
 
     def _try(self, key: _Key, target: _Target, now: Instant) -> list[Effect]:
         young = sum(len(t.young) for t in self._targets.values())
-        if young >= DIALS_MAX or len(target.young) >= (YOUNG_MAX if target.node else 1):
+        racing = min(RACERS_MAX, len(target.addresses)) if target.racing else 0
+        if young >= DIALS_MAX or len(target.young) >= (max(YOUNG_MAX, racing) if target.node else 1):
             return []
         host, port = target.addresses[target.tries % len(target.addresses)]
         target.tries += 1
@@ -235,6 +247,8 @@ class Contacts:
         self._due.set(key, at_us)
 
     def _pause_us(self, target: _Target, now: Instant, *, lonely: bool) -> int:
+        if target.racing and target.tries:
+            return RACE_US
         if now.mono_us < target.quick_until_us:
             low, high = QUICK_US
             return low + round((high - low) * self._rng.random())
@@ -262,23 +276,31 @@ class Contacts:
         return node is not None and (linked(node) or (target is not None and not target.strangers))
 
     def _remember(self, address: Address, node: NodeId) -> list[Effect]:
-        if self._worked.get(address) == node:
-            return []
-        self._worked.pop(address, None)
+        known = self._worked.pop(address, None) == node
         self._worked[address] = node
+        if known:
+            return []
         records = [_record(address, node)]
         while len(self._worked) > WORKED_MAX:
-            oldest = next(iter(self._worked))
-            del self._worked[oldest]
-            records.append(_record(oldest, UNKNOWN_NODE))
+            dropped = self._least_useful()
+            del self._worked[dropped]
+            records.append(_record(dropped, UNKNOWN_NODE))
         return [Persist(tuple(records))]
+
+    def _least_useful(self) -> Address:
+        """The one that worked longest ago; a near one as long as few are far."""
+        near = [address for address, node in self._worked.items() if self._near(node)]
+        few = len(self._worked) - len(near) <= FAR_MIN
+        return near[0] if near and few else next(iter(self._worked))
 
     def _restore(self, records: Sequence[Record]) -> None:
         for record in records:
             host, _, port = record.key.decode(errors="replace").rpartition(":")
             known = record.kind is RecordKind.CONTACT and len(record.body) == 32
-            if known and port.isdecimal() and len(self._worked) < WORKED_MAX:
+            if known and port.isdecimal():
                 self._worked[host, int(port)] = NodeId(record.body)
+                if len(self._worked) > WORKED_MAX:
+                    del self._worked[next(iter(self._worked))]
 
     def restored(self) -> list[Address]:
         """Addresses that worked before this start."""

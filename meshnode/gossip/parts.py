@@ -43,7 +43,7 @@ class Parts:
         self.me = SelfRow(config, ports.signer)
         self.directory = Directory(ports.verifier, ports.trust, ground)
         self.detector = Detector(config, ports.links, rng)
-        self.outlook = Outlook(self.me, config.node, self.directory, self.detector)
+        self.outlook = Outlook(config, self.me, self.directory, self.detector)
         whole = holds_whole(ports.trust.member(config.node))
         self.overlay = Overlay(config, rng, self.outlook, whole=whole)
         self.broadcast = Broadcast(ports.links)
@@ -58,7 +58,9 @@ class Parts:
             gone=self._gone,
         )
         self.repairs = Repairs(config, self.directory, self.soft, rng)
-        self.contacts = Contacts(rng, own=self._is_own, holder=self.directory.holder, restored=restored)
+        self.contacts = Contacts(
+            rng, own=self._is_own, holder=self.directory.holder, near=self.outlook.near, restored=restored
+        )
         self.planning = Planning(config, self.me, self.directory, self.outlook, self.overlay, self.contacts)
 
     def _region_of(self, node: NodeId) -> str:

@@ -25,8 +25,9 @@ HURRY_EVERY_US = 5 * SECOND
 class Outlook:
     """All the others, as the overlay sees them: the ``Mesh`` of ``wishes.py``."""
 
-    def __init__(self, me: SelfRow, node: NodeId, directory: Directory, detector: Detector) -> None:
-        self._me, self._node, self._directory, self._detector = me, node, directory, detector
+    def __init__(self, config: GossipConfig, me: SelfRow, directory: Directory, detector: Detector) -> None:
+        self._node, self._region, self._me = config.node, config.region, me
+        self._directory, self._detector = directory, detector
 
     def others(self) -> int:
         rows = self._directory.rows
@@ -41,6 +42,9 @@ class Outlook:
     def region_of(self, node: NodeId) -> str | None:
         entry = self._directory.entry(node)
         return entry.member.region if entry is not None and node in self._directory.rows else None
+
+    def near(self, node: NodeId) -> bool:
+        return self.region_of(node) == self._region
 
     def dialable(self) -> bool:
         """Others can dial this node, as far as it knows."""

@@ -2,7 +2,7 @@
 
 import itertools
 
-from meshnode.gossip.contacts import Address, Contacts
+from meshnode.gossip.contacts import FAR_MIN, WORKED_MAX, Address, Contacts
 from meshnode.kernel.effects import Dial, Persist
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import DialFailure
@@ -84,6 +84,44 @@ def test_addresses_are_tried_in_turn_and_the_one_that_worked_first() -> None:
         e.host for t in (1, 2) for e in dialler.wake(at(t), lonely=True, linked=lambda _n: False) if isinstance(e, Dial)
     ]
     assert hosts == ["away", "home"]
+
+
+def test_the_addresses_of_a_node_race_a_quarter_of_a_second_apart() -> None:
+    dialler = contacts()
+    dialler.aim(PEER, [HOME, AWAY, ("third", 3)], 0, at(1))
+    when = run(dialler, 1, 4, fail=None)
+    assert when[:3] == [1.0, 1.25, 1.5]
+    assert all(b - a >= 0.5 for a, b in itertools.pairwise(when[2:]))
+
+
+def test_the_race_ends_with_the_first_link() -> None:
+    dialler = contacts()
+    dialler.aim(PEER, [HOME, AWAY], 0, at(1))
+    (first,) = dialler.wake(at(1), lonely=True, linked=lambda _n: False)
+    (second,) = dialler.wake(at(1.25), lonely=True, linked=lambda _n: False)
+    assert isinstance(first, Dial) and isinstance(second, Dial) and {first.host, second.host} == {"home", "away"}
+    dialler.found(second.dial_no, PEER, at(1.3))
+    assert dialler.failed(first.dial_no, DialFailure.TIMEOUT, lonely=False, now=at(2)) is None
+    assert dialler.deadline() is None
+
+
+def test_the_last_contacts_that_worked_are_kept_some_of_other_regions_among_them() -> None:
+    far = [NodeId(bytes([1, n]) * 16) for n in range(12)]
+    dialler = Contacts(luck(1), own=lambda _a: False, holder=lambda _a: None, near=lambda node: node not in far)
+    kept: dict[bytes, Record] = {}
+    near = [NodeId(bytes([2, n]) * 16) for n in range(60)]
+    for number, node in enumerate([*far, *near]):
+        dialler.aim(node, [("host", number)], 0, at(number))
+        (dial,) = dialler.dial_now(node, [("host", number)], at(number))
+        assert isinstance(dial, Dial)
+        for effect in dialler.found(dial.dial_no, node, at(number)):
+            assert isinstance(effect, Persist)
+            kept |= {record.key: record for record in effect.records}
+    living = [record for record in kept.values() if record.body]
+    assert len(living) == WORKED_MAX
+    assert [record.body for record in living if record.body in far] == far[-FAR_MIN:]
+    assert [record.body for record in living if record.body in near] == near[-(WORKED_MAX - FAR_MIN) :]
+    assert contacts(tuple(kept.values())).restored() == dialler.restored()
 
 
 def test_what_worked_is_written_once() -> None:
