@@ -29,5 +29,8 @@ class Machine(Protocol[InputT_contra]):
 
 def earliest(*deadlines: int | None) -> int | None:
     """The first of several deadlines, where ``None`` means never."""
-    due = [at for at in deadlines if at is not None]
-    return min(due) if due else None
+    first: int | None = None
+    for at in deadlines:
+        if at is not None and (first is None or at < first):
+            first = at
+    return first

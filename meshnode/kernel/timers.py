@@ -13,7 +13,7 @@ class Timers(Generic[KeyT]):
     """
 
     def __init__(self) -> None:
-        self._due: dict[KeyT, tuple[int, int]] = {}
+        self._due: dict[KeyT, tuple[int, int, KeyT]] = {}  # the entry of the heap that counts
         self._heap: list[tuple[int, int, KeyT]] = []
         self._count = 0
 
@@ -25,33 +25,30 @@ class Timers(Generic[KeyT]):
 
     def set(self, key: KeyT, at_us: int) -> None:
         self._count += 1
-        self._due[key] = (at_us, self._count)
-        heapq.heappush(self._heap, (at_us, self._count, key))
+        entry = (at_us, self._count, key)
+        self._due[key] = entry
+        heapq.heappush(self._heap, entry)
         if len(self._heap) > 64 + 4 * len(self._due):
-            self._heap = [(at, no, k) for k, (at, no) in self._due.items()]
+            self._heap = list(self._due.values())
             heapq.heapify(self._heap)
 
     def cancel(self, key: KeyT) -> None:
         self._due.pop(key, None)
 
     def deadline(self) -> int | None:
-        self._drop_stale()
-        return self._heap[0][0] if self._heap else None
+        heap, due = self._heap, self._due
+        while heap:
+            entry = heap[0]
+            if due.get(entry[2]) is entry:
+                return entry[0]
+            heapq.heappop(heap)
+        return None
 
     def pop_due(self, now_us: int) -> list[KeyT]:
         """Keys that are due, earliest first; they are no longer set."""
-        due: list[KeyT] = []
-        while True:
-            self._drop_stale()
-            if not self._heap or self._heap[0][0] > now_us:
-                return due
-            _, _, key = heapq.heappop(self._heap)
+        keys: list[KeyT] = []
+        while (at_us := self.deadline()) is not None and at_us <= now_us:
+            key = heapq.heappop(self._heap)[2]
             del self._due[key]
-            due.append(key)
-
-    def _drop_stale(self) -> None:
-        while self._heap:
-            at, no, key = self._heap[0]
-            if self._due.get(key) == (at, no):
-                return
-            heapq.heappop(self._heap)
+            keys.append(key)
+        return keys

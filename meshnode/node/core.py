@@ -211,9 +211,11 @@ class Core:
 
     def deadline(self) -> int | None:
         if not self._others_known:
-            others = (room for room in self._rooms() if room is not self.hub and room is not self.switch)
-            self._others_due_us = earliest(self._clock_due_us, *(room.deadline() for room in others))
-            self._others_known = True
+            due = self._clock_due_us
+            for room in self._rooms():
+                if room is not self.hub and room is not self.switch:
+                    due = earliest(due, room.deadline())
+            self._others_due_us, self._others_known = due, True
         return earliest(self._others_due_us, self.hub.deadline(), self.switch.deadline())
 
     def _rooms(self) -> tuple[Room, ...]:
