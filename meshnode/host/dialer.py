@@ -1,18 +1,27 @@
-"""Reaching out: a TCP connection from a chosen source address, and the meaning of its failure."""
+"""Reaching out: a TCP connection from a chosen source address, and the meaning of its failure.
+
+The addresses of a name race as in RFC 8305, "Happy Eyeballs": families take turns, the next one starts when one failed
+or a quarter of a second has passed, the first connection wins and the others are closed.
+"""
 
 import asyncio
 import errno
+import itertools
 import socket
+from collections.abc import Sequence
 
 from meshnode.kernel.reasons import DialFailure
 
 ADDRESSES_MAX = 4  # of one host name; the rest are not tried
+HEAD_START_S = 0.25  # RFC 8305, section 5: the recommended delay between attempts
 
 _MEANINGS = {
     errno.ECONNREFUSED: DialFailure.REFUSED,
     errno.ECONNRESET: DialFailure.REFUSED,
     errno.ETIMEDOUT: DialFailure.TIMEOUT,
 }
+
+_Address = tuple[int, tuple[object, ...]]  # family, what ``connect`` takes
 
 
 class DialError(Exception):
@@ -29,13 +38,13 @@ async def connect(host: str, port: int, dial_from: str = "") -> socket.socket:
 
     Raises ``DialError``: of several addresses of one name, the failure of the last.
     """
-    failure = DialError(DialFailure.UNREACHABLE, f"{host} has no address")
-    for family, address in await _addresses(host, port, dial_from):
-        try:
-            return await _connect_one(family, address, dial_from)
-        except OSError as error:
-            failure = DialError(meaning(error), error.strerror or str(error))
-    raise failure
+    addresses = await _addresses(host, port, dial_from)
+    if len(addresses) > 1:
+        return await Race(addresses, dial_from).run()
+    try:
+        return await _connect_one(*addresses[0], dial_from)
+    except OSError as error:
+        raise _failure(error) from error
 
 
 def meaning(error: OSError) -> DialFailure:
@@ -43,7 +52,54 @@ def meaning(error: OSError) -> DialFailure:
     return _MEANINGS.get(error.errno or 0, DialFailure.UNREACHABLE)
 
 
-async def _addresses(host: str, port: int, dial_from: str) -> list[tuple[int, tuple[object, ...]]]:
+def _failure(error: OSError) -> DialError:
+    return DialError(meaning(error), error.strerror or str(error))
+
+
+class Race:
+    """Several addresses of one name; every connection but the first is closed."""
+
+    def __init__(self, addresses: Sequence[_Address], dial_from: str) -> None:
+        self._addresses, self._dial_from = addresses, dial_from
+        self._won: socket.socket | None = None
+        self._lost: OSError | None = None
+
+    async def run(self) -> socket.socket:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                runners = [await self._start(tasks, address) for address in self._addresses if self._won is None]
+                while self._won is None and not all(runner.done() for runner in runners):
+                    await asyncio.wait(runners, return_when=asyncio.FIRST_COMPLETED)
+                for runner in runners:
+                    runner.cancel()
+        except BaseException:
+            if self._won is not None:
+                self._won.close()
+            raise
+        if self._won is None:
+            assert self._lost is not None, "every runner of a race that nobody won has failed"
+            raise _failure(self._lost) from self._lost
+        return self._won
+
+    async def _start(self, tasks: asyncio.TaskGroup, address: _Address) -> asyncio.Task[None]:
+        """The next may start when this one has failed, or its head start is over."""
+        runner = tasks.create_task(self._reach(address), name=f"dial {address[1]}")
+        await asyncio.wait([runner], timeout=HEAD_START_S)
+        return runner
+
+    async def _reach(self, address: _Address) -> None:
+        try:
+            reached = await _connect_one(*address, self._dial_from)
+        except OSError as error:
+            self._lost = error
+            return
+        if self._won is None:
+            self._won = reached
+        else:
+            reached.close()
+
+
+async def _addresses(host: str, port: int, dial_from: str) -> list[_Address]:
     family = 0
     if dial_from:
         family = socket.AF_INET6 if ":" in dial_from else socket.AF_INET
@@ -51,7 +107,17 @@ async def _addresses(host: str, port: int, dial_from: str) -> list[tuple[int, tu
         found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise DialError(DialFailure.UNREACHABLE, f"the name {host!r} cannot be resolved: {error}") from error
-    return [(info[0], info[4]) for info in found[:ADDRESSES_MAX]]
+    if not found:
+        raise DialError(DialFailure.UNREACHABLE, f"{host} has no address")
+    return interleaved([(int(info[0]), info[4]) for info in found])[:ADDRESSES_MAX]
+
+
+def interleaved(addresses: Sequence[_Address]) -> list[_Address]:
+    """Families in turn, the one the system prefers first (RFC 8305, section 4)."""
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    others = [address for address in addresses if address[0] != addresses[0][0]]
+    pairs = itertools.zip_longest(first, others)
+    return [address for pair in pairs for address in pair if address is not None]
 
 
 async def _connect_one(family: int, address: tuple[object, ...], dial_from: str) -> socket.socket:
