@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,16 +35,19 @@ ASK_MS = 3000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiscoveryConfig:
-    """``addresses``: what to announce; empty = those of all interfaces but loopback."""
+    """``addresses``: what to announce; empty = those of all interfaces but loopback, and anew when these change."""
 
     mesh: str
     node: NodeId
     port: int
     addresses: tuple[str, ...] = ()
+    again_s: float = 60.0  # without a network: until the next try, half of it at least
 
 
 class Discovery:
-    """``serve`` announces and listens until cancelled, or until mDNS turns out to be impossible here."""
+    """``serve`` announces and listens until cancelled. Where mDNS is impossible it tries again for ever, now and then:
+    a machine may get its network late, or another one.
+    """
 
     def __init__(self, config: DiscoveryConfig, tell: Callable[[Discovered], None], counters: Counters) -> None:
         self._config = config
@@ -51,43 +55,61 @@ class Discovery:
         self._counters = counters
         self._seen: asyncio.Queue[str] = asyncio.Queue(QUEUE_MAX)
         self._own = f"{short(config.node)}.{SERVICE}"
+        self._trouble = ""  # as told in the log, once
 
     async def serve(self) -> None:
+        while True:
+            trouble = await self._session()
+            if trouble:
+                if trouble != self._trouble:
+                    log.warning("no discovery on this network, trying again", extra={"error": trouble})
+                await asyncio.sleep(self._config.again_s * random.uniform(0.5, 1.0))
+            self._trouble = trouble
+
+    async def _session(self) -> str:
+        """Until this machine has other addresses, or mDNS fails: then why."""
         from zeroconf import Error
         from zeroconf.asyncio import AsyncZeroconf
 
+        announced = self._addresses()
         try:
             mdns = AsyncZeroconf()
         except OSError as error:
-            log.warning("no discovery on this network", extra={"error": str(error)})
-            return
+            return str(error)
         try:
-            await self._announce(mdns)
-            await self._browse(mdns)
+            await self._announce(mdns, announced)
+            await self._browse(mdns, announced)
         except (OSError, Error) as error:
-            log.warning("discovery ended", extra={"error": str(error)})
+            return str(error) or type(error).__name__
         finally:
             await mdns.async_close()
+        return ""
 
-    async def _announce(self, mdns: "AsyncZeroconf") -> None:
+    def _addresses(self) -> list[str]:
+        return list(self._config.addresses or own_addresses())
+
+    async def _announce(self, mdns: "AsyncZeroconf", addresses: list[str]) -> None:
         from zeroconf.asyncio import AsyncServiceInfo
 
         info = AsyncServiceInfo(
             SERVICE,
             self._own,
             port=self._config.port,
-            parsed_addresses=list(self._config.addresses or own_addresses()),
+            parsed_addresses=addresses,
             properties={"mesh": mesh_tag(self._config.mesh), "v": "1"},
         )
         # A twin on this LAN (a copied directory) is for the links to find out, with proof.
         await mdns.async_register_service(info, cooperating_responders=True)  # pyright: ignore[reportUnknownMemberType] - untyped result
 
-    async def _browse(self, mdns: "AsyncZeroconf") -> None:
+    async def _browse(self, mdns: "AsyncZeroconf", announced: list[str]) -> None:
         from zeroconf.asyncio import AsyncServiceBrowser
 
         browser = AsyncServiceBrowser(mdns.zeroconf, SERVICE, handlers=[self._changed])
         try:
-            await self._resolve(mdns)
+            while self._addresses() == announced:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._config.again_s):
+                        await self._resolve(mdns)
         finally:
             await browser.async_cancel()
 

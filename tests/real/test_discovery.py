@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -21,7 +21,7 @@ def _node(name: str) -> NodeId:
 
 
 @contextlib.asynccontextmanager
-async def _serving(discovery: Discovery) -> AsyncIterator[None]:
+async def _serving(discovery: Discovery) -> AsyncGenerator[None]:
     task = asyncio.ensure_future(discovery.serve())
     try:
         yield
@@ -66,10 +66,39 @@ def test_nodes_of_one_mesh_find_each_other_and_ignore_other_meshes() -> None:
     asyncio.run(story())
 
 
-def test_a_machine_without_multicast_goes_on_without_discovery(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise OSError(19, "No such device")
+def test_a_machine_without_multicast_goes_on_and_asks_for_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        tries = asyncio.Queue[None]()
 
-    monkeypatch.setattr("zeroconf.asyncio.AsyncZeroconf", refused)
-    config = DiscoveryConfig(mesh="one.mesh", node=_node("a"), port=7001)
-    asyncio.run(Discovery(config, lambda _: None, Counters()).serve())
+        def refused(*_: object) -> None:
+            tries.put_nowait(None)
+            raise OSError(19, "No such device")
+
+        monkeypatch.setattr("zeroconf.asyncio.AsyncZeroconf", refused)
+        config = DiscoveryConfig(mesh="one.mesh", node=_node("a"), port=7001, again_s=0.01)
+        async with _serving(Discovery(config, lambda _: None, Counters())), asyncio.timeout(5):
+            for _ in range(3):
+                await tries.get()
+
+    asyncio.run(story())
+
+
+@pytest.mark.skipif(not _multicast_works(), reason="this machine has no network that takes multicast")
+def test_a_machine_that_moves_announces_its_new_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        found: asyncio.Queue[Discovered] = asyncio.Queue()
+        here = ["127.0.1.1"]
+        monkeypatch.setattr("meshnode.host.discovery.own_addresses", lambda: list(here))
+        mover = DiscoveryConfig(mesh="one.mesh", node=_node("m"), port=7004, again_s=0.2)
+        other = DiscoveryConfig(mesh="one.mesh", node=_node("o"), port=7005, addresses=("127.0.1.9",))
+        async with (
+            _serving(Discovery(mover, lambda _: None, Counters())),
+            _serving(Discovery(other, found.put_nowait, Counters())),
+            asyncio.timeout(20),
+        ):
+            assert await found.get() == Discovered("127.0.1.1", 7004)
+            here[:] = ["127.0.1.2"]
+            while await found.get() != Discovered("127.0.1.2", 7004):
+                pass
+
+    asyncio.run(story())
