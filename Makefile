@@ -109,6 +109,9 @@ bench-agents: $(STAMP) ## calls, starts, memory and density of agents, beside Ra
 bench-gateway: $(STAMP) $(VENDOR) ## the gateway: ingest, kills, pages, live feed, first view, memory (QUICK=1)
 	@"$(BIN)/python" -m bench.gateway $(if $(QUICK),--quick)
 
+bench-gossip: $(STAMP) ## gossip: news, deaths, idle cost, joins, beside serf and zenoh; simulator; lookup (QUICK=1; needs root)
+	@"$(BIN)/python" -m bench.gossip $(if $(QUICK),--quick)
+
 screenshots: $(STAMP) $(VENDOR) ## the pictures of the handbook (make browser installs chromium)
 	@"$(BIN)/python" -m tools.screenshots
 
@@ -127,4 +130,4 @@ wheel: $(STAMP) $(VENDOR) ## build the wheel into dist/
 clean: ## remove what was built; the environment stays
 	@rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache .import_linter_cache bench/out
 
-.PHONY: reference screenshots help needs setup demo check lint unit test test-gateway test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents bench-gateway browser postgres test-browser requirements wheel clean
+.PHONY: reference screenshots help needs setup demo check lint unit test test-gateway test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents bench-gateway bench-gossip browser postgres test-browser requirements wheel clean

@@ -1,0 +1,106 @@
+"""The daemon as it ships, with an ear and a mouth for the harness: ``python -m bench.gossip.daemon --dir DIR ...``.
+
+The ear says on stdout what this node learns of others, in the turn in which it holds it:
+
+    row NODE TOKEN       a directory row whose facts hold a token
+    load NODE TOKEN      the soft fact ``load`` whose network figure is the token
+
+The mouth reads on stdin what the daemon's own hands would tell the core, at a moment the harness chooses:
+
+    describe TOKEN       as the probe of the hardware does: a new directory row is signed and spread, a rumour
+    load TOKEN           as the sampler of the load does: a soft fact
+    meet HOST PORT       as mDNS does: somebody of the mesh seems to be there
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from hw.vector import LAYOUT, LoadVector
+from meshnode.daemon.main import run
+from meshnode.daemon.wiring import AS_BUILT, Adapt
+from meshnode.gossip.messages import Discovered, SoftChanged
+from meshnode.host.loop import CoreLoop
+from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import Instant
+from meshnode.links.messages import LinkBytes
+from meshnode.model.ids import NodeId
+from meshnode.node.core import Core
+from meshnode.node.inputs import HardwareProbed, Input, LoadSampled
+from meshnode.registry.offers import LOAD_KEY
+
+EAR, MOUTH = 1, 0
+FACTS_BYTES = 64  # of a described row: what an event of the anchors carries
+ORDER_BYTES_MAX = 4096
+RECEIVED = 7  # of the fields of a load vector
+STRIDE = 37
+
+
+class Overheard(Core):
+    """The core, and what it has learned.
+
+    Looking for new rows costs some 10 us a piece of traffic, and the figures have that in them.
+    """
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)  # type: ignore[arg-type]  # as Core
+        self._known: dict[NodeId, tuple[int, int, int]] = {}
+
+    def handle(self, event: Input, now: Instant) -> list[Effect]:
+        effects = super().handle(event, now)
+        if isinstance(event, LinkBytes):
+            self._look()
+        return effects
+
+    def _look(self) -> None:
+        for node in self.gossip.members():
+            row = self.gossip.row(node)
+            if row is not None and self._known.get(node) != row.order:
+                self._known[node] = row.order
+                if row.facts.startswith(b'{"bench"'):
+                    _say("row", node, json.loads(row.facts)["bench"].strip())
+
+    def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
+        if isinstance(effect, SoftChanged) and effect.key == LOAD_KEY and effect.value:
+            _say("load", effect.node, str(LAYOUT.unpack(effect.value)[RECEIVED]))
+        return super()._carry(effect, now)
+
+
+def listen(loop: CoreLoop) -> None:
+    """Read orders until nobody gives any more."""
+
+    def read() -> None:
+        data = os.read(MOUTH, ORDER_BYTES_MAX)
+        if not data:
+            asyncio.get_running_loop().remove_reader(MOUTH)
+        for line in data.decode().splitlines():
+            loop.tell(_input(line.split()))
+
+    asyncio.get_running_loop().add_reader(MOUTH, read)
+
+
+def _input(words: list[str]) -> Input:
+    match words:
+        case ["describe", token]:
+            facts = json.dumps({"bench": token})
+            padded = json.dumps({"bench": token + " " * max(0, FACTS_BYTES - len(facts))})
+            return HardwareProbed(padded.encode())
+        case ["load", token]:
+            # Far from the one before: no dead band holds it back.
+            busy = int(token) * STRIDE % 100
+            return LoadSampled(LoadVector(cpu_percent=busy, received_kib_s=float(token)).pack())
+        case ["meet", host, port]:
+            return Discovered(host, int(port))
+        case _:
+            raise SystemExit(f"no order of this bench: {words}")
+
+
+def _say(what: str, node: NodeId, token: str) -> None:
+    os.write(EAR, f"{what} {node.hex()} {token}\n".encode())
+
+
+if __name__ == "__main__":
+    status = run(sys.argv[1:], Adapt(ports=AS_BUILT.ports, disk=AS_BUILT.disk, core=Overheard, beside=listen))
+    os._exit(status)

@@ -1,0 +1,74 @@
+"""What a mesh costs in which nothing happens: bytes on the wire with all headers, processor, memory."""
+
+import asyncio
+import statistics
+from dataclasses import dataclass
+
+from bench.gossip.anchors.beside import beside_serf, beside_zenoh
+from bench.gossip.effort import Effort
+from bench.gossip.fleet import Fleet
+from bench.gossip.process import cpu_s, memory
+from bench.rows import Anchor, Meter, Row
+
+DEFAULT_TIMES, EDGE_TIMES, CPU_PERCENT = 2.5, 1.1, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Of one node a second, and its memory."""
+
+    bytes_s: float
+    packets_s: float
+    percent: float
+    rss_mib: float
+    pss_mib: float
+
+
+async def idle(fleet: Fleet, settle_s: float, for_s: float) -> Idle:
+    """Nobody asks anything meanwhile; the streams of events stay open."""
+    await asyncio.sleep(settle_s)
+    nodes = fleet.running
+    before, spent = fleet.net.traffic(), sum(cpu_s(node.pid) for node in nodes)
+    await asyncio.sleep(for_s)
+    after, spent_after = fleet.net.traffic(), sum(cpu_s(node.pid) for node in nodes)
+    node_s = for_s * len(nodes)
+    taken = [memory(node.pid) for node in nodes]
+    return Idle(
+        bytes_s=(after.sent_bytes - before.sent_bytes) / node_s,
+        packets_s=(after.packets - before.packets) / node_s,
+        percent=100 * (spent_after - spent) / node_s,
+        rss_mib=statistics.fmean(m.rss_mib for m in taken),
+        pss_mib=statistics.fmean(m.pss_mib for m in taken),
+    )
+
+
+async def idle_rows(fleet: Fleet, effort: Effort) -> list[Row]:
+    meter = Meter()
+    serf, zenoh = await beside_serf(effort), await beside_zenoh(effort)
+    figures = await idle(fleet, effort.settle_s, effort.idle_s)
+    beside = zenoh if isinstance(zenoh, str) else f"{zenoh.idle_bytes_s:.0f} B/s, {zenoh.idle_percent:.2f} %"
+    cost = f"{figures.percent:.3f} % of a core a daemon, with its children"
+    return [
+        idle_bytes(meter, "idle-bytes", figures, serf if isinstance(serf, str) else serf.idle_bytes_s, effort, beside),
+        meter.row(
+            "idle-cost", figures.percent, "%", CPU_PERCENT, n=effort.nodes,
+            why=f"{cost}, mean of {effort.nodes} over {effort.idle_s:g} s; zenoh: {beside}; RSS {figures.rss_mib:.1f}, "
+            f"PSS {figures.pss_mib:.1f} MiB",
+            anchor=Anchor(name="serf", value=None if isinstance(serf, str) else serf.idle_percent),
+        ),
+    ]  # fmt: skip
+
+
+def idle_bytes(meter: Meter, id_: str, figures: Idle, serf: float | str, effort: Effort, beside: str = "") -> Row:
+    """``serf``: its bytes a second, or why there are none."""
+    times = EDGE_TIMES if id_.endswith("edge") else DEFAULT_TIMES
+    known = None if isinstance(serf, str) else serf
+    why = (
+        f"sent by a node, on loopback and cable, TLS, TCP, IP and Ethernet headers included, mean of {effort.nodes} "
+        f"over {effort.idle_s:g} s, settled for {effort.settle_s:g} s; {figures.packets_s:.2f} packets/s"
+    )
+    return meter.row(
+        id_, figures.bytes_s, "B/s", None if known is None else times * known, n=effort.nodes,
+        why=why + (f"; zenoh: {beside}" if beside else ""),
+        anchor=Anchor(name="serf", value=known, why=serf if isinstance(serf, str) else ""),
+    )  # fmt: skip
