@@ -122,7 +122,10 @@ class Prune(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
 
 class SoftBatch(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """``wish``: what the sender wants of the link, see ``paths.py``; 0 = nothing."""
+
     facts: Annotated[list[SignedFact], msgspec.Meta(max_length=1024)]
+    wish: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
 
 
 class SoftRefresh(msgspec.Struct, frozen=True, array_like=True, tag=12):
@@ -147,9 +150,10 @@ class ProbeAck(msgspec.Struct, frozen=True, array_like=True, tag=14):
 
 
 class Standing(msgspec.Struct, frozen=True, array_like=True, tag=15):
-    """Who of the directory is not ready in the sender's eyes; it vouches for the others it knows."""
+    """Who of the directory is not ready in the sender's eyes; it vouches for the others it knows if not ``partial``."""
 
     unready: Annotated[list[tuple[Annotated[bytes, msgspec.Meta(max_length=ALIAS_BYTES)], str]], msgspec.Meta(max_length=UNREADY_MAX)]  # fmt: skip  # noqa: E501
+    partial: bool = False
 
 
 class Doubt(msgspec.Struct, frozen=True, array_like=True, tag=16):

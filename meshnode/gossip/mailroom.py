@@ -108,6 +108,7 @@ class Mailroom:
             owner, effects = soft.refreshed(peer, letter, now)
             return effects + self._vouch(owner, now)
         effects = self._each(peer, letter.facts, lambda fact: soft.receive(peer, fact, now))
+        effects += soft.ended(peer, letter.wish, now)
         owners = dict.fromkeys(effect.node for effect in effects if isinstance(effect, SoftChanged))
         return effects + [effect for owner in owners for effect in self._vouch(owner, now)]
 

@@ -1,8 +1,9 @@
 """What each neighbour still has to be told of soft facts: only that a key changed, never an old value of it.
 
-A link that was quiet is told at once, in the next turn, together with all else of this one; what follows within
-``soft_batch_us`` leaves together, newest values only. Who runs what goes before load; of a batch that cannot hold all,
-a quarter is for those that waited longest, so that a busy owner never starves a quiet one.
+A link that was quiet is told at once, in the next turn, together with all else of this one. On a busy one, and of a key
+that changes all the time, what follows within ``soft_batch_us`` leaves together, newest values only. Who runs what goes
+before load; of a batch that cannot hold all, a quarter is for those that waited longest, so that a busy owner never
+starves a quiet one.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from meshnode.model.ids import NodeId
 
 Mark = tuple[NodeId, str]  # an owner and one of its keys
 REFRESH = ""  # in the place of a key: the owner stands by all its facts
+BURST = 8  # letters that may leave without waiting
 WAITED_SHARE = 4  # one in so many bytes is for who waited longest
 _LATE = ("load", REFRESH)
 
@@ -20,7 +22,8 @@ _LATE = ("load", REFRESH)
 @dataclass(slots=True)
 class _Peer:
     pending: dict[Mark, None] = field(default_factory=dict[Mark, None])  # longest waiting first
-    flushed_us: int | None = None
+    recent: dict[Mark, int] = field(default_factory=dict[Mark, int])  # when it left, within the last batch
+    paid_us: int = 0  # each letter costs one batch of time (GCRA, ITU-T I.371); so much is paid
 
 
 class Outbox:
@@ -30,6 +33,7 @@ class Outbox:
         self._batch_us = batch_us
         self._peers: dict[NodeId, _Peer] = {}
         self._flush: Timers[NodeId] = Timers()
+        self._due_us: dict[NodeId, int] = {}
 
     def __contains__(self, peer: NodeId) -> bool:
         return peer in self._peers
@@ -43,12 +47,17 @@ class Outbox:
     def down(self, peer: NodeId) -> None:
         self._peers.pop(peer, None)
         self._flush.cancel(peer)
+        self._due_us.pop(peer, None)
 
     def add(self, peer: NodeId, mark: Mark, now_us: int) -> None:
         box = self._peers[peer]
         box.pending[mark] = None
-        if peer not in self._flush:
-            self._flush.set(peer, now_us if box.flushed_us is None else max(now_us, box.flushed_us + self._batch_us))
+        left_us = box.recent.get(mark)
+        paced_us = now_us if left_us is None else left_us + self._batch_us
+        due_us = max(now_us, paced_us, box.paid_us - BURST * self._batch_us)
+        if due_us < self._due_us.get(peer, due_us + 1):
+            self._due_us[peer] = due_us
+            self._flush.set(peer, due_us)
 
     def waits(self, peer: NodeId) -> bool:
         box = self._peers.get(peer)
@@ -61,10 +70,14 @@ class Outbox:
             box.pending.pop(mark, None)
 
     def due(self, now_us: int) -> list[NodeId]:
-        return self._flush.pop_due(now_us)
+        due = self._flush.pop_due(now_us)
+        for peer in due:
+            self._due_us.pop(peer, None)
+        return due
 
     def again(self, peer: NodeId, at_us: int) -> None:
         """Not all could leave: try then."""
+        self._due_us[peer] = at_us
         self._flush.set(peer, at_us)
 
     def deadline(self) -> int | None:
@@ -76,16 +89,21 @@ class Outbox:
         """Marks that may leave now. ``size_of`` 0: nothing is held there any more; ``order``: the version, so that one
         owner's facts leave in the order of their making."""
         box = self._peers[peer]
-        box.flushed_us = now_us
+        box.paid_us = max(box.paid_us, now_us) + self._batch_us
+        box.recent = {mark: at_us for mark, at_us in box.recent.items() if at_us > now_us - self._batch_us}
         sizes = {mark: size for mark in box.pending if (size := size_of(mark))}
         if sum(sizes.values()) <= bytes_max:
             box.pending.clear()
-            return _ordered(list(sizes), order)
+            return self._leaving(box, list(sizes), order, now_us)
         chosen = _fill(list(sizes), sizes, bytes_max // WAITED_SHARE)
         rest = _ordered([mark for mark in sizes if mark not in chosen], order)
         chosen.update(_fill(rest, sizes, bytes_max - sum(sizes[mark] for mark in chosen)))
         box.pending = {mark: None for mark in sizes if mark not in chosen}
-        return _ordered(list(chosen), order)
+        return self._leaving(box, list(chosen), order, now_us)
+
+    def _leaving(self, box: _Peer, marks: list[Mark], order: Callable[[Mark], int], now_us: int) -> list[Mark]:
+        box.recent.update(dict.fromkeys(marks, now_us))
+        return _ordered(marks, order)
 
 
 def _fill(marks: list[Mark], sizes: dict[Mark, int], bytes_max: int) -> dict[Mark, None]:

@@ -27,10 +27,11 @@ from meshnode.gossip.facts import (
     encode_body,
     index_key,
 )
-from meshnode.gossip.letters import SignedFact, SoftRefresh, post
+from meshnode.gossip.letters import SignedFact, SoftBatch, SoftRefresh, post
 from meshnode.gossip.messages import SoftChanged
 from meshnode.gossip.outbox import REFRESH, Mark, Outbox
 from meshnode.gossip.parted import Parted
+from meshnode.gossip.paths import FLOW, Paths
 from meshnode.gossip.scope import MESH, Scope
 from meshnode.kernel.effects import Effect, Note
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -53,6 +54,18 @@ class _Held:
     signature: bytes
     heard_us: int  # when the owner last stood by it, on our clock
     part: str
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one letter brought of others than its sender."""
+
+    passed_on: bool = False
+    news: bool = False
+    age_us: int = 2**62
+
+    def count(self, age_us: int) -> None:
+        self.passed_on, self.age_us = True, min(self.age_us, age_us)
 
 
 @dataclass(slots=True)
@@ -87,7 +100,7 @@ class SoftState:
         self._owners: dict[NodeId, _Owner] = {config.node: _Owner(config.boot)}
         self._version = 0
         self._gone = gone
-        self._outbox = Outbox(config.soft_batch_us)
+        self._outbox, self._paths, self._tally = Outbox(config.soft_batch_us), Paths(), _Tally()
         self._expiry: Timers[NodeId] = Timers()
         self._refresh_due_us: int | None = None
         self.scope = scope or Scope(config.node, region_of=lambda _: MESH, small=lambda: True, whole=False)
@@ -135,6 +148,8 @@ class SoftState:
         body = decode_fact(fact.body)
         self._seen_by(peer, body)
         heard_us = now.mono_us - fact.age_ms * MS
+        if peer != body.node:
+            self._tally.count(fact.age_ms * MS)
         owner = self._owners.get(body.node)
         held = owner.facts.get(body.key) if owner and owner.boot == body.boot else None
         if held is not None and _order(held) >= (body.version, fact.body):
@@ -153,16 +168,30 @@ class SoftState:
         if held is None and _full(owner):
             raise RemoteError("soft-too-many-keys")
         self._put(owner, _Held(body, fact.body, fact.signature, heard_us, part))
+        self._tally.news = True
         self._tell((body.node, body.key), now, source=peer)
         return [*effects, SoftChanged(body.node, body.key, body.value, body.version)]
+
+    def ended(self, peer: NodeId, wish: int, now: Instant) -> list[Effect]:
+        """All facts of a letter were received; ``wish`` is what it says of the link itself."""
+        tally, self._tally = self._tally, _Tally()
+        answer = self._paths.wished(peer, wish, now.mono_us) if wish else 0
+        if tally.passed_on:
+            answer = self._paths.brought(peer, news=tally.news, age_us=tally.age_us, now_us=now.mono_us) or answer
+        return [post(peer, SoftBatch([], answer))] if answer else []
 
     def refreshed(self, peer: NodeId, letter: SoftRefresh, now: Instant) -> tuple[NodeId, list[Effect]]:
         """An owner stands by all its facts: keep them, and pass it on once. Returns who it was."""
         body = decode_refresh(letter.body)
         owner = self._owners.get(body.node)
-        self._outbox.drop(peer, (body.node, REFRESH))
-        if owner is None or body.node == self._config.node or (body.boot, body.beat) <= (owner.boot, owner.beat):
-            return body.node, []  # ours, known already, or about facts not held here
+        if owner is None or body.node == self._config.node:
+            return body.node, []  # about facts not held here
+        if peer != body.node:
+            self._tally.count(letter.age_ms * MS)
+        if (body.boot, body.beat) >= (owner.boot, owner.beat):
+            self._outbox.drop(peer, (body.node, REFRESH))
+        if (body.boot, body.beat) <= (owner.boot, owner.beat):
+            return body.node, self.ended(peer, 0, now)
         heard_us = now.mono_us - letter.age_ms * MS
         if heard_us <= now.mono_us - self._config.soft_ttl_us:
             return body.node, []
@@ -173,7 +202,8 @@ class SoftState:
             if held.body.value:
                 held.heard_us = max(held.heard_us, heard_us)
         self._tell((body.node, REFRESH), now, source=peer)
-        return body.node, effects
+        self._tally.news = True
+        return body.node, [*effects, *self.ended(peer, 0, now)]
 
     def silent(self, node: NodeId) -> bool:
         """Nothing of it is left here, and it is one that would tell us."""
@@ -191,6 +221,8 @@ class SoftState:
     def up(self, peer: NodeId, now: Instant) -> Sequence[Effect]:
         """A new neighbour: the repair brings the facts, the refreshes say how old they are."""
         self._outbox.up(peer)
+        if self.scope.alike(peer):
+            self._paths.up(peer)
         mine = self._owners[self._config.node]
         if mine.facts and (mine.refresh is None or mine.refreshed_us < now.mono_us - 10 * SECOND):
             self._sign_refresh(mine, now)
@@ -200,9 +232,14 @@ class SoftState:
                 self._outbox.add(peer, (node, REFRESH), now.mono_us)
         return ()
 
-    def down(self, peer: NodeId) -> None:
+    def down(self, peer: NodeId) -> list[Effect]:
         self._outbox.down(peer)
         self.scope.down(peer)
+        other = self._paths.down(peer)
+        if other is None:
+            return []
+        self._paths.flow(other)
+        return [post(other, SoftBatch([], FLOW))]
 
     def greeted(self, peer: NodeId, *, whole: bool, now: Instant) -> None:
         """``whole``: the neighbour holds the facts of all regions. It asks for them by a repair."""
@@ -313,9 +350,14 @@ class SoftState:
     def _tell(self, mark: Mark, now: Instant, source: NodeId | None) -> None:
         owner = mark[0]
         for peer in self._outbox.peers():
-            skip = peer in (source, owner) or (source is not None and self._told_by(owner, peer))
+            passed_on = source is not None
+            skip = peer in (source, owner) or (passed_on and not self._passes(owner, peer))
             if not skip and self._wants(peer, mark):
                 self._outbox.add(peer, mark, now.mono_us)
+
+    def _passes(self, owner: NodeId, peer: NodeId) -> bool:
+        """Whether what ``owner`` says goes to ``peer`` through this node."""
+        return (self._paths.flows(peer) or not self.scope.alike(peer)) and not self._told_by(owner, peer)
 
     def _wants(self, peer: NodeId, mark: Mark) -> bool:
         owner, key = mark
