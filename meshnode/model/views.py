@@ -82,7 +82,11 @@ class AgentsView(View, frozen=True):
 
 
 class SkillView(View, frozen=True):
-    """One offer of a skill, ranked. ``excluded`` says why it would not be called now ("" if it would)."""
+    """One offer of a skill, ranked. ``excluded`` says why it would not be called now ("" if it would).
+
+    ``path``: how this node knows of an offer in another region, "" for those it holds itself. Where a region should
+    have the skill and nobody there could be asked, ``node`` is "" and ``excluded`` tells why.
+    """
 
     rank: int
     skill: str
@@ -96,6 +100,7 @@ class SkillView(View, frozen=True):
     rtt_ms: float | None
     age_s: float
     excluded: str = ""
+    path: str = ""
 
 
 class SkillsView(View, frozen=True):

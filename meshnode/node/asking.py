@@ -13,6 +13,8 @@ import msgspec
 from meshnode.messaging.letters import RESULT_BYTES_MAX
 from meshnode.messaging.switch import ASK_SKILL
 from meshnode.model import commands, views
+from meshnode.node import finding
+from meshnode.node.beyond_letters import FIND_SKILL
 from meshnode.wire.calls import CallHeader
 
 if TYPE_CHECKING:
@@ -84,6 +86,8 @@ def answer_of(command: Askable, ended: CallEnded) -> views.AnyView:
 
 def asked(core: Core, fact: MeshAsked, now: Instant) -> Sequence[Effect]:
     """A peer's question, to this node's desk. The reply to a negative number goes back to it."""
+    if fact.skill == FIND_SKILL:
+        return finding.asked(core, fact, now)
     if fact.skill != ASK_SKILL:
         return core.switch.answer(fact.ticket, "not-found", f"{fact.skill} is nothing a node answers", b"", now)
     try:

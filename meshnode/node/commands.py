@@ -55,7 +55,9 @@ from meshnode.model.units import slot_of
 from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, PingView
 from meshnode.node import agent_views, asking, drains, explain, snapshot
 from meshnode.node.agent_desk import AgentDesk, manifest_fields
+from meshnode.node.beyond import TICKETS_BELOW
 from meshnode.node.effects import Reply, StreamItemTold
+from meshnode.node.finding import Finding
 from meshnode.node.invite_desk import InviteDesk
 from meshnode.node.journal_desk import JournalDesk
 from meshnode.node.snapshot import failure_of
@@ -122,6 +124,7 @@ class Desk:
         self._agents = AgentDesk(core)
         self._states = StateDesk(core, self._ask_node)
         self._journals = JournalDesk(core, self._ask_node)
+        self.finding = Finding(core)
 
     def ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
         try:
@@ -157,6 +160,7 @@ class Desk:
         """Whoever asked is gone: nobody works for nobody."""
         self._invites.dropped(command_no)
         self._states.dropped(command_no)
+        self.finding.dropped(command_no)
         self._core.journals.dropped(command_no, now)
         if self._calls.pop(command_no, None) is None:
             return ()
@@ -166,6 +170,8 @@ class Desk:
         return self._invites.entropy(event, now)
 
     def call_ended(self, ended: CallEnded, now: Instant) -> Sequence[Effect]:
+        if ended.ticket < TICKETS_BELOW:
+            return self._core.beyond.ended(ended, now)
         if ended.ticket < 0:  # nobody at a door has asked
             return self._core.journals.ended(ended, now)
         command = self._calls.pop(ended.ticket, None)
@@ -213,7 +219,9 @@ class Desk:
 
     def _ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
         match command:
-            case GetStatus() | GetIdentity() | ListNodes() | DescribeNode() | ListAgents() | FindSkills():
+            case FindSkills():
+                return self.finding.ask(command_no, command, now)
+            case GetStatus() | GetIdentity() | ListNodes() | DescribeNode() | ListAgents():
                 return [Reply(command_no, self._look(command, now))]
             case Why(node=node) if node and snapshot.find_node(self._core, node) != self._core.config.node:
                 return self._ask_state(command_no, command, now)
@@ -268,8 +276,6 @@ class Desk:
                 return snapshot.node(core, name, now)
             case ListAgents(after=after, limit=limit):
                 return agent_views.paged(core, now, after, limit)
-            case FindSkills():
-                return snapshot.skills(core, command, now)
             case ListDocuments(kind=kind, namespace=namespace, name=name):
                 return snapshot.documents(core, kind, namespace, name, now)
             case ListConflicts():

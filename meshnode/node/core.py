@@ -29,7 +29,9 @@ from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Around, Switch, SwitchConfig
 from meshnode.model.errors import Invalid
 from meshnode.model.ids import AgentName, InstanceId, NodeId
+from meshnode.node import finding
 from meshnode.node.asking import replied
+from meshnode.node.beyond import Beyond, Unmapped
 from meshnode.node.commands import Desk
 from meshnode.node.commits import Commits
 from meshnode.node.config import NodeConfig, NodePorts
@@ -163,11 +165,13 @@ class Core:
         self.index = Index(
             config.node, self.gossip, self.hub, heard_us=self.gossip.last_proof_us, attributes=self.places.attributes
         )
+        self.beyond = Beyond(finding.around(self), Unmapped())
         self.switch = Switch(
             SwitchConfig(),
             Around(
                 me=config.node, name=config.name, call_prefix=config.run_id, index=self.index, links=self.hub,
                 authority=self.authority, answers=self.checkpoints, name_of=self.names.of, slots_of=self.slots_of,
+                beyond=self.beyond,
             ),
         )  # fmt: skip
         self.journals = Journals(self.story, around(self))

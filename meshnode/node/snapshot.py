@@ -131,8 +131,8 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
         path="-" if me else "direct" if direct else "mesh", age_s=0.0 if me else age_s(core, node, now),
         rtt_ms=None if rtt is None else round(rtt / MS, 3), reason="" if me else core.gossip.reason(node),
         endpoints=[written(*endpoint) for endpoint in row.endpoints] if row else [],
-        hardware=_json(row.facts if row else b"{}"), load=_load(core, node, now), agents=core.index.agents_on(node),
-        self_node=me, labels=dict(member.labels) if member else {},
+        hardware=json_object(row.facts if row else b"{}"), load=_load(core, node, now),
+        agents=core.index.agents_on(node), self_node=me, labels=dict(member.labels) if member else {},
         drained=core.names.of(node) in core.intentions.reading.drains,
     )  # fmt: skip
 
@@ -163,7 +163,7 @@ def _load(core: Core, node: NodeId, now: Instant) -> dict[str, Any]:
     return {**load_view(value), "age_s": round((now.mono_us - heard_us) / SECOND, 1)}
 
 
-def _json(data: bytes) -> dict[str, Any]:
+def json_object(data: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except (ValueError, RecursionError):  # of msgspec, or text that is no UTF-8
@@ -174,8 +174,8 @@ def skills(core: Core, command: FindSkills, now: Instant) -> SkillsView:
     """Best first, numbered from 1; with a limit a page of them behind the rank ``after``."""
     check_page(command.limit)
     check_page(command.after)
-    ranked = enumerate(core.index.find(command.skill, command.where, now=now), start=1)
     end = command.after + command.limit if command.limit else None
+    ranked = enumerate(core.index.find(command.skill, command.where, now=now, most=end or 0), start=1)
     views: list[SkillView] = []
     for rank, candidate in islice(ranked, command.after, end):
         member, offer = core.trust.member(candidate.node), candidate.offer
@@ -189,8 +189,8 @@ def skills(core: Core, command: FindSkills, now: Instant) -> SkillsView:
                 node=core.names.of(candidate.node),
                 region=member.region if member else "",
                 description=offer.description,
-                input_schema=_json(offer.input_schema.encode()),
-                output_schema=_json(offer.output_schema.encode()),
+                input_schema=json_object(offer.input_schema.encode()),
+                output_schema=json_object(offer.output_schema.encode()),
                 age_s=age,
                 excluded=candidate.excluded,
                 rtt_ms=None if candidate.rtt_us is None else round(candidate.rtt_us / MS, 3),
@@ -300,7 +300,7 @@ def status(core: Core, now: Instant) -> StatusView:
         agents_running=sum(info.state is InstanceState.RUNNING for info in own),
         agents_total=len(own), clock=_clock(now), journal_bytes=core.measured.journal_bytes,
         counters=_counters(core), handle_max_ms=round(core.measured.handle_max_us / MS, 3),
-        problems=_problems(core, now), hardware=_json(core.hardware), load=_load(core, core.config.node, now),
+        problems=_problems(core, now), hardware=json_object(core.hardware), load=_load(core, core.config.node, now),
         readers=core.journals.committed(now),
     )  # fmt: skip
 

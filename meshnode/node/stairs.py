@@ -39,7 +39,7 @@ from meshnode.links.messages import (
     PeerUp,
     Shutdown,
 )
-from meshnode.messaging.messages import CallOverdue, Emitted, MergeDone, MeshAsked, Reach, StateWritten
+from meshnode.messaging.messages import CallOverdue, Emitted, MergeDone, MeshAsked, Reach, Sought, StateWritten
 from meshnode.model.units import agent_of
 from meshnode.node import asking, unit_stairs, units
 from meshnode.node.effects import Exit
@@ -91,6 +91,8 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return core.documents.handle(fact, now)
         case Reach(node):
             return core.gossip.reach(node, now)
+        case Sought(address, node):
+            return core.beyond.seek(address, node, now)
         case CallOverdue(peer):
             return core.gossip.handle(Doubted(peer), now)
         case _:

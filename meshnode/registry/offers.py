@@ -267,6 +267,15 @@ def encode_skill(agent: str, skill: SkillDescription) -> bytes:
     return _encoder.encode(SkillOffer(agent, tags=tags, streams=skill.streams, idempotent=skill.idempotent))
 
 
+def encode_offer(offer: SkillOffer) -> bytes:
+    """As it was told; where it does not fit any more, for others encode more loosely, without what can be missed."""
+    value = _encoder.encode(offer)
+    if len(value) <= VALUE_BYTES_MAX:
+        return value
+    tags = fitting_tags(offer.tags)
+    return _encoder.encode(SkillOffer(offer.agent, tags=tags, streams=offer.streams, idempotent=offer.idempotent))
+
+
 def fitting_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """The first 16 of at most 32 bytes: more than that nobody tells others."""
     return tuple(tag for tag in tags if 0 < len(tag.encode("utf-8", "replace")) <= TAG_BYTES_MAX)[:TAGS_MAX]
