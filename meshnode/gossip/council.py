@@ -4,11 +4,11 @@ Silence means something else when this node hears nobody, or when a whole region
 """
 
 import math
-from collections.abc import Mapping
 
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
+from meshnode.gossip.subjects import Subjects, mark
 from meshnode.gossip.verdict import STRONG, Case, judge
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.model.ids import NodeId
@@ -19,12 +19,15 @@ _GONE = (MemberState.DOWN, MemberState.LEFT)
 class Council:
     """Judges one subject in the light of all."""
 
-    def __init__(self, config: GossipConfig, subjects: Mapping[NodeId, Subject]) -> None:
+    def __init__(self, config: GossipConfig, subjects: Subjects) -> None:
         self._config, self._subjects = config, subjects
+        self._was_cut_off = False
+        self._were_cut: dict[str, None] = {}
+        self._mute: dict[NodeId, None] = {}  # whose word does not count
 
     def suspicion_us(self) -> int:
         """How long a suspect may refute; news travels longer in a larger mesh."""
-        return max(self._config.suspicion_us, round(1.5 * SECOND * math.log10(len(self._subjects) + 1)))
+        return max(self._config.suspicion_us, round(1.5 * SECOND * math.log10(self._subjects.count() + 1)))
 
     def judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str]:
         """The state and why. May excuse a silence until ``subject.excused_us``: judge again then."""
@@ -47,19 +50,44 @@ class Council:
     def observers(self, subject: Subject) -> list[NodeId]:
         """Known observers of a node that may still be alive; this node among them if it had a link."""
         known = {**subject.observers, **dict.fromkeys(subject.votes)}
-        alive = [node for node in known if self._may_observe(node, subject)]
+        alive = [node for node in known if node != subject.node and self._may_observe(node)]
         return ([self._config.node] if subject.observed else []) + alive
 
     def cut_off(self) -> bool:
         """Most links went silent: more likely it is us."""
-        observed = [s for s in self._subjects.values() if s.observed and s.state not in _GONE]
-        weak = sum(s.own is not None and s.own < STRONG for s in observed)
-        return len(observed) >= 2 and 2 * weak > len(observed)
+        watched = [s for s in self._subjects.watched.values() if s.state not in _GONE]
+        weak = sum(s.own is not None and s.own < STRONG for s in watched)
+        return len(watched) >= 2 and 2 * weak > len(watched)
 
-    def _may_observe(self, node: NodeId, of: Subject) -> bool:
-        subject = self._subjects.get(node)
-        if subject is None or node in (of.node, self._config.node):
+    def stirred(self, subject: Subject) -> list[Subject]:
+        """The doubtful ones that a change of one node means something for: judge them again."""
+        doubtful = self._subjects.doubtful
+        cut_off, region = self.cut_off(), subject.region
+        cut = region != self._config.region and self._region_cut(region)
+        mute = not self._may_observe(subject.node)
+        heads_turned = cut_off is not self._was_cut_off
+        region_turned = cut is not (region in self._were_cut)
+        word_turned = mute is not (subject.node in self._mute)
+        self._was_cut_off = cut_off
+        mark(self._were_cut, region, None, there=cut)
+        mark(self._mute, subject.node, None, there=mute)
+        return [
+            other
+            for other in (doubtful.values() if heads_turned or region_turned or word_turned else ())
+            if heads_turned
+            or (region_turned and other.region == region)
+            or (word_turned and (subject.node in other.observers or subject.node in other.votes))
+        ]
+
+    def forget(self, node: NodeId) -> None:
+        self._mute.pop(node, None)
+
+    def _may_observe(self, node: NodeId) -> bool:
+        if node == self._config.node:
             return False
+        subject = self._subjects.held(node)
+        if subject is None:
+            return self._subjects.state(node) not in (None, *_GONE)
         refused = subject.own is not None and subject.own >= STRONG
         return not refused and subject.state not in _GONE
 
@@ -75,12 +103,14 @@ class Council:
         if self.cut_off():
             return "silent; this node hears hardly anybody"
         region = subject.region
-        if region == self._config.region:
+        if region == self._config.region or not self._region_cut(region):
             return ""
-        there = [s for s in self._subjects.values() if s.region == region and s.state is not MemberState.LEFT]
-        silent = [s for s in there if not s.fresh and (s.doubtful or s.state is not MemberState.READY)]
-        return f"region {region} unreachable" if 2 <= len(there) == len(silent) else ""
+        return f"region {region} unreachable: {self._subjects.living(region)} nodes"
+
+    def _region_cut(self, region: str) -> bool:
+        """All of it is silent."""
+        return 2 <= self._subjects.living(region) == self._subjects.silent(region)
 
     def _name(self, node: NodeId | None) -> str:
-        subject = self._subjects.get(node) if node else None
+        subject = self._subjects.view(node) if node else None
         return subject.name if subject else ""

@@ -6,13 +6,17 @@ Two consumers, two thresholds: routing avoids a suspect at once; a verdict of ``
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from meshnode.gossip.alerts import Alert, Raise
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
+from meshnode.gossip.directory import Directory, Entry
 from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.silence import Silence
 from meshnode.gossip.subject import Subject
+from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.verdict import STRONG, Evidence
 from meshnode.kernel.effects import Effect, Hangup
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -34,6 +38,7 @@ HELPED_US = 2_500 * MS  # a helper's word counts for so long after what it heard
 HELP_AGAIN_US = SECOND  # it is asked again by then
 DOUBT_FLOOR_US = 300 * MS
 _STATES = {state.value: state for state in (MemberState.SUSPECT, MemberState.UNREACHABLE, MemberState.DOWN)}
+ROUNDS_MAX = 4  # how far a change may be followed in one turn
 _NOT_A_LOSS = (Loss.CLOSED, Loss.REPLACED)
 
 
@@ -49,15 +54,25 @@ class Recovered(Effect, frozen=True):
     node: NodeId
 
 
+class _Word(msgspec.Struct, frozen=True):
+    """What a neighbour told about others. ``partial``: it vouches for nobody it did not name."""
+
+    told: dict[bytes, MemberState]
+    partial: bool = False
+
+
+_SILENT_NEIGHBOUR = _Word({})
+
+
 class Detector:
     """All subjects and their verdicts."""
 
-    def __init__(self, config: GossipConfig, links: LinkStats, rng: Random) -> None:
+    def __init__(self, config: GossipConfig, links: LinkStats, rng: Random, directory: Directory) -> None:
         self._config, self._links, self._rng = config, links, rng
-        self._subjects: dict[NodeId, Subject] = {}
+        self._subjects = Subjects(config.node, directory)
         self._council = Council(config, self._subjects)
         self._silences: dict[NodeId, Silence] = {}
-        self._standings: dict[NodeId, dict[bytes, MemberState]] = {}
+        self._standings: dict[NodeId, _Word] = {}
         self._ripening: Timers[NodeId] = Timers()
         self._alerts: Timers[NodeId] = Timers()
         self._doubts: Timers[NodeId] = Timers()
@@ -68,64 +83,95 @@ class Detector:
     # -- questions ----------------------------------------------------------------------------------------------------
 
     def subject(self, node: NodeId) -> Subject | None:
-        return self._subjects.get(node)
+        """To be read, at once: most nodes have no object of their own."""
+        return self._subjects.view(node)
 
     def subjects(self) -> Iterable[Subject]:
-        return self._subjects.values()
+        """Everybody: a walk over the directory."""
+        return self._subjects.all()
+
+    def notable(self) -> Iterable[Subject]:
+        """Who is linked, doubted or not ready; nobody else needs attention."""
+        return self._subjects.notable()
+
+    def state(self, node: NodeId) -> MemberState | None:
+        """The verdict alone, which costs a look or two; ``None``: not known, or forgotten."""
+        return self._subjects.state(node)
+
+    def proof_us(self, node: NodeId) -> int | None:
+        """The last sign of life seen here; kept for those with an object only."""
+        held = self._subjects.held(node)
+        return held.proof_us if held else None
 
     def observers(self, node: NodeId) -> list[NodeId]:
-        subject = self._subjects.get(node)
+        subject = self._subjects.view(node)
         return self._council.observers(subject) if subject else []
 
     def lost(self, node: NodeId) -> bool:
-        subject = self._subjects.get(node)
-        return subject is not None and subject.doubtful
+        return node in self._subjects.doubtful
 
     def standing(self) -> Standing | None:
-        """What to tell a new neighbour about the others; ``None`` when all are ready."""
-        unready = [(s.node[:ALIAS_BYTES], s.state.value) for s in self._subjects.values() if s.state.value in _STATES]
-        return Standing(unready[:UNREADY_MAX]) if unready else None
+        """What to tell a new neighbour about the others; ``None`` when all are ready.
+
+        In a large mesh even that is told: there a word about all is the only one that comes about most. Who is not
+        vouched for here, or has too much to tell, vouches for nobody.
+        """
+        told = [(s.node[:ALIAS_BYTES], s.state.value) for s in self._subjects.known() if s.state.value in _STATES]
+        unheard = list(self._subjects.unheard())
+        if self._subjects.count() >= self._config.whole_mesh_max:
+            return Standing(told[:UNREADY_MAX], partial=bool(unheard) or len(told) > UNREADY_MAX)
+        told += [(node[:ALIAS_BYTES], MemberState.UNREACHABLE.value) for node in unheard]
+        return Standing(told[:UNREADY_MAX]) if told else None
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 
-    def learn(self, subject: Subject, source: NodeId | None, now: Instant, *, alive_now: bool) -> list[Effect]:
-        """A row that is news. ``alive_now``: a fresh rumour; else it may be old, and its source's word counts."""
-        held = self._subjects.get(subject.node)
+    def learn(
+        self, subject: Subject, source: NodeId | None, now: Instant, *, alive_now: bool, before: Entry | None = None
+    ) -> list[Effect]:
+        """A row that is news. ``alive_now``: a fresh rumour; else it may be old, and its source's word counts.
+
+        ``before``: the row it replaced, unless that one was forgotten.
+        """
+        held = self._subjects.held(subject.node)
         if held is None:
-            held = self._subjects[subject.node] = subject
-            held.linked = held.observed = subject.node in self._silences
+            held = self._subjects.learnt(subject, before)
+            held.linked = subject.node in self._silences
+            held.observed = held.observed or held.linked
         else:
             held.advance(subject.boot, subject.incarnation)
-            held.left, held.name, held.region = subject.left, subject.name, subject.region
+            self._subjects.describe(held, subject.name, subject.region, left=subject.left)
         if alive_now:
             held.vouched, held.proof_us = True, now.mono_us
         elif source is not None and not held.vouched:
-            self._hear(held, self._standings.get(source, {}))
+            self._hear(held, self._standings.get(source, _SILENT_NEIGHBOUR))
         return self._settle(held, now)
 
     def forget(self, node: NodeId) -> None:
-        self._subjects.pop(node, None)
-        for timers in (self._ripening, self._alerts, self._doubts, self._helps):
-            timers.cancel(node)
+        self._subjects.forget(node)
+        self._council.forget(node)
+        self._cancel(node)
 
     def told_standing(self, peer: NodeId, letter: Standing, now: Instant) -> list[Effect]:
         """A neighbour's view fills the gaps of ours; it never overrules what we or other observers saw."""
         told = {alias: _STATES[state] for alias, state in letter.unready if state in _STATES}
-        self._standings[peer] = told
+        word = self._standings[peer] = _Word(told, letter.partial)
         effects: list[Effect] = []
-        for subject in self._subjects.values():
-            if not subject.vouched and not subject.doubtful and subject.node != peer:
-                self._hear(subject, told)
+        for node in self._subjects.gaps():
+            subject = self._subjects.take(node) if node != peer else None
+            if subject is not None and not subject.doubtful:
+                self._hear(subject, word)
                 effects += self._settle(subject, now)
         return effects
 
-    def _hear(self, subject: Subject, told: dict[bytes, MemberState]) -> None:
-        subject.hearsay = told.get(subject.node[:ALIAS_BYTES])
-        subject.vouched = subject.hearsay is None
+    def _hear(self, subject: Subject, word: "_Word") -> None:
+        subject.hearsay = word.told.get(subject.node[:ALIAS_BYTES])
+        subject.vouched = subject.hearsay is None and not word.partial
 
     def vouch(self, node: NodeId, proof_us: int, now: Instant) -> list[Effect]:
         """The node signed something lately."""
-        subject = self._subjects.get(node)
+        subject = self._subjects.held(node)
+        if subject is None and self._subjects.state(node) is MemberState.UNREACHABLE:
+            subject = self._subjects.take(node)
         if subject is None or proof_us <= (subject.proof_us or 0):
             return []
         subject.proof_us = proof_us
@@ -136,7 +182,7 @@ class Detector:
 
     def expired(self, node: NodeId, now: Instant) -> list[Effect]:
         """All its perishable facts expired: nobody has heard of it for long."""
-        subject = self._subjects.get(node)
+        subject = self._subjects.take(node)
         if subject is None or subject.linked:
             return []
         subject.vouched, subject.hearsay = False, None
@@ -147,7 +193,7 @@ class Detector:
     def up(self, peer: NodeId, now: Instant) -> list[Effect]:
         self._silences[peer] = Silence(max(now.mono_us, self._calm_us), self._config.silence_us)
         self._poll_us = self._poll_us or now.mono_us + self._config.poll_us
-        subject = self._subjects.get(peer)
+        subject = self._subjects.take(peer)
         if subject is None:
             return []
         subject.linked = subject.observed = True
@@ -157,7 +203,7 @@ class Detector:
         self._silences.pop(peer, None)
         self._standings.pop(peer, None)
         self._doubts.cancel(peer)
-        subject = self._subjects.get(peer)
+        subject = self._subjects.take(peer)
         if subject is None:
             return []
         subject.linked, subject.vouched = False, True
@@ -170,7 +216,7 @@ class Detector:
 
     def heard(self, peer: NodeId, now: Instant) -> list[Effect]:
         """A letter arrived: proof of life."""
-        subject = self._subjects.get(peer)
+        subject = self._subjects.held(peer)
         if subject is None or peer not in self._silences:
             return []
         subject.proof_us = now.mono_us
@@ -180,7 +226,7 @@ class Detector:
 
     def dial_failed(self, node: NodeId, how: DialFailure, now: Instant, *, proven: bool) -> list[Effect]:
         """``proven``: the address has been this node's, or a link to it has just broken; else a refusal says little."""
-        subject = self._subjects.get(node)
+        subject = self._subjects.take(node)
         if subject is None or subject.fresh:
             return []
         match how:
@@ -206,20 +252,21 @@ class Detector:
 
     def voted(self, alert: Alert, now: Instant) -> list[Effect]:
         """Another observer's checked alert."""
-        subject = self._subjects.get(alert.subject)
+        subject = self._subjects.view(alert.subject)
         if subject is None or (alert.boot, alert.incarnation) != (subject.boot, subject.incarnation):
             return []
+        self._subjects.put(subject)
         if len(subject.observers) < OBSERVERS_MAX:
             subject.observers.update(dict.fromkeys(alert.observers))
         if not subject.vote(alert.observer, alert.kind, now.mono_us):
-            return []
+            return self._settle(subject, now)
         self._ripen(subject)
-        effects = self._settle_doubtful(now)
+        effects = self._settle(subject, now)
         return effects + (self.doubt(subject.node, now) if subject.fresh else [])
 
     def neighbours(self, node: NodeId, links: Sequence[NodeId]) -> None:
         """Who else observes a neighbour, by its own word."""
-        subject = self._subjects.get(node)
+        subject = self._subjects.held(node)
         if subject is not None:
             subject.observers = dict.fromkeys(links)
 
@@ -240,7 +287,7 @@ class Detector:
         return [post(peer, ProbeAck(subject, age_ms))]
 
     def probe_answered(self, peer: NodeId, letter: ProbeAck, now: Instant) -> list[Effect]:
-        subject = self._subjects.get(letter.subject)
+        subject = self._subjects.held(letter.subject)
         if subject is None or not 0 <= letter.age_ms < HEARD_MS or peer == letter.subject:
             return []
         subject.proof_us = max(subject.proof_us or 0, now.mono_us - letter.age_ms * MS)
@@ -260,14 +307,14 @@ class Detector:
             effects += self._poll(now)
         for peer in self._doubts.pop_due(now.mono_us):
             effects += self._doubt_due(peer, now)
-        for node in self._alerts.pop_due(now.mono_us):
-            effects += self._alert_due(self._subjects[node], now)
-        for node in self._helps.pop_due(now.mono_us):
-            effects += self._help_due(self._subjects[node], now)
-        ripe = self._ripening.pop_due(now.mono_us)
-        for node in ripe:
-            effects += self._ripened(self._subjects[node], now)
-        return effects + (self._settle_doubtful(now) if ripe else [])
+        for subject in self._due(self._alerts, now):
+            effects += self._alert_due(subject, now)
+        for subject in self._due(self._helps, now):
+            effects += self._help_due(subject, now)
+        ripe = self._due(self._ripening, now)
+        for subject in ripe:
+            effects += self._ripened(subject, now)
+        return effects + self._settle_all(ripe, now)
 
     def deadline(self) -> int | None:
         timers = (self._doubts, self._alerts, self._helps, self._ripening)
@@ -277,7 +324,7 @@ class Detector:
         self._poll_us = now.mono_us + self._config.poll_us if self._silences else None
         effects: list[Effect] = []
         for peer, silence in self._silences.items():
-            subject = self._subjects.get(peer)
+            subject = self._subjects.held(peer)
             age_us = self._age_us(peer, now)
             if subject is None:
                 continue
@@ -293,7 +340,7 @@ class Detector:
         return effects
 
     def _doubt_due(self, peer: NodeId, now: Instant) -> list[Effect]:
-        subject = self._subjects.get(peer)
+        subject = self._subjects.held(peer)
         quiet = peer in self._silences and self._age_us(peer, now) >= self._doubt_wait_us(peer)
         if subject is None or not quiet or subject.own is not None:
             return []
@@ -304,6 +351,10 @@ class Detector:
 
     def _ripened(self, subject: Subject, now: Instant) -> list[Effect]:
         """The time to refute is over. A link that is still silent is closed, so that a fresh one can take its place."""
+        ripe_us = subject.since_us + self._council.suspicion_us()
+        if subject.doubtful and now.mono_us < ripe_us:  # the timer was an older story's
+            self._ripening.set(subject.node, ripe_us)
+            return []
         if subject.own is None:
             return []
         again = self._ask_others(subject.node) if subject.helper is None else []
@@ -328,7 +379,7 @@ class Detector:
 
     def _accuse(self, subject: Subject, kind: Evidence, now: Instant) -> list[Effect]:
         if now.mono_us < self._calm_us and kind < STRONG:
-            return []
+            return self._settle(subject, now)
         if not subject.accuse(kind, now.mono_us):
             self._tell_later(subject, 0, now)
             return []
@@ -337,7 +388,7 @@ class Detector:
         if kind <= Evidence.SILENT and self._council.cut_off():
             grace = BLAME_SELF_US
         self._tell_later(subject, grace, now)
-        return self._settle_doubtful(now)
+        return self._settle(subject, now)
 
     def _acquit(self, subject: Subject, now: Instant) -> list[Effect]:
         reported = subject.told is not None or bool(subject.votes)
@@ -346,7 +397,7 @@ class Detector:
         self._alerts.cancel(subject.node)
         self._ripening.cancel(subject.node)
         ask = [post(subject.node, Doubt(subject.boot, subject.incarnation))] if reported else []
-        return [*ask, *self._settle(subject, now), *self._settle_doubtful(now)]
+        return [*ask, *self._settle(subject, now)]
 
     def _ripen(self, subject: Subject) -> None:
         if subject.node not in self._ripening:
@@ -377,7 +428,7 @@ class Detector:
 
     def _ask_others(self, peer: NodeId, first: NodeId | None = None) -> list[Effect]:
         """``first``: whose word is to be renewed."""
-        fresh = [p for p in self._silences if p != peer and p in self._subjects and self._subjects[p].fresh]
+        fresh = [p for p in self._silences if p != peer and (held := self._subjects.held(p)) and held.fresh]
         chosen = self._rng.sample(fresh, min(HELPERS_MAX, len(fresh)))
         if first is not None and first in fresh and first not in chosen:
             chosen[0] = first
@@ -385,15 +436,34 @@ class Detector:
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
-    def _settle_doubtful(self, now: Instant) -> list[Effect]:
-        """One node's evidence may change what another's silence means."""
-        doubtful = [subject for subject in self._subjects.values() if subject.doubtful]
-        return [effect for subject in doubtful for effect in self._settle(subject, now)]
-
     def _settle(self, subject: Subject, now: Instant) -> list[Effect]:
+        return self._settle_all((subject,), now)
+
+    def _settle_all(self, changed: Sequence[Subject], now: Instant) -> list[Effect]:
+        """Judge these, and whoever their change means something for: one node's evidence explains another's silence."""
+        effects: list[Effect] = []
+        for _ in range(ROUNDS_MAX):
+            stirred: dict[NodeId, Subject] = {}
+            for subject in changed:
+                effects += self._judge(subject, now)
+                stirred.update((other.node, other) for other in self._council.stirred(subject))
+            changed = tuple(stirred.values())
+        return effects
+
+    def _judge(self, subject: Subject, now: Instant) -> list[Effect]:
         state, reason = self._council.judge(subject, now)
         if now.mono_us < subject.excused_us:
             self._ripening.set(subject.node, subject.excused_us)
         changed = state is not subject.state
         subject.state, subject.reason = state, reason
+        subject.changed_us = now.mono_us if changed else subject.changed_us
+        if self._subjects.settled(subject, now.mono_us):
+            self._cancel(subject.node)
         return [MemberChanged(subject.node, subject.name, state, reason)] if changed else []
+
+    def _due(self, timers: Timers[NodeId], now: Instant) -> list[Subject]:
+        return [held for node in timers.pop_due(now.mono_us) if (held := self._subjects.held(node)) is not None]
+
+    def _cancel(self, node: NodeId) -> None:
+        for timers in (self._ripening, self._alerts, self._doubts, self._helps):
+            timers.cancel(node)

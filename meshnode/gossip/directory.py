@@ -48,12 +48,16 @@ ROWS_MAX = 20_000
 
 
 class Merge(msgspec.Struct, frozen=True):
-    """What a row did. ``news`` false: what we hold is as new or newer. ``before``: what it replaced."""
+    """What a row did. ``news`` false: what we hold is as new or newer. ``before``: what it replaced.
+
+    ``known``: that one was not forgotten.
+    """
 
     entry: Entry
     row: Row
     news: bool
     before: Entry | None = None
+    known: bool = False
 
 
 _signed = msgspec.msgpack.Decoder(SignedRow)
@@ -92,6 +96,10 @@ class Directory:
     def present(self, node: NodeId) -> Entry | None:
         """The entry of a member; ``None`` for the dead and the unknown."""
         return self.entry(node) if node in self.rows else None
+
+    def counted(self, node: NodeId) -> Entry | None:
+        """The entry of a node that is not forgotten."""
+        return None if node in self._forgotten else self.entry(node)
 
     def members(self) -> Sequence[NodeId]:
         """Sorted; without tombstones. One list for all who ask until somebody comes or goes."""
@@ -147,7 +155,7 @@ class Directory:
             return Merge(entry, row, news=False, before=held)
         if held is None and len(self) >= ROWS_MAX:
             raise RemoteError("directory-full")
-        return Merge(entry, row, news=True, before=held)
+        return Merge(entry, row, news=True, before=held, known=self.counted(row.node) is not None)
 
     def hold(self, merge: Merge, *, save: bool = True) -> None:
         """Keep a row that ``offer`` called news."""

@@ -81,6 +81,7 @@ class Gossip:
         self._rolls = Rolls(self._parts)
         self._mailroom = Mailroom(self._parts, self._rolls)
         self._forget_due_us: int | None = None
+        self._started_us = 0
 
     # -- the machine --------------------------------------------------------------------------------------------------
 
@@ -94,7 +95,7 @@ class Gossip:
         for address in (*self.config.seeds, *parts.contacts.restored()):
             parts.contacts.place(address, now)
         parts.repairs.start(now)
-        self._forget_due_us = now.mono_us + FORGET_CHECK_US
+        self._started_us, self._forget_due_us = now.mono_us, now.mono_us + FORGET_CHECK_US
         return self._finish(effects, now)
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
@@ -153,8 +154,7 @@ class Gossip:
     def state(self, node: NodeId) -> MemberState:
         if node == self.config.node:
             return MemberState.LEFT if self._parts.me.left else MemberState.READY
-        subject = self._parts.detector.subject(node)
-        return subject.state if subject else MemberState.UNREACHABLE
+        return self._parts.detector.state(node) or MemberState.UNREACHABLE
 
     def reason(self, node: NodeId) -> str:
         if node == self.config.node:
@@ -168,8 +168,8 @@ class Gossip:
         return subject is not None and subject.helper is not None
 
     def last_proof_us(self, node: NodeId) -> int | None:
-        subject = self._parts.detector.subject(node)
-        return subject.proof_us if subject else None
+        proof_us = self._parts.detector.proof_us(node)
+        return proof_us if proof_us is not None else self._parts.soft.proof_us(node)
 
     def observers(self, node: NodeId) -> Sequence[NodeId]:
         """Known nodes whose word counts when ``node`` is lost."""
@@ -264,12 +264,12 @@ class Gossip:
     def _peer_down(self, peer: NodeId, how: Loss, bye: str, now: Instant) -> list[Effect]:
         self._parts.overlay.down(peer, bye, now)
         self._parts.broadcast.down(peer)
-        self._parts.soft.down(peer)
+        asked = self._parts.soft.down(peer)
         if self._parts.overlay.lonely:
             self._parts.contacts.hurry_all(now, LONELY_US)
         effects = self._parts.detector.down(peer, how, bye, now)
         self._parts.planning.links_changed(peer, now)
-        return effects
+        return [*effects, *asked]
 
     def _dial_failed(self, dial_no: int, how: DialFailure, now: Instant) -> list[Effect]:
         attempt = self._parts.contacts.failed(dial_no, how, lonely=self._parts.overlay.lonely, now=now)
@@ -360,8 +360,8 @@ class Gossip:
     def _forget(self, now: Instant) -> None:
         """Who gave no sign for so long is a tombstone until it signs something newer."""
         parts = self._parts
-        for subject in list(parts.detector.subjects()):
-            silent_us = now.mono_us - (subject.proof_us or 0)
+        for subject in list(parts.detector.notable()):
+            silent_us = now.mono_us - max(subject.proof_us or 0, subject.changed_us, self._started_us)
             if subject.node in parts.directory.rows and not subject.linked and silent_us > self.config.forget_after_us:
                 parts.directory.forget(subject.node)
                 parts.detector.forget(subject.node)

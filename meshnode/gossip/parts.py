@@ -42,7 +42,7 @@ class Parts:
         self.own_addresses: dict[Address, None] = {}  # found out by dialling ourselves
         self.me = SelfRow(config, ports.signer)
         self.directory = Directory(ports.verifier, ports.trust, ground)
-        self.detector = Detector(config, ports.links, rng)
+        self.detector = Detector(config, ports.links, rng, self.directory)
         self.outlook = Outlook(config, self.me, self.directory, self.detector)
         whole = holds_whole(ports.trust.member(config.node))
         self.overlay = Overlay(config, rng, self.outlook, whole=whole)

@@ -109,13 +109,16 @@ class Rolls:
             self._parts.contacts.hurry(row.node, now)  # it started again: its old trouble is over
         gone = row.status is Status.LEFT
         effects = self._parts.soft.drop(row.node, row.boot + gone)
-        return [*effects, *self._learn(merge.entry, peer, now, alive_now=alive_now)]
+        known = before if merge.known else None
+        return [*effects, *self._learn(merge.entry, peer, now, alive_now=alive_now, before=known)]
 
-    def _learn(self, entry: Entry, source: NodeId | None, now: Instant, *, alive_now: bool) -> list[Effect]:
+    def _learn(
+        self, entry: Entry, source: NodeId | None, now: Instant, *, alive_now: bool, before: Entry | None = None
+    ) -> list[Effect]:
         detector: Detector = self._parts.detector
         member, left = entry.member, entry.left
         subject = Subject(member.node, member.name, member.region, entry.boot, entry.incarnation, left)
-        effects = detector.learn(subject, source, now, alive_now=alive_now and not left)
+        effects = detector.learn(subject, source, now, alive_now=alive_now and not left, before=before)
         self._parts.planning.note(member.node, now)
         return effects
 

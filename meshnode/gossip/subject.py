@@ -35,6 +35,7 @@ class Subject:
     tellings: int = 0  # alerts in a row without a link between them
     told_us: int = 0
     proof_us: int | None = None
+    changed_us: int = 0  # when the state became what it is
     state: MemberState = MemberState.UNREACHABLE
     reason: str = "not heard since this node started"
 

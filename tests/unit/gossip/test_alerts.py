@@ -9,6 +9,7 @@ from meshnode.gossip import alerts
 from meshnode.gossip.alerts import Alert, Raise
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.detector import Detector
+from meshnode.gossip.directory import Directory
 from meshnode.gossip.letters import AlertRumour, Push, encode
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
@@ -17,7 +18,7 @@ from meshnode.kernel.effects import Channel
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.links.messages import ControlReceived
-from tests.unit.gossip.world import Box, Key, Stats, World, luck, mesh
+from tests.unit.gossip.world import Box, Judge, Key, Members, Stats, World, luck, mesh
 
 
 def rumour(subject: Box, observer: Key, signer: Key, incarnation: int = 0) -> bytes:
@@ -64,7 +65,7 @@ def test_an_observer_whose_alerts_are_refuted_repeats_them_ever_more_rarely() ->
     world = World()
     box = world.box("me")
     config = GossipConfig(node=box.id, name="me", region="r", boot=1, member=b"")
-    detector = Detector(config, Stats(world, box), luck(1))
+    detector = Detector(config, Stats(world, box), luck(1), Directory(Judge(), Members()))
     other = Key("other").node
 
     def row(incarnation: int, seconds: float) -> None:

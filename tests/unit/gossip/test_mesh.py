@@ -97,7 +97,7 @@ def test_a_region_that_goes_silent_is_unreachable_for_one_reason_and_not_down() 
     world.run_for(30.0)
     for box in east:
         assert {world.state(box, far) for far in west} == {MemberState.UNREACHABLE}
-        assert {box.gossip.reason(far.id) for far in west} == {"region west unreachable"}
+        assert {box.gossip.reason(far.id) for far in west} == {f"region west unreachable: {len(west)} nodes"}
         assert all(MemberState.DOWN not in world.states(box, far) for far in west)
 
 
