@@ -72,6 +72,12 @@ class MemberChanged(Fact, frozen=True):
     reason: str  # for people: votes, evidence, age
 
 
+class Described(Fact, frozen=True):
+    """A node's row is another one now: its hardware, its name, its region or its labels may be."""
+
+    node: NodeId
+
+
 class SoftChanged(Fact, frozen=True):
     """A soft fact of a node changed; an empty value means withdrawn or expired."""
 

@@ -8,7 +8,7 @@ from meshnode.gossip.alerts import Raise
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Entry, Merge, Status
 from meshnode.gossip.letters import AlertRumour, RowRumour, SignedRow, decode_rumour, encode
-from meshnode.gossip.messages import Twinned
+from meshnode.gossip.messages import Described, Twinned
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.subject import Subject
 from meshnode.kernel.effects import Effect
@@ -108,7 +108,7 @@ class Rolls:
         if before is not None and row.boot > before.boot:
             self._parts.contacts.hurry(row.node, now)  # it started again: its old trouble is over
         gone = row.status is Status.LEFT
-        effects = self._parts.soft.drop(row.node, row.boot + gone)
+        effects = [Described(row.node), *self._parts.soft.drop(row.node, row.boot + gone)]
         known = before if merge.known else None
         return [*effects, *self._learn(merge.entry, peer, now, alive_now=alive_now, before=known)]
 

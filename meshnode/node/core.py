@@ -288,6 +288,7 @@ class Core:
         match event:
             case HardwareProbed(facts):
                 self.hardware = facts
+                self.index.described(self.config.node)
                 described = self.gossip.handle(Describe(facts, self.config.endpoints), now)
                 return [*described, *self.scheduler.member_changed(self.config.node, now)]
             case LoadSampled(vector):

@@ -27,7 +27,7 @@ from meshnode.checkpoints.messages import (
 )
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.deployments.bundles import BundleArrived, BundleLacking
-from meshnode.gossip.messages import Doubted, MemberChanged, MemberState, SoftChanged, Twinned
+from meshnode.gossip.messages import Described, Doubted, MemberChanged, MemberState, SoftChanged, Twinned
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Reject
 from meshnode.kernel.reasons import Bye
 from meshnode.links.messages import (
@@ -78,6 +78,9 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return _leave_for_twin(core, reason)
         case MemberChanged():
             return _member(core, fact, now)
+        case Described(node):
+            core.index.described(node)
+            return ()
         case SoftChanged(node, key, value):
             return units.learned(core, node, key, value, now)
         case AgentsStopped():
@@ -180,6 +183,7 @@ def _peer_up(core: Core, fact: PeerUp, now: Instant) -> list[Effect]:
         core.counters.add("member-refused")
         return [Reject(fact.peer, f"member-{why}"), Hangup(fact.peer, Bye.UNTRUSTED)]
     core.linked[fact.peer] = None
+    core.index.described(fact.peer)
     return [
         Note(f"node/{admitted.name}", f"linked {'from' if fact.inbound else 'to'} {fact.address}"),
         *core.gossip.handle(fact, now),
