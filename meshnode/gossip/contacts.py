@@ -47,6 +47,7 @@ class _Target:
     node: NodeId
     addresses: tuple[Address, ...]
     quick_until_us: int
+    told: tuple[Address, ...] = ()  # by the node, before they were put in order
     due_us: int = 0
     tries: int = 0
     slow_tries: int = 0
@@ -106,13 +107,20 @@ class Contacts:
 
     def aim(self, node: NodeId, addresses: Sequence[Address], delay_us: int, now: Instant) -> None:
         """Dial a node until it is linked or dropped. Aiming again keeps the pace and takes the new addresses."""
-        ordered = self._ordered(node, addresses)
-        target = self._targets.get(node)
+        target, told = self._targets.get(node), tuple(addresses)
+        if target is not None and target.told == told:
+            return
+        ordered = self._ordered(node, told)
         if target is not None:
-            target.addresses = ordered
+            target.addresses, target.told = ordered, told
         elif ordered:
-            self._targets[node] = _Target(node, ordered, now.mono_us + QUICK_FOR_US)
+            self._targets[node] = _Target(node, ordered, now.mono_us + QUICK_FOR_US, told)
             self._plan(node, now.mono_us + max(delay_us, self._damping_us(node, now)))
+
+    def moved(self) -> None:
+        """This node has other addresses: those of the targets are looked at anew when they are aimed at again."""
+        for target in self._targets.values():
+            target.told = ()
 
     def drop(self, node: NodeId) -> None:
         self._targets.pop(node, None)

@@ -36,7 +36,7 @@ from meshnode.gossip.rolls import Rolls
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Persist, Reject, Send
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
 from meshnode.kernel.reasons import Bye, DialFailure, Loss
@@ -48,6 +48,7 @@ from meshnode.model.ids import NodeId
 __all__ = ["Gossip", "GossipConfig"]
 
 LONELY_US = 5 * SECOND
+AGAIN_US = 200 * MS  # the network changed: all who are looked for are dialled within this time
 FORGET_CHECK_US = 3600 * SECOND
 
 Input = (
@@ -91,7 +92,7 @@ class Gossip:
         parts.directory.restore(self._restored)
         self._restored = []
         effects = self._rolls.restored(now)
-        effects += self._rolls.publish(parts.me.first(now), now)
+        effects += self._rolls.begin(now)
         for address in (*self.config.seeds, *parts.contacts.restored()):
             parts.contacts.place(address, now)
         parts.repairs.start(now)
@@ -227,7 +228,7 @@ class Gossip:
             case Doubted(peer):
                 return self._parts.detector.doubt(peer, now)
             case Disturbed(for_us):
-                self._parts.contacts.hurry_all(now, SECOND)
+                self._parts.contacts.hurry_all(now, AGAIN_US)
                 return self._parts.detector.disturbed(for_us, now)
             case Leave():
                 rumour = Push(self._rolls.hold_own(self._parts.me.leave(now)))
@@ -275,9 +276,8 @@ class Gossip:
         attempt = self._parts.contacts.failed(dial_no, how, lonely=self._parts.overlay.lonely, now=now)
         if attempt is None or not attempt.node:
             return []
-        self._parts.overlay.give_up(attempt.node)
         effects = self._parts.detector.dial_failed(attempt.node, how, now, proven=attempt.proven)
-        self._parts.planning.links_changed(attempt.node, now)
+        self._parts.planning.dial_failed(attempt.node, now)
         return effects
 
     def _link_rejected(self, event: LinkRejected, now: Instant) -> list[Effect]:
@@ -291,6 +291,7 @@ class Gossip:
         address = contacts.address(event.dial_no)
         if event.bye == Bye.SELF and address is not None:
             self._parts.own_addresses[address] = None
+            contacts.moved()
         # With a duplicate another handshake is under way; if that one fails, this target must still be there.
         how = DialFailure.TIMEOUT if event.bye == Bye.DUPLICATE_LINK else DialFailure.UNTRUSTED
         contacts.failed(event.dial_no, how, lonely=self._parts.overlay.lonely, now=now)
@@ -304,7 +305,9 @@ class Gossip:
             fault = "they are no JSON object"
         if fault:
             return [Note(f"node/{self.config.name}", f"own facts not published: {fault}")]
-        return self._rolls.publish(self._parts.me.describe(facts, endpoints, now), now)
+        signed = self._parts.me.describe(facts, endpoints, now)
+        self._parts.contacts.moved()
+        return self._rolls.publish(signed, now)
 
     # -- what parts find out for each other ---------------------------------------------------------------------------
 

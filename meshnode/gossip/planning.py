@@ -103,9 +103,17 @@ class Planning:
         self._contacts.drop(node)
 
     def links_changed(self, node: NodeId, now: Instant) -> None:
-        """One came, went or failed: that is planned in this very turn."""
+        """One came or went: that is planned in this very turn."""
         self.note(node, now)
         self._plan_by(now.mono_us)
+
+    def dial_failed(self, node: NodeId, now: Instant) -> None:
+        """It goes on being looked for, unless the dial was for a call."""
+        called = node in self._overlay.demanded()
+        self._overlay.give_up(node)
+        self.note(node, now)
+        if called or self._overlay.small:
+            self._plan_by(now.mono_us)
 
     def _hurry(self, now: Instant) -> None:
         """Who was thought lost, and had never ended, is back: a cut heals, so the other lost ones are dialled now."""
