@@ -47,6 +47,14 @@ class Rolls:
         self._parts.broadcast.announce(rumour, now, source=peer)
         return effects
 
+    def begin(self, now: Instant) -> list[Effect]:
+        """Our first row of this boot, unless the ground holds it already."""
+        me, held = self._parts.me, self._parts.directory.entry(self._parts.config.node)
+        if held is not None and held.boot == self._parts.config.boot and not held.left:
+            me.adopt(held.row, held.signed.body)
+            return []
+        return self.publish(me.first(now), now)
+
     def publish(self, signed: SignedRow | None, now: Instant) -> list[Effect]:
         """Our own new row, if there is one."""
         if signed is None:

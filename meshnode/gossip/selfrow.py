@@ -42,6 +42,12 @@ class SelfRow:
     def first(self, now: Instant) -> SignedRow:
         return self._sign(now)
 
+    def adopt(self, row: Row, body: bytes) -> None:
+        """All others begin with this row of ours, signed under this boot: go on from there."""
+        assert row.boot == self._config.boot, "another boot's row is no beginning"
+        self._incarnation, self._endpoints, self._facts = row.incarnation, row.endpoints, row.facts
+        self._signed[row.incarnation] = body
+
     def describe(self, facts: bytes, endpoints: tuple[tuple[str, int], ...], now: Instant) -> SignedRow | None:
         """``None`` when nothing changed."""
         if facts == self._facts and endpoints == self._endpoints:
