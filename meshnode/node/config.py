@@ -27,6 +27,7 @@ class NodeConfig:
     endpoints: tuple[tuple[str, int], ...] = ()  # where peers can dial this node
     seeds: tuple[tuple[str, int], ...] = ()
     profile: str = "default"
+    whole_mesh_max: int = 64  # members up to which all nodes hold all facts of the mesh
     run_id: bytes  # 8 bytes, new at every process start
     seed: bytes  # of all luck in the core
     certificate_sha256: str = ""

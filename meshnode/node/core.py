@@ -142,6 +142,7 @@ class Core:
             GossipConfig(
                 node=config.node, name=config.name, region=config.region, boot=self.boot, member=config.member,
                 endpoints=config.endpoints, seeds=config.seeds, profile=config.profile,
+                whole_mesh_max=config.whole_mesh_max,
             ),
             signer=ports.signer, verifier=ports.verifier, trust=self.trust, links=self.hub,
             rng=rng.fork(config.seed, "gossip"), restored=restored,

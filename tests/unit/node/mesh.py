@@ -71,6 +71,9 @@ class Box:
         trust: ClockTrust = ClockTrust.SYNCED,
         machine: SimProcesses | None = None,
         blobs: SimBlobs | None = None,
+        region: str = "eu",
+        roles: tuple[str, ...] = ("admin",),
+        whole_mesh_max: int = 64,
     ) -> None:
         self.mesh, self.name, self.trust = mesh, name, trust
         self.signer = signer_of(name)
@@ -89,9 +92,11 @@ class Box:
         self.log: list[LogLine] = []  # what its disk holds of agents' lines
         self._last_command = 0
         config = NodeConfig(
-            mesh=MeshId(MESH), name=NodeName(name), node=self.node, region=Region("eu"), bundle=bundle(),
-            bundle_bytes=BUNDLE, member=member or member_record(name, self.signer.public_key, roles=("admin",)),
+            mesh=MeshId(MESH), name=NodeName(name), node=self.node, region=Region(region), bundle=bundle(),
+            bundle_bytes=BUNDLE,
+            member=member or member_record(name, self.signer.public_key, roles=roles, region=region),
             endpoints=(self.address,), seeds=tuple((seed, 7000) for seed in seeds), notes=notes,
+            whole_mesh_max=whole_mesh_max,
             run_id=hashlib.sha256(f"{name}{run}".encode()).digest()[:8], seed=f"{name}{run}".encode(),
         )  # fmt: skip
         ports = NodePorts(

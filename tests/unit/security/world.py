@@ -61,6 +61,7 @@ def member_record(
     mesh: str = MESH,
     roles: tuple[str, ...] = ("member",),
     issued_ms: int = NOW_MS,
+    region: str = "eu",
 ) -> bytes:
     return make_member(
         admin,
@@ -68,7 +69,7 @@ def member_record(
         name=name,
         record_key=record_key,
         roles=roles,
-        region="eu",
+        region=region,
         labels={},
         issued_ms=issued_ms,
     )
