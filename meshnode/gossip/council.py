@@ -13,6 +13,7 @@ from meshnode.gossip.verdict import STRONG, Case, judge
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.model.ids import NodeId
 
+SMALL = 64
 _GONE = (MemberState.DOWN, MemberState.LEFT)
 
 
@@ -35,10 +36,12 @@ class Council:
             return MemberState.LEFT, "left the mesh"
         if subject.fresh:
             return MemberState.READY, "linked"
+        observers = len(self.observers(subject))
         case = Case(
             votes=subject.all_votes(self._config.node),
             own=subject.own,
-            observers=len(self.observers(subject)),
+            observers=observers,
+            possible=self._possible(subject) if observers < 3 else observers,
             ripe=subject.doubtful and now.mono_us >= subject.since_us + self.suspicion_us(),
             vouched=subject.vouched,
             hearsay=subject.hearsay,
@@ -52,6 +55,15 @@ class Council:
         known = {**subject.observers, **dict.fromkeys(subject.votes)}
         alive = [node for node in known if node != subject.node and self._may_observe(node)]
         return ([self._config.node] if subject.observed else []) + alive
+
+    def _possible(self, subject: Subject) -> int:
+        """Living nodes besides it, counted only where they may be few. Its observers may not all be known here: one
+        that a firewall keeps from everybody must not be believed in a large mesh because nobody else said a word."""
+        others = self._subjects.count()
+        if others > SMALL:
+            return others
+        gone = sum(other.state in _GONE for other in self._subjects.known() if other is not subject)
+        return others - gone
 
     def cut_off(self) -> bool:
         """Most links went silent: more likely it is us."""

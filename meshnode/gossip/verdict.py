@@ -41,6 +41,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     votes: Mapping[NodeId, Evidence]  # by observer, this node included
     own: Evidence | None = None  # this node's vote among them
     observers: int  # known and not themselves gone
+    possible: int = 0  # living nodes that could observe it, known to do so or not
     ripe: bool  # the time to refute has passed
     vouched: bool  # somebody trusted had proof of life
     hearsay: MemberState | None = None
@@ -54,7 +55,8 @@ def judge(case: Case) -> tuple[MemberState, str]:
         return _without_evidence(case)
     worst = max(case.votes.values())
     strong = sum(kind >= STRONG for kind in case.votes.values())
-    if strong and (case.observers < 3 or strong >= 2 or case.own is Evidence.GOODBYE):
+    few = max(case.observers, case.possible) < 3
+    if strong and (few or strong >= 2 or case.own is Evidence.GOODBYE):
         return MemberState.DOWN, _words(worst, strong, case.observers)
     told = sum(kind > Evidence.NO_ROUTE for kind in case.votes.values())
     agreed = case.observers >= 3 and 3 * told >= 2 * case.observers

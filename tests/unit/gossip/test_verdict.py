@@ -98,3 +98,11 @@ def test_a_disturbance_voids_what_was_seen() -> None:
     assert silence.limit_us() == 2_500 * MS
     assert silence.age_us(297 * SECOND, 499 * SECOND) == 0
     assert silence.age_us(297 * SECOND, 501 * SECOND) == SECOND
+
+
+def test_who_knows_of_two_observers_among_many_nodes_does_not_believe_one_of_them_alone() -> None:
+    """A firewall that keeps one node from all others makes it say of each that it refuses."""
+    one, two = {B: Evidence.REFUSED}, {B: Evidence.REFUSED, C: Evidence.REFUSED}
+    assert judge(Case(votes=one, observers=2, possible=10, ripe=True, vouched=True))[0] is UNREACHABLE
+    assert judge(Case(votes=two, observers=2, possible=10, ripe=True, vouched=True))[0] is DOWN
+    assert judge(Case(votes=one, observers=2, possible=2, ripe=True, vouched=True))[0] is DOWN
