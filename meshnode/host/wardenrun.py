@@ -25,7 +25,8 @@ from meshnode.kernel.timers import Timers
 RUNS_MAX = 10_000
 # From SIGKILL to the end of a process; only one stuck in the kernel takes longer.
 _KILLED_US = 5 * SECOND
-# A process in the middle of an exec shows its mark a moment later; one without environment never does.
+# A process in the middle of an exec shows its mark a moment later, or much later on a busy machine; one without
+# environment never does. Each look waits twice as long as the one before, 381 ms in all.
 _LOOK_AGAIN_US = 3 * MS
 _LOOKS_MAX = 8
 _ALL_SIGNALS = signal.valid_signals()
@@ -229,7 +230,8 @@ class Runs:
                 continue
             mark = mark_in(pid)
             if mark is None and self._may_show_up(pid):
-                self._look_again_us = self._now().mono_us + _LOOK_AGAIN_US
+                again_us = self._now().mono_us + (_LOOK_AGAIN_US << (self._unseen[pid] - 1))
+                self._look_again_us = min(again_us, self._look_again_us or again_us)
             mark = mark or by_session.get(_session(pid), "")
             if mark in self._ending:
                 left[mark] = None
