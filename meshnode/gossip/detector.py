@@ -11,7 +11,7 @@ import msgspec
 from meshnode.gossip.alerts import Alert, Raise
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
-from meshnode.gossip.directory import Directory, Entry
+from meshnode.gossip.directory import Entry
 from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.silence import Silence
@@ -67,9 +67,8 @@ _SILENT_NEIGHBOUR = _Word({})
 class Detector:
     """All subjects and their verdicts."""
 
-    def __init__(self, config: GossipConfig, links: LinkStats, rng: Random, directory: Directory) -> None:
-        self._config, self._links, self._rng = config, links, rng
-        self._subjects = Subjects(config.node, directory)
+    def __init__(self, config: GossipConfig, links: LinkStats, rng: Random, subjects: Subjects) -> None:
+        self._config, self._links, self._rng, self._subjects = config, links, rng, subjects
         self._council = Council(config, self._subjects)
         self._silences: dict[NodeId, Silence] = {}
         self._standings: dict[NodeId, _Word] = {}
@@ -451,6 +450,7 @@ class Detector:
         return effects
 
     def _judge(self, subject: Subject, now: Instant) -> list[Effect]:
+        self._subjects.note(subject)
         state, reason = self._council.judge(subject, now)
         if now.mono_us < subject.excused_us:
             self._ripening.set(subject.node, subject.excused_us)

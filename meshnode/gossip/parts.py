@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshnode.gossip.broadcast import Broadcast
+from meshnode.gossip.catalogue import Catalogue
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address, Contacts
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory
 from meshnode.gossip.ground import Ground
+from meshnode.gossip.envoys import Envoys
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.planning import Outlook, Planning
@@ -16,6 +18,8 @@ from meshnode.gossip.repair import Repairs
 from meshnode.gossip.scope import Scope, holds_whole
 from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.soft import SoftState
+from meshnode.gossip.whereabouts import Whereabouts
+from meshnode.gossip.subjects import Subjects
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
 from meshnode.kernel.records import Record
 from meshnode.kernel.rng import Random
@@ -42,7 +46,7 @@ class Parts:
         self.own_addresses: dict[Address, None] = {}  # found out by dialling ourselves
         self.me = SelfRow(config, ports.signer)
         self.directory = Directory(ports.verifier, ports.trust, ground)
-        self.detector = Detector(config, ports.links, rng, self.directory)
+        self.detector = Detector(config, ports.links, rng, Subjects(config.node, self.directory))
         self.outlook = Outlook(config, self.me, self.directory, self.detector)
         whole = holds_whole(ports.trust.member(config.node))
         self.overlay = Overlay(config, rng, self.outlook, whole=whole)
@@ -57,14 +61,24 @@ class Parts:
             scope=Scope(config.node, region_of=self._region_of, small=self._small, whole=whole),
             gone=self._gone,
         )
-        self.repairs = Repairs(config, self.directory, self.soft, rng)
+        where = Whereabouts(self.directory, self.detector)
+        self.envoys = Envoys(
+            config.node, config.region, where, self.overlay.peers, self._region_of,
+            active=lambda: whole and not self._small(),
+        )  # fmt: skip
+        self.catalogue = Catalogue(
+            config, where, ports.links, ports.signer, ports.verifier, ports.trust,
+            holds=self.soft.scope.holds, small=self._small,
+        )  # fmt: skip
+        self.repairs = Repairs(config, self.directory, self.soft, self.catalogue, rng)
         self.contacts = Contacts(
             rng, own=self._is_own, holder=self.directory.holder, near=self.outlook.near, restored=restored
         )
         self.planning = Planning(config, self.me, self.directory, self.outlook, self.overlay, self.contacts)
 
     def _region_of(self, node: NodeId) -> str:
-        member = self.ports.trust.member(node)
+        entry = self.directory.entry(node)
+        member = entry.member if entry is not None else self.ports.trust.member(node)
         return member.region if member is not None else ""
 
     def _small(self) -> bool:
@@ -74,8 +88,7 @@ class Parts:
 
     def _gone(self, node: NodeId) -> bool:
         """Nobody stands by what it said, outside its region either."""
-        subject = self.detector.subject(node)
-        lost = subject is not None and subject.state in (MemberState.UNREACHABLE, MemberState.DOWN, MemberState.LEFT)
+        lost = self.detector.state(node) in (MemberState.UNREACHABLE, MemberState.DOWN, MemberState.LEFT)
         return lost or node not in self.directory.rows
 
     def _is_own(self, address: Address) -> bool:

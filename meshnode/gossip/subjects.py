@@ -107,6 +107,7 @@ class Subjects:
         self._held[subject.node] = subject
         self._observed.pop(subject.node, None)
         self._hear(subject.node)
+        self.note(subject)
 
     def learnt(self, subject: Subject, before: Entry | None) -> Subject:
         """A row of a node without an object: what it was until now (``before``: its row), under what it signed now."""
@@ -128,7 +129,7 @@ class Subjects:
     def settled(self, subject: Subject, now_us: int) -> bool:
         """Keep in mind what a node is now; true if it is plain: nothing but its row needs to be remembered."""
         if not self._folds(subject, now_us):
-            self._note(subject)
+            self.note(subject)
             return False
         node = subject.node
         self._erase(subject)
@@ -140,6 +141,16 @@ class Subjects:
             if len(self._observed) > OBSERVED_MAX:
                 del self._observed[next(iter(self._observed))]
         return True
+
+    def note(self, subject: Subject) -> None:
+        """Its evidence, or what it is, may have changed."""
+        node = subject.node
+        mark(self.doubtful, node, subject, there=subject.doubtful)
+        mark(self.watched, node, subject, there=subject.observed and (subject.linked or subject.own is not None))
+        silent = not subject.fresh and not subject.left and (subject.doubtful or subject.state is not MemberState.READY)
+        inside = self._silent.setdefault(subject.region, {}) if silent else self._silent.get(subject.region)
+        if inside is not None:
+            mark(inside, node, None, there=silent)
 
     def forget(self, node: NodeId) -> None:
         subject = self._held.get(node)
@@ -170,15 +181,6 @@ class Subjects:
             return True
         unsaid = subject.vouched or subject.hearsay is None
         return unsaid and not subject.doubtful and subject.excused_us <= now_us
-
-    def _note(self, subject: Subject) -> None:
-        node = subject.node
-        mark(self.doubtful, node, subject, there=subject.doubtful)
-        mark(self.watched, node, subject, there=subject.observed and (subject.linked or subject.own is not None))
-        silent = not subject.fresh and not subject.left and (subject.doubtful or subject.state is not MemberState.READY)
-        inside = self._silent.setdefault(subject.region, {}) if silent else self._silent.get(subject.region)
-        if inside is not None:
-            mark(inside, node, None, there=silent)
 
     def _erase(self, subject: Subject) -> None:
         node = subject.node

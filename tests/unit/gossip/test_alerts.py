@@ -13,6 +13,7 @@ from meshnode.gossip.directory import Directory
 from meshnode.gossip.letters import AlertRumour, Push, encode
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
+from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.effects import Channel
 from meshnode.kernel.instant import SECOND, Instant
@@ -65,7 +66,8 @@ def test_an_observer_whose_alerts_are_refuted_repeats_them_ever_more_rarely() ->
     world = World()
     box = world.box("me")
     config = GossipConfig(node=box.id, name="me", region="r", boot=1, member=b"")
-    detector = Detector(config, Stats(world, box), luck(1), Directory(Judge(), Members()))
+    subjects = Subjects(box.id, Directory(Judge(), Members()))
+    detector = Detector(config, Stats(world, box), luck(1), subjects)
     other = Key("other").node
 
     def row(incarnation: int, seconds: float) -> None:
