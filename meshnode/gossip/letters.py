@@ -163,9 +163,15 @@ class Doubt(msgspec.Struct, frozen=True, array_like=True, tag=16):
     incarnation: Count
 
 
+class RegionRows(msgspec.Struct, frozen=True, array_like=True, tag=17):
+    """Rows of the catalogue, each with the time since it was heard, see ``gossip/catalogue.py``."""
+
+    rows: Annotated[list[SignedFact], msgspec.Meta(max_length=1024)]
+
+
 Letter = (
     Greeting | Neighbours | Rows | Roots | Repair | Pull | Push | IHave | Graft | Prune | SoftBatch | SoftRefresh
-    | Probe | ProbeAck | Standing | Doubt
+    | Probe | ProbeAck | Standing | Doubt | RegionRows
 )  # fmt: skip
 
 
@@ -180,7 +186,14 @@ class AlertRumour(msgspec.Struct, frozen=True, array_like=True, tag=2):
     signature: Signature
 
 
-Rumour = RowRumour | AlertRumour
+class RegionRumour(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """One row of the catalogue, or a region's summary."""
+
+    body: Annotated[bytes, msgspec.Meta(max_length=1024)]
+    signature: Signature
+
+
+Rumour = RowRumour | AlertRumour | RegionRumour
 
 _encoder = msgspec.msgpack.Encoder()
 _letters: msgspec.msgpack.Decoder[Letter] = msgspec.msgpack.Decoder(Letter)

@@ -15,6 +15,7 @@ from meshnode.gossip.letters import (
     Prune,
     Pull,
     Push,
+    RegionRows,
     Repair,
     Roots,
     Rows,
@@ -59,6 +60,8 @@ class Mailroom:
                 return self._repair(peer, letter, now)
             case Push() | IHave() | Graft() | Prune():
                 return self._tree(peer, letter, now)
+            case RegionRows(rows):
+                return self._each(peer, rows, lambda row: self._parts.catalogue.receive(row, now))
             case SoftBatch() | SoftRefresh():
                 return self._soft(peer, letter, now)
             case Probe() | ProbeAck() | Standing():

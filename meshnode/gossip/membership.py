@@ -11,6 +11,7 @@ from typing import assert_never
 import msgspec
 
 from meshnode.gossip.alerts import Raise
+from meshnode.gossip.catalogue import Catalogue
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address
 from meshnode.gossip.detector import Recovered, Redial
@@ -96,6 +97,7 @@ class Gossip:
         for address in (*self.config.seeds, *parts.contacts.restored()):
             parts.contacts.place(address, now)
         parts.repairs.start(now)
+        parts.envoys.start(now)
         self._started_us, self._forget_due_us = now.mono_us, now.mono_us + FORGET_CHECK_US
         return self._finish(effects, now)
 
@@ -107,6 +109,10 @@ class Gossip:
         effects = [*parts.detector.wake(now), *parts.broadcast.wake(now), *parts.overlay.wake(now)]
         effects += self._expired(parts.soft.wake(now), now)
         effects += parts.repairs.wake(parts.overlay.peers(), now)
+        for rumour in parts.catalogue.wake(now):
+            effects += parts.broadcast.spread(rumour, now)
+        for node in parts.envoys.wake(now):
+            effects += self._reach(node, now)
         if self._forget_due_us is not None and self._forget_due_us <= now.mono_us:
             self._forget_due_us = now.mono_us + FORGET_CHECK_US
             self._forget(now)
@@ -117,15 +123,13 @@ class Gossip:
         contacts = None if parts.me.left else parts.contacts.deadline()  # who says goodbye dials nobody
         return earliest(
             parts.detector.deadline(), parts.broadcast.deadline(), *parts.overlay.deadlines(), parts.soft.deadline(),
-            parts.repairs.deadline(), contacts, parts.planning.deadline(), self._forget_due_us,
+            parts.repairs.deadline(), parts.catalogue.deadline(), parts.envoys.deadline(), contacts,
+            parts.planning.deadline(), self._forget_due_us,
         )  # fmt: skip
 
     def reach(self, node: NodeId, now: Instant) -> list[Effect]:
         """Make or keep a link for a call; one made for calls alone idles out."""
-        entry = self._parts.directory.entry(node)
-        if entry is None or node == self.config.node or self._parts.overlay.reach(node, now):
-            return []
-        return self._finish(self._parts.contacts.dial_now(node, entry.row.endpoints, now), now)
+        return self._finish(self._reach(node, now), now)
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -194,6 +198,11 @@ class Gossip:
         scope = self._parts.soft.scope
         return scope.small or scope.whole
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """What there is in other regions."""
+        return self._parts.catalogue
+
     def find_by_name(self, name: str) -> NodeId | None:
         return self._parts.directory.named(name)
 
@@ -202,6 +211,12 @@ class Gossip:
 
     def soft_root(self) -> bytes:
         return self._parts.soft.index.root()
+
+    def _reach(self, node: NodeId, now: Instant) -> list[Effect]:
+        entry = self._parts.directory.entry(node)
+        if entry is None or node == self.config.node or self._parts.overlay.reach(node, now):
+            return []
+        return self._parts.contacts.dial_now(node, entry.row.endpoints, now)
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
@@ -334,7 +349,7 @@ class Gossip:
         self._parts.planning.wake(now)
         if not self._parts.me.left:
             overlay = self._parts.overlay
-            out += self._parts.contacts.wake(now, lonely=overlay.lonely, linked=overlay.linked)
+            out += self._parts.contacts.wake(now, lonely=overlay.lonely, linked=self._parts.planning.settled)
         records = self._parts.directory.unsaved()
         return [*out, Persist(records)] if records else out
 

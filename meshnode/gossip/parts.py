@@ -9,8 +9,8 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address, Contacts
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory
-from meshnode.gossip.ground import Ground
 from meshnode.gossip.envoys import Envoys
+from meshnode.gossip.ground import Ground
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.planning import Outlook, Planning
@@ -18,8 +18,8 @@ from meshnode.gossip.repair import Repairs
 from meshnode.gossip.scope import Scope, holds_whole
 from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.soft import SoftState
-from meshnode.gossip.whereabouts import Whereabouts
 from meshnode.gossip.subjects import Subjects
+from meshnode.gossip.whereabouts import Whereabouts
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
 from meshnode.kernel.records import Record
 from meshnode.kernel.rng import Random

@@ -10,6 +10,8 @@ learns is announced to all, so that nobody pulls everything and no link carries 
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from meshnode.gossip.catalogue import Catalogue
+from meshnode.gossip.catalogue import row_letters as catalogue_letters
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Directory
 from meshnode.gossip.letters import BATCH_BYTES, REGIONS_MAX, Pull, Repair, Roots, Rows, SignedRow, post
@@ -32,9 +34,11 @@ AGAIN_US = 250 * MS  # the next slice
 class Repairs:
     """The dialogue of ``kernel/repair.py`` over all indexes of this room."""
 
-    def __init__(self, config: GossipConfig, directory: Directory, soft: SoftState, rng: Random) -> None:
+    def __init__(
+        self, config: GossipConfig, directory: Directory, soft: SoftState, catalogue: Catalogue, rng: Random
+    ) -> None:
         self._node, self._every_us = config.node, config.repair_every_us
-        self._directory, self._soft, self._rng = directory, soft, rng
+        self._directory, self._soft, self._catalogue, self._rng = directory, soft, catalogue, rng
         self._due_us: int | None = None
         self._again: Timers[NodeId] = Timers()
         self._was_small = True
@@ -98,6 +102,8 @@ class Repairs:
         if index in (SOFT, REGION):
             self._soft.owe(peer, keys, now)
             return []
+        if index == CATALOGUE:
+            return catalogue_letters(peer, self._catalogue.pack(keys, now))
         entries = [self._directory.entry(NodeId(key)) for key in keys]
         return row_letters(peer, [entry.signed for entry in entries if entry is not None])
 
@@ -128,6 +134,8 @@ class Repairs:
                 return self._directory.tombstones
             case 2:
                 return self._soft.index if self._soft.scope.small else self._soft.index.part("")
+            case 3:
+                return self._catalogue.index
             case _:
                 return self._soft.index.part(region)
 

@@ -7,7 +7,7 @@ from meshnode.gossip import alerts
 from meshnode.gossip.alerts import Raise
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Entry, Merge, Status
-from meshnode.gossip.letters import AlertRumour, RowRumour, SignedRow, decode_rumour, encode
+from meshnode.gossip.letters import AlertRumour, RegionRumour, RowRumour, SignedRow, decode_rumour, encode
 from meshnode.gossip.messages import Described, Twinned
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.subject import Subject
@@ -82,6 +82,8 @@ class Rolls:
                 effects = self._row_rumour(peer, signed, now)
             case AlertRumour() as alert:
                 effects = self._alert_rumour(alert, now)
+            case RegionRumour() as told:
+                effects = self._parts.catalogue.rumour(told, now)
         if effects is None:
             broadcast.note(rumour, now)
             return []

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from meshnode.gossip.catalogue import Catalogue
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Directory
 from meshnode.gossip.letters import Pull, Repair, Roots, SoftBatch, SoftRefresh, decode
@@ -73,7 +74,7 @@ class Lands:
         self.now_us = 10 * SECOND
         self.places: dict[NodeId, Place] = {}
         self.members: dict[NodeId, Member] = {}
-        self.gone: dict[NodeId, None] = {}
+        self.away: dict[NodeId, None] = {}
         self.loss = self.twice = 0.0
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -86,6 +87,29 @@ class Lands:
     def member(self, node: NodeId) -> Member | None:
         return self.members.get(node)
 
+    # -- the catalogue's Map and the LinkStats port -------------------------------------------------------------------
+
+    def regions(self) -> Sequence[str]:
+        return sorted({member.region for member in self.members.values()})
+
+    def in_region(self, region: str) -> Sequence[NodeId]:
+        return sorted(node for node, member in self.members.items() if member.region == region)
+
+    def reachable(self, node: NodeId) -> bool:
+        return node in self.members and node not in self.away
+
+    def gone(self, node: NodeId) -> bool:
+        return node in self.away
+
+    def peers(self) -> Sequence[NodeId]:
+        return ()
+
+    def last_heard_us(self, peer: NodeId) -> int | None:
+        return None
+
+    def rtt_us(self, peer: NodeId) -> int | None:
+        return None
+
     # -- nodes and links ----------------------------------------------------------------------------------------------
 
     def place(self, name: str, region: str, roles: tuple[str, ...] = ("member",)) -> Place:
@@ -96,9 +120,12 @@ class Lands:
         scope = Scope(key.node, region_of=self._region_of, small=self._small, whole="gateway" in roles)
         soft = SoftState(
             config, signer=key, verifier=CheapJudge(), trust=self, rng=luck, told_by=self._told_by, scope=scope,
-            gone=lambda node: node in self.gone,
+            gone=self.gone,
         )  # fmt: skip
-        repairs = Repairs(config, Directory(CheapJudge(), self), soft, luck)
+        catalogue = Catalogue(
+            config, self, self, key, CheapJudge(), self, holds=scope.holds, small=self._small,
+        )  # fmt: skip
+        repairs = Repairs(config, Directory(CheapJudge(), self), soft, catalogue, luck)
         place = self.places[key.node] = Place(name, region, key, soft, repairs)
         repairs.start(self.now())
         self._settle(place, [])
