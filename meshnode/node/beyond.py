@@ -20,7 +20,15 @@ from meshnode.kernel.ports import Catalogue, RegionOffer
 from meshnode.messaging.messages import CallEnded
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
-from meshnode.node.beyond_letters import Detail, OfferTold, Question, decode_detail, decode_question, encode
+from meshnode.node.beyond_letters import (
+    WHY_CHARS_MAX,
+    Detail,
+    OfferTold,
+    Question,
+    decode_detail,
+    decode_question,
+    encode,
+)
 from meshnode.registry.abroad import KEPT_US, OfferAbroad
 from meshnode.registry.index import CAP_PREFIX, Candidate, Index
 from meshnode.registry.offers import SkillOffer, decode_skill, encode_offer
@@ -33,6 +41,7 @@ REST_US = 1 * SECOND  # nobody had it, or nobody answered: so long that counts
 ASK_MS = 2_000  # for one bridge, the dial included
 TICKETS_BELOW = -(1 << 48)  # the switch's tickets of this room; those of journals count down from -1
 NAMED_MAX = 3
+_OF_ANOTHER = "region is "  # a constraint's words for a node of another region
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -322,18 +331,18 @@ def told_to_peer(index: Index, region: str, name_of: Callable[[NodeId], str], pa
     where = ",".join(part for part in parts if part)
     best = index.top(question.address, where, k=question.limit, now=now)
     offers = [_told(candidate) for candidate in best]
-    return encode(Detail(offers, "" if offers else _nobody(index, question, region, name_of, now)))
+    return encode(Detail(offers, "" if offers else _nobody(index, question.address, where, name_of, now)))
 
 
 def _told(candidate: Candidate) -> OfferTold:
     return OfferTold(candidate.node, candidate.skill, encode_offer(candidate.offer), candidate.age_us // MS)
 
 
-def _nobody(index: Index, question: Question, region: str, name_of: Callable[[NodeId], str], now: Instant) -> str:
-    """In words, with who would have it if it could be called."""
-    found = index.find(question.address, question.where, now=now)
-    gone = [f"{name_of(each.node)}: {each.excluded}" for each in found[:NAMED_MAX] if each.excluded]
-    return ("; ".join(gone) or f"nobody of region {region or 'unknown'} offers it")[:300]
+def _nobody(index: Index, address: str, where: str, name_of: Callable[[NodeId], str], now: Instant) -> str:
+    """In words, with who of this region would have it if it could be called."""
+    found = [each for each in index.find(address, where, now=now) if not each.excluded.startswith(_OF_ANOTHER)]
+    gone = [f"{name_of(each.node)}: {each.excluded}" for each in found[:NAMED_MAX]]
+    return ("; ".join(gone) or "nobody of this region offers it")[:WHY_CHARS_MAX]
 
 
 def _answer(ended: CallEnded) -> Detail:
