@@ -13,9 +13,12 @@ from meshnode.wire.frame import FRAME_BYTES_MAX
 class HubConfig:
     """``run_id``: 8 bytes drawn at the start of the process; ``member``: the admin-signed record of this node.
 
-    Times. An idle link costs one PING and one PONG per ``idle_ping_us``, sent by the dialler; the acceptor pings only
-    after ``acceptor_patience`` times as long, so that the two do not cross. Acks of control messages wait up to
-    ``control_ack_us`` for something to ride on; acks of data frames ``data_ack_us``.
+    Times. An idle link costs one PING and one PONG now and then, sent by the dialler; the acceptor pings only after
+    ``acceptor_patience`` times as long, so that the two do not cross. Such a pair and TCP's own answer are some 280 bytes
+    on the wire, of which 200 are headers: what an idle node costs is decided here. So a node has a budget: one ping per
+    ``idle_budget_us`` over all its links, each at least every ``idle_ping_max_us`` and at most every ``idle_ping_us``.
+    Acks of control messages wait up to ``control_ack_us`` for something to ride on, which the next ping is; acks of
+    data frames ``data_ack_us``.
     """
 
     mesh: MeshId
@@ -30,12 +33,14 @@ class HubConfig:
 
     handshake_us: int = 5 * SECOND
     idle_ping_us: int = 1 * SECOND
+    idle_ping_max_us: int = 2 * SECOND
+    idle_budget_us: int = 330 * MS
     acceptor_patience: float = 2.0
     measure_us: int = 10 * SECOND  # a busy link, too, learns its round trip this often
     silent_us: int = 10 * SECOND
     linger_us: int = 2 * SECOND  # after a goodbye, until the connection is aborted
     data_ack_us: int = 5 * MS
-    control_ack_us: int = 1 * SECOND
+    control_ack_us: int = 2_200 * MS
     session_keep_us: int = 30 * SECOND  # how long a session waits for a new link
 
     window_bytes: int = 2 * 1024 * 1024  # data bytes a peer may have under way to us
@@ -51,12 +56,14 @@ class HubConfig:
         if len(self.member) > MEMBER_BYTES_MAX:
             raise ValueError(f"member record of {len(self.member)} bytes, the limit is {MEMBER_BYTES_MAX}")
         times = (
-            self.handshake_us, self.idle_ping_us, self.measure_us, self.linger_us, self.data_ack_us,
+            self.handshake_us, self.idle_ping_us, self.idle_budget_us, self.measure_us, self.linger_us, self.data_ack_us,
             self.control_ack_us, self.session_keep_us, self.links_max, self.peers_max, self.log_frames_max,
         )  # fmt: skip
         if min(times) <= 0 or self.acceptor_patience < 1.0:
             raise ValueError(f"times and limits must be positive: {self}")
-        if self.silent_us < 2 * self.acceptor_patience * self.idle_ping_us:
+        if self.idle_ping_max_us < self.idle_ping_us:
+            raise ValueError("idle_ping_max_us is the longer of the two")
+        if self.silent_us < 2 * self.acceptor_patience * self.idle_ping_max_us:
             raise ValueError("silent_us must leave room for two pings of either side")
         if min(self.window_bytes, self.log_bytes_max, self.queue_bytes_max) < FRAME_BYTES_MAX:
             raise ValueError(f"window, log and queue must hold at least one frame of {FRAME_BYTES_MAX} bytes")
@@ -64,4 +71,8 @@ class HubConfig:
     @property
     def alive_us(self) -> int:
         """A link heard within this time is taken for alive when another process claims its peer's identity."""
-        return 3 * self.idle_ping_us
+        return max(3 * self.idle_ping_us, 3 * self.idle_ping_max_us // 2)
+
+    def idle_us(self, links: int) -> int:
+        """How long one of so many links is quiet before it is pinged."""
+        return min(self.idle_ping_max_us, max(self.idle_ping_us, links * self.idle_budget_us))

@@ -12,7 +12,7 @@ import msgspec
 
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Channel, Effect, Hangup, Send
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.reasons import Bye, Loss
 from meshnode.kernel.rng import Random
@@ -43,6 +43,7 @@ from meshnode.wire.frame import Frame, Kind
 __all__ = ["Hub", "HubConfig", "PeerStats"]
 
 Input = LinkOpened | LinkBytes | LinkLost | Post | Send | Hangup | Shutdown
+HEALTHY_US = 450 * MS  # a link is in order that was heard so lately beyond the time of a ping
 _CHANNELS = {int(channel): channel for channel in Channel}
 
 
@@ -220,7 +221,7 @@ class Hub:
         if link.inbound or peer is None:
             return None
         # A dial beside a link that seems to be in order: its TLS handshake was all the proof of life one could want.
-        healthy = peer.heard_within(3 * self._config.idle_ping_us // 2, now)
+        healthy = peer.heard_within(self._config.idle_us(len(self._roster.up)) + HEALTHY_US, now)
         return Bye.DUPLICATE_LINK if healthy or peer.dialling is not None else None
 
     # -- bytes come -----------------------------------------------------------------------------------------------
@@ -310,6 +311,7 @@ class Hub:
 
     def _wake_link(self, link_id: LinkId, now: Instant) -> None:
         link = self._links[link_id]
+        link.idle_us = self._config.idle_us(len(self._roster.up))
         self._armed.pop(link_id, None)
         self._roster.turn.touch(link)
         how = link.wake(now)

@@ -49,6 +49,7 @@ class Link:
         self.rtt_us: int | None = None
         self.ahead_ms: int | None = None  # the peer's wall clock against ours
         self.bytes_in = self.bytes_out = 0
+        self.idle_us = config.idle_ping_us  # quiet for so long it is pinged; the roster knows what all links may cost
         self._config = config
         # Until it has said HELLO a stranger may not make us buffer more than that.
         limit = PREFIX_BYTES + HEADER_BYTES_MAX if opened.inbound else FRAME_BYTES_MAX
@@ -180,7 +181,7 @@ class Link:
         if self.phase is not Phase.UP:
             return None
         patience = self._config.acceptor_patience if self.inbound else 1.0
-        quiet_at = max(self.heard_us, self._ping_sent_us) + round(self._config.idle_ping_us * patience)
+        quiet_at = max(self.heard_us, self._ping_sent_us) + round(self.idle_us * patience)
         if self.inbound:
             return quiet_at
         return min(quiet_at, max(self._measured_us, self._ping_sent_us) + self._config.measure_us)
