@@ -1,7 +1,8 @@
 """From what is known about others to whom to dial: kept as verdicts change, planned once a turn at most.
 
-In a small mesh every change is planned at once. In a large one most changes mean nothing to the links of this node, and
-those that do wait a moment for others, unless a link was lost or the node knows nobody.
+In a small mesh every change is planned at once, but for a moment in which more may be heard. In a large one most
+changes mean nothing to the links of this node, and those that do wait a moment for others, unless a link was lost or
+the node knows nobody.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from meshnode.model.ids import NodeId
 
 SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id dials first
 PLAN_EVERY_US = 100 * MS
+NEWS_US = 50 * MS  # who joins hears of many at once, and must not dial all the first seven of them
 HURRY_EVERY_US = 5 * SECOND
 
 
@@ -96,7 +98,13 @@ class Planning:
         if entry is not None and entry.member.region == self._config.region:
             self._overlay.elect()
         if matters or node in self._strays.sought():
-            self._plan_by(now.mono_us + (0 if self._overlay.small else PLAN_EVERY_US))
+            soon_us = (0 if node in self._strays else NEWS_US) if self._overlay.small else PLAN_EVERY_US
+            self._plan_by(now.mono_us + soon_us)
+
+    def settled(self, node: NodeId) -> bool:
+        """No address of this node needs a dial: it is linked, or a large mesh has it and this node has the mesh."""
+        overlay = self._overlay
+        return overlay.linked(node) or not (overlay.small or overlay.lonely or self._outlook.lost(node))
 
     def forget(self, node: NodeId) -> None:
         self._strays.find(node)
