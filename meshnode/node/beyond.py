@@ -56,16 +56,6 @@ class Told(msgspec.Struct, frozen=True):
     told_us: int
 
 
-class Unmapped:
-    """A ``Catalogue`` that names nothing: of a node that holds all facts of the mesh."""
-
-    def regions_of(self, skill: str, now_us: int) -> Sequence[RegionOffer]:  # noqa: ARG002 - the port's names
-        return ()
-
-    def silent(self, now_us: int) -> Sequence[str]:  # noqa: ARG002 - the port's names
-        return ()
-
-
 class Gap(msgspec.Struct, frozen=True):
     """A region that should have it, and no offer came from there. ``reached``: somebody there said so."""
 

@@ -31,7 +31,7 @@ from meshnode.model.errors import Invalid
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.node import finding
 from meshnode.node.asking import replied
-from meshnode.node.beyond import Beyond, Unmapped
+from meshnode.node.beyond import Beyond
 from meshnode.node.commands import Desk
 from meshnode.node.commits import Commits
 from meshnode.node.config import NodeConfig, NodePorts
@@ -166,7 +166,7 @@ class Core:
         self.index = Index(
             config.node, self.gossip, self.hub, heard_us=self.gossip.last_proof_us, attributes=self.places.attributes
         )
-        self.beyond = Beyond(finding.around(self), Unmapped())
+        self.beyond = Beyond(finding.around(self), self.gossip.catalogue)
         self.switch = Switch(
             SwitchConfig(),
             Around(

@@ -205,6 +205,12 @@ class Index:
                 if not agent or name == agent:
                     yield from held.units(node)
 
+    def offered(self) -> Iterator[tuple[str, tuple[str, ...], NodeId]]:
+        """Skill, tags and node of all that is offered by agents at work, as far as this node knows."""
+        for lane in self._lanes:
+            for node, _ in self._ranks.nodes(lane.bits & self._running.get(lane.agent, 0)):
+                yield lane.skill, lane.offers[node].tags, node
+
     def slots_on(self, node: NodeId, agent: str) -> list[int]:
         """First slots of the agent's running units on a node."""
         held = self._held(node, agent)

@@ -12,7 +12,7 @@ from meshnode.model.commands import CallSkill, FindSkills
 from meshnode.model.errors import Invalid, RemoteError
 from meshnode.model.ids import NodeId
 from meshnode.model.views import CallView, Failure, SkillsView, SkillView
-from meshnode.node.beyond import FINDS_MAX, QUESTS_MAX, Unmapped, told_to_peer
+from meshnode.node.beyond import FINDS_MAX, QUESTS_MAX, told_to_peer
 from meshnode.node.beyond_letters import Detail, OfferTold, Question, decode_detail, encode
 from meshnode.node.inputs import HardwareProbed, LoadSampled
 from meshnode.registry.offers import SkillOffer, encode_offer, encode_skill
@@ -317,7 +317,3 @@ def test_an_offer_that_does_not_fit_any_more_loses_what_can_be_missed() -> None:
     wide = SkillOffer("words", "d" * 2_000, "{}", "{}", ("vision",), idempotent=True)
     assert len(encode_offer(wide)) < 100
     assert len(encode_offer(SkillOffer("words", "d"))) < 20
-
-
-def test_no_catalogue_names_nothing() -> None:
-    assert list(Unmapped().regions_of(COUNT, 1)) == [] and list(Unmapped().silent(1)) == []

@@ -203,6 +203,15 @@ def test_a_unit_is_shown_with_all_that_was_told() -> None:
     assert (seen.restarts, seen.pid) == (4, 77)
 
 
+def test_what_is_offered_is_what_agents_at_work_offer() -> None:
+    room = index()
+    offers(room, NEAR, "words.count", tags=("text",))
+    offers(room, FAR, "words.count")
+    offers(room, FAR, "see.cats", agent="eyes", tags=("vision",))
+    room.learn(NEAR, "agent/words", encode_agent([UnitOffer(0, 1, "backoff", 1)])[""])
+    assert sorted(room.offered()) == [("see.cats", ("vision",), FAR), ("words.count", (), FAR)]
+
+
 def test_pages_of_one_agent_are_put_together_and_taken_apart() -> None:
     room = index()
     luck = Random(5)
