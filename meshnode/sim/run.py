@@ -34,6 +34,7 @@ class Report:
     seconds: float = 0.0
     events: int = 0
     inputs: int = 0
+    wakes: int = 0
     effects: int = 0
     faults: dict[Kind, int] = field(default_factory=dict[Kind, int])
     answers: dict[str, int] = field(default_factory=dict[str, int])
@@ -70,7 +71,15 @@ class Run:
         self.scenario = scenario
         clocks = scenario.clocks(stream(seed, "clocks"), nodes)
         self.world = World(
-            Setup(seed=seed, nodes=nodes, nudge_us=nudge_us, clocks=clocks, adapt=tuple(adapt), show=show, tier=tier)
+            Setup(
+                seed=seed,
+                nodes=nodes,
+                nudge_us=nudge_us,
+                clocks=clocks,
+                adapt=tuple(adapt),
+                show=show,
+                tier=tier,
+            )
         )
         plan = scenario.plan(self.world.luck("faults"), nodes)
         self.plan: list[Fault] = [fault for number, fault in enumerate(plan) if only is None or number in only]
@@ -154,6 +163,7 @@ class Run:
         report.trace = world.trace.digest()
         report.seconds = world.now_us / SECOND
         report.events, report.inputs, report.effects = world.events, world.trace.inputs, world.trace.effects
+        report.wakes = world.trace.wakes
         report.faults = self.misfortune.happened
         report.answers = dict(sorted(self.answers.answered.items()))
         report.writes, report.excused = len(self.writes.acknowledged), self.writes.excused
