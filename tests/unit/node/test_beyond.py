@@ -139,6 +139,7 @@ def test_a_node_that_has_just_started_does_not_say_that_there_is_nobody() -> Non
         world.mesh, "alpha", world.alpha.journal, run=2, seeds=["beta"], region="eu", roles=("member",),
         whole_mesh_max=WHOLE_MAX,
     ).start()  # fmt: skip
+    again.core.beyond.catalogue = Rows()
     world.mesh.run(1 * SECOND)
     code, message = failed(world.mesh.call(again, "no.such"))
     assert code == "unavailable" and "started 1" in message and "has not heard all of its region yet" in message
