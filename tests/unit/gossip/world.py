@@ -21,7 +21,7 @@ from meshnode.kernel import rng
 from meshnode.kernel.effects import Channel, Dial, Effect, Hangup, Persist, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.ports import Member
-from meshnode.kernel.reasons import DialFailure, Loss
+from meshnode.kernel.reasons import Bye, DialFailure, Loss
 from meshnode.kernel.records import Record
 from meshnode.links.messages import ControlReceived, LinkRejected, PeerDown, PeerUp
 from meshnode.model.ids import NodeId
@@ -99,6 +99,8 @@ class Box:
     due_us: int | None = None
     sent_bytes: int = 0
     writes: int = 0
+    dials: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])  # when, and which host
+    evictions: int = 0
     waiting: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
     @property
@@ -219,6 +221,10 @@ class World:
                 self._wake()
         self.now_us = end_us
 
+    def leap(self, seconds: float) -> None:
+        """Clocks go on, and nobody acts meanwhile: back-offs and deadlines are as old as after that time."""
+        self.now_us += round(seconds * SECOND)
+
     def run_until(self, holds: Callable[[], bool], within_s: float) -> float:
         """Seconds until something holds; fails if it does not within the time."""
         begin_us = self.now_us
@@ -297,6 +303,7 @@ class World:
         self.later(LATENCY_US, arrive)
 
     def _dial(self, box: Box, dial: Dial) -> None:
+        box.dials.append((self.now_us, dial.host))
         found = [b for b in self.boxes.values() if b.address == (dial.host, dial.port)]
         other = found[0] if found else None
         boot = box.boot
@@ -335,6 +342,7 @@ class World:
         link = box.links.pop(peer, None)
         if link is None:
             return
+        box.evictions += reason == Bye.EVICTED
         other = link.other(box)
         self.later(0, lambda: self.tell(box, PeerDown(peer, Loss.CLOSED, "")))
         arrives = link.cut_us is None
