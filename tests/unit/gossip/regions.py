@@ -68,7 +68,11 @@ class Place:
 class Lands:
     """All of them, and the wires between. ``loss``: of a letter; ``twice``: it comes again later."""
 
-    def __init__(self, seed: int = 1, *, whole_mesh_max: int = 64, latency_us: int = 2 * MS) -> None:
+    def __init__(
+        self, seed: int = 1, *, whole_mesh_max: int = 64, latency_us: int = 2 * MS, scopes: type[Scope] = Scope,
+    ) -> None:  # fmt: skip
+        """``scopes``: who holds what; a planted fault takes its place."""
+        self._scopes = scopes
         self.luck = random.Random(seed)
         self.seed, self.whole_mesh_max, self.latency_us = seed, whole_mesh_max, latency_us
         self.now_us = 10 * SECOND
@@ -117,7 +121,7 @@ class Lands:
         self.members[key.node] = Member(key.node, name, key.public_key, roles, region, {}, b"")
         config = GossipConfig(node=key.node, name=name, region=region, boot=1, member=b"")
         luck = rng.fork(f"{self.seed}/{name}".encode(), "soft")
-        scope = Scope(key.node, region_of=self._region_of, small=self._small, whole="gateway" in roles)
+        scope = self._scopes(key.node, region_of=self._region_of, small=self._small, whole="gateway" in roles)
         soft = SoftState(
             config, signer=key, verifier=CheapJudge(), trust=self, rng=luck, told_by=self._told_by, scope=scope,
             gone=self.gone,
@@ -256,9 +260,11 @@ class Lands:
                 return []
 
 
-def lands(regions: dict[str, int], seed: int = 1, degree: int = 4, **settings: int) -> Lands:
+def lands(
+    regions: dict[str, int], seed: int = 1, degree: int = 4, *, whole_mesh_max: int = 64, scopes: type[Scope] = Scope
+) -> Lands:
     """So many nodes a region, woven together."""
-    world = Lands(seed, **settings)
+    world = Lands(seed, whole_mesh_max=whole_mesh_max, scopes=scopes)
     for region, count in regions.items():
         for number in range(count):
             world.place(f"{region}{number}", region)
