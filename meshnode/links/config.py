@@ -14,11 +14,11 @@ class HubConfig:
     """``run_id``: 8 bytes drawn at the start of the process; ``member``: the admin-signed record of this node.
 
     Times. An idle link costs one PING and one PONG now and then, sent by the dialler; the acceptor pings only after
-    ``acceptor_patience`` times as long, so that the two do not cross. Such a pair and TCP's own answer are some 280 bytes
-    on the wire, of which 200 are headers: what an idle node costs is decided here. So a node has a budget: one ping per
-    ``idle_budget_us`` over all its links, each at least every ``idle_ping_max_us`` and at most every ``idle_ping_us``.
-    Acks of control messages wait up to ``control_ack_us`` for something to ride on, which the next ping is; acks of
-    data frames ``data_ack_us``.
+    ``acceptor_patience`` times as long, so that the two do not cross. Such a pair and TCP's own answer are some 280
+    bytes on the wire, of which 200 are headers: what an idle node costs is decided here. So a node has a budget: one
+    ping per ``idle_budget_us`` over all its links, each at least every ``idle_ping_max_us`` and at most every
+    ``idle_ping_us``. Acks of control messages wait up to ``control_ack_us`` for something to ride on, which the next
+    ping is; acks of data frames ``data_ack_us``.
     """
 
     mesh: MeshId
@@ -56,8 +56,9 @@ class HubConfig:
         if len(self.member) > MEMBER_BYTES_MAX:
             raise ValueError(f"member record of {len(self.member)} bytes, the limit is {MEMBER_BYTES_MAX}")
         times = (
-            self.handshake_us, self.idle_ping_us, self.idle_budget_us, self.measure_us, self.linger_us, self.data_ack_us,
-            self.control_ack_us, self.session_keep_us, self.links_max, self.peers_max, self.log_frames_max,
+            self.handshake_us, self.idle_ping_us, self.idle_budget_us, self.measure_us, self.linger_us,
+            self.data_ack_us, self.control_ack_us, self.session_keep_us, self.links_max, self.peers_max,
+            self.log_frames_max,
         )  # fmt: skip
         if min(times) <= 0 or self.acceptor_patience < 1.0:
             raise ValueError(f"times and limits must be positive: {self}")
