@@ -19,6 +19,8 @@ _TEXT_CHARS_MAX = 1024
 _NUMBERS_KEPT_MAX = 4096  # texts that were read lately
 _NUMBER_MAX = 2**63 - 1  # as a quantity
 _PART = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_./-]{0,62})\s*(>=|<=|!=|==|=|>|<)\s*([^<>=!,]*[^<>=!,\s])\s*")
+_WHOLE = re.compile(r"([0-9]{1,18})((?:[KMGT]i)?)")
+_BITS = {"": 0, "Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40}
 _ORDERED = {">=": "less than", "<=": "more than", ">": "not more than", "<": "not less than"}
 
 Attribute = str | float | int
@@ -60,7 +62,7 @@ def _parsed(part: str) -> Constraint:
             next_step='write NAME=VALUE or NAME>=NUMBER, with commas between, like "gpu_mem>=2Gi,site=plant-7"',
         )
     name, operator, wanted = match[1], match[2], match[3]
-    if operator in _ORDERED:
+    if operator in _ORDERED and _number(wanted) is None:
         try:
             parse_quantity(wanted)
         except BadQuantity as error:
@@ -104,6 +106,10 @@ def _number(value: Attribute) -> Fraction | int | None:
 @lru_cache(_NUMBERS_KEPT_MAX, typed=True)
 def _read(value: Attribute) -> Fraction | int | None:
     """Whole numbers as ints: comparing fractions is slow, and they are rare."""
+    whole = _WHOLE.fullmatch(value) if type(value) is str else None
+    if whole is not None:  # as ``parse_quantity`` reads them, without its fractions
+        number = int(whole[1]) << _BITS[whole[2]]
+        return number if number <= _NUMBER_MAX else None
     try:
         exact = parse_quantity(value)
     except (BadQuantity, ValueError, OverflowError):  # a float may be infinite, or no number at all

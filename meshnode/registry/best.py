@@ -54,7 +54,9 @@ class Best:
         near = self._measured(union & self._peers())
         for _, _, bit in near:
             union ^= bit
-        found = known + self._nearest(near, parts, k) + self._others(union, parts, k)
+        found = known + self._nearest(near, parts, k)
+        if sum(place[1] < FAR_US for place in found) < k:  # else nobody further away is among the best
+            found += self._others(union, parts, k)
         found.sort(key=_order)
         return found[:k]
 

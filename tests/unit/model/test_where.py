@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.model.errors import Invalid
-from meshnode.model.where import Attribute, parse_where, unfit
+from meshnode.model.quantity import BadQuantity, parse_quantity
+from meshnode.model.where import Attribute, Constraint, parse_where, unfit
 
 NODE: dict[str, Attribute] = {
     "gpu_mem": 0, "mem": 8 * 1024**3, "cpus": 4.0, "site": "plant-7", "arch": "aarch64", "region": "eu", "load": "0.5",
@@ -49,6 +50,24 @@ def test_what_is_no_constraint_is_named_with_what_to_write(part: str) -> None:
         parse_where(f"site=plant-7,{part}")
     assert repr(part.strip()) in caught.value.message
     assert "gpu_mem>=2Gi" in caught.value.next_step
+
+
+@given(
+    st.from_regex(r"[0-9]{0,20}(\.[0-9])?(Ki|Mi|Gi|Ti|Pi|k|m|e3|g)?", fullmatch=True), st.sampled_from(["<", ">=", "="])
+)
+def test_a_number_is_read_as_a_quantity_is(text: str, operator: str) -> None:
+    """The quick way for whole numbers and the exact one agree."""
+    try:
+        exact = parse_quantity(text)
+    except BadQuantity:
+        exact = None
+    for mine in (0, 1, 1000, 1024, 17 << 30, 2**63 - 1):
+        part = Constraint("x", operator, text)
+        if exact is None:
+            assert unfit((part,), {"x": mine}), "no number is less, more or equal"
+            continue
+        holds = {"<": mine < exact, ">=": mine >= exact, "=": mine == exact}[operator]
+        assert (unfit((part,), {"x": mine}) == "") == holds
 
 
 def test_a_quantity_that_is_none_is_explained() -> None:
