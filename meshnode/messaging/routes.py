@@ -139,7 +139,19 @@ class Routes:
         if where is None and header.slot < 0 and not header.agent and not _stickiness(header):
             for candidate in self._around.index.top(header.skill, k=_FIRST, now=now):
                 yield candidate, -1
+        elif where is None and not header.skill.startswith(CAP_PREFIX) and (header.agent or _stickiness(header)):
+            agents = self._agents(header)
+            slot = self._slot(header, agents[0], where) if agents else -1
+            if slot >= 0:
+                for candidate in self._around.index.at_slot(header.skill, agents[0], slot, now):
+                    yield candidate, slot
         yield from self._ranked(header, where, now)
+
+    def _agents(self, header: CallHeader) -> list[str]:
+        """Whose agents may answer, in the order that all nodes give them for this session or key."""
+        if header.agent:
+            return [header.agent]
+        return by_rendezvous(_stickiness(header), self._around.index.agents_of(header.skill))
 
     def _ranked(self, header: CallHeader, where: NodeId | None, now: Instant) -> list[tuple[Candidate, int]]:
         index = self._around.index
@@ -148,9 +160,8 @@ class Routes:
         sticky = _stickiness(header)
         if not sticky and not header.agent:
             return [(c, header.slot) for c in look(header.skill, now=now, node=where, slot=header.slot)]
-        agents = [header.agent] if header.agent else by_rendezvous(sticky, index.agents_of(header.skill))
         ranked: list[tuple[Candidate, int]] = []
-        for agent in agents:
+        for agent in self._agents(header):
             slot = self._slot(header, agent, where)
             found = look(header.skill, now=now, node=where, agent=agent, slot=slot)
             if sticky and by_tag:

@@ -161,6 +161,18 @@ class Index:
             return self._top(self._lanes.of_tag(address.removeprefix(CAP_PREFIX)), where, k, now)
         return self._top(self._lanes.of_skill(address), where, k, now)
 
+    def at_slot(self, skill: str, agent: str, slot: int, now: Instant) -> list[Candidate]:
+        """Those of ``candidates`` for a slot of an agent that may be called now, in its order: where that slot runs."""
+        found: list[Candidate] = []
+        for lane, bits in self._lanes.of_skill(skill):
+            if lane.agent != agent:
+                continue
+            for node, _ in self._ranks.nodes(bits & self._running.get(agent, 0)):
+                held = self._held(node, agent)
+                if held is not None and held.runs(slot):
+                    found.append(self._candidate(node, skill, lane.offers[node], slot, now))
+        return sorted((candidate for candidate in found if not candidate.excluded), key=_order)
+
     def here(self, skill: str, agent: str, now: Instant) -> SkillOffer | None:
         """The offer of this node, where nothing speaks against it and its queue is short: then nobody else is looked
         for."""

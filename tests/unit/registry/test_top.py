@@ -97,7 +97,8 @@ class Room:
 
     def run(self, node: NodeId) -> None:
         agent = self.luck.choice(AGENTS)
-        units = [UnitOffer(0, 1, self.luck.choice(("running", "running", "backoff")), 1)]
+        first, epoch = self.luck.randrange(2), self.luck.randrange(1, 4)
+        units = [UnitOffer(first, 1, self.luck.choice(("running", "running", "backoff")), epoch)]
         value = encode_agent(units)[""] if self.luck.random() < 0.9 else b""
         self.index.learn(node, f"agent/{agent}", value)
 
@@ -152,6 +153,20 @@ def test_the_best_few_are_the_first_of_all(seed: int, steps: int) -> None:
                 k = room.luck.choice((1, 3, 10, 100))
                 best = room.index.top(address, where, k=k, now=room.now)
                 assert best == looked_at_all(room, every, where, k), f"seed={seed} {address} {where!r} {k}"
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), steps=st.integers(1, 250))
+def test_who_has_a_slot_is_who_comes_first_for_it(seed: int, steps: int) -> None:
+    room = Room(seed)
+    for _ in range(steps):
+        room.step()
+    for skill in SKILLS:
+        for agent in AGENTS:
+            for slot in (0, 1, 2):
+                every = room.index.candidates(skill, now=room.now, agent=agent, slot=slot)
+                usable = [candidate for candidate in every if not candidate.excluded]
+                assert room.index.at_slot(skill, agent, slot, room.now) == usable
 
 
 @settings(max_examples=40, deadline=None)
