@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from meshnode.sim.faults import Kind
 from meshnode.sim.run import Report, Run
+from meshnode.sim.scenario import Scenario
 from meshnode.sim.scenarios import SCENARIOS
+from meshnode.sim.shrink import shrink
 from meshnode.sim.world import NODES_MAX, NODES_MAX_OF
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -20,6 +22,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--nodes", type=int, default=50, help=f"1 to {NODES_MAX}")
     parser.add_argument("--scenario", default="cut-and-heal", help=", ".join(SCENARIOS))
     parser.add_argument("--only", default="", metavar="N,N", help="keep only these faults of the plan, by number")
+    parser.add_argument("--shrink", action="store_true", help="if it fails: find the few faults that make it fail")
     parser.add_argument("--nudge", type=int, default=0, metavar="US", help="make one wire this much longer")
     parser.add_argument("--tier", type=int, choices=NODES_MAX_OF, default=1, help="1: real bytes; 2: frames as objects")
     parser.add_argument("--verbose", action="store_true", help="one line for every input and effect")
@@ -41,7 +44,24 @@ def main(words: Sequence[str]) -> int:
     gc.disable()  # a tenth of the time; what a run leaves in circles goes with its process
     report = run.play()
     _tell(report)
+    if asked.shrink and not report.passed:
+        _shrink(scenario, asked.seed, asked.nodes, asked.tier, len(run.plan), report)
     return OK if report.passed else FAILED
+
+
+def _shrink(scenario: Scenario, seed: int, nodes: int, tier: int, faults: int, failed: Report) -> None:
+    """The same checker must find something; what and when may differ."""
+    checker = failed.violation.partition(":")[0]
+
+    def fails(only: Sequence[int]) -> bool:
+        again = Run(scenario, seed=seed, nodes=nodes, tier=tier, only=only).play()
+        gc.collect()
+        if again.violation.startswith(checker):
+            _line(f"still fails with {len(only)} faults: {again.violation}")
+        return again.violation.startswith(checker)
+
+    few = ",".join(map(str, shrink(range(faults), fails))) or "-1"
+    _line(f"again: python -m meshnode.sim --seed {seed} --nodes {nodes} --scenario {scenario.name} --only={few}")
 
 
 def _tell(report: Report) -> None:

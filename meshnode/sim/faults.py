@@ -13,6 +13,7 @@ from meshnode.kernel.rng import Random
 from meshnode.model.commands import Drain, Resume, Shutdown
 from meshnode.sim.network import Cut
 from meshnode.sim.node import SimNode
+from meshnode.sim.older import Older
 from meshnode.sim.units import runs
 from meshnode.sim.world import SEEDS, World
 
@@ -42,6 +43,8 @@ class Kind(enum.StrEnum):
     JUMP = "clock-jump"
     NO_CLOCK = "1970"  # a cold boot without a battery, then a time server after a while
     AGENT = "agent-crash"
+    NAT = "nat"  # nobody can dial it; what stands goes on
+    DOWNGRADE = "older-release"  # it goes down in order and comes back with an earlier release, for a while
     DRAIN = "drain"  # no misfortune: somebody empties a machine, and lets it take units again
 
 
@@ -71,7 +74,8 @@ _LASTS = {
     Kind.RESTART: (0.1, 10.0), Kind.POWER: (0.5, 15.0), Kind.TORN: (0.5, 10.0), Kind.FLIP: (0.5, 10.0),
     Kind.FULL: (2.0, 15.0), Kind.BROKEN: (2.0, 15.0), Kind.SLOW: (3.0, 20.0), Kind.PAUSE: (0.05, 12.0),
     Kind.SUSPEND: (1.0, 25.0), Kind.JUMP: (0.0, 0.0), Kind.NO_CLOCK: (1.0, 10.0), Kind.AGENT: (0.0, 0.0),
-    Kind.NODE_KILL: (0.1, 15.0), Kind.BLOB: (0.0, 0.0), Kind.DRAIN: (8.0, 20.0),
+    Kind.NAT: (5.0, 30.0), Kind.DOWNGRADE: (5.0, 30.0), Kind.NODE_KILL: (0.1, 15.0), Kind.BLOB: (0.0, 0.0),
+    Kind.DRAIN: (8.0, 20.0),
 }  # fmt: skip
 # They are asked for, and nobody may notice: the promises about time and reading hold while they last.
 PEACEFUL = (Kind.DRAIN,)
@@ -187,6 +191,10 @@ class Misfortune:
                 return self._on_disk(fault, node) if node.usable else None
             case Kind.PAUSE | Kind.SUSPEND:
                 return self._on_pause(fault, node) if node.usable else None
+            case Kind.NAT:
+                return self._hide(fault, node)
+            case Kind.DOWNGRADE:
+                return self._downgrade(fault, node) if node.usable and node.older is None else None
             case Kind.JUMP:
                 node.clock.jump(round((2 * fault.amount - 1) * JUMP_MAX_MS))
                 self._count(fault.kind)
@@ -309,6 +317,37 @@ class Misfortune:
             node.disk.room_bytes, node.disk.breaks, node.sync_us = None, False, node.plan.sync_us
 
         return mend
+
+    def _hide(self, fault: Fault, node: SimNode) -> Callable[[], None] | None:
+        """It happened once somebody has dialled in vain."""
+        network = self._world.network
+        if node.name in network.hidden:
+            return None
+        network.hidden[node.name] = None
+        before = network.counts.dials_hidden
+
+        def show() -> None:
+            network.hidden.pop(node.name, None)
+            if network.counts.dials_hidden > before:
+                self._count(fault.kind)
+
+        return show
+
+    def _downgrade(self, fault: Fault, node: SimNode) -> Callable[[], None]:
+        """Somebody installs what ran there before; then the newer release again."""
+        node.older = older = Older(self._world.codec)
+        node.ask(Shutdown())
+        self._world.at(self._world.now_us + 2 * SECOND, node.start_again)
+
+        def upgrade() -> None:
+            node.older = None
+            if older.skewed:
+                self._count(fault.kind)
+            if node.usable:
+                node.ask(Shutdown())
+            self._world.at(self._world.now_us + 2 * SECOND, node.start_again)
+
+        return upgrade
 
     def _on_pause(self, fault: Fault, node: SimNode) -> Callable[[], None]:
         self._count(fault.kind)

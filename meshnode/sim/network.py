@@ -132,6 +132,7 @@ class Counts(msgspec.Struct):
     dials: int = 0
     dials_refused: int = 0
     dials_timed_out: int = 0
+    dials_hidden: int = 0  # went to a machine behind a NAT
 
 
 class Network:
@@ -143,6 +144,7 @@ class Network:
         self.counts = Counts()
         self.sent_bytes: dict[str, int] = {}
         self.cuts: list[Span] = []
+        self.hidden: dict[str, None] = {}  # machines behind a NAT: nobody can dial them
         self._schedule, self._rng, self._delay_us = schedule, rng, delay_us
         self._machines: dict[tuple[str, int], Machine] = {}
         self._ends: dict[tuple[str, int, LinkId], _End] = {}
@@ -272,7 +274,9 @@ class Network:
             self._schedule.at(refused, lambda: attempt.fail(DialFailure.REFUSED, "a box in between refuses"))
             return
         rtt_us = self._flight_us(*there) + self._flight_us(*back)
-        open_ways = there not in self._blocked and back not in self._blocked and target.powered
+        hidden = target.name in self.hidden
+        self.counts.dials_hidden += hidden
+        open_ways = there not in self._blocked and back not in self._blocked and target.powered and not hidden
         if not open_ways and now_us + SYN_AGAIN_US < give_up_us:
             self._schedule.at(now_us + SYN_AGAIN_US, lambda: self._knock(attempt))
         elif not open_ways:

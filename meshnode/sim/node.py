@@ -30,6 +30,7 @@ from meshnode.sim.clocks import ClockSpec, SimClock
 from meshnode.sim.disk import SimDisk
 from meshnode.sim.journal import SimJournal
 from meshnode.sim.network import Network
+from meshnode.sim.older import Older
 from meshnode.sim.places import City
 from meshnode.sim.trace import Trace
 from meshnode.sim.trust import ISSUED_MS, MESH, Identity, trusted_bundle
@@ -106,6 +107,7 @@ class SimNode:
         self.resumed_us = 0  # after a stop that others may have noticed
         self.woken_us = 0  # after any stop
         self.cut_power_in_commit = False
+        self.older: Older | None = None  # the codec of an earlier release, while it runs one
         self.lost_keys: dict[bytes, None] = {}  # of journal records that a flipped bit destroyed
         self._world = world
         self._inbox: list[Input] = []
@@ -485,7 +487,7 @@ class SimNode:
         identity = self.plan.identity
         return NodePorts(
             signer=identity.signer, verifier=self._world.verifier, store=AutomergeStore, clock=MeshClock(ISSUED_MS),
-            codec=self._world.codec,
+            codec=self.older or self._world.codec,
         )  # fmt: skip
 
     def _config(self) -> NodeConfig:

@@ -28,6 +28,17 @@ def _flapping(luck: Random, nodes: int) -> list[Fault]:
     return plan
 
 
+def _flapping_one_way(luck: Random, nodes: int) -> list[Fault]:
+    """The same few hear others who do not hear them, or the other way round, ever more briefly."""
+    side = tuple(sorted(luck.sample(range(nodes), max(1, nodes // 3))))
+    plan, at_s = list[Fault](), 2.0
+    for step in range(12):
+        lasts_s = 0.3 + 5.0 * luck.random() / (1 + step / 3)
+        plan.append(Fault(Kind.ONE_WAY, at_s, lasts_s, side, luck.random()))
+        at_s += lasts_s + 0.1 + 2.5 * luck.random()
+    return plan
+
+
 def _wrong_clocks(luck: Random, nodes: int) -> tuple[ClockSpec, ...]:
     """Every third machine has no battery; the rest are off by up to three minutes and 200 ppm."""
     return tuple(
@@ -74,6 +85,20 @@ _TABLE = (
     Scenario(
         name="flapping", about="a cut comes and goes",
         kinds=(Kind.CUT, Kind.RESET_CUT, Kind.BLIP), plan=_flapping, storm_s=60.0,
+    ),
+    Scenario(
+        name="flapping-one-way", about="some hear others who do not hear them, again and again",
+        kinds=(Kind.ONE_WAY,), plan=_flapping_one_way, storm_s=60.0,
+    ),
+    Scenario(
+        name="behind-nat", about="machines that nobody can dial, while links break",
+        kinds=(Kind.NAT, Kind.BLIP), storm_s=50.0,
+        plan=storm(Kind.NAT, Kind.NAT, Kind.BLIP, Kind.BLIP, Kind.RESET_CUT, Kind.KILL, storm_s=50.0),
+    ),
+    Scenario(
+        name="older-releases", about="some run a release that knows neither the newest letters nor the newest fields",
+        kinds=(Kind.DOWNGRADE,), storm_s=60.0, settle_s=45.0,
+        plan=storm(Kind.DOWNGRADE, Kind.DOWNGRADE, Kind.CUT, Kind.KILL, storm_s=60.0),
     ),
     Scenario(
         name="two-nodes", about="a mesh of two, which has no majority",

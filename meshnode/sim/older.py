@@ -1,0 +1,71 @@
+"""A node of an earlier release among newer ones: it knows neither their newest letters nor the newest fields.
+
+It stands before the links, as a codec: what an older decoder would refuse arrives as junk, fields that came later are
+not there, and what only a newer node would write leaves as an empty announcement, since links count their frames.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from meshnode.kernel.effects import Channel
+from meshnode.wire.codec import Codec, Reader
+from meshnode.wire.frame import Frame, Kind
+
+# The letters of gossip as first released: how many fields each tag had.
+RELEASED = {1: 2, 2: 1, 3: 1, 4: 3, 5: 2, 6: 2, 7: 1, 8: 1, 9: 1, 10: 0, 11: 1, 12: 3, 13: 1, 14: 2, 15: 1, 16: 2}
+_JUNK = b"\xc1"  # no msgpack begins so
+_decode = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_tag = msgspec.msgpack.Decoder(int).decode
+_encode = msgspec.msgpack.Encoder().encode
+_NOTHING = _encode([8, []])  # an IHAVE of no rumours
+
+
+class OlderReader:
+    """Implements ``wire.codec.Reader``."""
+
+    def __init__(self, reader: Reader, met: "Older") -> None:
+        self._reader, self._met = reader, met
+        self.frame_bytes_max = reader.frame_bytes_max
+
+    def feed(self, data: bytes, /) -> list[Frame]:
+        self._reader.frame_bytes_max = self.frame_bytes_max
+        return [self._met.changed(frame, _JUNK) for frame in self._reader.feed(data)]
+
+
+class Older:
+    """Implements ``wire.codec.Codec``. ``skewed``: letters that a newer node reads otherwise."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self.skewed = 0
+
+    def encode(self, frame: Frame, marks: int = 0, /) -> bytes:
+        return self._codec.encode(self.changed(frame, _NOTHING), marks)
+
+    def join(self, pieces: Sequence[bytes], /) -> bytes:
+        return self._codec.join(pieces)
+
+    def reader(self, frame_bytes_max: int, /) -> Reader:
+        return OlderReader(self._codec.reader(frame_bytes_max), self)
+
+    def changed(self, frame: Frame, unknown: bytes) -> Frame:
+        """``unknown``: what stands for a letter that was not there yet."""
+        if frame.kind is not Kind.CONTROL or frame.stream != Channel.GOSSIP:
+            return frame
+        body = _as_released(frame.payload, unknown)
+        if body == frame.payload:
+            return frame
+        self.skewed += 1
+        return msgspec.structs.replace(frame, payload=body)
+
+
+def _as_released(body: bytes, unknown: bytes) -> bytes:
+    try:
+        parts = _decode(body)
+        fields = RELEASED.get(_tag(parts[0])) if parts else None
+    except msgspec.MsgspecError:
+        return body  # what was junk before is junk now
+    if fields is None:
+        return unknown
+    return body if len(parts) <= fields + 1 else _encode(parts[: fields + 1])
