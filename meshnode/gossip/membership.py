@@ -1,7 +1,7 @@
 """The gossip room as one machine: who is in the mesh, who can be reached, and what each node says about itself.
 
 It composes the small machines of this package (``parts.py``) and carries what one finds out to the others: letters by
-``mailroom.py``, rows and rumours by ``rolls.py``, links here. It decides nothing itself.
+``mailroom.py``, rows and rumours by ``rolls.py``, links by ``doorway.py``. It decides nothing itself.
 """
 
 from collections import deque
@@ -16,6 +16,7 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address
 from meshnode.gossip.detector import Recovered, Redial
 from meshnode.gossip.directory import FACTS_BYTES_MAX, Row
+from meshnode.gossip.doorway import Doorway
 from meshnode.gossip.ground import Ground
 from meshnode.gossip.letters import Push, post
 from meshnode.gossip.mailroom import Mailroom
@@ -32,15 +33,13 @@ from meshnode.gossip.messages import (
     SoftChanged,
 )
 from meshnode.gossip.parts import Parts, Ports
-from meshnode.gossip.repair import row_letters
 from meshnode.gossip.rolls import Rolls
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.counters import Counters
-from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Persist, Reject, Send
+from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
-from meshnode.kernel.reasons import Bye, DialFailure, Loss
 from meshnode.kernel.records import Record
 from meshnode.kernel.rng import Random
 from meshnode.links.messages import ControlReceived, LinkRejected, PeerDown, PeerUp
@@ -48,7 +47,6 @@ from meshnode.model.ids import NodeId
 
 __all__ = ["Gossip", "GossipConfig"]
 
-LONELY_US = 5 * SECOND
 AGAIN_US = 200 * MS  # the network changed: all who are looked for are dialled within this time
 FORGET_CHECK_US = 3600 * SECOND
 
@@ -77,11 +75,11 @@ class Gossip:
         ports = Ports(signer=signer, verifier=verifier, trust=trust, links=links)
         self.config = config
         self.counters = Counters()
-        self._trust = trust
         self._restored = [record for record in restored if record.key != config.node]
         self._parts = Parts(config, ports, rng, self._restored, ground)
         self._rolls = Rolls(self._parts)
         self._mailroom = Mailroom(self._parts, self._rolls)
+        self._doorway = Doorway(self._parts)
         self._forget_due_us: int | None = None
         self._started_us = 0
 
@@ -108,7 +106,7 @@ class Gossip:
         parts = self._parts
         effects = [*parts.detector.wake(now), *parts.broadcast.wake(now), *parts.overlay.wake(now)]
         effects += self._expired(parts.soft.wake(now), now)
-        effects += parts.repairs.wake(parts.overlay.peers(), now)
+        effects += parts.repairs.wake(() if parts.intake.busy else parts.overlay.peers(), now)
         for rumour in parts.catalogue.wake(now):
             effects += parts.broadcast.spread(rumour, now)
         for node in parts.envoys.wake(now):
@@ -193,6 +191,10 @@ class Gossip:
         """What concerns the region of ``node`` (load, skills) is held here."""
         return self._parts.soft.scope.near(node)
 
+    def in_region(self, region: str) -> Sequence[NodeId]:
+        """The members of a region, sorted. To be read at once, not kept."""
+        return self._parts.directory.in_region(region)
+
     def holds_all(self) -> bool:
         """All soft facts of the mesh are held here, not those of this region alone."""
         scope = self._parts.soft.scope
@@ -226,13 +228,13 @@ class Gossip:
                 assert channel is Channel.GOSSIP
                 return self._mailroom.read(peer, body, now)
             case PeerUp():
-                return self._peer_up(event, now)
-            case PeerDown(peer, how, bye):
-                return self._peer_down(peer, how, bye, now)
+                return self._doorway.peer_up(event, now)
+            case PeerDown():
+                return self._doorway.peer_down(event, now)
             case DialFailed(dial_no, how):
-                return self._dial_failed(dial_no, how, now)
+                return self._doorway.dial_failed(dial_no, how, now)
             case LinkRejected():
-                return self._link_rejected(event, now)
+                return self._doorway.link_rejected(event, now)
             case Discovered(host, port):
                 self._parts.contacts.place((host, port), now)
                 return []
@@ -250,67 +252,6 @@ class Gossip:
                 return [post(peer, rumour) for peer in self._parts.overlay.peers()]
             case _:
                 assert_never(event)
-
-    def _peer_up(self, event: PeerUp, now: Instant) -> list[Effect]:
-        member = self._trust.admit(event.member)
-        if isinstance(member, str) or member.node != event.peer:
-            reason = member if isinstance(member, str) else "of-another-node"
-            return [Reject(event.peer, f"member-{reason}"), Hangup(event.peer, Bye.UNTRUSTED)]
-        parts = self._parts
-        returned = parts.detector.lost(event.peer)
-        if returned:  # a cut seems to heal: look for all others at once
-            for node in parts.contacts.aimed():
-                if parts.detector.lost(node):
-                    parts.contacts.hurry(node, now)
-        effects = parts.contacts.found(event.dial_no, event.peer, now)
-        effects += parts.detector.up(event.peer, now)
-        effects += parts.overlay.up(event.peer, now, returned=returned)
-        return effects + self._exchange(event.peer, now)
-
-    def _exchange(self, peer: NodeId, now: Instant) -> list[Effect]:
-        """What two nodes tell each other when a link comes up or speaks again."""
-        parts = self._parts
-        parts.planning.links_changed(peer, now)
-        entry, standing = parts.directory.entry(self.config.node), parts.detector.standing()
-        effects = row_letters(peer, [entry.signed] if entry else [])
-        effects += [post(peer, standing)] if standing else []
-        effects += [*parts.broadcast.up(peer, now), *parts.soft.up(peer, now)]
-        return effects + (parts.repairs.open(peer) if self.config.node < peer else [])
-
-    def _peer_down(self, peer: NodeId, how: Loss, bye: str, now: Instant) -> list[Effect]:
-        self._parts.overlay.down(peer, bye, now)
-        self._parts.broadcast.down(peer)
-        asked = self._parts.soft.down(peer)
-        if self._parts.overlay.lonely:
-            self._parts.contacts.hurry_all(now, LONELY_US)
-        effects = self._parts.detector.down(peer, how, bye, now)
-        self._parts.planning.links_changed(peer, now)
-        return [*effects, *asked]
-
-    def _dial_failed(self, dial_no: int, how: DialFailure, now: Instant) -> list[Effect]:
-        attempt = self._parts.contacts.failed(dial_no, how, lonely=self._parts.overlay.lonely, now=now)
-        if attempt is None or not attempt.node:
-            return []
-        effects = self._parts.detector.dial_failed(attempt.node, how, now, proven=attempt.proven)
-        self._parts.planning.dial_failed(attempt.node, now)
-        return effects
-
-    def _link_rejected(self, event: LinkRejected, now: Instant) -> list[Effect]:
-        """TLS stood, the handshake of the links did not. Who says why is alive; who just goes refuses."""
-        contacts = self._parts.contacts
-        if not event.bye:
-            how = DialFailure.TIMEOUT if event.how is Loss.SILENT else DialFailure.REFUSED
-            return self._dial_failed(event.dial_no, how, now)
-        if event.bye == Bye.DUPLICATE_LINK and self._parts.overlay.linked(event.peer):
-            return contacts.found(event.dial_no, event.peer, now)
-        address = contacts.address(event.dial_no)
-        if event.bye == Bye.SELF and address is not None:
-            self._parts.own_addresses[address] = None
-            contacts.moved()
-        # With a duplicate another handshake is under way; if that one fails, this target must still be there.
-        how = DialFailure.TIMEOUT if event.bye == Bye.DUPLICATE_LINK else DialFailure.UNTRUSTED
-        contacts.failed(event.dial_no, how, lonely=self._parts.overlay.lonely, now=now)
-        return []
 
     def _describe(self, facts: bytes, endpoints: tuple[Address, ...], now: Instant) -> list[Effect]:
         fault = f"{len(facts)} bytes, the limit is {FACTS_BYTES_MAX}" if len(facts) > FACTS_BYTES_MAX else ""
@@ -361,7 +302,7 @@ class Gossip:
                 entry = self._parts.directory.entry(node)
                 return self._parts.contacts.dial_now(node, entry.row.endpoints, now) if entry else []
             case Recovered(node):
-                return self._exchange(node, now)
+                return self._doorway.exchange(node, now)
             case MemberChanged(node):
                 self._parts.planning.note(node, now)
                 return None

@@ -1,0 +1,85 @@
+"""Links that come and go, and dials that end: what that means to each of the small machines."""
+
+from meshnode.gossip.letters import post
+from meshnode.gossip.parts import Parts
+from meshnode.gossip.repair import row_letters
+from meshnode.kernel.effects import Effect, Hangup, Reject
+from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.reasons import Bye, DialFailure, Loss
+from meshnode.links.messages import LinkRejected, PeerDown, PeerUp
+from meshnode.model.ids import NodeId
+
+LONELY_US = 5 * SECOND
+
+
+class Doorway:
+    """Who comes in is checked, greeted and told what he may not know."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def peer_up(self, event: PeerUp, now: Instant) -> list[Effect]:
+        parts = self._parts
+        member = parts.ports.trust.admit(event.member)
+        if isinstance(member, str) or member.node != event.peer:
+            reason = member if isinstance(member, str) else "of-another-node"
+            return [Reject(event.peer, f"member-{reason}"), Hangup(event.peer, Bye.UNTRUSTED)]
+        returned = parts.detector.lost(event.peer)
+        if returned:  # a cut seems to heal: look for all others at once
+            for node in parts.contacts.aimed():
+                if parts.detector.lost(node):
+                    parts.contacts.hurry(node, now)
+        effects = parts.contacts.found(event.dial_no, event.peer, now)
+        effects += parts.detector.up(event.peer, now)
+        effects += parts.overlay.up(event.peer, now, returned=returned)
+        return effects + self.exchange(event.peer, now)
+
+    def exchange(self, peer: NodeId, now: Instant) -> list[Effect]:
+        """What two nodes tell each other when a link comes up or speaks again."""
+        parts = self._parts
+        parts.planning.links_changed(peer, now)
+        entry, standing = parts.directory.entry(parts.config.node), parts.detector.standing()
+        effects = row_letters(peer, [entry.signed] if entry else [])
+        effects += [post(peer, standing)] if standing else []
+        effects += [*parts.broadcast.up(peer, now), *parts.soft.up(peer, now)]
+        return effects + (parts.repairs.open(peer) if parts.config.node < peer else [])
+
+    def peer_down(self, event: PeerDown, now: Instant) -> list[Effect]:
+        parts, peer = self._parts, event.peer
+        parts.overlay.down(peer, event.bye, now)
+        parts.broadcast.down(peer)
+        asked = parts.soft.down(peer)
+        if parts.overlay.lonely:
+            parts.contacts.hurry_all(now, LONELY_US)
+        effects = parts.detector.down(peer, event.how, event.bye, now)
+        parts.planning.links_changed(peer, now)
+        return [*effects, *asked]
+
+    def dial_failed(self, dial_no: int, how: DialFailure, now: Instant) -> list[Effect]:
+        parts = self._parts
+        attempt = parts.contacts.failed(dial_no, how, lonely=parts.overlay.lonely, now=now)
+        if attempt is None or not attempt.node:
+            return []
+        effects = parts.detector.dial_failed(attempt.node, how, now, proven=attempt.proven)
+        parts.planning.dial_failed(attempt.node, now)
+        return effects
+
+    def link_rejected(self, event: LinkRejected, now: Instant) -> list[Effect]:
+        """TLS stood, the handshake of the links did not. Who says why is alive; who just goes refuses."""
+        parts, contacts = self._parts, self._parts.contacts
+        if not event.bye:
+            how = DialFailure.TIMEOUT if event.how is Loss.SILENT else DialFailure.REFUSED
+            return self.dial_failed(event.dial_no, how, now)
+        if event.bye == Bye.DUPLICATE_LINK and parts.overlay.linked(event.peer):
+            return contacts.found(event.dial_no, event.peer, now)
+        address = contacts.address(event.dial_no)
+        if event.bye == Bye.SELF and address is not None:
+            parts.own_addresses[address] = None
+            contacts.moved()
+        # With a duplicate another handshake is under way; if that one fails, this target must still be there.
+        how = DialFailure.TIMEOUT if event.bye == Bye.DUPLICATE_LINK else DialFailure.UNTRUSTED
+        attempt = contacts.failed(event.dial_no, how, lonely=parts.overlay.lonely, now=now)
+        if attempt is not None and attempt.node and how is DialFailure.UNTRUSTED:
+            parts.overlay.avoid(attempt.node, now)  # a large mesh has others to draw
+            parts.planning.note(attempt.node, now)
+        return []
