@@ -9,11 +9,13 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects, mark
-from meshnode.gossip.verdict import STRONG, Case, judge
+from meshnode.gossip.verdict import STRONG, Case, Evidence, judge
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.model.ids import NodeId
 
 SMALL = 64
+CONFIRMED_US = 1 * SECOND
+CONFIRMATIONS = 2  # by others, beside the first voice
 _GONE = (MemberState.DOWN, MemberState.LEFT)
 
 
@@ -30,6 +32,14 @@ class Council:
         """How long a suspect may refute; news travels longer in a larger mesh."""
         return max(self._config.suspicion_us, round(1.5 * SECOND * math.log10(self._subjects.count() + 1)))
 
+    def confirmed_us(self, subject: Subject) -> int:
+        """How long it takes until a suspect is unreachable: the sooner the more observers say so (Lifeguard, 2018)."""
+        longest = self.suspicion_us()
+        shortest = min(longest, CONFIRMED_US)
+        told = sum(kind > Evidence.NO_ROUTE for kind in subject.all_votes(self._config.node).values())
+        share = math.log(max(1, told)) / math.log(1 + CONFIRMATIONS)
+        return longest - round((longest - shortest) * min(1.0, share))
+
     def judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str]:
         """The state and why. May excuse a silence until ``subject.excused_us``: judge again then."""
         if subject.left:
@@ -43,6 +53,7 @@ class Council:
             observers=observers,
             possible=self._possible(subject) if observers < 3 else observers,
             ripe=subject.doubtful and now.mono_us >= subject.since_us + self.suspicion_us(),
+            confirmed=subject.doubtful and now.mono_us >= subject.since_us + self.confirmed_us(subject),
             vouched=subject.vouched,
             hearsay=subject.hearsay,
             cut=self._excuse(subject, now),

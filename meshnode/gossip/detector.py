@@ -14,7 +14,7 @@ from meshnode.gossip.council import Council
 from meshnode.gossip.directory import Entry
 from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
-from meshnode.gossip.silence import Silence
+from meshnode.gossip.silence import ABSENT_US, LATE_US, Health, Silence
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.verdict import STRONG, Evidence
@@ -78,6 +78,7 @@ class Detector:
         self._helps: Timers[NodeId] = Timers()
         self._poll_us: int | None = None
         self._calm_us = 0  # blame nobody before
+        self._health = Health()
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Detector:
     # -- links --------------------------------------------------------------------------------------------------------
 
     def up(self, peer: NodeId, now: Instant) -> list[Effect]:
-        self._silences[peer] = Silence(max(now.mono_us, self._calm_us), self._config.silence_us)
+        self._silences[peer] = Silence(max(now.mono_us, self._calm_us), self._config.silence_us, self._config.ping_us)
         self._poll_us = self._poll_us or now.mono_us + self._config.poll_us
         subject = self._subjects.take(peer)
         if subject is None:
@@ -259,7 +260,7 @@ class Detector:
             subject.observers.update(dict.fromkeys(alert.observers))
         if not subject.vote(alert.observer, alert.kind, now.mono_us):
             return self._settle(subject, now)
-        self._ripen(subject)
+        self._ripen(subject, now)
         effects = self._settle(subject, now)
         return effects + (self.doubt(subject.node, now) if subject.fresh else [])
 
@@ -271,6 +272,7 @@ class Detector:
 
     def disturbed(self, for_us: int, now: Instant) -> list[Effect]:
         """This machine was away: its clocks prove nothing about others."""
+        self._health.late(LATE_US, now.mono_us)
         self._calm_us = now.mono_us + for_us
         for silence in self._silences.values():
             silence.void(self._calm_us)
@@ -320,23 +322,33 @@ class Detector:
         return earliest(self._poll_us, *(each.deadline() for each in timers))
 
     def _poll(self, now: Instant) -> list[Effect]:
-        self._poll_us = now.mono_us + self._config.poll_us if self._silences else None
+        self._lag(now.mono_us - (self._poll_us or now.mono_us), now)
+        patience, next_us = self._health.patience(now.mono_us), now.mono_us + self._config.poll_us
         effects: list[Effect] = []
         for peer, silence in self._silences.items():
             subject = self._subjects.held(peer)
             age_us = self._age_us(peer, now)
             if subject is None:
                 continue
-            if age_us > silence.limit_us():
+            limit_us = silence.limit_us(patience)
+            if age_us > limit_us:
                 if subject.own is None:
                     effects += [*self._accuse(subject, Evidence.SILENT, now), Redial(peer), *self._ask_others(peer)]
                 continue
+            next_us = min(next_us, now.mono_us + limit_us - age_us + MS)
             heard = self._links.last_heard_us(peer)
             silence.sample(heard)
             subject.proof_us = max(subject.proof_us or 0, heard or 0) or None
             if subject.own is not None and heard is not None and heard > subject.since_us:
                 effects += [Recovered(peer), *self._acquit(subject, now)]
+        self._poll_us = next_us if self._silences else None
         return effects
+
+    def _lag(self, late_us: int, now: Instant) -> None:
+        """Who misses timers of its own is patient; who was away blames nobody for what it did not hear meanwhile."""
+        self._health.late(late_us, now.mono_us)
+        if late_us >= ABSENT_US:
+            self.disturbed(BLAME_SELF_US, now)
 
     def _doubt_due(self, peer: NodeId, now: Instant) -> list[Effect]:
         subject = self._subjects.held(peer)
@@ -350,9 +362,8 @@ class Detector:
 
     def _ripened(self, subject: Subject, now: Instant) -> list[Effect]:
         """The time to refute is over. A link that is still silent is closed, so that a fresh one can take its place."""
-        ripe_us = subject.since_us + self._council.suspicion_us()
-        if subject.doubtful and now.mono_us < ripe_us:  # the timer was an older story's
-            self._ripening.set(subject.node, ripe_us)
+        if subject.doubtful and now.mono_us < subject.since_us + self._council.suspicion_us():
+            self._ripen(subject, now)
             return []
         if subject.own is None:
             return []
@@ -382,7 +393,7 @@ class Detector:
         if not subject.accuse(kind, now.mono_us):
             self._tell_later(subject, 0, now)
             return []
-        self._ripen(subject)
+        self._ripen(subject, now)
         grace = {Evidence.SILENT: SILENT_GRACE_US, Evidence.BROKEN: BROKEN_GRACE_US}.get(kind, 0)
         if kind <= Evidence.SILENT and self._council.cut_off():
             grace = BLAME_SELF_US
@@ -398,9 +409,13 @@ class Detector:
         ask = [post(subject.node, Doubt(subject.boot, subject.incarnation))] if reported else []
         return [*ask, *self._settle(subject, now)]
 
-    def _ripen(self, subject: Subject) -> None:
-        if subject.node not in self._ripening:
-            self._ripening.set(subject.node, subject.since_us + self._council.suspicion_us())
+    def _ripen(self, subject: Subject, now: Instant) -> None:
+        """Judge it again when the next of its times is over."""
+        council = self._council
+        times = (subject.since_us + council.confirmed_us(subject), subject.since_us + council.suspicion_us())
+        due_us = min((at_us for at_us in times if at_us > now.mono_us), default=None)
+        if due_us is not None:
+            self._ripening.set(subject.node, due_us)
 
     # -- alerts -------------------------------------------------------------------------------------------------------
 

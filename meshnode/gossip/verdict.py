@@ -43,6 +43,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     observers: int  # known and not themselves gone
     possible: int = 0  # living nodes that could observe it, known to do so or not
     ripe: bool  # the time to refute has passed
+    confirmed: bool = False  # it has not, but enough observers say so to call it unreachable
     vouched: bool  # somebody trusted had proof of life
     hearsay: MemberState | None = None
     cut: str = ""  # why silence proves nothing here: this node or a region is cut off
@@ -62,7 +63,8 @@ def judge(case: Case) -> tuple[MemberState, str]:
     agreed = case.observers >= 3 and 3 * told >= 2 * case.observers
     if agreed and case.ripe and not case.cut and not case.helper:
         return MemberState.DOWN, _words(worst, told, case.observers)
-    state = MemberState.UNREACHABLE if case.ripe else MemberState.SUSPECT
+    sure = case.ripe or (case.confirmed and not case.helper)
+    state = MemberState.UNREACHABLE if sure else MemberState.SUSPECT
     return state, _why_not_down(case, worst)
 
 

@@ -1,9 +1,10 @@
 """The rules of verdicts, one by one."""
 
+import msgspec
 import pytest
 
 from meshnode.gossip.messages import MemberState
-from meshnode.gossip.silence import Silence
+from meshnode.gossip.silence import Health, Silence
 from meshnode.gossip.verdict import Case, Evidence, judge
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import NodeId
@@ -49,6 +50,13 @@ def test_before_the_time_to_refute_has_passed_silence_is_only_suspicion() -> Non
     assert verdict({A: Evidence.REFUSED, B: Evidence.REFUSED}, 3, ripe=False) is DOWN
 
 
+def test_enough_observers_make_a_suspect_unreachable_sooner_but_not_down() -> None:
+    votes = {A: Evidence.SILENT, B: Evidence.SILENT, C: Evidence.SILENT}
+    case = Case(votes=votes, own=Evidence.SILENT, observers=3, ripe=False, confirmed=True, vouched=True)
+    assert judge(case)[0] is UNREACHABLE
+    assert judge(msgspec.structs.replace(case, helper="d"))[0] is SUSPECT
+
+
 def test_silence_that_a_cut_explains_is_never_down() -> None:
     votes = {A: Evidence.SILENT, B: Evidence.SILENT, C: Evidence.SILENT}
     assert verdict(votes, 3, cut="region west unreachable") is UNREACHABLE
@@ -69,14 +77,32 @@ def test_without_evidence_a_node_is_what_others_vouch_for() -> None:
 
 
 def fed(gap_us: int, count: int = 100) -> Silence:
-    silence = Silence(0, 2_500 * MS)
+    silence = Silence(0, 2_500 * MS, 2 * SECOND)
     for number in range(1, count):
         silence.sample(number * gap_us)
     return silence
 
 
-def test_a_link_that_pings_every_second_is_suspicious_at_the_floor() -> None:
-    assert fed(SECOND).limit_us() == 2_500 * MS
+@pytest.mark.parametrize("gap_us", [10 * MS, SECOND, 2 * SECOND])
+def test_a_link_that_is_never_quiet_for_longer_than_its_ping_is_suspicious_at_the_floor(gap_us: int) -> None:
+    assert fed(gap_us).limit_us() == 2_500 * MS
+
+
+def test_a_link_that_pings_rarely_is_given_the_time_for_it() -> None:
+    assert Silence(0, 2_500 * MS, 5 * SECOND).limit_us() == 5_500 * MS
+
+
+def test_who_misses_timers_of_his_own_is_patient_with_others_until_it_is_over() -> None:
+    health, silence = Health(), fed(SECOND)
+    health.late(10 * MS, SECOND)
+    assert silence.limit_us(health.patience(SECOND)) == 2_500 * MS
+    health.late(300 * MS, 2 * SECOND)
+    health.late(300 * MS, 3 * SECOND)
+    assert silence.limit_us(health.patience(3 * SECOND)) == 5 * SECOND
+    assert silence.limit_us(health.patience(60 * SECOND)) == 2_500 * MS
+    for number in range(20):
+        health.late(9 * SECOND, (70 + number) * SECOND)
+    assert health.patience(90 * SECOND) == 4.0
 
 
 def test_a_slow_link_is_given_more_time_but_never_without_end() -> None:
