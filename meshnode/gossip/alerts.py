@@ -46,15 +46,25 @@ def sign(wanted: Raise, signer: Signer) -> AlertRumour:
     return AlertRumour(body, signer.sign(CONTEXT, body))
 
 
+def named(rumour: AlertRumour) -> tuple[NodeId, NodeId]:
+    """Of whom it speaks and who speaks, unchecked. Raises ``RemoteError``: it is no alert."""
+    alert = _read(rumour)
+    return alert.subject, alert.observer
+
+
 def check(rumour: AlertRumour, trust: Trust, verifier: Verifier) -> Alert:
     """The alert, if its observer signed it. Raises ``RemoteError`` otherwise."""
-    try:
-        alert = _alerts.decode(rumour.body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("alert-malformed", str(error)[:80]) from error
+    alert = _read(rumour)
     member = trust.member(alert.observer)
     if member is None or alert.observer == alert.subject:
         raise RemoteError("alert-unknown-observer")
     if not verifier.verify(member.public_key, CONTEXT, rumour.body, rumour.signature):
         raise RemoteError("alert-forged")
     return alert
+
+
+def _read(rumour: AlertRumour) -> Alert:
+    try:
+        return _alerts.decode(rumour.body)
+    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
+        raise RemoteError("alert-malformed", str(error)[:80]) from error

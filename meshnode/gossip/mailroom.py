@@ -55,7 +55,7 @@ class Mailroom:
             case Greeting() | Neighbours():
                 return self._neighbours(peer, letter, now)
             case Rows(rows):
-                return self._each(peer, rows, lambda row: self._rolls.row(peer, row, now))
+                return self._rolls.rows(peer, rows, now)
             case Roots() | Repair() | Pull():
                 return self._repair(peer, letter, now)
             case Push() | IHave() | Graft() | Prune():
@@ -87,7 +87,7 @@ class Mailroom:
     def _repair(self, peer: NodeId, letter: Roots | Repair | Pull, now: Instant) -> list[Effect]:
         match letter:
             case Roots():
-                return self._parts.repairs.roots(peer, letter)
+                return [] if self._parts.intake.busy else self._parts.repairs.roots(peer, letter)
             case Repair():
                 return self._parts.repairs.step(peer, letter, now)
             case Pull():

@@ -106,6 +106,7 @@ class Gossip:
         parts = self._parts
         effects = [*parts.detector.wake(now), *parts.broadcast.wake(now), *parts.overlay.wake(now)]
         effects += self._expired(parts.soft.wake(now), now)
+        effects += self._rolls.wake(now)
         effects += parts.repairs.wake(() if parts.intake.busy else parts.overlay.peers(), now)
         for rumour in parts.catalogue.wake(now):
             effects += parts.broadcast.spread(rumour, now)
@@ -122,7 +123,7 @@ class Gossip:
         return earliest(
             parts.detector.deadline(), parts.broadcast.deadline(), *parts.overlay.deadlines(), parts.soft.deadline(),
             parts.repairs.deadline(), parts.catalogue.deadline(), parts.envoys.deadline(), contacts,
-            parts.planning.deadline(), self._forget_due_us,
+            self._rolls.deadline(), parts.planning.deadline(), self._forget_due_us,
         )  # fmt: skip
 
     def reach(self, node: NodeId, now: Instant) -> list[Effect]:

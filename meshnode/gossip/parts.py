@@ -11,6 +11,7 @@ from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory
 from meshnode.gossip.envoys import Envoys
 from meshnode.gossip.ground import Ground
+from meshnode.gossip.intake import Intake
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.planning import Outlook, Planning
@@ -46,6 +47,7 @@ class Parts:
         self.own_addresses: dict[Address, None] = {}  # found out by dialling ourselves
         self.me = SelfRow(config, ports.signer)
         self.directory = Directory(ports.verifier, ports.trust, ground)
+        self.intake = Intake()
         self.detector = Detector(config, ports.links, rng, Subjects(config.node, self.directory))
         self.outlook = Outlook(config, self.me, self.directory, self.detector)
         whole = holds_whole(ports.trust.member(config.node))

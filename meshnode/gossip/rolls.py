@@ -1,18 +1,22 @@
 """What a directory row does once it arrives: who learns of it, who passes it on, and what our own row answers.
 
-Also the door for rumours, since a rumour is either a row or an alert against one.
+Also the door for rumours, since a rumour is either a row or an alert against one. Rows in bulk wait in ``intake.py``.
 """
+
+from collections.abc import Callable, Iterable, Sequence
 
 from meshnode.gossip import alerts
 from meshnode.gossip.alerts import Raise
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Entry, Merge, Status
+from meshnode.gossip.intake import FEW, Waiting
 from meshnode.gossip.letters import AlertRumour, RegionRumour, RowRumour, SignedRow, decode_rumour, encode
 from meshnode.gossip.messages import Described, Twinned
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.subject import Subject
-from meshnode.kernel.effects import Effect
+from meshnode.kernel.effects import Effect, Reject
 from meshnode.kernel.instant import Instant
+from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
 
@@ -31,6 +35,45 @@ class Rolls:
             effects += self._learn(entry, None, now, alive_now=False)
         return effects
 
+    def rows(self, peer: NodeId, rows: Sequence[SignedRow], now: Instant) -> list[Effect]:
+        """Rows in a letter: a few are checked at once, more of them in slices."""
+        take = self.row if len(rows) <= FEW else self._wait
+        return self._each(((peer, signed) for signed in rows), take, now)
+
+    def wake(self, now: Instant) -> list[Effect]:
+        """Check the next of those that wait; when a bulk is through, compare with the neighbours who did not send it.
+
+        To announce each of thousands of rows would make every neighbour ask for all of them, known to it or not.
+        """
+        intake = self._parts.intake
+        effects = self._each(intake.due(now), self.row, now)
+        senders = intake.over()
+        others = [peer for peer in self._parts.overlay.peers() if peer not in senders] if senders else []
+        return effects + [effect for peer in others for effect in self._parts.repairs.open(peer)]
+
+    def deadline(self) -> int | None:
+        return self._parts.intake.deadline()
+
+    def _wait(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
+        self._parts.intake.add(peer, signed, now)
+        return []
+
+    def _fetch(self, node: NodeId, now: Instant) -> list[Effect]:
+        """Somebody speaks of a node whose row may wait."""
+        return self._each(self._parts.intake.about(node), self.row, now)
+
+    def _each(
+        self, rows: Iterable[Waiting], take: Callable[[NodeId, SignedRow, Instant], list[Effect]], now: Instant
+    ) -> list[Effect]:
+        """One bad row must not hide the good ones behind it."""
+        effects: list[Effect] = []
+        for peer, signed in rows:
+            try:
+                effects += take(peer, signed, now)
+            except RemoteError as error:
+                effects.append(Reject(peer, error.reason, str(error)))
+        return effects
+
     def row(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
         """A row in a letter. A peer's word about itself is as good as a rumour; others may be old."""
         merge = self._parts.directory.offer(signed)
@@ -44,7 +87,8 @@ class Rolls:
         effects = self._news(merge, peer, now, alive_now=own_word)
         if own_word:
             return [*effects, *self._parts.broadcast.spread(rumour, now, source=peer)]
-        self._parts.broadcast.announce(rumour, now, source=peer)
+        if self._parts.intake.small:
+            self._parts.broadcast.announce(rumour, now, source=peer)
         return effects
 
     def begin(self, now: Instant) -> list[Effect]:
@@ -77,17 +121,19 @@ class Rolls:
         duplicate = broadcast.duplicate(peer, rumour, now)
         if duplicate is not None:
             return duplicate
+        fetched: list[Effect] = []
         match decode_rumour(rumour):
             case RowRumour(signed):
                 effects = self._row_rumour(peer, signed, now)
             case AlertRumour() as alert:
+                fetched = [effect for node in alerts.named(alert) for effect in self._fetch(node, now)]
                 effects = self._alert_rumour(alert, now)
             case RegionRumour() as told:
                 effects = self._parts.catalogue.rumour(told, now)
         if effects is None:
             broadcast.note(rumour, now)
-            return []
-        return [*effects, *broadcast.spread(rumour, now, source=peer)]
+            return fetched
+        return [*fetched, *effects, *broadcast.spread(rumour, now, source=peer)]
 
     def raise_alert(self, wanted: Raise, now: Instant) -> list[Effect]:
         """Sign and spread what the detector found."""

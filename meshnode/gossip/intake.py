@@ -1,0 +1,87 @@
+"""Rows that came by the hundred wait here to be checked, so that no turn of the node is a long one.
+
+A row that waits is known to nobody: it is not passed on, not dialled, and never in the way of a row that was checked.
+If a verdict or a rumour is about its node, it is checked at once.
+"""
+
+from collections.abc import Iterable
+
+from meshnode.gossip.letters import SignedRow
+from meshnode.gossip.row import read
+from meshnode.kernel.instant import MS, Instant
+from meshnode.model.ids import NodeId
+
+FEW = 16  # rows of a letter that are checked at once
+SLICE = 48  # rows checked in one turn: two signatures of 100 us each
+PAUSE_US = 5 * MS  # for others to have their turn
+WAITING_MAX = 20_000  # more are dropped: the next repair brings them again
+TOLD_MAX = 64  # of one bulk, those announced one by one
+
+Waiting = tuple[NodeId, SignedRow]  # with who sent it
+
+
+class Intake:
+    """A queue by arrival, with an index by node."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[SignedRow, NodeId] = {}
+        self._by_node: dict[NodeId, dict[SignedRow, None]] = {}
+        self._bulk: dict[NodeId, int] = {}  # rows by sender since nothing waited
+        self._due_us: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """A bulk is being checked: whoever compares now would send it again."""
+        return bool(self._waiting) and not self.small
+
+    @property
+    def small(self) -> bool:
+        """Few enough came for each to be announced."""
+        return sum(self._bulk.values()) <= TOLD_MAX
+
+    def add(self, peer: NodeId, signed: SignedRow, now: Instant) -> None:
+        """Raises ``RemoteError``: it is no row."""
+        node = NodeId(read(signed.body).node)
+        if signed in self._waiting or len(self._waiting) >= WAITING_MAX:
+            return
+        self._waiting[signed] = peer
+        self._by_node.setdefault(node, {})[signed] = None
+        self._bulk[peer] = self._bulk.get(peer, 0) + 1
+        self._due_us = now.mono_us if self._due_us is None else self._due_us
+
+    def about(self, node: NodeId) -> list[Waiting]:
+        """Those of a node, taken out."""
+        return self._taken(tuple(self._by_node.get(node, ())))
+
+    def due(self, now: Instant) -> list[Waiting]:
+        """The next few, taken out."""
+        if self._due_us is None or now.mono_us < self._due_us:
+            return []
+        first = [signed for signed, _ in zip(self._waiting, range(SLICE), strict=False)]
+        self._due_us = now.mono_us + PAUSE_US
+        return self._taken(first)
+
+    def over(self) -> list[NodeId]:
+        """Who sent what was a bulk, once: nothing waits any more, and it was too much to be announced."""
+        if self._waiting or not self._bulk:
+            return []
+        senders = [] if self.small else list(self._bulk)
+        self._bulk.clear()
+        self._due_us = None
+        return senders
+
+    def deadline(self) -> int | None:
+        return self._due_us
+
+    def _taken(self, signed: Iterable[SignedRow]) -> list[Waiting]:
+        taken: list[Waiting] = []
+        for each in signed:
+            taken.append((self._waiting.pop(each), each))
+            node = NodeId(read(each.body).node)
+            del self._by_node[node][each]
+            if not self._by_node[node]:
+                del self._by_node[node]
+        return taken
