@@ -60,7 +60,7 @@ class Life:
             self.calls.add(call)
             return self._try(call, target, now)
         ending = Ending(*self.routes.nobody(call, now))
-        if not self._may_settle(call, ending) and not self._seeks(call, now):
+        if not self._may_settle(call, ending) and self._seeks(call, now) is None:
             return [replies.refusal(call.waiter, self._around.me, ending)]
         self.calls.add(call)
         return self._settle(call, now)
@@ -74,17 +74,24 @@ class Life:
     def _settle(self, call: Call, now: Instant) -> list[Effect]:
         return self._await(call, "settle", call.started_us + self._config.settle_us, now)
 
-    def _seeks(self, call: Call, now: Instant) -> bool:
-        """Whether somebody beyond the region may still be found for it. What a peer asks of us goes no further."""
-        return not isinstance(call.waiter, Peer) and self._around.beyond.open(call.header.skill, call.where, now)
+    def _seeks(self, call: Call, now: Instant) -> Sought | None:
+        """What may still be asked beyond the region for it: who offers the skill, then the node where its slot runs.
+        What a peer asks of us goes no further."""
+        if isinstance(call.waiter, Peer):
+            return None
+        beyond, skill = self._around.beyond, call.header.skill
+        if beyond.open(skill, call.where, now):
+            return Sought(skill, call.where)
+        home = self.routes.home(call)
+        return Sought(skill, home) if home is not None and beyond.open(skill, home, now) else None
 
     def _await(self, call: Call, what: str, until_us: int, now: Instant) -> list[Effect]:
         """Wait for somebody who takes it; as long as it may take where regions beyond are asked for one."""
         call.phase = Phase.WAITING
         self.calls.unsettle(call)
-        seeks = self._seeks(call, now)
-        self._arm(call, what, call.due_us if seeks else until_us)
-        return [Sought(call.header.skill, call.where)] if seeks else []
+        sought = self._seeks(call, now)
+        self._arm(call, what, until_us if sought is None else call.due_us)
+        return [] if sought is None else [sought]
 
     def straight(self, call: Call, node: NodeId, now: Instant) -> list[Effect]:
         """To the daemon of that node itself, which is nobody's agent."""
@@ -212,7 +219,7 @@ class Life:
         target = self.routes.pick(call, now)
         if target is not None:
             return [*effects, *self._try(call, target, now)]
-        if call.lost_us < 0 and ending.code == "unreachable" and self._seeks(call, now):
+        if call.lost_us < 0 and ending.code == "unreachable" and self._seeks(call, now) is not None:
             call.lost, call.lost_us = ending, now.mono_us  # it has run nowhere, and nobody else here takes it
         if call.lost_us >= 0:
             return [*effects, *self._wait(call, now)]

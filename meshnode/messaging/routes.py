@@ -103,6 +103,18 @@ class Routes:
         ages = "; ".join(_age(c.excluded) for c in gone[:_NAMED_MAX])
         return f"{', '.join(names)}, which cannot be reached now ({ages})"
 
+    def home(self, call: Call) -> NodeId | None:
+        """Where the slot of a call runs, as its node tells the whole mesh; ``None``: any slot will do, or none runs."""
+        header = call.header
+        if call.where is not None or not (header.agent or _stickiness(header)):
+            return None
+        for agent in self._agents(header):
+            slot = self._slot(header, agent, None)
+            node = self._around.index.runner(agent, slot) if slot >= 0 else None
+            if node is not None:
+                return node
+        return None
+
     def news(self, node: NodeId) -> int:
         return self._units.changes if node == self._around.me else self._around.index.news(node)
 

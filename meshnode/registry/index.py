@@ -228,6 +228,15 @@ class Index:
         held = self._held(node, agent)
         return [unit.first_slot for unit in held.units(node) if unit.state == RUNNING] if held is not None else []
 
+    def runner(self, agent: str, slot: int) -> NodeId | None:
+        """Where a slot runs, by the highest epoch; also in regions whose skills are not held here."""
+        best: tuple[int, NodeId] | None = None
+        for node, _ in self._ranks.nodes(self._running.get(agent, 0)):
+            held = self._held(node, agent)
+            if held is not None and held.runs(slot):
+                best = max(best or (-1, node), (held.epoch_of(slot), node))
+        return best[1] if best is not None else None
+
     def skills_of(self, node: NodeId, agent: str) -> list[str]:
         """Names, sorted."""
         return sorted({lane.skill for lane in self._lanes.of_agent(agent) if node in lane.offers})

@@ -8,16 +8,17 @@ import pytest
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.ports import RegionOffer
 from meshnode.messaging.messages import CallEnded
-from meshnode.model.commands import CallSkill, FindSkills
+from meshnode.model.commands import CallSkill, FindSkills, RunAgent
 from meshnode.model.errors import Invalid, RemoteError
 from meshnode.model.ids import NodeId
-from meshnode.model.views import CallView, Failure, SkillsView, SkillView
+from meshnode.model.views import AgentView, CallView, Failure, SkillsView, SkillView
 from meshnode.node.beyond import FINDS_MAX, QUESTS_MAX, told_to_peer
 from meshnode.node.beyond_letters import Detail, OfferTold, Question, decode_detail, encode
 from meshnode.node.inputs import HardwareProbed, LoadSampled
+from meshnode.registry.index import UnitSeen
 from meshnode.registry.offers import SkillOffer, encode_offer, encode_skill
 from meshnode.wire.calls import SkillDescription
-from tests.unit.node.mesh import FACTS, LOAD, Box, Mesh
+from tests.unit.node.mesh import FACTS, LOAD, Box, Mesh, simulated
 
 WHOLE_MAX = 3
 REGIONS = {"alpha": "eu", "beta": "eu", "gamma": "us", "delta": "us"}
@@ -318,3 +319,28 @@ def test_an_offer_that_does_not_fit_any_more_loses_what_can_be_missed() -> None:
     wide = SkillOffer("words", "d" * 2_000, "{}", "{}", ("vision",), idempotent=True)
     assert len(encode_offer(wide)) < 100
     assert len(encode_offer(SkillOffer("words", "d"))) < 20
+
+
+def test_a_session_goes_to_its_slot_though_the_bridge_tells_of_others() -> None:
+    world = World()
+    alpha = world.alpha
+    shop = RunAgent(name="shop", argv=simulated("shop.buy", answer_ms=0), replicas=2, region="us")
+    assert isinstance(world.there.answer(shop), AgentView)
+    world.mesh.run(5 * SECOND)
+    homes = {slot: name for unit in alpha.core.index.units("shop") for slot, name in _slots(alpha, unit)}
+    assert set(homes) == {0, 1} and set(homes.values()) <= {"gamma", "delta"}
+    for slot, name in homes.items():
+        view = world.call("shop.buy", to=f"shop/{slot}")
+        assert isinstance(view, CallView) and (view.node, view.instance) == (name, f"shop/{slot}"), view
+    world.name("shop.buy")
+    world.mesh.run(10 * SECOND)
+    first = world.call("shop.buy", session="a customer")
+    again = world.call("shop.buy", session="a customer")
+    assert isinstance(first, CallView) and isinstance(again, CallView) and first.instance == again.instance
+    code, message = failed(world.call("shop.buy", to="shop/7"))
+    assert code == "unavailable" and "slot 7" in message, message
+
+
+def _slots(box: Box, unit: UnitSeen) -> list[tuple[int, str]]:
+    name = box.core.names.of(unit.node)
+    return [(slot, name) for slot in range(unit.first_slot, unit.first_slot + unit.slots)]
