@@ -60,11 +60,11 @@ class Overheard(Core):
             if row is not None and self._known.get(node) != row.order:
                 self._known[node] = row.order
                 if row.facts.startswith(b'{"bench"'):
-                    _say("row", node, json.loads(row.facts)["bench"].strip())
+                    say("row", node, json.loads(row.facts)["bench"].strip())
 
     def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
         if isinstance(effect, SoftChanged) and effect.key == LOAD_KEY and effect.value:
-            _say("load", effect.node, str(LAYOUT.unpack(effect.value)[RECEIVED]))
+            say("load", effect.node, str(LAYOUT.unpack(effect.value)[RECEIVED]))
         return super()._carry(effect, now)
 
 
@@ -97,7 +97,7 @@ def _input(words: list[str]) -> Input:
             raise SystemExit(f"no order of this bench: {words}")
 
 
-def _say(what: str, node: NodeId, token: str) -> None:
+def say(what: str, node: NodeId, token: str) -> None:
     os.write(EAR, f"{what} {node.hex()} {token}\n".encode())
 
 

@@ -25,6 +25,7 @@ from meshnode.host.rundir import discard_run_directory
 from meshnode.model.ids import NodeId
 from tests.demo.fleet import ROOT, Broken
 
+DAEMON = "bench.gossip.daemon"
 PORT = 7007
 REGIONS = ("east", "west")
 STARTING_MAX = 4  # at once: an interpreter that starts wants a core
@@ -69,8 +70,11 @@ class Node:
 class Fleet:
     """``count`` nodes, every second one in the other namespace and region. Made by ``fleet()``."""
 
-    def __init__(self, net: Namespaces, count: int, options: Sequence[str], tasks: asyncio.TaskGroup) -> None:
-        self.net = net
+    def __init__(
+        self, net: Namespaces, count: int, options: Sequence[str], tasks: asyncio.TaskGroup, daemon: str = DAEMON
+    ) -> None:
+        """``daemon``: the module that is each node."""
+        self.net, self._daemon = net, daemon
         self.luck = random.Random(SEED)
         self.told: list[Told] = []
         self.views: list[dict[int, str]] = [{} for _ in range(count)]
@@ -106,7 +110,7 @@ class Fleet:
     async def _launch(self, node: Node, ready_fd: int) -> asyncio.subprocess.Process:
         address = self.net.address(node.number)
         daemon = (
-            sys.executable, "-m", "bench.gossip.daemon", "--dir", str(node.directory), "--bind", address, "--port",
+            sys.executable, "-m", self._daemon, "--dir", str(node.directory), "--bind", address, "--port",
             str(PORT), "--dial-from", address, "--no-mdns", *self._options, "--ready-fd", str(ready_fd),
         )  # fmt: skip
         with (self.directory / f"{node.name}.log").open("ab") as log:
@@ -228,13 +232,13 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def fleet(count: int, options: Sequence[str] = ()) -> AsyncGenerator[Fleet]:
+async def fleet(count: int, options: Sequence[str] = (), daemon: str = DAEMON) -> AsyncGenerator[Fleet]:
     """All up, none of them knows another."""
     _many_files()
     with namespaces() as net:
         net.house(count)
         async with asyncio.TaskGroup() as tasks:
-            made = Fleet(net, count, options, tasks)
+            made = Fleet(net, count, options, tasks, daemon)
             try:
                 await made.up(made.nodes)
                 yield made

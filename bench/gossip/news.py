@@ -22,7 +22,7 @@ async def urgent(fleet: Fleet, effort: Effort) -> Row:
     serf, zenoh = await beside_serf(effort), await beside_zenoh(effort)
     delays, missed = list[float](), 0
     for number in range(effort.events):
-        heard, lost = await _tell(fleet, fleet.luck.choice(fleet.running), "describe", "row", f"event{number}")
+        heard, lost = await tell_of(fleet, fleet.luck.choice(fleet.running), "describe", "row", f"event{number}")
         delays += heard
         missed += lost
         await asyncio.sleep(PAUSE_S)
@@ -55,7 +55,7 @@ async def state(fleet: Fleet, effort: Effort) -> Row:
         calm = [n for n in fleet.running if told_s.get(n.number, 0.0) < time.monotonic() - CALM_S]
         source = fleet.luck.choice(calm)
         told_s[source.number] = time.monotonic()
-        heard, lost = await _tell(fleet, source, "load", "load", str(1000 + number))
+        heard, lost = await tell_of(fleet, source, "load", "load", str(1000 + number))
         delays += heard
         missed += lost
         await asyncio.sleep(4 * PAUSE_S)
@@ -74,7 +74,7 @@ async def state(fleet: Fleet, effort: Effort) -> Row:
     )  # fmt: skip
 
 
-async def _tell(fleet: Fleet, source: Node, order: str, what: str, token: str) -> tuple[list[float], int]:
+async def tell_of(fleet: Fleet, source: Node, order: str, what: str, token: str) -> tuple[list[float], int]:
     """Delays of those who heard it, and how many did not."""
     key = (what, token)
     others = [node for node in fleet.running if node is not source]
