@@ -17,7 +17,7 @@ from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.network import Network
 from meshnode.sim.node import Adapt, Plan, SimNode
 from meshnode.sim.parcels import Parcels
-from meshnode.sim.places import draw_places, one_way_us
+from meshnode.sim.places import City, draw_places, one_way_us
 from meshnode.sim.trace import Trace
 from meshnode.sim.trust import make_identity, shared_verifier
 from meshnode.sim.watching import Audience, Watcher
@@ -56,6 +56,8 @@ class Setup:
     adapt: tuple[tuple[int, Adapt], ...] = ()  # by node number
     show: Callable[[str], None] | None = None
     tier: int = 1
+    cities: tuple[City, ...] = ()  # where they stand, by turns; empty: the seed says
+    wire_us: int | None = None  # every wire takes as long; None: as far as the cities are apart
     traced: bool = True  # without it a run goes faster and has no hash
 
     def __post_init__(self) -> None:
@@ -170,7 +172,8 @@ class World:
         return [None if key is None else replies.pop(key, None) for key in keys]
 
     def _machines(self, setup: Setup) -> list[SimNode]:
-        cities = draw_places(self.luck("places"), setup.nodes)
+        drawn, given = draw_places(self.luck("places"), setup.nodes), setup.cities
+        cities = [given[number % len(given)] for number in range(setup.nodes)] if given else drawn
         adapts = dict(setup.adapt)
         width = len(str(setup.nodes - 1))
         nodes: list[SimNode] = []
@@ -198,7 +201,8 @@ class World:
         delays: dict[tuple[str, str], int] = {}
         for number, a in enumerate(self.nodes):
             for b in self.nodes[:number]:
-                delay_us = round(one_way_us(a.plan.city, b.plan.city) * (1.0 + 0.2 * luck.random()))
+                way_us = one_way_us(a.plan.city, b.plan.city) if setup.wire_us is None else setup.wire_us
+                delay_us = round(way_us * (1.0 + 0.2 * luck.random()))
                 delays[a.name, b.name] = delays[b.name, a.name] = delay_us
         if setup.nudge_us and len(self.nodes) > 1:
             delays[self.nodes[0].name, self.nodes[1].name] += setup.nudge_us
