@@ -39,6 +39,7 @@ LEAP_MAX = 2**32  # a sequence that jumps further would soon leave no room above
 STALE_US = 60 * SECOND  # an older row in a rumour is late for so long, a replay afterwards
 READY_US = 20 * SECOND
 LOOK_US = 2 * SECOND
+SMALL_LOOK_US = 10 * SECOND  # whether the mesh has grown
 TURN_US = 3 * SECOND  # how much longer each next spokesman waits
 SUMMARY_US = 10 * SECOND
 STAND_US = 60 * SECOND  # a summary that did not change is told again, as a sign that the region stands by its rows
@@ -234,8 +235,9 @@ class Catalogue:
         """Rumours to spread."""
         if self._look_us is None or self._look_us > now.mono_us:
             return []
-        self._look_us = now.mono_us + LOOK_US
-        if self._small():
+        small = self._small()
+        self._look_us = now.mono_us + (SMALL_LOOK_US if small else LOOK_US)
+        if small:
             return []
         self._expire(now)
         rank = self._rank()

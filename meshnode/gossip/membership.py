@@ -284,7 +284,7 @@ class Gossip:
             effect = queue.popleft()
             inside = self._inside(effect, now)
             if inside is None:
-                self._count(effect)
+                self._count(effect, now)
                 out.append(effect)
             else:
                 queue.extendleft(reversed(inside))
@@ -310,8 +310,9 @@ class Gossip:
             case _:
                 return None
 
-    def _count(self, effect: Effect) -> None:
+    def _count(self, effect: Effect, now: Instant) -> None:
         if isinstance(effect, Send):
+            self._parts.budgets.sent(effect.peer, effect.body, now.mono_us)
             self.counters.add("letters-sent")
             self.counters.add("bytes-sent", len(effect.body))
         elif isinstance(effect, Reject):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshnode.gossip.broadcast import Broadcast
+from meshnode.gossip.budget import Budgets
 from meshnode.gossip.catalogue import Catalogue
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address, Contacts
@@ -53,6 +54,7 @@ class Parts:
         whole = holds_whole(ports.trust.member(config.node))
         self.overlay = Overlay(config, rng, self.outlook, whole=whole)
         self.broadcast = Broadcast(ports.links)
+        self.budgets = Budgets(config.profile)
         self.soft = SoftState(
             config,
             signer=ports.signer,
@@ -62,6 +64,7 @@ class Parts:
             told_by=self.overlay.told_by,
             scope=Scope(config.node, region_of=self._region_of, small=self._small, whole=whole),
             gone=self._gone,
+            budgets=self.budgets,
         )
         where = Whereabouts(self.directory, self.detector)
         self.envoys = Envoys(
@@ -72,7 +75,7 @@ class Parts:
             config, where, ports.links, ports.signer, ports.verifier, ports.trust,
             holds=self.soft.scope.holds, small=self._small,
         )  # fmt: skip
-        self.repairs = Repairs(config, self.directory, self.soft, self.catalogue, rng)
+        self.repairs = Repairs(config, self.directory, self.soft, self.catalogue, rng, self.budgets)
         self.contacts = Contacts(
             rng, own=self._is_own, holder=self.directory.holder, near=self.outlook.near, restored=restored
         )

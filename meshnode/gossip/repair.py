@@ -10,6 +10,7 @@ learns is announced to all, so that nobody pulls everything and no link carries 
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from meshnode.gossip.budget import Budgets, Kind
 from meshnode.gossip.catalogue import Catalogue
 from meshnode.gossip.catalogue import row_letters as catalogue_letters
 from meshnode.gossip.config import GossipConfig
@@ -27,21 +28,24 @@ from meshnode.model.ids import NodeId
 
 ROWS, TOMBSTONES, SOFT, CATALOGUE, REGION = range(5)
 KEYS_MAX = 4096
+ROW_BYTES = 80  # of a row around its body and its member record
 SLICE = 200  # rows either way in one exchange
 AGAIN_US = 250 * MS  # the next slice
+LEARNT_US = 1_000 * MS  # by then the rows have come that say how big the mesh is
 
 
 class Repairs:
     """The dialogue of ``kernel/repair.py`` over all indexes of this room."""
 
     def __init__(
-        self, config: GossipConfig, directory: Directory, soft: SoftState, catalogue: Catalogue, rng: Random
-    ) -> None:
+        self, config: GossipConfig, directory: Directory, soft: SoftState, catalogue: Catalogue, rng: Random,
+        budgets: Budgets | None = None,
+    ) -> None:  # fmt: skip
         self._node, self._every_us = config.node, config.repair_every_us
         self._directory, self._soft, self._catalogue, self._rng = directory, soft, catalogue, rng
         self._due_us: int | None = None
         self._again: Timers[NodeId] = Timers()
-        self._was_small = True
+        self._budgets = budgets or Budgets(config.profile)
 
     def start(self, now: Instant) -> None:
         self._due_us = now.mono_us + self._pause_us()
@@ -54,10 +58,12 @@ class Repairs:
         regions = {region: self._soft.index.part(region).root() for region in shared}
         return [post(peer, Roots(rows, tombstones, self._index(SOFT).root(), regions, self._index(CATALOGUE).root()))]
 
-    def roots(self, peer: NodeId, letter: Roots) -> list[Effect]:
+    def roots(self, peer: NodeId, letter: Roots, now: Instant) -> list[Effect]:
         found = [(ROWS, letter.rows, ""), (TOMBSTONES, letter.tombstones, "")]
         if bool(letter.catalogue) is not self._soft.scope.small:  # else one of us has yet to learn how big the mesh is
             found.append((SOFT, letter.soft, ""))
+        elif letter.catalogue:
+            self._again.set(peer, now.mono_us + LEARNT_US)
         if letter.catalogue and not self._soft.scope.small:
             found.append((CATALOGUE, letter.catalogue, ""))
             found += [(REGION, root, region) for region, root in letter.regions.items() if self._shares(peer, region)]
@@ -105,7 +111,20 @@ class Repairs:
         if index == CATALOGUE:
             return catalogue_letters(peer, self._catalogue.pack(keys, now))
         entries = [self._directory.entry(NodeId(key)) for key in keys]
-        return row_letters(peer, [entry.signed for entry in entries if entry is not None])
+        return self._within_budget(peer, [entry.signed for entry in entries if entry is not None], now)
+
+    def _within_budget(self, peer: NodeId, rows: Sequence[SignedRow], now: Instant) -> list[Effect]:
+        """What does not fit is shed: the next exchange finds it again, or somebody else has brought it by then."""
+        room = self._budgets.allowed(peer, Kind.REPAIR, now.mono_us)
+        fitting: list[SignedRow] = []
+        for row in rows:
+            room -= len(row.body) + len(row.member) + ROW_BYTES
+            if room < 0:
+                ready_us = self._budgets.ready_us(peer, Kind.REPAIR, BATCH_BYTES, now.mono_us)
+                self._again.set(peer, max(ready_us, now.mono_us + AGAIN_US))
+                break
+            fitting.append(row)
+        return row_letters(peer, fitting)
 
     def _slice(
         self, peer: NodeId, index: int, found: repair.Difference, now: Instant
@@ -154,7 +173,7 @@ def row_letters(peer: NodeId, rows: Sequence[SignedRow]) -> list[Effect]:
     size = 0
     for row in rows:
         batch.append(row)
-        size += len(row.body) + len(row.member) + 80
+        size += len(row.body) + len(row.member) + ROW_BYTES
         if size >= BATCH_BYTES:
             effects.append(post(peer, Rows(batch)))
             batch, size = [], 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from meshnode.gossip.budget import Budgets, Kind
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.facts import (
     CONTEXT,
@@ -27,7 +28,7 @@ from meshnode.gossip.facts import (
     encode_body,
     index_key,
 )
-from meshnode.gossip.letters import SignedFact, SoftBatch, SoftRefresh, post
+from meshnode.gossip.letters import BATCH_BYTES, SignedFact, SoftBatch, SoftRefresh, post
 from meshnode.gossip.messages import SoftChanged
 from meshnode.gossip.outbox import REFRESH, Mark, Outbox
 from meshnode.gossip.parted import Parted
@@ -91,6 +92,7 @@ class SoftState:
         told_by: Callable[[NodeId, NodeId], bool],
         scope: Scope | None = None,
         gone: Callable[[NodeId], bool] = lambda _: False,
+        budgets: Budgets | None = None,
     ) -> None:
         """``told_by(owner, peer)``: the owner has a link of its own to that neighbour of ours. ``gone``: membership
         holds a node down or left. Without a ``scope`` all facts go everywhere."""
@@ -99,7 +101,7 @@ class SoftState:
         self._told_by = told_by
         self._owners: dict[NodeId, _Owner] = {config.node: _Owner(config.boot)}
         self._version = 0
-        self._gone = gone
+        self._gone, self._budgets = gone, budgets or Budgets(config.profile)
         self._outbox, self._paths, self._tally = Outbox(config.soft_batch_us), Paths(), _Tally()
         self._expiry: Timers[NodeId] = Timers()
         self._refresh_due_us: int | None = None
@@ -370,9 +372,11 @@ class SoftState:
             self._outbox.drop(peer, (body.node, body.key))
 
     def _send_pending(self, peer: NodeId, now: Instant) -> list[Effect]:
-        marks = self._outbox.take(peer, now.mono_us, self._size, self._version_of, PENDING_BYTES_MAX)
+        room = min(PENDING_BYTES_MAX, self._budgets.allowed(peer, Kind.SOFT, now.mono_us))
+        marks = self._outbox.take(peer, now.mono_us, self._size, self._version_of, room)
         if self._outbox.waits(peer):
-            self._outbox.again(peer, now.mono_us + self._config.soft_batch_us)
+            ready_us = self._budgets.ready_us(peer, Kind.SOFT, BATCH_BYTES // 4, now.mono_us)
+            self._outbox.again(peer, max(ready_us, now.mono_us + self._config.soft_batch_us))
         held = [found for mark in marks if (found := self._held(mark)) is not None]
         refreshes = [self._refresh_letter(owner, now) for owner, key in marks if key == REFRESH]
         return [*batches(peer, [self._letter(each, now) for each in held]), *(post(peer, r) for r in refreshes if r)]

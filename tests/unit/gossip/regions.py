@@ -251,7 +251,7 @@ class Lands:
             case SoftRefresh() as letter:
                 return place.soft.refreshed(peer, letter, now)[1]
             case Roots() as letter:
-                return place.repairs.roots(peer, letter)
+                return place.repairs.roots(peer, letter, now)
             case Repair() as letter:
                 return place.repairs.step(peer, letter, now)
             case Pull() as letter:
