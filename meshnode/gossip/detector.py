@@ -12,13 +12,14 @@ from meshnode.gossip.alerts import Alert, Raise
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
 from meshnode.gossip.directory import Entry
+from meshnode.gossip.flaps import STABLE_US, Flaps
 from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.silence import ABSENT_US, LATE_US, Health, Silence
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.verdict import STRONG, Evidence
-from meshnode.kernel.effects import Effect, Hangup
+from meshnode.kernel.effects import Effect, Hangup, Note
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import LinkStats
@@ -79,6 +80,7 @@ class Detector:
         self._poll_us: int | None = None
         self._calm_us = 0  # blame nobody before
         self._health = Health()
+        self._flaps = Flaps()
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -149,6 +151,7 @@ class Detector:
     def forget(self, node: NodeId) -> None:
         self._subjects.forget(node)
         self._council.forget(node)
+        self._flaps.forget(node)
         self._cancel(node)
 
     def told_standing(self, peer: NodeId, letter: Standing, now: Instant) -> list[Effect]:
@@ -312,6 +315,8 @@ class Detector:
             effects += self._alert_due(subject, now)
         for subject in self._due(self._helps, now):
             effects += self._help_due(subject, now)
+        for node in self._flaps.due(now.mono_us):
+            effects += self._stable(node)
         ripe = self._due(self._ripening, now)
         for subject in ripe:
             effects += self._ripened(subject, now)
@@ -319,7 +324,7 @@ class Detector:
 
     def deadline(self) -> int | None:
         timers = (self._doubts, self._alerts, self._helps, self._ripening)
-        return earliest(self._poll_us, *(each.deadline() for each in timers))
+        return earliest(self._poll_us, self._flaps.deadline(), *(each.deadline() for each in timers))
 
     def _poll(self, now: Instant) -> list[Effect]:
         self._lag(now.mono_us - (self._poll_us or now.mono_us), now)
@@ -474,7 +479,15 @@ class Detector:
         subject.changed_us = now.mono_us if changed else subject.changed_us
         if self._subjects.settled(subject, now.mono_us):
             self._cancel(subject.node)
-        return [MemberChanged(subject.node, subject.name, state, reason)] if changed else []
+        if not changed:
+            return []
+        quiet = not self._flaps.tells(subject.node, state, now.mono_us)
+        return [MemberChanged(subject.node, subject.name, state, reason, quiet)]
+
+    def _stable(self, node: NodeId) -> list[Effect]:
+        subject = self._subjects.view(node)
+        text = f"{MemberState.READY.value}: for {STABLE_US // SECOND} s now, after it went down more than once"
+        return [Note(f"node/{subject.name}", text)] if subject is not None else []
 
     def _due(self, timers: Timers[NodeId], now: Instant) -> list[Subject]:
         return [held for node in timers.pop_due(now.mono_us) if (held := self._subjects.held(node)) is not None]

@@ -70,6 +70,7 @@ class MemberChanged(Fact, frozen=True):
     name: str
     state: MemberState
     reason: str  # for people: votes, evidence, age
+    quiet: bool = False  # one of many changes of a shaky node: for routing, not to be announced
 
 
 class Described(Fact, frozen=True):

@@ -240,7 +240,7 @@ def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
     if fact.state is not MemberState.READY:
         core.switch.peer_doubted(fact.node)
     return [
-        Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}"),
+        *(() if fact.quiet else (Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}"),)),
         *core.scheduler.member_changed(fact.node, now),
         *core.succession.look(now),
         *core.switch.offers_changed(now),

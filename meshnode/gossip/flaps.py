@@ -1,0 +1,76 @@
+"""Which verdicts people are told. Routing follows every change; who reads events must not drown in one shaky node.
+
+A node that went down twice within two minutes is not called back before it was ready for half a minute.
+"""
+
+from dataclasses import dataclass
+
+from meshnode.gossip.messages import MemberState
+from meshnode.kernel.instant import SECOND
+from meshnode.kernel.timers import Timers
+from meshnode.model.ids import NodeId
+
+WITHIN_US = 120 * SECOND
+STABLE_US = 30 * SECOND
+STORIES_MAX = 1024  # the oldest are forgotten first, and told about like any other node
+_GONE = (MemberState.DOWN, MemberState.UNREACHABLE)
+
+
+@dataclass(slots=True)
+class _Story:
+    down_us: int
+    told: MemberState
+    shaky: bool = False
+    back: bool = False  # not down since the last time
+
+
+class Flaps:
+    """Nodes that went down lately."""
+
+    def __init__(self) -> None:
+        self._stories: dict[NodeId, _Story] = {}
+        self._stable: Timers[NodeId] = Timers()
+
+    def tells(self, node: NodeId, state: MemberState, now_us: int) -> bool:
+        """Whether this change is announced."""
+        story = self._stories.get(node)
+        self._stable.cancel(node)
+        if state is MemberState.DOWN:
+            story = self._down(node, story, now_us)
+        elif story is None:
+            return True
+        if state is MemberState.LEFT:
+            del self._stories[node]
+            return True
+        story.back = story.back or state is not MemberState.DOWN
+        if story.shaky and state not in _GONE and story.told in _GONE:
+            if state is MemberState.READY:
+                self._stable.set(node, now_us + STABLE_US)
+            return False
+        news = state is not story.told
+        story.told = state
+        return news
+
+    def due(self, now_us: int) -> list[NodeId]:
+        """Who was ready for long enough to be called ready."""
+        nodes = self._stable.pop_due(now_us)
+        for node in nodes:
+            self._stories[node].told, self._stories[node].shaky = MemberState.READY, False
+        return nodes
+
+    def deadline(self) -> int | None:
+        return self._stable.deadline()
+
+    def forget(self, node: NodeId) -> None:
+        self._stories.pop(node, None)
+        self._stable.cancel(node)
+
+    def _down(self, node: NodeId, story: _Story | None, now_us: int) -> _Story:
+        if story is None or (story.back and now_us > story.down_us + WITHIN_US and not story.shaky):
+            self._stories.pop(node, None)
+            story = self._stories[node] = _Story(now_us, MemberState.READY)
+            if len(self._stories) > STORIES_MAX:
+                self.forget(next(iter(self._stories)))
+        elif story.back:
+            story.shaky, story.back, story.down_us = True, False, now_us
+        return story

@@ -1,0 +1,74 @@
+"""What people are told of a node that comes and goes."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.gossip.flaps import STABLE_US, STORIES_MAX, WITHIN_US, Flaps
+from meshnode.gossip.messages import MemberState
+from meshnode.kernel.instant import SECOND
+from meshnode.model.ids import NodeId
+
+A = NodeId(b"a" * 32)
+READY, SUSPECT, UNREACHABLE, DOWN = (
+    MemberState.READY, MemberState.SUSPECT, MemberState.UNREACHABLE, MemberState.DOWN,
+)  # fmt: skip
+
+
+def told(flaps: Flaps, story: Sequence[tuple[int, MemberState]]) -> list[tuple[int, MemberState]]:
+    """What is announced of a story of (second, state)."""
+    said: list[tuple[int, MemberState]] = []
+    for second, state in story:
+        while (due_us := flaps.deadline()) is not None and due_us <= second * SECOND:
+            said += [(due_us // SECOND, READY) for _ in flaps.due(due_us)]
+        if flaps.tells(A, state, second * SECOND):
+            said.append((second, state))
+    return said
+
+
+def test_a_first_loss_and_the_return_from_it_are_told_at_once() -> None:
+    story = [(1, SUSPECT), (4, UNREACHABLE), (5, DOWN), (9, READY)]
+    assert told(Flaps(), story) == story
+
+
+def test_a_node_that_goes_down_again_is_called_back_only_after_half_a_minute() -> None:
+    story = [(5, DOWN), (9, READY), (20, SUSPECT), (25, DOWN), (30, READY), (40, SUSPECT), (41, READY), (99, SUSPECT)]
+    assert told(Flaps(), story) == [(5, DOWN), (9, READY), (20, SUSPECT), (25, DOWN), (71, READY), (99, SUSPECT)]
+
+
+def test_pulses_are_two_losses_however_many_there_are() -> None:
+    story = [(at, state) for begin in range(0, 600, 30) for at, state in ((begin + 5, DOWN), (begin + 15, READY))]
+    assert told(Flaps(), story) == [(5, DOWN), (15, READY), (35, DOWN)]
+
+
+def test_losses_far_apart_and_cuts_without_a_proof_of_death_are_told_each_time() -> None:
+    late = WITHIN_US // SECOND + 20
+    story = [(5, DOWN), (9, READY), (late, DOWN), (late + 5, READY), (late + 200, UNREACHABLE), (late + 210, READY)]
+    assert told(Flaps(), story) == story
+    cuts = [(1, UNREACHABLE), (2, READY), (3, UNREACHABLE), (4, READY), (5, UNREACHABLE)]
+    assert told(Flaps(), cuts) == cuts
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from([READY, SUSPECT, UNREACHABLE, DOWN])), max_size=40))
+def test_whoever_stays_ready_is_called_ready_in_the_end(steps: Sequence[tuple[int, MemberState]]) -> None:
+    flaps, at, story, last = Flaps(), 0, list[tuple[int, MemberState]](), READY
+    for pause, state in steps:
+        at += pause
+        if state is not last:
+            story.append((at, state))
+            last = state
+    if last is not READY:
+        story.append((at + 1, READY))
+    said = told(flaps, story)
+    end_us = (at + 2) * SECOND + STABLE_US
+    said += [(end_us // SECOND, READY) for _ in flaps.due(end_us)]
+    assert not story or said[-1][1] is READY
+    assert flaps.deadline() is None
+
+
+def test_stories_are_bounded() -> None:
+    flaps = Flaps()
+    for number in range(STORIES_MAX + 5):
+        assert flaps.tells(NodeId(number.to_bytes(4) * 8), DOWN, SECOND)
+    assert flaps.tells(NodeId(bytes(32)), READY, 2 * SECOND)
