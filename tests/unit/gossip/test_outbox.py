@@ -1,0 +1,146 @@
+"""What neighbours still have to be told: at once if quiet, together if not, in order, nobody starved."""
+
+from meshnode.gossip.outbox import BURST, REFRESH, Mark, Outbox
+from meshnode.gossip.paths import FLOW, KEEP_MIN, KEPT_US, KNOWN_MAX, LATE_US, REST, REST_EVERY_US, Paths
+from meshnode.kernel.instant import MS, SECOND
+from meshnode.model.ids import NodeId
+
+BATCH = 200 * MS
+PEER, A, B, C = (NodeId(bytes([n]) * 32) for n in range(4))
+ANY = 10**9
+
+
+def outbox() -> Outbox:
+    made = Outbox(BATCH)
+    made.up(PEER)
+    return made
+
+
+def take(box: Outbox, now_us: int, bytes_max: int = ANY, **versions: int) -> list[Mark]:
+    return box.take(PEER, now_us, lambda _: 100, lambda mark: versions.get(mark[1].replace("/", "_"), 0), bytes_max)
+
+
+def test_a_quiet_link_is_told_in_the_same_moment_and_all_of_a_turn_together() -> None:
+    box = outbox()
+    for key in ("skill/a", "skill/b"):
+        box.add(PEER, (A, key), 5)
+    assert box.deadline() == 5 and box.due(5) == [PEER]
+    assert len(take(box, 5)) == 2 and not box.waits(PEER) and box.deadline() is None
+
+
+def test_a_key_that_changes_all_the_time_waits_and_others_do_not() -> None:
+    box = outbox()
+    box.add(PEER, (A, "load"), 0)
+    box.due(0)
+    take(box, 0)
+    box.add(PEER, (A, "load"), 10)
+    assert box.deadline() == BATCH
+    box.add(PEER, (B, "load"), 20)
+    assert box.deadline() == 20
+    box.due(20)
+    assert take(box, 20) == [(A, "load"), (B, "load")]
+
+
+def test_a_busy_link_is_told_in_batches() -> None:
+    box, letters = outbox(), 0
+    for step in range(2 * SECOND // (10 * MS)):
+        box.add(PEER, (NodeId(step.to_bytes(32)), "load"), step * 10 * MS)
+        if box.due(step * 10 * MS):
+            letters += 1
+            take(box, step * 10 * MS)
+    assert 10 <= letters <= 2 * SECOND // BATCH + BURST + 1
+
+
+def test_who_runs_what_leaves_before_load_and_one_owner_in_the_order_of_making() -> None:
+    box = outbox()
+    for mark in ((A, "load"), (B, REFRESH), (A, "skill/b"), (B, "agent/x"), (A, "skill/a")):
+        box.add(PEER, mark, 0)
+    marks = take(box, 0, skill_a=1, skill_b=2)
+    assert marks == [(A, "skill/a"), (A, "skill/b"), (B, "agent/x"), (A, "load"), (B, REFRESH)]
+
+
+def test_of_a_batch_that_is_too_small_a_quarter_is_for_who_waited_longest() -> None:
+    box = outbox()
+    box.add(PEER, (C, "load"), 0)
+    for number in range(20):
+        box.add(PEER, (A, f"skill/{number:02}"), 0)
+    first = take(box, 0, bytes_max=800)
+    assert len(first) == 8 and (C, "load") in first
+    rest = take(box, BATCH, bytes_max=ANY)
+    assert sorted([*first, *rest]) == sorted([(C, "load"), *((A, f"skill/{n:02}") for n in range(20))])
+
+
+def test_nobody_starves_beside_an_owner_that_never_stops() -> None:
+    box, told = outbox(), 0
+    for turn in range(12):
+        for number in range(10):
+            box.add(PEER, (A, f"skill/{number}"), turn * BATCH)
+        box.add(PEER, (B, "load"), turn * BATCH)
+        told += (B, "load") in take(box, turn * BATCH, bytes_max=400)
+    assert told >= 3
+
+
+def test_what_is_held_no_more_is_not_sent() -> None:
+    box = outbox()
+    box.add(PEER, (A, "load"), 0)
+    assert box.take(PEER, 0, lambda _: 0, lambda _: 0, ANY) == [] and not box.waits(PEER)
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
+
+
+def paths() -> Paths:
+    made = Paths()
+    for peer in (PEER, A, B):
+        made.up(peer)
+    return made
+
+
+def known(made: Paths, peer: NodeId, now_us: int, times: int = KNOWN_MAX) -> int:
+    return max(made.brought(peer, news=False, age_us=0, now_us=now_us) for _ in range(times))
+
+
+def test_a_link_that_brings_nothing_new_rests_but_not_the_last_ones() -> None:
+    made = paths()
+    assert known(made, A, SECOND) == REST and not made.flows(A)
+    assert known(made, B, 9 * SECOND) == 0 and made.flows(B)
+    assert sum(made.flows(peer) for peer in (PEER, A, B)) == KEEP_MIN
+
+
+def test_one_link_at_a_time_comes_to_rest() -> None:
+    made = paths()
+    made.up(C)
+    assert known(made, A, 9 * SECOND) == REST
+    assert known(made, B, 9 * SECOND + REST_EVERY_US - 1) == 0
+    assert known(made, B, 9 * SECOND + REST_EVERY_US) == REST
+
+
+def test_news_keep_a_link_awake() -> None:
+    made = paths()
+    for turn in range(20):
+        assert known(made, A, turn * SECOND, KNOWN_MAX - 1) == 0
+        made.brought(A, news=True, age_us=0, now_us=turn * SECOND)
+    assert made.flows(A)
+
+
+def test_a_broken_path_is_replaced_by_one_at_rest() -> None:
+    made = paths()
+    known(made, A, SECOND)
+    assert made.down(B) == A
+    assert made.down(A) is None
+
+
+def test_late_news_over_a_resting_link_wake_it() -> None:
+    made = paths()
+    known(made, A, SECOND)
+    assert made.brought(A, news=True, age_us=LATE_US - 1, now_us=2 * SECOND) == 0
+    assert made.brought(A, news=True, age_us=LATE_US, now_us=2 * SECOND) == FLOW and made.flows(A)
+
+
+def test_who_needs_the_link_says_so_and_is_not_asked_again_for_a_while() -> None:
+    made = paths()
+    assert made.wished(A, REST, SECOND) == 0 and not made.flows(A)
+    assert made.wished(B, REST, SECOND) == FLOW and made.flows(B)
+    assert made.wished(A, FLOW, SECOND) == 0 and made.flows(A)
+    assert known(made, A, SECOND + KEPT_US - 1) == 0
+    assert known(made, A, SECOND + KEPT_US) == REST
