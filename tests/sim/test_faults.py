@@ -1,0 +1,84 @@
+"""Kinds of faults that came with gossip at scale: each has a checker that notices when it is not survived."""
+
+from dataclasses import replace
+
+import msgspec
+
+from meshnode.kernel.effects import Channel
+from meshnode.kernel.instant import SECOND
+from meshnode.kernel.rng import Random
+from meshnode.sim.faults import Fault, Kind
+from meshnode.sim.liveness import unmet_by_gossip
+from meshnode.sim.older import Older
+from meshnode.sim.parcels import Parcels
+from meshnode.sim.run import Run
+from meshnode.sim.safety import NoFalseDeath
+from meshnode.sim.world import Setup, World
+from meshnode.wire.codec import WIRE
+from meshnode.wire.frame import Frame
+from meshnode.wire.frame import Kind as FrameKind
+from tests.sim.test_checkers import CALM
+
+
+def played(*faults: Fault) -> Run:
+    def plan(_luck: Random, _nodes: int) -> list[Fault]:
+        return list(faults)
+
+    return Run(replace(CALM, plan=plan, kinds=(faults[0].kind,)), seed=5, nodes=3, judges=[NoFalseDeath])
+
+
+def test_a_machine_behind_a_nat_joins_and_stays_because_it_dials_itself() -> None:
+    world = World(Setup(seed=3, nodes=4, traced=False))
+    world.network.hidden["n3"] = None
+    world.start_all()
+    assert world.run_till(lambda: not unmet_by_gossip(world), 20.0), unmet_by_gossip(world)
+
+
+def test_two_that_nobody_can_dial_never_meet_and_that_is_noticed() -> None:
+    run = played(Fault(Kind.CUT, 3.0, 2.0, (0,)))
+    for node in run.world.nodes:
+        run.world.network.hidden[node.name] = None
+    assert "Liveness" in run.play().violation
+
+
+def test_a_nat_at_which_nobody_knocked_has_not_happened() -> None:
+    run = played(Fault(Kind.NAT, 3.0, 5.0, (1,)))
+    assert run.play().violation.startswith("Coverage: ")
+
+
+def test_an_older_release_lives_among_newer_ones_and_comes_back() -> None:
+    run = played(Fault(Kind.DOWNGRADE, 3.0, 10.0, (1,)), Fault(Kind.BLIP, 9.0, 0.0, (1,)))
+    run.play()
+    assert not run.report.violation.startswith("NoFalseDeath")
+    assert run.world[1].older is None
+
+
+def letter(*parts: object) -> Frame:
+    return Frame(FrameKind.CONTROL, 0, Channel.GOSSIP, b"", msgspec.msgpack.encode(list(parts)))
+
+
+def test_what_an_older_release_does_not_know_is_junk_to_it_and_nothing_it_would_say() -> None:
+    for codec in (WIRE, Parcels()):
+        older = Older(codec)
+        reader = older.reader(1 << 16)
+        newest, longer, old = letter(99, b"x"), letter(8, [], "later"), letter(8, [])
+        assert [f.payload for f in reader.feed(codec.encode(newest))] == [b"\xc1"]
+        assert reader.feed(codec.encode(longer)) == [old]
+        assert reader.feed(codec.encode(old)) == [old]
+        assert codec.reader(1 << 16).feed(older.encode(newest)) == [old]
+        assert older.skewed == 3
+
+
+def test_time_leaps_and_nobody_is_accused_of_the_silence() -> None:
+    world = World(Setup(seed=3, nodes=5, traced=False))
+    watch = NoFalseDeath(world)
+    world.audience.gather([watch])
+    world.start_all()
+    assert world.run_till(lambda: not unmet_by_gossip(world), 20.0)
+    world.run_for(5.0)  # of two links that crossed one is closed
+    before_us = world.now_us
+    for _ in range(20):
+        world.leap(30.0)
+        watch.look()
+        assert not unmet_by_gossip(world)
+    assert world.now_us == before_us + 600 * SECOND
