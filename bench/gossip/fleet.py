@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -232,14 +232,21 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def fleet(count: int, options: Sequence[str] = (), daemon: str = DAEMON) -> AsyncGenerator[Fleet]:
-    """All up, none of them knows another."""
+async def fleet(
+    count: int,
+    options: Sequence[str] = (),
+    daemon: str = DAEMON,
+    before: Callable[[Fleet], Awaitable[None]] | None = None,
+) -> AsyncGenerator[Fleet]:
+    """All up, none of them knows another. ``before``: puts what is still missing into their directories."""
     _many_files()
     with namespaces() as net:
         net.house(count)
         async with asyncio.TaskGroup() as tasks:
             made = Fleet(net, count, options, tasks, daemon)
             try:
+                if before is not None:
+                    await before(made)
                 await made.up(made.nodes)
                 yield made
                 await made.stop()

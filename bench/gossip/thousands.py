@@ -1,0 +1,87 @@
+"""What a directory of thousands costs one real daemon: it is started over a journal that holds so many rows."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from bench.gossip.effort import Effort
+from bench.gossip.fleet import Fleet, fleet
+from bench.gossip.idle import idle
+from bench.rows import Meter, Row, skipped
+from hw.report import probe
+from meshnode.gossip import directory
+from meshnode.gossip.directory import Status
+from meshnode.gossip.letters import SignedRow
+from meshnode.host import keystore
+from meshnode.host.journal import JournalWriter
+from meshnode.kernel.records import Record, RecordKind
+from meshnode.security.identity import RecordSigner, new_record_key
+from meshnode.security.members import make_member
+from meshnode.security.roles import MEMBER
+
+MEMORY_MIB = 20.0
+REGIONS, PORT = 20, 7007
+BATCH = 500
+FACTS_BYTES_MAX = 4096
+JOURNAL = "journal"
+
+
+async def thousands(effort: Effort) -> AsyncIterator[Row]:
+    if not effort.full:
+        yield skipped("idle-memory-10k", "MiB", MEMORY_MIB)
+        return
+    meter = Meter()
+
+    async def fill(made: Fleet) -> None:
+        await written(made.nodes[0].directory, effort.rows)
+
+    async with fleet(1) as made:
+        alone = await idle(made, effort.settle_s, 1)
+    async with fleet(1, before=fill) as made:
+        full = await idle(made, effort.settle_s, 10)
+    facts = len(_facts())
+    yield meter.row(
+        "idle-memory-10k", full.rss_mib - alone.rss_mib, "MiB", MEMORY_MIB, n=effort.rows,
+        why=f"RSS {full.rss_mib:.1f} with {effort.rows:,} rows of nodes that cannot be reached, {alone.rss_mib:.1f} "
+        f"without (PSS {full.pss_mib:.1f}, {alone.pss_mib:.1f}); each row has the {facts} bytes of facts of this "
+        f"machine; processor {full.percent:.2f} %",
+    )  # fmt: skip
+
+
+async def written(at: Path, count: int) -> None:
+    """Put rows of so many other nodes of the mesh into a node's journal, as if it had met them all."""
+    founder = keystore.load(at)
+    assert founder.admin is not None
+    opened = JournalWriter.open(at / JOURNAL, node=founder.node)
+    try:
+        for first in range(0, count, BATCH):
+            numbers = range(first, min(count, first + BATCH))
+            records = [_record(founder.admin, founder.mesh, number) for number in numbers]
+            stored: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+            opened.writer.append(records, stored.set_result)
+            error = await stored
+            if error is not None:
+                raise error
+    finally:
+        opened.writer.close()
+
+
+def _record(admin: RecordSigner, mesh: str, number: int) -> Record:
+    signer, wall_ms = RecordSigner(new_record_key()), time.time_ns() // 1_000_000
+    member = make_member(
+        admin, mesh=mesh, name=f"far-{number}", record_key=signer.public_key, roles=(MEMBER,),
+        region=f"region-{number % REGIONS}", labels={}, issued_ms=wall_ms,
+    )  # fmt: skip
+    endpoints = ((f"10.99.{number // 250}.{number % 250 + 1}", PORT),)  # no route leads there
+    body = directory.encode_row(directory.Row(signer.node, 1, 0, Status.ALIVE, endpoints, _facts(), wall_ms))
+    signed = SignedRow(body, signer.sign(directory.CONTEXT, body), member)
+    return Record(RecordKind.DIRECTORY, signer.node, msgspec.msgpack.encode(signed))
+
+
+@cache
+def _facts() -> bytes:
+    return probe(Path("/")).to_json(FACTS_BYTES_MAX)
