@@ -7,20 +7,22 @@ from collections.abc import Callable, Mapping
 
 from meshnode.model.ids import NodeId
 from meshnode.model.where import Attribute, Constraint, parse_where, unfit
-from meshnode.registry.ranks import EVERYBODY, Ranks, closed, opened
+from meshnode.registry.ranks import EVERYBODY, Ranks
 
-KEPT_MAX = 512  # texts, and constraints
+KEPT_MAX = 512  # texts, constraints, and names of attributes
 
 
 class Fits:
-    """``attributes`` is asked when a node enters, and again when ``described`` says that it has changed."""
+    """``attributes`` is asked when a node enters, and again when ``described`` says that it has changed. The values of
+    an attribute are put in order when a constraint first names it."""
 
     def __init__(self, ranks: Ranks, attributes: Callable[[NodeId], Mapping[str, Attribute]]) -> None:
         self._ranks = ranks
         self._attributes = attributes
-        self._values: dict[str, dict[Attribute, int]] = {}
         self._read: dict[NodeId, dict[str, Attribute]] = {}
         self._stale: dict[NodeId, None] = {}
+        self._values: dict[str, dict[Attribute, int]] = {}
+        self._edition = 0  # of the ranks, when the values were put in order
         self._texts: dict[str, tuple[Constraint, ...]] = {}
         self._sets: dict[Constraint, int] = {}
 
@@ -36,7 +38,7 @@ class Fits:
     def of(self, where: str) -> int:
         """The nodes that fit. Raises ``Invalid``: ``where`` cannot be read."""
         constraints = self.parse(where)
-        if constraints and self._stale:
+        if constraints:
             self._refresh()
         bits = EVERYBODY
         for constraint in constraints:
@@ -49,54 +51,62 @@ class Fits:
         if node in self._ranks:
             self._stale[node] = None
 
-    def enter(self, node: NodeId, rank: int) -> None:
-        self._move(opened, rank)
+    def enter(self, node: NodeId) -> None:
         self._stale[node] = None
 
-    def leave(self, node: NodeId, rank: int) -> None:
-        self._forget(node, 1 << rank)
+    def leave(self, node: NodeId) -> None:
+        self._read.pop(node, None)
         self._stale.pop(node, None)
-        self._move(closed, rank)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _judge(self, constraint: Constraint) -> int:
         bits, one = 0, (constraint,)
-        for value, nodes in self._values.get(constraint.name, {}).items():
+        for value, nodes in self._values_of(constraint.name).items():
             if not unfit(one, {constraint.name: value}):
                 bits |= nodes
         _make_room(self._sets)
         self._sets[constraint] = bits
         return bits
 
+    def _values_of(self, name: str) -> dict[Attribute, int]:
+        values = self._values.get(name)
+        if values is None:
+            _make_room(self._values)
+            values = self._values[name] = {}
+            for rank, node in enumerate(self._ranks):
+                value = self._read.get(node, {}).get(name)
+                if value is not None:
+                    values[value] = values.get(value, 0) | 1 << rank
+        return values
+
     def _refresh(self) -> None:
+        if self._edition != self._ranks.edition:
+            self._edition = self._ranks.edition
+            self._values.clear()
+            self._sets.clear()
         for node in self._stale:
-            now, bit = dict(self._attributes(node)), self._ranks.bit(node)
-            if now != self._read.get(node):
-                self._forget(node, bit)
+            before, now = self._read.get(node, {}), dict(self._attributes(node))
+            if now != before:
                 self._read[node] = now
-                for name, value in now.items():
-                    values = self._values.setdefault(name, {})
-                    values[value] = values.get(value, 0) | bit
-                self._sets.clear()
+                self._move(self._ranks.bit(node), before, now)
         self._stale.clear()
 
-    def _forget(self, node: NodeId, bit: int) -> None:
-        for name, value in self._read.pop(node, {}).items():
-            values = self._values[name]
-            values[value] &= ~bit
-            if not values[value]:
-                del values[value]
-                if not values:
-                    del self._values[name]
-
-    def _move(self, moved: Callable[[int, int], int], rank: int) -> None:
+    def _move(self, bit: int, before: dict[str, Attribute], now: dict[str, Attribute]) -> None:
+        """One node has other values now."""
         self._sets.clear()
-        for values in self._values.values():
-            for value, bits in values.items():
-                values[value] = moved(bits, rank)
+        for name, values in self._values.items():
+            was, value = before.get(name), now.get(name)
+            if was is not None:
+                values[was] &= ~bit
+                if not values[was]:
+                    del values[was]
+            if value is not None:
+                values[value] = values.get(value, 0) | bit
 
 
-def _make_room(kept: dict[str, tuple[Constraint, ...]] | dict[Constraint, int]) -> None:
+def _make_room(
+    kept: dict[str, tuple[Constraint, ...]] | dict[Constraint, int] | dict[str, dict[Attribute, int]],
+) -> None:
     if len(kept) >= KEPT_MAX:
         kept.clear()

@@ -307,7 +307,7 @@ class Index:
         rank = self._ranks.enter(node)
         self._lanes.enter(rank)
         self._running = {agent: opened(bits, rank) for agent, bits in self._running.items()}
-        self._fits.enter(node, rank)
+        self._fits.enter(node)
         return 1 << rank
 
     def _tidy(self) -> None:
@@ -321,7 +321,7 @@ class Index:
             rank = self._ranks.leave(node)
             self._lanes.leave(rank)
             self._running = {agent: closed(bits, rank) for agent, bits in self._running.items()}
-            self._fits.leave(node, rank)
+            self._fits.leave(node)
         self._places = 2 * len(self._ranks) + GONE_MAX
 
     def _top(self, parts: list[Part], where: str, k: int, now: Instant) -> list[Candidate]:

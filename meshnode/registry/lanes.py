@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from meshnode.model.ids import NodeId
-from meshnode.registry.offers import SkillOffer
+from meshnode.registry.offers import SkillOffer, fitting_tags
 from meshnode.registry.ranks import closed, opened
 
 
@@ -26,8 +26,9 @@ class Lane:
             self._typical = offer
         self.offers[node] = self._typical
         self.bits |= bit
-        for tag in dict.fromkeys((*self.tagged, *offer.tags)):
-            self._tag(tag, bit, has=tag in offer.tags)
+        tags = fitting_tags(offer.tags)  # more than that no node of ours tells
+        for tag in dict.fromkeys((*self.tagged, *tags)):
+            self._tag(tag, bit, has=tag in tags)
 
     def remove(self, node: NodeId, bit: int) -> None:
         del self.offers[node]

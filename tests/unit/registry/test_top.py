@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +12,9 @@ from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.model.errors import Invalid
 from meshnode.model.ids import NodeId
 from meshnode.model.where import Attribute, parse_where, unfit
+from meshnode.registry.fits import KEPT_MAX
 from meshnode.registry.index import GONE_MAX, Candidate, Index
-from meshnode.registry.offers import UnitOffer, encode_agent, encode_skill
+from meshnode.registry.offers import SkillOffer, UnitOffer, encode_agent, encode_skill
 from meshnode.registry.ranks import Ranks, closed, opened
 from meshnode.wire.calls import SkillDescription
 
@@ -216,8 +218,19 @@ def test_many_different_constraints_take_no_more_room() -> None:
     room = room_of_all()
     for number in range(3_000):
         assert len(found(room, f"cpus<{number}")) == (len(NODES) if number > 4 else 0)
-    fits = room.index._fits
-    assert max(len(fits._texts), len(fits._sets)) <= 512
+        fits = room.index._fits
+        assert max(len(fits._texts), len(fits._sets)) <= KEPT_MAX
+        found(room, f"label{number}=1")
+    assert len(room.index._fits._values) <= KEPT_MAX
+
+
+def test_a_liar_with_a_hundred_tags_is_found_by_sixteen() -> None:
+    room = room_of_all()
+    tags = tuple(f"t{number}" for number in range(100))
+    value = msgspec.msgpack.encode(SkillOffer("words", tags=tags))
+    room.index.learn(NODES[3], "skill/count", value)
+    assert len(room.index.resolve("cap/t15", now=room.now)) == 1
+    assert room.index.resolve("cap/t16", now=room.now) == []
 
 
 def test_who_is_gone_loses_its_place_and_nobody_is_mistaken_for_it() -> None:
