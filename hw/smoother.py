@@ -1,7 +1,8 @@
 """When a load is news: an exponential mean per metric, and a dead band around what was told last.
 
 Bands are absolute points, not shares of the value: near zero every value is "50 % more" than the one before. Only the
-network, which spans six decades, needs both a floor and a factor. Flags are news at once.
+network, which spans six decades, and the load average, which on an overloaded machine is never at rest, need both a
+floor and a factor. Flags are news at once.
 """
 
 import math
@@ -35,12 +36,13 @@ class Bands:
     celsius: float = 5.0
     load_per_cpu: float = 0.25
     load_min: float = 0.5
+    load_factor: float = 1.25
     network_kib_s: float = 256.0
     network_factor: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.mean_over_s <= 0 or self.network_factor <= 1:
-            raise ValueError("mean_over_s must be above 0 and network_factor above 1")
+        if self.mean_over_s <= 0 or min(self.network_factor, self.load_factor) <= 1:
+            raise ValueError("mean_over_s must be above 0, network_factor and load_factor above 1")
 
 
 @dataclass
@@ -134,7 +136,7 @@ class Smoother:
             or means.disk.moved(bands.disk_points)
             or means.accelerator.moved(bands.accelerator_points)
             or means.accelerator_memory.moved(bands.accelerator_memory_points)
-            or means.load.moved(max(bands.load_min, bands.load_per_cpu * cpus))
+            or means.load.outgrew(max(bands.load_min, bands.load_per_cpu * cpus), bands.load_factor)
             or means.celsius.moved(bands.celsius)
             or means.received.outgrew(bands.network_kib_s, bands.network_factor)
             or means.sent.outgrew(bands.network_kib_s, bands.network_factor)
