@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.gossip.messages import Publish
+from meshnode.gossip.messages import Publish, SoftChanged
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
-from meshnode.model.ids import AgentName
-from meshnode.node.offering import PAUSE_US, Offering
+from meshnode.model.ids import AgentName, NodeId
+from meshnode.node.offering import PAUSE_US, VERSION_PAUSE_US, Offering
 from meshnode.registry.offers import PAGES_MAX, UnitOffer, decode_agent
 
 WORDS, EYES = AgentName("words"), AgentName("eyes")
@@ -109,3 +109,75 @@ def test_once_it_is_quiet_others_know_exactly_what_is_so(steps: list[tuple[Agent
         assert offer is not None
         told = [(each.first_slot, each.state) for item in offer.ranges for each in item.units()]
         assert told == [(each.first_slot, each.state) for each in mouth.units.get(agent, [])]
+
+
+# -- versions in a large mesh -----------------------------------------------------------------------------------------
+
+ME = NodeId(b"m" * 32)
+
+
+class Far(Mouth):
+    """A mouth of a node in a large mesh; ``index`` is what the node itself knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.index: dict[str, bytes] = {}
+        self.offering = Offering(lambda agent: self.units.get(agent, []), self._publish, me=ME, large=lambda: True)
+
+    def _publish(self, publish: Publish, now: Instant) -> Sequence[Effect]:
+        super()._publish(publish, now)
+        return [SoftChanged(ME, publish.key, publish.value, 1)]
+
+    def changed(self, agent: AgentName, at_us: int, *units: UnitOffer) -> None:
+        self.units[agent] = list(units)
+        self._learn(self.offering.changed(agent, Instant(at_us, 0)))
+
+    def wake(self, at_us: int) -> None:
+        self._learn(self.offering.wake(Instant(at_us, 0)))
+
+    def _learn(self, effects: Sequence[Effect]) -> None:
+        self.index |= {effect.key: effect.value for effect in effects if isinstance(effect, SoftChanged)}
+
+    def version(self) -> int:
+        offer = decode_agent(self.index["agent/words"])
+        assert offer is not None
+        return offer.ranges[0].version
+
+
+def test_in_a_large_mesh_a_version_alone_is_told_every_two_seconds_and_here_at_once() -> None:
+    mouth = Far()
+    for step in range(201):
+        mouth.units[WORDS] = [unit(0, version=step)]
+        mouth.wake(step * PAUSE_US)
+        mouth.changed(WORDS, step * PAUSE_US, unit(0, version=step))
+        assert mouth.version() == step
+    assert len(mouth.published) == 1 + 200 * PAUSE_US // VERSION_PAUSE_US
+    mouth.wake(201 * PAUSE_US + VERSION_PAUSE_US)
+    assert mouth.known()["agent/words"] == mouth.index["agent/words"] and mouth.offering.deadline() is None
+
+
+def test_anything_else_is_told_at_once_with_the_version_of_the_moment() -> None:
+    mouth = Far()
+    mouth.changed(WORDS, 0, unit(0, version=1))
+    mouth.changed(WORDS, PAUSE_US, unit(0, version=2))
+    assert len(mouth.published) == 1
+    mouth.changed(WORDS, 2 * PAUSE_US, unit(0, "failed", version=3))
+    assert len(mouth.published) == 2 and mouth.known()["agent/words"] == mouth.index["agent/words"]
+
+
+def test_what_is_not_a_version_does_not_wait_behind_one() -> None:
+    mouth = Far()
+    mouth.changed(WORDS, 0, unit(0, version=1))
+    mouth.changed(WORDS, PAUSE_US, unit(0, version=2))
+    mouth.changed(WORDS, PAUSE_US + 1, unit(0, "failed", version=2))
+    assert mouth.offering.deadline() == 2 * PAUSE_US
+    mouth.wake(2 * PAUSE_US)
+    assert len(mouth.published) == 2
+
+
+def test_a_version_that_waits_is_withdrawn_with_its_agent() -> None:
+    mouth = Far()
+    mouth.changed(WORDS, 0, unit(0, version=1))
+    mouth.changed(WORDS, PAUSE_US, unit(0, version=2))
+    mouth.changed(WORDS, 2 * PAUSE_US)
+    assert mouth.known() == {} and mouth.index == {"agent/words": b""} and mouth.offering.deadline() is None
