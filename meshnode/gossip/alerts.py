@@ -1,18 +1,24 @@
-"""The signed word of one observer against one node: what a verdict counts."""
+"""The signed word of one observer against one node, or against several at once: what a verdict counts."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
-from meshnode.gossip.letters import AlertRumour, Count, Id
+from meshnode.gossip.letters import AlertRumour, AlertsRumour, Count, Id
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.ports import Signer, Trust, Verifier
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
 CONTEXT = "alert/v1"
+BATCH_CONTEXT = "alerts/v1"
 OBSERVERS_MAX = 16
+BATCH_OBSERVERS_MAX = 8
+BATCH_MIN, BATCH_MAX = 4, 32
+MOMENT_US = 200 * MS
 
 
 class Alert(msgspec.Struct, frozen=True, array_like=True):
@@ -36,7 +42,63 @@ class Raise(Effect, frozen=True):
     observers: tuple[NodeId, ...]
 
 
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """One alert of a batch: the observer stands once for all."""
+
+    subject: Id
+    boot: Count
+    incarnation: Count
+    kind: Evidence
+    observers: Annotated[tuple[Id, ...], msgspec.Meta(max_length=BATCH_OBSERVERS_MAX)] = ()
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """All that one observer found lost in a moment."""
+
+    observer: Id
+    alerts: Annotated[tuple[Told, ...], msgspec.Meta(min_length=1, max_length=BATCH_MAX)]
+
+
 _alerts = msgspec.msgpack.Decoder(Alert)
+_batches = msgspec.msgpack.Decoder(Batch)
+
+
+class Outgoing:
+    """Alerts of our own: the first is told at once, those that follow it within ``MOMENT_US`` together."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[NodeId, Raise] = {}
+        self._free_us = 0
+
+    def add(self, wanted: Raise) -> None:
+        self._waiting[wanted.subject] = wanted
+
+    def due(self, now: Instant) -> list[Raise]:
+        """What is to be told now, taken out."""
+        if not self._waiting or now.mono_us < self._free_us:
+            return []
+        self._free_us = now.mono_us + MOMENT_US
+        wanted = list(self._waiting.values())
+        self._waiting.clear()
+        return wanted
+
+    def deadline(self) -> int | None:
+        return self._free_us if self._waiting else None
+
+
+def signed(wanted: Sequence[Raise], signer: Signer) -> list[AlertRumour | AlertsRumour]:
+    """Few are signed one by one, as any node understands them; more of them as batches."""
+    if len(wanted) < BATCH_MIN:
+        return [sign(each, signer) for each in wanted]
+    rumours: list[AlertRumour | AlertsRumour] = []
+    for begin in range(0, len(wanted), BATCH_MAX):
+        told = tuple(
+            Told(each.subject, each.boot, each.incarnation, each.kind, each.observers[:BATCH_OBSERVERS_MAX])
+            for each in wanted[begin : begin + BATCH_MAX]
+        )
+        body = msgspec.msgpack.encode(Batch(signer.node, told))
+        rumours.append(AlertsRumour(body, signer.sign(BATCH_CONTEXT, body)))
+    return rumours
 
 
 def sign(wanted: Raise, signer: Signer) -> AlertRumour:
@@ -46,25 +108,24 @@ def sign(wanted: Raise, signer: Signer) -> AlertRumour:
     return AlertRumour(body, signer.sign(CONTEXT, body))
 
 
-def named(rumour: AlertRumour) -> tuple[NodeId, NodeId]:
-    """Of whom it speaks and who speaks, unchecked. Raises ``RemoteError``: it is no alert."""
-    alert = _read(rumour)
-    return alert.subject, alert.observer
-
-
-def check(rumour: AlertRumour, trust: Trust, verifier: Verifier) -> Alert:
-    """The alert, if its observer signed it. Raises ``RemoteError`` otherwise."""
-    alert = _read(rumour)
-    member = trust.member(alert.observer)
-    if member is None or alert.observer == alert.subject:
-        raise RemoteError("alert-unknown-observer")
-    if not verifier.verify(member.public_key, CONTEXT, rumour.body, rumour.signature):
-        raise RemoteError("alert-forged")
-    return alert
-
-
-def _read(rumour: AlertRumour) -> Alert:
+def read(rumour: AlertRumour | AlertsRumour) -> list[Alert]:
+    """What it says, unchecked: at least one alert, all of one observer. Raises ``RemoteError``: it is none."""
     try:
-        return _alerts.decode(rumour.body)
+        if isinstance(rumour, AlertRumour):
+            return [_alerts.decode(rumour.body)]
+        batch = _batches.decode(rumour.body)
     except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError("alert-malformed", str(error)[:80]) from error
+    return [Alert(t.subject, t.boot, t.incarnation, batch.observer, t.kind, t.observers) for t in batch.alerts]
+
+
+def check(rumour: AlertRumour | AlertsRumour, trust: Trust, verifier: Verifier) -> list[Alert]:
+    """The alerts, if their observer signed them. Raises ``RemoteError`` otherwise."""
+    told = read(rumour)
+    observer, context = told[0].observer, CONTEXT if isinstance(rumour, AlertRumour) else BATCH_CONTEXT
+    member = trust.member(observer)
+    if member is None or any(alert.subject == observer for alert in told):
+        raise RemoteError("alert-unknown-observer")
+    if not verifier.verify(member.public_key, context, rumour.body, rumour.signature):
+        raise RemoteError("alert-forged")
+    return told

@@ -186,6 +186,13 @@ class AlertRumour(msgspec.Struct, frozen=True, array_like=True, tag=2):
     signature: Signature
 
 
+class AlertsRumour(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """Several alerts of one observer under one signature, see ``gossip/alerts.py``. Older nodes refuse it."""
+
+    body: Annotated[bytes, msgspec.Meta(max_length=16 * 1024)]
+    signature: Signature
+
+
 class RegionRumour(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """One row of the catalogue, or a region's summary."""
 
@@ -193,7 +200,7 @@ class RegionRumour(msgspec.Struct, frozen=True, array_like=True, tag=3):
     signature: Signature
 
 
-Rumour = RowRumour | AlertRumour | RegionRumour
+Rumour = RowRumour | AlertRumour | AlertsRumour | RegionRumour
 
 _encoder = msgspec.msgpack.Encoder()
 _letters: msgspec.msgpack.Decoder[Letter] = msgspec.msgpack.Decoder(Letter)

@@ -6,16 +6,17 @@ Also the door for rumours, since a rumour is either a row or an alert against on
 from collections.abc import Callable, Iterable, Sequence
 
 from meshnode.gossip import alerts
-from meshnode.gossip.alerts import Raise
+from meshnode.gossip.alerts import Alert, Raise
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Entry, Merge, Status
 from meshnode.gossip.intake import FEW, Waiting
-from meshnode.gossip.letters import AlertRumour, RegionRumour, RowRumour, SignedRow, decode_rumour, encode
+from meshnode.gossip.letters import AlertRumour, AlertsRumour, RegionRumour, RowRumour, SignedRow, decode_rumour, encode
 from meshnode.gossip.messages import Described, Twinned
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.subject import Subject
 from meshnode.kernel.effects import Effect, Reject
 from meshnode.kernel.instant import Instant
+from meshnode.kernel.machine import earliest
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
@@ -25,6 +26,7 @@ class Rolls:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._alerts = alerts.Outgoing()
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 
@@ -46,21 +48,22 @@ class Rolls:
         To announce each of thousands of rows would make every neighbour ask for all of them, known to it or not.
         """
         intake = self._parts.intake
-        effects = self._each(intake.due(now), self.row, now)
+        effects = self._tell(now)
+        effects += self._each(intake.due(now), self.row, now)
         senders = intake.over()
         others = [peer for peer in self._parts.overlay.peers() if peer not in senders] if senders else []
         return effects + [effect for peer in others for effect in self._parts.repairs.open(peer)]
 
     def deadline(self) -> int | None:
-        return self._parts.intake.deadline()
+        return earliest(self._parts.intake.deadline(), self._alerts.deadline())
 
     def _wait(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
         self._parts.intake.add(peer, signed, now)
         return []
 
-    def _fetch(self, node: NodeId, now: Instant) -> list[Effect]:
-        """Somebody speaks of a node whose row may wait."""
-        return self._each(self._parts.intake.about(node), self.row, now)
+    def _fetch(self, nodes: Iterable[NodeId], now: Instant) -> list[Effect]:
+        """Somebody speaks of nodes whose rows may wait."""
+        return self._each([waiting for node in nodes for waiting in self._parts.intake.about(node)], self.row, now)
 
     def _each(
         self, rows: Iterable[Waiting], take: Callable[[NodeId, SignedRow, Instant], list[Effect]], now: Instant
@@ -125,9 +128,9 @@ class Rolls:
         match decode_rumour(rumour):
             case RowRumour(signed):
                 effects = self._row_rumour(peer, signed, now)
-            case AlertRumour() as alert:
-                fetched = [effect for node in alerts.named(alert) for effect in self._fetch(node, now)]
-                effects = self._alert_rumour(alert, now)
+            case AlertRumour() | AlertsRumour() as told:
+                fetched = self._fetch(dict.fromkeys(n for a in alerts.read(told) for n in (a.subject, a.observer)), now)
+                effects = self._alert_rumour(told, now)
             case RegionRumour() as told:
                 effects = self._parts.catalogue.rumour(told, now)
         if effects is None:
@@ -136,8 +139,13 @@ class Rolls:
         return [*fetched, *effects, *broadcast.spread(rumour, now, source=peer)]
 
     def raise_alert(self, wanted: Raise, now: Instant) -> list[Effect]:
-        """Sign and spread what the detector found."""
-        return self._parts.broadcast.spread(encode(alerts.sign(wanted, self._parts.ports.signer)), now)
+        """Sign and spread what the detector found; what comes soon after waits for more."""
+        self._alerts.add(wanted)
+        return self._tell(now)
+
+    def _tell(self, now: Instant) -> list[Effect]:
+        rumours = alerts.signed(self._alerts.due(now), self._parts.ports.signer)
+        return [effect for each in rumours for effect in self._parts.broadcast.spread(encode(each), now)]
 
     def _row_rumour(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect] | None:
         merge = self._parts.directory.offer(signed)
@@ -148,8 +156,12 @@ class Rolls:
         self._parts.directory.hold(merge)
         return self._news(merge, peer, now, alive_now=True)
 
-    def _alert_rumour(self, rumour: AlertRumour, now: Instant) -> list[Effect] | None:
-        alert = alerts.check(rumour, self._parts.ports.trust, self._parts.ports.verifier)
+    def _alert_rumour(self, rumour: AlertRumour | AlertsRumour, now: Instant) -> list[Effect] | None:
+        told = alerts.check(rumour, self._parts.ports.trust, self._parts.ports.verifier)
+        done = [effects for alert in told if (effects := self._alert(alert, now)) is not None]
+        return [effect for effects in done for effect in effects] if done else None
+
+    def _alert(self, alert: Alert, now: Instant) -> list[Effect] | None:
         if alert.subject == self._parts.config.node:
             return self.publish(self._parts.me.refute(alert.boot, alert.incarnation, now), now)
         entry = self._parts.directory.entry(alert.subject)

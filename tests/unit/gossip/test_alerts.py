@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from meshnode.gossip import alerts
-from meshnode.gossip.alerts import Alert, Raise
+from meshnode.gossip.alerts import MOMENT_US, Alert, Batch, Outgoing, Raise, Told
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory
-from meshnode.gossip.letters import AlertRumour, Push, encode
+from meshnode.gossip.letters import AlertRumour, AlertsRumour, Push, encode
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
@@ -19,6 +19,7 @@ from meshnode.kernel.effects import Channel
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.links.messages import ControlReceived
+from meshnode.model.ids import NodeId
 from tests.unit.gossip.world import Box, Judge, Key, Members, Stats, World, luck, mesh
 
 
@@ -99,3 +100,57 @@ def test_what_every_rumour_missed_the_periodic_repair_brings() -> None:
     assert len({box.gossip.directory_root() for box in boxes}) == 2
     took = world.run_until(lambda: len({box.gossip.directory_root() for box in boxes}) == 1, 13.0)
     assert took <= 12.0, "two periods of the slowest pace"
+
+
+# -- several at once --------------------------------------------------------------------------------------------------
+
+
+def batch(observer: Key, signer: Key, subjects: list[Box]) -> AlertsRumour:
+    told = tuple(Told(box.id, box.boot, 0, Evidence.REFUSED) for box in subjects)
+    body = msgspec.msgpack.encode(Batch(observer.node, told))
+    return AlertsRumour(body, signer.sign(alerts.BATCH_CONTEXT, body))
+
+
+@pytest.mark.parametrize(("reason", "observer", "signer"), [
+    ("alert-forged", "n2", "n1"),
+    ("alert-unknown-observer", "stranger", "stranger"),
+    ("alert-unknown-observer", "n3", "n3"),
+])  # fmt: skip
+def test_a_batch_that_is_not_its_observers_word_is_refused_as_a_whole(reason: str, observer: str, signer: str) -> None:
+    world, boxes = mesh(4)
+    letter = encode(Push(encode(batch(Key(observer), Key(signer), [boxes[1], boxes[3]]))))
+    world.tell(boxes[0], ControlReceived(boxes[1].id, Channel.GOSSIP, letter))
+    assert [reject.reason for reject in boxes[0].rejects] == [reason]
+    assert boxes[0].gossip.votes(boxes[1].id) == boxes[0].gossip.votes(boxes[3].id) == {}
+
+
+def test_a_batch_is_counted_passed_on_and_refuted_by_each_that_lives() -> None:
+    world, boxes = mesh(4)
+    letter = encode(Push(encode(batch(boxes[1].key, boxes[1].key, boxes[2:]))))
+    world.tell(boxes[0], ControlReceived(boxes[1].id, Channel.GOSSIP, letter))
+    assert [boxes[0].gossip.votes(box.id) for box in boxes[2:]] == [{boxes[1].id: Evidence.REFUSED}] * 2
+    world.run_for(1.0)
+    assert [box.gossip.self_row().incarnation for box in boxes] == [0, 0, 1, 1]
+    assert all(box.gossip.votes(other.id) == {} for box in boxes for other in boxes)
+
+
+def test_losses_of_one_moment_are_told_together_and_the_first_of_them_at_once() -> None:
+    outgoing, lost = Outgoing(), [Raise(NodeId(bytes([n]) * 32), 1, 0, Evidence.REFUSED, ()) for n in range(40)]
+    outgoing.add(lost[0])
+    assert outgoing.due(Instant(SECOND, 0)) == [lost[0]]
+    for each in lost[1:]:
+        outgoing.add(each)
+        assert outgoing.due(Instant(SECOND + MOMENT_US - 1, 0)) == []
+    assert outgoing.deadline() == SECOND + MOMENT_US
+    assert outgoing.due(Instant(SECOND + MOMENT_US, 0)) == lost[1:] and outgoing.deadline() is None
+    rumours = alerts.signed(lost[1:], Key("n0"))
+    assert [len(alerts.read(rumour)) for rumour in rumours] == [32, 7]
+    assert all(len(encode(Push(encode(rumour)))) < 16 * 1024 for rumour in rumours)
+    assert [type(rumour) for rumour in alerts.signed(lost[:3], Key("n0"))] == [AlertRumour] * 3
+
+
+def test_many_that_die_at_once_are_down_for_all_survivors_within_a_second() -> None:
+    world, boxes = mesh(7)
+    for box in boxes[2:]:
+        world.kill(box)
+    world.run_until(lambda: all(world.state(a, b) is MemberState.DOWN for a in boxes[:2] for b in boxes[2:]), 1.0)
