@@ -14,7 +14,7 @@ from meshnode.model.ids import NodeId
 from meshnode.model.where import Attribute, parse_where, unfit
 from meshnode.registry.fits import KEPT_MAX
 from meshnode.registry.index import GONE_MAX, Candidate, Index
-from meshnode.registry.offers import SkillOffer, UnitOffer, encode_agent, encode_skill
+from meshnode.registry.offers import SkillOffer, UnitOffer, decode_skill, encode_agent, encode_skill
 from meshnode.registry.ranks import Ranks, closed, opened
 from meshnode.wire.calls import SkillDescription
 
@@ -77,7 +77,7 @@ class Room:
             ME, self.around, self.around, heard_us=self.around.heard_us, attributes=self.around.attributes
         )
         self.now_us = 1_000 * SECOND
-        self.queued: list[tuple[NodeId, str]] = []
+        self.said: dict[tuple[NodeId, str], bytes] = {}
 
     @property
     def now(self) -> Instant:
@@ -96,6 +96,7 @@ class Room:
         tags = [tag for tag in TAGS if self.luck.random() < 0.5]
         value = encode_skill(agent, SkillDescription(skill, tags=tags)) if self.luck.random() < 0.8 else b""
         self.index.learn(node, f"skill/{skill}{second}", value)
+        self.said[node, f"{skill}{second}"] = value
 
     def run(self, node: NodeId) -> None:
         agent = self.luck.choice(AGENTS)
@@ -138,6 +139,25 @@ def looked_at_all(room: Room, found: list[Candidate], where: str, k: int) -> lis
     constraints = parse_where(where)
     fits = [c for c in found if not c.excluded and not unfit(constraints, room.around.attributes(c.node))]
     return fits[:k]
+
+
+@given(seed=st.integers(0, 2**32), steps=st.integers(1, 250))
+def test_the_index_holds_the_last_word_of_every_node(seed: int, steps: int) -> None:
+    room = Room(seed)
+    for _ in range(steps):
+        room.offer(room.luck.choice(NODES))
+    for address in (*SKILLS, "cap/vision"):
+        by_tag = address.startswith("cap/")
+        found = (room.index.resolve if by_tag else room.index.candidates)(address, now=room.now)
+        said = [(node, key.partition("@")[0], decode_skill(value)) for (node, key), value in room.said.items() if value]
+        wanted = [
+            (node, skill, offer)
+            for node, skill, offer in said
+            if offer is not None and ("vision" in offer.tags if by_tag else skill == address)
+        ]
+        assert sorted((c.node, c.skill, c.offer.agent, c.offer.tags) for c in found) == sorted(
+            (node, skill, offer.agent, offer.tags) for node, skill, offer in wanted
+        )
 
 
 @settings(max_examples=60, deadline=None)
