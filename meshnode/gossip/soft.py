@@ -53,7 +53,7 @@ class _Held:
     body: FactBody
     signed: bytes
     signature: bytes
-    heard_us: int  # when the owner last stood by it, on our clock
+    heard_us: int  # when the owner said it, on our clock
     part: str
 
 
@@ -75,6 +75,8 @@ class _Owner:
     beat: int = -1
     refresh: SoftRefresh | None = None
     refreshed_us: int = 0
+    stood_us: int = 0  # when it last signed anything: by that it stands by all it has not withdrawn
+    watch_us: int = 0
     facts: dict[str, _Held] = field(default_factory=dict[str, _Held])
 
 
@@ -113,8 +115,10 @@ class SoftState:
     def facts(self, node: NodeId) -> dict[str, tuple[bytes, int, int]]:
         """(value, version, heard_us) by key; withdrawn keys left out."""
         owner = self._owners.get(node)
-        held = owner.facts if owner else {}
-        return {key: (h.body.value, h.body.version, h.heard_us) for key, h in held.items() if h.body.value}
+        if owner is None:
+            return {}
+        held = owner.facts.items()
+        return {key: (h.body.value, h.body.version, max(h.heard_us, owner.stood_us)) for key, h in held if h.body.value}
 
     def owe(self, peer: NodeId, keys: Sequence[bytes], now: Instant) -> None:
         """A repair found that a neighbour lacks these, or asks for them."""
@@ -136,7 +140,7 @@ class SoftState:
         self._version += 1
         body = FactBody(self._config.node, self._config.boot, self._version, key, value)
         encoded = encode_body(body)
-        part = self.scope.part(body.node, key)
+        part, mine.stood_us = self.scope.part(body.node, key), now.mono_us
         self._put(mine, _Held(body, encoded, self._signer.sign(CONTEXT, encoded), now.mono_us, part))
         self._tell((body.node, body.key), now, source=None)
         if self._refresh_due_us is None:
@@ -161,15 +165,17 @@ class SoftState:
             return []
         if body.node == self._config.node:
             return []  # an old copy of ours, or a twin's: membership judges that by the rows
+        kept_us = heard_us
         if heard_us <= now.mono_us - self._keep_us(body):
             if not self._vouched(body):
                 return []
-            heard_us = now.mono_us
+            kept_us = now.mono_us
         self._check(body.node, CONTEXT, fact.body, fact.signature)
         owner, effects = self._owner(body.node, body.boot)
         if held is None and _full(owner):
             raise RemoteError("soft-too-many-keys")
-        self._put(owner, _Held(body, fact.body, fact.signature, heard_us, part))
+        owner.stood_us = max(owner.stood_us, heard_us)
+        self._put(owner, _Held(body, fact.body, fact.signature, kept_us, part))
         self._tally.news = True
         self._tell((body.node, body.key), now, source=peer)
         return [*effects, SoftChanged(body.node, body.key, body.value, body.version)]
@@ -200,9 +206,7 @@ class SoftState:
         self._check(body.node, REFRESH_CONTEXT, letter.body, letter.signature)
         owner, effects = self._owner(body.node, body.boot)
         owner.beat, owner.refresh, owner.refreshed_us = body.beat, letter, heard_us
-        for held in owner.facts.values():
-            if held.body.value:
-                held.heard_us = max(held.heard_us, heard_us)
+        owner.stood_us = max(owner.stood_us, heard_us)
         self._tell((body.node, REFRESH), now, source=peer)
         self._tally.news = True
         return body.node, [*effects, *self.ended(peer, 0, now)]
@@ -216,7 +220,7 @@ class SoftState:
         owner = self._owners.get(node)
         if owner is None or node == self._config.node:
             return None
-        return max((*(h.heard_us for h in owner.facts.values()), owner.refreshed_us), default=None) or None
+        return max((*(h.heard_us for h in owner.facts.values()), owner.stood_us), default=None) or None
 
     # -- neighbours and owners ----------------------------------------------------------------------------------------
 
@@ -276,13 +280,22 @@ class SoftState:
 
     def _refresh(self, now: Instant) -> None:
         mine = self._owners[self._config.node]
-        for key in [k for k, h in mine.facts.items() if not h.body.value and self._over(h, now)]:
+        for key in [k for k, h in mine.facts.items() if not h.body.value and self._over(mine, h, now)]:
             self._remove(mine.facts.pop(key))
+        later_us = self._spoke_lately(mine)
+        if later_us > now.mono_us:
+            self._refresh_due_us = later_us
+            return
         self._refresh_due_us = now.mono_us + self._refresh_pause_us() if mine.facts else None
         if not any(held.body.value for held in mine.facts.values()):
             return
         self._sign_refresh(mine, now)
         self._tell((self._config.node, REFRESH), now, source=None)
+
+    def _spoke_lately(self, mine: _Owner) -> int:
+        """In a large mesh a fact that changed says as well that the others hold: the refresh may come later."""
+        spoke_us = mine.stood_us + self._config.soft_refresh_us
+        return 0 if self.scope.small else min(spoke_us, mine.refreshed_us + self._config.soft_ttl_us * 3 // 5)
 
     def _sign_refresh(self, mine: _Owner, now: Instant) -> None:
         mine.beat += 1
@@ -296,16 +309,21 @@ class SoftState:
     def _expire(self, node: NodeId, now: Instant) -> list[Effect]:
         owner = self._owners[node]
         effects: list[Effect] = []
-        for key in [k for k, h in owner.facts.items() if self._over(h, now)]:
+        for key in [k for k, h in owner.facts.items() if self._over(owner, h, now)]:
             if self._vouched(owner.facts[key].body):
                 owner.facts[key].heard_us = now.mono_us
             else:
                 effects += self._remove(owner.facts.pop(key))
-        self._watch(node, owner)
+        if owner.facts:
+            self._watch(node, owner, min(self._due_us(owner, held) for held in owner.facts.values()))
         return effects
 
-    def _over(self, held: _Held, now: Instant) -> bool:
-        return held.heard_us + self._keep_us(held.body) <= now.mono_us
+    def _over(self, owner: _Owner, held: _Held, now: Instant) -> bool:
+        return self._due_us(owner, held) <= now.mono_us
+
+    def _due_us(self, owner: _Owner, held: _Held) -> int:
+        stood_us = owner.stood_us if held.body.value else 0
+        return max(held.heard_us, stood_us) + self._keep_us(held.body)
 
     def _vouched(self, body: FactBody) -> bool:
         """A node of another region cannot stand by its facts to everybody: membership does, while it is not gone."""
@@ -316,9 +334,11 @@ class SoftState:
         """A withdrawal outlives every copy of what it withdraws."""
         return self._config.soft_ttl_us * (1 if body.value else 2)
 
-    def _watch(self, node: NodeId, owner: _Owner) -> None:
-        if node != self._config.node and owner.facts:
-            self._expiry.set(node, min(held.heard_us + self._keep_us(held.body) for held in owner.facts.values()))
+    def _watch(self, node: NodeId, owner: _Owner, due_us: int) -> None:
+        """What is due later is found when the first is."""
+        if node != self._config.node and (node not in self._expiry or due_us < owner.watch_us):
+            owner.watch_us = due_us
+            self._expiry.set(node, due_us)
 
     # -- the store ----------------------------------------------------------------------------------------------------
 
@@ -333,7 +353,7 @@ class SoftState:
             self.index.remove(before.part, index_key(body))
         owner.facts[body.key] = held
         self.index.put(held.part, index_key(body), body.boot.to_bytes(8) + body.version.to_bytes(8))
-        self._watch(body.node, owner)
+        self._watch(body.node, owner, self._due_us(owner, held))
 
     def _remove(self, held: _Held) -> list[Effect]:
         body = held.body
@@ -405,7 +425,8 @@ class SoftState:
 
     def _letter(self, held: _Held, now: Instant) -> SignedFact:
         own = held.body.node == self._config.node
-        age_us = 0 if own and held.body.value else max(0, now.mono_us - held.heard_us)
+        stood_us = self._owners[held.body.node].stood_us if held.body.value else 0
+        age_us = 0 if own and held.body.value else max(0, now.mono_us - max(held.heard_us, stood_us))
         return SignedFact(age_us // MS, held.signed, held.signature)
 
 

@@ -210,3 +210,17 @@ def test_a_malformed_row_of_the_catalogue_is_refused(body: bytes) -> None:
     letter = encode(RegionRows([SignedFact(0, body, b"s" * 64)]))
     world.tell(boxes[0], ControlReceived(boxes[1].id, Channel.GOSSIP, letter))
     assert [reject.reason for reject in boxes[0].rejects] == ["catalogue-malformed"]
+
+
+def test_in_a_large_mesh_a_busy_node_refreshes_half_as_often_and_its_facts_live() -> None:
+    world = lands({"east": 2, "west": 1}, whole_mesh_max=2)
+    busy, idle = _all(world)[:2]
+    for place in (busy, idle):
+        world.publish(place, "skill/see", b"1")
+    for turn in range(60):
+        world.publish(busy, "load", b"%d" % turn)
+        world.run_for(20.0)
+    assert 8 <= busy.letters["SoftRefresh"] <= 13
+    assert idle.letters["SoftRefresh"] >= 18
+    assert "skill/see" in _seen(idle, busy) and "skill/see" in _seen(busy, idle)
+    assert not any(change.value == b"" for place in (busy, idle) for change in place.changes)

@@ -246,3 +246,19 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         replace(config, soft_refresh_us=config.soft_ttl_us)
     with pytest.raises(ValueError, match="profile"):
         replace(config, profile="huge")
+
+
+def test_who_says_something_new_stands_by_all_he_said() -> None:
+    held = state()
+    held.receive(PEER, fact(1, "skill/x"), NOW)
+    held.receive(PEER, fact(2, "load"), replace_now(170))
+    held.wake(replace_now(190))
+    assert sorted(held.facts(OTHER.node)) == ["load", "skill/x"]
+    held.receive(PEER, fact(3, "late", age_ms=170_000), replace_now(300))
+    gone = held.wake(replace_now(351))
+    assert [(e.key, e.value) for e in gone if isinstance(e, SoftChanged)] == [
+        ("skill/x", b""),
+        ("load", b""),
+        ("late", b""),
+    ]
+    assert held.deadline() is None
