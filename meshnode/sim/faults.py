@@ -35,6 +35,7 @@ class Kind(enum.StrEnum):
     TORN = "torn"  # the power goes in the middle of a commit
     FLIP = "flip"  # a bit of the journal turns over while the machine is off
     BLOB = "blob-flip"  # a bit of a checkpoint file turns over
+    LOST = "lost-disk"  # the machine comes back empty, as another node
     FULL = "full-disk"
     BROKEN = "broken-disk"  # every write fails for a while
     SLOW = "slow-disk"
@@ -74,8 +75,8 @@ _LASTS = {
     Kind.RESTART: (0.1, 10.0), Kind.POWER: (0.5, 15.0), Kind.TORN: (0.5, 10.0), Kind.FLIP: (0.5, 10.0),
     Kind.FULL: (2.0, 15.0), Kind.BROKEN: (2.0, 15.0), Kind.SLOW: (3.0, 20.0), Kind.PAUSE: (0.05, 12.0),
     Kind.SUSPEND: (1.0, 25.0), Kind.JUMP: (0.0, 0.0), Kind.NO_CLOCK: (1.0, 10.0), Kind.AGENT: (0.0, 0.0),
-    Kind.NAT: (5.0, 30.0), Kind.DOWNGRADE: (5.0, 30.0), Kind.NODE_KILL: (0.1, 15.0), Kind.BLOB: (0.0, 0.0),
-    Kind.DRAIN: (8.0, 20.0),
+    Kind.NODE_KILL: (0.1, 15.0), Kind.BLOB: (0.0, 0.0), Kind.DRAIN: (8.0, 20.0), Kind.LOST: (0.5, 10.0),
+    Kind.NAT: (5.0, 30.0), Kind.DOWNGRADE: (5.0, 30.0),
 }  # fmt: skip
 # They are asked for, and nobody may notice: the promises about time and reading hold while they last.
 PEACEFUL = (Kind.DRAIN,)
@@ -191,10 +192,8 @@ class Misfortune:
                 return self._on_disk(fault, node) if node.usable else None
             case Kind.PAUSE | Kind.SUSPEND:
                 return self._on_pause(fault, node) if node.usable else None
-            case Kind.NAT:
-                return self._hide(fault, node)
-            case Kind.DOWNGRADE:
-                return self._downgrade(fault, node) if node.usable and node.older is None else None
+            case Kind.LOST | Kind.NAT | Kind.DOWNGRADE:
+                return self._on_machine(fault, node)
             case Kind.JUMP:
                 node.clock.jump(round((2 * fault.amount - 1) * JUMP_MAX_MS))
                 self._count(fault.kind)
@@ -298,6 +297,20 @@ class Misfortune:
         self._count(fault.kind)
         wait_us = round((1 + 20 * fault.amount) * SECOND)
         self._world.at(self._world.now_us + wait_us, node.clock.synchronise)
+
+    def _on_machine(self, fault: Fault, node: SimNode) -> Callable[[], None] | None:
+        """What somebody does to it, or the disk."""
+        if fault.kind is Kind.NAT:
+            return self._hide(fault, node)
+        if not node.usable:
+            return None
+        if fault.kind is Kind.DOWNGRADE:
+            return self._downgrade(fault, node) if node.older is None else None
+        if fault.nodes[0] < SEEDS:
+            return None  # an admin's machine cannot be set up anew without another admin
+        self._count(fault.kind)
+        node.lose_disk()
+        return lambda: _power_on(node)
 
     def _on_disk(self, fault: Fault, node: SimNode) -> Callable[[], None]:
         refusals = node.disk.refusals

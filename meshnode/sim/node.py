@@ -33,7 +33,7 @@ from meshnode.sim.network import Network
 from meshnode.sim.older import Older
 from meshnode.sim.places import City
 from meshnode.sim.trace import Trace
-from meshnode.sim.trust import ISSUED_MS, MESH, Identity, trusted_bundle
+from meshnode.sim.trust import ISSUED_MS, MESH, Identity, make_identity, trusted_bundle
 from meshnode.sim.watching import Audience
 from meshnode.wire.bus import ToAgent
 from meshnode.wire.codec import Codec
@@ -93,6 +93,7 @@ class SimNode:
     def __init__(self, world: Surroundings, plan: Plan) -> None:
         self.plan = plan
         self.name, self.node = plan.machine, plan.identity.node
+        self.identities: dict[NodeId, None] = {self.node: None}  # all it ever had: a lost disk takes one along
         self.core: Core | None = None
         self.store: StateStore | None = None
         self.exit: Exit | None = None
@@ -206,6 +207,18 @@ class SimNode:
             self.disk.power_cut(self._disk_luck)
             self.blobs.power_cut(self._disk_luck)
             self._dies("lost its power")
+
+    def lose_disk(self) -> None:
+        """The power goes and the disk with it. Whoever sets the machine up anew makes it another node."""
+        self.lose_power()
+        self.lost_keys.update(_keys(self.disk.durable))
+        self.disk = SimDisk()
+        self.blobs = SimBlobs(self.disk)
+        name = f"{self.name}-{len(self.identities) + 1}"
+        identity = make_identity(self._world.seed, name, self.plan.identity.region)
+        self.plan = replace(self.plan, identity=identity)
+        self.node = identity.node
+        self.identities[self.node] = None
 
     def flip_bit(self) -> bool:
         """A bit of the journal turns over while the machine is off. False: there was nothing to spoil."""

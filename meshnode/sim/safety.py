@@ -28,28 +28,28 @@ class RisingBoots(Checker):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._spoken: dict[str, int] = {}
-        self._row: dict[str, tuple[int, int]] = {}
+        self._spoken: dict[NodeId, int] = {}
+        self._row: dict[NodeId, tuple[int, int]] = {}
 
     def started(self, node: SimNode) -> None:
         assert node.core is not None
-        spoken = self._spoken.get(node.name, 0)
+        spoken = self._spoken.get(node.node, 0)
         if node.core.boot <= spoken:
             self.wrong(node, f"starts with boot {node.core.boot}, and has spoken to others under boot {spoken}")
 
     def transmitted(self, node: SimNode) -> None:
         if node.core is not None:
-            self._spoken[node.name] = node.core.boot
+            self._spoken[node.node] = node.core.boot
 
     def stepped(self, node: SimNode) -> None:
         row = _own_row(node)
         if row is None:
             return
         order = (row.boot, row.incarnation)
-        if order < self._row.get(node.name, (0, 0)) and node.name in self._spoken:
-            self.wrong(node, f"its own row fell from {self._row[node.name]} to {order}")
-        if row.boot == self._spoken.get(node.name):
-            self._row[node.name] = order
+        if order < self._row.get(node.node, (0, 0)) and node.node in self._spoken:
+            self.wrong(node, f"its own row fell from {self._row[node.node]} to {order}")
+        if row.boot == self._spoken.get(node.node):
+            self._row[node.node] = order
 
 
 class _Open(msgspec.Struct, frozen=True):
@@ -153,7 +153,7 @@ class GenuineRows(Checker):
         row = _own_row(node)
         if row is not None and row is not self._last.get(node.node):
             self._last[node.node] = row
-            self._said[node.node][row] = None
+            self._said.setdefault(node.node, {})[row] = None
 
     def look(self) -> None:
         for node in self.world.running():

@@ -96,6 +96,10 @@ _TABLE = (
         plan=storm(Kind.NAT, Kind.NAT, Kind.BLIP, Kind.BLIP, Kind.RESET_CUT, Kind.KILL, storm_s=50.0),
     ),
     Scenario(
+        name="lost-disks", about="machines lose their disk and come back as other nodes",
+        kinds=(Kind.LOST,), storm_s=40.0, plan=storm(Kind.LOST, Kind.CUT, Kind.KILL, storm_s=40.0), settle_s=45.0,
+    ),
+    Scenario(
         name="older-releases", about="some run a release that knows neither the newest letters nor the newest fields",
         kinds=(Kind.DOWNGRADE,), storm_s=60.0, settle_s=45.0,
         plan=storm(Kind.DOWNGRADE, Kind.DOWNGRADE, Kind.CUT, Kind.KILL, storm_s=60.0),

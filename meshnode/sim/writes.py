@@ -135,7 +135,7 @@ class KeptWrites(Checker):
                 continue
             self._judged[seen] = heads
             for sealed in store.beyond(doc, {}):
-                author = next((n.name for n in self.world.nodes if n.node == sealed.author), "a stranger")
+                author = next((n.name for n in self.world.nodes if sealed.author in n.identities), "a stranger")
                 if self._written.get(sealed.id) != author:
                     self.wrong(node, f"holds a change of {store.names(doc)[2]} that {author} never wrote")
 

@@ -7,12 +7,13 @@ import msgspec
 from meshnode.kernel.effects import Channel
 from meshnode.kernel.instant import SECOND
 from meshnode.kernel.rng import Random
+from meshnode.sim.disk import SimDisk
 from meshnode.sim.faults import Fault, Kind
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.older import Older
 from meshnode.sim.parcels import Parcels
 from meshnode.sim.run import Run
-from meshnode.sim.safety import NoFalseDeath
+from meshnode.sim.safety import NoFalseDeath, RisingBoots
 from meshnode.sim.world import Setup, World
 from meshnode.wire.codec import WIRE
 from meshnode.wire.frame import Frame
@@ -51,6 +52,29 @@ def test_an_older_release_lives_among_newer_ones_and_comes_back() -> None:
     run.play()
     assert not run.report.violation.startswith("NoFalseDeath")
     assert run.world[1].older is None
+
+
+def test_a_machine_that_lost_its_disk_comes_back_as_another_node_with_everything_others_had() -> None:
+    run = played(Fault(Kind.LOST, 9.0, 4.0, (2,)))
+    before = run.world[2].node
+    assert run.play().passed, run.report.violation
+    assert run.world[2].node != before
+    assert list(run.world[2].identities) == [before, run.world[2].node]
+
+
+def test_a_machine_that_kept_its_name_but_not_its_boots_is_noticed() -> None:
+    """The identity survives the disk that counted its boots: what it says now, it has said before."""
+    run = Run(replace(CALM, storm_s=10.0), seed=5, nodes=3, judges=[RisingBoots])
+    node = run.world[2]
+
+    def forget() -> None:
+        node.lose_power()
+        node.disk = SimDisk()
+        node.gain_power()
+        node.start()
+
+    run.world.at(15 * SECOND, forget)
+    assert run.play().violation.startswith("RisingBoots: ")
 
 
 def letter(*parts: object) -> Frame:
