@@ -5,6 +5,7 @@ Silence means something else when this node hears nobody, or when a whole region
 
 import math
 
+from meshnode.gossip.alerts import Alert
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
@@ -14,6 +15,8 @@ from meshnode.kernel.instant import SECOND, Instant
 from meshnode.model.ids import NodeId
 
 SMALL = 64
+LARGE_REGION = 8
+SPOKE_US = 10 * SECOND
 CONFIRMED_US = 1 * SECOND
 CONFIRMATIONS = 2  # by others, beside the first voice
 _GONE = (MemberState.DOWN, MemberState.LEFT)
@@ -25,6 +28,7 @@ class Council:
     def __init__(self, config: GossipConfig, subjects: Subjects) -> None:
         self._config, self._subjects = config, subjects
         self._was_cut_off = False
+        self._spoke: dict[str, int] = {}
         self._were_cut: dict[str, None] = {}
         self._mute: dict[NodeId, None] = {}  # whose word does not count
 
@@ -82,11 +86,11 @@ class Council:
         weak = sum(s.own is not None and s.own < STRONG for s in watched)
         return len(watched) >= 2 and 2 * weak > len(watched)
 
-    def stirred(self, subject: Subject) -> list[Subject]:
+    def stirred(self, subject: Subject, now: Instant) -> list[Subject]:
         """The doubtful ones that a change of one node means something for: judge them again."""
         doubtful = self._subjects.doubtful
         cut_off, region = self.cut_off(), subject.region
-        cut = region != self._config.region and self._region_cut(region)
+        cut = region != self._config.region and self._region_cut(region, now)
         mute = not self._may_observe(subject.node)
         heads_turned = cut_off is not self._was_cut_off
         region_turned = cut is not (region in self._were_cut)
@@ -116,23 +120,35 @@ class Council:
 
     def _excuse(self, subject: Subject, now: Instant) -> str:
         """Why silence proves nothing. It goes on for a while after a cut: links do not come back all at once."""
-        cut = self._cut(subject) if subject.doubtful else ""
+        cut = self._cut(subject, now) if subject.doubtful else ""
         if subject.cut and not cut:
             subject.excused_us = now.mono_us + self.suspicion_us()
         subject.cut = bool(cut)
         return "silent since a cut" if not cut and now.mono_us < subject.excused_us else cut
 
-    def _cut(self, subject: Subject) -> str:
+    def _cut(self, subject: Subject, now: Instant) -> str:
         if self.cut_off():
             return "silent; this node hears hardly anybody"
         region = subject.region
-        if region == self._config.region or not self._region_cut(region):
+        if region == self._config.region or not self._region_cut(region, now):
             return ""
         return f"region {region} unreachable: {self._subjects.living(region)} nodes"
 
-    def _region_cut(self, region: str) -> bool:
-        """All of it is silent."""
-        return 2 <= self._subjects.living(region) == self._subjects.silent(region)
+    def spoke(self, alert: Alert, now: Instant) -> None:
+        """A word from within a region about one of its own reached us: it is not cut off."""
+        inside = [self._subjects.region(node) for node in (alert.observer, alert.subject)]
+        if inside[0] is not None and inside[0] == inside[1]:
+            self._spoke[inside[0]] = now.mono_us
+
+    def _region_cut(self, region: str, now: Instant) -> bool:
+        """All of it is silent; of a large one the half, since who is far from it observes few of its nodes."""
+        living, silent = self._subjects.living(region), self._subjects.silent(region)
+        if 2 <= living == silent:
+            return True
+        spoke_us = self._spoke.get(region)
+        if living <= LARGE_REGION or 2 * silent < living or (spoke_us and now.mono_us < spoke_us + SPOKE_US):
+            return False
+        return not any(other.region == region and other.fresh for other in self._subjects.watched.values())
 
     def _name(self, node: NodeId | None) -> str:
         subject = self._subjects.view(node) if node else None

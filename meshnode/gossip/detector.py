@@ -259,6 +259,7 @@ class Detector:
         if subject is None or (alert.boot, alert.incarnation) != (subject.boot, subject.incarnation):
             return []
         self._subjects.put(subject)
+        self._council.spoke(alert, now)
         if len(subject.observers) < OBSERVERS_MAX:
             subject.observers.update(dict.fromkeys(alert.observers))
         if not subject.vote(alert.observer, alert.kind, now.mono_us):
@@ -465,7 +466,7 @@ class Detector:
             stirred: dict[NodeId, Subject] = {}
             for subject in changed:
                 effects += self._judge(subject, now)
-                stirred.update((other.node, other) for other in self._council.stirred(subject))
+                stirred.update((other.node, other) for other in self._council.stirred(subject, now))
             changed = tuple(stirred.values())
         return effects
 

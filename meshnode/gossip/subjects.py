@@ -57,6 +57,10 @@ class Subjects:
             return MemberState.LEFT
         return MemberState.UNREACHABLE if node in self._unheard else MemberState.READY
 
+    def region(self, node: NodeId) -> str | None:
+        entry = self._directory.counted(node)
+        return entry.member.region if entry is not None else None
+
     def all(self) -> Iterator[Subject]:
         """Everybody. A walk over the directory: not to be done for an event."""
         for entry in self._directory.all():

@@ -41,7 +41,7 @@ class Believer:
         return f"unknown {len(record)}"
 
     def member(self, node: NodeId) -> Member | None:
-        return self.members.setdefault(node, Member(node, f"n{node[0]}", b"k", (), f"r{node[0] % 3}", {}, b"record"))
+        return self.members.setdefault(node, Member(node, f"n{node[3]}", b"k", (), f"r{node[3] % 3}", {}, b"record"))
 
 
 class Wires:
@@ -179,7 +179,7 @@ def test_the_comparison_notices_a_detector_that_forgets_whom_it_doubts() -> None
 
 def crowd(count: int) -> tuple[Half, Instant]:
     half, now = Half(Subjects), Instant(10 * SECOND, 0)
-    for number in range(count):
+    for number in range(1, count + 1):
         half.learn(NodeId(number.to_bytes(4) * 8), (1, 0), None, now)
     return half, now
 
@@ -216,3 +216,15 @@ def test_former_neighbours_are_remembered_up_to_a_bound() -> None:
     for node, testifies in ((first, False), (last, True)):
         half.do(("dial", node, DialFailure.TIMEOUT), now)
         assert (ME in half.detector.observers(node)) is testifies
+
+
+def test_a_large_region_of_which_half_is_silent_is_one_fact_unless_it_speaks_for_itself() -> None:
+    half, now = crowd(90)
+    west, east = list(half.directory.in_region("r0")), list(half.directory.in_region("r1"))
+    for node in east[: len(east) // 2 + 1]:
+        half.do(("alert", node, west[0], Evidence.SILENT), now)
+    silent = half.detector.subject(east[0])
+    assert silent is not None and silent.reason == f"region r1 unreachable: {len(east)} nodes"
+    half.do(("alert", east[0], east[1], Evidence.SILENT), now)
+    silent = half.detector.subject(east[0])
+    assert silent is not None and silent.reason == "silent since a cut"
