@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from meshnode.gossip.catalogue import Catalogue
 from meshnode.gossip.config import GossipConfig
-from meshnode.gossip.directory import Directory
-from meshnode.gossip.letters import Pull, Repair, Roots, SoftBatch, SoftRefresh, decode
+from meshnode.gossip.directory import CONTEXT, Directory, Row, Status, encode_row
+from meshnode.gossip.letters import Pull, Repair, Roots, Rows, SignedRow, SoftBatch, SoftRefresh, decode
 from meshnode.gossip.messages import SoftChanged
 from meshnode.gossip.repair import Repairs
 from meshnode.gossip.scope import Scope
@@ -53,12 +53,20 @@ class Place:
     key: CheapKey
     soft: SoftState
     repairs: Repairs
+    directory: Directory
     links: dict[NodeId, None] = field(default_factory=dict[NodeId, None])
     due_us: int | None = None
     sent: Counter[str] = field(default_factory=Counter[str])
     letters: Counter[str] = field(default_factory=Counter[str])
     changes: list[SoftChanged] = field(default_factory=list[SoftChanged])
     learned_us: dict[tuple[NodeId, str, int], int] = field(default_factory=dict[tuple[NodeId, str, int], int])
+
+    rows_got: list[int] = field(default_factory=list[int])
+
+    def learn(self, row: SignedRow) -> None:
+        merge = self.directory.offer(row)
+        if merge is not None and merge.news:
+            self.directory.hold(merge)
 
     @property
     def id(self) -> NodeId:
@@ -129,11 +137,19 @@ class Lands:
         catalogue = Catalogue(
             config, self, self, key, CheapJudge(), self, holds=scope.holds, small=self._small,
         )  # fmt: skip
-        repairs = Repairs(config, Directory(CheapJudge(), self), soft, catalogue, luck)
-        place = self.places[key.node] = Place(name, region, key, soft, repairs)
+        directory = Directory(CheapJudge(), self)
+        repairs = Repairs(config, directory, soft, catalogue, luck)
+        place = self.places[key.node] = Place(name, region, key, soft, repairs, directory)
         repairs.start(self.now())
         self._settle(place, [])
         return place
+
+    def row(self, name: str, region: str, boot: int = 1) -> SignedRow:
+        """The row of a node that is known and runs elsewhere."""
+        key = CheapKey(name)
+        self.members[key.node] = Member(key.node, name, key.public_key, ("member",), region, {}, b"")
+        body = encode_row(Row(key.node, boot, 0, Status.ALIVE, (), b"{}", 0))
+        return SignedRow(body, key.sign(CONTEXT, body), b"")
 
     def link(self, a: Place, b: Place) -> None:
         for one, two in ((a, b), (b, a)):
@@ -250,6 +266,11 @@ class Lands:
                 return [*effects, *place.soft.ended(peer, wish, now)]
             case SoftRefresh() as letter:
                 return place.soft.refreshed(peer, letter, now)[1]
+            case Rows(rows):
+                place.rows_got.append(len(rows))
+                for row in rows:
+                    place.learn(row)
+                return []
             case Roots() as letter:
                 return place.repairs.roots(peer, letter, now)
             case Repair() as letter:
