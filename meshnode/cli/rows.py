@@ -117,7 +117,7 @@ FOUND: tuple[Column[SkillView], ...] = (
     Column(title="REGION", cell=lambda s: s.region),
     Column(title="RTT", cell=lambda s: milliseconds(s.rtt_ms), right=True),
     Column(title="AGE", cell=lambda s: seen(s.age_s)),
-    Column(title="NOTE", cell=lambda s: f"excluded: {s.excluded}" if s.excluded else "", optional=True),
+    Column(title="NOTE", cell=lambda s: f"excluded: {s.excluded}" if s.excluded else s.path, optional=True),
 )
 DOCUMENTS: tuple[Column[DocumentView], ...] = (
     Column(title="NAME", cell=lambda d: d.name),

@@ -44,6 +44,7 @@ from meshnode.model.units import agent_of
 from meshnode.node import asking, unit_stairs, units
 from meshnode.node.effects import Exit
 from meshnode.node.facts import Started, WishesUnkept
+from meshnode.node.survey import RegionSurvey
 from meshnode.scheduler.messages import ClaimsChanged, DrainsChanged, UnitChanged, UnitClaimed, UnitReleased, Wanted
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def _of_state(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
 
 def _started(core: Core, now: Instant) -> list[Effect]:
     core.started = True
+    core.gossip.catalogue.surveyed(RegionSurvey(core), now.mono_us)
     return [
         Note(f"node/{core.config.name}", f"started, boot {core.boot}"),
         *(Note(f"node/{core.config.name}", note) for note in core.config.notes),
