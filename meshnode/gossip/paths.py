@@ -6,6 +6,7 @@ list of ids is needed to notice it. A link that was at rest flows again when ano
 it brings what should have come long ago. What is said of oneself goes over all links.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from meshnode.kernel.instant import SECOND
@@ -27,9 +28,10 @@ class _Path:
 
 
 class Paths:
-    """The links to nodes that are told the same as this one."""
+    """The links to nodes that are told the same as this one: ``alike``, which changes as a mesh grows large."""
 
-    def __init__(self) -> None:
+    def __init__(self, alike: Callable[[NodeId], bool] = lambda _: True) -> None:
+        self._alike = alike
         self._paths: dict[NodeId, _Path] = {}
         self._rested_us = 0
 
@@ -39,13 +41,14 @@ class Paths:
     def down(self, peer: NodeId) -> NodeId | None:
         """Whom to ask to flow in its place."""
         path = self._paths.pop(peer, None)
-        resting = next((other for other, each in self._paths.items() if not each.flows), None)
+        at_rest = (other for other, each in self._paths.items() if not each.flows and self._alike(other))
+        resting = next(at_rest, None)
         return resting if path is not None and path.flows and self._flowing() < KEEP_MIN else None
 
     def flows(self, peer: NodeId) -> bool:
         """Links to others (bridges, holders of all regions) always do."""
         path = self._paths.get(peer)
-        return path is None or path.flows
+        return path is None or path.flows or not self._alike(peer)
 
     def flow(self, peer: NodeId) -> None:
         path = self._paths.get(peer)
@@ -55,7 +58,7 @@ class Paths:
     def brought(self, peer: NodeId, *, news: bool, age_us: int, now_us: int) -> int:
         """A letter of facts that are not the peer's own. Returns a wish to send, or 0."""
         path = self._paths.get(peer)
-        if path is None:
+        if path is None or not self._alike(peer):
             return 0
         if not path.flows:
             late = news and age_us >= LATE_US
@@ -72,7 +75,7 @@ class Paths:
         if wish == FLOW:
             path.flows, path.known, path.kept_until_us = True, 0, now_us + KEPT_US
         elif wish == REST and path.flows:
-            if self._flowing() <= KEEP_MIN:
+            if self._flowing() <= KEEP_MIN or not self._alike(peer):
                 return FLOW
             path.flows = False
         return 0
@@ -85,4 +88,4 @@ class Paths:
         return REST
 
     def _flowing(self) -> int:
-        return sum(path.flows for path in self._paths.values())
+        return sum(path.flows and self._alike(peer) for peer, path in self._paths.items())

@@ -104,10 +104,11 @@ class SoftState:
         self._owners: dict[NodeId, _Owner] = {config.node: _Owner(config.boot)}
         self._version = 0
         self._gone, self._budgets = gone, budgets or Budgets(config.profile)
-        self._outbox, self._paths, self._tally = Outbox(config.soft_batch_us), Paths(), _Tally()
+        self._outbox, self._tally = Outbox(config.soft_batch_us), _Tally()
         self._expiry: Timers[NodeId] = Timers()
         self._refresh_due_us: int | None = None
         self.scope = scope or Scope(config.node, region_of=lambda _: MESH, small=lambda: True, whole=False)
+        self._paths = Paths(self.scope.alike)
         self.index = Parted()
 
     # -- questions ----------------------------------------------------------------------------------------------------
@@ -227,8 +228,7 @@ class SoftState:
     def up(self, peer: NodeId, now: Instant) -> Sequence[Effect]:
         """A new neighbour: the repair brings the facts, the refreshes say how old they are."""
         self._outbox.up(peer)
-        if self.scope.alike(peer):
-            self._paths.up(peer)
+        self._paths.up(peer)
         mine = self._owners[self._config.node]
         if mine.facts and (mine.refresh is None or mine.refreshed_us < now.mono_us - 10 * SECOND):
             self._sign_refresh(mine, now)
@@ -379,7 +379,7 @@ class SoftState:
 
     def _passes(self, owner: NodeId, peer: NodeId) -> bool:
         """Whether what ``owner`` says goes to ``peer`` through this node."""
-        return (self._paths.flows(peer) or not self.scope.alike(peer)) and not self._told_by(owner, peer)
+        return self._paths.flows(peer) and not self._told_by(owner, peer)
 
     def _wants(self, peer: NodeId, mark: Mark) -> bool:
         owner, key = mark

@@ -144,3 +144,14 @@ def test_who_needs_the_link_says_so_and_is_not_asked_again_for_a_while() -> None
     assert made.wished(A, FLOW, SECOND) == 0 and made.flows(A)
     assert known(made, A, SECOND + KEPT_US - 1) == 0
     assert known(made, A, SECOND + KEPT_US) == REST
+
+
+def test_links_to_other_regions_do_not_count_once_they_carry_other_facts() -> None:
+    strangers: dict[NodeId, None] = {}
+    made = Paths(lambda peer: peer not in strangers)
+    for peer in (PEER, A, B, C):
+        made.up(peer)
+    strangers |= {A: None, B: None}
+    assert known(made, PEER, 9 * SECOND) == 0 and made.flows(PEER)
+    assert known(made, A, 9 * SECOND) == 0 and made.wished(A, REST, 9 * SECOND) == FLOW
+    assert made.wished(C, REST, 9 * SECOND) == FLOW
