@@ -7,17 +7,24 @@ another one; no two of them share address, constraint and state of links.
 import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import count
 from random import Random
 from time import perf_counter_ns
 from typing import Protocol
 
+import msgspec
+
 from bench.rows import Meter, Row, quantile
+from meshnode.gossip.catalogue import CONTEXT, Catalogue, RowBody
+from meshnode.gossip.config import GossipConfig
+from meshnode.gossip.letters import SignedFact
 from meshnode.kernel.instant import MS, SECOND, Instant
-from meshnode.kernel.ports import Catalogue, RegionOffer
+from meshnode.kernel.ports import Member
 from meshnode.model.ids import NodeId
 from meshnode.model.where import Attribute
 from meshnode.registry.index import Index
 from meshnode.registry.offers import UnitOffer, encode_agent, encode_skill
+from meshnode.security.identity import Ed25519Verifier, RecordSigner
 from meshnode.wire.calls import SkillDescription
 
 NODES, SKILLS, AGENTS_A_NODE, LINKED, MEASURED = 500, 50, 10, 64, 100
@@ -163,15 +170,17 @@ async def elsewhere(asks: int, luck: Random) -> Row:
     """A skill no node of this region offers: which regions have it, and which of their bridges to ask."""
     meter = Meter()
     region = Region(luck)
-    index, catalogue = filled(region, luck), catalogue_of(luck)
+    index, catalogue, clock = filled(region, luck), catalogue_of(region, luck), count()
 
     def ask() -> float:
-        address, now = f"far{luck.randrange(SKILLS)}.work", Instant(1_000 * SECOND, 0)
+        now = Instant(1_000 * SECOND + next(clock) * MS, 0)
+        address = f"far{luck.randrange(SKILLS)}.work"
         began = perf_counter_ns()
         found = index.top(address, k=TOP, now=now)
         where = catalogue.regions_of(address, now.mono_us)
         taken = (perf_counter_ns() - began) / 1_000
-        assert where
+        assert len(where) == REGIONS
+        assert all(offer.bridges for offer in where)
         assert not found
         return taken
 
@@ -200,25 +209,57 @@ def memory(region: Region) -> Row:
     )  # fmt: skip
 
 
-class Rows:
-    """A catalogue as the bridges of 20 regions fill it."""
+class Lands:
+    """Twenty other regions of 500 nodes each: what the catalogue asks of directory, detector and trust."""
 
-    def __init__(self, luck: Random) -> None:
-        bridges = tuple(NodeId(luck.randbytes(32)) for _ in range(3))
-        self._rows = {
-            f"far{n}.work": [
-                RegionOffer(f"region{region}", luck.choice(("some", "many")), "gpu", 12 * SECOND, bridges)
-                for region in range(REGIONS)
-            ]
-            for n in range(SKILLS)
+    def __init__(self, region: Region, luck: Random) -> None:
+        self._own = region
+        self.speakers = [RecordSigner(luck.randbytes(32)) for _ in range(REGIONS)]
+        self._nodes = {
+            f"region{at}": sorted([speaker.node, *(NodeId(luck.randbytes(32)) for _ in range(NODES - 1))])
+            for at, speaker in enumerate(self.speakers)
+        }
+        keys = {speaker.node: speaker.public_key for speaker in self.speakers}
+        self._members = {
+            node: Member(node, "n", keys.get(node, b""), ("member",), name, {}, b"")
+            for name, nodes in {**self._nodes, "eu": region.nodes}.items()
+            for node in nodes
         }
 
-    def regions_of(self, skill: str, now_us: int) -> Sequence[RegionOffer]:
-        return self._rows.get(skill, [])
+    def regions(self) -> Sequence[str]:
+        return ["eu", *self._nodes]
+
+    def in_region(self, region: str) -> Sequence[NodeId]:
+        return self._nodes.get(region, self._own.nodes)
+
+    def reachable(self, node: NodeId) -> bool:
+        return self._own.reachable(node)
+
+    def gone(self, node: NodeId) -> bool:
+        return not self._own.reachable(node)
+
+    def member(self, node: NodeId) -> Member | None:
+        return self._members.get(node)
+
+    def admit(self, record: bytes) -> Member | str:
+        return f"nobody is admitted in a bench: {len(record)} bytes"
 
 
-def catalogue_of(luck: Random) -> Catalogue:
-    return Rows(luck)
+def catalogue_of(region: Region, luck: Random) -> Catalogue:
+    """As one spokesman of each region fills it: every region has every skill."""
+    lands = Lands(region, luck)
+    config = GossipConfig(node=region.me, name="me", region="eu", boot=1, member=b"")
+    catalogue = Catalogue(
+        config, lands, region, lands.speakers[0], Ed25519Verifier(), lands,
+        holds=lambda name: name == "eu", small=lambda: False,
+    )  # fmt: skip
+    for at, speaker in enumerate(lands.speakers):
+        for n in range(SKILLS):
+            body = RowBody(speaker.node, 1, f"region{at}", f"far{n}.work", luck.choice((1, 2)), "cpu")
+            encoded = msgspec.msgpack.encode(body)
+            row = SignedFact(12_000, encoded, speaker.sign(CONTEXT, encoded))
+            catalogue.receive(row, Instant(999 * SECOND, 0))
+    return catalogue
 
 
 async def _alone() -> None:

@@ -45,6 +45,7 @@ SUMMARY_US = 10 * SECOND
 STAND_US = 60 * SECOND  # a summary that did not change is told again, as a sign that the region stands by its rows
 NONE_KEPT_US = 600 * SECOND
 BRIDGES_SHOWN = 3
+BRIDGES_KEPT_US = 5 * SECOND
 BATCH_ROWS = 150
 AMOUNTS = ("none", "some", "many")
 
@@ -113,6 +114,7 @@ class Catalogue:
         self._rows: dict[_Key, _Held] = {}
         self._counts: dict[str, int] = {}
         self._stood_us: dict[str, int] = {}  # when a region last said anything
+        self._bridges_kept: dict[str, tuple[int, tuple[NodeId, ...]]] = {}  # until when
         self._survey: Survey | None = None
         self._soundings = Soundings()
         self._wrong_us: dict[str, int] = {}  # since when a row of our region is not what we see
@@ -134,7 +136,7 @@ class Catalogue:
             if held is not None and held.body.amount and not self._holds(region):
                 age_us = max(0, now_us - max(held.heard_us, self._stood_us.get(region, 0)))
                 amount, best = held.body.amount, held.body.best
-                offer = RegionOffer(region, AMOUNTS[amount], best, age_us, self.bridges(region))
+                offer = RegionOffer(region, AMOUNTS[amount], best, age_us, self._bridges_now(region, now_us))
                 found.append((-amount, offer))
         return [offer for _, offer in sorted(found, key=lambda each: (each[0], each[1].age_us, each[1].region))]
 
@@ -144,6 +146,13 @@ class Catalogue:
             return []
         unheard = (region for region in self._map.regions() if region not in self._stood_us)
         return [region for region in unheard if not self._holds(region)]
+
+    def _bridges_now(self, region: str, now_us: int) -> tuple[NodeId, ...]:
+        """As looked up some seconds ago at most: a question about a skill concerns many regions at once."""
+        kept = self._bridges_kept.get(region)
+        if kept is None or kept[0] <= now_us or not (kept[1] and self._map.reachable(kept[1][0])):
+            kept = self._bridges_kept[region] = (now_us + BRIDGES_KEPT_US, self.bridges(region))
+        return kept[1]
 
     def bridges(self, region: str) -> tuple[NodeId, ...]:
         """Who can be asked about a region: neighbours in it, the nearest first, then its bridges to ours."""
@@ -309,7 +318,7 @@ class Catalogue:
     def _forget(self, region: str) -> None:
         for key in [key for key in self._rows if key[0] == region]:
             self._drop(key)
-        for each in (self._counts, self._stood_us, self._lost_us):
+        for each in (self._counts, self._stood_us, self._lost_us, self._bridges_kept):
             each.pop(region, None)
 
     def _region_of(self, node: NodeId) -> str:
