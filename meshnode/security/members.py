@@ -1,5 +1,7 @@
 """Who belongs to the mesh: member records signed by admins, and the table of those this node has admitted."""
 
+from typing import TypeVar
+
 import msgspec
 
 from meshnode.kernel.ports import Member, Signer, Verifier
@@ -11,8 +13,11 @@ from meshnode.security.names import valid_labels, valid_name, valid_region, vali
 from meshnode.security.signed import Signed, check_signature, decode, read_signed, seal
 
 RECORD_BYTES_MAX = 4096
+SHARED_MAX = 4096
 INVITE_ID_BYTES = 16
 _CONTEXT = "member"
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
 
 
 class MemberBody(msgspec.Struct, frozen=True, array_like=True, tag="member"):
@@ -49,7 +54,30 @@ def make_member(
 
 class _Row(msgspec.Struct, frozen=True):
     member: Member
-    order: tuple[int, bytes]  # (issued_ms, body): the higher one is in force, whatever order they came in
+    issued_ms: int
+
+    @property
+    def order(self) -> tuple[int, bytes]:
+        """The higher one is in force, whatever order they came in."""
+        return (self.issued_ms, read_signed(self.member.record, RECORD_BYTES_MAX).body)
+
+
+class _Shared:
+    """What thousands of members have in common is kept once."""
+
+    def __init__(self) -> None:
+        self._regions: dict[str, str] = {}
+        self._roles: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._labels: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+
+    def region(self, region: str) -> str:
+        return _once(self._regions, region, region)
+
+    def roles(self, roles: tuple[str, ...]) -> tuple[str, ...]:
+        return _once(self._roles, roles, roles)
+
+    def labels(self, labels: dict[str, str]) -> dict[str, str]:
+        return _once(self._labels, tuple(labels.items()), labels)
 
 
 class Members:
@@ -68,6 +96,7 @@ class Members:
         self._conflicts_max = conflicts_max
         self._rows: dict[NodeId, _Row] = {}
         self._names: dict[str, NodeId] = {}
+        self._shared = _Shared()
         self._conflicts: dict[str, dict[NodeId, None]] = {}
 
     @property
@@ -110,8 +139,10 @@ class Members:
         if held and held.order >= order:
             return held.member
         self._claim_name(body.name, node, held)
-        member = Member(node, body.name, body.record_key, body.roles, body.region, body.labels, record)
-        self._rows[node] = _Row(member, order)
+        roles, region = self._shared.roles(body.roles), self._shared.region(body.region)
+        labels = self._shared.labels(body.labels)
+        member = Member(node, body.name, body.record_key, roles, region, labels, record)
+        self._rows[node] = _Row(member, body.issued_ms)
         return member
 
     def _judged(self, signed: Signed) -> MemberBody:
@@ -142,6 +173,10 @@ class Members:
         noted = self._conflicts.setdefault(name, {holder: None})
         if len(noted) < self._conflicts_max:
             noted[claimant] = None
+
+
+def _once(known: dict[KeyT, ValueT], key: KeyT, value: ValueT) -> ValueT:
+    return known.setdefault(key, value) if len(known) < SHARED_MAX else known.get(key, value)
 
 
 def _fits(body: MemberBody) -> bool:
