@@ -69,7 +69,7 @@ class Intake:
         if self._waiting or not self._bulk:
             return []
         senders = [] if self.small else list(self._bulk)
-        self._bulk.clear()
+        self._waiting, self._by_node, self._bulk = {}, {}, {}  # anew: an emptied table keeps its size
         self._due_us = None
         return senders
 
