@@ -10,7 +10,7 @@ from meshnode.sim.hours import HoursRun
 from tests.faults import sim as planted
 
 
-@pytest.mark.parametrize("seed", [1, 5, 67])
+@pytest.mark.parametrize("seed", [1, 5])
 def test_a_week_old_cut_heals_within_ten_seconds(seed: int) -> None:
     run = CutRun(seed)
     outcome = run.play()

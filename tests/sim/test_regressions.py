@@ -2,6 +2,7 @@
 
 import pytest
 
+from meshnode.sim.cuts import CutRun
 from meshnode.sim.run import Run
 from meshnode.sim.scenarios import SCENARIOS
 
@@ -40,3 +41,8 @@ def test_a_disk_that_was_ill_for_a_while_does_not_keep_units_down_for_longer(sce
     report = Run(SCENARIOS[scenario], seed=seed, nodes=3).play()
     assert report.passed, report.violation
     assert report.payments["unknown"] == 0
+
+
+def test_two_pairs_that_lost_each_other_for_a_week_find_together_in_ten_seconds() -> None:
+    outcome = CutRun(67).play()
+    assert outcome.nodes == 4 and not outcome.why, str(outcome)
