@@ -46,7 +46,7 @@ class Scope:
 
     def alike(self, peer: NodeId) -> bool:
         """It is told the same facts as everybody of this node's region."""
-        return self._small() or self.region_of(peer) == self.region_of(self._node)
+        return self.region_of(peer) == self.region_of(self._node) or self._small()
 
     def shared(self, peer: NodeId, parts: Sequence[str]) -> list[str]:
         """The regions both this node and a neighbour hold, of those that ``parts`` names and their own; sorted."""
