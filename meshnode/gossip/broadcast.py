@@ -18,6 +18,8 @@ from meshnode.kernel.timers import Timers
 from meshnode.model.ids import NodeId
 
 LAZY_BATCH_US = 20 * MS
+LAZY_FRAME = 64  # ids in one letter
+LAZY_MAX = 1024  # ids that wait for one neighbour; what is beyond, the repair brings
 RECENT_US = 30 * SECOND
 SEEN_MAX = 8192
 CACHE_MAX = 512
@@ -143,7 +145,9 @@ class Broadcast:
             self._flush_us = None
             for peer, branch in self._branches.items():
                 if branch.lazy_ids:
-                    effects.append(post(peer, IHave(list(branch.lazy_ids))))
+                    ids = list(branch.lazy_ids)
+                    letters = [IHave(ids[at : at + LAZY_FRAME]) for at in range(0, len(ids), LAZY_FRAME)]
+                    effects += [post(peer, letter) for letter in letters]
                     branch.lazy_ids.clear()
         return effects
 
@@ -163,7 +167,7 @@ class Broadcast:
         return []
 
     def _tell_later(self, branch: _Branch, number: bytes, now: Instant) -> None:
-        if len(branch.lazy_ids) < IDS_MAX:
+        if len(branch.lazy_ids) < LAZY_MAX:
             branch.lazy_ids[number] = None
             if self._flush_us is None:
                 self._flush_us = now.mono_us + LAZY_BATCH_US

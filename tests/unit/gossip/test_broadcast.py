@@ -1,6 +1,6 @@
 """The tree of rumours, driven by letters alone."""
 
-from meshnode.gossip.broadcast import CACHE_MAX, Broadcast, rumour_id
+from meshnode.gossip.broadcast import CACHE_MAX, LAZY_FRAME, Broadcast, rumour_id
 from meshnode.gossip.letters import Graft, IHave, Letter, Prune, Push, decode
 from meshnode.kernel.effects import Effect, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -90,3 +90,14 @@ def test_the_cache_is_bounded() -> None:
         broadcast.spread(str(number).encode(), T0)
     assert letters(broadcast.grafted(A, [rumour_id(b"0")])) == []
     assert letters(broadcast.grafted(A, [rumour_id(b"500")])) != []
+
+
+def test_many_ids_at_once_leave_in_letters_of_a_bounded_size_and_none_is_left_out() -> None:
+    broadcast = tree(A, B)
+    broadcast.pruned(B)
+    for number in range(300):
+        broadcast.spread(b"%d" % number, T0, source=A)
+    told = letters(broadcast.wake(Instant(T0.mono_us + 20 * MS, 0)))
+    ids = [number for peer, letter in told if peer == B and isinstance(letter, IHave) for number in letter.ids]
+    assert ids == [rumour_id(b"%d" % number) for number in range(300)]
+    assert max(len(letter.ids) for _, letter in told if isinstance(letter, IHave)) <= LAZY_FRAME
