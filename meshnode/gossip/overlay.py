@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from meshnode.gossip.config import SLACK, GossipConfig
 from meshnode.gossip.letters import LINKS_MAX, Greeting, Neighbours, post
+from meshnode.gossip.swaps import Swaps
 from meshnode.gossip.wishes import BRIDGE_SLOTS_MAX, Held, Mesh, Role, Wishes
 from meshnode.kernel.effects import Effect, Hangup
 from meshnode.kernel.instant import SECOND, Instant
@@ -46,6 +47,7 @@ class Overlay:
         """``whole``: this node holds the soft facts of all regions, and its greetings say so."""
         self._config, self._rng, self._mesh, self._whole = config, rng, mesh, whole
         self._wishes = Wishes(config, rng, mesh)
+        self._swaps = Swaps(rng)
         self._links: dict[NodeId, _Link] = {}
         self._demands: dict[NodeId, None] = {}  # dialled for a call, not yet up
         self._idle: Timers[NodeId] = Timers()
@@ -100,12 +102,16 @@ class Overlay:
         if demanded:
             self._idle.set(peer, now.mono_us + self._config.demand_idle_us)
         self._avoid.pop(peer, None)
+        if peer == self._swaps.candidate:
+            self._swaps.linked(now)
         self._changed(now)
         return [post(peer, greeting)]
 
     def down(self, peer: NodeId, bye: str, now: Instant) -> None:
         self._links.pop(peer, None)
         self._idle.cancel(peer)
+        if peer == self._swaps.candidate:
+            self._swaps.lost(now)
         if bye == Bye.EVICTED:
             self.avoid(peer, now)
         self._changed(now)
@@ -193,12 +199,13 @@ class Overlay:
         held = self._held()
         self._avoid = {node: until_us for node, until_us in self._avoid.items() if until_us > now.mono_us}
         sought = [node for node in lost if node not in self._links]
-        chosen = self._wishes.choose(held, lambda node: node in self._links or node in self._avoid)
+        chosen = self._wishes.choose(held, self._barred)
         if held.taken + len(chosen) < self._config.slots // 2:  # then who once had no room is asked again
             chosen = self._wishes.choose(held, lambda node: node in self._links)
         if chosen or held.taken < self._config.slots:
             self.rethink_us = now.mono_us + RETHINK_US
-        return [*sought, *chosen]
+        trial = self._swaps.candidate
+        return [*sought, *chosen, *([trial] if trial is not None and trial not in self._links else [])]
 
     def _held(self) -> Held:
         neighbours = self._neighbours()
@@ -275,19 +282,53 @@ class Overlay:
     def _others(self, peer: NodeId) -> list[NodeId]:
         return [other for other in self._neighbours() if other != peer][:TOLD_MAX]
 
+    # -- faster links -------------------------------------------------------------------------------------------------
+
+    def _swap(self, now: Instant) -> list[Effect]:
+        """Begin or end the trial of a candidate that may be faster than our slowest link inside the region."""
+        trial = self._swaps.candidate
+        times = self._times(now)
+        if trial is None:
+            room = self._taken() in range(self._config.slots, self._limit)
+            if self._swaps.worth(times, now):
+                self._swaps.begin(self._wishes.near(self._barred) if room else None, now)
+                self.rethink_us = now.mono_us
+            return []
+        if trial not in self._links:
+            self._swaps.lost(now)
+            self.rethink_us = now.mono_us
+            return []
+        return self._evict(self._swaps.judge(times, now), now)
+
+    def _times(self, now: Instant) -> dict[NodeId, int]:
+        """Round trips of links that may go: plain ones inside the region, whose peers have enough without us."""
+        plain = {
+            peer: self._mesh.rtt_us(peer)
+            for peer, link in self._links.items()
+            if self._takes(link) and link.role is Role.PLAIN and now.mono_us >= link.guest_until_us
+            and self._is_near(peer) and (len(link.links) >= self._config.slots or peer == self._swaps.candidate)
+        }  # fmt: skip
+        return {peer: time_us for peer, time_us in plain.items() if time_us is not None}
+
+    def _barred(self, node: NodeId) -> bool:
+        return node in self._links or node in self._avoid
+
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def wake(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = [Hangup(peer, Bye.IDLE) for peer in self._idle.pop_due(now.mono_us)]
         if self._trim_us is not None and self._trim_us <= now.mono_us:
             effects += self._trim(now)
+        if not self.small and self._swaps.due(now):
+            effects += self._swap(now)
         if self._tell_us is not None and self._tell_us <= now.mono_us:
             self._tell_us = None
             effects += [post(peer, Neighbours(self._others(peer))) for peer in self._links]
         return effects
 
     def deadlines(self) -> tuple[int | None, ...]:
-        return self._idle.deadline(), self._tell_us, self._trim_us, self.rethink_us
+        swaps_us = None if self.small else self._swaps.deadline()
+        return self._idle.deadline(), self._tell_us, self._trim_us, self.rethink_us, swaps_us
 
     def _changed(self, now: Instant) -> None:
         if self._tell_us is None:

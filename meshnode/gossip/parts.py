@@ -50,7 +50,7 @@ class Parts:
         self.directory = Directory(ports.verifier, ports.trust, ground)
         self.intake = Intake()
         self.detector = Detector(config, ports.links, rng, Subjects(config.node, self.directory))
-        self.outlook = Outlook(config, self.me, self.directory, self.detector)
+        self.outlook = Outlook(config, self.me, self.directory, self.detector, ports.links)
         whole = holds_whole(ports.trust.member(config.node))
         self.overlay = Overlay(config, rng, self.outlook, whole=whole)
         self.broadcast = Broadcast(ports.links)

@@ -16,6 +16,7 @@ from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.strays import Strays
 from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.ports import LinkStats
 from meshnode.model.ids import NodeId
 
 SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id dials first
@@ -27,8 +28,10 @@ HURRY_EVERY_US = 5 * SECOND
 class Outlook:
     """All the others, as the overlay sees them: the ``Mesh`` of ``wishes.py``."""
 
-    def __init__(self, config: GossipConfig, me: SelfRow, directory: Directory, detector: Detector) -> None:
-        self._node, self._region, self._me = config.node, config.region, me
+    def __init__(
+        self, config: GossipConfig, me: SelfRow, directory: Directory, detector: Detector, links: LinkStats
+    ) -> None:
+        self._node, self._region, self._me, self._links = config.node, config.region, me, links
         self._directory, self._detector = directory, detector
 
     def others(self) -> int:
@@ -57,6 +60,9 @@ class Outlook:
             return False
         entry = self._directory.entry(node)
         return entry is not None and bool(entry.row.endpoints)
+
+    def rtt_us(self, peer: NodeId) -> int | None:
+        return self._links.rtt_us(peer)
 
     def lost(self, node: NodeId) -> bool:
         subject = self._detector.subject(node)

@@ -51,6 +51,10 @@ class Mesh(Protocol):
         """Another node, ready, with an address to dial."""
         ...
 
+    def rtt_us(self, peer: NodeId) -> int | None:
+        """Of a link that stands."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
@@ -73,6 +77,10 @@ class Wishes:
 
     def __contains__(self, node: NodeId) -> bool:
         return node in self._kept
+
+    def near(self, barred: Test) -> NodeId | None:
+        """Any other one of the own region."""
+        return self._inside(self._config.region, lambda node: self._mesh.open(node) and not barred(node))
 
     def drop(self) -> None:
         """Nothing more is wanted."""

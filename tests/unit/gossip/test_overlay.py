@@ -29,6 +29,7 @@ class Town:
         self.where = {node: regions[n % len(regions)] for n, node in enumerate(NODES[:count])} | {ME: regions[0]}
         self.gone: dict[NodeId, None] = {}
         self.reachable = dialable
+        self.times: dict[NodeId, int] = {}
 
     def others(self) -> int:
         return len(self.where) - 1
@@ -47,6 +48,9 @@ class Town:
 
     def open(self, node: NodeId) -> bool:
         return node != ME and node in self.where and node not in self.gone
+
+    def rtt_us(self, peer: NodeId) -> int | None:
+        return self.times.get(peer, 1000)
 
 
 def overlay(town: Town, profile: str = "default", region: str = "east") -> Overlay:
