@@ -5,7 +5,7 @@ Kubernetes notation. A node that does not have an attribute does not fit.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import lru_cache
 
@@ -16,6 +16,7 @@ from meshnode.model.quantity import BadQuantity, parse_quantity
 
 PARTS_MAX = 16
 _TEXT_CHARS_MAX = 1024
+_SHOWN_CHARS = 60  # of a value; so many are compared
 _NUMBERS_KEPT_MAX = 4096  # texts that were read lately
 _NUMBER_MAX = 2**63 - 1  # as a quantity
 _PART = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_./-]{0,62})\s*(>=|<=|!=|==|=|>|<)\s*([^<>=!,]*[^<>=!,\s])\s*")
@@ -52,6 +53,14 @@ def unfit(constraints: tuple[Constraint, ...], attributes: Mapping[str, Attribut
         if reason := _broken(constraint, attributes[constraint.name]):
             return reason
     return ""
+
+
+def misses(constraint: Constraint) -> Callable[[Attribute], bool]:
+    """A quick first look: values for which it is true do not fit; the others are for ``unfit`` to judge."""
+    wanted = constraint.wanted
+    if constraint.operator != "=" or _number(wanted) is not None:
+        return lambda _: False
+    return lambda value: type(value) is str and value != wanted and len(value) <= _SHOWN_CHARS
 
 
 def _parsed(part: str) -> Constraint:
@@ -120,4 +129,4 @@ def _read(value: Attribute) -> Fraction | int | None:
 def _text(value: Attribute) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
-    return str(value)[:60]
+    return str(value)[:_SHOWN_CHARS]

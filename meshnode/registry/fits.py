@@ -6,7 +6,7 @@ A constraint is put to each value once, not to each node; what it gave is kept u
 from collections.abc import Callable, Mapping
 
 from meshnode.model.ids import NodeId
-from meshnode.model.where import Attribute, Constraint, parse_where, unfit
+from meshnode.model.where import Attribute, Constraint, misses, parse_where, unfit
 from meshnode.registry.ranks import EVERYBODY, Ranks
 
 KEPT_MAX = 512  # texts, constraints, and names of attributes
@@ -61,9 +61,9 @@ class Fits:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _judge(self, constraint: Constraint) -> int:
-        bits, one = 0, (constraint,)
+        bits, one, other = 0, (constraint,), misses(constraint)
         for value, nodes in self._values_of(constraint.name).items():
-            if not unfit(one, {constraint.name: value}):
+            if not other(value) and not unfit(one, {constraint.name: value}):
                 bits |= nodes
         _make_room(self._sets)
         self._sets[constraint] = bits

@@ -37,7 +37,7 @@ LOCAL_SUCCESS_MIN = 0.5
 GONE_MAX = 64  # nodes that keep their place though nothing is known of them any more, beside as many as have something
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """One node that offers a skill. ``excluded`` "" means it may be called now, else it says why not, and since when.
 
     ``epoch``: with a slot asked for, the counter of who claims it there.

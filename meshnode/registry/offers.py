@@ -47,7 +47,7 @@ class UnitOffer(msgspec.Struct, frozen=True):
     holder: bytes = b""
 
 
-class UnitRange(msgspec.Struct, frozen=True):
+class UnitRange(msgspec.Struct, frozen=True, gc=False):
     """``count`` neighbouring units of ``slots`` slots each that differ in nothing that is told."""
 
     first: int
@@ -80,7 +80,7 @@ class AgentOffer(msgspec.Struct, frozen=True):
     ranges: tuple[UnitRange, ...]
 
 
-class SkillOffer(msgspec.Struct, frozen=True, array_like=True):
+class SkillOffer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One skill of one agent on one node."""
 
     agent: str

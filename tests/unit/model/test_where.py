@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from meshnode.model.errors import Invalid
 from meshnode.model.quantity import BadQuantity, parse_quantity
-from meshnode.model.where import Attribute, Constraint, parse_where, unfit
+from meshnode.model.where import Attribute, Constraint, misses, parse_where, unfit
 
 NODE: dict[str, Attribute] = {
     "gpu_mem": 0, "mem": 8 * 1024**3, "cpus": 4.0, "site": "plant-7", "arch": "aarch64", "region": "eu", "load": "0.5",
@@ -68,6 +68,28 @@ def test_a_number_is_read_as_a_quantity_is(text: str, operator: str) -> None:
             continue
         holds = {"<": mine < exact, ">=": mine >= exact, "=": mine == exact}[operator]
         assert (unfit((part,), {"x": mine}) == "") == holds
+
+
+@given(st.sampled_from(("=", "!=", ">=")), st.sampled_from(("a", "4", "4.0", "x" * 60, "inf", "1e3x")), st.data())
+def test_a_quick_look_misses_nothing_that_fits(operator: str, wanted: str, data: st.DataObject) -> None:
+    values: tuple[Attribute, ...] = (
+        "a",
+        "b",
+        "4",
+        "4.00",
+        4,
+        4.0,
+        5,
+        "x" * 60,
+        "x" * 61,
+        "y" * 80,
+        float("inf"),
+        "inf",
+    )
+    value = data.draw(st.sampled_from(values))
+    part = Constraint("x", operator, wanted)
+    if misses(part)(value):
+        assert unfit((part,), {"x": value})
 
 
 def test_a_quantity_that_is_none_is_explained() -> None:
