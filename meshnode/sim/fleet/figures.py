@@ -112,6 +112,7 @@ def steady(seed: int, nodes: int, virtual_s: float, regions: int = 20) -> Steady
             fleet.restart(ship)
         loads.run(SECOND // 10)
     seconds = (fleet.now_us - begin_us) / SECOND
+    fleet.run_for(2 * SECOND)
     figures = _spread(fleet, stories, seconds)
     watch = fleet.watch
     return Steady(
@@ -164,15 +165,20 @@ def _event(fleet: Fleet, number: int) -> Story:
 
 def _spread(fleet: Fleet, stories: list[Story], seconds: float) -> Spread:
     nodes, watch = len(fleet.ships), fleet.watch
-    delays = sorted(at - story.since_us for story in stories for at in story.heard_us.values())
-    pairs = len(stories) * (nodes - 1)
+    pairs = [(story, ship.id) for story in stories for ship in fleet.ships if _counts(story, ship)]
+    delays = sorted(s.heard_us[node] - s.since_us for s, node in pairs if node in s.heard_us)
     octets = sum(watch.bytes) + LETTER_BYTES * sum(watch.letters) + PIECE_BYTES * watch.pieces
     return Spread(
-        nodes=nodes, pairs=pairs, missed=pairs - len(delays), p50_us=_at(delays, 0.5), p99_us=_at(delays, 0.99),
-        last_us=_at(delays, 1.0), copies=watch.letters[PUSH] / max(1, pairs),
-        ihaves=watch.letters[IHAVE] / max(1, pairs), bytes_s=octets / nodes / seconds, events=fleet.events,
+        nodes=nodes, pairs=len(pairs), missed=len(pairs) - len(delays), p50_us=_at(delays, 0.5),
+        p99_us=_at(delays, 0.99), last_us=_at(delays, 1.0), copies=watch.letters[PUSH] / max(1, len(pairs)),
+        ihaves=watch.letters[IHAVE] / max(1, len(pairs)), bytes_s=octets / nodes / seconds, events=fleet.events,
         trace=fleet.trace(),
     )  # fmt: skip
+
+
+def _counts(story: Story, ship: Ship) -> bool:
+    """Who was there when it happened, and still is."""
+    return ship.running and ship.started_us < story.since_us and ship.id != story.origin
 
 
 def _at(ordered: list[int], share: float) -> int:

@@ -8,7 +8,7 @@ links when the limit of a silence could be over at the soonest.
 import hashlib
 import heapq
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshnode.gossip.config import GossipConfig
@@ -34,6 +34,7 @@ EPOCH_MS = 1_800_000_000_000
 BEGIN_US = 10 * SECOND
 POLL_US = 2_400 * MS  # below the shortest limit of a silence, see ``Detector._poll``
 SEEDS = 3
+TIMEOUT_US = 3 * SECOND  # of a dial into a black hole
 DIAL_WAYS = 3  # TCP, TLS, HELLO: ways until both sides know of a link
 FACTS = b'{"cpu":"8 cores","gpu":"none","memory":"32 GiB","os":"linux","release":"0.4"}'
 
@@ -110,13 +111,21 @@ class Fleet:
         ship.boot += 1
         self._push(self.now_us, _Start(ship, ship.boot))
 
-    def cut(self, one: Iterable[Ship], others: Iterable[Ship]) -> None:
-        """A silent cut of the links that stand."""
-        there = {ship.id: None for ship in others}
-        for ship in one:
-            for peer, wire in ship.links.items():
-                if peer in there and wire.black_us is None:
-                    wire.black_us = self.now_us
+    def silence(self, ship: Ship) -> None:
+        """Its cable is out: no reset, no refusal."""
+        ship.dark = True
+        for wire in ship.links.values():
+            wire.black_us = self.now_us if wire.black_us is None else wire.black_us
+
+    def heal(self, ship: Ship) -> None:
+        """Its links carry again, first what waited in them."""
+        ship.dark = False
+        for peer, wire in ship.links.items():
+            if wire.black_us is not None and not self.by_id[peer].dark:
+                wire.black_us = None
+                pieces, wire.waiting = wire.waiting, []
+                for piece in pieces:
+                    self._push(self.now_us + wire.way_us, piece)
 
     def tell(self, ship: Ship, event: Input) -> None:
         """An input from the floors around."""
@@ -161,7 +170,10 @@ class Fleet:
     def _arrive(self, piece: Piece) -> None:
         wire, side = piece.wire, piece.side
         sender, ship = wire.ends[side], self.by_id[wire.ends[1 - side]]
-        if ship.links.get(sender) is not wire or wire.black_us is not None:
+        if ship.links.get(sender) is not wire:
+            return
+        if wire.black_us is not None:
+            wire.waiting.append(piece)
             return
         now, trace = self._now, self._trace
         trace.update(_head(self.now_us, self.by_id[sender].number, ship.number))
@@ -219,7 +231,7 @@ class Fleet:
             config, signer=ship.seal, verifier=self._verifier, trust=self._book, links=ship.stats,
             rng=rng.fork(self.seed, f"{ship.name}/{ship.boot}"), ground=self._ground,
         )  # fmt: skip
-        ship.running = True
+        ship.running, ship.started_us = True, self.now_us
         self._perform(ship, ship.gossip.start(self._now))
         self._plan(ship)
 
@@ -258,7 +270,9 @@ class Fleet:
     def _dial(self, ship: Ship, dial: Dial) -> None:
         other = self.ships[number_of(dial.host)]
         way_us = self._way_us(ship, other)
-        if other is ship:
+        if ship.dark or other.dark:
+            self._later(TIMEOUT_US, ship, DialFailed(dial.dial_no, DialFailure.TIMEOUT))
+        elif other is ship:
             self._later(0, ship, LinkRejected(dial.dial_no, ship.id, Loss.CLOSED, Bye.SELF))
         elif not other.running:
             self._later(2 * way_us, ship, DialFailed(dial.dial_no, DialFailure.REFUSED))
@@ -270,7 +284,9 @@ class Fleet:
         other = self.ships[number_of(dial.host)]
         if not ship.running:
             return
-        if not other.running:
+        if ship.dark or other.dark:
+            self._later(TIMEOUT_US, ship, DialFailed(dial.dial_no, DialFailure.TIMEOUT))
+        elif not other.running:
             self.tell(ship, DialFailed(dial.dial_no, DialFailure.REFUSED))
         elif other.id in ship.links or ship.id in other.links:
             self.tell(ship, LinkRejected(dial.dial_no, other.id, Loss.REPLACED, Bye.DUPLICATE_LINK))

@@ -22,14 +22,15 @@ class Ship:
     """A node. Running or not, it keeps its number, its key and its address."""
 
     __slots__ = (
-        "boot", "city", "due_us", "gossip", "id", "links", "member", "name", "number", "region", "running", "seal",
-        "stats",
+        "boot", "city", "dark", "due_us", "gossip", "id", "links", "member", "name", "number", "region", "running",
+        "seal", "started_us", "stats",
     )  # fmt: skip
 
     def __init__(self, clock: Clock, number: int, seal: Seal, city: int, region: str, member: bytes) -> None:
         self.number, self.seal, self.city, self.region, self.member = number, seal, city, region, member
         self.id, self.name = seal.node, name_of(number)
-        self.boot, self.running = 1, False
+        self.boot, self.running, self.started_us = 1, False, 0
+        self.dark = False  # nothing reaches it and nothing leaves it
         self.gossip: Gossip | None = None
         self.links: dict[NodeId, Wire] = {}
         self.due_us: int | None = None  # the wake in the heap that counts

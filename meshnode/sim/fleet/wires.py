@@ -21,12 +21,13 @@ LETTER_BYTES, PIECE_BYTES = 6, 74  # what a frame adds to a letter; what TLS, TC
 class Wire:
     """One link; side 0 dialled. Who sends on a side is ``ends[side]``."""
 
-    __slots__ = ("black_us", "ends", "last", "way_us")
+    __slots__ = ("black_us", "ends", "last", "waiting", "way_us")
 
     def __init__(self, ends: tuple[NodeId, NodeId], way_us: int) -> None:
         self.ends, self.way_us = ends, way_us
         self.black_us: int | None = None  # nothing arrives since
         self.last: list[Piece | None] = [None, None]  # the last one sent by each side
+        self.waiting: list[Piece] = []  # sent into a black hole
 
     def piece(self, side: int, now_us: int, luck: Random) -> "Piece":
         """The next one of a side: it arrives after those before it."""
