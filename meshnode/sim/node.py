@@ -1,7 +1,7 @@
 """One simulated machine with the daemon on it: the same Core, other hands."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol
 
 import msgspec
@@ -12,7 +12,7 @@ from meshnode.kernel import rng
 from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
-from meshnode.kernel.journal import Disk, Header, JournalUnreadable, recover
+from meshnode.kernel.journal import Header, JournalUnreadable, recover
 from meshnode.kernel.ports import Verifier
 from meshnode.links.hello import Ping, frame_of
 from meshnode.links.messages import CloseLink, LinkBytes, Transmit
@@ -26,18 +26,21 @@ from meshnode.node.inputs import CommandGiven, EntropyDrawn, HardwareProbed, Inp
 from meshnode.security.clock import MeshClock
 from meshnode.sim.agents import SimProcesses
 from meshnode.sim.blobs import SimBlobs
-from meshnode.sim.clocks import ClockSpec, SimClock
+from meshnode.sim.clocks import SimClock
 from meshnode.sim.disk import SimDisk
 from meshnode.sim.journal import SimJournal
 from meshnode.sim.network import Network
 from meshnode.sim.older import Older
 from meshnode.sim.places import City
+from meshnode.sim.plan import Adapt, Plan
 from meshnode.sim.trace import Trace
-from meshnode.sim.trust import ISSUED_MS, MESH, Identity, make_identity, trusted_bundle
+from meshnode.sim.trust import ISSUED_MS, MESH, make_identity, trusted_bundle
 from meshnode.sim.watching import Audience
 from meshnode.wire.bus import ToAgent
 from meshnode.wire.codec import Codec
 from meshnode.wire.frame import Kind, encode
+
+__all__ = ["Adapt", "Plan", "SimNode"]
 
 # As host/loop.py: standing still longer than this voids what silence seemed to prove about peers.
 LAG_US = 700 * MS
@@ -46,29 +49,6 @@ _PING = encode(frame_of(Kind.PING, Ping()))
 BLOB_BYTES_A_US = 100  # what a flash disk writes
 # A stop shorter than this must not make anybody look dead.
 NOTICED_US = 1 * SECOND
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Adapt:
-    """Where a test puts a fault in front of a port. The simulator itself never does."""
-
-    ports: Callable[[NodePorts], NodePorts] = lambda ports: ports
-    disk: Callable[[Disk], Disk] = lambda disk: disk
-    core: Callable[[Core], Core] = lambda core: core
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """One machine as a scenario wants it. ``machine``: its name in the world; ``sync_us``: what one commit takes."""
-
-    identity: Identity
-    machine: str
-    city: City
-    address: tuple[str, int]
-    seeds: tuple[tuple[str, int], ...] = ()
-    clock: ClockSpec = field(default_factory=ClockSpec)
-    sync_us: int = 2 * MS
-    adapt: Adapt = field(default_factory=Adapt)
 
 
 class Surroundings(Protocol):
@@ -268,8 +248,7 @@ class SimNode:
     def resume(self) -> None:
         if not self.paused:
             return
-        world = self._world
-        slept_us = 0
+        world, slept_us = self._world, 0
         if not self.powered:
             slept_us = self.clock.resume(world.now_us)
             self.powered = True
