@@ -6,8 +6,6 @@ Two consumers, two thresholds: routing avoids a suspect at once; a verdict of ``
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
 from meshnode.gossip.alerts import Alert, Raise
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
@@ -16,7 +14,7 @@ from meshnode.gossip.flaps import STABLE_US, Flaps
 from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.silence import ABSENT_US, LATE_US, Health, Silence
-from meshnode.gossip.subject import Subject
+from meshnode.gossip.subject import SILENT_NEIGHBOUR, Subject, Word
 from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.verdict import STRONG, Evidence
 from meshnode.kernel.effects import Effect, Hangup, Note
@@ -55,16 +53,6 @@ class Recovered(Effect, frozen=True):
     node: NodeId
 
 
-class _Word(msgspec.Struct, frozen=True):
-    """What a neighbour told about others. ``partial``: it vouches for nobody it did not name."""
-
-    told: dict[bytes, MemberState]
-    partial: bool = False
-
-
-_SILENT_NEIGHBOUR = _Word({})
-
-
 class Detector:
     """All subjects and their verdicts."""
 
@@ -72,7 +60,7 @@ class Detector:
         self._config, self._links, self._rng, self._subjects = config, links, rng, subjects
         self._council = Council(config, self._subjects)
         self._silences: dict[NodeId, Silence] = {}
-        self._standings: dict[NodeId, _Word] = {}
+        self._standings: dict[NodeId, Word] = {}
         self._ripening: Timers[NodeId] = Timers()
         self._alerts: Timers[NodeId] = Timers()
         self._doubts: Timers[NodeId] = Timers()
@@ -145,7 +133,7 @@ class Detector:
         if alive_now:
             held.vouched, held.proof_us = True, now.mono_us
         elif source is not None and not held.vouched:
-            self._hear(held, self._standings.get(source, _SILENT_NEIGHBOUR))
+            self._hear(held, self._standings.get(source, SILENT_NEIGHBOUR))
         return self._settle(held, now)
 
     def forget(self, node: NodeId) -> None:
@@ -157,7 +145,7 @@ class Detector:
     def told_standing(self, peer: NodeId, letter: Standing, now: Instant) -> list[Effect]:
         """A neighbour's view fills the gaps of ours; it never overrules what we or other observers saw."""
         told = {alias: _STATES[state] for alias, state in letter.unready if state in _STATES}
-        word = self._standings[peer] = _Word(told, letter.partial)
+        word = self._standings[peer] = Word(told, letter.partial)
         effects: list[Effect] = []
         for node in self._subjects.gaps():
             subject = self._subjects.take(node) if node != peer else None
@@ -166,7 +154,7 @@ class Detector:
                 effects += self._settle(subject, now)
         return effects
 
-    def _hear(self, subject: Subject, word: "_Word") -> None:
+    def _hear(self, subject: Subject, word: Word) -> None:
         subject.hearsay = word.told.get(subject.node[:ALIAS_BYTES])
         subject.vouched = subject.hearsay is None and not word.partial
 
@@ -336,13 +324,16 @@ class Detector:
             age_us = self._age_us(peer, now)
             if subject is None:
                 continue
-            limit_us = silence.limit_us(patience)
+            limit_us = silence.limit_us(patience, self._links.rtt_us(peer) or 0)
             if age_us > limit_us:
                 if subject.own is None:
                     effects += [*self._accuse(subject, Evidence.SILENT, now), Redial(peer), *self._ask_others(peer)]
                 continue
-            next_us = min(next_us, now.mono_us + limit_us - age_us + MS)
             heard = self._links.last_heard_us(peer)
+            asks_us = silence.asks_at_us(limit_us, self._links.rtt_us(peer) or 0)
+            next_us = min(next_us, now.mono_us + (limit_us if age_us >= asks_us else asks_us) - age_us + MS)
+            if age_us >= asks_us and silence.asks(heard):
+                effects.append(post(peer, Probe(peer)))
             silence.sample(heard)
             subject.proof_us = max(subject.proof_us or 0, heard or 0) or None
             if subject.own is not None and heard is not None and heard > subject.since_us:
@@ -487,8 +478,8 @@ class Detector:
 
     def _stable(self, node: NodeId) -> list[Effect]:
         subject = self._subjects.view(node)
-        text = f"{MemberState.READY.value}: for {STABLE_US // SECOND} s now, after it went down more than once"
-        return [Note(f"node/{subject.name}", text)] if subject is not None else []
+        text = f"ready: for {STABLE_US // SECOND} s now, after it went down more than once"
+        return [Note(f"node/{subject.name}", text)] if subject else []
 
     def _due(self, timers: Timers[NodeId], now: Instant) -> list[Subject]:
         return [held for node in timers.pop_due(now.mono_us) if (held := self._subjects.held(node)) is not None]

@@ -12,6 +12,8 @@ WEIGHT = 1 / 16
 DEVIATIONS = 4.0
 MARGIN_US = 500 * MS
 CAP_US = 10 * SECOND
+ASK_US = 400 * MS  # before the limit the peer itself is asked
+PONG_US = 50 * MS
 
 
 class Silence:
@@ -21,6 +23,7 @@ class Silence:
         self._floor_us, self._ping_us = floor_us, ping_us
         self._since_us = self._last_us = since_us
         self._mean_us = self._deviation_us = 0.0
+        self._asked_us = -1
 
     def age_us(self, heard_us: int | None, now_us: int) -> int:
         """Silence counts from the last byte, but never from before the link stood or this machine was disturbed."""
@@ -36,10 +39,24 @@ class Silence:
         self._mean_us += WEIGHT * off
         self._deviation_us += WEIGHT * (abs(off) - self._deviation_us)
 
-    def limit_us(self, patience: float = 1.0) -> int:
-        """Longer than this is suspicious, within floor and cap. ``patience``: of a machine that is slow itself."""
+    def limit_us(self, patience: float = 1.0, rtt_us: int = 0) -> int:
+        """Longer than this is suspicious, within floor and cap. ``patience``: of a machine that is slow itself.
+
+        There is time for a ping, for a question of ours after it (``asks_at_us``), and for the answers to both.
+        """
+        asked = self._ping_us + 4 * rtt_us + 5 * PONG_US
         usual = self._ping_us + self._mean_us + DEVIATIONS * self._deviation_us + MARGIN_US
-        return round(min(CAP_US, max(self._floor_us, usual) * patience))
+        return round(min(CAP_US, max(self._floor_us, asked, usual) * patience))
+
+    def asks_at_us(self, limit_us: int, rtt_us: int) -> int:
+        """So old a silence is asked about: our letters put off the pings of the peer, it may have nothing to say."""
+        return max(limit_us - 2 * rtt_us - ASK_US, self._ping_us + rtt_us + PONG_US)
+
+    def asks(self, heard_us: int | None) -> bool:
+        """True once for each silence."""
+        first = self._asked_us != (heard_us or 0)
+        self._asked_us = heard_us or 0
+        return first
 
     def void(self, until_us: int) -> None:
         """Forget what was seen, and start counting at ``until_us``."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.verdict import Evidence
 from meshnode.model.ids import NodeId
@@ -90,3 +92,13 @@ class Subject:
 
     def all_votes(self, me: NodeId) -> dict[NodeId, Evidence]:
         return self.votes if self.own is None else {**self.votes, me: self.own}
+
+
+class Word(msgspec.Struct, frozen=True):
+    """What a neighbour told about others. ``partial``: it vouches for nobody it did not name."""
+
+    told: dict[bytes, MemberState]
+    partial: bool = False
+
+
+SILENT_NEIGHBOUR = Word({})

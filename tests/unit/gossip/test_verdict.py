@@ -132,3 +132,12 @@ def test_who_knows_of_two_observers_among_many_nodes_does_not_believe_one_of_the
     assert judge(Case(votes=one, observers=2, possible=10, ripe=True, vouched=True))[0] is UNREACHABLE
     assert judge(Case(votes=two, observers=2, possible=10, ripe=True, vouched=True))[0] is DOWN
     assert judge(Case(votes=one, observers=2, possible=2, ripe=True, vouched=True))[0] is DOWN
+
+
+def test_a_silent_peer_is_asked_once_and_in_time_to_answer_before_it_is_suspected() -> None:
+    for rtt_us in (MS, 50 * MS, 300 * MS):
+        silence = Silence(0, 2_500 * MS, 2 * SECOND)
+        limit_us = silence.limit_us(rtt_us=rtt_us)
+        asks_us = silence.asks_at_us(limit_us, rtt_us)
+        assert 2 * SECOND + rtt_us < asks_us <= limit_us - rtt_us, "after the answer to a ping, early enough for ours"
+    assert silence.asks(SECOND) and not silence.asks(SECOND) and silence.asks(2 * SECOND)
