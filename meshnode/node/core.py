@@ -178,7 +178,12 @@ class Core:
         self.journals = Journals(self.story, around(self))
         self.bundles = Bundles(self.hub)
         self.succession = Succession(self)
-        self.offering = Offering(lambda agent: units_of(self, agent), self.gossip.handle)
+        self.offering = Offering(
+            lambda agent: units_of(self, agent),
+            self.gossip.handle,
+            me=config.node,
+            large=lambda: not self.gossip.holds_all(),
+        )
         self.enrolment = EnrolmentDesk(
             config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored, clock=self.clock
         )
