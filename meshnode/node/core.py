@@ -131,18 +131,16 @@ class Core:
             )
         self.authority = Roles(self.trust)
         self.names = Names(config.node, config.name, self.trust)
-        self.hub = Hub(
-            HubConfig(
-                mesh=config.mesh, node=config.node, name=config.name, region=config.region, boot=self.boot,
-                run_id=config.run_id, member=config.member, codec=ports.codec,
-            ),
-            rng.fork(config.seed, "links"),
+        links = HubConfig(
+            mesh=config.mesh, node=config.node, name=config.name, region=config.region, boot=self.boot,
+            run_id=config.run_id, member=config.member, codec=ports.codec,
         )  # fmt: skip
+        self.hub = Hub(links, rng.fork(config.seed, "links"))
         self.gossip = Gossip(
             GossipConfig(
                 node=config.node, name=config.name, region=config.region, boot=self.boot, member=config.member,
                 endpoints=config.endpoints, seeds=config.seeds, profile=config.profile,
-                whole_mesh_max=config.whole_mesh_max,
+                whole_mesh_max=config.whole_mesh_max, ping_us=links.idle_ping_max_us,
             ),
             signer=ports.signer, verifier=ports.verifier, trust=self.trust, links=self.hub,
             rng=rng.fork(config.seed, "gossip"), restored=restored,
