@@ -23,9 +23,9 @@ from meshnode.daemon.main import run
 from meshnode.daemon.wiring import AS_BUILT, Adapt
 from meshnode.gossip.messages import Discovered, SoftChanged
 from meshnode.host.loop import CoreLoop
-from meshnode.kernel.effects import Effect
+from meshnode.kernel.effects import Effect, Persist
 from meshnode.kernel.instant import Instant
-from meshnode.links.messages import LinkBytes
+from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.ids import NodeId
 from meshnode.node.core import Core
 from meshnode.node.inputs import HardwareProbed, Input, LoadSampled
@@ -39,33 +39,20 @@ STRIDE = 37
 
 
 class Overheard(Core):
-    """The core, and what it has learned.
-
-    Looking for new rows costs some 10 us a piece of traffic, and the figures have that in them.
-    """
-
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)  # type: ignore[arg-type]  # as Core
-        self._known: dict[NodeId, tuple[int, int, int]] = {}
-
-    def handle(self, event: Input, now: Instant) -> list[Effect]:
-        effects = super().handle(event, now)
-        if isinstance(event, LinkBytes):
-            self._look()
-        return effects
-
-    def _look(self) -> None:
-        for node in self.gossip.members():
-            row = self.gossip.row(node)
-            if row is not None and self._known.get(node) != row.order:
-                self._known[node] = row.order
-                if row.facts.startswith(b'{"bench"'):
-                    say("row", node, json.loads(row.facts)["bench"].strip())
+    """The core, and what it has learned: a row is told when it goes to the journal, in the turn that held it."""
 
     def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
-        if isinstance(effect, SoftChanged) and effect.key == LOAD_KEY and effect.value:
+        if isinstance(effect, Persist):
+            self._look(effect.records)
+        elif isinstance(effect, SoftChanged) and effect.key == LOAD_KEY and effect.value:
             say("load", effect.node, str(LAYOUT.unpack(effect.value)[RECEIVED]))
         return super()._carry(effect, now)
+
+    def _look(self, records: Sequence[Record]) -> None:
+        for record in records:
+            row = self.gossip.row(NodeId(record.key)) if record.kind is RecordKind.DIRECTORY else None
+            if row is not None and row.facts.startswith(b'{"bench"'):
+                say("row", row.node, json.loads(row.facts)["bench"].strip())
 
 
 def listen(loop: CoreLoop) -> None:
