@@ -25,6 +25,7 @@ YOUNG_MAX = 2
 RACE_US = 250 * MS  # between a node's addresses in the first round (RFC 8305, section 5); the first link wins
 RACERS_MAX = 4
 DIALS_MAX = 6  # young ones in all: a handshake costs both sides, and many at once starve the links that stand
+URGENT_MAX = 16  # with those that are to be evidence: a refusal costs nobody a handshake
 VANISHED_US = 12 * SECOND  # longer than any host's timeout: the link it made replaced another one, and nobody tells
 QUICK_FOR_US = 180 * SECOND
 QUICK_US = (600 * MS, 950 * MS)
@@ -215,12 +216,12 @@ class Contacts:
         self._write_off(now)
         self.aim(node, addresses, 0, now)
         target = self._targets.get(node)
-        return self._try(node, target, now) if target is not None else []
+        return self._try(node, target, now, URGENT_MAX) if target is not None else []
 
-    def _try(self, key: _Key, target: _Target, now: Instant) -> list[Effect]:
+    def _try(self, key: _Key, target: _Target, now: Instant, young_max: int = DIALS_MAX) -> list[Effect]:
         young = sum(len(t.young) for t in self._targets.values())
         racing = min(RACERS_MAX, len(target.addresses)) if target.racing else 0
-        if young >= DIALS_MAX or len(target.young) >= (max(YOUNG_MAX, racing) if target.node else 1):
+        if young >= young_max or len(target.young) >= (max(YOUNG_MAX, racing) if target.node else 1):
             return []
         host, port = target.addresses[target.tries % len(target.addresses)]
         target.tries += 1

@@ -149,6 +149,11 @@ class Core:
             DocumentsConfig(), signer=ports.signer, verifier=ports.verifier, authority=self.authority, trust=self.trust,
             boot=self.boot, restored=restored, rng=rng.fork(config.seed, "documents"), store=ports.store,
         )  # fmt: skip
+        self._build_work(restored)
+
+    def _build_work(self, restored: Sequence[Record]) -> None:
+        """What the mesh is for: agents, their state, calls."""
+        config, ports = self.config, self.ports
         self.homes: dict[InstanceId, Home] = {}
         self.agents = Agents(AgentsConfig(node=config.name), rng.fork(config.seed, "agents"), restored)
         self.checkpoints = Checkpoints(
