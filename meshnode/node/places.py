@@ -6,6 +6,7 @@ gossip's, decides how soon its work goes on elsewhere. One that somebody still h
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from meshnode.gossip.messages import MemberState
@@ -38,6 +39,11 @@ class Places:
 
     def nodes(self) -> Sequence[NodeFacts]:
         return [self._facts(node) for node in self._core.gossip.members()]
+
+    def facts_of(self, node: NodeId, /) -> NodeFacts | None:
+        members = self._core.gossip.members()
+        at = bisect_left(members, node)
+        return self._facts(node) if at < len(members) and members[at] == node else None
 
     def attributes(self, node: NodeId) -> dict[str, Attribute]:
         """What constraints on nodes are measured against: labels, region, and what its machine is."""

@@ -36,6 +36,10 @@ class Nodes(Protocol):
 
     def nodes(self) -> Sequence[NodeFacts]: ...
 
+    def facts_of(self, node: NodeId, /) -> NodeFacts | None:
+        """Of one of them."""
+        ...
+
 
 class Copies(Protocol):
     """The states of units kept on this node, own and others'."""

@@ -89,8 +89,13 @@ class Scheduler:
         return self._turn(now, gather=True)
 
     def member_changed(self, node: NodeId, now: Instant) -> Sequence[Effect]:
-        """A node is in another state, or something else is known about it."""
-        self._look()
+        """A node is in another state, or something else is known about it. Of the others nothing is read: after a cut
+        half a mesh changes, one node after the other."""
+        facts = self._nodes.facts_of(node)
+        if facts is None:
+            self._facts.pop(node, None)
+        else:
+            self._facts[node] = facts
         before, after = self._states.get(node, ""), self._facts[node].state if node in self._facts else ""
         self._states[node] = after
         came = after == READY and before != READY

@@ -72,6 +72,9 @@ class House:
             found.append(msgspec.structs.replace(self.town.houses[node].facts, state=state, lost_us=since))
         return found
 
+    def facts_of(self, node: NodeId, /) -> NodeFacts | None:
+        return next((facts for facts in self.nodes() if facts.node == node), None)
+
     def version(self, unit: InstanceId) -> int:
         return 0
 
