@@ -21,6 +21,8 @@ from meshnode.model.ids import UNKNOWN_NODE, NodeId
 Address = tuple[str, int]
 
 PATIENCE_US = 1_500 * MS
+PATIENCE_MAX_US = 6 * SECOND
+TIMES_USUAL = 4  # written off is a dial that takes so many times as long as others took lately, and that long at least
 YOUNG_MAX = 2
 RACE_US = 250 * MS  # between a node's addresses in the first round (RFC 8305, section 5); the first link wins
 RACERS_MAX = 4
@@ -94,6 +96,7 @@ class Contacts:
         self._last_dial = 0
         self._worked: dict[Address, NodeId] = {}
         self._found: dict[NodeId, tuple[int, int]] = {}  # links in quick succession, and when the last one came up
+        self._took_us = 0  # from dial to link, the mean of late
         self._restore(restored)
 
     # -- targets ------------------------------------------------------------------------------------------------------
@@ -158,6 +161,7 @@ class Contacts:
         if attempt is None:
             return []
         self._dials.pop(dial_no, None)
+        self._took_us += (now.mono_us - attempt[2] - self._took_us) // 4
         place = self._targets.get(attempt[0])
         if place is not None:
             place.young.pop(dial_no, None)
@@ -201,7 +205,7 @@ class Contacts:
                 continue  # the node behind it is linked, or dialled under its own name
             dialled = self._try(key, target, now)
             effects += dialled
-            free_us = min(target.young.values(), default=now.mono_us) + PATIENCE_US
+            free_us = min(target.young.values(), default=now.mono_us) + self._patience_us
             pause_us = self._pause_us(target, now, lonely=lonely)
             self._plan(
                 key, now.mono_us + pause_us if dialled or not target.node else max(free_us, now.mono_us + 50 * MS)
@@ -233,7 +237,7 @@ class Contacts:
     def _write_off(self, now: Instant) -> None:
         """Old dials to nodes count no more. One that vanished made a second link to a linked node: no hurry there."""
         for number, (key, _, at_us) in list(self._dials.items()):
-            if at_us > now.mono_us - PATIENCE_US:
+            if at_us > now.mono_us - self._patience_us:
                 break  # in the order of dialling
             target, vanished = self._targets.get(key), at_us <= now.mono_us - VANISHED_US
             if target is not None and (target.node or vanished):
@@ -243,6 +247,11 @@ class Contacts:
                 if target is not None and not target.node:
                     target.strangers += 1
                     self._plan(key, now.mono_us + STRANGER_PACE.wait_us(target.strangers, self._rng))
+
+    @property
+    def _patience_us(self) -> int:
+        """On machines that are overloaded a handshake takes seconds: more of them beside it would take longer still."""
+        return min(PATIENCE_MAX_US, max(PATIENCE_US, TIMES_USUAL * self._took_us))
 
     def _damping_us(self, node: NodeId, now: Instant) -> int:
         """Links that break as soon as they stand (a peer that refuses us for good) must not become a dialling loop."""
@@ -260,7 +269,7 @@ class Contacts:
             return RACE_US
         if now.mono_us < target.quick_until_us:
             low, high = QUICK_US
-            return low + round((high - low) * self._rng.random())
+            return max(low + round((high - low) * self._rng.random()), self._took_us)
         pace = NODE_PACE if target.node else PLACE_PACE
         target.slow_tries += 1
         pause = pace.wait_us(target.slow_tries, self._rng)
