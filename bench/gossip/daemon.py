@@ -8,7 +8,7 @@ The ear says on stdout what this node learns of others, in the turn in which it 
 The mouth reads on stdin what the daemon's own hands would tell the core, at a moment the harness chooses:
 
     describe TOKEN       as the probe of the hardware does: a new directory row is signed and spread, a rumour
-    load TOKEN           as the sampler of the load does: a soft fact
+    load TOKEN           as the sampler of the load does: a soft fact; the sampler itself is not heard from then on
     meet HOST PORT       as mDNS does: somebody of the mesh seems to be there
 """
 
@@ -38,8 +38,21 @@ RECEIVED = 7  # of the fields of a load vector
 STRIDE = 37
 
 
+class Chosen(LoadSampled, frozen=True):
+    """A load that the harness wants this node to have."""
+
+
 class Overheard(Core):
     """The core, and what it has learned: a row is told when it goes to the journal, in the turn that held it."""
+
+    _chosen = False
+
+    def handle(self, event: Input, now: Instant) -> list[Effect]:
+        if isinstance(event, LoadSampled):
+            self._chosen = self._chosen or isinstance(event, Chosen)
+            if self._chosen and not isinstance(event, Chosen):
+                return []
+        return super().handle(event, now)
 
     def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
         if isinstance(effect, Persist):
@@ -77,7 +90,7 @@ def _input(words: list[str]) -> Input:
         case ["load", token]:
             # Far from the one before: no dead band holds it back.
             busy = int(token) * STRIDE % 100
-            return LoadSampled(LoadVector(cpu_percent=busy, received_kib_s=float(token)).pack())
+            return Chosen(LoadVector(cpu_percent=busy, received_kib_s=float(token)).pack())
         case ["meet", host, port]:
             return Discovered(host, int(port))
         case _:

@@ -50,6 +50,9 @@ async def state(fleet: Fleet, effort: Effort) -> Row:
     meter = Meter()
     serf = await beside_serf(effort)
     delays, missed = list[float](), 0
+    for node in fleet.running:  # from now on it has no load but ours
+        fleet.order(node, "load", node.number)
+    await asyncio.sleep(2 * CALM_S)
     told_s: dict[int, float] = {}
     for number in range(effort.updates):
         calm = [n for n in fleet.running if told_s.get(n.number, 0.0) < time.monotonic() - CALM_S]
