@@ -157,6 +157,10 @@ class Checkpoints:
         unit = self._desk.units.get(name)
         return [] if unit is None else self._reunion.hand_over(unit, winner, now)
 
+    def hand_later(self, name: InstanceId, after_us: int, now: Instant) -> None:
+        """``HandedOver`` came too early: tell it again, for there may be more to give by then."""
+        self._desk.alarms.set(("hand", name), now.mono_us + after_us)
+
     def fold(self, name: InstanceId, now: Instant) -> list[Effect]:
         """Write a checkpoint now. Raises ``NoSuchState``."""
         return self._storing.fold(self._found(name), now, forced=True)

@@ -132,6 +132,11 @@ class LocalUnits:
         unit = self._units.get(name)
         return unit if unit is not None and unit.takes else None
 
+    def busy(self, name: InstanceId) -> bool:
+        """It works on a call."""
+        unit = self._units.get(name)
+        return unit is not None and unit.calls > 0
+
     def pick(self, agent: str, slot: int) -> Unit | None:
         """The unit that holds the slot; without one (-1) the unit with the fewest calls."""
         fleet = self._fleets.get(agent)

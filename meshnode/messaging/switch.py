@@ -53,6 +53,10 @@ class Switch:
         """It takes no new calls, and may still answer those it works on."""
         self._units.closing(unit)
 
+    def busy(self, unit: InstanceId) -> bool:
+        """It works on a call of somebody."""
+        return self._units.busy(unit)
+
     def agent_down(self, unit: InstanceId, now: Instant) -> list[Effect]:
         """The agent process is gone: what it was working on is lost, what it waited for is dropped.
 

@@ -9,6 +9,7 @@ import msgspec
 from meshnode.agents.messages import InstanceState, RestartUnit, RunUnit, StopUnit
 from meshnode.gossip.messages import Publish
 from meshnode.kernel.effects import Note
+from meshnode.kernel.instant import MS
 from meshnode.messaging.messages import Reach
 from meshnode.model.units import agent_of, slot_of
 from meshnode.node import drains
@@ -32,12 +33,14 @@ EMITTED_CHARS_MAX = 300
 JOURNAL_FAILED = "journal-failed"
 # Refusals of what came too late: no process is ahead of what is kept.
 UNTROUBLED = ("not-open", "closed")
+# A unit that was given up ends once no call goes on in it, or after so many looks.
+WAIT_US, WAITS_MAX = 50 * MS, 50
 UNSTORED = "the journal of this node takes nothing"
 
 
 class Home(msgspec.Struct):
     """A unit of this node, from its claim until its process is gone. ``leaving``: it was given up. ``lacks``: it should
-    have begun and its file was not here."""
+    have begun and its file was not here. ``waits``: how often a call that goes on put off its end."""
 
     want: Want
     slots: int
@@ -45,6 +48,7 @@ class Home(msgspec.Struct):
     leaving: bool = False
     back: bool = False  # it was being given up when it was claimed again: its process serves an epoch that is over
     lacks: bool = False
+    waits: int = 0
 
 
 def claimed(core: Core, fact: UnitClaimed, now: Instant) -> Sequence[Effect]:
@@ -128,6 +132,10 @@ def handed_over(core: Core, fact: HandedOver, now: Instant) -> Sequence[Effect]:
     home = core.homes.get(fact.unit)
     if home is not None and not home.leaving:
         return ()  # taken back meanwhile
+    if home is not None and core.switch.busy(fact.unit) and home.waits < WAITS_MAX:
+        home.waits += 1  # what the call changes is to go there, too, or it would be refused with its process gone
+        core.checkpoints.hand_later(fact.unit, WAIT_US, now)
+        return ()
     reason = f"its work goes on with {core.names.of(fact.winner)}"
     return [
         Note(f"agent/{agent_of(fact.unit)}", f"{fact.unit}: all of its state is with {core.names.of(fact.winner)}"),
