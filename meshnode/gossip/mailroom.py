@@ -24,6 +24,7 @@ from meshnode.gossip.letters import (
     Standing,
     decode,
 )
+from meshnode.gossip.manners import blame
 from meshnode.gossip.messages import SoftChanged
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.rolls import Rolls
@@ -46,9 +47,10 @@ class Mailroom:
         """The effects of one letter, or its refusal; a letter is a sign of life either way."""
         effects = self._parts.detector.heard(peer, now)
         try:
+            self._parts.manners.letter(peer, body, now)
             return effects + self._dispatch(peer, decode(body), now)
         except RemoteError as error:
-            return [*effects, Reject(peer, error.reason, str(error))]
+            return [*effects, blame(peer, error)]
 
     def _dispatch(self, peer: NodeId, letter: Letter, now: Instant) -> list[Effect]:
         match letter:
@@ -135,5 +137,5 @@ class Mailroom:
             try:
                 effects += take(item)
             except RemoteError as error:
-                effects.append(Reject(peer, error.reason, str(error)))
+                effects.append(blame(peer, error))
         return effects

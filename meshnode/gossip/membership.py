@@ -35,7 +35,6 @@ from meshnode.gossip.messages import (
 from meshnode.gossip.parts import Parts, Ports
 from meshnode.gossip.rolls import Rolls
 from meshnode.gossip.verdict import Evidence
-from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
@@ -74,9 +73,9 @@ class Gossip:
         """``ground``: rows known from the start, shared with others; a daemon has none."""
         ports = Ports(signer=signer, verifier=verifier, trust=trust, links=links)
         self.config = config
-        self.counters = Counters()
         self._restored = [record for record in restored if record.key != config.node]
         self._parts = Parts(config, ports, rng, self._restored, ground)
+        self.counters = self._parts.counters
         self._rolls = Rolls(self._parts)
         self._mailroom = Mailroom(self._parts, self._rolls)
         self._doorway = Doorway(self._parts)

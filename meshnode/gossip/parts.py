@@ -13,6 +13,7 @@ from meshnode.gossip.directory import Directory
 from meshnode.gossip.envoys import Envoys
 from meshnode.gossip.ground import Ground
 from meshnode.gossip.intake import Intake
+from meshnode.gossip.manners import Manners
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.planning import Outlook, Planning
@@ -22,6 +23,7 @@ from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.soft import SoftState
 from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.whereabouts import Whereabouts
+from meshnode.kernel.counters import Counters
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
 from meshnode.kernel.records import Record
 from meshnode.kernel.rng import Random
@@ -49,6 +51,7 @@ class Parts:
         self.me = SelfRow(config, ports.signer)
         self.directory = Directory(ports.verifier, ports.trust, ground)
         self.intake = Intake()
+        self.manners, self.counters = Manners(), Counters()
         self.detector = Detector(config, ports.links, rng, Subjects(config.node, self.directory))
         self.outlook = Outlook(config, self.me, self.directory, self.detector, ports.links)
         whole = holds_whole(ports.trust.member(config.node))

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 from meshnode.gossip import alerts
 from meshnode.gossip.alerts import Alert, Raise
+from meshnode.gossip.catalogue import decode_row
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Entry, Merge, Status
 from meshnode.gossip.intake import FEW, Waiting
 from meshnode.gossip.letters import AlertRumour, AlertsRumour, RegionRumour, RowRumour, SignedRow, decode_rumour, encode
+from meshnode.gossip.manners import blame
 from meshnode.gossip.messages import Described, Twinned
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.subject import Subject
-from meshnode.kernel.effects import Effect, Reject
+from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.machine import earliest
 from meshnode.model.errors import RemoteError
@@ -74,7 +76,7 @@ class Rolls:
             try:
                 effects += take(peer, signed, now)
             except RemoteError as error:
-                effects.append(Reject(peer, error.reason, str(error)))
+                effects.append(blame(peer, error))
         return effects
 
     def row(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
@@ -82,7 +84,7 @@ class Rolls:
         merge = self._parts.directory.offer(signed)
         if merge is None or merge.row.node == self._parts.config.node:
             return self._twin(merge)
-        if not merge.news:
+        if not self._is_news(merge, now):
             return []
         self._parts.directory.hold(merge)
         rumour = encode(RowRumour(signed))
@@ -133,6 +135,8 @@ class Rolls:
                 effects = self._alert_rumour(told, now)
             case RegionRumour() as told:
                 effects = self._parts.catalogue.rumour(told, now)
+                if effects is not None:  # held already: what is too much is only not passed on
+                    self._parts.manners.region(decode_row(told.body).author, now)
         if effects is None:
             broadcast.note(rumour, now)
             return fetched
@@ -151,13 +155,14 @@ class Rolls:
         merge = self._parts.directory.offer(signed)
         if merge is None or merge.row.node == self._parts.config.node:
             return self._twin(merge) or None
-        if not merge.news:
+        if not self._is_news(merge, now):
             return None
         self._parts.directory.hold(merge)
         return self._news(merge, peer, now, alive_now=True)
 
     def _alert_rumour(self, rumour: AlertRumour | AlertsRumour, now: Instant) -> list[Effect] | None:
         told = alerts.check(rumour, self._parts.ports.trust, self._parts.ports.verifier)
+        self._parts.manners.alerts(told[0].observer, [alert.subject for alert in told], now)
         done = [effects for alert in told if (effects := self._alert(alert, now)) is not None]
         return [effect for effects in done for effect in effects] if done else None
 
@@ -166,8 +171,17 @@ class Rolls:
             return self.publish(self._parts.me.refute(alert.boot, alert.incarnation, now), now)
         entry = self._parts.directory.entry(alert.subject)
         if entry is None or (alert.boot, alert.incarnation) < entry.order[:2]:
-            return None  # about nobody, or refuted already
+            self._parts.counters.add("alert-void")  # about nobody, or refuted already; may be a replay
+            return None
         return self._parts.detector.voted(alert, now)
+
+    def _is_news(self, merge: Merge, now: Instant) -> bool:
+        """An older row than the one held is late, or a replay; a newer one counts against its node's share."""
+        if not merge.news:
+            self._parts.counters.add("row-old")
+        elif merge.before is not None:
+            self._parts.manners.row(NodeId(merge.row.node), now)
+        return merge.news
 
     # -- what news means ----------------------------------------------------------------------------------------------
 
