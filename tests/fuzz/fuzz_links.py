@@ -1,0 +1,154 @@
+"""Fuzz target: bytes of a TLS peer into the links of a node. The first byte chooses how far that peer has come:
+
+    0 it was dialled by us   1 it dialled us   2 its link is up   3 a body in a frame of a chosen kind, its link is up
+    4 a body as its HELLO   5 a body as its WELCOME
+
+Properties beside "no exception out of the machine": how a stream without junk is cut changes nothing that is told, and
+whatever one peer sent, another one's link still comes up and carries a letter.
+"""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from meshnode.kernel import rng
+from meshnode.kernel.effects import Channel, Effect, Reject, Send
+from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.reasons import Loss
+from meshnode.links.hub import Hub, HubConfig
+from meshnode.links.messages import (
+    CloseLink,
+    ControlReceived,
+    FramesReceived,
+    LinkBytes,
+    LinkLost,
+    LinkOpened,
+    PeerUp,
+    Transmit,
+)
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import LinkId, MeshId, NodeId, NodeName, Region
+from meshnode.wire.frame import HEADER_BYTES_MAX, Frame, Kind, encode
+
+CORPUS = Path(__file__).parent / "corpus" / "links"
+NAMES = ("me", "liar", "honest")
+NODES = {name: NodeId(hashlib.sha256(name.encode()).digest()) for name in NAMES}
+NOW = Instant(10 * SECOND, 1_800_000_000_000)
+LATER = Instant(40 * SECOND, 1_800_000_030_000)
+LINK = LinkId(1)
+
+
+class End:
+    """One node's links, and what it told of them."""
+
+    def __init__(self, name: str) -> None:
+        config = HubConfig(
+            mesh=MeshId("mesh"), node=NODES[name], name=NodeName(name), region=Region("here"), boot=1,
+            run_id=hashlib.sha256(b"run" + name.encode()).digest()[:8],
+        )  # fmt: skip
+        self.hub = Hub(config, rng.fork(name.encode(), "links"))
+        self.told: list[Effect] = []
+        self.out = b""
+        self.closed: dict[LinkId, None] = {}
+
+    def open(self, link: LinkId, peer: str, *, inbound: bool) -> None:
+        dial_no = 0 if inbound else int(link)
+        self.take(self.hub.handle(LinkOpened(link, NODES[peer], peer, inbound, dial_no, f"{peer}:7000"), NOW))
+
+    def hear(self, link: LinkId, data: bytes) -> None:
+        self.take(self.hub.handle(LinkBytes(link, data), NOW))
+
+    def take(self, effects: Sequence[Effect]) -> None:
+        closed = dict(self.closed)
+        for effect in effects:
+            match effect:
+                case Transmit(link, data):
+                    assert link not in closed, "nothing leaves after a link was closed"
+                    self.out += data
+                case CloseLink(link, _):
+                    self.closed[link] = None
+                case _:
+                    self.told.append(effect)
+
+    def said(self) -> bytes:
+        said, self.out = self.out, b""
+        return said
+
+
+def one_input(data: bytes) -> None:
+    place, body = (data[0] % 6 if data else 0), data[1:]
+    stream = _stream(place, body)
+    whole = _heard(place, stream, len(stream) or 1)
+    refused = [effect.reason for effect in whole.told if isinstance(effect, Reject)]
+    if not refused:
+        assert _told(_heard(place, stream, 1 + len(stream) // 3)) == _told(whole)
+    _still_links(whole)
+    if refused:
+        raise RemoteError(refused[0])
+
+
+def _stream(place: int, body: bytes) -> bytes:
+    match place:
+        case 3:
+            kinds, chosen = tuple(Kind), body[:1] or b"\0"
+            header = body[2 : 2 + (body[1] if len(body) > 1 else 0)]
+            return encode(Frame(kinds[chosen[0] % len(kinds)], chosen[0] >> 7, 1, header, body[2 + len(header) :]))
+        case 4:
+            return encode(Frame(Kind.HELLO, 0, 0, body[:HEADER_BYTES_MAX]))
+        case 5:
+            return encode(Frame(Kind.WELCOME, 0, 0, body[:HEADER_BYTES_MAX]))
+        case _:
+            return body
+
+
+def _heard(place: int, stream: bytes, step: int) -> End:
+    """What a node tells of that peer, then of the time after it."""
+    me = _up() if place in (2, 3) else End("me")
+    if place in (0, 1, 4, 5):
+        me.open(LINK, "liar", inbound=place in (1, 4))
+    for at in range(0, len(stream), step):
+        me.hear(LINK, stream[at : at + step])
+    me.take(me.hub.wake(LATER))
+    me.take(me.hub.handle(LinkLost(LINK, Loss.RESET), LATER))
+    return me
+
+
+def _told(end: End) -> list[Effect | Frame]:
+    """Frame by frame, however they came."""
+    told: list[Effect | Frame] = []
+    for effect in end.told:
+        told += effect.frames if isinstance(effect, FramesReceived) else (effect,)
+    return told
+
+
+def _up() -> End:
+    me, liar = End("me"), End("liar")
+    _meet(me, liar, "liar", LINK)
+    me.told.clear()
+    return me
+
+
+def _meet(me: End, other: End, name: str, link: LinkId) -> None:
+    me.open(link, name, inbound=True)
+    other.open(link, "me", inbound=False)
+    for _ in range(2):
+        me.hear(link, other.said())
+        other.hear(link, me.said())
+
+
+def _still_links(me: End) -> None:
+    honest, link = End("honest"), LinkId(2)
+    me.said()
+    _meet(me, honest, "honest", link)
+    assert any(isinstance(effect, PeerUp) and effect.peer == NODES["honest"] for effect in me.told)
+    honest.take(honest.hub.handle(Send(NODES["me"], Channel.GOSSIP, b"letter"), NOW))
+    me.hear(link, honest.said())
+    assert ControlReceived(NODES["honest"], Channel.GOSSIP, b"letter") in me.told
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from tests.fuzz.driver import main
+
+    sys.exit(main("links", one_input, CORPUS))
