@@ -7,6 +7,7 @@ A big difference of rows (two meshes that meet) is evened out in slices, each no
 learns is announced to all, so that nobody pulls everything and no link carries it at once.
 """
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -15,10 +16,10 @@ from meshnode.gossip.catalogue import Catalogue
 from meshnode.gossip.catalogue import row_letters as catalogue_letters
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Directory
-from meshnode.gossip.letters import BATCH_BYTES, REGIONS_MAX, Pull, Repair, Roots, Rows, SignedRow, post
+from meshnode.gossip.letters import BATCH_BYTES, REGIONS_MAX, Pull, Repair, Roots, Rows, SignedFact, SignedRow, post
 from meshnode.gossip.soft import SoftState
 from meshnode.kernel import repair
-from meshnode.kernel.effects import Effect
+from meshnode.kernel.effects import Effect, Send
 from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.repair import Index
@@ -28,6 +29,8 @@ from meshnode.model.ids import NodeId
 
 ROWS, TOMBSTONES, SOFT, CATALOGUE, REGION = range(5)
 KEYS_MAX = 4096
+ANSWER_BYTES = BATCH_BYTES // 8  # so much a link that is busy with repairs must have to spare for an answer
+FACT_BYTES = 80  # of a row of the catalogue around its body
 ROW_BYTES = 80  # of a row around its body and its member record
 SLICE = 200  # rows either way in one exchange
 AGAIN_US = 250 * MS  # the next slice
@@ -81,7 +84,7 @@ class Repairs:
         if answer is None:
             return []
         if not isinstance(answer, repair.Difference):
-            return [post(peer, Repair(letter.index, answer, letter.region))]
+            return self._answered(peer, post(peer, Repair(letter.index, answer, letter.region)), now)
         push, wanted = self._slice(peer, letter.index, answer, now)
         pull: list[Effect] = [post(peer, Pull(letter.index, wanted, letter.region))] if wanted else []
         return [*self._push(peer, letter.index, push, now), *pull]
@@ -103,13 +106,21 @@ class Repairs:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _answered(self, peer: NodeId, answer: Send, now: Instant) -> list[Effect]:
+        """A few bytes of a peer may ask for many: a link that carries its share of repairs already has to wait."""
+        ready_us = self._budgets.ready_us(peer, Kind.REPAIR, min(len(answer.body), ANSWER_BYTES), now.mono_us)
+        if ready_us <= now.mono_us:
+            return [answer]
+        self._again.set(peer, max(ready_us, now.mono_us + AGAIN_US))
+        return []
+
     def _push(self, peer: NodeId, index: int, keys: Sequence[bytes], now: Instant) -> list[Effect]:
         """What we hold under some keys of an index. Soft facts leave with all else the peer has to be told of them."""
         if index in (SOFT, REGION):
             self._soft.owe(peer, keys, now)
             return []
         if index == CATALOGUE:
-            return catalogue_letters(peer, self._catalogue.pack(keys, now))
+            return self._catalogue_within_budget(peer, self._catalogue.pack(keys, now), now)
         entries = [self._directory.entry(NodeId(key)) for key in keys]
         return self._within_budget(peer, [entry.signed for entry in entries if entry is not None], now)
 
@@ -125,6 +136,15 @@ class Repairs:
                 break
             fitting.append(row)
         return row_letters(peer, fitting)
+
+    def _catalogue_within_budget(self, peer: NodeId, rows: Sequence[SignedFact], now: Instant) -> list[Effect]:
+        room = self._budgets.allowed(peer, Kind.REPAIR, now.mono_us)
+        sizes = itertools.accumulate(len(row.body) + FACT_BYTES for row in rows)
+        fitting = sum(size <= room for size in sizes)
+        if fitting < len(rows):
+            ready_us = self._budgets.ready_us(peer, Kind.REPAIR, ANSWER_BYTES, now.mono_us)
+            self._again.set(peer, max(ready_us, now.mono_us + AGAIN_US))
+        return catalogue_letters(peer, rows[:fitting])
 
     def _slice(
         self, peer: NodeId, index: int, found: repair.Difference, now: Instant

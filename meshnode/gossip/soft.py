@@ -125,7 +125,7 @@ class SoftState:
         """A repair found that a neighbour lacks these, or asks for them."""
         for key in keys if peer in self._outbox else ():
             mark = _mark(key)
-            if self._wants(peer, mark):
+            if self._size(mark) and self._wants(peer, mark):  # a peer may ask for what nobody holds
                 self._outbox.add(peer, mark, now.mono_us)
 
     # -- our own ------------------------------------------------------------------------------------------------------
