@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from meshnode.gossip.letters import ID_BYTES, IDS_MAX, Graft, IHave, Prune, Push, post
+from meshnode.gossip.manners import Overdone
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
@@ -24,7 +25,8 @@ RECENT_US = 30 * SECOND
 SEEN_MAX = 8192
 CACHE_MAX = 512
 CACHE_BYTES_MAX = 4 * 1024 * 1024
-GRAFTS_MAX = 1024
+GRAFTS_MAX = 8_192
+PROMISES_MAX = 2_048  # of one neighbour: who announces what it does not have must not fill the table
 DUPLICATES_US = SECOND
 
 
@@ -47,6 +49,8 @@ class Broadcast:
         self._cache: dict[bytes, bytes] = {}
         self._cache_bytes = 0
         self._missing: dict[bytes, list[NodeId]] = {}
+        self._promised: dict[bytes, NodeId] = {}  # who announced a missing one first
+        self._promises: dict[NodeId, int] = {}
         self._graft_due: Timers[bytes] = Timers()
         self._flush_us: int | None = None
 
@@ -114,15 +118,17 @@ class Broadcast:
     # -- letters ------------------------------------------------------------------------------------------------------
 
     def told(self, peer: NodeId, ids: Sequence[bytes], now: Instant) -> None:
-        """A neighbour has these; what does not come by itself soon is asked for."""
+        """A neighbour has these; what does not come by itself soon is asked for. Raises ``Overdone``: too many."""
         for number in ids:
-            if number in self._seen or len(self._missing) >= GRAFTS_MAX:
+            if number in self._seen or (number not in self._missing and not self._promise(peer, number)):
                 continue
             holders = self._missing.setdefault(number, [])
             if peer not in holders:
                 holders.append(peer)
             if number not in self._graft_due:
                 self._graft_due.set(number, now.mono_us + self._patience_us(peer))
+        if self._promises.get(peer, 0) >= PROMISES_MAX:
+            raise Overdone("flood-ids", f"it announces more than {PROMISES_MAX} rumours and brings none of them", peer)
 
     def grafted(self, peer: NodeId, ids: Sequence[bytes]) -> list[Effect]:
         branch = self._branches.get(peer)
@@ -163,8 +169,16 @@ class Broadcast:
                 branch.eager = True
                 self._graft_due.set(number, now.mono_us + self._patience_us(peer))
                 return [post(peer, Graft([number]))]
-        self._missing.pop(number, None)  # nobody left to ask: the repair brings it
+        self._settle(number)  # nobody left to ask: the repair brings it
         return []
+
+    def _promise(self, peer: NodeId, number: bytes) -> bool:
+        """Whether there is room for another one by this neighbour."""
+        promises = self._promises.get(peer, 0)
+        if len(self._missing) >= GRAFTS_MAX or promises >= PROMISES_MAX:
+            return False
+        self._promised[number], self._promises[peer] = peer, promises + 1
+        return True
 
     def _tell_later(self, branch: _Branch, number: bytes, now: Instant) -> None:
         if len(branch.lazy_ids) < LAZY_MAX:
@@ -177,7 +191,13 @@ class Broadcast:
         return min(SECOND, max(50 * MS, 2 * rtt + 20 * MS))
 
     def _settle(self, number: bytes) -> None:
+        """It is missing no more, or nobody has it."""
         self._missing.pop(number, None)
+        peer = self._promised.pop(number, None)
+        if peer is not None:
+            self._promises[peer] -= 1
+            if not self._promises[peer]:
+                del self._promises[peer]
         self._graft_due.cancel(number)
 
     def _trim(self) -> None:
