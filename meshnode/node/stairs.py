@@ -73,8 +73,8 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return _control(core, fact, now)
         case FramesReceived():
             return _frames(core, fact, now)
-        case Expelled(by, reason):
-            return _leave_for_twin(core, f"{core.names.of(by)} refuses this node: {reason}")
+        case Expelled():
+            return _expelled(core, fact)
         case Twinned(reason):
             return _leave_for_twin(core, reason)
         case MemberChanged():
@@ -261,6 +261,19 @@ def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:
 
 def _word_of(kind: str) -> str:
     return DOCUMENT_WORDS.get(kind, kind.lower())
+
+
+def _expelled(core: Core, fact: Expelled) -> Sequence[Effect]:
+    """One peer's word ends this node only while no other one lets it in: a liar would end a whole mesh by it.
+
+    A twin that somebody let in as well is found out by its rows, which nobody can forge.
+    """
+    said = f"{core.names.of(fact.by)} refuses this node: {fact.reason}"
+    others = [core.names.of(peer) for peer in core.linked if peer != fact.by]
+    if others:
+        text = f"{said}, and {others[0]} does not; not believed without the row of a twin"
+        return [Reject(fact.by, "expelled-without-proof", text)]
+    return _leave_for_twin(core, said)
 
 
 def _leave_for_twin(core: Core, reason: str) -> Sequence[Effect]:
