@@ -31,6 +31,7 @@ URGENT_MAX = 16  # with those that are to be evidence: a refusal costs nobody a 
 VANISHED_US = 12 * SECOND  # longer than any host's timeout: the link it made replaced another one, and nobody tells
 QUICK_FOR_US = 180 * SECOND
 QUICK_US = (600 * MS, 950 * MS)
+CALM_US = (1_500 * MS, 2_400 * MS)  # the same for who has links enough and only looks for the other side of a cut
 LONELY_US = 5 * SECOND
 FLAP_US = 10 * SECOND
 FLAPS_FREE = 3  # links lost right after they came up, before dialling slows down
@@ -96,6 +97,7 @@ class Contacts:
         self._last_dial = 0
         self._worked: dict[Address, NodeId] = {}
         self._found: dict[NodeId, tuple[int, int]] = {}  # links in quick succession, and when the last one came up
+        self._calm = False
         self._took_us = 0  # from dial to link, the mean of late
         self._restore(restored)
 
@@ -193,7 +195,9 @@ class Contacts:
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def wake(self, now: Instant, *, lonely: bool, linked: Callable[[NodeId], bool]) -> list[Effect]:
+    def wake(self, now: Instant, *, lonely: bool, linked: Callable[[NodeId], bool], calm: bool = False) -> list[Effect]:
+        """Dial who is due. ``calm``: this node has the links it wants, so one dial at a time to each is enough."""
+        self._calm = calm
         effects: list[Effect] = []
         due_us = self._due.deadline()
         if due_us is None or due_us > now.mono_us:
@@ -225,7 +229,8 @@ class Contacts:
     def _try(self, key: _Key, target: _Target, now: Instant, young_max: int = DIALS_MAX) -> list[Effect]:
         young = sum(len(t.young) for t in self._targets.values())
         racing = min(RACERS_MAX, len(target.addresses)) if target.racing else 0
-        if young >= young_max or len(target.young) >= (max(YOUNG_MAX, racing) if target.node else 1):
+        usual = YOUNG_MAX if target.node and not self._calm else 1
+        if young >= young_max or len(target.young) >= (max(usual, racing) if target.node else 1):
             return []
         host, port = target.addresses[target.tries % len(target.addresses)]
         target.tries += 1
@@ -268,7 +273,7 @@ class Contacts:
         if target.racing and target.tries:
             return RACE_US
         if now.mono_us < target.quick_until_us:
-            low, high = QUICK_US
+            low, high = CALM_US if self._calm else QUICK_US
             return max(low + round((high - low) * self._rng.random()), self._took_us)
         pace = NODE_PACE if target.node else PLACE_PACE
         target.slow_tries += 1

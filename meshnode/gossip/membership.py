@@ -290,7 +290,8 @@ class Gossip:
         self._parts.planning.wake(now)
         if not self._parts.me.left:
             overlay = self._parts.overlay
-            out += self._parts.contacts.wake(now, lonely=overlay.lonely, linked=self._parts.planning.settled)
+            settled = self._parts.planning.settled
+            out += self._parts.contacts.wake(now, lonely=overlay.lonely, linked=settled, calm=overlay.full)
         records = self._parts.directory.unsaved()
         return [*out, Persist(records)] if records else out
 

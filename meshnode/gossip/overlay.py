@@ -207,6 +207,11 @@ class Overlay:
         trial = self._swaps.candidate
         return [*sought, *chosen, *([trial] if trial is not None and trial not in self._links else [])]
 
+    @property
+    def full(self) -> bool:
+        """A large mesh, and as many links as this node wants."""
+        return not self.small and self._taken() >= self._config.slots
+
     def _held(self) -> Held:
         neighbours = self._neighbours()
         regions = {peer: self._mesh.region_of(peer) for peer in neighbours}

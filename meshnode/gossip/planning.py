@@ -133,7 +133,7 @@ class Planning:
         """Who was thought lost, and had never ended, is back: a cut heals, so the other lost ones are dialled now."""
         if not self._overlay.small and now.mono_us >= self._hurried_us + HURRY_EVERY_US:
             self._hurried_us = now.mono_us
-            for node in self._strays.sought():
+            for node in self._strays.sought(few=self._overlay.full):
                 self._contacts.hurry(node, now)
 
     # -- plans --------------------------------------------------------------------------------------------------------
@@ -152,7 +152,9 @@ class Planning:
         return self._due_us
 
     def _plan(self, now: Instant) -> None:
-        wanted = dict.fromkeys((*self._overlay.wanted(self._strays.sought(), now), *self._overlay.demanded()))
+        wanted = dict.fromkeys(
+            (*self._overlay.wanted(self._strays.sought(few=self._overlay.full), now), *self._overlay.demanded())
+        )
         for node in self._contacts.aimed():
             if node not in wanted:
                 self._contacts.drop(node)

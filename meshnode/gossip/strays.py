@@ -11,6 +11,7 @@ from meshnode.model.ids import NodeId
 
 STRAYS = 4
 OWN_MAX = 16  # neighbours lost last
+FEW = 2  # of either kind, for who has all the links it wants
 
 
 class Strays:
@@ -44,9 +45,11 @@ class Strays:
         boot = self._own.pop(node, None)
         return boot if boot is not None else self._take_out(node)
 
-    def sought(self) -> list[NodeId]:
-        """Whom to look for now."""
-        return [*self._own, *(node for _, node in self._others[:STRAYS])]
+    def sought(self, *, few: bool = False) -> list[NodeId]:
+        """Whom to look for now. ``few``: one link is enough to hear of the others, and a mesh of which half comes back
+        must not spend its processors on handshakes that all but a few of are closed again."""
+        own, strays = list(self._own), [node for _, node in self._others[: FEW if few else STRAYS]]
+        return [*(own[-FEW:] if few else own), *strays]
 
     def _put_in(self, node: NodeId, boot: int) -> None:
         if node not in self._boots:
