@@ -25,7 +25,7 @@ def cut_for_a_week(world: World, boxes: list[Box]) -> None:
     world.run_for(30.0)
 
 
-def nobody(_strays: Strays, *, few: bool = False) -> list[NodeId]:  # noqa: ARG001 - the signature it stands in for
+def nobody(_strays: Strays, *, few: bool = False) -> list[NodeId]:
     """A planted fault."""
     return []
 
