@@ -57,6 +57,7 @@ from meshnode.node.journals import Journals
 from meshnode.node.names import Names
 from meshnode.node.offering import Offering
 from meshnode.node.places import Places
+from meshnode.node.refusals import Refusals
 from meshnode.node.stairs import climb
 from meshnode.node.story import Story
 from meshnode.node.succession import Succession
@@ -131,6 +132,7 @@ class Core:
             )
         self.authority = Roles(self.trust)
         self.names = Names(config.node, config.name, self.trust)
+        self.refusals = Refusals(self.names.of, self.trust.conflicts)
         links = HubConfig(
             mesh=config.mesh, node=config.node, name=config.name, region=config.region, boot=self.boot,
             run_id=config.run_id, member=config.member, codec=ports.codec,
@@ -366,12 +368,10 @@ class Core:
         return self.journals.told(now) if self.story.stored(batch_no) else ()
 
     def _rejected(self, effect: Reject, now: Instant) -> list[Effect]:
-        """Counted always, told once a kind and peer: a flood of junk must not become a flood of writes."""
+        """Counted always, told rarely: a flood of junk must not become a flood of writes."""
         self.counters.add(f"rejected-{effect.reason}")
-        if not self.names.first_refusal(effect.peer, effect.reason):
-            return []
-        text = f"refused what it sent: {effect.reason}" + (f" ({effect.detail})" if effect.detail else "")
-        return self._note(f"node/{self.names.of(effect.peer)}", text, now)
+        told = self.refusals.refused(effect, now)
+        return [each for subject, text in told for each in self._note(subject, text, now)]
 
     def _stranger(self, failed: DialFailed, now: Instant) -> list[Effect]:
         """Whoever answers at an address of ours and is of no use: told once, shown until a link to there stands."""

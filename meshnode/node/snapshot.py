@@ -332,6 +332,7 @@ def _problems(core: Core, now: Instant) -> list[str]:
         f"{address} answers as somebody else ({why}): check the address, it may be of another mesh"
         for address, why in core.strangers.items()
     ]
+    problems += core.refusals.problems(now)
     problems += [
         f"agent {info.instance} {'has failed' if info.state is InstanceState.FAILED else 'keeps ending'}: {info.reason}"
         for info in core.agents.instances()
