@@ -11,6 +11,7 @@ import msgspec
 
 from meshnode.checkpoints.answers import Added, Answer
 from meshnode.checkpoints.cell import Cell
+from meshnode.checkpoints.entry import HASH_BYTES
 from meshnode.checkpoints.held import Follow, Held
 from meshnode.checkpoints.rows import AnswerRow, CellRow, DotRow, Reader, Table
 from meshnode.checkpoints.seen import Seen
@@ -128,6 +129,8 @@ def read_manifest(body: bytes) -> Manifest:
         Reader(manifest.epochs).epoch(manifest.epoch)
     except (ValueError, RecursionError) as error:
         raise RemoteError("checkpoint-manifest", str(error)[:80]) from error
+    if any(len(head) != HASH_BYTES for head in (manifest.head, *(row.head for row in manifest.follows))):
+        raise RemoteError("checkpoint-manifest", f"the hash of an entry has {HASH_BYTES} bytes")
     return manifest
 
 

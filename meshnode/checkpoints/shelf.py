@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from meshnode.checkpoints import fold, merge
-from meshnode.checkpoints.entry import Entry, hash_of, unseal
+from meshnode.checkpoints.entry import HASH_BYTES, Entry, hash_of, unseal
 from meshnode.checkpoints.fold import Manifest
 from meshnode.checkpoints.held import Held, Taken
 from meshnode.checkpoints.rows import Delta, check_delta
@@ -118,6 +118,8 @@ def _item(body: bytes) -> Entry | Taken:
     except (ValueError, RecursionError) as error:
         raise RemoteError("checkpoint-record", str(error)[:80]) from error
     check_delta(taken.piece)
+    if len(taken.head) != HASH_BYTES:  # the entry written after it would begin with it, and could not be read again
+        raise RemoteError("checkpoint-record", f"the hash of an entry has {HASH_BYTES} bytes, not {len(taken.head)}")
     if taken.piece.whole:
         raise RemoteError("checkpoint-record", "a whole, which names no key as gone")
     return taken
