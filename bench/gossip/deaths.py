@@ -12,8 +12,9 @@ from bench.gossip.anchors.beside import PULSES_S, beside_serf, beside_zenoh
 from bench.gossip.busy import busy
 from bench.gossip.delays import p99_ms, spoken
 from bench.gossip.effort import Effort
-from bench.gossip.fleet import Fleet, Node, until
+from bench.gossip.fleet import Fleet, Node
 from bench.gossip.told import GONE, LOST
+from bench.gossip.waiting import until
 from bench.rows import Anchor, Meter, Row
 from meshnode.model.commands import CallSkill, RunAgent
 from meshnode.model.errors import LocalError

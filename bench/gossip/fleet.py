@@ -20,6 +20,7 @@ import psutil
 from bench.gossip.identities import admitted
 from bench.gossip.namespaces import Namespaces, namespaces
 from bench.gossip.told import Told, follow
+from bench.gossip.waiting import until
 from meshnode.client.client import Client
 from meshnode.host.rundir import discard_run_directory
 from meshnode.model.ids import NodeId
@@ -30,7 +31,6 @@ PORT = 7007
 REGIONS = ("east", "west")
 STARTING_MAX = 4  # at once: an interpreter that starts wants a core
 READY_S, WHOLE_S, STOP_S = 120.0, 180.0, 30.0
-POLL_S = 0.02
 OPEN_FILES = 65_536
 SEED = 7
 
@@ -254,20 +254,10 @@ async def fleet(
                 made.clean()
 
 
-async def until(holds: Callable[[], bool], within_s: float) -> bool:
-    """Look until it holds; whether it did in time."""
-    deadline_s = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline_s:
-            return False
-        await asyncio.sleep(POLL_S)
-    return True
-
-
-async def _until_it_ends(stream: "asyncio.Future[None] | object") -> None:
+async def _until_it_ends(stream: Awaitable[None]) -> None:
     """A node that is killed takes its stream along: that is no failure of the harness."""
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-        await stream  # type: ignore[misc]
+        await stream
 
 
 def _send(pid: int, number: signal.Signals) -> None:

@@ -8,7 +8,8 @@ from bench.gossip.anchors import serf as serf_bench
 from bench.gossip.anchors.beside import beside_serf, beside_zenoh
 from bench.gossip.delays import p50_ms, p99_ms, spoken
 from bench.gossip.effort import Effort
-from bench.gossip.fleet import Fleet, Node, until
+from bench.gossip.fleet import Fleet, Node
+from bench.gossip.waiting import until
 from bench.rows import Anchor, Meter, Row
 
 EVENT_S = 8.0  # after that it counts as missed

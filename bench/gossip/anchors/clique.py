@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench.gossip.anchors.cluster import until
 from bench.gossip.process import cpu_s
+from bench.gossip.waiting import until
 
 FIRST_PORT, SEED = 20_000, 7
 READY_S, SEEN_S, EVENT_S, DEATH_S, SILENT_S = 120.0, 60.0, 3.0, 30.0, 40.0

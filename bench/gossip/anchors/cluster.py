@@ -6,16 +6,16 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
 from bench.gossip.namespaces import CONTROL, DATA
+from bench.gossip.waiting import POLL_S
 
 PROFILE = "lan"  # as are all other parameters: those that serf ships
 GOSSIP_PORT, RPC_PORT = 20_000, 30_000
-POLL_S, CONNECT_TRIES = 0.02, 400
+CONNECT_TRIES = 400
 CHUNK_BYTES = 65_536
 _MEMBER = re.compile(rb"EventMember(\w+): (n\d+)")
 _USER = re.compile(rb"user-event: (\S+)")
@@ -119,16 +119,6 @@ class Cluster:
                 agent.events.setdefault(user[1].decode(), at_s)
             elif suspect := _SUSPECT.search(line):
                 agent.log.append((at_s, "Suspect", suspect[1].decode()))
-
-
-async def until(holds: Callable[[], bool], within_s: float) -> bool:
-    """Look until it holds; whether it did in time."""
-    deadline_s = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline_s:
-            return False
-        await asyncio.sleep(POLL_S)
-    return True
 
 
 async def _connected(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -10,10 +10,11 @@ import sys
 
 import msgspec
 
-from bench.gossip.anchors.cluster import Agent, Cluster, until
+from bench.gossip.anchors.cluster import Agent, Cluster
 from bench.gossip.busy import busy
 from bench.gossip.namespaces import Namespaces
 from bench.gossip.process import cpu_s
+from bench.gossip.waiting import until
 
 SEED = 7
 JOIN_S, EVENT_S, UPDATE_S, DEATH_S, WHOLE_S = 120.0, 8.0, 15.0, 60.0, 180.0
