@@ -73,7 +73,25 @@ class Place:
         return self.key.node
 
 
-class Lands:
+class Roll:
+    """Members by region: the ``Trust`` port, and what a catalogue's ``Map`` asks about them."""
+
+    members: dict[NodeId, Member]
+
+    def admit(self, record: bytes) -> Member | str:
+        return "unknown"
+
+    def member(self, node: NodeId) -> Member | None:
+        return self.members.get(node)
+
+    def regions(self) -> Sequence[str]:
+        return sorted({member.region for member in self.members.values()})
+
+    def in_region(self, region: str) -> Sequence[NodeId]:
+        return sorted(node for node, member in self.members.items() if member.region == region)
+
+
+class Lands(Roll):
     """All of them, and the wires between. ``loss``: of a letter; ``twice``: it comes again later."""
 
     def __init__(
@@ -91,21 +109,7 @@ class Lands:
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
 
-    # -- the Trust port -----------------------------------------------------------------------------------------------
-
-    def admit(self, record: bytes) -> Member | str:
-        return "unknown"
-
-    def member(self, node: NodeId) -> Member | None:
-        return self.members.get(node)
-
-    # -- the catalogue's Map and the LinkStats port -------------------------------------------------------------------
-
-    def regions(self) -> Sequence[str]:
-        return sorted({member.region for member in self.members.values()})
-
-    def in_region(self, region: str) -> Sequence[NodeId]:
-        return sorted(node for node, member in self.members.items() if member.region == region)
+    # -- the rest of the catalogue's Map, and the LinkStats port ------------------------------------------------------
 
     def reachable(self, node: NodeId) -> bool:
         return node in self.members and node not in self.away

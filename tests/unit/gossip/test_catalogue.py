@@ -24,14 +24,14 @@ from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import Member
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
-from tests.unit.gossip.regions import CheapJudge, CheapKey
+from tests.unit.gossip.regions import CheapJudge, CheapKey, Roll
 from tests.unit.gossip.world import Box, World
 
 Offer = tuple[str, tuple[str, ...], NodeId]
 
 
 @dataclass
-class Country:
+class Country(Roll):
     """Members of regions, and what they offer. ``Trust``, ``Map``, ``LinkStats`` and ``Survey`` of its catalogues."""
 
     members: dict[NodeId, Member] = field(default_factory=dict[NodeId, Member])
@@ -47,18 +47,6 @@ class Country:
         self.members[key.node] = Member(key.node, name, key.public_key, ("member",), region, {}, b"")
         self.keys[key.node] = key
         return key.node
-
-    def admit(self, record: bytes) -> Member | str:
-        return "unknown"
-
-    def member(self, node: NodeId) -> Member | None:
-        return self.members.get(node)
-
-    def regions(self) -> Sequence[str]:
-        return sorted({member.region for member in self.members.values()})
-
-    def in_region(self, region: str) -> Sequence[NodeId]:
-        return sorted(node for node, member in self.members.items() if member.region == region)
 
     def reachable(self, node: NodeId) -> bool:
         return node not in self.away and node not in self.dead

@@ -15,31 +15,20 @@ from meshnode.registry.index import SHORT_QUEUE, Index
 from meshnode.registry.offers import UnitOffer, encode_agent, encode_skill
 from meshnode.registry.records import FADES_US
 from meshnode.wire.calls import SkillDescription
+from tests.unit.registry.surroundings import Surroundings
 
 ME, NEAR, FAR, MUTE = (NodeId(bytes([n]) * 32) for n in (5, 9, 2, 3))
 
 
-class Mesh:
+class Mesh(Surroundings):
     """Liveness and link statistics as a test sets them."""
 
     def __init__(self) -> None:
-        self.lost: list[NodeId] = []
-        self.rtt: dict[NodeId, int] = {NEAR: 1_000, FAR: 90_000}
+        super().__init__()
+        self.rtt |= {NEAR: 1_000, FAR: 90_000}
 
     def members(self) -> Sequence[NodeId]:
         return sorted((ME, NEAR, FAR, MUTE))
-
-    def reachable(self, node: NodeId) -> bool:
-        return node not in self.lost
-
-    def peers(self) -> Sequence[NodeId]:
-        return tuple(self.rtt)
-
-    def last_heard_us(self, peer: NodeId) -> int | None:
-        return 0 if peer in self.rtt else None
-
-    def rtt_us(self, peer: NodeId) -> int | None:
-        return self.rtt.get(peer)
 
     def heard_us(self, node: NodeId) -> int | None:
         return None if node == MUTE else 800_000
@@ -84,7 +73,7 @@ def test_the_local_offer_comes_first_then_the_nearest_then_those_never_measured(
 
 def test_who_cannot_be_reached_comes_last_and_says_so() -> None:
     mesh = Mesh()
-    mesh.lost = [NEAR]
+    mesh.lost = {NEAR: None}
     room = index(mesh)
     for node in (NEAR, FAR):
         offers(room, node, "words.count")
@@ -93,7 +82,7 @@ def test_who_cannot_be_reached_comes_last_and_says_so() -> None:
         (NEAR, "unreachable, last heard 3.2 s ago"),
     ]
     assert room.excluded(MUTE, NOW) == ""
-    mesh.lost = [MUTE]
+    mesh.lost = {MUTE: None}
     assert room.excluded(MUTE, NOW) == "unreachable, never heard"
 
 
@@ -108,7 +97,7 @@ def test_equal_round_trips_are_ordered_by_node_id() -> None:
 
 def test_this_node_is_never_excluded_from_its_own_view() -> None:
     mesh = Mesh()
-    mesh.lost = [ME]
+    mesh.lost = {ME: None}
     room = index(mesh)
     offers(room, ME, "words.count")
     (candidate,) = room.candidates("words.count", now=NOW)

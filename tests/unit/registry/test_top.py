@@ -17,6 +17,7 @@ from meshnode.registry.index import GONE_MAX, Candidate, Index
 from meshnode.registry.offers import SkillOffer, UnitOffer, decode_skill, encode_agent, encode_skill
 from meshnode.registry.ranks import Ranks, closed, opened
 from meshnode.wire.calls import SkillDescription
+from tests.unit.registry.surroundings import Surroundings
 
 NODES = [NodeId(bytes([n * 7 % 256]) * 32) for n in range(1, 25)]
 ME = NODES[4]
@@ -28,28 +29,15 @@ WHERES = (
 )  # fmt: skip
 
 
-class Around:
-    """Liveness, links and attributes as a test sets them."""
+class Around(Surroundings):
+    """Attributes, too, as a test sets them."""
 
     def __init__(self) -> None:
-        self.lost: dict[NodeId, None] = {}
-        self.rtt: dict[NodeId, int | None] = {}
+        super().__init__()
         self.told: dict[NodeId, dict[str, Attribute]] = {}
 
     def members(self) -> Sequence[NodeId]:
         return NODES
-
-    def reachable(self, node: NodeId) -> bool:
-        return node not in self.lost
-
-    def peers(self) -> Sequence[NodeId]:
-        return tuple(self.rtt)
-
-    def last_heard_us(self, peer: NodeId) -> int | None:
-        return 0 if peer in self.rtt else None
-
-    def rtt_us(self, peer: NodeId) -> int | None:
-        return self.rtt.get(peer)
 
     def heard_us(self, node: NodeId) -> int | None:
         return None if node[0] % 5 == 0 else node[0]
