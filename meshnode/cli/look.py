@@ -13,7 +13,7 @@ from meshnode.cli.parser import Given, Parser, Verb, client_of, watch_option
 from meshnode.cli.table import Column
 from meshnode.cli.words import printable, size, span
 from meshnode.model.errors import NotFound
-from meshnode.model.views import StatusView
+from meshnode.model.views import NodeView, StatusView
 
 RowT = TypeVar("RowT", bound=msgspec.Struct)
 
@@ -62,7 +62,36 @@ def _painted(state: str, *, bad: bool) -> str:
 
 
 def _ls(given: Given) -> int:
-    return again(given, lambda: _list(given, client_of(given).nodes(), rows.NODES, rows.node_name))
+    return again(given, lambda: _nodes(given, client_of(given).nodes()))
+
+
+def _nodes(given: Given, found: Sequence[NodeView]) -> int:
+    """A table names a region that was cut off as a whole in one line; the other formats name all its nodes."""
+    whole, lines = apart(found) if given.output == "table" else (found, [])
+    _list(given, whole, rows.NODES, rows.node_name)
+    for line in lines:
+        print(printable(line))
+    return 0
+
+
+def apart(found: Sequence[NodeView]) -> tuple[Sequence[NodeView], list[str]]:
+    """The nodes that get a row each, and a line for each region none of whose nodes does."""
+    regions: dict[str, list[NodeView]] = {}
+    for node in found:
+        regions.setdefault(node.region, []).append(node)
+    cut = {name: nodes for name, nodes in regions.items() if len(nodes) > 1 and all(_cut_off(node) for node in nodes)}
+    lines = [_cut_line(name, nodes) for name, nodes in sorted(cut.items())]
+    return [node for node in found if node.region not in cut], lines
+
+
+def _cut_off(node: NodeView) -> bool:
+    return node.state != "ready" and node.reason.startswith(f"region {node.region} unreachable")
+
+
+def _cut_line(region: str, nodes: Sequence[NodeView]) -> str:
+    heard = [node.age_s for node in nodes if node.age_s >= 0]
+    since = f" since {span(min(heard))}" if heard else ""
+    return f"region {region} unreachable{since}: {len(nodes)} nodes (-o wide names them)"
 
 
 def _ps(given: Given) -> int:
@@ -103,7 +132,8 @@ def _get_once(given: Given, kind: Kind) -> int:
     client = client_of(given)
     match kind.word:
         case "node":
-            return _list(given, _named(client.nodes(), name, lambda n: (n.name,), kind), rows.NODES, rows.node_name)
+            nodes = _named(client.nodes(), name, lambda n: (n.name,), kind)
+            return _list(given, nodes, rows.NODES, rows.node_name) if name else _nodes(given, nodes)
         case "agent":
             agents = _named(client.agents(), name, lambda a: (a.name, a.instance), kind)
             return _list(given, agents, rows.AGENTS, rows.agent_name)

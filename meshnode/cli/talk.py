@@ -5,7 +5,8 @@ import sys
 from meshnode.cli.dispatch import show_error
 from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, command, deadline, output_option, warn
-from meshnode.cli.words import clock, milliseconds, one_line
+from meshnode.cli.words import clock, milliseconds, one_line, span
+from meshnode.client.client import Client
 from meshnode.model.errors import LocalError, Offline
 from meshnode.model.views import PingView
 
@@ -21,6 +22,9 @@ def _ping(given: Given) -> int:
         try:
             view = client.ping(name, given.deadline)
         except LocalError as error:
+            if failed is None and given.output in ("table", "wide"):
+                for line in _known(client, name):
+                    warn(line)
             failed = error
             show_error(error)
             continue
@@ -31,6 +35,17 @@ def _ping(given: Given) -> int:
     if failed is None:
         return 0
     return PARTIAL if answered else failed.exit_code
+
+
+def _known(client: Client, name: str) -> list[str]:
+    """What this node knows of one that does not answer."""
+    try:
+        view = client.node(name)
+    except LocalError:
+        return []
+    heard = f"heard {span(view.age_s)} ago" if view.age_s >= 0 else "not heard since this daemon started"
+    votes = f"; {len(view.votes)} of {max(view.observers, len(view.votes))} observers say so" if view.votes else ""
+    return [one_line(f"{view.name} is {view.state}: {view.reason} ({heard}){votes}")]
 
 
 def _pong(view: PingView, number: int) -> str:

@@ -1,5 +1,7 @@
 """Why things are so: stories, conflicts, identity."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from meshnode.cli import rows
@@ -14,6 +16,7 @@ from meshnode.model.views import ConflictView, EventView, IdentityView, WhyView
 ASKED_MAX = 24
 SAME_MS = 5_000  # clocks of two nodes, and the way of the news
 ALIKE_MAX = 32
+NAMES_MAX = 12
 
 
 def _why(given: Given) -> int:
@@ -31,20 +34,20 @@ def whole_story(client: Client, subject: str) -> tuple[WhyView, list[str]]:
     """
     nodes = client.nodes()
     me = next(node.name for node in nodes if node.self_node)
-    told: list[WhyView] = []
+    told: list[tuple[str, WhyView]] = []
     missing = [node.name for node in nodes if not node.self_node and node.state not in ("ready", "left")]
     unknown: NotFound | None = None
     for node in [me, *(node.name for node in nodes if not node.self_node and node.state == "ready")][:ASKED_MAX]:
         try:
-            told.append(_signed(client.why(subject, "" if node == me else node), node))
+            told.append((node, _signed(client.why(subject, "" if node == me else node), node)))
         except NotFound as error:
             unknown = unknown or error
         except LocalError:
             missing.append(node)
     if not told and unknown is not None:
         raise unknown
-    lines = [f"  not asked, out of reach now: {', '.join(missing)}"] if missing else []
-    return _together(subject, told), lines
+    lines = [f"  not asked, out of reach now: {_some(missing)}"] if missing else []
+    return _together(subject, [view for _, view in told]), [*_elsewhere(told), *lines]
 
 
 def _signed(view: WhyView, node: str) -> WhyView:
@@ -58,8 +61,25 @@ def _together(subject: str, told: list[WhyView]) -> WhyView:
     for event in events:
         if not any(k.text == event.text and event.at_ms - k.at_ms < SAME_MS for k in kept[-ALIKE_MAX:]):
             kept.append(event)
-    now = next((view.now for view in told if view.now), "")
-    return WhyView(subject=subject, now=now, events=kept)
+    first = next((view for view in told if view.now), None)
+    if first is None:
+        return WhyView(subject=subject, now="", events=kept)
+    return WhyView(subject=subject, now=first.now, events=kept, details=first.details, state=first.state)
+
+
+def _elsewhere(told: Sequence[tuple[str, WhyView]]) -> list[str]:
+    """What other nodes take a node for, if not all agree."""
+    seen: dict[str, list[str]] = {}
+    for node, view in told:
+        if view.state and not view.now.endswith(", this node"):
+            seen.setdefault(view.state, []).append(node)
+    parts = [f"{state} by {_some(nodes)}" for state, nodes in seen.items()]
+    return [f"  nodes see it differently: {'; '.join(parts)}"] if len(parts) > 1 else []
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:NAMES_MAX])
+    return shown if len(names) <= NAMES_MAX else f"{shown} and {len(names) - NAMES_MAX} more"
 
 
 def _why_lines(view: WhyView) -> list[str]:
@@ -69,7 +89,8 @@ def _why_lines(view: WhyView) -> list[str]:
         f"  {clock(event.at_ms)}  {span(event.age_s) + ' ago':>12}  {event.node:<{width}}  {one_line(event.text)}"
         for event in view.events
     ]
-    return [head, *(events or ["  nothing has been recorded about it"])]
+    details = [one_line(f"  {detail}") for detail in view.details]
+    return [head, *details, *(events or ["  nothing has been recorded about it"])]
 
 
 def _conflicts(given: Given) -> int:

@@ -35,6 +35,11 @@ _WORDS = {
 }
 
 
+def words_of(kind: Evidence) -> str:
+    """Evidence as people read it."""
+    return _WORDS[kind]
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known about one node that is not linked and fresh."""
 

@@ -52,6 +52,8 @@ class NodeView(View, frozen=True):
     self_node: bool = False
     labels: dict[str, str] = {}
     drained: bool = False  # takes no new units; those it has move away
+    votes: dict[str, str] = {}  # what speaks against it now: observer -> words
+    observers: int = 0  # known nodes whose word counts; only told of one that is not ready
 
 
 class NodesView(View, frozen=True):
@@ -356,11 +358,16 @@ class LinksView(View, frozen=True):
 
 
 class WhyView(View, frozen=True):
-    """The story of one subject: what is so now, and the events that led here, oldest first."""
+    """The story of one subject: what is so now, and the events that led here, oldest first.
+
+    ``details``: of a node, how it is reached and who says what about it; ``state``: of a node or a region, in a word.
+    """
 
     subject: str
     now: str
     events: list[EventView]
+    details: list[str] = []
+    state: str = ""
 
 
 class InviteView(View, frozen=True):

@@ -6,7 +6,6 @@ rooms until none is left; what remains is for the host. All bytes for one link i
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 from meshnode.agents.life import Agents, AgentsConfig
 from meshnode.checkpoints.checkpoints import Checkpoints, CheckpointsConfig
@@ -19,12 +18,11 @@ from meshnode.kernel import rng
 from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Fact, Hangup, Note, Persist, Reject, Send
-from meshnode.kernel.instant import MS, SECOND, Instant
-from meshnode.kernel.machine import earliest
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
-from meshnode.links.messages import CloseLink, FramesReceived, LinkBytes, LinkLost, LinkOpened, Post, Transmit
+from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Post
 from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Around, Switch, SwitchConfig
 from meshnode.model.errors import Invalid
@@ -35,6 +33,7 @@ from meshnode.node.beyond import Beyond
 from meshnode.node.commands import Desk
 from meshnode.node.commits import Commits
 from meshnode.node.config import NodeConfig, NodePorts
+from meshnode.node.cuts import Cuts
 from meshnode.node.effects import Announce, Reply
 from meshnode.node.facts import Started
 from meshnode.node.inputs import (
@@ -57,7 +56,9 @@ from meshnode.node.journals import Journals
 from meshnode.node.names import Names
 from meshnode.node.offering import Offering
 from meshnode.node.places import Places
+from meshnode.node.proven import ProvenTime
 from meshnode.node.refusals import Refusals
+from meshnode.node.rooms import Rooms
 from meshnode.node.stairs import climb
 from meshnode.node.story import Story
 from meshnode.node.succession import Succession
@@ -71,7 +72,7 @@ from meshnode.security.enrolment import EnrolmentDesk
 from meshnode.security.members import Members
 from meshnode.security.messages import EnrolmentAsked
 from meshnode.security.roles import Roles
-from meshnode.wire.bus import AgentFrames, ToAgent
+from meshnode.wire.bus import AgentFrames
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
 SETTLE_MAX = 1_000_000
@@ -79,19 +80,8 @@ STRANGERS_MAX = 64
 EARLY_MAX = 1_000  # what may wait for this boot; what people and agents of this machine ask waits beside it
 # However long this machine slept, its peers have had time to speak again after this.
 CALM_MAX_US = 3 * SECOND
-CLOCK_EVERY_US = 900 * SECOND
-# Inputs and effects of a call that passes through. They concern the links and the switch: no other deadline moves.
-_PASSING_IN = frozenset((AgentFrames, LinkBytes))
-_PASSING_ON = frozenset((Post, FramesReceived))
-_PASSING_OUT = frozenset((ToAgent, Transmit))
-
-
-class Room(Protocol):
-    """What the core needs of each room to keep time for it."""
-
-    def wake(self, now: Instant, /) -> Sequence[Effect]: ...
-
-    def deadline(self) -> int | None: ...
+# What one room tells another in a wake is done in the same wake; two that keep waking each other are stopped here.
+ROUNDS_MAX = 8
 
 
 class Core:
@@ -102,8 +92,7 @@ class Core:
         self.boot = _last_boot(restored) + 1
         self.started_us = now.mono_us
         self.clock = ports.clock
-        self.clock.prove(_last_clock(restored))
-        self._proven_ms, self._proven_us = self.clock.floor_ms, now.mono_us
+        self.proven = ProvenTime(self.clock, restored, now)
         self.story = Story(restored, boot=self.boot, run=config.run_id)
         self.counters = Counters()
         self.hardware: bytes = b"{}"
@@ -116,9 +105,10 @@ class Core:
         self.commits = Commits()
         self.started = False
         self._early: deque[Input] = deque()
-        self._clock_due_us: int | None = None
-        self._others_due_us: int | None = None  # of the clock and all rooms but the links and the switch, while known
-        self._others_known = False
+        self.rooms = Rooms((
+            self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
+            self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits, self.proven,
+        ))  # fmt: skip
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
         config, ports = self.config, self.ports
@@ -133,6 +123,7 @@ class Core:
         self.authority = Roles(self.trust)
         self.names = Names(config.node, config.name, self.trust)
         self.refusals = Refusals(self.names.of, self.trust.conflicts)
+        self.cuts = Cuts(self.region_of)
         links = HubConfig(
             mesh=config.mesh, node=config.node, name=config.name, region=config.region, boot=self.boot,
             run_id=config.run_id, member=config.member, codec=ports.codec,
@@ -198,47 +189,32 @@ class Core:
     def start(self, now: Instant) -> list[Effect]:
         """Count this boot durably before anybody hears of it, then wake the rooms."""
         record = Record(RecordKind.BOOT, b"", self.boot.to_bytes(8))
-        self._clock_due_us = now.mono_us + CLOCK_EVERY_US
+        self.proven.start(now)
         return self._settle([Persist((record,), then=(Started(),))], now)
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
         """Take one input. Until this boot is durable, all but the disk's word waits: the rooms have not begun."""
         if not self.started and not isinstance(event, Stored | StoreFailed):
             return self._wait(event)
-        if type(event) not in _PASSING_IN:
-            self._others_known = False
-        effects = self._settle(self._enter(event, now), now)
+        effects = self._take(event, now)
         while self.started and self._early:
-            effects += self._settle(self._enter(self._early.popleft(), now), now)
+            effects += self._take(self._early.popleft(), now)
         return coalesced(effects, self.ports.codec.join)
 
     def wake(self, now: Instant) -> list[Effect]:
-        """Each room in turn, from the links up, and what it finds out reaches the others before they are woken."""
+        """Each room in turn, from the links up, and what it finds out reaches the others before they are woken. What
+        becomes due meanwhile for a room that had its turn is done at once: the host has one turn of it, not two."""
         effects: list[Effect] = []
-        self._others_known = False
-        for room in self._rooms():
-            due = room.deadline()
-            if due is not None and due <= now.mono_us:
+        for _ in range(ROUNDS_MAX):
+            for room in self.rooms.due(now.mono_us):
                 effects += self._settle(room.wake(now), now)
-        if self._clock_due_us is not None and self._clock_due_us <= now.mono_us:
-            effects += self._settle(self._keep_time(now), now)
+            due_us = self.rooms.deadline()
+            if due_us is None or due_us > now.mono_us:
+                break
         return coalesced(effects, self.ports.codec.join)
 
     def deadline(self) -> int | None:
-        if not self._others_known:
-            due = self._clock_due_us
-            for room in self._rooms():
-                if room is not self.hub and room is not self.switch:
-                    due = earliest(due, room.deadline())
-            self._others_due_us, self._others_known = due, True
-        return earliest(self._others_due_us, self.hub.deadline(), self.switch.deadline())
-
-    def _rooms(self) -> tuple[Room, ...]:
-        return (
-            self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
-            self.switch, self.journals, self.bundles, self.offering, self.succession,
-            self.commits,
-        )  # fmt: skip
+        return self.rooms.deadline()
 
     def slots_of(self, agent: str) -> int:
         """How many instances of an agent the mesh wants; 0 = none."""
@@ -255,6 +231,10 @@ class Core:
         return []
 
     # -- one turn ---------------------------------------------------------------------------------------------------
+
+    def _take(self, event: Input, now: Instant) -> list[Effect]:
+        self.rooms.touch(event)
+        return self._settle(self._enter(event, now), now)
 
     def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
         match event:
@@ -333,11 +313,7 @@ class Core:
 
     def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
         """What an effect means inside the node; ``None``: it is for the host."""
-        kind = type(effect)
-        if kind in _PASSING_OUT:
-            return None
-        if kind not in _PASSING_ON:
-            self._others_known = False
+        self.rooms.touch(effect)
         match effect:
             case Send() | Hangup() | Post():
                 return self.hub.handle(effect, now)
@@ -382,25 +358,6 @@ class Core:
         text = f"no link to {failed.address}: whoever answers there is not of this mesh, or not who was expected"
         return self._note(f"node/{self.config.name}", f"{text} ({failed.detail})", now)
 
-    def _keep_time(self, now: Instant) -> list[Effect]:
-        """The newest time we have proof of survives a boot without a clock.
-
-        A clock nobody vouches for proves nothing: written down, a wrong one would stay in force for ever. What is known
-        then is how long this node has run since the last proof.
-        """
-        self._clock_due_us = now.mono_us + CLOCK_EVERY_US
-        elapsed_ms = (now.mono_us - self._proven_us) // MS
-        proven_ms = max(
-            self.clock.floor_ms, self._proven_ms + elapsed_ms, now.wall_ms if self.clock.trusted(now) else 0
-        )
-        self._proven_ms, self._proven_us = proven_ms, now.mono_us
-        self.clock.prove(proven_ms)
-        return [Persist((Record(RecordKind.CLOCK, b"", proven_ms.to_bytes(8)),))]
-
 
 def _last_boot(restored: Sequence[Record]) -> int:
     return max((int.from_bytes(r.body) for r in restored if r.kind is RecordKind.BOOT), default=0)
-
-
-def _last_clock(restored: Sequence[Record]) -> int:
-    return max((int.from_bytes(r.body) for r in restored if r.kind is RecordKind.CLOCK), default=0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshnode.model.errors import NotFound
+from meshnode.model.ids import NodeId
 from meshnode.model.views import DocumentView, NodeView, WhyView
 from meshnode.node import agent_views, drains, snapshot
 
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from meshnode.kernel.instant import Instant
     from meshnode.node.core import Core
 
+OBSERVERS_SHOWN = 8
 _CALL_DIGITS_MIN = 8  # so few digits of a call's id may name it
 _KINDS = {
     "node": "node", "agent": "agent", "cluster": "cluster", "call": "call",
-    "nodes": "node", "agents": "agent", "clusters": "cluster", "agentcluster": "cluster",
+    "nodes": "node", "agents": "agent", "clusters": "cluster", "agentcluster": "cluster", "region": "region",
+    "regions": "region",
 }  # fmt: skip
 
 
@@ -29,6 +32,7 @@ class _Subject(msgspec.Struct, frozen=True):
     cluster: str = ""
     namespace: str = ""  # of the cluster; empty: any
     call: str = ""
+    region: str = ""
 
     def fits(self, subject: str) -> bool:
         """Whether an event's subject ("KIND/...") is this one."""
@@ -41,6 +45,8 @@ class _Subject(msgspec.Struct, frozen=True):
             case "cluster":
                 namespace, _, name = rest.partition("/")
                 return name == self.cluster and self.namespace in ("", namespace)
+            case "region":
+                return rest == self.region
             case "call":
                 return len(self.call) >= _CALL_DIGITS_MIN and rest.startswith(self.call)
             case _:
@@ -48,29 +54,34 @@ class _Subject(msgspec.Struct, frozen=True):
 
 
 def why(core: Core, subject: str, now: Instant) -> WhyView:
-    """The story of ``node/NAME``, ``agent/NAME``, ``cluster/NAME``, ``cluster/NS/NAME``, ``call/ID``, ``NS/NAME`` or a
-    bare name of anything.
+    """The story of ``node/NAME``, ``agent/NAME``, ``cluster/NAME``, ``cluster/NS/NAME``, ``call/ID``, ``region/NAME``,
+    ``NS/NAME`` or a bare name of anything.
 
     Raises:
         NotFound: nothing is known about it.
     """
     wanted = _read(core, subject)
     events = core.story.about(wanted.fits, now)
-    present = "; ".join(_present(core, wanted, now))
+    seen = _seen(core, wanted.node, now)
+    present = "; ".join(_present(core, wanted, seen, now))
     if not events and not present:
         raise NotFound(
             f"nothing is known here about {subject}",
             next_step="meshnode ls, meshnode ps and meshnode get clusters show what is known",
         )
-    return WhyView(subject=subject, now=present, events=events)
+    details = _details(core, seen) if seen is not None else []
+    return WhyView(
+        subject=subject, now=present, events=events, details=details, state=seen.state if seen is not None else ""
+    )
 
 
 def _read(core: Core, subject: str) -> _Subject:
     kind, slash, rest = subject.partition("/")
     if not slash:
         return _Subject(
-            node=_node_name(core, subject), agent=_agent_name(core, subject), cluster=subject, call=subject.lower()
-        )
+            node=_node_name(core, subject), agent=_agent_name(core, subject), cluster=subject, call=subject.lower(),
+            region=subject,
+        )  # fmt: skip
     if kind not in _KINDS or not rest:
         # NAMESPACE/CLUSTER, or a unit: AGENT/SLOT.
         return _Subject(agent=kind if rest.isdecimal() else "", cluster=rest, namespace=kind)
@@ -82,6 +93,8 @@ def _read(core: Core, subject: str) -> _Subject:
             return _Subject(agent=rest.partition("/")[0])
         case "call":
             return _Subject(call=rest.lower())
+        case "region":
+            return _Subject(region=rest)
         case _:
             return _Subject(cluster=name, namespace=namespace if inner else "")
 
@@ -100,8 +113,16 @@ def _agent_name(core: Core, given: str) -> str:
     return agents[0] if agents else given
 
 
-def _present(core: Core, wanted: _Subject, now: Instant) -> list[str]:
-    found = [_node(view) for view in snapshot.nodes(core, now).items if view.name == wanted.node]
+def _seen(core: Core, name: str, now: Instant) -> NodeView | None:
+    """One row of ten thousand: the others are not made."""
+    nodes = [node for node in snapshot.known(core) if core.names.of(node) == name] if name else []
+    return snapshot.node(core, name, now) if len(nodes) == 1 else None
+
+
+def _present(core: Core, wanted: _Subject, seen: NodeView | None, now: Instant) -> list[str]:
+    found = [_node(seen)] if seen is not None else []
+    if wanted.region and (region := _region(core, wanted.region, now)):
+        found.append(region)
     if drained := drains.words(core, wanted.node, now):
         found.append(f"node {wanted.node} is {drained}")
     for view in agent_views.agents(core, now, wanted.agent).items if wanted.agent else ():
@@ -112,6 +133,40 @@ def _present(core: Core, wanted: _Subject, now: Instant) -> list[str]:
         clusters = snapshot.documents(core, "AgentCluster", wanted.namespace, wanted.cluster, now).items
         found += [_cluster(view) for view in clusters]
     return found
+
+
+def _region(core: Core, region: str, now: Instant) -> str:
+    """How many of it are reached; "" if nobody is of that region."""
+    nodes = core.gossip.in_region(region)
+    lost = [node for node in nodes if node != core.config.node and not core.gossip.reachable(node)]
+    if not nodes or len(lost) < len(nodes):
+        return f"region {region}: {len(nodes) - len(lost)} of {len(nodes)} nodes reachable" if nodes else ""
+    return snapshot.cut_words(region, [snapshot.age_s(core, node, now) for node in lost])
+
+
+def _details(core: Core, view: NodeView) -> list[str]:
+    """How a node is reached, and who says what against it."""
+    if view.self_node:
+        return []
+    return [line for line in (_path(core, view), _observed(view)) if line]
+
+
+def _path(core: Core, view: NodeView) -> str:
+    if view.path == "direct":
+        kept = core.gossip.is_neighbour(NodeId(bytes.fromhex(view.node_id)))
+        made = "a link of its own" if kept else "a link made for calls"
+        return f"reached by {made}" + (f", {view.rtt_ms:.1f} ms there and back" if view.rtt_ms is not None else "")
+    if view.state != "ready":
+        return f"no link; looked for at {', '.join(view.endpoints)}" if view.endpoints else "no link, and no address"
+    return "no link: what is known of it came through others; a call makes one"
+
+
+def _observed(view: NodeView) -> str:
+    if not view.votes:
+        return ""
+    said = ", ".join(f"{who}: {words}" for who, words in list(view.votes.items())[:OBSERVERS_SHOWN])
+    more = f" and {len(view.votes) - OBSERVERS_SHOWN} more" if len(view.votes) > OBSERVERS_SHOWN else ""
+    return f"{len(view.votes)} of {max(view.observers, len(view.votes))} observers say so ({said}{more})"
 
 
 def _node(view: NodeView) -> str:

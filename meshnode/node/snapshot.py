@@ -13,6 +13,7 @@ from meshnode.agents.messages import InstanceState
 from meshnode.deployments import drains
 from meshnode.deployments.clusters import StandingOf, conditions, status_of
 from meshnode.gossip.messages import MemberState
+from meshnode.gossip.verdict import words_of
 from meshnode.kernel import hlc
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
 from meshnode.model.errors import Invalid, LocalError, NotFound
@@ -33,6 +34,7 @@ from meshnode.model.views import (
     StatusView,
 )
 from meshnode.node import memory
+from meshnode.node.cuts import region_of
 from meshnode.registry.offers import LOAD_KEY
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 LEFT_SHOWN_S = 24 * 3600.0  # who left longer ago is found by name only
 ID_DIGITS_MIN = 6
 PROBLEMS_MAX = 50
+_SETTLED = (MemberState.READY, MemberState.LEFT)
 
 
 def written(host: str, port: int) -> str:
@@ -124,8 +127,10 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
     me = node == core.config.node
     rtt = None if me else core.hub.rtt_us(node)
     direct = me or core.hub.last_heard_us(node) is not None
+    state = core.gossip.state(node)
+    votes, observers = ({}, 0) if me or state in _SETTLED else _votes(core, node)
     return NodeView(
-        name=core.names.of(node), node_id=node.hex(), state=core.gossip.state(node).value,
+        name=core.names.of(node), node_id=node.hex(), state=state.value, votes=votes, observers=observers,
         region=member.region if member else "", roles=list(member.roles) if member else [],
         boot=row.boot if row else 0, incarnation=row.incarnation if row else 0,
         path="-" if me else "direct" if direct else "mesh", age_s=0.0 if me else age_s(core, node, now),
@@ -135,6 +140,12 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
         agents=core.index.agents_on(node), self_node=me, labels=dict(member.labels) if member else {},
         drained=core.names.of(node) in core.intentions.reading.drains,
     )  # fmt: skip
+
+
+def _votes(core: Core, node: NodeId) -> tuple[dict[str, str], int]:
+    """Who says what against it, and how many could."""
+    votes = {core.names.of(observer): words_of(kind) for observer, kind in core.gossip.votes(node).items()}
+    return dict(sorted(votes.items())), len(core.gossip.observers(node))
 
 
 def age_s(core: Core, node: NodeId, now: Instant) -> float:
@@ -323,11 +334,7 @@ def _counters(core: Core) -> dict[str, int]:
 
 
 def _problems(core: Core, now: Instant) -> list[str]:
-    problems = [
-        f"{core.names.of(node)} {core.gossip.state(node).value}: {core.gossip.reason(node)}"
-        for node in core.gossip.members()
-        if core.gossip.state(node) not in (MemberState.READY, MemberState.LEFT)
-    ]
+    problems = _lost(core, now)
     problems += [
         f"{address} answers as somebody else ({why}): check the address, it may be of another mesh"
         for address, why in core.strangers.items()
@@ -358,6 +365,27 @@ def _problems(core: Core, now: Instant) -> list[str]:
     if now.trust is ClockTrust.FLOOR:
         problems.append("the clock is not synchronised")
     return problems
+
+
+def _lost(core: Core, now: Instant) -> list[str]:
+    """Nodes that are not ready; those of a region that was cut off are one line."""
+    lines, cut = list[str](), dict[str, list[NodeId]]()
+    for node in core.gossip.members():
+        state, reason = core.gossip.state(node), core.gossip.reason(node)
+        region = region_of(reason)
+        if region and state not in _SETTLED:
+            cut.setdefault(region, []).append(node)
+        elif state not in _SETTLED:
+            lines.append(f"{core.names.of(node)} {state.value}: {reason}")
+    return [*(cut_words(region, [age_s(core, n, now) for n in nodes]) for region, nodes in cut.items()), *lines]
+
+
+def cut_words(region: str, ages_s: Sequence[float]) -> str:
+    """``ages_s``: since each of its nodes was heard; negative where none was."""
+    heard = [age for age in ages_s if age >= 0]
+    since = f" since {min(heard):.0f} s" if heard else ""
+    nodes = "1 node" if len(ages_s) == 1 else f"{len(ages_s)} nodes"
+    return f"region {region} unreachable{since}: {nodes}"
 
 
 def failure_of(error: LocalError) -> Failure:

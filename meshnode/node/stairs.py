@@ -242,7 +242,7 @@ def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
     if fact.state is not MemberState.READY:
         core.switch.peer_doubted(fact.node)
     return [
-        *(() if fact.quiet else (Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}"),)),
+        *core.cuts.told(fact),
         *core.scheduler.member_changed(fact.node, now),
         *core.succession.look(now),
         *core.switch.offers_changed(now),
