@@ -17,9 +17,10 @@ from meshnode.model.commands import GetStatus, ListNodes, RunAgent
 from meshnode.model.ids import LinkId
 from meshnode.model.views import Done, NodesView, StatusView
 from meshnode.node import intentions
-from meshnode.node.core import CALM_MAX_US, CLOCK_EVERY_US, EARLY_MAX
+from meshnode.node.core import CALM_MAX_US, EARLY_MAX
 from meshnode.node.effects import Announce, Reply, Store
 from meshnode.node.inputs import CommandGiven, HardwareProbed, LoadSampled, Measured, Slept, Stored, StoreFailed
+from meshnode.node.proven import EVERY_US
 from meshnode.node.transmits import coalesced
 from meshnode.registry.offers import UnitOffer, encode_agent
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
@@ -307,7 +308,7 @@ def test_a_peer_that_died_during_a_long_sleep_is_found_soon_after() -> None:
 
 def test_a_synchronised_clock_is_written_down_and_never_runs_below_it_again() -> None:
     mesh, box = started()
-    mesh.run(CLOCK_EVERY_US + SECOND)
+    mesh.run(EVERY_US + SECOND)
     (record,) = box.records(RecordKind.CLOCK)
     written_ms = int.from_bytes(record.body)
     assert abs(written_ms - box.now.wall_ms) < 2_000
@@ -319,17 +320,17 @@ def test_a_clock_nobody_vouches_for_is_not_written_down_only_the_time_that_passe
     """Its battery may be dead, or somebody set it to 2090: written down, that would stay in force for ever."""
     floor_ms = NOW_MS - 1_000_000
     mesh, box = started(records=[Record(RecordKind.CLOCK, b"", floor_ms.to_bytes(8))], trust=ClockTrust.FLOOR)
-    mesh.run(2 * CLOCK_EVERY_US + SECOND)
+    mesh.run(2 * EVERY_US + SECOND)
     first, second = (int.from_bytes(record.body) for record in box.records(RecordKind.CLOCK)[1:])
-    assert abs(first - floor_ms - CLOCK_EVERY_US // 1_000) < 1_000
-    assert abs(second - floor_ms - 2 * CLOCK_EVERY_US // 1_000) < 1_000
+    assert abs(first - floor_ms - EVERY_US // 1_000) < 1_000
+    assert abs(second - floor_ms - 2 * EVERY_US // 1_000) < 1_000
     assert second < box.now.wall_ms
 
 
 def test_a_clock_that_was_set_back_does_not_lower_what_is_written() -> None:
     later_ms = NOW_MS + 10**9
     mesh, box = started(records=[Record(RecordKind.CLOCK, b"", later_ms.to_bytes(8))])
-    mesh.run(CLOCK_EVERY_US + SECOND)
+    mesh.run(EVERY_US + SECOND)
     assert int.from_bytes(box.records(RecordKind.CLOCK)[-1].body) >= later_ms
 
 

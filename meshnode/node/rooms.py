@@ -1,0 +1,112 @@
+"""When each room is due: it is asked again only after something that may have changed its mind.
+
+A turn touches one or two of a dozen rooms. Which ones an input or an effect may touch is a table (``TOUCHES``); what
+has no line there may touch all. ``tests/unit/node/test_deadline.py`` asks every room after every event and compares.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
+from meshnode.gossip.messages import Described, DialFailed, Discovered, MemberChanged, SoftChanged
+from meshnode.kernel.effects import Channel, Dial, Effect, Hangup, Note, Persist, Reject, Send
+from meshnode.kernel.instant import Instant
+from meshnode.links.messages import (
+    CloseLink,
+    ControlReceived,
+    FramesReceived,
+    LinkBytes,
+    LinkLost,
+    LinkOpened,
+    LinkRejected,
+    Post,
+    Transmit,
+)
+from meshnode.messaging.messages import CallOverdue, Reach
+from meshnode.node.effects import Announce, Store, StreamItemTold
+from meshnode.node.inputs import Input, LoadSampled, Measured, Slept, Stored
+from meshnode.scheduler.messages import ClaimsChanged
+from meshnode.wire.bus import AgentFrames, ToAgent
+
+NEVER = 2**63 - 1
+
+
+class Room(Protocol):
+    """What the core needs of each room to keep time for it."""
+
+    def wake(self, now: Instant, /) -> Sequence[Effect]: ...
+
+    def deadline(self) -> int | None: ...
+
+
+# In the order in which they are woken: from the links up.
+NAMES = (
+    "hub", "gossip", "documents", "intentions", "agents", "checkpoints", "scheduler", "switch", "journals", "bundles",
+    "offering", "succession", "commits", "proven",
+)  # fmt: skip
+ALL = (1 << len(NAMES)) - 1
+
+
+def _of(*names: str) -> int:
+    return sum(1 << NAMES.index(name) for name in names)
+
+
+_PLACEMENT = _of("checkpoints", "scheduler", "switch", "succession")
+TOUCHES: dict[type[Input | Effect], int] = {
+    # inputs
+    LinkBytes: _of("hub"), LinkOpened: _of("hub"), LinkLost: _of("hub"), AgentFrames: _of("switch"), Measured: 0,
+    Stored: _of("commits", "journals"), LoadSampled: _of("gossip"), DialFailed: _of("gossip"),
+    Discovered: _of("gossip"), Slept: _of("gossip"),
+    # effects that stay inside
+    Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits"), Note: 0, Reject: 0,
+    FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),
+    SoftChanged: _PLACEMENT, Described: 0, ClaimsChanged: _of("offering", "gossip"), Reach: _of("gossip"),
+    CallOverdue: _of("gossip"), DocumentChanged: _of("intentions"), EnvelopesKept: _of("documents"),
+    # effects for the host
+    Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, Dial: 0, ToAgent: 0, StreamItemTold: 0,
+}  # fmt: skip
+_CHANNELS = {
+    Channel.GOSSIP: _of("gossip"), Channel.STATE: _of("documents"), Channel.CHECKPOINT: _of("checkpoints"),
+    Channel.BUNDLE: _of("bundles"), Channel.CALL: 0, Channel.ENROL: 0,
+}  # fmt: skip
+_WOKEN = {"intentions": _of("bundles"), "offering": _of("gossip"), "succession": _of("checkpoints")}
+# By room: itself, and those it speaks to without an effect when it is woken.
+_WAKES = tuple(_of(name) | _WOKEN.get(name, 0) for name in NAMES)
+
+
+class Rooms:
+    """The rooms of one node in the order of ``NAMES``, and what is known of their deadlines."""
+
+    def __init__(self, rooms: Sequence[Room]) -> None:
+        assert len(rooms) == len(NAMES), "one room a name"
+        self.all = tuple(rooms)
+        self._due = [NEVER] * len(NAMES)
+        self._stale = ALL  # rooms to be asked again, one bit each
+
+    def touch(self, event: Input | Effect) -> None:
+        """An input is about to be handled, or an effect to be carried."""
+        touched = TOUCHES.get(type(event))
+        if touched is None:
+            touched = _CHANNELS[event.channel] if isinstance(event, ControlReceived) else ALL
+        self._stale |= touched
+
+    def due(self, now_us: int) -> Iterator[Room]:
+        """Those whose time has come, each once, and each looked at only when its turn comes: who is woken before may
+        have told it something. They must be woken."""
+        for number, room in enumerate(self.all):
+            if self._stale >> number & 1:
+                self._ask(number)
+            if self._due[number] <= now_us:
+                self._stale |= _WAKES[number]
+                yield room
+
+    def deadline(self) -> int | None:
+        while self._stale:
+            self._ask((self._stale & -self._stale).bit_length() - 1)
+        first = min(self._due)
+        return None if first == NEVER else first
+
+    def _ask(self, number: int) -> None:
+        at_us = self.all[number].deadline()
+        self._due[number] = NEVER if at_us is None else at_us
+        self._stale &= ~(1 << number)
