@@ -32,11 +32,15 @@ class Channel(enum.IntEnum):
 
 
 class Send(Effect, frozen=True):
-    """A control message to a peer with a link that is up; without one it is dropped and counted."""
+    """A control message to a peer with a link that is up; without one it is dropped and counted.
+
+    ``patient``: it may wait some two seconds for the next thing that is written on this link, a ping at the latest.
+    """
 
     peer: NodeId
     channel: Channel
     body: bytes
+    patient: bool = False
 
 
 class Persist(Effect, frozen=True):

@@ -112,7 +112,7 @@ class Hub:
             case LinkBytes(link_id, data):
                 self._bytes(link_id, data, now)
             case Send(node, channel, body):
-                self._send(node, Frame(Kind.CONTROL, 0, channel, b"", body))
+                self._send(node, Frame(Kind.CONTROL, 0, channel, b"", body), now, patient=event.patient)
             case Post(node, frames):
                 self._post(node, frames)
             case LinkOpened():
@@ -146,7 +146,7 @@ class Hub:
         for link in turn.touched.values():
             session = self._session(link) if link.phase is Phase.UP else None
             if session is not None:
-                link.put_sequenced(session.pump())
+                link.put_sequenced(session.pump(now, riding=link.has_output))
                 for frame in session.dues(now, riding=link.has_output):
                     link.put(frame)
             if link.has_output:
@@ -171,11 +171,13 @@ class Hub:
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def _send(self, node: NodeId, frame: Frame) -> None:
+    def _send(self, node: NodeId, frame: Frame, now: Instant, *, patient: bool) -> None:
         link = self._roster.up.get(node)
         if link is None:
             self.counters.add("send-no-link")
-        elif self._session(link).offer(frame):
+            return
+        session = self._session(link)
+        if session.offer_patiently(frame, now) if patient else session.offer(frame):
             self._roster.turn.touch(link)
         else:
             self.counters.add("send-queue-full")

@@ -11,6 +11,7 @@ Invariant: ``log`` holds the frames numbered ``_log_first .. _next - 1``, and th
 from collections import deque
 
 from meshnode.kernel.instant import Instant
+from meshnode.kernel.machine import earliest
 from meshnode.links.config import HubConfig
 from meshnode.links.hello import Hello, Total, frame_of
 from meshnode.model.errors import RemoteError
@@ -34,6 +35,8 @@ class Session:
         self._log_first = 1
         self._log_bytes = 0
         self._control: deque[Sized] = deque()
+        self._patient: deque[Sized] = deque()  # control, too, that waits for something to ride on
+        self._patient_due_us: int | None = None
         self._data: deque[Sized] = deque()
         self._queue_bytes = 0
         self._data_sent = 0
@@ -65,10 +68,11 @@ class Session:
 
     def abandon(self) -> int:
         """It will not go on. How many of its frames may never have arrived."""
-        lost = len(self._log) + len(self._control) + len(self._data)
-        self._log.clear()
-        self._control.clear()
-        self._data.clear()
+        queues = (self._log, self._patient, self._control, self._data)
+        lost = sum(map(len, queues))
+        for queue in queues:
+            queue.clear()
+        self._patient_due_us = None
         self._queue_bytes = self._log_bytes = 0
         return lost
 
@@ -87,9 +91,28 @@ class Session:
         (self._control if frame.kind is Kind.CONTROL else self._data).append((frame, frame_bytes))
         return True
 
-    def pump(self) -> list[Frame]:
-        """What may be sent now, in this order: control first, then data as far as the peer's credit goes."""
+    def offer_patiently(self, frame: Frame, now: Instant) -> bool:
+        """As ``offer``, for a control frame that may leave with the next thing written, or when an ack would be due."""
+        frame_bytes = size(frame)
+        if self._queue_bytes + frame_bytes > self._config.queue_bytes_max:
+            return False
+        self._queue_bytes += frame_bytes
+        self._patient.append((frame, frame_bytes))
+        if self._patient_due_us is None:
+            self._patient_due_us = now.mono_us + self._config.control_ack_us
+        return True
+
+    def pump(self, now: Instant, *, riding: bool = False) -> list[Frame]:
+        """What may be sent now, in this order: control first, then data as far as the peer's credit goes.
+
+        ``riding``: something is being written anyway, and what waited for that goes along.
+        """
         out: list[Frame] = []
+        due_us = self._patient_due_us
+        if due_us is not None and (riding or self._control or self._data or due_us <= now.mono_us):
+            self._control.extendleft(reversed(self._patient))
+            self._patient.clear()
+            self._patient_due_us = None
         while self._control and self._has_room():
             self._log_one(self._control.popleft(), out)
         # A frame may overdraw the credit it begins within: so the largest frame passes through any window.
@@ -156,4 +179,4 @@ class Session:
         return out
 
     def deadline(self) -> int | None:
-        return self._ack_due_us
+        return earliest(self._ack_due_us, self._patient_due_us)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshnode.kernel.effects import Reject
-from meshnode.kernel.instant import MS, SECOND
+from meshnode.kernel.effects import Channel, Reject, Send
+from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.links.config import HubConfig
 from meshnode.links.hello import Hello
 from meshnode.links.messages import PeerDown, PeerUp
@@ -14,6 +14,8 @@ from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.links.pipe import Place, World
 
+NOW = Instant(SECOND, 0)
+HOUSE = Place(1).config
 ACTS = st.one_of(
     st.tuples(st.just("post"), st.booleans(), st.integers(1, 5)),
     st.tuples(st.just("big"), st.booleans(), st.just(30_000)),
@@ -212,7 +214,7 @@ def test_an_ack_for_what_was_never_sent_is_refused() -> None:
     one = session()
     one.attach(hello(Place(2).config), 1)
     one.offer(Frame(Kind.CALL))
-    one.pump()
+    one.pump(NOW)
     one.acknowledged(1)
     assert refused("ack-ahead", lambda: one.acknowledged(2))
 
@@ -227,7 +229,7 @@ def test_a_resume_before_what_was_acknowledged_is_refused() -> None:
     one.attach(hello(Place(2).config), 1)
     for _ in range(3):
         one.offer(Frame(Kind.CALL))
-    one.pump()
+    one.pump(NOW)
     one.acknowledged(2)
     assert refused("resume-range", lambda: one.attach(hello(Place(2).config, received=1), 2))
     assert one.attach(hello(Place(2).config, received=2), 2) == [Frame(Kind.CALL)]
@@ -254,7 +256,49 @@ def test_control_is_sent_before_data_that_waits() -> None:
     one.attach(hello(Place(2).config), 1)
     one.offer(Frame(Kind.CALL))
     one.offer(Frame(Kind.CONTROL))
-    assert [frame.kind for frame in one.pump()] == [Kind.CONTROL, Kind.CALL]
+    assert [frame.kind for frame in one.pump(NOW)] == [Kind.CONTROL, Kind.CALL]
+
+
+def test_a_patient_frame_waits_for_something_to_ride_on_and_not_for_ever() -> None:
+    one = session()
+    one.attach(hello(Place(2).config), 1)
+    patient, urgent = Frame(Kind.CONTROL, payload=b"patient"), Frame(Kind.CONTROL, payload=b"urgent")
+    assert one.offer_patiently(patient, NOW)
+    assert one.pump(NOW) == []
+    due_us = one.deadline()
+    assert due_us is not None and due_us == NOW.mono_us + HOUSE.control_ack_us
+    assert one.pump(NOW, riding=True) == [patient]
+    assert one.deadline() is None
+    one.offer_patiently(patient, NOW)
+    one.offer(urgent)
+    assert one.pump(NOW) == [patient, urgent], "what waited is older"
+    one.offer_patiently(patient, NOW)
+    assert one.pump(Instant(due_us, 0)) == [patient]
+    one.offer_patiently(patient, NOW)
+    assert one.abandon() == 5, "four were not acknowledged, and one was not sent"
+    assert one.pump(NOW, riding=True) == []
+
+
+def test_patient_letters_ride_on_pings_and_cost_no_write_of_their_own() -> None:
+    a, b = Place(1), Place(2)
+    world = World(a, b)
+    world.dial(a, b)
+    world.run(10 * SECOND)
+    before, writes = len(a.bodies()), b.writes
+    for number in range(10):
+        world.tell(b, Send(a.node, Channel.GOSSIP, bytes([number]), patient=True))
+        world.run(HOUSE.control_ack_us)
+        assert a.bodies()[before:] == [bytes([n]) for n in range(number + 1)]
+    idle = b.writes
+    world.run(10 * HOUSE.control_ack_us)
+    assert idle - writes <= b.writes - idle + 1, "no more writes than without them"
+
+
+def test_patient_frames_count_for_the_bound_of_the_queue() -> None:
+    one = Session(b"sessions", Place(1).config)
+    big = Frame(Kind.CONTROL, payload=b"x" * 1_000_000)
+    assert [one.offer_patiently(big, NOW) for _ in range(5)].count(False) >= 1
+    assert not one.offer(big)
 
 
 def test_the_sender_log_is_bounded() -> None:
@@ -262,7 +306,7 @@ def test_the_sender_log_is_bounded() -> None:
     one.attach(hello(Place(2).config), 1)
     for _ in range(5):
         assert one.offer(Frame(Kind.CONTROL))
-    assert len(one.pump()) == 3
-    assert one.pump() == []
+    assert len(one.pump(NOW)) == 3
+    assert one.pump(NOW) == []
     one.acknowledged(1)
-    assert len(one.pump()) == 1
+    assert len(one.pump(NOW)) == 1
