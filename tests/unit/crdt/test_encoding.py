@@ -1,0 +1,48 @@
+"""Changes written without the engine: what the engine writes, byte for byte, and what it cannot write."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshnode.crdt import change
+from meshnode.crdt.encoding import Setting, change_chunk
+from meshnode.crdt.guard import Engine
+
+A, B = b"\x01" * 16, b"\x02" * 16
+FIELDS = st.dictionaries(
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=8),
+    st.none() | st.text(max_size=90),
+    min_size=1,
+    max_size=9,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(FIELDS, FIELDS)
+def test_a_chunk_is_what_the_engine_would_have_written(
+    first: dict[str, str | None], second: dict[str, str | None]
+) -> None:
+    def of(fields: dict[str, str | None], replaced: change.ParsedChange | None) -> list[Setting]:
+        before = {op.key: ((op.counter, replaced.actor),) for op in replaced.ops} if replaced else {}
+        return [Setting(key, fields[key], before.get(key, ())) for key in sorted(fields, key=str.encode)]
+
+    engine = Engine()
+    one = change.parse(change_chunk(A, 1, 1, (), of(first, None)))
+    assert one.plain == change.parse(engine.draft(A, first)).plain
+    engine.apply([one], first)
+    fresh = {key: value for key, value in second.items() if key not in first or first[key] != value}
+    if fresh:
+        two = change.parse(change_chunk(B, 1, one.max_op + 1, [one.hash], of(fresh, one)))
+        assert two.plain == change.parse(engine.draft(B, fresh)).plain
+
+
+def test_a_write_may_replace_one_sibling_and_leave_the_other() -> None:
+    """What the engine's own transactions cannot say, and a rebase must."""
+    one, other = (
+        change.parse(change_chunk(actor, 1, 1, (), [Setting("k", value)])) for actor, value in ((A, "1"), (B, "2"))
+    )
+    engine = Engine([one.plain, other.plain])
+    third = change.parse(change_chunk(A, 2, 2, [one.hash, other.hash], [Setting("k", "3", ((1, A),))]))
+    engine.apply([third], {"k": "3"})
+    fourth = change.parse(change_chunk(A, 3, 3, [third.hash], [Setting("k", None, ((2, A),))]))
+    engine.apply([fourth], {"k": None})
+    assert engine.heads() == (fourth.hash,)
