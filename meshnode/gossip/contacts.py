@@ -2,6 +2,8 @@
 
 A dial into a black hole ends only by the host's timeout. So that the first dial after a cut heals is not late, a dial
 to a node older than ``PATIENCE_US`` is written off here and the next one goes out beside it; at most two younger run.
+One whose TCP connection stands went into no black hole: it is waited for, and a second handshake beside it, which on a
+busy machine would make both late, is not begun.
 """
 
 from collections.abc import Callable, Sequence
@@ -94,6 +96,7 @@ class Contacts:
         self._targets: dict[_Key, _Target] = {}
         self._due: Timers[_Key] = Timers()
         self._dials: dict[int, tuple[_Key, Address, int]] = {}
+        self._standing: dict[int, None] = {}  # dials whose TCP connection stands, TLS being under way
         self._last_dial = 0
         self._worked: dict[Address, NodeId] = {}
         self._found: dict[NodeId, tuple[int, int]] = {}  # links in quick succession, and when the last one came up
@@ -159,10 +162,10 @@ class Contacts:
         attempt = self._dials.get(dial_no)
         self.drop(node)
         for number in [n for n, (key, _, _) in self._dials.items() if key == node]:
-            del self._dials[number]
+            self._end(number)
         if attempt is None:
             return []
-        self._dials.pop(dial_no, None)
+        self._end(dial_no)
         self._took_us += (now.mono_us - attempt[2] - self._took_us) // 4
         place = self._targets.get(attempt[0])
         if place is not None:
@@ -172,7 +175,8 @@ class Contacts:
 
     def failed(self, dial_no: int, how: DialFailure, *, lonely: bool, now: Instant) -> Attempt | None:
         """A dial ended without a link. ``None``: it was written off or its target is settled."""
-        dial = self._dials.pop(dial_no, None)
+        dial = self._dials.get(dial_no)
+        self._end(dial_no)
         if dial is None:
             return None
         key, address, _ = dial
@@ -187,6 +191,11 @@ class Contacts:
             self._plan(key, now.mono_us + self._pause_us(target, now, lonely=lonely))
         node = target.node or self._worked.get(address, UNKNOWN_NODE)
         return Attempt(node, address, proven=bool(node) and self._worked.get(address) == node)
+
+    def reached(self, dial_no: int) -> None:
+        """The TCP connection of a dial stands: its end is to be waited for."""
+        if dial_no in self._dials:
+            self._standing[dial_no] = None
 
     def address(self, dial_no: int) -> Address | None:
         """Where a dial under way goes."""
@@ -209,11 +218,12 @@ class Contacts:
                 continue  # the node behind it is linked, or dialled under its own name
             dialled = self._try(key, target, now)
             effects += dialled
-            free_us = min(target.young.values(), default=now.mono_us) + self._patience_us
             pause_us = self._pause_us(target, now, lonely=lonely)
-            self._plan(
-                key, now.mono_us + pause_us if dialled or not target.node else max(free_us, now.mono_us + 50 * MS)
-            )
+            if dialled or not target.node or self._stands(target):
+                self._plan(key, now.mono_us + pause_us)
+            else:
+                free_us = min(target.young.values(), default=now.mono_us) + self._patience_us
+                self._plan(key, max(free_us, now.mono_us + 50 * MS))
         return effects
 
     def deadline(self) -> int | None:
@@ -227,6 +237,8 @@ class Contacts:
         return self._try(node, target, now, URGENT_MAX) if target is not None else []
 
     def _try(self, key: _Key, target: _Target, now: Instant, young_max: int = DIALS_MAX) -> list[Effect]:
+        if self._stands(target):
+            return []
         young = sum(len(t.young) for t in self._targets.values())
         racing = min(RACERS_MAX, len(target.addresses)) if target.racing else 0
         usual = YOUNG_MAX if target.node and not self._calm else 1
@@ -245,13 +257,22 @@ class Contacts:
             if at_us > now.mono_us - self._patience_us:
                 break  # in the order of dialling
             target, vanished = self._targets.get(key), at_us <= now.mono_us - VANISHED_US
+            if number in self._standing and not vanished:
+                continue
             if target is not None and (target.node or vanished):
                 target.young.pop(number, None)
             if vanished:
-                del self._dials[number]
+                self._end(number)
                 if target is not None and not target.node:
                     target.strangers += 1
                     self._plan(key, now.mono_us + STRANGER_PACE.wait_us(target.strangers, self._rng))
+
+    def _stands(self, target: _Target) -> bool:
+        return any(number in self._standing for number in target.young)
+
+    def _end(self, number: int) -> None:
+        self._dials.pop(number, None)
+        self._standing.pop(number, None)
 
     @property
     def _patience_us(self) -> int:

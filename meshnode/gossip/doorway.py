@@ -34,8 +34,17 @@ class Doorway:
         effects += parts.overlay.up(event.peer, now, returned=returned)
         return effects + self.exchange(event.peer, now)
 
+    def recovered(self, peer: NodeId, now: Instant) -> list[Effect]:
+        """A silent link speaks again. What was written to it meanwhile arrives, in order: there is nothing to repeat.
+
+        Only the roots are compared, once, for what the peer did not pass on or we dropped in that time.
+        """
+        parts = self._parts
+        parts.planning.links_changed(peer, now)
+        return parts.repairs.open(peer) if parts.config.node < peer else []
+
     def exchange(self, peer: NodeId, now: Instant) -> list[Effect]:
-        """What two nodes tell each other when a link comes up or speaks again."""
+        """What two nodes tell each other when a link comes up."""
         parts = self._parts
         parts.planning.links_changed(peer, now)
         entry, standing = parts.directory.entry(parts.config.node), parts.detector.standing()
@@ -47,8 +56,7 @@ class Doorway:
     def peer_down(self, event: PeerDown, now: Instant) -> list[Effect]:
         parts, peer = self._parts, event.peer
         parts.overlay.down(peer, event.bye, now)
-        parts.broadcast.down(peer)
-        asked = parts.soft.down(peer)
+        asked = [*parts.broadcast.down(peer), *parts.soft.down(peer)]
         if parts.overlay.lonely:
             parts.contacts.hurry_all(now, LONELY_US)
         effects = parts.detector.down(peer, event.how, event.bye, now)

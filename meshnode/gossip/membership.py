@@ -30,6 +30,7 @@ from meshnode.gossip.messages import (
     MemberChanged,
     MemberState,
     Publish,
+    Reached,
     SoftChanged,
 )
 from meshnode.gossip.parts import Parts, Ports
@@ -50,7 +51,7 @@ AGAIN_US = 200 * MS  # the network changed: all who are looked for are dialled w
 FORGET_CHECK_US = 3600 * SECOND
 
 Input = (
-    PeerUp | PeerDown | LinkRejected | ControlReceived | DialFailed | Discovered | Publish | Describe | Doubted
+    PeerUp | PeerDown | LinkRejected | ControlReceived | DialFailed | Reached | Discovered | Publish | Describe | Doubted
     | Disturbed | Leave
 )  # fmt: skip
 
@@ -233,6 +234,9 @@ class Gossip:
                 return self._doorway.peer_down(event, now)
             case DialFailed(dial_no, how):
                 return self._doorway.dial_failed(dial_no, how, now)
+            case Reached(dial_no):
+                self._parts.contacts.reached(dial_no)
+                return []
             case LinkRejected():
                 return self._doorway.link_rejected(event, now)
             case Discovered(host, port):
@@ -303,7 +307,7 @@ class Gossip:
                 entry = self._parts.directory.entry(node)
                 return self._parts.contacts.dial_now(node, entry.row.endpoints, now) if entry else []
             case Recovered(node):
-                return self._doorway.exchange(node, now)
+                return self._doorway.recovered(node, now)
             case MemberChanged(node):
                 self._parts.planning.note(node, now)
                 return None

@@ -26,6 +26,12 @@ class DialFailed(msgspec.Struct, frozen=True):
     address: str = ""
 
 
+class Reached(msgspec.Struct, frozen=True):
+    """The TCP connection of a Dial stands, TLS is under way: whoever is there, it is no black hole."""
+
+    dial_no: int
+
+
 class Discovered(msgspec.Struct, frozen=True):
     """An address somebody advertised on the LAN. Advisory: TLS decides who it is."""
 

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from meshnode.gossip.messages import DialFailed
+from meshnode.gossip.messages import DialFailed, Reached
 from meshnode.host.credentials import Credentials
 from meshnode.host.dialer import DialError, connect
 from meshnode.host.enrolment import EnrolmentDoor
@@ -30,7 +30,7 @@ from meshnode.security.tls import ALPN_ENROL, ALPN_MESH
 
 log = logging.getLogger(__name__)
 
-Told = LinkOpened | LinkBytes | LinkLost | DialFailed | EnrolmentAsked
+Told = LinkOpened | LinkBytes | LinkLost | DialFailed | Reached | EnrolmentAsked
 Tell = Callable[[Told], None]
 
 
@@ -130,6 +130,7 @@ class Transport:
         try:
             async with asyncio.timeout(self._config.dial_s):
                 dialled = await connect(dial.host, dial.port, self._config.dial_from)
+                self.tell(Reached(dial.dial_no))
                 session = self._session(host_and_port(dial.host, dial.port), dial)
                 await self._shake(dialled, session, self.credentials.mutual_client)
         except TimeoutError:

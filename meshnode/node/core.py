@@ -13,7 +13,7 @@ from meshnode.crdt.replica import Documents, DocumentsConfig
 from meshnode.deployments.bundles import ROOM as BUNDLES
 from meshnode.deployments.bundles import Bundles
 from meshnode.gossip.membership import Gossip, GossipConfig
-from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Publish
+from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Publish, Reached
 from meshnode.kernel import rng
 from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.kernel.counters import Counters
@@ -247,7 +247,7 @@ class Core:
                 return self.hub.handle(event, now)
             case DialFailed():
                 return [*self._stranger(event, now), *self.gossip.handle(event, now)]
-            case Discovered():
+            case Discovered() | Reached():
                 return self.gossip.handle(event, now)
             case CommandGiven(command_no, command):
                 return self.desk.ask(command_no, command, now)

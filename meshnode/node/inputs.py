@@ -10,7 +10,7 @@ from meshnode.agents.messages import (
     ProcessFailed,
     ProcessStarted,
 )
-from meshnode.gossip.messages import DialFailed, Discovered
+from meshnode.gossip.messages import DialFailed, Discovered, Reached
 from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened
 from meshnode.model.commands import AnyCommand
@@ -109,6 +109,7 @@ Input = (
     | LinkBytes
     | LinkLost
     | DialFailed
+    | Reached
     | Discovered
     | ProcessesFound
     | ProcessStarted

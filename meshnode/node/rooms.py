@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
-from meshnode.gossip.messages import Described, DialFailed, Discovered, MemberChanged, SoftChanged
+from meshnode.gossip.messages import Described, DialFailed, Discovered, MemberChanged, Reached, SoftChanged
 from meshnode.kernel.effects import Channel, Dial, Effect, Hangup, Note, Persist, Reject, Send
 from meshnode.kernel.instant import Instant
 from meshnode.links.messages import (
@@ -56,7 +56,7 @@ TOUCHES: dict[type[Input | Effect], int] = {
     # inputs
     LinkBytes: _of("hub"), LinkOpened: _of("hub"), LinkLost: _of("hub"), AgentFrames: _of("switch"), Measured: 0,
     Stored: _of("commits", "journals"), LoadSampled: _of("gossip"), DialFailed: _of("gossip"),
-    Discovered: _of("gossip"), Slept: _of("gossip"),
+    Discovered: _of("gossip"), Reached: _of("gossip"), Slept: _of("gossip"),
     # effects that stay inside
     Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits"), Note: 0, Reject: 0,
     FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),

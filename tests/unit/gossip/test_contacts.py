@@ -55,6 +55,43 @@ def test_at_most_two_young_dials_run_to_one_node() -> None:
     assert max(sum(t <= other < t + 1.5 for other in when) for t in when) == 2
 
 
+def test_a_dial_whose_connection_stands_is_waited_for_and_no_second_one_begins() -> None:
+    dialler = contacts()
+    dialler.aim(PEER, [HOME, AWAY], 0, at(1))
+    (first,) = dialler.wake(at(1), lonely=True, linked=lambda _n: False)
+    assert isinstance(first, Dial)
+    dialler.reached(first.dial_no)
+    assert run(dialler, 1, 4, fail=None) == [], "the other address neither: whoever answered first is taken"
+    assert dialler.dial_now(PEER, [HOME, AWAY], at(4)) == [], "its end is evidence as good as another one's"
+    dialler.failed(first.dial_no, DialFailure.TIMEOUT, lonely=True, now=at(4))
+    assert run(dialler, 4, 6, fail=None), "then it goes on"
+
+
+def test_a_dial_that_stood_and_vanished_does_not_block_its_target_for_ever() -> None:
+    dialler = contacts()
+    dialler.aim(PEER, [HOME], 0, at(1))
+    (first,) = dialler.wake(at(1), lonely=True, linked=lambda _n: False)
+    assert isinstance(first, Dial)
+    dialler.reached(first.dial_no)
+    dialler.reached(first.dial_no + 1)  # of no dial
+    (again, *_) = run(dialler, 1, 30, fail=None)
+    assert 12.0 < again < 15.0
+
+
+def test_dials_are_given_as_much_time_as_others_took_lately() -> None:
+    """Four times as long, on a machine on which a handshake takes a second; no longer than six seconds ever."""
+    dialler = contacts()
+    for number in range(20):
+        other = NodeId(bytes([number]) * 32)
+        (dial,) = dialler.dial_now(other, [("host", number)], at(1 + number))
+        assert isinstance(dial, Dial)
+        dialler.found(dial.dial_no, other, at(2 + number))
+    dialler.aim(PEER, [HOME], 0, at(100))
+    when = run(dialler, 100, 130, fail=None)
+    assert max(sum(t <= other < t + 3.9 for other in when) for t in when) == 2
+    assert max(b - a for a, b in itertools.pairwise(when)) < 6.0
+
+
 def test_a_lonely_node_never_waits_longer_than_five_seconds() -> None:
     dialler = contacts()
     dialler.place(HOME, at(1))
