@@ -1,6 +1,7 @@
 """Links that come and go, and dials that end: what that means to each of the small machines."""
 
 from meshnode.gossip.letters import post
+from meshnode.gossip.messages import DialFailed, Reached
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.repair import row_letters
 from meshnode.kernel.effects import Effect, Hangup, Reject
@@ -17,6 +18,20 @@ class Doorway:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+
+    def handle(self, event: PeerUp | PeerDown | LinkRejected | DialFailed | Reached, now: Instant) -> list[Effect]:
+        match event:
+            case PeerUp():
+                return self.peer_up(event, now)
+            case PeerDown():
+                return self.peer_down(event, now)
+            case DialFailed(dial_no, how):
+                return self.dial_failed(dial_no, how, now)
+            case LinkRejected():
+                return self.link_rejected(event, now)
+            case Reached(dial_no):
+                self._parts.contacts.reached(dial_no)
+                return []
 
     def peer_up(self, event: PeerUp, now: Instant) -> list[Effect]:
         parts = self._parts

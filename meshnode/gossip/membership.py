@@ -51,8 +51,8 @@ AGAIN_US = 200 * MS  # the network changed: all who are looked for are dialled w
 FORGET_CHECK_US = 3600 * SECOND
 
 Input = (
-    PeerUp | PeerDown | LinkRejected | ControlReceived | DialFailed | Reached | Discovered | Publish | Describe | Doubted
-    | Disturbed | Leave
+    PeerUp | PeerDown | LinkRejected | ControlReceived | DialFailed | Reached | Discovered | Publish | Describe
+    | Doubted | Disturbed | Leave
 )  # fmt: skip
 
 
@@ -228,17 +228,8 @@ class Gossip:
             case ControlReceived(peer, channel, body):
                 assert channel is Channel.GOSSIP
                 return self._mailroom.read(peer, body, now)
-            case PeerUp():
-                return self._doorway.peer_up(event, now)
-            case PeerDown():
-                return self._doorway.peer_down(event, now)
-            case DialFailed(dial_no, how):
-                return self._doorway.dial_failed(dial_no, how, now)
-            case Reached(dial_no):
-                self._parts.contacts.reached(dial_no)
-                return []
-            case LinkRejected():
-                return self._doorway.link_rejected(event, now)
+            case PeerUp() | PeerDown() | LinkRejected() | DialFailed() | Reached():
+                return self._doorway.handle(event, now)
             case Discovered(host, port):
                 self._parts.contacts.place((host, port), now)
                 return []
