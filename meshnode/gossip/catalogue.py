@@ -168,6 +168,11 @@ class Catalogue:
             told[self._config.region] = summed(self._survey.gauges())
         return sorted(told.items())
 
+    def told(self, region: str) -> RegionSummary | None:
+        """The last summary of a region, our own included, as all were told it."""
+        held = self._rows.get((region, ""))
+        return decode_summary(held.body.summary) if held is not None else None
+
     def pack(self, keys: Sequence[bytes], now: Instant) -> list[SignedFact]:
         """Rows by index key, with their age."""
         found = [self._rows[key] for raw in keys if (key := _key_of(raw)) in self._rows]

@@ -11,7 +11,7 @@ from meshnode.model.ids import AgentName
 from meshnode.model.units import agent_of, slot_of, unit_id
 from meshnode.model.views import AgentsView, AgentView
 from meshnode.node import snapshot
-from meshnode.node.units import OPENING, claims
+from meshnode.node.units import OPENING, claims, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +113,7 @@ def _other(core: Core, seen: UnitSeen, now: Instant) -> AgentView:
         age_s=snapshot.age_s(core, seen.node, now), slots=seen.slots, version=seen.version,
         epoch=f"{seen.epoch}@{name}",
         durability=want.durability.written() if want is not None else "",
-        copies=[core.names.of(n) for n in core.gossip.members() if seen.holder and n.startswith(seen.holder)],
+        copies=[core.names.of(holder)] if (holder := whole(core, seen.holder)) is not None else [],
     )  # fmt: skip
 
 

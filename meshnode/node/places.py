@@ -10,6 +10,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from meshnode.gossip.messages import MemberState
+from meshnode.model.resources import Resources
 from meshnode.node import snapshot
 from meshnode.scheduler.ports import NodeFacts
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from meshnode.model.where import Attribute
     from meshnode.node.core import Core
 
+MACHINES_MAX = 256  # read and kept
+MIB = 2**20
+
 
 class Places:
     """Implements ``scheduler.ports.Nodes``."""
@@ -28,7 +32,7 @@ class Places:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._lost_us: dict[NodeId, int] = {}
-        self._machines: dict[NodeId, tuple[bytes, snapshot.Machine]] = {}
+        self._machines: dict[bytes, snapshot.Machine] = {}
 
     def changed(self, node: NodeId, state: MemberState, now: Instant) -> None:
         """Membership holds something else true about a node."""
@@ -45,11 +49,17 @@ class Places:
         at = bisect_left(members, node)
         return self._facts(node) if at < len(members) and members[at] == node else None
 
+    def spare(self, region: str, /) -> Resources | None:
+        told = self._core.gossip.catalogue.told(region)
+        if told is None:
+            return None
+        return Resources(told.cpu_free_millis, told.memory_free_mib * MIB, sum(told.gpu_free_mib.values()))
+
     def attributes(self, node: NodeId) -> dict[str, Attribute]:
         """What constraints on nodes are measured against: labels, region, and what its machine is."""
         core = self._core
         row, member = core.gossip.row(node), core.trust.member(node)
-        machine = self._machine(node, row.facts if row else b"{}")
+        machine = self._machine(row.facts if row else b"{}")
         found: dict[str, Attribute] = {**(member.labels if member else {}), "node": core.names.of(node)}
         found["region"] = member.region if member else ""
         found["cpus"] = machine.cpu.usable or 0
@@ -62,7 +72,7 @@ class Places:
     def _facts(self, node: NodeId) -> NodeFacts:
         core = self._core
         row, member = core.gossip.row(node), core.trust.member(node)
-        machine = self._machine(node, row.facts if row else b"{}")
+        machine = self._machine(row.facts if row else b"{}")
         name, drains = core.names.of(node), core.intentions.reading.drains
         return NodeFacts(
             node=node, name=name, region=member.region if member else "",
@@ -72,12 +82,13 @@ class Places:
             reason=core.gossip.reason(node), drained=name in drains, drained_for=drains.get(name, ""),
         )  # fmt: skip
 
-    def _machine(self, node: NodeId, facts: bytes) -> snapshot.Machine:
-        """Read once: the scheduler asks at every turn, and facts rarely change."""
-        known = self._machines.get(node)
-        if known is None or known[0] != facts:
-            known = self._machines[node] = (facts, snapshot.machine(facts))
-        return known[1]
+    def _machine(self, facts: bytes) -> snapshot.Machine:
+        """A fleet has few kinds of machines: what was read of one lately is read of the next like it."""
+        known = self._machines.pop(facts, None) or snapshot.machine(facts)
+        self._machines[facts] = known
+        if len(self._machines) > MACHINES_MAX:
+            del self._machines[next(iter(self._machines))]
+        return known
 
     def _state(self, node: NodeId) -> str:
         state = self._core.gossip.state(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from meshnode.kernel.epochs import Epoch
@@ -52,7 +53,7 @@ def learned(core: Core, node: NodeId, key: str, value: bytes, now: Instant) -> S
     if found is None:
         return ()
     agent = AgentName(found[0])
-    told = [_claim(core, seen) for seen in core.index.units(agent) if seen.node == node]
+    told = [_claim(core, seen) for seen in core.index.units_on(node, agent)]
     effects = [*core.scheduler.claims(node, agent, told, now)]
     for claim in told:
         core.checkpoints.known(claim.unit, claim.version)
@@ -67,12 +68,14 @@ def claims(core: Core, agent: str = "") -> Iterator[UnitSeen]:
 def _claim(core: Core, seen: UnitSeen) -> Claim:
     return Claim(
         seen.node, unit_id(seen.agent, seen.first_slot), Epoch(seen.epoch, seen.node), seen.state == "running",
-        _whole(core, seen.holder), seen.version, refusal=seen.reason if seen.state == REFUSED else "",
+        whole(core, seen.holder), seen.version, refusal=seen.reason if seen.state == REFUSED else "",
     )  # fmt: skip
 
 
-def _whole(core: Core, prefix: bytes) -> NodeId | None:
+def whole(core: Core, prefix: bytes) -> NodeId | None:
     """The member whose id begins so."""
     if not prefix:
         return None
-    return next((node for node in core.gossip.members() if node.startswith(prefix)), None)
+    members = core.gossip.members()
+    at = bisect_left(members, prefix)
+    return members[at] if at < len(members) and members[at].startswith(prefix) else None

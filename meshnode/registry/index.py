@@ -174,12 +174,15 @@ class Index:
         return sorted((candidate for candidate in found if not candidate.excluded), key=_order)
 
     def here(self, skill: str, agent: str, now: Instant) -> SkillOffer | None:
-        """The offer of this node, where nothing speaks against it and its queue is short: then nobody else is looked
-        for."""
+        """The offer of this node, where nothing speaks against it and its queue is short, or nobody else has the skill:
+        then nobody else is looked for."""
         offer = self._mine.get(skill)
         if offer is None or (agent and offer.agent != agent):
             return None
-        return offer if self._short(self._me, skill, offer.agent, now) else None
+        if self._short(self._me, skill, offer.agent, now):
+            return offer
+        alone = self._lanes.only(skill, self._ranks.bit(self._me))
+        return offer if alone and self._works(self._me, skill, offer.agent, now) else None
 
     def agents_of(self, skill: str) -> list[str]:
         """Names of the agents that offer a skill, or a capability, anywhere; sorted."""
@@ -216,6 +219,11 @@ class Index:
             for name, held in sorted(agents.items()):
                 if not agent or name == agent:
                     yield from held.units(node)
+
+    def units_on(self, node: NodeId, agent: str) -> Iterator[UnitSeen]:
+        """Those of one agent on one node, by first slot."""
+        held = self._held(node, agent)
+        return held.units(node) if held is not None else iter(())
 
     def offered(self) -> Iterator[tuple[str, tuple[str, ...], NodeId]]:
         """Skill, tags and node of all that is offered by agents at work, as far as this node knows."""
@@ -397,8 +405,9 @@ class Index:
     def _short(self, node: NodeId, skill: str, agent: str, now: Instant) -> bool:
         held = self._held(node, agent)
         units = max(1, held.running) if held is not None else 1
-        if self._records.queue(node, agent) >= SHORT_QUEUE * units:
-            return False
+        return self._records.queue(node, agent) < SHORT_QUEUE * units and self._works(node, skill, agent, now)
+
+    def _works(self, node: NodeId, skill: str, agent: str, now: Instant) -> bool:
         return self._records.success((node, agent, skill), now.mono_us) >= LOCAL_SUCCESS_MIN
 
     def _judged(self, candidate: Candidate, reason: str) -> Candidate:

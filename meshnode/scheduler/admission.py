@@ -2,8 +2,8 @@
 
 from meshnode.model.ids import InstanceId
 from meshnode.model.resources import Resources
+from meshnode.scheduler.fitting import lacking
 from meshnode.scheduler.messages import Want
-from meshnode.scheduler.ordering import lacking
 from meshnode.scheduler.ports import NodeFacts
 from meshnode.scheduler.unit import Unit
 

@@ -1,15 +1,17 @@
 """All units of one agent, and how many of them each node has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 import msgspec
 
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.model.units import unit_id
+from meshnode.scheduler.fitting import Part, astray, drained_words, layout
+from meshnode.scheduler.land import Facts
 from meshnode.scheduler.messages import Want
-from meshnode.scheduler.ordering import Part, Seats, able, astray, drained_words, layout
-from meshnode.scheduler.ports import READY, NodeFacts
+from meshnode.scheduler.ports import READY, Known, NodeFacts
+from meshnode.scheduler.seats import Seats
 from meshnode.scheduler.unit import Unit, loss_in_words, name_of
 
 
@@ -102,16 +104,15 @@ class Book:
         self.open.pop(unit.id, None)
         return moves_us
 
-    def places(
-        self, want: Want, units: Iterable[Unit], nodes: Sequence[NodeFacts], me: NodeId, *, exact: "Exact"
-    ) -> list[Place]:
+    def places(self, want: Want, units: Iterable[Unit], land: Facts, me: NodeId, *, exact: "Exact") -> list[Place]:
         """The plan for units that nobody has (or that are where they do not belong), in the order of their slots."""
         counts = dict(self.counts)
         found: list[Place] = []
         ordered = sorted(units, key=lambda unit: unit.part.first_slot)
-        for (region, slots), group in groupby(ordered, key=lambda unit: (unit.part.region, unit.part.slots)):
-            seats = Seats(self.agent, able(want, Part(0, slots, region), nodes), counts, want.near)
-            for unit in group:
+        for _, group in groupby(ordered, key=lambda unit: (unit.part.region, unit.part.slots)):
+            alike = list(group)
+            seats = _seats(self.agent, want, alike[0].part, land, counts)
+            for unit in alike:
                 place = _place(unit, seats, me, exact)
                 found.append(place)
                 if place.first is not None:
@@ -121,7 +122,7 @@ class Book:
 
 
 class Exact:
-    """Whether it is worth knowing exactly how many are ahead of this node: the answer costs a sort."""
+    """Whether it is worth knowing exactly how many are ahead of this node: the answer costs a look at its region."""
 
     def __init__(self, turns: Mapping[InstanceId, int]) -> None:
         self._turns = turns  # unit -> how many turns have passed
@@ -146,16 +147,22 @@ def _place(unit: Unit, seats: Seats, me: NodeId, exact: Exact) -> Place:
         return Place(unit, first, 0, holder is not None)
     ahead = max(1, seats.below(me, without))
     if exact.wanted(unit, ahead):
-        order = [node for node in seats.order(slot, without) if node != holder]
-        ahead = order.index(me) + (holder is not None)
+        ahead = seats.before(me, slot, {**without, holder: None} if holder is not None else without)
+        ahead += holder is not None
     return Place(unit, first, ahead, holder is not None)
+
+
+def _seats(agent: AgentName, want: Want, part: Part, land: Facts, counts: Mapping[NodeId, int]) -> Seats:
+    pool, need = land.pool(want, part), want.resources.times(part.slots)
+    near = next((node for node in land.named(want.near) if node in pool), None) if want.near else None
+    return Seats(agent, pool, counts, near, full=lambda region: land.full(region, need))
 
 
 def _runs_otherwise(before: Want, want: Want) -> bool:
     return (before.recipe, before.generation, before.durability) != (want.recipe, want.generation, want.durability)
 
 
-def why(place: Place, ahead: int, nodes: Mapping[NodeId, NodeFacts], now_us: int) -> str:
+def why(place: Place, ahead: int, nodes: Known, now_us: int) -> str:
     """Why this node takes a unit, with ``ahead`` nodes before it that did not."""
     unit = place.unit
     if unit.governor is not None:

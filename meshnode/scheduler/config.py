@@ -15,6 +15,8 @@ class SchedulerConfig:
     claim is believed. ``move_after_us``: how long a unit may be where it does not belong. ``retry_us``: how long a node
     on which a unit failed does not try it again; doubled at every failure. ``turning_us``: how long one unit's restart
     holds up the next. ``gather_us``: how long claims are gathered while many units are open.
+    ``flat_max``: up to so many nodes are drawn all at once; in a larger mesh of several regions the region comes first.
+    All nodes of a mesh need the same.
     """
 
     turn_us: int = 1_200 * MS
@@ -28,6 +30,7 @@ class SchedulerConfig:
     retry_us_max: int = 3600 * SECOND
     turning_us: int = 10 * SECOND
     gather_us: int = 20 * MS
+    flat_max: int = 64
     units_max: int = 4_096  # of this node
     wanted_max: int = 65_536  # of one agent
     known_max: int = 262_144  # learned from others and from the journal

@@ -6,11 +6,12 @@ from typing import Protocol
 import msgspec
 
 from meshnode.model.ids import InstanceId, NodeId
+from meshnode.model.resources import Resources
 
 READY, SUSPECT, UNREACHABLE, DOWN, LEFT = "ready", "suspect", "unreachable", "down", "left"
 
 
-class NodeFacts(msgspec.Struct, frozen=True):
+class NodeFacts(msgspec.Struct, frozen=True, gc=False):
     """One node of the directory, this one included. ``lost_us``: since when it is not ready, on the mono_us axis.
 
     ``cpu_milli`` and ``memory_bytes`` 0: not known, and not held against it. ``gpus`` 0: none. ``drained``: it takes no
@@ -34,11 +35,23 @@ class NodeFacts(msgspec.Struct, frozen=True):
 class Nodes(Protocol):
     """What this node knows about all nodes right now."""
 
-    def nodes(self) -> Sequence[NodeFacts]: ...
+    def nodes(self) -> Sequence[NodeFacts]:
+        """A walk over all of them: once, at the start."""
+        ...
 
     def facts_of(self, node: NodeId, /) -> NodeFacts | None:
         """Of one of them."""
         ...
+
+    def spare(self, region: str, /) -> Resources | None:
+        """What a region last said that its nodes have left, all together; ``None``: it has said nothing."""
+        ...
+
+
+class Known(Protocol):
+    """What is known of single nodes."""
+
+    def get(self, node: NodeId, /) -> NodeFacts | None: ...
 
 
 class Copies(Protocol):

@@ -17,8 +17,9 @@ from meshnode.model.units import agent_of
 from meshnode.scheduler.admission import Admission
 from meshnode.scheduler.book import Book, Exact, Place, why
 from meshnode.scheduler.config import SchedulerConfig
+from meshnode.scheduler.fitting import misplaced, stopped_by
+from meshnode.scheduler.land import Facts, Land
 from meshnode.scheduler.messages import Claim, DrainsChanged, UnitChanged, UnitClaimed, UnitReleased, Want, Wanted
-from meshnode.scheduler.ordering import able, misplaced, stopped_by
 from meshnode.scheduler.outcome import Outcome, read_records
 from meshnode.scheduler.ports import DOWN, LEFT, READY, Copies, NodeFacts, Nodes
 from meshnode.scheduler.quiet import Quiet
@@ -29,7 +30,7 @@ from meshnode.scheduler.views import AgentStanding, Intended, UnitStanding, View
 
 # So many open units are planned at once without a thought; more wait until the claims that pour in have ended.
 _GATHER_FROM = 64
-_GATHER_US = 2  # for each pair of unit and node
+_GATHER_US = 2  # for each pair of unit and node that is looked at
 
 
 class Scheduler:
@@ -40,13 +41,13 @@ class Scheduler:
         restored: Sequence[Record] = (),
     ) -> None:  # fmt: skip
         self._config, self._me, self._name = config, me, name
-        self._nodes, self._copies, self._rules = nodes, copies, rules
+        self._copies, self._rules = copies, rules
         self._shelf = Shelf(config.known_max)
         self._mine: dict[InstanceId, Unit] = {}
         self._full: dict[InstanceId, Unit] = {}  # refused for want of room
         self._admission = Admission(config.units_max)
         self._quiet = Quiet(config, name)
-        self._facts: dict[NodeId, NodeFacts] = {}
+        self._land = Land(nodes, flat_max=config.flat_max)
         self._states: dict[NodeId, str] = {}  # as membership last told
         self._timers: Timers[str] = Timers()  # by unit: look at its claims; by agent: somebody's turn
         self._turning: Timers[AgentName] = Timers()
@@ -60,10 +61,10 @@ class Scheduler:
 
     def start(self, now: Instant) -> Sequence[Effect]:
         """This boot is counted. Alone nothing is waited for; with known peers they are heard first."""
-        self._look()
-        peers = [facts for facts in self._facts.values() if facts.node != self._me and facts.state != LEFT]
-        self._quiet.start(now, alone=not peers)
-        self._states = {facts.node: facts.state for facts in self._facts.values()}
+        self._land.walk()
+        self._states = {facts.node: facts.state for facts in self._land.all()}
+        peers = (node for node, state in self._states.items() if node != self._me and state != LEFT)
+        self._quiet.start(now, alone=next(peers, None) is None)
         return self._turn(now)
 
     def linked(self, now: Instant) -> Sequence[Effect]:
@@ -84,20 +85,18 @@ class Scheduler:
     def claims(self, node: NodeId, agent: AgentName, claims: Sequence[Claim], now: Instant) -> Sequence[Effect]:
         """All that a node tells of an agent's units, replacing what it told before. What this node tells is known."""
         if node != self._me:
-            believed = node in self._facts and self._facts[node].state not in (DOWN, LEFT)
+            facts = self._land.get(node)
+            believed = facts is not None and facts.state not in (DOWN, LEFT)
             self._shelf.hear(node, agent, claims, now.mono_us, believed=believed)
         return self._turn(now, gather=True)
 
     def member_changed(self, node: NodeId, now: Instant) -> Sequence[Effect]:
         """A node is in another state, or something else is known about it. Of the others nothing is read: after a cut
         half a mesh changes, one node after the other."""
-        facts = self._nodes.facts_of(node)
-        if facts is None:
-            self._facts.pop(node, None)
-        else:
-            self._facts[node] = facts
-        before, after = self._states.get(node, ""), self._facts[node].state if node in self._facts else ""
-        self._states[node] = after
+        facts = self._land.look(node)
+        before, after = self._states.pop(node, ""), facts.state if facts is not None else ""
+        if after:
+            self._states[node] = after
         came = after == READY and before != READY
         if came and node != self._me:
             self._quiet.contact(now)
@@ -117,9 +116,14 @@ class Scheduler:
 
     def drains_changed(self, fact: DrainsChanged, now: Instant) -> Sequence[Effect]:
         """Some nodes are drained from now on, or are so no more."""
-        self._look()
-        named = [facts.node for facts in self._facts.values() if facts.name in fact.names]
+        named = sorted({node for name in fact.names for node in self._land.named(name)})
+        for node in named:
+            self._land.look(node)
         return [effect for node in named for effect in self.member_changed(node, now)]
+
+    def described(self, node: NodeId) -> None:
+        """Its row says something else of its machine: the next decision reads it."""
+        self._land.described(node)
 
     def unit_running(self, unit: InstanceId, *, running: bool, now: Instant) -> Sequence[Effect]:
         """The process of a unit of this node does, or does not, answer calls."""
@@ -208,7 +212,7 @@ class Scheduler:
     def predecessor(self, unit: InstanceId) -> NodeId | None:
         """Another node within reach that still has a unit which is this node's by a higher epoch."""
         held = self._mine.get(unit)
-        return held.predecessor(self._facts) if held is not None else None
+        return held.predecessor(self._land) if held is not None else None
 
     def standing(self, agent: AgentName, now: Instant) -> AgentStanding:
         """How an agent's units stand, as far as this node knows."""
@@ -234,7 +238,6 @@ class Scheduler:
         """``gather``: more of the same is likely to follow; a plan for many units can wait a moment."""
         if not self._shelf.dirty or not self._told_wants or self._quiet.listening(now):
             return ()
-        self._look()
         out = Outcome()
         while self._shelf.dirty:  # room that is made lets other agents in
             agent = next(iter(self._shelf.dirty))
@@ -256,12 +259,12 @@ class Scheduler:
         if want is None or not unit.wanted:
             self._unwanted(book, unit, out)
             return
-        standing = unit.standing(self._facts, want.lost_after_us, self._config.linger_us, now.mono_us)
+        standing = unit.standing(self._land, want.lost_after_us, self._config.linger_us, now.mono_us)
         theirs, due = standing.claim, standing.due_us
         due = earliest(due, self._refusal_due(unit, now, out))
         if unit.mine is not None:
             self._judge_mine(book, want, unit, theirs, now, out)
-        elif theirs is not None and unit.recorded and self._facts[theirs.node].state == READY:
+        elif theirs is not None and unit.recorded and self._ready(theirs.node):
             self._release(unit, f"{self._named(theirs.node)} has taken it on in epoch {theirs.epoch.counter}",
                           theirs.node, out)  # fmt: skip
         elif theirs is not None and unit.leaving not in (None, theirs.node) and self._goes_on(theirs):
@@ -274,7 +277,7 @@ class Scheduler:
             book.govern(unit, theirs.node if theirs is not None else None)
         if unit.governor is None and unit.recorded:
             self._take_again(book, want, unit, out)
-        holder = self._facts.get(unit.governor) if unit.governor is not None else None
+        holder = self._land.get(unit.governor) if unit.governor is not None else None
         due = earliest(due, book.openness(unit, holder, now.mono_us, self._config.move_after_us))
         if due is None:
             self._timers.cancel(unit.id)
@@ -315,7 +318,7 @@ class Scheduler:
             return
         exact = Exact({unit.id: self._turns_passed(want, unit, now) for unit in book.open.values()})
         due: int | None = None
-        for place in book.places(want, book.open.values(), list(self._facts.values()), self._me, exact=exact):
+        for place in book.places(want, book.open.values(), self._land, self._me, exact=exact):
             at_us = self._consider(book, want, place, now, out)
             due = earliest(due, at_us)
         if due is not None:
@@ -323,7 +326,7 @@ class Scheduler:
             self._timers.set(book.agent, due)
 
     def _place_later(self, book: Book, now: Instant) -> None:
-        wait_us = self._config.gather_us + _GATHER_US * len(book.open) * len(self._facts)
+        wait_us = self._config.gather_us + _GATHER_US * len(book.open) * self._land.breadth
         book.place_us = earliest(book.place_us, now.mono_us + wait_us)
         assert book.place_us is not None
         self._timers.set(book.agent, book.place_us)
@@ -345,12 +348,16 @@ class Scheduler:
             self._refuse(unit, lack, out, full=True)
             self._shelf.dirty[book.agent] = book
             return None
-        self._take(book, want, unit, why(place, ahead, self._facts, now.mono_us), out)
+        self._take(book, want, unit, why(place, ahead, self._land, now.mono_us), out)
         return None
 
     def _goes_on(self, theirs: Claim) -> bool:
         """Whoever claims it runs it, and can be reached."""
-        return theirs.running and self._facts[theirs.node].state == READY
+        return theirs.running and self._ready(theirs.node)
+
+    def _ready(self, node: NodeId) -> bool:
+        facts = self._land.get(node)
+        return facts is not None and facts.state == READY
 
     # -- small steps -------------------------------------------------------------------------------------------------
 
@@ -446,10 +453,8 @@ class Scheduler:
 
     def _others(self, want: Want, unit: Unit) -> bool:
         """Whether another node could try."""
-        return any(
-            facts.node != self._me and facts.node not in unit.refusals
-            for facts in able(want, unit.part, self._facts.values())
-        )
+        pool = self._land.pool(want, unit.part)
+        return len(pool) > sum(node in pool for node in {**unit.refusals, self._me: None})
 
     def _turned(self, unit: Unit) -> None:
         book = self._shelf.books[unit.agent]
@@ -464,15 +469,14 @@ class Scheduler:
             if unit.mine is not None and unit.mine.outdated:
                 self._shelf.touch(unit)
 
-    def _look(self) -> None:
-        self._facts = {facts.node: facts for facts in self._nodes.nodes()}
-
     def _own_facts(self) -> NodeFacts:
-        return self._facts.get(self._me) or NodeFacts(self._me, self._name)
+        return self._land.get(self._me) or NodeFacts(self._me, self._name)
 
     def _named(self, node: NodeId) -> str:
-        return name_of(node, self._facts)
+        return name_of(node, self._land)
 
     def _viewer(self, now: Instant, drains: Mapping[str, str] | None = None) -> Viewer:
-        known = self._nodes.nodes() if drains is None else drained(self._nodes.nodes(), drains)
-        return Viewer({each.node: each for each in known}, self._me, now.mono_us)
+        land: Facts = self._land
+        if drains is not None:
+            land = Facts(drained(self._land.all(), drains), flat_max=self._config.flat_max)
+        return Viewer(land, self._me, now.mono_us)

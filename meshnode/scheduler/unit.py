@@ -1,16 +1,14 @@
 """One unit as this node knows it: who claims it, whether they still count, and what this node has of it itself."""
 
-from collections.abc import Mapping
-
 import msgspec
 
 from meshnode.kernel.epochs import Epoch
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.model.units import agent_of, slot_of
+from meshnode.scheduler.fitting import Part
 from meshnode.scheduler.messages import Claim
-from meshnode.scheduler.ordering import Part
-from meshnode.scheduler.ports import DOWN, LEFT, READY, SUSPECT, NodeFacts
+from meshnode.scheduler.ports import DOWN, LEFT, READY, SUSPECT, Known, NodeFacts
 
 # A suspect that others still hear may become one that nobody hears without a word from membership.
 LOOK_AGAIN_US = 250 * MS
@@ -91,7 +89,7 @@ class Unit:
             self._drop(node)
         return True
 
-    def standing(self, nodes: Mapping[NodeId, NodeFacts], lost_after_us: int, linger_us: int, now_us: int) -> Standing:
+    def standing(self, nodes: Known, lost_after_us: int, linger_us: int, now_us: int) -> Standing:
         """Of the claims that count, the one with the highest epoch; those that count no more are forgotten."""
         best: Claim | None = None
         due: int | None = None
@@ -122,7 +120,7 @@ class Unit:
             return now_us + LOOK_AGAIN_US
         return facts.lost_us + lost_after_us
 
-    def predecessor(self, nodes: Mapping[NodeId, NodeFacts]) -> NodeId | None:
+    def predecessor(self, nodes: Known) -> NodeId | None:
         """Another node within reach that still has this unit, which is this node's by a higher epoch."""
         for node, claim in self.claims.items():
             facts = nodes.get(node)
@@ -151,7 +149,7 @@ def _telling(claim: Claim) -> tuple[Epoch, bool, NodeId | None]:
     return claim.epoch, claim.running, claim.holder
 
 
-def name_of(node: NodeId, nodes: Mapping[NodeId, NodeFacts]) -> str:
+def name_of(node: NodeId, nodes: Known) -> str:
     facts = nodes.get(node)
     return facts.name if facts is not None else node.hex()[:12]
 

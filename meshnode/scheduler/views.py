@@ -9,8 +9,9 @@ from meshnode.kernel.instant import SECOND
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.model.units import unit_id
 from meshnode.scheduler.book import Book, Exact
+from meshnode.scheduler.fitting import Part, astray, drained_words, layout, obstacle, stopped_by
+from meshnode.scheduler.land import Facts
 from meshnode.scheduler.messages import Claim, Want
-from meshnode.scheduler.ordering import Part, able, astray, drained_words, layout, obstacle, stopped_by
 from meshnode.scheduler.ports import LEFT, READY, UNREACHABLE, NodeFacts
 from meshnode.scheduler.unit import Unit, name_of
 
@@ -58,8 +59,8 @@ class Intended(msgspec.Struct, frozen=True):
 class Viewer:
     """One look at the books with today's facts; changes nothing."""
 
-    def __init__(self, facts: Mapping[NodeId, NodeFacts], me: NodeId, now_us: int) -> None:
-        self._facts, self._me, self._now_us = facts, me, now_us
+    def __init__(self, land: Facts, me: NodeId, now_us: int) -> None:
+        self._land, self._me, self._now_us = land, me, now_us
 
     def standing(self, book: Book) -> AgentStanding:
         want = book.want
@@ -67,7 +68,7 @@ class Viewer:
         return AgentStanding(book.agent, tuple(self._unit(want, unit) for unit in units) if want is not None else ())
 
     def named(self, name: str) -> list[NodeId]:
-        return [node for node, facts in self._facts.items() if facts.name == name]
+        return self._land.named(name)
 
     def standing_on(
         self, name: str, units: Iterable[Unit], books: Mapping[AgentName, Book]
@@ -104,7 +105,7 @@ class Viewer:
     def _stays(self, before: Want | None, want: Want, unit: Unit, part: Part) -> Intended | None:
         """A unit that somebody has and that stays there."""
         on = self._governor(unit)
-        facts = self._facts.get(on) if on is not None else None
+        facts = self._land.get(on) if on is not None else None
         if facts is None or astray(want, part.region, facts):
             return None
         changed = before is not None and (before.recipe, before.generation) != (want.recipe, want.generation)
@@ -115,7 +116,7 @@ class Viewer:
 
     def _placed(self, book: Book, want: Want, homeless: Sequence[Unit]) -> dict[InstanceId, Intended]:
         rows: dict[InstanceId, Intended] = {}
-        for place in book.places(want, homeless, list(self._facts.values()), self._me, exact=_NEVER):
+        for place in book.places(want, homeless, self._land, self._me, exact=_NEVER):
             unit, on = place.unit, place.unit.governor
             now_on = self._name(on) if on is not None else ""
             if place.first is None:
@@ -126,7 +127,8 @@ class Viewer:
             if on is None:
                 rows[unit.id] = Intended(unit.id, START, node, f"{node} {why}")
             else:
-                cause = astray(want, unit.part.region, self._facts[on]) if on in self._facts else "it is gone"
+                facts = self._land.get(on)
+                cause = astray(want, unit.part.region, facts) if facts is not None else "it is gone"
                 rows[unit.id] = Intended(unit.id, MOVE, node, f"{cause}; {node} {why}", now_on)
         return rows
 
@@ -139,16 +141,16 @@ class Viewer:
 
     def _stuck(self, want: Want, unit: Unit) -> str:
         """Why a unit of a drained node cannot leave it; "" if it can, or need not."""
-        has = self._facts.get(unit.governor) if unit.governor is not None else None
+        has = self._land.get(unit.governor) if unit.governor is not None else None
         if has is None or not has.drained or has.state != READY or stopped_by(want, has):
             return ""
-        if any(node.node not in unit.refusals and not (node.node == self._me and unit.refused)
-               for node in able(want, unit.part, self._facts.values())):  # fmt: skip
+        pool = self._land.pool(want, unit.part)
+        if any(node not in unit.refusals and not (node == self._me and unit.refused) for node in pool):
             return ""
         return f"{drained_words(has)}, and {self._no_other(want, unit, has)}"
 
     def _no_other(self, want: Want, unit: Unit, has: NodeFacts) -> str:
-        others = [node for node in self._facts.values() if node.node != has.node and node.state != LEFT]
+        others = [node for node in self._land.all() if node.node != has.node and node.state != LEFT]
         found = obstacle(want, unit.part, others) if others else None
         if found is not None:
             return found.message
@@ -162,7 +164,7 @@ class Viewer:
             return UnitStanding(
                 unit.id, part.first_slot, part.slots, part.region, PENDING, "", reason, obstacle=blocked
             )
-        facts = self._facts.get(claim.node)
+        facts = self._land.get(claim.node)
         state, reason = self._claimed(want, unit, claim, facts)
         node = self._name(claim.node)
         stays = self._stuck(want, unit)
@@ -193,7 +195,7 @@ class Viewer:
         return self._nowhere(want, unit)
 
     def _nowhere(self, want: Want, unit: Unit) -> tuple[str, str]:
-        found = obstacle(want, unit.part, list(self._facts.values()))
+        found = None if self._land.pool(want, unit.part) else obstacle(want, unit.part, self._land.all())
         if found is not None:
             return found.reason, found.message
         refusals = {self._name(node): why for node, why in unit.refusals.items()}
@@ -217,7 +219,7 @@ class Viewer:
         return unit.claims.get(unit.governor)
 
     def _name(self, node: NodeId) -> str:
-        return name_of(node, self._facts)
+        return name_of(node, self._land)
 
 
 def drained(nodes: Sequence[NodeFacts], drains: Mapping[str, str]) -> list[NodeFacts]:

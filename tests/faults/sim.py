@@ -17,10 +17,11 @@ from meshnode.kernel.effects import Channel, Effect, Send
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.journal import Disk
 from meshnode.messaging.switch import SwitchConfig
-from meshnode.model.ids import DocId
+from meshnode.model.ids import DocId, NodeId
 from meshnode.node.core import Core
 from meshnode.node.effects import Reply
 from meshnode.node.inputs import Input
+from meshnode.scheduler.ports import NodeFacts
 from meshnode.sim.network import Cut
 from meshnode.sim.node import Adapt, SimNode
 from meshnode.sim.world import World
@@ -174,8 +175,14 @@ def _impatient(core: Core) -> Core:
 
 def _stubborn(core: Core) -> Core:
     """Placement never hears of a drain."""
-    nodes = core.places.nodes
+    nodes, facts_of = core.places.nodes, core.places.facts_of
+
+    def undrained(node: NodeId) -> NodeFacts | None:
+        facts = facts_of(node)
+        return replaced(facts, drained=False) if facts is not None else None
+
     core.places.nodes = lambda: [replaced(each, drained=False) for each in nodes()]  # type: ignore[method-assign]
+    core.places.facts_of = undrained  # type: ignore[method-assign]
     return core
 
 

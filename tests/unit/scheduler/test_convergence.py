@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import InstanceId
 from meshnode.model.resources import Resources
+from meshnode.scheduler.fitting import layout
 from meshnode.scheduler.messages import UnitReleased, Want
-from meshnode.scheduler.ordering import layout
+from meshnode.scheduler.scheduler import SchedulerConfig
 from tests.unit.scheduler.town import NAMES, Town, want
 
 STEPS = st.lists(
@@ -67,6 +68,31 @@ def test_after_everything_healed_exactly_what_is_wanted_runs_once(
     town.run_for(60)
     assert town.claimed == claims, "it does not come to rest"
     assert claims <= 7 * (len(steps) + 2) + 7
+
+
+SPARE = st.lists(st.sampled_from([None, Resources(), Resources(64_000, 2**40, 8)]), min_size=15, max_size=15)
+
+
+@given(seed=st.integers(0, 2**32), delay=DELAYS, steps=STEPS, replicas=st.integers(0, 6), spare=SPARE)
+def test_regions_that_are_said_to_be_full_here_and_empty_there_end_in_the_same(
+    seed: int, delay: int, steps: list[tuple[str, str, int]], replicas: int, spare: list[Resources | None]
+) -> None:
+    """A large mesh in small: the region is drawn first, and every node has heard something else of what is left."""
+    regions = ("east", "west", "south")
+    places = {name: {"region": regions[at % 3]} for at, name in enumerate(NAMES)}
+    town = Town(5, seed, delay_us=delay, config=SchedulerConfig(flat_max=1), **places)
+    for at, house in enumerate(town.houses.values()):
+        house.told = {region: left for region, left in zip(regions, spare[3 * at :], strict=False) if left is not None}
+    town.want(want(replicas=replicas, resources=Resources(500)), want("solo", near=NAMES[2]))
+    play(town, NAMES[:3], steps)
+    mend(town, NAMES)
+    town.run_for(20)
+    found = town.running()
+    assert len(found) == sum(want.replicas for want in town.wants)
+    assert all(len(places) == 1 for places in found.values()), found
+    claims = town.claimed
+    town.run_for(60)
+    assert town.claimed == claims, "it does not come to rest"
 
 
 @given(seed=st.integers(0, 2**32), count=st.integers(2, 5), dead=st.sampled_from(NAMES[:2]))

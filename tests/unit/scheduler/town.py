@@ -61,6 +61,7 @@ class House:
         self.up = False
         self.scheduler: Scheduler | None = None
         self.linked = False
+        self.told: dict[str, Resources] = {}  # by regions, of what they have left
 
     @property
     def node(self) -> NodeId:
@@ -74,6 +75,9 @@ class House:
 
     def facts_of(self, node: NodeId, /) -> NodeFacts | None:
         return next((facts for facts in self.nodes() if facts.node == node), None)
+
+    def spare(self, region: str, /) -> Resources | None:
+        return self.told.get(region)
 
     def version(self, unit: InstanceId) -> int:
         return 0
@@ -307,6 +311,7 @@ class Town:
 
     def _boot(self, house: House) -> None:
         house.boot, house.up = house.boot + 1, True
+        house.seen = dict.fromkeys(house.seen, (UNREACHABLE, self.now_us) if house.boot > 1 else (READY, 0))
         house.scheduler = Scheduler(
             self.config, me=house.node, name=house.facts.name, nodes=house, copies=house, rules=self.rules,
             restored=list(house.journal.values()),
@@ -314,7 +319,6 @@ class Town:
         self.perform(house, house.scheduler.start(self.now))
         self.perform(house, house.scheduler.wanted(Wanted(self.wants), self.now))
         for node in house.seen:
-            house.seen[node] = (UNREACHABLE, self.now_us) if house.boot > 1 else (READY, 0)
             other = self.houses[node]
             for a, b in ((house, other), (other, house)):
                 self._later(self._word_us(), lambda a=a, b=b: self._met(a, b))

@@ -1,23 +1,14 @@
-"""Who comes first for a unit: the same answer on every node that knows the same.
+"""Where a unit fits and where it does not: one want, one node, and why not in words."""
 
-Fewest units of the agent first, then the preferred node, then capacity-weighted rendezvous order (Thaler and
-Ravishankar 1998; weights after Schindelhauer and Schomaker 2005: ``-w / ln u``).
-"""
-
-import hashlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from meshnode.model.ids import NodeId
 from meshnode.model.resources import Resources
 from meshnode.scheduler.messages import Want
 from meshnode.scheduler.ports import READY, NodeFacts
 
-_MASK = (1 << 64) - 1
 _NAMES_MAX = 4
-WEIGHT_UNKNOWN = 1000
 NOTHING = Resources()
 
 
@@ -154,88 +145,3 @@ def named(nodes: Sequence[NodeFacts]) -> str:
     names = [node.name for node in nodes]
     more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
     return ", ".join(names[:_NAMES_MAX]) + more
-
-
-class Seats:
-    """The nodes that may take units of one agent, by how many they have or are about to have.
-
-    The search for the first touches only nodes with the fewest units: a thousand slots on a hundred nodes stay cheap.
-    """
-
-    def __init__(self, agent: str, nodes: Sequence[NodeFacts], counts: Mapping[NodeId, int], near: str) -> None:
-        seed = seed_of(agent)
-        self._seeds = {node.node: seed ^ int.from_bytes(node.node[:8]) for node in nodes}  # ids are hashes already
-        self._weights = {node.node: node.cpu_milli or WEIGHT_UNKNOWN for node in nodes}
-        self._near = next((node.node for node in nodes if near and node.name == near), None)
-        self._counts = {node.node: counts.get(node.node, 0) for node in nodes}
-        self._levels: dict[int, dict[NodeId, None]] = {}
-        for node, count in self._counts.items():
-            self._levels.setdefault(count, {})[node] = None
-
-    def __contains__(self, node: NodeId) -> bool:
-        return node in self._counts
-
-    def count(self, node: NodeId) -> int:
-        return self._counts.get(node, 0)
-
-    def first(self, slot: int, without: Mapping[NodeId, object]) -> NodeId | None:
-        """The first in order that is not left out."""
-        for level in sorted(self._levels):
-            members = self._levels[level]
-            if self._near is not None and self._near in members and self._near not in without:
-                return self._near
-            best = min(
-                (
-                    (-_score(self._seeds[node], slot, self._weights[node]), node)
-                    for node in members
-                    if node not in without
-                ),
-                default=None,
-            )
-            if best is not None:
-                return best[1]
-        return None
-
-    def order(self, slot: int, without: Mapping[NodeId, object]) -> list[NodeId]:
-        """All that are not left out, first in order first."""
-        ranked: list[NodeId] = []
-        for level in sorted(self._levels):
-            keys = sorted(self._key(node, slot) for node in self._levels[level] if node not in without)
-            ranked += [key[-1] for key in keys]
-        return ranked
-
-    def below(self, node: NodeId, without: Mapping[NodeId, object]) -> int:
-        """How many are certainly before a node: those with fewer units."""
-        own = self._counts[node]
-        return sum(
-            sum(1 for other in members if other not in without)
-            for level, members in self._levels.items()
-            if level < own
-        )  # fmt: skip
-
-    def take(self, node: NodeId) -> None:
-        """One more unit is planned there."""
-        count = self._counts.get(node)
-        if count is None:
-            return
-        del self._levels[count][node]
-        if not self._levels[count]:
-            del self._levels[count]
-        self._counts[node] = count + 1
-        self._levels.setdefault(count + 1, {})[node] = None
-
-    def _key(self, node: NodeId, slot: int) -> tuple[bool, float, NodeId]:
-        return node != self._near, -_score(self._seeds[node], slot, self._weights[node]), node
-
-
-def seed_of(agent: str) -> int:
-    return int.from_bytes(hashlib.blake2b(agent.encode(), digest_size=8).digest())
-
-
-def _score(seed: int, slot: int, weight: int) -> float:
-    """Higher comes first. SplitMix64's mixer over (seed, slot), turned into a weighted draw."""
-    mixed = (seed + (slot + 1) * 0x9E3779B97F4A7C15) & _MASK
-    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
-    mixed ^= mixed >> 31
-    return -weight / math.log(((mixed >> 12) + 0.5) / (1 << 52))

@@ -1,6 +1,4 @@
-"""Who comes first: balanced, stable, weighted by capacity, and the same everywhere."""
-
-from collections import Counter
+"""Where a unit fits, and why not in words."""
 
 import msgspec
 import pytest
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 
 from meshnode.model.ids import NodeId
 from meshnode.model.resources import Resources
-from meshnode.scheduler.ordering import Part, Seats, able, lacking, layout, misplaced, obstacle
+from meshnode.scheduler.fitting import Part, able, lacking, layout, misplaced, obstacle
 from meshnode.scheduler.ports import DOWN, UNREACHABLE, NodeFacts
 from tests.unit.scheduler.town import want
 
@@ -23,65 +21,6 @@ def node(name: str, **facts: object) -> NodeFacts:
 
 
 NODES = [node(f"n{no}") for no in range(10)]
-
-
-def firsts(nodes: list[NodeFacts], slots: int, near: str = "") -> list[NodeId]:
-    seats = Seats("words", nodes, {}, near)
-    found: list[NodeId] = []
-    for slot in range(slots):
-        first = seats.first(slot, {})
-        assert first is not None
-        seats.take(first)
-        found.append(first)
-    return found
-
-
-@given(slots=st.integers(0, 60), count=st.integers(1, 10))
-def test_no_node_has_two_units_more_than_another(slots: int, count: int) -> None:
-    counts = Counter(firsts(NODES[:count], slots))
-    each = [counts.get(node.node, 0) for node in NODES[:count]]
-    assert max(each) - min(each) <= 1
-
-
-@given(st.permutations(NODES))
-def test_the_order_in_which_nodes_are_known_does_not_matter(nodes: list[NodeFacts]) -> None:
-    assert firsts(nodes, 20) == firsts(NODES, 20)
-
-
-def test_a_node_that_goes_moves_only_what_it_had_first() -> None:
-    whole = [Seats("words", NODES, {}, "").order(slot, {}) for slot in range(200)]
-    without = [Seats("words", NODES[1:], {}, "").order(slot, {}) for slot in range(200)]
-    assert [[each for each in order if each != NODES[0].node] for order in whole] == without
-
-
-def test_a_bigger_node_comes_first_more_often() -> None:
-    nodes = [node("small", cpu_milli=1000), node("big", cpu_milli=3000)]
-    wins = Counter(Seats("words", nodes, {}, "").first(slot, {}) for slot in range(4000))
-    assert 0.70 < wins[nodes[1].node] / 4000 < 0.80
-
-
-def test_different_agents_begin_on_different_nodes() -> None:
-    begun = Counter(Seats(f"agent{no}", NODES, {}, "").first(0, {}) for no in range(2000))
-    assert all(140 < begun[each.node] < 260 for each in NODES)
-
-
-def test_the_preferred_node_comes_first_among_those_with_the_fewest_units() -> None:
-    assert firsts(NODES[:3], 4, near="n2")[0] == NODES[2].node
-    assert firsts(NODES[:3], 4, near="n2")[3] == NODES[2].node
-
-
-@given(
-    counts=st.lists(st.integers(0, 3), min_size=10, max_size=10), slot=st.integers(0, 99),
-    out=st.lists(st.integers(0, 9)), near=st.sampled_from(["", "n3"]),
-)  # fmt: skip
-def test_the_first_is_the_first_of_the_order(counts: list[int], slot: int, out: list[int], near: str) -> None:
-    without = {NODES[no].node: "" for no in out}
-    seats = Seats("words", NODES, {each.node: count for each, count in zip(NODES, counts, strict=True)}, near)
-    order = seats.order(slot, without)
-    assert seats.first(slot, without) == (order[0] if order else None)
-    for place, each in enumerate(order):
-        assert seats.below(each, without) <= place
-    assert [seats.count(each) for each in order] == sorted(seats.count(each) for each in order)
 
 
 @given(
