@@ -81,6 +81,7 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return _member(core, fact, now)
         case Described(node):
             core.index.described(node)
+            core.scheduler.described(node)
             return ()
         case SoftChanged(node, key, value):
             return units.learned(core, node, key, value, now)
