@@ -1,24 +1,31 @@
-"""Urgent rumours to everybody: Plumtree over the neighbours.
+"""Urgent rumours to everybody: Plumtree over the neighbours, with two parents.
 
 Source: Leitao, Pereira, Rodrigues, "Epidemic Broadcast Trees", 2007. Eager neighbours get a rumour in full, lazy ones
-its id (batched); who misses one asks for it and becomes eager; a second copy makes its sender lazy. New links exchange
+its id; who misses one asks for it and becomes eager; who brings twice what is known becomes lazy. New links exchange
 recent ids. A rumour's id is the hash of its bytes, so nobody can put another content under a known id.
+
+The first parent brings a rumour in full. The second one, a lazy neighbour that was asked to, tells its id within 20 ms:
+it takes the first one's place as soon as that one breaks or falls silent, and for good if it is ahead several times in
+a row (the paper's section 3.8, with time in the place of hops). All others tell ids ten times as late, and only to
+those who have not told them first: what they are for is a tree that has lost both parents.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
 
-from meshnode.gossip.letters import ID_BYTES, IDS_MAX, Graft, IHave, Prune, Push, post
+from meshnode.gossip.letters import ID_BYTES, IDS_MAX, Graft, IHave, Prune, Push, encode, post
 from meshnode.gossip.manners import Overdone
-from meshnode.kernel.effects import Effect
+from meshnode.kernel.effects import Channel, Effect, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import LinkStats
 from meshnode.kernel.timers import Timers
 from meshnode.model.ids import NodeId
 
-LAZY_BATCH_US = 20 * MS
+SOON_US = 20 * MS  # by then the second parent tells what it has
+LATER_US = 200 * MS  # by then all others do
 LAZY_FRAME = 64  # ids in one letter
 LAZY_MAX = 1024  # ids that wait for one neighbour; what is beyond, the repair brings
 RECENT_US = 30 * SECOND
@@ -27,16 +34,28 @@ CACHE_MAX = 512
 CACHE_BYTES_MAX = 4 * 1024 * 1024
 GRAFTS_MAX = 8_192
 PROMISES_MAX = 2_048  # of one neighbour: who announces what it does not have must not fill the table
-DUPLICATES_US = SECOND
+DUPLICATES_US = 10 * SECOND  # two copies too many within this time, and no news between them
+LEAD_US = 5 * MS  # so long before the rumour its id came: another neighbour had it even earlier
+LEADS = 3  # rumours in a row
 
 
 @dataclass(slots=True)
 class _Branch:
-    """One neighbour in the tree."""
+    """One neighbour in the tree. ``soon``: this node is its second parent."""
 
     eager: bool = True
+    soon: bool = False
     lazy_ids: dict[bytes, None] = field(default_factory=dict[bytes, None])
-    duplicate_us: int = -DUPLICATES_US
+    duplicate_us: int = -DUPLICATES_US  # of the last copy too many, if nothing was news since
+
+
+@dataclass(slots=True)
+class _Missing:
+    """A rumour that was announced and has not come. ``by``: who did it first, at ``since_us``."""
+
+    by: NodeId
+    since_us: int
+    holders: list[NodeId]
 
 
 class Broadcast:
@@ -45,41 +64,58 @@ class Broadcast:
     def __init__(self, links: LinkStats) -> None:
         self._links = links
         self._branches: dict[NodeId, _Branch] = {}
+        self._second: NodeId | None = None
+        self._leader: tuple[NodeId, int] | None = None  # who was ahead of the first parent, and how often in a row
         self._seen: dict[bytes, int] = {}  # id -> when, oldest first
         self._cache: dict[bytes, bytes] = {}
         self._cache_bytes = 0
-        self._missing: dict[bytes, list[NodeId]] = {}
-        self._promised: dict[bytes, NodeId] = {}  # who announced a missing one first
+        self._missing: dict[bytes, _Missing] = {}
         self._promises: dict[NodeId, int] = {}
         self._graft_due: Timers[bytes] = Timers()
-        self._flush_us: int | None = None
+        self._soon_us: int | None = None
+        self._later_us: int | None = None
 
     # -- neighbours ---------------------------------------------------------------------------------------------------
 
     def up(self, peer: NodeId, now: Instant) -> list[Effect]:
         """A new link: tell what was new lately, or a rumour sent at the instant of the break would be lost."""
         self._branches[peer] = _Branch()
-        recent = [i for i, at in self._seen.items() if i in self._cache and at > now.mono_us - RECENT_US]
-        return [post(peer, IHave(recent[-IDS_MAX:]))] if recent else []
+        if peer == self._second:
+            self._second = None  # the link that was lazy is no more
+        recent = self._recent(now.mono_us - RECENT_US)
+        return [*self._choose(), *([post(peer, IHave(recent))] if recent else [])]
 
-    def down(self, peer: NodeId) -> None:
-        self._branches.pop(peer, None)
+    def down(self, peer: NodeId) -> list[Effect]:
+        """The tree may have been cut there: the second parent takes over at once, not when something is missed."""
+        branch = self._branches.pop(peer, None)
+        if branch is None:
+            return []
+        if peer == self._second:
+            self._second = None
+        if not branch.eager:
+            return self._choose()
+        heir = self._second or self._nearest()
+        return self._promote(heir) if heir is not None else []
 
     # -- rumours ------------------------------------------------------------------------------------------------------
 
     def spread(self, rumour: bytes, now: Instant, source: NodeId | None = None) -> list[Effect]:
         """Pass on an accepted rumour, ours (``source`` None) or a neighbour's."""
         number = rumour_id(rumour)
+        missing = self._missing.get(number)
         self.note(rumour, now)
         effects: list[Effect] = []
+        letter = encode(Push(rumour))
         for peer, branch in self._branches.items():
             if peer == source:
-                branch.eager = True
-            elif branch.eager:
-                effects.append(post(peer, Push(rumour)))
-            else:
+                continue
+            if branch.eager:
+                effects.append(Send(peer, Channel.GOSSIP, letter))
+            elif missing is None or peer not in missing.holders:
                 self._tell_later(branch, number, now)
-        return effects
+        if source is not None and source in self._branches:
+            effects += self._raise(source)
+        return [*effects, *self._raced(missing, source, now)]
 
     def announce(self, rumour: bytes, now: Instant, source: NodeId) -> None:
         """Offer lazily what a repair brought: most neighbours have it already."""
@@ -102,44 +138,56 @@ class Broadcast:
         self._trim()
 
     def duplicate(self, peer: NodeId, rumour: bytes, now: Instant) -> list[Effect] | None:
-        """``None`` for a rumour not seen before. A second copy within a second makes its sender lazy."""
-        if rumour_id(rumour) not in self._seen:
+        """``None`` for a rumour not seen before. The second copy too many in a row makes its sender lazy."""
+        number = rumour_id(rumour)
+        if number not in self._seen:
             return None
         branch = self._branches.get(peer)
-        if branch is None or not branch.eager:
-            return [post(peer, Prune())] if branch is not None else []
+        if branch is None:
+            return []
+        branch.lazy_ids.pop(number, None)
+        if not branch.eager:
+            return [post(peer, Prune(soon=peer == self._second))]
         again = now.mono_us - branch.duplicate_us < DUPLICATES_US
         branch.duplicate_us = now.mono_us
         if not again or sum(b.eager for b in self._branches.values()) <= 1:
             return []
         branch.eager = False
-        return [post(peer, Prune())]
+        if self._second is None:
+            self._second = peer
+        return [post(peer, Prune(soon=peer == self._second))]
 
     # -- letters ------------------------------------------------------------------------------------------------------
 
     def told(self, peer: NodeId, ids: Sequence[bytes], now: Instant) -> None:
         """A neighbour has these; what does not come by itself soon is asked for. Raises ``Overdone``: too many."""
+        branch = self._branches.get(peer)
         for number in ids:
-            if number in self._seen or (number not in self._missing and not self._promise(peer, number)):
+            if number in self._seen:
+                if branch is not None:
+                    branch.lazy_ids.pop(number, None)
                 continue
-            holders = self._missing.setdefault(number, [])
-            if peer not in holders:
-                holders.append(peer)
+            missing = self._missing.get(number) or self._promise(peer, number, now)
+            if missing is None:
+                continue
+            if peer not in missing.holders:
+                missing.holders.append(peer)
             if number not in self._graft_due:
                 self._graft_due.set(number, now.mono_us + self._patience_us(peer))
         if self._promises.get(peer, 0) >= PROMISES_MAX:
             raise Overdone("flood-ids", f"it announces more than {PROMISES_MAX} rumours and brings none of them", peer)
 
     def grafted(self, peer: NodeId, ids: Sequence[bytes]) -> list[Effect]:
-        branch = self._branches.get(peer)
-        if branch is not None:
-            branch.eager = True
-        return [post(peer, Push(self._cache[number])) for number in ids if number in self._cache]
+        """It wants these, and from now on all. Without ids: from now on."""
+        held = [post(peer, Push(self._cache[number])) for number in ids if number in self._cache]
+        return [*held, *(self._raise(peer) if peer in self._branches else [])]
 
-    def pruned(self, peer: NodeId) -> None:
+    def pruned(self, peer: NodeId, *, soon: bool = False) -> list[Effect]:
         branch = self._branches.get(peer)
-        if branch is not None:
-            branch.eager = False
+        if branch is None:
+            return []
+        branch.eager, branch.soon = False, soon
+        return self._choose()
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -147,44 +195,100 @@ class Broadcast:
         effects: list[Effect] = []
         for number in self._graft_due.pop_due(now.mono_us):
             effects += self._ask(number, now)
-        if self._flush_us is not None and self._flush_us <= now.mono_us:
-            self._flush_us = None
+        later = self._later_us is not None and self._later_us <= now.mono_us
+        if later or (self._soon_us is not None and self._soon_us <= now.mono_us):
+            self._soon_us, self._later_us = None, None if later else self._later_us
             for peer, branch in self._branches.items():
-                if branch.lazy_ids:
-                    ids = list(branch.lazy_ids)
-                    letters = [IHave(ids[at : at + LAZY_FRAME]) for at in range(0, len(ids), LAZY_FRAME)]
-                    effects += [post(peer, letter) for letter in letters]
+                if branch.lazy_ids and (later or branch.soon):
+                    effects += _letters(peer, branch.lazy_ids)
                     branch.lazy_ids.clear()
         return effects
 
     def deadline(self) -> int | None:
-        return earliest(self._graft_due.deadline(), self._flush_us)
+        return earliest(self._graft_due.deadline(), self._soon_us, self._later_us)
 
     def _ask(self, number: bytes, now: Instant) -> list[Effect]:
-        holders = self._missing.get(number, [])
-        while holders:
-            peer = holders.pop(0)
-            branch = self._branches.get(peer)
-            if branch is not None:
-                branch.eager = True
+        missing = self._missing.get(number)
+        while missing is not None and missing.holders:
+            peer = missing.holders.pop(0)
+            if peer in self._branches:
                 self._graft_due.set(number, now.mono_us + self._patience_us(peer))
-                return [post(peer, Graft([number]))]
+                return [post(peer, Graft([number])), *self._raise(peer)]
         self._settle(number)  # nobody left to ask: the repair brings it
         return []
 
-    def _promise(self, peer: NodeId, number: bytes) -> bool:
-        """Whether there is room for another one by this neighbour."""
+    # -- the second parent --------------------------------------------------------------------------------------------
+
+    def _raced(self, missing: _Missing | None, source: NodeId | None, now: Instant) -> list[Effect]:
+        """Whose id came well before the rumour has the shorter way to its origin; one time may be chance."""
+        if source is None:
+            return []
+        early = missing is not None and missing.by != source and now.mono_us >= missing.since_us + LEAD_US
+        branch = self._branches.get(missing.by) if missing is not None and early else None
+        if missing is None or branch is None or branch.eager:
+            self._leader = None
+            return []
+        before = self._leader
+        times = before[1] + 1 if before is not None and before[0] == missing.by else 1
+        self._leader = (missing.by, times)
+        return self._promote(missing.by) if times >= LEADS else []
+
+    def _promote(self, peer: NodeId) -> list[Effect]:
+        """It is to bring rumours in full; what comes later over another link makes that one lazy."""
+        self._leader = None
+        return [post(peer, Graft([])), *self._raise(peer)]
+
+    def _raise(self, peer: NodeId) -> list[Effect]:
+        """Both ends of the link say it is eager."""
+        branch = self._branches[peer]
+        branch.eager, branch.soon, branch.duplicate_us = True, False, -DUPLICATES_US
+        if peer != self._second:
+            return []
+        self._second = None
+        return self._choose()
+
+    def _choose(self) -> list[Effect]:
+        """Ask a lazy neighbour to tell ids soon, if none does."""
+        if self._second is not None:
+            return []
+        self._second = self._nearest()
+        return [post(self._second, Prune(soon=True))] if self._second is not None else []
+
+    def _nearest(self) -> NodeId | None:
+        """The lazy neighbour with the shortest round trip."""
+        lazy = [peer for peer, branch in self._branches.items() if not branch.eager]
+        return min(lazy, key=lambda peer: self._links.rtt_us(peer) or SECOND, default=None)
+
+    # -- ids ----------------------------------------------------------------------------------------------------------
+
+    def _recent(self, since_us: int) -> list[bytes]:
+        """Ids of what came since then and can still be sent, oldest first: the newest of them if there are many."""
+        ids: list[bytes] = []
+        for number, at_us in reversed(self._seen.items()):
+            if at_us <= since_us or len(ids) >= IDS_MAX:
+                break
+            if number in self._cache:
+                ids.append(number)
+        ids.reverse()
+        return ids
+
+    def _promise(self, peer: NodeId, number: bytes, now: Instant) -> _Missing | None:
+        """Wait for one more by this neighbour, if there is room."""
         promises = self._promises.get(peer, 0)
         if len(self._missing) >= GRAFTS_MAX or promises >= PROMISES_MAX:
-            return False
-        self._promised[number], self._promises[peer] = peer, promises + 1
-        return True
+            return None
+        self._promises[peer] = promises + 1
+        missing = self._missing[number] = _Missing(peer, now.mono_us, [])
+        return missing
 
     def _tell_later(self, branch: _Branch, number: bytes, now: Instant) -> None:
-        if len(branch.lazy_ids) < LAZY_MAX:
-            branch.lazy_ids[number] = None
-            if self._flush_us is None:
-                self._flush_us = now.mono_us + LAZY_BATCH_US
+        if len(branch.lazy_ids) >= LAZY_MAX:
+            return
+        branch.lazy_ids[number] = None
+        if not branch.soon:
+            self._later_us = now.mono_us + LATER_US if self._later_us is None else self._later_us
+        elif self._soon_us is None:
+            self._soon_us = now.mono_us + SOON_US
 
     def _patience_us(self, peer: NodeId) -> int:
         rtt = self._links.rtt_us(peer) or 50 * MS
@@ -192,13 +296,12 @@ class Broadcast:
 
     def _settle(self, number: bytes) -> None:
         """It is missing no more, or nobody has it."""
-        self._missing.pop(number, None)
-        peer = self._promised.pop(number, None)
-        if peer is not None:
-            self._promises[peer] -= 1
-            if not self._promises[peer]:
-                del self._promises[peer]
-        self._graft_due.cancel(number)
+        missing = self._missing.pop(number, None)
+        if missing is not None:
+            self._promises[missing.by] -= 1
+            if not self._promises[missing.by]:
+                del self._promises[missing.by]
+            self._graft_due.cancel(number)
 
     def _trim(self) -> None:
         while len(self._cache) > CACHE_MAX or self._cache_bytes > CACHE_BYTES_MAX:
@@ -208,5 +311,12 @@ class Broadcast:
             del self._seen[next(iter(self._seen))]
 
 
+def _letters(peer: NodeId, numbers: dict[bytes, None]) -> list[Effect]:
+    ids = list(numbers)
+    return [post(peer, IHave(ids[at : at + LAZY_FRAME])) for at in range(0, len(ids), LAZY_FRAME)]
+
+
+@lru_cache(maxsize=64)
 def rumour_id(rumour: bytes) -> bytes:
-    return hashlib.blake2b(rumour, digest_size=ID_BYTES).digest()
+    """Asked for several times while one rumour is handled."""
+    return blake2b(rumour, digest_size=ID_BYTES).digest()

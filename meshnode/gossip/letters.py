@@ -118,7 +118,9 @@ class Graft(msgspec.Struct, frozen=True, array_like=True, tag=9):
 
 
 class Prune(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """Only tell me what you have: another neighbour is faster."""
+    """Only tell me what you have: another neighbour is faster. ``soon``: but tell it soon, see ``broadcast.py``."""
+
+    soon: bool = False
 
 
 class SoftBatch(msgspec.Struct, frozen=True, array_like=True, tag=11):

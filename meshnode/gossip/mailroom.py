@@ -103,8 +103,8 @@ class Mailroom:
                 self._parts.broadcast.told(peer, ids, now)
             case Graft(ids):
                 return self._parts.broadcast.grafted(peer, ids)
-            case Prune():
-                self._parts.broadcast.pruned(peer)
+            case Prune(soon):
+                return self._parts.broadcast.pruned(peer, soon=soon)
         return []
 
     def _soft(self, peer: NodeId, letter: SoftBatch | SoftRefresh, now: Instant) -> list[Effect]:

@@ -1,6 +1,14 @@
 """The tree of rumours, driven by letters alone."""
 
-from meshnode.gossip.broadcast import CACHE_MAX, LAZY_FRAME, Broadcast, rumour_id
+from meshnode.gossip.broadcast import (
+    CACHE_MAX,
+    LATER_US,
+    LAZY_FRAME,
+    LEADS,
+    SOON_US,
+    Broadcast,
+    rumour_id,
+)
 from meshnode.gossip.letters import Graft, IHave, Letter, Prune, Push, decode
 from meshnode.kernel.effects import Effect, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -9,6 +17,10 @@ from tests.unit.gossip.world import Stats, World
 
 A, B, C = (NodeId(bytes([n]) * 32) for n in range(3))
 T0 = Instant(SECOND, 0)
+
+
+def after(us: int) -> Instant:
+    return Instant(T0.mono_us + us, 0)
 
 
 def tree(*peers: NodeId) -> Broadcast:
@@ -28,14 +40,14 @@ def test_a_rumour_goes_to_all_eager_neighbours_but_its_source() -> None:
     assert letters(broadcast.spread(b"r", T0, source=B)) == [(A, Push(b"r")), (C, Push(b"r"))]
 
 
-def test_the_second_copy_within_a_second_makes_its_sender_lazy() -> None:
+def test_the_second_copy_too_many_in_a_row_makes_its_sender_lazy() -> None:
     broadcast = tree(A, B)
     broadcast.spread(b"1", T0, source=A)
     broadcast.spread(b"2", T0, source=A)
     assert broadcast.duplicate(B, b"1", T0) == []
-    assert letters(broadcast.duplicate(B, b"2", T0) or []) == [(B, Prune())]
+    assert letters(broadcast.duplicate(B, b"2", T0) or []) == [(B, Prune(soon=True))]
     assert letters(broadcast.spread(b"3", T0, source=A)) == []
-    later = Instant(T0.mono_us + 20 * MS, 0)
+    later = Instant(T0.mono_us + LATER_US, 0)
     assert letters(broadcast.wake(later)) == [(B, IHave([rumour_id(b"3")]))]
 
 
@@ -97,7 +109,91 @@ def test_many_ids_at_once_leave_in_letters_of_a_bounded_size_and_none_is_left_ou
     broadcast.pruned(B)
     for number in range(300):
         broadcast.spread(b"%d" % number, T0, source=A)
-    told = letters(broadcast.wake(Instant(T0.mono_us + 20 * MS, 0)))
+    told = letters(broadcast.wake(Instant(T0.mono_us + LATER_US, 0)))
     ids = [number for peer, letter in told if peer == B and isinstance(letter, IHave) for number in letter.ids]
     assert ids == [rumour_id(b"%d" % number) for number in range(300)]
     assert max(len(letter.ids) for _, letter in told if isinstance(letter, IHave)) <= LAZY_FRAME
+
+
+def shaped() -> Broadcast:
+    """A brings rumours in full, B is the second parent, C is lazy."""
+    broadcast = tree(A, B, C)
+    for peer, rumours in ((B, (b"1", b"2")), (C, (b"3", b"4"))):
+        for rumour in rumours:
+            broadcast.spread(rumour, T0, source=A)
+        told = [letter for rumour in rumours for letter in letters(broadcast.duplicate(peer, rumour, T0) or [])]
+        assert told == [(peer, Prune(soon=peer == B))]
+    broadcast.wake(after(LATER_US))
+    return broadcast
+
+
+def test_a_copy_too_many_after_news_is_the_first_one_again() -> None:
+    broadcast = tree(A, B)
+    broadcast.spread(b"1", T0, source=A)
+    assert broadcast.duplicate(B, b"1", T0) == []
+    broadcast.spread(b"2", T0, source=B)
+    broadcast.spread(b"3", T0, source=A)
+    assert broadcast.duplicate(B, b"3", T0) == []
+
+
+def test_who_asked_for_ids_soon_is_told_them_soon_and_the_others_later() -> None:
+    broadcast = tree(A, B, C)
+    broadcast.pruned(B, soon=True)
+    broadcast.pruned(C)
+    broadcast.spread(b"r", T0, source=A)
+    told = IHave([rumour_id(b"r")])
+    assert broadcast.deadline() == after(SOON_US).mono_us
+    assert letters(broadcast.wake(after(SOON_US))) == [(B, told)]
+    assert broadcast.deadline() == after(LATER_US).mono_us
+    assert letters(broadcast.wake(after(LATER_US))) == [(C, told)]
+    assert broadcast.deadline() is None
+
+
+def test_who_told_an_id_first_is_not_told_it() -> None:
+    broadcast = tree(A, B, C)
+    broadcast.pruned(B)
+    broadcast.pruned(C)
+    broadcast.told(B, [rumour_id(b"r")], T0)
+    broadcast.spread(b"r", T0, source=A)
+    broadcast.told(C, [rumour_id(b"r")], T0)
+    assert letters(broadcast.wake(after(LATER_US))) == []
+
+
+def test_the_second_parent_takes_over_as_soon_as_the_link_to_the_first_ends() -> None:
+    broadcast = shaped()
+    assert letters(broadcast.down(A)) == [(B, Graft([])), (C, Prune(soon=True))]
+    assert letters(broadcast.spread(b"r", T0)) == [(B, Push(b"r"))]
+
+
+def test_a_graft_without_ids_is_a_wish_to_be_told_all() -> None:
+    broadcast = tree(A, B)
+    broadcast.pruned(B)
+    assert letters(broadcast.grafted(B, [])) == []
+    assert letters(broadcast.spread(b"r", T0, source=A)) == [(B, Push(b"r"))]
+
+
+def test_who_is_ahead_several_times_in_a_row_becomes_a_parent_for_good() -> None:
+    broadcast = shaped()
+    told: list[tuple[NodeId, Letter]] = []
+    for turn in range(LEADS):
+        rumour = b"race %d" % turn
+        broadcast.told(B, [rumour_id(rumour)], T0)
+        told = letters(broadcast.spread(rumour, after(10 * MS), source=A))
+    assert told == [(B, Graft([])), (C, Prune(soon=True))]
+
+
+def test_one_rumour_that_comes_in_time_ends_a_race() -> None:
+    broadcast = shaped()
+    for turn in range(3 * LEADS):
+        rumour = b"race %d" % turn
+        if turn % LEADS:
+            broadcast.told(B, [rumour_id(rumour)], T0)
+        assert letters(broadcast.spread(rumour, after(10 * MS), source=A)) == []
+
+
+def test_there_is_a_second_parent_as_long_as_a_lazy_neighbour_is_left() -> None:
+    broadcast = shaped()
+    assert letters(broadcast.down(B)) == [(C, Prune(soon=True))]
+    assert letters(broadcast.grafted(C, [])) == []
+    assert letters(broadcast.pruned(C)) == [(C, Prune(soon=True))]
+    assert letters(broadcast.pruned(C)) == []
