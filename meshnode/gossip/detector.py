@@ -24,6 +24,7 @@ from meshnode.kernel.ports import LinkStats
 from meshnode.kernel.reasons import Bye, DialFailure, Loss
 from meshnode.kernel.rng import Random
 from meshnode.kernel.timers import Timers
+from meshnode.links.config import PACE_MAX_US
 from meshnode.model.ids import NodeId
 
 BROKEN_GRACE_US = 100 * MS  # for the fresh dial to say more than "broken"
@@ -48,7 +49,7 @@ class Redial(Effect, frozen=True):
 
 
 class Recovered(Effect, frozen=True):
-    """A silent link speaks again: what a new link would exchange is due. Carried out inside the room."""
+    """A silent link speaks again. Carried out inside the room."""
 
     node: NodeId
 
@@ -263,6 +264,11 @@ class Detector:
             subject.observers = dict.fromkeys(links)
 
     def disturbed(self, for_us: int, now: Instant) -> list[Effect]:
+    def paced(self, peer: NodeId, pace_us: int) -> None:
+        """A neighbour says after how much quiet it pings: the link keeps the pace of the slower of its ends."""
+        if peer in self._silences:
+            self._silences[peer].keep_pace(max(self._config.ping_us, min(pace_us, PACE_MAX_US)))
+
         """This machine was away: its clocks prove nothing about others."""
         self._health.late(LATE_US, now.mono_us)
         self._calm_us = now.mono_us + for_us

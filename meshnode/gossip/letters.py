@@ -53,7 +53,7 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """The first letter on a link. ``demanded``: opened for calls only; ``links``: the sender's other neighbours.
 
     ``role``: what it was dialled for (``wishes.Role``, others are plain); ``client``: nobody can dial the sender;
-    ``whole``: it holds the soft facts of all regions.
+    ``whole``: it holds the soft facts of all regions; ``pace_ms``: it pings after so much quiet, 0 = not told.
     """
 
     demanded: bool
@@ -61,6 +61,7 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True, tag=1):
     role: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
     client: bool = False
     whole: bool = False
+    pace_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
 
 
 class Neighbours(msgspec.Struct, frozen=True, array_like=True, tag=2):

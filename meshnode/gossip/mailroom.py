@@ -30,7 +30,7 @@ from meshnode.gossip.parts import Parts
 from meshnode.gossip.rolls import Rolls
 from meshnode.gossip.scope import holds_whole
 from meshnode.kernel.effects import Effect, Reject
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import MS, Instant
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
@@ -78,6 +78,7 @@ class Mailroom:
         if isinstance(letter, Neighbours):
             self._parts.overlay.neighbours_told(peer, letter.links)
             return []
+        self._parts.detector.paced(peer, letter.pace_ms * MS)
         return self._parts.overlay.greeted(peer, letter, now) + self._whole(peer, letter, now)
 
     def _whole(self, peer: NodeId, letter: Greeting, now: Instant) -> list[Effect]:

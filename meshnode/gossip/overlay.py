@@ -13,7 +13,7 @@ from meshnode.gossip.letters import LINKS_MAX, Greeting, Neighbours, post
 from meshnode.gossip.swaps import Swaps
 from meshnode.gossip.wishes import BRIDGE_SLOTS_MAX, Held, Mesh, Role, Wishes
 from meshnode.kernel.effects import Effect, Hangup
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.reasons import Bye
 from meshnode.kernel.rng import Random
 from meshnode.kernel.timers import Timers
@@ -95,7 +95,9 @@ class Overlay:
         demanded = self._demands.pop(peer, "") is None
         mine = peer in self._wishes
         link = _Link(demanded, {}, self._wishes.role(peer), mine)
-        greeting = Greeting(demanded, self._others(peer), link.role, not self._mesh.dialable(), self._whole)
+        greeting = Greeting(
+            demanded, self._others(peer), link.role, not self._mesh.dialable(), self._whole, self._config.ping_us // MS
+        )
         self._links[peer] = link
         if returned:
             self._host(link, now)

@@ -25,6 +25,10 @@ class Silence:
         self._mean_us = self._deviation_us = 0.0
         self._asked_us = -1
 
+    def keep_pace(self, ping_us: int) -> None:
+        """What the two ends agreed on."""
+        self._ping_us = ping_us
+
     def age_us(self, heard_us: int | None, now_us: int) -> int:
         """Silence counts from the last byte, but never from before the link stood or this machine was disturbed."""
         return max(0, now_us - max(self._since_us, heard_us or 0))

@@ -1,12 +1,15 @@
 """Who this node is on its links, and the limits it keeps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.links.hello import MEMBER_BYTES_MAX
 from meshnode.model.ids import MeshId, NodeId, NodeName, Region
 from meshnode.wire.codec import WIRE, Codec
 from meshnode.wire.frame import FRAME_BYTES_MAX
+
+EDGE_PING_US = 5 * SECOND
+PACE_MAX_US = 10 * SECOND  # no peer makes this node wait longer before it pings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,8 +20,10 @@ class HubConfig:
     ``acceptor_patience`` times as long, so that the two do not cross. Such a pair and TCP's own answer are some 280
     bytes on the wire, of which 200 are headers: what an idle node costs is decided here. So a node has a budget: one
     ping per ``idle_budget_us`` over all its links, each at least every ``idle_ping_max_us`` and at most every
-    ``idle_ping_us``. Acks of control messages wait up to ``control_ack_us`` for something to ride on, which the next
-    ping is; acks of data frames ``data_ack_us``.
+    ``idle_ping_us``. Acks of control messages, and what is patient, wait up to ``control_ack_us`` for something to ride
+    on, which the next ping is; acks of data frames ``data_ack_us``.
+
+    A link keeps the pace of the slower of its two ends: HELLO and WELCOME tell ``idle_ping_max_us``.
     """
 
     mesh: MeshId
@@ -33,14 +38,14 @@ class HubConfig:
 
     handshake_us: int = 5 * SECOND
     idle_ping_us: int = 1 * SECOND
-    idle_ping_max_us: int = 2 * SECOND
-    idle_budget_us: int = 330 * MS
+    idle_ping_max_us: int = 3 * SECOND
+    idle_budget_us: int = 500 * MS
     acceptor_patience: float = 2.0
     measure_us: int = 10 * SECOND  # a busy link, too, learns its round trip this often
-    silent_us: int = 10 * SECOND
+    silent_us: int = 12 * SECOND
     linger_us: int = 2 * SECOND  # after a goodbye, until the connection is aborted
     data_ack_us: int = 5 * MS
-    control_ack_us: int = 2_200 * MS
+    control_ack_us: int = 3_200 * MS
     session_keep_us: int = 30 * SECOND  # how long a session waits for a new link
 
     window_bytes: int = 2 * 1024 * 1024  # data bytes a peer may have under way to us
@@ -68,6 +73,15 @@ class HubConfig:
             raise ValueError("silent_us must leave room for two pings of either side")
         if min(self.window_bytes, self.log_bytes_max, self.queue_bytes_max) < FRAME_BYTES_MAX:
             raise ValueError(f"window, log and queue must hold at least one frame of {FRAME_BYTES_MAX} bytes")
+
+    def of_profile(self, profile: str) -> "HubConfig":
+        """At the pace of a node of this profile. An edge node is found silent later, and costs less than half."""
+        if profile != "edge":
+            return self
+        return replace(
+            self, idle_ping_us=EDGE_PING_US, idle_ping_max_us=EDGE_PING_US, silent_us=4 * EDGE_PING_US,
+            control_ack_us=EDGE_PING_US + 200 * MS,
+        )  # fmt: skip
 
     @property
     def alive_us(self) -> int:

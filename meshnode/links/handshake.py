@@ -98,7 +98,7 @@ class Handshake:
         return Hello(
             (VERSION_MIN, VERSION_MAX), config.mesh, config.node, config.name, config.region, config.boot,
             config.run_id, self._hellos, session.id if session else b"", fresh, attached, received, data_got,
-            config.window_bytes, self.member, config.features,
+            config.window_bytes, self.member, config.features, config.idle_ping_max_us,
         )  # fmt: skip
 
     def _meet_process(self, peer: Peer, theirs: Hello, now: Instant) -> None:
@@ -118,6 +118,7 @@ class Handshake:
         if peer.session is not session:
             self._roster.end_session(peer)
         peer.session, peer.proposal = session, b""
+        link.keep_pace(theirs.pace_us)
         self._roster.come_up(peer, link, theirs.member, now)
         link.put_sequenced(missing)
         if missing:

@@ -223,7 +223,8 @@ class Hub:
         if link.inbound or peer is None:
             return None
         # A dial beside a link that seems to be in order: its TLS handshake was all the proof of life one could want.
-        healthy = peer.heard_within(self._config.idle_us(len(self._roster.up)) + HEALTHY_US, now)
+        idle_us = self._config.idle_us(len(self._roster.up))
+        healthy = peer.heard_within(max(idle_us, peer.up.idle_us if peer.up else 0) + HEALTHY_US, now)
         return Bye.DUPLICATE_LINK if healthy or peer.dialling is not None else None
 
     # -- bytes come -----------------------------------------------------------------------------------------------
@@ -313,7 +314,7 @@ class Hub:
 
     def _wake_link(self, link_id: LinkId, now: Instant) -> None:
         link = self._links[link_id]
-        link.idle_us = self._config.idle_us(len(self._roster.up))
+        link.afford(self._config.idle_us(len(self._roster.up)))
         self._armed.pop(link_id, None)
         self._roster.turn.touch(link)
         how = link.wake(now)

@@ -7,7 +7,7 @@ import enum
 
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.reasons import Loss
-from meshnode.links.config import HubConfig
+from meshnode.links.config import PACE_MAX_US, HubConfig
 from meshnode.links.hello import Ping, Pong, body_of, frame_of
 from meshnode.links.messages import LinkOpened
 from meshnode.model.errors import RemoteError
@@ -49,6 +49,7 @@ class Link:
         self.rtt_us: int | None = None
         self.ahead_ms: int | None = None  # the peer's wall clock against ours
         self.bytes_in = self.bytes_out = 0
+        self.pace_us = config.idle_ping_max_us  # the longest quiet both ends agree on
         self.idle_us = config.idle_ping_us  # quiet for so long it is pinged; the roster knows what all links may cost
         self._config = config
         # Until it has said HELLO a stranger may not make us buffer more than that.
@@ -124,6 +125,15 @@ class Link:
         if self.rtt_us is None:
             self.rtt_us, self.ahead_ms = former.rtt_us, former.ahead_ms
 
+    def keep_pace(self, theirs_us: int) -> None:
+        """The peer pings after so much quiet: whoever of the two is slower sets the pace."""
+        self.pace_us = max(self._config.idle_ping_max_us, min(theirs_us, PACE_MAX_US))
+        self.afford(self.idle_us)
+
+    def afford(self, idle_us: int) -> None:
+        """So long may this node leave one of its links quiet."""
+        self.idle_us = idle_us if self.pace_us == self._config.idle_ping_max_us else self.pace_us
+
     # -- heartbeat ------------------------------------------------------------------------------------------------
 
     def ping(self, now: Instant) -> None:
@@ -173,7 +183,7 @@ class Link:
 
     def _silent_at(self) -> int:
         if self.phase is Phase.UP:
-            return self.heard_us + self._config.silent_us
+            return self.heard_us + max(self._config.silent_us, round(2 * self._config.acceptor_patience * self.pace_us))
         return self.opened_us + self._config.handshake_us
 
     def _ping_at(self) -> int | None:

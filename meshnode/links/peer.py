@@ -25,6 +25,10 @@ class Peer:
         self.proposal = b""  # fresh session id offered in our HELLOs until a session stands
         self.down_held: PeerDown | None = None  # told only if ``dialling``, which should replace the lost link, fails
 
+    def is_alive(self, config: HubConfig, now: Instant) -> bool:
+        """Its link was heard lately, as far as its pace goes."""
+        return self.up is not None and self.heard_within(max(config.alive_us, 3 * self.up.pace_us // 2), now)
+
     def heard_within(self, within_us: int, now: Instant) -> bool:
         return self.up is not None and now.mono_us - self.up.heard_us <= within_us
 
@@ -33,7 +37,7 @@ def impostor(peer: Peer, theirs: Hello, config: HubConfig, now: Instant) -> Bye 
     """Two processes with one identity: the newer boot is the node; of equal boots the one that was here first."""
     if theirs.boot < peer.boot:
         return Bye.STALE_BOOT
-    if theirs.boot == peer.boot and theirs.run_id != peer.run_id and peer.heard_within(config.alive_us, now):
+    if theirs.boot == peer.boot and theirs.run_id != peer.run_id and peer.is_alive(config, now):
         return Bye.TWIN
     return None
 
@@ -47,7 +51,7 @@ def rival(peer: Peer, hello: Hello, config: HubConfig, now: Instant) -> Bye | No
     if peer.dialling is not None and config.node < peer.node:
         return Bye.DUPLICATE_LINK
     up, session = peer.up, peer.session
-    if up is None or session is None or hello.run_id != peer.run_id or not peer.heard_within(config.alive_us, now):
+    if up is None or session is None or hello.run_id != peer.run_id or not peer.is_alive(config, now):
         return None
     if up.inbound:
         later = hello.hello_no > up.hello_no

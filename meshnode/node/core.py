@@ -127,7 +127,7 @@ class Core:
         links = HubConfig(
             mesh=config.mesh, node=config.node, name=config.name, region=config.region, boot=self.boot,
             run_id=config.run_id, member=config.member, codec=ports.codec,
-        )  # fmt: skip
+        ).of_profile(config.profile)  # fmt: skip
         self.hub = Hub(links, rng.fork(config.seed, "links"))
         self.gossip = Gossip(
             GossipConfig(

@@ -1,16 +1,22 @@
 """Stories of links between hubs, in virtual time."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.kernel.effects import Channel, Hangup, Reject, Send
-from meshnode.kernel.instant import MS, SECOND
+from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.reasons import Bye, Loss
+from meshnode.links.config import EDGE_PING_US, PACE_MAX_US
+from meshnode.links.hub import Hub
+from meshnode.links.link import Link
 from meshnode.links.messages import (
     ControlReceived,
     Expelled,
     FramesReceived,
+    LinkOpened,
     LinkRejected,
     PeerDown,
     PeerUp,
@@ -18,9 +24,9 @@ from meshnode.links.messages import (
     Shutdown,
     Transmit,
 )
-from meshnode.model.ids import MeshId
+from meshnode.model.ids import LinkId, MeshId
 from meshnode.wire.frame import Frame, Kind
-from tests.unit.links.pipe import Place, World
+from tests.unit.links.pipe import Place, World, node_id
 
 
 def pair(latency_us: int = 1 * MS, **settings: object) -> tuple[World, Place, Place]:
@@ -272,7 +278,7 @@ def test_a_twin_that_answers_our_dial_is_expelled_while_the_first_is_alive() -> 
 def test_a_process_with_the_boot_of_one_long_silent_takes_its_place() -> None:
     world, a, b = linked()
     world.silent = True
-    world.run(4 * SECOND)
+    world.run(a.config.alive_us + 100 * MS)
     world.silent = False
     world.places.remove(a)
     again = Place(1, run=2)
@@ -378,10 +384,43 @@ def test_only_one_side_pings_and_both_know_the_round_trip() -> None:
     assert (stats.rtt_us, stats.ahead_ms) == (40 * MS, 0)
 
 
+def test_the_slower_end_of_a_link_sets_its_pace_and_the_other_one_waits_for_it() -> None:
+    """Otherwise a default node would ping an edge node, and miss its pings, as often as any other one."""
+    for edge_dials in (True, False):
+        usual, edge = Place(1), edge_place(2)
+        world = World(usual, edge)
+        world.dial(*((edge, usual) if edge_dials else (usual, edge)))
+        world.run(10 * SECOND)
+        writes = usual.writes + edge.writes
+        world.run(100 * SECOND)
+        assert usual.writes + edge.writes - writes <= 2 * 100 * SECOND // EDGE_PING_US + 2
+        world.silent = True
+        world.run(edge.config.silent_us - 2 * EDGE_PING_US)
+        assert usual.told(PeerDown) == edge.told(PeerDown) == []
+        world.run(3 * EDGE_PING_US)
+        assert len(usual.told(PeerDown)) == len(edge.told(PeerDown)) == 1
+
+
+def test_a_peer_that_tells_no_pace_or_a_boundless_one_is_pinged_within_bounds() -> None:
+    link = Link(LinkOpened(LinkId(1), node_id(2), "n2", inbound=False), Place(1).config, Instant(0, 0))
+    link.keep_pace(0)
+    assert link.pace_us == Place(1).config.idle_ping_max_us
+    assert link.idle_us == Place(1).config.idle_ping_us
+    link.keep_pace(2**61)
+    assert link.pace_us == link.idle_us == PACE_MAX_US
+
+
+def edge_place(number: int) -> Place:
+    place = Place(number)
+    place.config = place.config.of_profile("edge")
+    place.hub = Hub(place.config, Random(number))
+    return place
+
+
 def test_a_silent_peer_is_down_after_its_time_and_not_before() -> None:
     world, a, b = linked()
     world.silent = True
-    world.run(8 * SECOND)
+    world.run(a.config.silent_us - 2 * SECOND)
     assert a.told(PeerDown) == []
     world.run(4 * SECOND)
     assert a.told(PeerDown) == [PeerDown(b.node, Loss.SILENT, "")]
