@@ -11,10 +11,11 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
 from meshnode.gossip.directory import Entry
 from meshnode.gossip.flaps import STABLE_US, Flaps
+from meshnode.gossip.hearsay import STATES, Hearsay
 from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.silence import ABSENT_US, LATE_US, Health, Silence
-from meshnode.gossip.subject import SILENT_NEIGHBOUR, Subject, Word
+from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.verdict import STRONG, Evidence
 from meshnode.kernel.effects import Effect, Hangup, Note
@@ -37,7 +38,6 @@ HEARD_MS = 1_500  # a helper that heard the subject this lately vouches for it
 HELPED_US = 2_500 * MS  # a helper's word counts for so long after what it heard: it may have been cut off, too
 HELP_AGAIN_US = SECOND  # it is asked again by then
 DOUBT_FLOOR_US = 300 * MS
-_STATES = {state.value: state for state in (MemberState.SUSPECT, MemberState.UNREACHABLE, MemberState.DOWN)}
 ROUNDS_MAX = 4  # how far a change may be followed in one turn
 _NOT_A_LOSS = (Loss.CLOSED, Loss.REPLACED)
 
@@ -61,7 +61,7 @@ class Detector:
         self._config, self._links, self._rng, self._subjects = config, links, rng, subjects
         self._council = Council(config, self._subjects)
         self._silences: dict[NodeId, Silence] = {}
-        self._standings: dict[NodeId, Word] = {}
+        self._hearsay = Hearsay(subjects)
         self._ripening: Timers[NodeId] = Timers()
         self._alerts: Timers[NodeId] = Timers()
         self._doubts: Timers[NodeId] = Timers()
@@ -107,7 +107,7 @@ class Detector:
         In a large mesh even that is told: there a word about all is the only one that comes about most. Who is not
         vouched for here, or has too much to tell, vouches for nobody.
         """
-        told = [(s.node[:ALIAS_BYTES], s.state.value) for s in self._subjects.known() if s.state.value in _STATES]
+        told = [(s.node[:ALIAS_BYTES], s.state.value) for s in self._subjects.known() if s.state.value in STATES]
         unheard = list(self._subjects.unheard())
         if self._subjects.count() >= self._config.whole_mesh_max:
             return Standing(told[:UNREADY_MAX], partial=bool(unheard) or len(told) > UNREADY_MAX)
@@ -134,7 +134,7 @@ class Detector:
         if alive_now:
             held.vouched, held.proof_us = True, now.mono_us
         elif source is not None and not held.vouched:
-            self._hear(held, self._standings.get(source, SILENT_NEIGHBOUR))
+            self._hearsay.hear(held, source)
         return self._settle(held, now)
 
     def forget(self, node: NodeId) -> None:
@@ -145,19 +145,7 @@ class Detector:
 
     def told_standing(self, peer: NodeId, letter: Standing, now: Instant) -> list[Effect]:
         """A neighbour's view fills the gaps of ours; it never overrules what we or other observers saw."""
-        told = {alias: _STATES[state] for alias, state in letter.unready if state in _STATES}
-        word = self._standings[peer] = Word(told, letter.partial)
-        effects: list[Effect] = []
-        for node in self._subjects.gaps():
-            subject = self._subjects.take(node) if node != peer else None
-            if subject is not None and not subject.doubtful:
-                self._hear(subject, word)
-                effects += self._settle(subject, now)
-        return effects
-
-    def _hear(self, subject: Subject, word: Word) -> None:
-        subject.hearsay = word.told.get(subject.node[:ALIAS_BYTES])
-        subject.vouched = subject.hearsay is None and not word.partial
+        return [effect for subject in self._hearsay.told(peer, letter, now) for effect in self._settle(subject, now)]
 
     def vouch(self, node: NodeId, proof_us: int, now: Instant) -> list[Effect]:
         """The node signed something lately."""
@@ -193,7 +181,7 @@ class Detector:
 
     def down(self, peer: NodeId, how: Loss, bye: str, now: Instant) -> list[Effect]:
         self._silences.pop(peer, None)
-        self._standings.pop(peer, None)
+        self._hearsay.down(peer)
         self._doubts.cancel(peer)
         subject = self._subjects.take(peer)
         if subject is None:
@@ -301,7 +289,7 @@ class Detector:
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def wake(self, now: Instant) -> list[Effect]:
-        effects: list[Effect] = []
+        effects = [effect for subject in self._hearsay.read(now) for effect in self._settle(subject, now)]
         if self._poll_us is not None and self._poll_us <= now.mono_us:
             effects += self._poll(now)
         for peer in self._doubts.pop_due(now.mono_us):
@@ -319,7 +307,9 @@ class Detector:
 
     def deadline(self) -> int | None:
         timers = (self._doubts, self._alerts, self._helps, self._ripening)
-        return earliest(self._poll_us, self._flaps.deadline(), *(each.deadline() for each in timers))
+        return earliest(
+            self._poll_us, self._flaps.deadline(), self._hearsay.deadline(), *(each.deadline() for each in timers)
+        )
 
     def _poll(self, now: Instant) -> list[Effect]:
         self._lag(now.mono_us - (self._poll_us or now.mono_us), now)
