@@ -14,7 +14,13 @@ seed is printed, and the same seed tries the same inputs in the same order. File
 they are; a unit test replays them with ``replay``.
 
 An input that reaches a line of meshnode no input reached before, or a refusal with a new name, joins the pool that
-later mutations start from.
+later mutations start from. One that takes more than a tenth of a second of the processor, twice, is a finding too.
+
+A target that is dear to build gives ``opens`` as well: a session takes many inputs one after the other and ends with
+the properties that must hold whatever came. A finding of a session is reduced to the inputs it needs, and kept as a
+folder; a folder in the corpus is one session. Now and then an input goes to ``one_input``, on its own.
+
+``python tests/fuzz/fuzz_NAME.py SECONDS SEED FILE`` adds what was tried to the counts in FILE (``bench/results``).
 """
 
 import faulthandler
@@ -23,44 +29,74 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from meshnode.model.errors import RemoteError
+from tests.fuzz import tally
 
 OneInput = Callable[[bytes], None]
+
+
+class Session(Protocol):
+    """A target that lives on from input to input."""
+
+    def tell(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+
+Opens = Callable[[], Session]
 
 ROOT = Path(__file__).resolve().parents[2]
 POOL_MAX = 2048
 INPUT_BYTES_MAX = 64 * 1024
 HANG_S = 30.0
-TRACE_EVERY = 4  # line tracing costs several times the run itself
+SLOW_S = 0.1
+SESSION_INPUTS = 100
+ALONE_EVERY = 500
+TRACE_EVERY = 32  # line tracing costs several times the run itself
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
-def main(name: str, one_input: OneInput, corpus_dir: Path) -> int:
+def main(name: str, one_input: OneInput, corpus_dir: Path, opens: Opens | None = None) -> int:
     """Command line of a fuzz target; the exit status."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().getrandbits(32)
-    return drive(name, one_input, corpus_dir, seconds, seed)
-
-
-def drive(name: str, one_input: OneInput, corpus_dir: Path, seconds: float, seed: int = 1) -> int:
-    """Fuzz for ``seconds``. Returns 0, or 1 when an input broke the target."""
-    faulthandler.dump_traceback_later(seconds + HANG_S, exit=True)  # an input that never ends is a finding too
-    status = _drive(name, one_input, corpus_dir, seconds, seed)
-    faulthandler.cancel_dump_traceback_later()
+    campaign = Campaign(name, one_input, corpus_dir, seed, opens)
+    status = campaign.run(seconds)
+    if len(sys.argv) > 3:
+        tally.add(Path(sys.argv[3]), name, campaign.tries, campaign.slowest_s, seconds, findings=status)
     return status
 
 
-def replay(one_input: OneInput, corpus_dir: Path) -> int:
-    """Give every file of the corpus to the target; how many there were. A finding propagates."""
-    seeds = _corpus(corpus_dir)
+def drive(
+    name: str, one_input: OneInput, corpus_dir: Path, seconds: float, seed: int = 1, opens: Opens | None = None
+) -> int:
+    """Fuzz for ``seconds``. Returns 0, or 1 when an input broke the target."""
+    return Campaign(name, one_input, corpus_dir, seed, opens).run(seconds)
+
+
+def replay(one_input: OneInput, corpus_dir: Path, opens: Opens | None = None) -> int:
+    """Give every file of the corpus to the target, and every folder to a session; how many there were. A finding
+    propagates."""
+    seeds, folders = _corpus(corpus_dir), _folders(corpus_dir)
     for data in seeds:
         _outcome(one_input, data)
-    return len(seeds)
+    for inputs in folders:
+        assert opens is not None, "a folder is a session"
+        played(opens, inputs)
+    return len(seeds) + len(folders)
+
+
+def played(opens: Opens, inputs: Sequence[bytes]) -> None:
+    """One session from its first input to its end."""
+    session = opens()
+    for data in inputs:
+        _outcome(session.tell, data)
+    session.end()
 
 
 class Mutator:
@@ -169,29 +205,122 @@ class Lines:
         return self._trace
 
 
-def _drive(name: str, one_input: OneInput, corpus_dir: Path, seconds: float, seed: int) -> int:
-    seeds = _corpus(corpus_dir)
-    mutator, lines, outcomes = Mutator(list(seeds), seed), Lines(), dict[str, int]()
-    end, tries, pending = time.monotonic() + seconds, 0, iter(seeds)
-    while (data := next(pending, None)) is not None or time.monotonic() < end:
-        if data is None:
-            data = mutator.breed()
-        traced = tries % TRACE_EVERY == 0
-        tries += 1
+class Campaign:
+    """A target, and what was tried on it."""
+
+    def __init__(self, name: str, one_input: OneInput, corpus_dir: Path, seed: int, opens: Opens | None = None) -> None:
+        self._name, self._one_input, self._opens = name, one_input, opens
+        self._corpus_dir, self._seed = corpus_dir, seed
+        self._session: Session | None = None
+        self._told: list[bytes] = []
+        self._outcomes: dict[str, int] = {}
+        self.tries = 0
+        self.slowest_s = 0.0
+
+    def run(self, seconds: float) -> int:
+        """The exit status."""
+        faulthandler.dump_traceback_later(seconds + HANG_S, exit=True)  # an input that never ends is a finding too
+        status = self._try_all(seconds)
+        faulthandler.cancel_dump_traceback_later()
+        return status
+
+    def _try_all(self, seconds: float) -> int:
+        for inputs in _folders(self._corpus_dir):
+            assert self._opens is not None, "a folder is a session"
+            played(self._opens, inputs)
+        seeds = _corpus(self._corpus_dir)
+        mutator, lines, data = Mutator(list(seeds), self._seed), Lines(), b""
+        end, pending = time.monotonic() + seconds, iter(seeds)
         try:
-            if traced:
-                with lines:
-                    outcome = _outcome(one_input, data)
-            else:
-                outcome = _outcome(one_input, data)
+            while (given := next(pending, None)) is not None or time.monotonic() < end:
+                data = mutator.breed() if given is None else given
+                outcome = self._try(data, lines)
+                if lines.fresh or outcome not in self._outcomes:
+                    mutator.keep(data)
+                self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
+            self._end_session()
         except Exception:  # noqa: BLE001  # whatever it is, it is the finding
-            return _report(name, data, seed, tries)
-        if (traced and lines.fresh) or outcome not in outcomes:
-            mutator.keep(data)
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-    told = f"{tries} inputs in {seconds:g} s, seed {seed}, pool {len(mutator)}, lines {len(lines)}"
-    print(f"fuzz {name}: {told}, {outcomes}")
-    return 0
+            return self._report(data)
+        told = f"{self.tries} inputs in {seconds:g} s, seed {self._seed}, pool {len(mutator)}, lines {len(lines)}"
+        print(f"fuzz {self._name}: {told}, slowest {self.slowest_s * 1000:.1f} ms, {self._outcomes}")
+        return 0
+
+    def _try(self, data: bytes, lines: Lines) -> str:
+        lines.fresh = False
+        self.tries += 1
+        alone = self._opens is None or self.tries % ALONE_EVERY == 0
+        target = self._one_input if alone else self._in_session
+        if self.tries % TRACE_EVERY == 1:
+            with lines:
+                return _outcome(target, data)
+        began_s = time.thread_time()
+        outcome = _outcome(target, data)
+        took_s = time.thread_time() - began_s
+        if took_s > SLOW_S:  # or this process was collecting garbage
+            began_s = time.thread_time()
+            _outcome(self._one_input, data)
+            took_s = time.thread_time() - began_s
+            assert took_s <= SLOW_S, f"{took_s * 1000:.0f} ms for one input"
+        self.slowest_s = max(self.slowest_s, took_s)
+        return outcome
+
+    def _in_session(self, data: bytes) -> None:
+        assert self._opens is not None
+        if self._session is None:
+            self._session, self._told = self._opens(), []
+        self._told.append(data)
+        try:
+            self._session.tell(data)
+        finally:
+            if len(self._told) >= SESSION_INPUTS:
+                self._end_session()
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            self._session.end()
+            self._session = None
+
+    def _report(self, data: bytes) -> int:
+        traceback.print_exc()
+        inputs = [data]
+        if self._opens is not None and not breaks(self._alone, inputs):
+            inputs = shortest(self._opens, self._told)
+        folder = ROOT / "build" / "fuzz"
+        path = folder / f"{self._name}-{hashlib.sha256(b''.join(inputs)).hexdigest()[:12]}"
+        if len(inputs) == 1:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(inputs[0])
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+            for number, each in enumerate(inputs):
+                (path / f"{number:03}").write_bytes(each)
+        told = f"input {self.tries} of seed {self._seed} broke the target; it is kept in {path} (move it to the corpus)"
+        print(f"fuzz {self._name}: {told}")
+        return 1
+
+    def _alone(self, inputs: Sequence[bytes]) -> None:
+        _outcome(self._one_input, inputs[0])
+
+
+def breaks(play: Callable[[Sequence[bytes]], None], inputs: Sequence[bytes]) -> bool:
+    try:
+        play(inputs)
+    except Exception:  # noqa: BLE001  # a finding may be anything
+        return True
+    return False
+
+
+def shortest(opens: Opens, inputs: Sequence[bytes]) -> list[bytes]:
+    """The inputs a finding of a session needs (Zeller, "Simplifying and isolating failure-inducing input", 2002)."""
+    kept, step = list(inputs), max(1, len(inputs) // 2)
+    while True:
+        for at in range(len(kept) - step, -1, -step):
+            fewer = kept[:at] + kept[at + step :]
+            if fewer and breaks(lambda each: played(opens, each), fewer):
+                kept = fewer
+        if step == 1:
+            return kept
+        step //= 2
 
 
 def _outcome(one_input: OneInput, data: bytes) -> str:
@@ -206,11 +335,5 @@ def _corpus(corpus_dir: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(corpus_dir.iterdir()) if path.is_file()]
 
 
-def _report(name: str, data: bytes, seed: int, tries: int) -> int:
-    traceback.print_exc()
-    folder = ROOT / "build" / "fuzz"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}"
-    path.write_bytes(data)
-    print(f"fuzz {name}: input {tries} of seed {seed} broke the target; it is kept in {path} (move it to the corpus)")
-    return 1
+def _folders(corpus_dir: Path) -> list[list[bytes]]:
+    return [_corpus(path) for path in sorted(corpus_dir.iterdir()) if path.is_dir()]

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meshnode.kernel import rng
-from meshnode.kernel.effects import Channel, Effect, Reject, Send
+from meshnode.kernel.effects import Channel, Effect, Hangup, Reject, Send
 from meshnode.kernel.instant import SECOND, Instant
-from meshnode.kernel.reasons import Loss
+from meshnode.kernel.reasons import Bye, Loss
 from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import (
     CloseLink,
@@ -35,7 +35,6 @@ CORPUS = Path(__file__).parent / "corpus" / "links"
 NAMES = ("me", "liar", "honest")
 NODES = {name: NodeId(hashlib.sha256(name.encode()).digest()) for name in NAMES}
 NOW = Instant(10 * SECOND, 1_800_000_000_000)
-LATER = Instant(40 * SECOND, 1_800_000_030_000)
 LINK = LinkId(1)
 
 
@@ -48,16 +47,23 @@ class End:
             run_id=hashlib.sha256(b"run" + name.encode()).digest()[:8],
         )  # fmt: skip
         self.hub = Hub(config, rng.fork(name.encode(), "links"))
+        self.now = NOW
         self.told: list[Effect] = []
         self.out = b""
         self.closed: dict[LinkId, None] = {}
 
     def open(self, link: LinkId, peer: str, *, inbound: bool) -> None:
         dial_no = 0 if inbound else int(link)
-        self.take(self.hub.handle(LinkOpened(link, NODES[peer], peer, inbound, dial_no, f"{peer}:7000"), NOW))
+        self.take(self.hub.handle(LinkOpened(link, NODES[peer], peer, inbound, dial_no, f"{peer}:7000"), self.now))
 
     def hear(self, link: LinkId, data: bytes) -> None:
-        self.take(self.hub.handle(LinkBytes(link, data), NOW))
+        self.take(self.hub.handle(LinkBytes(link, data), self.now))
+
+    def leave(self, link: LinkId) -> None:
+        """Half a minute later the connection breaks."""
+        self.now = Instant(self.now.mono_us + 30 * SECOND, self.now.wall_ms + 30_000)
+        self.take(self.hub.wake(self.now))
+        self.take(self.hub.handle(LinkLost(link, Loss.RESET), self.now))
 
     def take(self, effects: Sequence[Effect]) -> None:
         closed = dict(self.closed)
@@ -74,6 +80,50 @@ class End:
     def said(self) -> bytes:
         said, self.out = self.out, b""
         return said
+
+
+class Visits:
+    """One node for many inputs: each comes by a connection of its own, a minute after the one before, and nothing of
+    an earlier one is kept."""
+
+    def __init__(self) -> None:
+        self._me, self._link = End("me"), LinkId(10)
+
+    def tell(self, data: bytes) -> None:
+        place, body = (data[0] % 6 if data else 0), data[1:]
+        if not self._came(inbound=place not in (0, 5), up=place in (2, 3)):
+            self._me = End("me")  # the liar once said that it had a later boot, and is held to that
+            assert self._came(inbound=True, up=True)
+        me, link = self._me, self._link
+        me.hear(link, _stream(place, body))
+        me.leave(link)
+        me.take(me.hub.handle(Hangup(NODES["liar"], Bye.UNTRUSTED), me.now))  # its session ends, too
+        assert NODES["liar"] not in me.hub.peers()
+        for effect in me.told:
+            if isinstance(effect, Reject):
+                raise RemoteError(effect.reason)
+
+    def _came(self, *, inbound: bool, up: bool) -> bool:
+        """Whether the liar has come as far as it should."""
+        me, self._link = self._me, LinkId(self._link + 1)
+        me.now = Instant(me.now.mono_us + 30 * SECOND, me.now.wall_ms + 30_000)
+        me.told, me.out, me.closed = [], b"", {}
+        me.open(self._link, "liar", inbound=inbound)
+        if up:
+            me.hear(self._link, HELLO)
+        return not up or NODES["liar"] in me.hub.peers()
+
+    def end(self) -> None:
+        _still_links(self._me)
+
+
+def _hello() -> bytes:
+    liar = End("liar")
+    liar.open(LINK, "me", inbound=False)
+    return liar.said()
+
+
+HELLO = _hello()
 
 
 def one_input(data: bytes) -> None:
@@ -109,8 +159,7 @@ def _heard(place: int, stream: bytes, step: int) -> End:
         me.open(LINK, "liar", inbound=place in (1, 4))
     for at in range(0, len(stream), step):
         me.hear(LINK, stream[at : at + step])
-    me.take(me.hub.wake(LATER))
-    me.take(me.hub.handle(LinkLost(LINK, Loss.RESET), LATER))
+    me.leave(LINK)
     return me
 
 
@@ -142,7 +191,7 @@ def _still_links(me: End) -> None:
     me.said()
     _meet(me, honest, "honest", link)
     assert any(isinstance(effect, PeerUp) and effect.peer == NODES["honest"] for effect in me.told)
-    honest.take(honest.hub.handle(Send(NODES["me"], Channel.GOSSIP, b"letter"), NOW))
+    honest.take(honest.hub.handle(Send(NODES["me"], Channel.GOSSIP, b"letter"), honest.now))
     me.hear(link, honest.said())
     assert ControlReceived(NODES["honest"], Channel.GOSSIP, b"letter") in me.told
 
@@ -151,4 +200,4 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.fuzz.driver import main
 
-    sys.exit(main("links", one_input, CORPUS))
+    sys.exit(main("links", one_input, CORPUS, Visits))
