@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 
 from meshnode.sdk.errors import CallFailed, DeadlinePassed, Unavailable, failure_of
 from meshnode.sdk.streams import Inbox
+from meshnode.sdk.wheel import Wheel
 from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, Frame, Kind
 
@@ -29,8 +31,9 @@ serving_due_s: contextvars.ContextVar[float] = contextvars.ContextVar("serving_d
 class Asking:
     """``send`` returns False if there is no daemon to send to."""
 
-    def __init__(self, send: Callable[..., bool]) -> None:
-        self._send = send
+    def __init__(self, send: Callable[..., bool], wheel: Wheel) -> None:
+        self._send, self._wheel = send, wheel
+        self._loop = asyncio.get_running_loop()
         self._answers: dict[bytes, asyncio.Future[bytes]] = {}
         self._inboxes: dict[bytes, Inbox] = {}
         # A daemon may still work on calls of an earlier process: ids never repeat.
@@ -39,17 +42,18 @@ class Asking:
     async def call(
         self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str = "", key: str = ""
     ) -> Any:  # noqa: ANN401 - JSON
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = self._loop.create_future()
         header, due_s = self._ask(skill, arguments, deadline_s, session=session, key=key)
         self._answers[header.call_id] = answer
-        late = asyncio.get_running_loop().call_at(due_s + _DAEMON_LATE_S, self._late, header.call_id, skill)
+        call_id = header.call_id
+        late = self._wheel.set(call_id, due_s + _DAEMON_LATE_S, functools.partial(self._late, call_id, skill))
         try:
             result = await answer
         finally:
-            late.cancel()
-            del self._answers[header.call_id]
+            self._wheel.clear(call_id, late)
+            del self._answers[call_id]
             if answer.cancelled():
-                self._withdraw(header.call_id)
+                self._withdraw(call_id)
         return msgspec.json.decode(result) if result else None
 
     async def stream(
@@ -124,7 +128,7 @@ class Asking:
         key: str = "",
         stream: bool = False,
     ) -> tuple[CallHeader, float]:
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._loop.time()
         due_s = min(now_s + deadline_s, serving_due_s.get())
         payload = _json(arguments)
         if len(payload) > PAYLOAD_BYTES_MAX:

@@ -23,6 +23,7 @@ from meshnode.sdk.serving import Serving
 from meshnode.sdk.state import Turn
 from meshnode.sdk.threads import Threads
 from meshnode.sdk.turns import Slots, Turns
+from meshnode.sdk.wheel import Wheel
 from meshnode.wire.calls import (
     CallHeader,
     CancelHeader,
@@ -96,7 +97,8 @@ class Runtime:
         self._commits = Commits(self._cells, self._send)
         self._memory = Memory(self._cells, self._commits, self._turns, self.threads, agent.hooks, by_slot=agent.by_slot)
         self._memory.context = self._context
-        self._asking = Asking(self._send)
+        self._wheel = Wheel()
+        self._asking = Asking(self._send, self._wheel)
         self._serving = Serving(
             agent.name,
             agent.skills,
@@ -105,6 +107,7 @@ class Runtime:
             commits=self._commits,
             turns=self._turns,
             threads=self.threads,
+            wheel=self._wheel,
             send=self._send,
         )
         self._set_slots(first, count)
@@ -134,6 +137,7 @@ class Runtime:
                     task.cancel()
         finally:
             await self._connection.close()
+            self._wheel.close()
             self.threads.close()
         if why:
             raise Ended(why)

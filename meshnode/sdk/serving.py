@@ -20,6 +20,7 @@ from meshnode.sdk.state import Turn
 from meshnode.sdk.streams import Credit
 from meshnode.sdk.threads import Threads
 from meshnode.sdk.turns import Slots, Turns
+from meshnode.sdk.wheel import Wheel
 from meshnode.wire.calls import CallHeader, ChunkHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import Change
@@ -34,7 +35,7 @@ class _Call:
     """One call in work. ``ended``: why nobody waits for it any more, "" while somebody does. ``twin``: what had its key
     when it came; the answer of that may have been kept before this call begins."""
 
-    __slots__ = ("began_s", "credit", "due_s", "ended", "header", "payload", "skill", "slot", "task", "twin")
+    __slots__ = ("began", "began_s", "credit", "due_s", "ended", "header", "payload", "skill", "slot", "task", "twin")
 
     def __init__(self, skill: Skill, header: CallHeader, payload: bytes, slot: int, now_s: float) -> None:
         self.skill, self.header, self.payload, self.slot = skill, header, payload, slot
@@ -42,13 +43,15 @@ class _Call:
         self.due_s = now_s + header.deadline_ms / 1000
         self.credit = Credit() if header.stream and skill.streams else None
         self.ended = ""
+        self.began = False  # its task runs; one that is cancelled before would never know of it
         self.twin: _Keyed | None = None
         self.task: asyncio.Task[None] | None = None
 
     def end(self, why: str) -> None:
         if not self.ended and self.task is not None:
             self.ended = why
-            self.task.cancel()
+            if self.began:
+                self.task.cancel()
 
 
 class _Keyed:
@@ -75,11 +78,13 @@ class Serving:
         commits: Commits,
         turns: Turns,
         threads: Threads,
+        wheel: Wheel,
         send: Callable[..., object],
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._agent, self._skills, self._host = agent, skills, host
         self._memory, self._commits, self._turns, self._threads = memory, commits, turns, threads
-        self._send = send
+        self._wheel, self._send = wheel, send
         self.slots = Slots()
         self.stopping = False
         self._calls: dict[bytes, _Call] = {}
@@ -96,12 +101,11 @@ class Serving:
             self._answer(header.call_id, refusal or Outcome())
             return
         slot = self.slots.enter(header.slot)
-        call = _Call(skill, header, payload, slot, asyncio.get_running_loop().time())
+        call = _Call(skill, header, payload, slot, self._loop.time())
         if header.idempotency_key:
             call.twin = self._keyed.get(header.idempotency_key)
         self._calls[header.call_id] = call
-        call.task = tasks.create_task(self._serve(call), name=f"call {header.skill}")
-        call.task.add_done_callback(lambda _: self._over(call))
+        call.task = tasks.create_task(self._serve(call), name=header.skill)
 
     def cancelled(self, call_id: bytes) -> None:
         if call_id in self._calls:
@@ -148,25 +152,30 @@ class Serving:
             return failed("invalid", f"{header.skill}: a stream cannot be repeated, so it takes no idempotency key")
         return None
 
-    def _over(self, call: _Call) -> None:
-        del self._calls[call.header.call_id]
-        self.slots.leave(call.slot)
-
     async def _serve(self, call: _Call) -> None:
-        loop = asyncio.get_running_loop()
+        call.began = True
+        try:
+            if not call.ended:
+                await self._timed(call)
+        finally:
+            del self._calls[call.header.call_id]
+            self.slots.leave(call.slot)
+
+    async def _timed(self, call: _Call) -> None:
         serving_due_s.set(call.due_s)
-        timers = [loop.call_at(call.due_s, call.end, "deadline")]
-        limit_s = call.skill.timeout_s
+        due = self._wheel.set(call, call.due_s, functools.partial(call.end, "deadline"))
+        limit_s, limit = call.skill.timeout_s, 0
         if limit_s is not None and limit_s * 1000 < call.header.deadline_ms:
-            timers.append(loop.call_at(call.began_s + limit_s, call.end, "limit"))
+            limit = self._wheel.set(call.header.call_id, call.began_s + limit_s, functools.partial(call.end, "limit"))
         try:
             await self._admitted(call)
         except asyncio.CancelledError:
             if not call.ended:
                 raise
         finally:
-            for timer in timers:
-                timer.cancel()
+            self._wheel.clear(call, due)
+            if limit:
+                self._wheel.clear(call.header.call_id, limit)
         if call.ended == "limit":
             words = f"{call.skill.name} did not end within its own limit of {limit_s} s"
             self._answer(call.header.call_id, failed("timeout", words), call)
@@ -301,7 +310,7 @@ class Serving:
         instance, ran_us = "", 0
         if call is not None:
             instance = f"{self._agent}/{call.slot}"
-            ran_us = int((asyncio.get_running_loop().time() - call.began_s) * 1e6)
+            ran_us = int((self._loop.time() - call.began_s) * 1e6)
         header = ResultHeader(
             call_id, outcome.code, outcome.message, instance, ran_us, version=version, replayed=replayed
         )
