@@ -17,6 +17,7 @@ _PREFIX = struct.Struct(">IBBIH")
 PREFIX_BYTES = _PREFIX.size
 _AFTER_LENGTH = PREFIX_BYTES - 4
 HEADER_BYTES_MAX = 16 * 1024
+SMALL_BYTES = 64 * 1024
 FRAME_BYTES_MAX = 1024 * 1024 + 64 * 1024  # a value of 1 MiB with what goes around it
 
 
@@ -109,43 +110,44 @@ class FrameReader:
 
     def _cut(self, data: bytes | memoryview) -> list[Frame]:
         """Whole frames are read where they lie; only the unfinished tail is kept."""
-        if not self._pending:
-            with memoryview(data) as view:
+        if self._pending:
+            self._pending += data
+            with memoryview(self._pending) as view:
                 frames, used = self._whole_frames(view)
-                self._pending += view[used:]
+            del self._pending[:used]
             return frames
-        self._pending += data
-        with memoryview(self._pending) as view:
-            frames, used = self._whole_frames(view)
-        del self._pending[:used]
+        if len(data) <= SMALL_BYTES:
+            data = bytes(data)  # pieces of bytes are cheaper to take than pieces of a view, by more than this copy
+        frames, used = self._whole_frames(data)
+        if used < len(data):
+            self._pending += data[used:]
         return frames
 
-    def _whole_frames(self, view: memoryview) -> tuple[list[Frame], int]:
+    def _whole_frames(self, data: bytes | memoryview) -> tuple[list[Frame], int]:
         frames: list[Frame] = []
-        at = 0
-        while len(view) - at >= 4:
-            end = at + 4 + self._checked_length(view, at)
-            if len(view) < end:
-                break
-            frames.append(_decode(view[at:end]))
+        at, have = 0, len(data)
+        while have - at >= PREFIX_BYTES:
+            length, kind, flags, stream, header_bytes = _PREFIX.unpack_from(data, at)
+            end = at + 4 + length
+            if not _AFTER_LENGTH <= length <= self.frame_bytes_max:
+                self._refuse(length)
+            if have < end:
+                return frames, at
+            header_at = at + PREFIX_BYTES
+            payload_at = header_at + header_bytes
+            if payload_at > end or header_bytes > HEADER_BYTES_MAX:
+                raise RemoteError("frame-header-length")
+            known = _KINDS.get(kind)
+            if known is None:
+                raise RemoteError("frame-kind", str(kind))
+            frames.append(Frame(known, flags, stream, bytes(data[header_at:payload_at]), bytes(data[payload_at:end])))
             at = end
+        if have - at >= 4:  # the length is judged as soon as it is known
+            self._refuse(int.from_bytes(data[at : at + 4]))
         return frames, at
 
-    def _checked_length(self, view: memoryview, at: int) -> int:
-        length = int.from_bytes(view[at : at + 4])
+    def _refuse(self, length: int) -> None:
         if length < _AFTER_LENGTH:
             raise RemoteError("frame-short", f"{length} bytes")
         if length > self.frame_bytes_max:
             raise RemoteError("frame-too-long", f"{length} bytes, the limit is {self.frame_bytes_max}")
-        return length
-
-
-def _decode(view: memoryview) -> Frame:
-    _, kind, flags, stream, header_bytes = _PREFIX.unpack_from(view)
-    header_end = PREFIX_BYTES + header_bytes
-    if header_bytes > HEADER_BYTES_MAX or header_end > len(view):
-        raise RemoteError("frame-header-length")
-    known = _KINDS.get(kind)
-    if known is None:
-        raise RemoteError("frame-kind", str(kind))
-    return Frame(known, flags, stream, bytes(view[PREFIX_BYTES:header_end]), bytes(view[header_end:]))
