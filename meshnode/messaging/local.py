@@ -36,13 +36,17 @@ class Unit(msgspec.Struct, eq=False):
 
 
 class _Fleet:
-    """Units of one agent that take calls, by how many calls each has; among equals who waited longest is first."""
+    """Units of one agent that take calls, by how many calls each has; among equals who waited longest is first.
+
+    Of a single unit nothing need be kept in order, and that is the usual fleet.
+    """
 
     def __init__(self) -> None:
-        self._levels: dict[int, OrderedDict[InstanceId, Unit]] = {}
+        self._levels: dict[int, OrderedDict[InstanceId, Unit]] = {}  # empty while there is one unit
         self._least = 0
         self._by_slot: list[tuple[int, InstanceId]] = []
         self._units: dict[InstanceId, Unit] = {}
+        self._only: Unit | None = None
 
     def __len__(self) -> int:
         return len(self._units)
@@ -50,16 +54,22 @@ class _Fleet:
     def add(self, unit: Unit) -> None:
         self._units[unit.name] = unit
         bisect.insort(self._by_slot, (unit.first_slot, unit.name))
-        self._put(unit)
+        if self._levels:
+            self._put(unit)
+        else:
+            self._arrange()
 
     def remove(self, unit: Unit) -> None:
         del self._units[unit.name]
         self._by_slot.remove((unit.first_slot, unit.name))
-        self._take(unit)
+        if self._levels:
+            self._take(unit)
+        if len(self._units) < 2:
+            self._arrange()
 
     def first(self) -> Unit | None:
-        if not self._units:
-            return None
+        if self._only is not None or not self._units:
+            return self._only
         while not self._levels.get(self._least):
             self._least += 1
         return next(iter(self._levels[self._least].values()))
@@ -72,12 +82,26 @@ class _Fleet:
         return unit if unit.holds(slot) else None
 
     def moved(self, unit: Unit, by: int) -> None:
+        if self._only is not None:
+            unit.calls += by
+            return
         self._take(unit)
         unit.calls += by
         self._put(unit)
 
+    def _arrange(self) -> None:
+        self._levels, self._only = {}, None
+        if len(self._units) == 1:
+            self._only = next(iter(self._units.values()))
+            return
+        for unit in self._units.values():
+            self._put(unit)
+
     def _put(self, unit: Unit) -> None:
-        self._levels.setdefault(unit.calls, OrderedDict())[unit.name] = unit
+        level = self._levels.get(unit.calls)
+        if level is None:
+            level = self._levels[unit.calls] = OrderedDict()
+        level[unit.name] = unit
         self._least = min(self._least, unit.calls)
 
     def _take(self, unit: Unit) -> None:

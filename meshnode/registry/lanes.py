@@ -101,6 +101,11 @@ class Lanes:
     def of_skill(self, skill: str) -> list[Part]:
         return [(lane, lane.bits) for lane in self._skills.get(skill, {}).values()]
 
+    def only(self, skill: str, bit: int) -> bool:
+        """Whether no other node than that of ``bit`` offers it."""
+        others = ~bit
+        return not any(lane.bits & others for lane in self._skills.get(skill, {}).values())
+
     def of_tag(self, tag: str) -> list[Part]:
         return [(lane, lane.tagged[tag]) for lane in self._tags.get(tag, {}).values()]
 

@@ -316,6 +316,15 @@ def test_an_agent_that_fails_here_does_not_keep_its_calls_here() -> None:
     assert room.here("words.count", "", at(NOW.mono_us + 60 * SECOND)) is not None
 
 
+def test_a_long_queue_here_matters_only_where_somebody_else_has_the_skill() -> None:
+    room = index()
+    offers(room, ME, "words.count")
+    room.queued(ME, "words", 100)
+    assert room.here("words.count", "", NOW) is not None
+    offers(room, NEAR, "words.count")
+    assert room.here("words.count", "", NOW) is None
+
+
 # -- capabilities and constraints --------------------------------------------------------------------------------------
 
 
