@@ -251,12 +251,12 @@ class Detector:
         if subject is not None:
             subject.observers = dict.fromkeys(links)
 
-    def disturbed(self, for_us: int, now: Instant) -> list[Effect]:
     def paced(self, peer: NodeId, pace_us: int) -> None:
         """A neighbour says after how much quiet it pings: the link keeps the pace of the slower of its ends."""
         if peer in self._silences:
             self._silences[peer].keep_pace(max(self._config.ping_us, min(pace_us, PACE_MAX_US)))
 
+    def disturbed(self, for_us: int, now: Instant) -> list[Effect]:
         """This machine was away: its clocks prove nothing about others."""
         self._health.late(LATE_US, now.mono_us)
         self._calm_us = now.mono_us + for_us
