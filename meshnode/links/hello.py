@@ -33,7 +33,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     lost with its connection loses nothing.
     ``attached``: how many links the session has had, which tells whether the sender knows of a link that the receiver
     still holds. ``received`` and ``data_got``: sequenced frames, and bytes of data frames, got in it so far;
-    ``window``: how many data bytes more may be under way. ``pace_us``: after so much quiet its sender pings; 0 = unsaid.
+    ``window``: how many data bytes more may be under way. ``pace_us``: so much quiet, and its sender
+    pings; 0 = unsaid.
     """
 
     versions: tuple[Count, Count]
