@@ -127,12 +127,12 @@ class Council:
         return "silent since a cut" if not cut and now.mono_us < subject.excused_us else cut
 
     def _cut(self, subject: Subject, now: Instant) -> str:
-        if self.cut_off():
-            return "silent; this node hears hardly anybody"
         region = subject.region
-        if region == self._config.region or not self._region_cut(region, now):
-            return ""
-        return f"region {region} unreachable: {self._subjects.living(region)} nodes"
+        lost = region != self._config.region and self._region_cut(region, now)
+        hears = lost and any(other.fresh for other in self._subjects.watched.values())
+        if not hears and self.cut_off():
+            return "silent; this node hears hardly anybody and may be cut off itself"
+        return f"region {region} unreachable: {self._subjects.living(region)} nodes" if lost else ""
 
     def spoke(self, alert: Alert, now: Instant) -> None:
         """A word from within a region about one of its own reached us: it is not cut off."""
