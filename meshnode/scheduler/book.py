@@ -11,17 +11,21 @@ from meshnode.scheduler.fitting import Part, astray, drained_words, layout
 from meshnode.scheduler.land import Facts
 from meshnode.scheduler.messages import Want
 from meshnode.scheduler.ports import READY, Known, NodeFacts
-from meshnode.scheduler.seats import Seats
+from meshnode.scheduler.seats import Seat, Seats
 from meshnode.scheduler.unit import Unit, loss_in_words, name_of
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a unit that nobody has belongs. ``ahead``: nodes that come before the asking one; -1: it may not at all."""
+    """Where a unit that nobody has belongs. ``ahead``: nodes that come before the asking one; -1: it may not at all.
+
+    ``first`` ``None`` and a ``region``: with a node of that region, which another than ours ranks for itself.
+    """
 
     unit: Unit
     first: NodeId | None
     ahead: int
     holder: bool  # the first is first because it holds the newest copy
+    region: str = ""
 
 
 class Book:
@@ -104,20 +108,28 @@ class Book:
         self.open.pop(unit.id, None)
         return moves_us
 
-    def places(self, want: Want, units: Iterable[Unit], land: Facts, me: NodeId, *, exact: "Exact") -> list[Place]:
-        """The plan for units that nobody has (or that are where they do not belong), in the order of their slots."""
+    def places(
+        self, want: Want, units: Iterable[Unit], land: Facts, me: NodeId, *, exact: "Exact | None" = None
+    ) -> list[Place]:
+        """The plan for units that nobody has (or that are where they do not belong), in the order of their slots.
+
+        Without ``exact`` everybody's places are named, else only those of the nodes this one is ranked with.
+        """
         counts = dict(self.counts)
         found: list[Place] = []
         ordered = sorted(units, key=lambda unit: unit.part.first_slot)
         for _, group in groupby(ordered, key=lambda unit: (unit.part.region, unit.part.slots)):
             alike = list(group)
-            seats = _seats(self.agent, want, alike[0].part, land, counts)
+            pool = land.pool(want, alike[0].part)
+            home = (pool.where(me) or "") if exact is not None and pool.divided else None
+            seats = _seats(self.agent, want, alike[0].part, land, counts, home)
             for unit in alike:
-                place = _place(unit, seats, me, exact)
+                place, seat = _place(unit, seats, me, exact)
                 found.append(place)
-                if place.first is not None:
-                    seats.take(place.first)
-                    counts[place.first] = counts.get(place.first, 0) + 1
+                if seat is not None:
+                    seats.take(seat)
+                    if seat.node is not None:
+                        counts[seat.node] = counts.get(seat.node, 0) + 1
         return found
 
 
@@ -131,7 +143,7 @@ class Exact:
         return at_least <= self._turns.get(unit.id, -1)
 
 
-def _place(unit: Unit, seats: Seats, me: NodeId, exact: Exact) -> Place:
+def _place(unit: Unit, seats: Seats, me: NodeId, exact: Exact | None) -> tuple[Place, Seat | None]:
     slot = unit.part.first_slot
     without: dict[NodeId, object] = {**unit.refusals}
     if unit.refused:
@@ -140,22 +152,31 @@ def _place(unit: Unit, seats: Seats, me: NodeId, exact: Exact) -> Place:
         without[unit.governor] = None
     keeper = unit.last.holder if unit.last is not None else None
     holder = keeper if keeper is not None and keeper in seats and keeper not in without else None
-    first = holder if holder is not None else seats.first(slot, without)
-    if first is None or me not in seats or me in without:
-        return Place(unit, first, -1, holder is not None)
-    if first == me:
-        return Place(unit, first, 0, holder is not None)
+    seat = seats.seat_of(holder) if holder is not None else seats.first(slot, without)
+    first, region = (seat.node, seat.division) if seat is not None else (None, "")
+    ahead = 0 if first == me else _ahead(unit, seats, me, without, holder, exact)
+    return Place(unit, first, ahead, holder is not None, region), seat
+
+
+def _ahead(
+    unit: Unit, seats: Seats, me: NodeId, without: dict[NodeId, object], holder: NodeId | None, exact: Exact | None
+) -> int:
+    """How many come before this node, who is not first: exactly so only where it is worth the look."""
+    if me not in seats or me in without:
+        return -1
     ahead = max(1, seats.below(me, without))
-    if exact.wanted(unit, ahead):
-        ahead = seats.before(me, slot, {**without, holder: None} if holder is not None else without)
-        ahead += holder is not None
-    return Place(unit, first, ahead, holder is not None)
+    if exact is not None and exact.wanted(unit, ahead):
+        others = {**without, holder: None} if holder is not None else without
+        return seats.before(me, unit.part.first_slot, others) + (holder is not None)
+    return ahead
 
 
-def _seats(agent: AgentName, want: Want, part: Part, land: Facts, counts: Mapping[NodeId, int]) -> Seats:
+def _seats(
+    agent: AgentName, want: Want, part: Part, land: Facts, counts: Mapping[NodeId, int], home: str | None
+) -> Seats:
     pool, need = land.pool(want, part), want.resources.times(part.slots)
     near = next((node for node in land.named(want.near) if node in pool), None) if want.near else None
-    return Seats(agent, pool, counts, near, full=lambda region: land.full(region, need))
+    return Seats(agent, pool, counts, near, full=lambda region: land.full(region, need), home=home)
 
 
 def _runs_otherwise(before: Want, want: Want) -> bool:
@@ -175,5 +196,5 @@ def why(place: Place, ahead: int, nodes: Known, now_us: int) -> str:
         cause = "it is wanted and nobody had it"
     if ahead == 0:
         return f"{cause}; this node {'holds a copy of its state' if place.holder else 'comes first in order'}"
-    first = name_of(place.first, nodes) if place.first is not None else "nobody"
+    first = name_of(place.first, nodes) if place.first is not None else f"a node of region {place.region}"
     return f"{cause}; {first} came first and did not take it, so it is this node's turn"

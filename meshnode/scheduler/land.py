@@ -5,7 +5,7 @@ Only who is not ready may change without a word (a suspect that nobody hears any
 is asked for: they are read anew.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from meshnode.model.ids import NodeId
 from meshnode.model.resources import Resources
@@ -15,6 +15,7 @@ from meshnode.scheduler.pools import Pool, Shape, shape_of
 from meshnode.scheduler.ports import READY, NodeFacts, Nodes
 
 POOLS_MAX = 64  # the shape that was asked for longest ago is forgotten
+LABELS_MAX = 64  # keys of labels, likewise
 
 
 class Facts:
@@ -22,7 +23,8 @@ class Facts:
 
     def __init__(self, nodes: Iterable[NodeFacts], *, flat_max: int) -> None:
         self._facts: dict[NodeId, NodeFacts] = {}
-        self._regions: dict[str, int] = {}
+        self._regions: dict[str, dict[NodeId, None]] = {}
+        self._labels: dict[str, dict[str, dict[NodeId, None]]] = {}  # of the keys that were asked for
         self._flat_max = flat_max
         self._names: dict[str, dict[NodeId, None]] = {}
         self._pools: dict[Shape, Pool] = {}
@@ -56,9 +58,8 @@ class Facts:
         pool = self._pools.pop(shape, None)
         if pool is None:
             pool = Pool(shape, divided=self._divided)
-            among = (self._facts[node] for node in self.named(want.on)) if want.on else self._facts.values()
-            for facts in among:
-                pool.put(facts)
+            for node in self._among(shape):
+                pool.put(self._facts[node])
             if len(self._pools) >= POOLS_MAX:
                 del self._pools[next(iter(self._pools))]
         self._pools[shape] = pool
@@ -91,8 +92,11 @@ class Facts:
         if before is not None:
             self._leave(before)
         self._facts[facts.node] = facts
-        self._regions[facts.region] = self._regions.get(facts.region, 0) + 1
+        self._regions.setdefault(facts.region, {})[facts.node] = None
         self._names.setdefault(facts.name, {})[facts.node] = None
+        for key, values in self._labels.items():
+            if key in facts.labels:
+                values.setdefault(facts.labels[key], {})[facts.node] = None
         for pool in self._pools.values():
             pool.put(facts)
 
@@ -104,13 +108,32 @@ class Facts:
                 pool.remove(node)
 
     def _leave(self, facts: NodeFacts) -> None:
-        self._regions[facts.region] -= 1
-        if not self._regions[facts.region]:
-            del self._regions[facts.region]
-        holders = self._names[facts.name]
-        holders.pop(facts.node, None)
-        if not holders:
-            del self._names[facts.name]
+        _take_out(self._regions, facts.region, facts.node)
+        _take_out(self._names, facts.name, facts.node)
+        for key, values in self._labels.items():
+            if key in facts.labels:
+                _take_out(values, facts.labels[key], facts.node)
+
+    def _among(self, shape: Shape) -> Iterable[NodeId]:
+        """Few, of which some fit: the smallest of the sets that all who fit are in."""
+        sets: list[Mapping[NodeId, object]] = [self._facts]
+        if shape.on:
+            sets.append(self._names.get(shape.on, {}))
+        if shape.region:
+            sets.append(self._regions.get(shape.region, {}))
+        sets += [self._values(key).get(value, {}) for key, value in shape.labels]
+        return min(sets, key=len)
+
+    def _values(self, key: str) -> dict[str, dict[NodeId, None]]:
+        values = self._labels.get(key)
+        if values is None:
+            if len(self._labels) >= LABELS_MAX:
+                del self._labels[next(iter(self._labels))]
+            values = self._labels[key] = {}
+            for facts in self._facts.values():
+                if key in facts.labels:
+                    values.setdefault(facts.labels[key], {})[facts.node] = None
+        return values
 
     def _divide(self) -> None:
         """A large mesh of several regions is drawn region by region."""
@@ -165,3 +188,9 @@ class Land(Facts):
             self.remove(node)
         for facts in now:
             self.put(facts)
+
+
+def _take_out(among: dict[str, dict[NodeId, None]], name: str, node: NodeId) -> None:
+    among[name].pop(node, None)
+    if not among[name]:
+        del among[name]

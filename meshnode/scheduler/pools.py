@@ -11,7 +11,7 @@ import msgspec
 
 from meshnode.model.ids import NodeId
 from meshnode.model.resources import Resources
-from meshnode.scheduler.fitting import NOTHING, Part, lacking
+from meshnode.scheduler.fitting import Part
 from meshnode.scheduler.messages import Want
 from meshnode.scheduler.ports import READY, NodeFacts
 
@@ -35,7 +35,12 @@ class Shape(msgspec.Struct, frozen=True):
             return False
         if any(node.labels.get(key) != value for key, value in self.labels):
             return False
-        return self.need == NOTHING or not lacking(self.need, node)
+        need = self.need
+        return (
+            (not node.cpu_milli or need.cpu_milli <= node.cpu_milli)
+            and (not node.memory_bytes or need.memory_bytes <= node.memory_bytes)
+            and need.gpu_milli <= node.gpus * 1000
+        )
 
 
 def shape_of(want: Want, part: Part) -> Shape:
@@ -46,7 +51,7 @@ class Pool:
     """The nodes that fit a shape, with their weights. ``divided``: by region; else all are in one division."""
 
     def __init__(self, shape: Shape, *, divided: bool) -> None:
-        self.shape, self._divided = shape, divided
+        self.shape, self.divided = shape, divided
         self.divisions: dict[str, dict[NodeId, int]] = {}
         self.weights: dict[str, int] = {}  # sums
         self._where: dict[NodeId, str] = {}
@@ -70,7 +75,7 @@ class Pool:
         self.remove(node.node)
         if not self.shape.fits(node):
             return
-        division, weight = node.region if self._divided else EVERYWHERE, node.cpu_milli or WEIGHT_UNKNOWN
+        division, weight = node.region if self.divided else EVERYWHERE, node.cpu_milli or WEIGHT_UNKNOWN
         self._where[node.node] = division
         self.divisions.setdefault(division, {})[node.node] = weight
         self.weights[division] = self.weights.get(division, 0) + weight

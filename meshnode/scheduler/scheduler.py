@@ -334,7 +334,7 @@ class Scheduler:
     def _consider(self, book: Book, want: Want, place: Place, now: Instant, out: Outcome) -> int | None:
         """Take a unit if it is this node's turn; else when it will be."""
         unit = place.unit
-        unit.planned = place.first
+        unit.planned, unit.planned_in = place.first, place.region if place.first is None else ""
         if place.ahead < 0 or unit.mine is not None:
             return None
         ahead = place.ahead

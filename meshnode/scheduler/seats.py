@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
+import msgspec
+
 from meshnode.model.ids import NodeId
 from meshnode.scheduler.pools import Pool
 
@@ -20,19 +22,27 @@ Without = Mapping[NodeId, object]
 Rank = tuple[bool, float, str]  # of a division: full ones last, then as drawn, then by name
 
 
+class Seat(msgspec.Struct, frozen=True):
+    """Where a unit comes first. ``node`` ``None``: with one of the nodes of a division, and they know which."""
+
+    division: str
+    level: int
+    node: NodeId | None
+
+
 class Seats:
     """The nodes of a pool, by how many units of one agent they have or are about to have.
 
     The search for the first touches only divisions with the fewest units, and nodes of one of them: a thousand slots on
     a hundred nodes stay cheap. ``full``: whether a region says that it has nothing left of what is asked for; it comes
-    after the others among nodes with equally many units.
+    after the others among nodes with equally many units. ``home``: nodes are ranked in that division alone.
     """
 
     def __init__(
         self, agent: str, pool: Pool, counts: Mapping[NodeId, int], near: NodeId | None = None, *,
-        full: Callable[[str], bool] = lambda _: False,
+        full: Callable[[str], bool] = lambda _: False, home: str | None = None,
     ) -> None:  # fmt: skip
-        self._pool, self._seed = pool, seed_of(agent)
+        self._pool, self._seed, self._home = pool, seed_of(agent), home
         self._near = near if near is not None and near in pool else None
         self._full = {division: full(division) for division in pool.divisions}
         self._counts: dict[NodeId, int] = {}  # of those that have any
@@ -48,16 +58,19 @@ class Seats:
     def count(self, node: NodeId) -> int:
         return self._counts.get(node, 0)
 
-    def first(self, slot: int, without: Without) -> NodeId | None:
-        """The first in order that is not left out."""
+    def first(self, slot: int, without: Without) -> Seat | None:
+        """That of the first in order who is not left out."""
         for level in sorted(self._sizes):
             near = self._near
             if near is not None and self.count(near) == level and near not in without:
-                return near
+                return Seat(self._pool.where(near) or "", level, near)
             left = self._left(level, without)
-            division = min((self._rank(name, slot) for name, size in left.items() if size > 0), default=None)
-            if division is not None:
-                return min(self._keys(division[-1], level, slot, without))[1]
+            rank = min((self._rank(name, slot) for name, size in left.items() if size > 0), default=None)
+            if rank is None:
+                continue
+            if self._home not in (None, rank[-1]):
+                return Seat(rank[-1], level, None)
+            return Seat(rank[-1], level, min(self._keys(rank[-1], level, slot, without))[1])
         return None
 
     def before(self, node: NodeId, slot: int, without: Without) -> int:
@@ -92,9 +105,16 @@ class Seats:
 
         return sorted((node for node in self._pool if node not in without), key=key)
 
-    def take(self, node: NodeId) -> None:
+    def take(self, seat: Seat) -> None:
         """One more unit is planned there."""
-        self._move(node, self.count(node) + 1)
+        if seat.node is not None:
+            self._move(seat.node, self.count(seat.node) + 1)
+        else:
+            self._sizes[seat.level][seat.division] -= 1
+            self._add(seat.level + 1, seat.division)
+
+    def seat_of(self, node: NodeId) -> Seat:
+        return Seat(self._pool.where(node) or "", self.count(node), node)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -107,7 +127,10 @@ class Seats:
             del self._levels[before][division][node]
         self._counts[node] = count
         self._levels.setdefault(count, {}).setdefault(division, {})[node] = None
-        sizes = self._sizes.setdefault(count, {})
+        self._add(count, division)
+
+    def _add(self, level: int, division: str) -> None:
+        sizes = self._sizes.setdefault(level, {})
         sizes[division] = sizes.get(division, 0) + 1
 
     def _left(self, level: int, without: Without) -> dict[str, int]:

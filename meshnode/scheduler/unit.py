@@ -54,6 +54,7 @@ class Unit:
         self.last: Claim | None = None  # the newest claim that ever counted
         self.governor: NodeId | None = None
         self.planned: NodeId | None = None  # who comes first while it is open
+        self.planned_in = ""  # or one of the nodes of that region
         self.open_us: int | None = None  # since when nobody has it, or the wrong node
         self.astray_us: int | None = None  # since when it is where it does not belong
         self.refused = ""  # why this node does not take it

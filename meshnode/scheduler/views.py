@@ -8,7 +8,7 @@ from meshnode.kernel.epochs import Epoch
 from meshnode.kernel.instant import SECOND
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.model.units import unit_id
-from meshnode.scheduler.book import Book, Exact
+from meshnode.scheduler.book import Book
 from meshnode.scheduler.fitting import Part, astray, drained_words, layout, obstacle, stopped_by
 from meshnode.scheduler.land import Facts
 from meshnode.scheduler.messages import Claim, Want
@@ -17,7 +17,6 @@ from meshnode.scheduler.unit import Unit, name_of
 
 RUNNING, STARTING, PENDING = "running", "starting", "pending"
 KEEP, START, STOP, MOVE = "keep", "start", "stop", "move"
-_NEVER = Exact({})
 
 
 class UnitStanding(msgspec.Struct, frozen=True):
@@ -116,7 +115,7 @@ class Viewer:
 
     def _placed(self, book: Book, want: Want, homeless: Sequence[Unit]) -> dict[InstanceId, Intended]:
         rows: dict[InstanceId, Intended] = {}
-        for place in book.places(want, homeless, self._land, self._me, exact=_NEVER):
+        for place in book.places(want, homeless, self._land, self._me):
             unit, on = place.unit, place.unit.governor
             now_on = self._name(on) if on is not None else ""
             if place.first is None:
@@ -192,6 +191,8 @@ class Viewer:
         if unit.planned is not None and unit.open_us is not None:
             whose = "this node" if unit.planned == self._me else self._name(unit.planned)
             return "", f"waits for {whose}: its turn"
+        if unit.planned_in and unit.open_us is not None:
+            return "", f"waits for a node of region {unit.planned_in}: its turn"
         return self._nowhere(want, unit)
 
     def _nowhere(self, want: Want, unit: Unit) -> tuple[str, str]:

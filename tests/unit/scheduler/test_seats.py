@@ -41,10 +41,15 @@ def firsts(nodes: Sequence[NodeFacts], slots: int, near: str = "", *, divided: b
     found: list[NodeId] = []
     for slot in range(slots):
         first = held.first(slot, {})
-        assert first is not None
+        assert first is not None and first.node is not None
         held.take(first)
-        found.append(first)
+        found.append(first.node)
     return found
+
+
+def first_of(held: Seats, slot: int, without: Mapping[NodeId, object] | None = None) -> NodeId | None:
+    seat = held.first(slot, without or {})
+    return seat.node if seat is not None else None
 
 
 def drawn(agent: str, about: NodeFacts, slot: int) -> float:
@@ -91,20 +96,21 @@ def test_a_node_that_goes_moves_only_what_it_had_first() -> None:
 @pytest.mark.parametrize("divided", [False, True])
 def test_a_bigger_node_comes_first_more_often(divided: bool) -> None:
     nodes = [node("small", cpu_milli=1000, region="a"), node("big", cpu_milli=3000, region="b")]
-    wins = Counter(seats(nodes, divided=divided).first(slot, {}) for slot in range(4000))
+    wins = Counter(first_of(seats(nodes, divided=divided), slot) for slot in range(4000))
     assert 0.70 < wins[nodes[1].node] / 4000 < 0.80
 
 
 def test_a_node_is_drawn_as_often_by_its_region_as_among_all() -> None:
     """One region has one node, another thirty: nobody is favoured for the company it keeps."""
     nodes = [node("lonely", region="a"), *(node(f"n{no}", region="b") for no in range(30))]
-    wins = Counter(seats(nodes, divided=True).first(slot, {}) for slot in range(20_000))
+    held = seats(nodes, divided=True)
+    wins = Counter(first_of(held, slot) for slot in range(20_000))
     assert len(wins) == 31
     assert all(0.75 < count / (20_000 / 31) < 1.25 for count in wins.values())
 
 
 def test_different_agents_begin_on_different_nodes() -> None:
-    begun = Counter(seats(NODES, agent=f"agent{no}").first(0, {}) for no in range(2000))
+    begun = Counter(first_of(seats(NODES, agent=f"agent{no}"), 0) for no in range(2000))
     assert all(140 < begun[each.node] < 260 for each in NODES)
 
 
@@ -137,10 +143,11 @@ def rivals(kind: type[Seats], seed: int) -> list[tuple[object, object]]:
     crammed = luck.choice(["", *REGIONS])
     held = kind("words", pool, counts, near, full=lambda region: region == crammed)
     for taken in luck.sample(MIXED, 5):
-        held.take(taken.node)
+        if taken.node in held:
+            held.take(held.seat_of(taken.node))
     slot = luck.randrange(1000)
     order = held.order(slot, without)
-    said: list[tuple[object, object]] = [(held.first(slot, without), order[0] if order else None)]
+    said: list[tuple[object, object]] = [(first_of(held, slot, without), order[0] if order else None)]
     said += [(held.before(each, slot, without), at) for at, each in enumerate(order)]
     said += [(held.below(each, without) <= at, True) for at, each in enumerate(order)]
     said.append(([held.count(each) for each in order], sorted(held.count(each) for each in order)))
@@ -150,6 +157,23 @@ def rivals(kind: type[Seats], seed: int) -> list[tuple[object, object]]:
 @given(seed=st.integers(0, 2**32))
 def test_who_is_first_and_how_many_are_ahead_is_as_in_the_order_of_all(seed: int) -> None:
     assert all(quick == sorted_ for quick, sorted_ in rivals(Seats, seed))
+
+
+@given(slots=st.integers(1, 60), full=st.sampled_from(["", *REGIONS]))
+def test_each_region_knows_who_of_its_own_comes_first_and_of_the_others_only_the_region(slots: int, full: str) -> None:
+    """What all of them together know is what somebody who ranks everybody knows."""
+    pool = pool_of(want(), ONE, MIXED, divided=True)
+    views = {
+        home: Seats("words", pool, {}, full=lambda region: region == full, home=home) for home in (None, *REGIONS)
+    }  # fmt: skip
+    for slot in range(slots):
+        seat_of = {home: view.first(slot, {}) for home, view in views.items()}
+        whole = seat_of[None]
+        assert whole is not None
+        for home, seat in seat_of.items():
+            assert seat is not None and (seat.division, seat.level) == (whole.division, whole.level)
+            assert seat.node == (whole.node if home in (None, whole.division) else None)
+            views[home].take(seat)
 
 
 def test_a_planted_fault_in_counting_who_is_ahead_is_seen() -> None:
