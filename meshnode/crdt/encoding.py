@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from meshnode.crdt.change import ACTOR_BYTES, OpId
-from meshnode.crdt.columns import uleb
+from meshnode.crdt.change import ACTOR_BYTES, Op, OpId, ParsedChange
+from meshnode.crdt.columns import Reader, uleb
 
 _MAGIC = b"\x85\x6f\x4a\x83"
 _DEFLATE_FROM = 256  # bytes of body; the engine draws the line there too
@@ -25,8 +25,8 @@ class Setting(msgspec.Struct, frozen=True):
     preds: tuple[OpId, ...] = ()
 
 
-def change_chunk(actor: bytes, seq: int, start_op: int, deps: Sequence[bytes], settings: Sequence[Setting]) -> bytes:
-    """A chunk that sets each field once, in the order given."""
+def written(actor: bytes, seq: int, start_op: int, deps: Sequence[bytes], settings: Sequence[Setting]) -> ParsedChange:
+    """A change that sets each field once, in the order given."""
     assert len(actor) == ACTOR_BYTES
     named = sorted({who: None for each in settings for _, who in each.preds if who != actor})
     actors = {who: number for number, who in enumerate((actor, *named))}
@@ -34,14 +34,25 @@ def change_chunk(actor: bytes, seq: int, start_op: int, deps: Sequence[bytes], s
     body = b"".join((
         uleb(len(deps)), *sorted(deps), uleb(ACTOR_BYTES), actor, uleb(seq), uleb(start_op), b"\0", b"\0",
         uleb(len(named)), *(uleb(ACTOR_BYTES) + who for who in named),
-        uleb(len(columns)), *(uleb(number) + uleb(len(data)) for number, data in columns), *(data for _, data in columns),
+        uleb(len(columns)), *(uleb(number) + uleb(len(data)) for number, data in columns),
+        *(data for _, data in columns),
     ))  # fmt: skip
     digest = hashlib.sha256(b"\x01" + uleb(len(body)) + body).digest()
-    kind = b"\x01"
-    if len(body) >= _DEFLATE_FROM:
-        deflater = zlib.compressobj(6, zlib.DEFLATED, -15)
-        kind, body = b"\x02", deflater.compress(body) + deflater.flush()
-    return _MAGIC + digest[:4] + kind + uleb(len(body)) + body
+    plain = _MAGIC + digest[:4] + b"\x01" + uleb(len(body)) + body
+    ops = tuple(Op(start_op + row, each.key, each.value, each.preds) for row, each in enumerate(settings))
+    return ParsedChange(digest, actor, seq, start_op, tuple(sorted(deps)), ops, plain)
+
+
+def packed(change: ParsedChange) -> bytes:
+    """The chunk as it travels: deflated when long."""
+    reader = Reader(change.plain)
+    reader.take(9)
+    body = reader.block(len(change.plain))
+    if len(body) < _DEFLATE_FROM:
+        return change.plain
+    deflater = zlib.compressobj(6, zlib.DEFLATED, -15)
+    small = deflater.compress(body) + deflater.flush()
+    return change.plain[:8] + b"\x02" + uleb(len(small)) + small
 
 
 def _columns(settings: Sequence[Setting], actors: dict[bytes, int]) -> list[tuple[int, bytes]]:

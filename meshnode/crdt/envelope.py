@@ -1,32 +1,53 @@
 """The signed envelope in which changes of one document travel and are kept.
 
     [body, signature]     body = [version, doc, kind, namespace, name, author, boot, seq, hlc, changes]
+                          version 2 (from the first re-root on) adds [generation, root, carried]
 
 Ed25519 over the body as carried (nobody re-encodes), one signature for up to 100 changes. The names are inside, so that
 a receiver can create a document it does not know; the document id is their hash, so a change cannot be replayed into
 another document. The engine's actor id is derived from (record key, document, boot), so nobody can write in another's
 name, and a node whose journal lost its tail never uses an (actor, sequence) twice: its next start is another boot,
-hence another actor.
+hence another actor. From generation 1 on it is derived from the root too: no change fits into another generation.
 """
 
 import hashlib
 
 import msgspec
 
-from meshnode.crdt.change import ACTOR_BYTES
+from meshnode.crdt.change import ACTOR_BYTES, HASH_BYTES
 from meshnode.kernel.ports import Signer
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
 
 CONTEXT = "change/v1"
-VERSION = 1
+VERSION = 1  # of generation 0
+ROOTED_VERSION = 2
 ENVELOPE_BYTES_MAX = 60 * 1024
 CHANGES_MAX = 100
 NAME_BYTES_MAX = 253
+CARRIED_MAX = 4096
+GENERATIONS_MAX = 1 << 32
+
+Pin = tuple[int, bytes]  # generation and root hash: the higher one wins
+UNROOTED: Pin = (0, b"")  # a document that was never re-rooted
+
+
+class Carry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A value of a change here that was written before, in a generation that is over: where (``origin``: the change)
+    and when (``hlc``). Its author is who signs this envelope; that somebody else may have written it first is his word.
+    """
+
+    change: bytes
+    key: str
+    origin: bytes
+    hlc: int
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """``seq``: number of the first change among those of its actor, from 1; ``hlc``: stamp of the last one."""
+    """``seq``: number of the first change among those of its actor, from 1; ``hlc``: stamp of the last one.
+
+    ``generation``, ``root``: which root its changes stand on; none in generation 0.
+    """
 
     version: int
     doc: bytes
@@ -38,6 +59,13 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     seq: int
     hlc: int
     changes: list[bytes]
+    generation: int = 0
+    root: bytes = b""
+    carried: list[Carry] = []
+
+    @property
+    def pin(self) -> Pin:
+        return self.generation, self.root
 
     @property
     def resource(self) -> str:
@@ -57,12 +85,30 @@ class _Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     signature: bytes
 
 
+class _Plain(msgspec.Struct, frozen=True, array_like=True):
+    """An envelope of generation 0, as releases before generations write and read it."""
+
+    version: int
+    doc: bytes
+    kind: str
+    namespace: str
+    name: str
+    author: bytes
+    boot: int
+    seq: int
+    hlc: int
+    changes: list[bytes]
+
+
+_PLAIN_FIELDS, _ROOTED_FIELDS = b"\x9a", b"\x9d"
 _frames = msgspec.msgpack.Decoder(_Frame)
 _envelopes = msgspec.msgpack.Decoder(Envelope)
 
 
 def seal(envelope: Envelope, signer: Signer) -> bytes:
-    body = msgspec.msgpack.encode(envelope)
+    e = envelope
+    plain = _Plain(e.version, e.doc, e.kind, e.namespace, e.name, e.author, e.boot, e.seq, e.hlc, e.changes)
+    body = msgspec.msgpack.encode(plain if e.version == VERSION else e)
     return msgspec.msgpack.encode(_Frame(body, signer.sign(CONTEXT, body)))
 
 
@@ -75,8 +121,9 @@ def unseal(data: bytes) -> Unsealed:
         envelope = _envelopes.decode(frame.body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RemoteError("envelope-frame", str(error)) from error
-    if envelope.version != VERSION:
+    if envelope.version not in (VERSION, ROOTED_VERSION):
         raise RemoteError("envelope-version", str(envelope.version))
+    _judge_rooting(envelope, frame.body[:1])
     numbers = (envelope.boot, envelope.seq, envelope.hlc)
     if any(not 0 <= number < 1 << 63 for number in numbers) or not 1 <= len(envelope.changes) <= CHANGES_MAX:
         raise RemoteError("envelope-frame", "a number or the count of changes is out of range")
@@ -85,6 +132,20 @@ def unseal(data: bytes) -> Unsealed:
     if envelope.doc != doc_id_of(envelope.kind, envelope.namespace, envelope.name):
         raise RemoteError("envelope-binding", "the document id is not that of its names")
     return Unsealed(envelope, frame.body, frame.signature)
+
+
+def _judge_rooting(envelope: Envelope, head: bytes) -> None:
+    """Generation 0 is written in the first version only, and one content in one encoding only."""
+    rooted = envelope.version == ROOTED_VERSION
+    if head != (_ROOTED_FIELDS if rooted else _PLAIN_FIELDS) or rooted != bool(envelope.generation):
+        raise RemoteError("envelope-frame", "another number of fields than its version has")
+    if not 0 <= envelope.generation < GENERATIONS_MAX or len(envelope.root) != HASH_BYTES * rooted:
+        raise RemoteError("envelope-frame", "its generation")
+    if len(envelope.carried) > CARRIED_MAX or any(
+        len(each.change) != HASH_BYTES or len(each.origin) != HASH_BYTES or not 0 < each.hlc <= envelope.hlc
+        for each in envelope.carried
+    ):
+        raise RemoteError("envelope-carried")
 
 
 def doc_id_of(kind: str, namespace: str, name: str) -> DocId:
@@ -105,9 +166,9 @@ def are_names(*names: str) -> bool:
         return False
 
 
-def actor_of(public_key: bytes, doc: DocId, boot: int) -> bytes:
-    """The engine's name for one node writing one document during one boot."""
-    digest = hashlib.sha256(b"meshnode/actor/v1\0" + public_key + doc + boot.to_bytes(8))
+def actor_of(public_key: bytes, doc: DocId, boot: int, root: bytes = b"") -> bytes:
+    """The engine's name for one node writing one generation of one document during one boot."""
+    digest = hashlib.sha256(b"meshnode/actor/v1\0" + public_key + doc + boot.to_bytes(8) + root)
     return digest.digest()[:ACTOR_BYTES]
 
 

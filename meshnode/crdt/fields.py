@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from meshnode.crdt.change import KEY_BYTES_MAX, VALUE_BYTES_MAX
-from meshnode.model.errors import Invalid
+from meshnode.crdt.change import KEY_BYTES_MAX, VALUE_BYTES_MAX, ParsedChange
+from meshnode.model.errors import Invalid, RemoteError
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -54,6 +54,15 @@ def is_canonical(text: str) -> bool:
         return not _deeper_than(value, DEPTH_MAX) and canonical(value) == text
     except (ValueError, RecursionError):
         return False
+
+
+def stamp_of(change: ParsedChange) -> int:
+    """When a change was made, as it says itself; a deletion says the same twice. Raises ``RemoteError``."""
+    set_to = {op.key: op.value for op in change.ops}
+    stamp = set_to.get(STAMP)
+    if stamp is None or not stamp.isascii() or not stamp.isdigit() or set_to.get(DELETED) not in (None, stamp):
+        raise RemoteError("stamp", "a change says when it was made, and a deletion says the same")
+    return int(stamp)
 
 
 def _checked_name(name: str) -> str:

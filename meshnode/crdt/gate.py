@@ -11,8 +11,8 @@ import msgspec
 
 from meshnode.crdt import change, envelope
 from meshnode.crdt.change import ParsedChange
-from meshnode.crdt.envelope import Unsealed
-from meshnode.crdt.fields import DELETED, STAMP, is_canonical, is_field_name
+from meshnode.crdt.envelope import Envelope, Pin, Unsealed
+from meshnode.crdt.fields import RESERVED, is_canonical, is_field_name, stamp_of
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.rates import Rates
 from meshnode.kernel.hlc import AHEAD_MAX_MS, wall_ms
@@ -20,6 +20,8 @@ from meshnode.kernel.instant import ClockTrust, Instant
 from meshnode.kernel.ports import Action, Authority, Signer, Trust, Verifier
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
+
+ATTEST_CONTEXT = "root/v1"
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -32,12 +34,20 @@ class Admitted(msgspec.Struct, frozen=True):
     changes: tuple[ParsedChange, ...]
     sealed: Sealed
 
+    @property
+    def pin(self) -> Pin:
+        return self.sealed.pin
+
 
 class Known(Protocol):
     """What the gate asks the store."""
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
         """The envelope in which an actor made its change of this number."""
+        ...
+
+    def pin(self, doc: DocId) -> Pin:
+        """Generation and root of a document."""
         ...
 
 
@@ -72,7 +82,8 @@ class Gate:
         _judge_clock(unsealed.envelope.hlc, now)
         self._judge_policy(author, unsealed.envelope.resource)
         doc = DocId(unsealed.envelope.doc)
-        actor = envelope.actor_of(key, doc, unsealed.envelope.boot)
+        _judge_generation(unsealed.envelope.pin, known.pin(doc))
+        actor = envelope.actor_of(key, doc, unsealed.envelope.boot, unsealed.envelope.root)
         held = known.envelope_at(doc, actor, unsealed.envelope.seq)
         if held is not None and held.data == data:
             return None
@@ -83,6 +94,27 @@ class Gate:
         if not self._authors.take(author, now):
             raise RemoteError("rate-author")
         return opened(unsealed, data, actor)
+
+    def prove(self, unsealed: Unsealed) -> None:
+        """The signature of an envelope inside a root. An author nobody here knows any more is left to who attests it:
+        members leave, and what they wrote stays. Raises ``RemoteError``."""
+        author = envelope.author_of(unsealed.envelope)
+        try:
+            key = self._key_of(author)
+        except RemoteError:
+            return
+        if not self._verifier.verify(key, envelope.CONTEXT, unsealed.body, unsealed.signature):
+            raise RemoteError("root-unproven", "a signature")
+
+    def attests(self, node: NodeId, body: bytes, signature: bytes) -> bool:
+        """Whether a known member signed for a root."""
+        try:
+            return self._verifier.verify(self._key_of(node), ATTEST_CONTEXT, body, signature)
+        except RemoteError:
+            return False
+
+    def may_write(self, node: NodeId, resource: str) -> bool:
+        return self._authority.may(node, Action.WRITE, resource).allowed
 
     def _key_of(self, author: NodeId) -> bytes:
         if author == self._signer.node:
@@ -109,9 +141,25 @@ def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
             raise RemoteError("sequence", "the envelope names another number than its change")
     if actor is not None:
         _judge_content(changes, sender.hlc)
+        _judge_carried(sender, changes)
     hashes = tuple(each.hash for each in changes)
-    sealed = Sealed(hashes[-1], hashes, envelope.author_of(sender), sender.hlc, data)
+    carried = tuple(sender.carried)
+    sealed = Sealed(hashes[-1], hashes, envelope.author_of(sender), sender.hlc, data, sender.boot, sender.pin, carried)
     return Admitted(DocId(sender.doc), sender.kind, sender.namespace, sender.name, changes, sealed)
+
+
+def _judge_generation(theirs: Pin, ours: Pin) -> None:
+    if theirs < ours:
+        raise RemoteError("old-generation", f"{theirs[0]}, this document is in {ours[0]}")
+    if theirs > ours:
+        raise RemoteError("root-unknown", f"of generation {theirs[0]}, this document is in {ours[0]}")
+
+
+def _judge_carried(sender: Envelope, changes: Sequence[ParsedChange]) -> None:
+    set_here = {(each.hash, op.key): None for each in changes for op in each.ops}
+    for carry in sender.carried:
+        if (carry.change, carry.key) not in set_here or carry.key in RESERVED:
+            raise RemoteError("envelope-carried", f"field {carry.key[:60]!r}")
 
 
 def _judge_clock(hlc: int, now: Instant) -> None:
@@ -125,14 +173,6 @@ def _judge_content(changes: Sequence[ParsedChange], hlc: int) -> None:
         for op in each.ops:
             if not is_field_name(op.key) or not (op.value is None or is_canonical(op.value)):
                 raise RemoteError("change-content", f"field {op.key[:60]!r}")
-    stamps = [_stamp_of(each) for each in changes]
+    stamps = [stamp_of(each) for each in changes]
     if stamps[-1] != hlc or stamps != sorted(stamps):
         raise RemoteError("stamp", "not the time of its envelope")
-
-
-def _stamp_of(each: ParsedChange) -> int:
-    set_to = {op.key: op.value for op in each.ops}
-    stamp = set_to.get(STAMP)
-    if stamp is None or not stamp.isascii() or not stamp.isdigit() or set_to.get(DELETED) not in (None, stamp):
-        raise RemoteError("stamp", "a change says when it was made, and a deletion says the same")
-    return int(stamp)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from meshnode.crdt.change import OpId, ParsedChange
+from meshnode.crdt.envelope import UNROOTED, Carry, Pin
+from meshnode.crdt.root import Layer, Rooted
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
@@ -22,6 +24,9 @@ class Sealed(msgspec.Struct, frozen=True):
     author: NodeId
     hlc: int
     data: bytes
+    boot: int = 0
+    pin: Pin = UNROOTED
+    carried: tuple[Carry, ...] = ()
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -33,16 +38,21 @@ class Entry(msgspec.Struct, frozen=True):
     start_op: int
     max_op: int
     deps: tuple[bytes, ...]
-    envelope: Sealed
+    envelope: Sealed | None  # none for a layer of the root
 
 
 class History:
-    """Append-only. ``judge`` before ``append``."""
+    """Append-only. ``judge`` before ``append``. It begins with the layers of the root, if there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooted: Rooted | None = None) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._heads: dict[bytes, None] = {}
-        self._chains: dict[bytes, list[bytes]] = {}  # actor -> hashes, by seq from 1
+        self._chains: dict[bytes, list[bytes]] = {}  # actor -> hashes, by seq from 1; layers are in no chain
+        self._layers: tuple[Layer, ...] = rooted.layers if rooted is not None else ()
+        self.envelope_bytes = 0
+        for layer in self._layers:
+            self._entries[layer.hash] = Entry(len(self._entries), layer.actor, 1, 1, layer.max_op, (), None)
+            self._heads[layer.hash] = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -62,20 +72,27 @@ class History:
         return chain[seq - 1] if 0 < seq <= len(chain) else None
 
     def envelope(self, change: bytes) -> Sealed:
-        return self._entries[change].envelope
+        sealed = self._entries[change].envelope
+        assert sealed is not None, "a layer of the root has no envelope"
+        return sealed
 
     def judge(self, changes: Sequence[ParsedChange]) -> None:
         """Refuse what no honest replica could have written here. Dependencies must be known already."""
         first, *rest = changes
         if first.seq != len(self._chains.get(first.actor, [])) + 1:
             raise RemoteError("sequence", f"{first.seq} after {len(self._chains.get(first.actor, []))}")
+        if self._layers and not first.deps:
+            raise RemoteError("change-deps", "it does not stand on the root")
         # A higher number wins a field: without this rule a writer could win them all for ever.
-        if first.start_op != 1 + max((self._entries[dep].max_op for dep in first.deps), default=0):
+        if first.start_op != 1 + self.max_op(first.deps):
             raise RemoteError("change-start-op", str(first.start_op))
         for before, change in zip(changes, rest, strict=False):
             chained = change.deps == (before.hash,) and change.start_op == before.max_op + 1
             if not chained or change.seq != before.seq + 1 or change.actor != before.actor:
                 raise RemoteError("batch", "its changes are not one chain")
+
+    def max_op(self, deps: Iterable[bytes]) -> int:
+        return max((self._entries[dep].max_op for dep in deps), default=0)
 
     def owner(self, op: OpId) -> bytes | None:
         """Hash of the change that made a write."""
@@ -85,6 +102,10 @@ class History:
             if entry.start_op <= counter <= entry.max_op:
                 return change
         return None
+
+    def layer(self, op: OpId) -> Layer | None:
+        """The layer of the root that made a write."""
+        return next((layer for layer in self._layers if layer.actor == op[1]), None)
 
     def is_ancestor(self, change: bytes, deps: Sequence[bytes]) -> bool:
         """Whether ``change`` is among ``deps`` or anything they stand on."""
@@ -107,6 +128,7 @@ class History:
             for dep in change.deps:
                 self._heads.pop(dep, None)
             self._heads[change.hash] = None
+        self.envelope_bytes += len(envelope.data)
 
     def clock(self) -> Clock:
         """How many changes of each actor are here. An actor's changes form a chain, so this names exactly what is."""
@@ -120,7 +142,12 @@ class History:
             for change in chain[max(0, clock.get(actor, 0)) :]
         ]
         lacking.sort(key=lambda entry: entry.number)
-        return list({entry.envelope.id: entry.envelope for entry in lacking}.values())
+        return list({entry.envelope.id: entry.envelope for entry in lacking if entry.envelope is not None}.values())
+
+    def up_to(self, heads: Sequence[bytes]) -> list[Sealed]:
+        """Envelopes whose changes are all among ``heads`` or what they stand on, in causal order."""
+        past = self._past(heads)
+        return [each for each in self.beyond({}) if each.id in past]
 
     def _past(self, heads: Sequence[bytes]) -> dict[bytes, None]:
         past: dict[bytes, None] = dict.fromkeys(heads)

@@ -5,12 +5,14 @@ each write is kept until a write that has seen it replaces it, so an acknowledge
 somebody who knew it, or listed as a sibling; there is no fourth way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from meshnode.crdt.change import OpId, ParsedChange
-from meshnode.crdt.fields import DELETED, RESERVED, STAMP
+from meshnode.crdt.fields import DELETED, RESERVED, STAMP, stamp_of
+from meshnode.crdt.history import Sealed
+from meshnode.crdt.root import Rooted
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
@@ -18,32 +20,60 @@ FIELDS_EVER_MAX = 4096
 
 
 class Write(msgspec.Struct, frozen=True):
-    """One value of one field. ``value`` is a JSON text; ``None``: the writer removed the field."""
+    """One value of one field. ``value`` is a JSON text; ``None``: the writer removed the field.
+
+    ``author``, ``boot``, ``at``: who signed it and when; ``change``: in this generation; ``origin``: the change that
+    made the value first, at ``hlc``: other than the signed one only for a stray that was carried here.
+    """
 
     op: OpId
     value: str | None
     author: NodeId
     change: bytes
+    boot: int = 0
+    at: int = 0
+    hlc: int = 0
+    origin: bytes = b""
 
 
 Fresh = dict[str, tuple[Write, ...]]
 
 
 class Registers:
-    """Current writes by field; the first of each tuple is in force (highest operation number, then actor)."""
+    """Current writes by field; the first of each tuple is in force.
 
-    def __init__(self) -> None:
+    In generation 0 that is the engine's choice (highest operation number, then actor). A carried stray gets a high
+    number for an old value, so from generation 1 on it is the newest by hybrid time.
+    """
+
+    def __init__(self, rooted: Rooted | None = None) -> None:
+        self._rank = _by_op if rooted is None else _by_time
+        self._is_grave = rooted is not None and rooted.root.grave_ms > 0
         self._writes: Fresh = {}
+        if rooted is not None:
+            for key, writes in rooted.root.fields:
+                self._writes[key] = tuple(
+                    Write(
+                        rooted.op(key, number), each.value, NodeId(each.author), rooted.layers[number].hash,
+                        each.boot, each.at, each.hlc, each.origin,
+                    )
+                    for number, each in enumerate(writes)
+                )  # fmt: skip
 
-    def fresh(self, changes: Sequence[ParsedChange], author: NodeId) -> Fresh:
+    def fresh(self, changes: Sequence[ParsedChange], sealed: Sealed) -> Fresh:
         """What the touched fields would be after ``changes``. Nothing is altered yet."""
         fresh: Fresh = {}
+        carried = {(each.change, each.key): each for each in sealed.carried}
         for change in changes:
+            at = stamp_of(change)
             for op in change.ops:
                 before = fresh.get(op.key, self._writes.get(op.key, ()))
                 kept = [write for write in before if write.op not in op.preds]
-                kept.append(Write((op.counter, change.actor), op.value, author, change.hash))
-                fresh[op.key] = tuple(sorted(kept, key=_rank, reverse=True))
+                carry = carried.get((change.hash, op.key))
+                hlc, origin = (at, change.hash) if carry is None else (carry.hlc, carry.origin)
+                number = (op.counter, change.actor)
+                kept.append(Write(number, op.value, sealed.author, change.hash, sealed.boot, at, hlc, origin))
+                fresh[op.key] = tuple(sorted(kept, key=self._rank, reverse=True))
         if len(self._writes) + sum(key not in self._writes for key in fresh) > FIELDS_EVER_MAX:
             raise RemoteError("change-fields-max", f"more than {FIELDS_EVER_MAX} fields")
         return fresh
@@ -55,6 +85,17 @@ class Registers:
         """The current write of this number, if nothing replaced it yet."""
         return next((write for write in self._writes.get(key, ()) if write.op == op), None)
 
+    def in_force(self, key: str) -> Write | None:
+        writes = self._writes.get(key)
+        return writes[0] if writes else None
+
+    def items(self) -> Iterable[tuple[str, tuple[Write, ...]]]:
+        """Every field that was ever written in this generation, with its current writes."""
+        return self._writes.items()
+
+    def writes(self, key: str) -> tuple[Write, ...]:
+        return self._writes.get(key, ())
+
     def values(self) -> dict[str, str | None]:
         """Values in force, reserved fields included; ``None``: removed."""
         return {key: writes[0].value for key, writes in self._writes.items()}
@@ -65,8 +106,10 @@ class Registers:
 
     def is_deleted(self) -> bool:
         """Deleted, unless somebody who did not know of the deletion wrote at the same time: then the edit wins."""
-        deletions = {write.change: True for write in self._writes.get(DELETED, ()) if write.value is not None}
-        return bool(deletions) and all(write.change in deletions for write in self._writes.get(STAMP, ()))
+        if self._is_grave and not self._writes:
+            return True
+        deletions = {write.origin: True for write in self._writes.get(DELETED, ()) if write.value is not None}
+        return bool(deletions) and all(write.origin in deletions for write in self._writes.get(STAMP, ()))
 
     def siblings(self) -> Mapping[str, tuple[Write, ...]]:
         """Fields with concurrent, unequal values: one write for each value, the one in force first, fields sorted."""
@@ -87,14 +130,23 @@ class Registers:
         deletions = [write for write in self._writes.get(DELETED, ()) if write.value is not None]
         if not deletions or self.is_deleted():
             return {}
-        known = {write.change: True for write in deletions}
-        edits = [write for write in self._writes.get(STAMP, ()) if write.change not in known]
-        kept = tuple(Write(write.op, None, write.author, write.change) for write in edits[:1])
+        known = {write.origin: True for write in deletions}
+        edits = [write for write in self._writes.get(STAMP, ()) if write.origin not in known]
+        kept = tuple(msgspec.structs.replace(write, value=None) for write in edits[:1])
         return {DELETED: (*kept, *deletions[:1])}
 
 
-def _rank(write: Write) -> OpId:
+def _by_op(write: Write) -> OpId:
     return write.op
+
+
+def _by_time(write: Write) -> OpId:
+    return write.hlc, write.origin
+
+
+def engine_choice(writes: Sequence[Write]) -> Write:
+    """The write the engine shows."""
+    return max(writes, key=_by_op)
 
 
 def _distinct(writes: Sequence[Write]) -> tuple[Write, ...]:

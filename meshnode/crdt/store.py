@@ -12,10 +12,14 @@ import msgspec
 
 from meshnode.crdt import change, envelope
 from meshnode.crdt.change import OpId, ParsedChange
+from meshnode.crdt.envelope import UNROOTED, Pin
+from meshnode.crdt.folding import context_of, folded
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.guard import Engine, EngineFailure
 from meshnode.crdt.history import Clock, History, Sealed
-from meshnode.crdt.registers import Registers
+from meshnode.crdt.registers import Registers, engine_choice
+from meshnode.crdt.root import Rooted
+from meshnode.crdt.seen import Seen
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
 
@@ -65,11 +69,38 @@ class StateStore(Protocol):
         """As ``apply``, for envelopes of our own journal: the engine is not asked again."""
         ...
 
+    def pin(self, doc: DocId) -> Pin:
+        """Generation and root hash."""
+        ...
+
+    def rooted(self, doc: DocId) -> Rooted | None: ...
+
+    def envelope_bytes(self, doc: DocId) -> int:
+        """What stands on the root, in bytes."""
+        ...
+
+    def max_op(self, doc: DocId, deps: Sequence[bytes]) -> int:
+        """The highest operation number among changes that are here."""
+        ...
+
+    def seen(self, doc: DocId) -> Seen:
+        """Which writes the document includes."""
+        ...
+
+    def fold(self, doc: DocId, heads: Sequence[bytes], grave_ms: int = 0) -> Rooted:
+        """The root of the next generation at these heads, all known; nothing changes. Raises ``RemoteError``."""
+        ...
+
+    def adopt(self, rooted: Rooted) -> None:
+        """Begin a generation: all that stood there before goes. Raises ``RemoteError``."""
+        ...
+
 
 class _Record(msgspec.Struct):
     names: tuple[str, str, str]
     history: History
     fields: Registers
+    rooted: Rooted | None = None
 
 
 class AutomergeStore:
@@ -117,6 +148,43 @@ class AutomergeStore:
     def fields(self, doc: DocId) -> Registers:
         return self._records[doc].fields if doc in self._records else Registers()
 
+    def pin(self, doc: DocId) -> Pin:
+        rooted = self.rooted(doc)
+        return UNROOTED if rooted is None else rooted.pin
+
+    def rooted(self, doc: DocId) -> Rooted | None:
+        return self._records[doc].rooted if doc in self._records else None
+
+    def envelope_bytes(self, doc: DocId) -> int:
+        return self._records[doc].history.envelope_bytes if doc in self._records else 0
+
+    def max_op(self, doc: DocId, deps: Sequence[bytes]) -> int:
+        return self._records[doc].history.max_op(deps) if doc in self._records else 0
+
+    def seen(self, doc: DocId) -> Seen:
+        return context_of(self.rooted(doc), self.beyond(doc, {}))
+
+    def fold(self, doc: DocId, heads: Sequence[bytes], grave_ms: int = 0) -> Rooted:
+        record = self._records[doc]
+        if tuple(sorted(heads)) == record.history.heads():
+            state = record.fields, record.history.beyond({})
+        else:
+            state = _at(record, heads)
+        return folded(doc, record.names, record.rooted, heads, state, grave_ms)
+
+    def adopt(self, rooted: Rooted) -> None:
+        doc = DocId(rooted.root.doc)
+        if doc not in self._records and len(self._records) >= self._documents_max:
+            raise RemoteError("documents-full", f"the limit is {self._documents_max}")
+        try:
+            engine = Engine([layer.plain for layer in rooted.layers])
+        except EngineFailure as error:
+            raise RemoteError("engine-refused", str(error)) from error
+        if engine.heads() != tuple(sorted(layer.hash for layer in rooted.layers)):
+            raise RemoteError("engine-refused", "it read another root")
+        self._records[doc] = _Record(rooted.root.names, History(rooted), Registers(rooted), rooted)
+        self._keep_engine(doc, engine)
+
     def draft(self, doc: DocId, actor: bytes, fields: Mapping[str, str | None]) -> bytes:
         try:
             return self._engine(doc).draft(actor, fields)
@@ -140,9 +208,11 @@ class AutomergeStore:
             raise RemoteError("document-full", f"the limit is {self._changes_max} changes")
         record.history.judge(admitted.changes)
         _judge_replaced(record, admitted.changes)
-        fresh = record.fields.fresh(admitted.changes, admitted.sealed.author)
+        if admitted.pin != (UNROOTED if record.rooted is None else record.rooted.pin):
+            raise RemoteError("old-generation", f"{admitted.pin[0]}")
+        fresh = record.fields.fresh(admitted.changes, admitted.sealed)
         if not proven:
-            self._prove(admitted, {key: writes[0].value for key, writes in fresh.items()})
+            self._prove(admitted, {key: engine_choice(writes).value for key, writes in fresh.items()})
         record.history.append(admitted.changes, admitted.sealed)
         record.fields.take(fresh)
         self._records[admitted.doc] = record
@@ -157,14 +227,27 @@ class AutomergeStore:
         engine = self._engines.pop(doc, None)
         if engine is None or not engine.is_sound():
             engine = Engine(self._chunks(doc))
-            if len(self._engines) >= self._engines_max:
-                del self._engines[next(iter(self._engines))]
-        self._engines[doc] = engine
+        self._keep_engine(doc, engine)
         return engine
 
+    def _keep_engine(self, doc: DocId, engine: Engine) -> None:
+        self._engines.pop(doc, None)
+        if len(self._engines) >= self._engines_max:
+            del self._engines[next(iter(self._engines))]
+        self._engines[doc] = engine
+
     def _chunks(self, doc: DocId) -> list[bytes]:
-        sealed = self.beyond(doc, {})
-        return [parsed.plain for each in sealed for parsed in parsed_changes(each)]
+        rooted = self.rooted(doc)
+        layers = [] if rooted is None else [layer.plain for layer in rooted.layers]
+        return [*layers, *(parsed.plain for each in self.beyond(doc, {}) for parsed in parsed_changes(each))]
+
+
+def _at(record: _Record, heads: Sequence[bytes]) -> tuple[Registers, Sequence[Sealed]]:
+    """Fields and envelopes as they were when these were the heads."""
+    registers, envelopes = Registers(record.rooted), record.history.up_to(heads)
+    for each in envelopes:
+        registers.take(registers.fresh(parsed_changes(each), each))
+    return registers, envelopes
 
 
 def parsed_changes(sealed: Sealed) -> list[ParsedChange]:
@@ -191,6 +274,9 @@ def _is_seen(record: _Record, deps: Sequence[bytes], key: str, replaced: OpId) -
 
 def _was_seen(record: _Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:
     """The same for a write that somebody else has replaced in the meantime: rare, so its change is read again."""
+    layer = record.history.layer(replaced)
+    if layer is not None:
+        return layer.ops.get(key) == replaced[0] and record.history.is_ancestor(layer.hash, deps)
     made_by = record.history.owner(replaced)
     if made_by is None or not record.history.is_ancestor(made_by, deps):
         return False

@@ -1,15 +1,17 @@
 """Local writes: from what a person wants to read to a signed envelope that would pass every peer's gate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from meshnode.crdt import change, envelope, gate
-from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, Envelope, actor_of, are_names, doc_id_of, resource_of
-from meshnode.crdt.fields import DELETED, RESERVED, STAMP, JsonValue, flat
+from meshnode.crdt.encoding import packed
+from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, Carry, Envelope, actor_of, are_names, doc_id_of, resource_of
+from meshnode.crdt.fields import DELETED, RESERVED, STAMP, JsonValue, canonical, flat
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.guard import EngineFailure
 from meshnode.crdt.store import StateStore
+from meshnode.crdt.strays import Stray, carrying_changes, depth_of
 from meshnode.kernel.hlc import Hlc
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import Action, Authority, Signer
@@ -64,6 +66,17 @@ class Pen:
             )
         return Draft(doc, self._sealed(doc, (kind, namespace, name), {DELETED: ""}, now), created=False)
 
+    def settle(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Draft:
+        """Exactly these stored fields; ``None``: gone. ``DELETED`` with ``None`` says that the document stays."""
+        doc = self._allowed(kind, namespace, name)
+        if not self._is_live(doc):
+            raise NotFound(
+                f"no {kind} {name!r} in namespace {namespace!r} on this node. Nothing changed.",
+                next_step=f"meshnode get {kind}",
+            )
+        edit = {field: None if value is None else canonical(value) for field, value in fields.items()}
+        return Draft(doc, self._sealed(doc, (kind, namespace, name), edit, now), created=False)
+
     def _allowed(self, kind: str, namespace: str, name: str) -> DocId:
         if not are_names(kind, namespace, name):
             raise Invalid(
@@ -99,18 +112,14 @@ class Pen:
         self, doc: DocId, names: tuple[str, str, str], edit: Mapping[str, str | None], now: Instant
     ) -> Admitted:
         stamp = self._stamp(doc, now)
-        actor = actor_of(self._signer.public_key, doc, self._boot)
+        actor = self._actor(doc)
         stamped = {**edit, STAMP: str(stamp)}
         if DELETED in edit and edit[DELETED] is not None:
             stamped[DELETED] = str(stamp)
         try:
             chunk = self._store.draft(doc, actor, stamped)
             seq = change.parse(chunk).seq
-            data = envelope.seal(
-                Envelope(envelope.VERSION, doc, *names, self._signer.node, self._boot, seq, stamp, [chunk]),
-                self._signer,
-            )
-            return gate.opened(envelope.unseal(data), data, actor)
+            return self._signed(doc, names, seq, stamp, [chunk], [])
         except EngineFailure as error:
             raise Broken(f"{'/'.join(names)}: {error}. Nothing changed.", next_step="meshnode doctor") from error
         except RemoteError as error:  # our own envelope would be refused by every peer, so it is refused here
@@ -118,6 +127,33 @@ class Pen:
                 f"{'/'.join(names)}: {error}. Nothing changed.",
                 next_step=f"a document's change has at most {ENVELOPE_BYTES_MAX} bytes, compressed: make it smaller",
             ) from error
+
+    def carry(self, doc: DocId, strays: Sequence[Stray], now: Instant) -> Admitted:
+        """Write again, in our own name, what a root did not include. Raises ``Denied``, ``Invalid``."""
+        names = self._store.names(doc)
+        self._allowed(*names)
+        stamps = [self._hlc.stamp(now) for _ in range(depth_of(strays))]
+        changes, carried = carrying_changes(self._store, doc, self._actor(doc), strays, stamps)
+        chunks = [packed(each) for each in changes]
+        try:
+            return self._signed(doc, names, changes[0].seq, stamps[-1], chunks, carried)
+        except RemoteError as error:
+            raise Invalid(f"{'/'.join(names)}: {error}. Nothing changed.", next_step="meshnode conflicts") from error
+
+    def _actor(self, doc: DocId) -> bytes:
+        return actor_of(self._signer.public_key, doc, self._boot, self._store.pin(doc)[1])
+
+    def _signed(
+        self, doc: DocId, names: tuple[str, str, str], seq: int, stamp: int, chunks: list[bytes], carried: list[Carry]
+    ) -> Admitted:
+        """Raises ``RemoteError`` when every peer would refuse it."""
+        generation, root = self._store.pin(doc)
+        made = Envelope(
+            envelope.ROOTED_VERSION if generation else envelope.VERSION, doc, *names, self._signer.node, self._boot,
+            seq, stamp, chunks, generation, root, carried,
+        )  # fmt: skip
+        data = envelope.seal(made, self._signer)
+        return gate.opened(envelope.unseal(data), data, self._actor(doc))
 
     def _stamp(self, doc: DocId, now: Instant) -> int:
         """A new stamp that differs from the present one: the engine makes no operation of an equal value."""

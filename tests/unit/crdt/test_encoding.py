@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshnode.crdt import change
-from meshnode.crdt.encoding import Setting, change_chunk
+from meshnode.crdt.encoding import Setting, packed, written
 from meshnode.crdt.guard import Engine
 
 A, B = b"\x01" * 16, b"\x02" * 16
@@ -26,23 +26,25 @@ def test_a_chunk_is_what_the_engine_would_have_written(
         return [Setting(key, fields[key], before.get(key, ())) for key in sorted(fields, key=str.encode)]
 
     engine = Engine()
-    one = change.parse(change_chunk(A, 1, 1, (), of(first, None)))
+    one = written(A, 1, 1, (), of(first, None))
+    assert change.parse(packed(one)) == one
     assert one.plain == change.parse(engine.draft(A, first)).plain
     engine.apply([one], first)
     fresh = {key: value for key, value in second.items() if key not in first or first[key] != value}
     if fresh:
-        two = change.parse(change_chunk(B, 1, one.max_op + 1, [one.hash], of(fresh, one)))
+        two = written(B, 1, one.max_op + 1, [one.hash], of(fresh, one))
+        assert change.parse(packed(two)) == two
         assert two.plain == change.parse(engine.draft(B, fresh)).plain
 
 
 def test_a_write_may_replace_one_sibling_and_leave_the_other() -> None:
     """What the engine's own transactions cannot say, and a rebase must."""
     one, other = (
-        change.parse(change_chunk(actor, 1, 1, (), [Setting("k", value)])) for actor, value in ((A, "1"), (B, "2"))
+        written(actor, 1, 1, (), [Setting("k", value)]) for actor, value in ((A, "1"), (B, "2"))
     )
     engine = Engine([one.plain, other.plain])
-    third = change.parse(change_chunk(A, 2, 2, [one.hash, other.hash], [Setting("k", "3", ((1, A),))]))
+    third = written(A, 2, 2, [one.hash, other.hash], [Setting("k", "3", ((1, A),))])
     engine.apply([third], {"k": "3"})
-    fourth = change.parse(change_chunk(A, 3, 3, [third.hash], [Setting("k", None, ((2, A),))]))
+    fourth = written(A, 3, 3, [third.hash], [Setting("k", None, ((2, A),))])
     engine.apply([fourth], {"k": None})
     assert engine.heads() == (fourth.hash,)

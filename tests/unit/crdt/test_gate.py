@@ -107,7 +107,10 @@ def test_an_envelope_with_more_or_other_fields_is_refused() -> None:
     assert refused(sealed(hlc=1 << 63)) == "envelope-frame"
     assert refused(sealed(changes=[])) == "envelope-frame"
     assert refused(sealed(changes=[b"x"] * 101)) == "envelope-frame"
-    assert refused(sealed(version=2)) == "envelope-version"
+    assert refused(sealed(version=3)) == "envelope-version"
+    assert refused(sealed(version=2)) == "envelope-frame"  # a generation needs a root
+    assert refused(sealed(version=2, generation=1, root=b"r" * 31)) == "envelope-frame"
+    assert refused(sealed(version=2, generation=1, root=b"r" * 32)) == "root-unknown"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a\nb", "x" * 254, "\u202e"])

@@ -1,0 +1,222 @@
+"""The root of a generation: what a document's history comes to, the same bytes on every node, and its own proof.
+
+A root holds, by field, every write nothing has replaced, the newest first. The first writes of all fields are one
+change without dependencies (layer 0), the second ones another (layer 1), and so on: for the engine siblings stay
+siblings. Operation numbers fall and actors shrink from layer to layer, so the engine shows layer 0.
+
+Each write names the signed envelope that brought it, carried in the root: whoever passes a root on cannot invent one.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from meshnode.crdt import change, envelope
+from meshnode.crdt.change import ACTOR_BYTES, HASH_BYTES, OpId
+from meshnode.crdt.encoding import Setting, written
+from meshnode.crdt.envelope import GENERATIONS_MAX, Pin, are_names, doc_id_of, resource_of
+from meshnode.crdt.fields import is_field_name, stamp_of
+from meshnode.crdt.seen import ROWS_MAX, Seen
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import DocId, NodeId
+
+VERSION = 1
+ROOT_BYTES_MAX = 60 * 1024
+LAYERS_MAX = 64
+PROOFS_MAX = 1024
+WRITES_MAX = 4096
+
+
+class RootWrite(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One write. ``origin``: hash of the change that made it first; ``proof``: number of its envelope in the root.
+
+    ``author``, ``boot``, ``at``: who signed that envelope and when; ``hlc``: when the value was written first.
+    """
+
+    value: str | None
+    author: bytes
+    boot: int
+    at: int
+    hlc: int
+    origin: bytes
+    proof: int
+
+
+class Root(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """``before``: hash of the root before this one; ``heads``: of that generation, what this root sums up.
+
+    ``grave_ms``: not 0: deleted then, and empty since the horizon.
+    """
+
+    version: int
+    doc: bytes
+    kind: str
+    namespace: str
+    name: str
+    generation: int
+    before: bytes
+    heads: list[bytes]
+    fields: list[tuple[str, list[RootWrite]]]
+    seen: list[tuple[bytes, int, int]]
+    proofs: list[bytes]
+    grave_ms: int = 0
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.kind, self.namespace, self.name
+
+    @property
+    def resource(self) -> str:
+        return resource_of(*self.names)
+
+    def context(self) -> Seen:
+        return Seen({(NodeId(author), boot): hlc for author, boot, hlc in self.seen})
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """One change of the root as the engine is given it. ``ops``: operation number of each field."""
+
+    hash: bytes
+    actor: bytes
+    ops: dict[str, int]
+    plain: bytes
+
+    @property
+    def max_op(self) -> int:
+        return len(self.ops)
+
+
+class Rooted(msgspec.Struct, frozen=True):
+    """A root with what follows from it."""
+
+    root: Root
+    data: bytes
+    hash: bytes
+    layers: tuple[Layer, ...]
+
+    @property
+    def pin(self) -> Pin:
+        return self.root.generation, self.hash
+
+    def op(self, key: str, number: int) -> OpId:
+        """Operation of the ``number``-th write of a field."""
+        return self.layers[number].ops[key], self.layers[number].actor
+
+
+_decoder = msgspec.msgpack.Decoder(Root)
+
+
+def rooted(root: Root) -> Rooted:
+    return _with_layers(root, msgspec.msgpack.encode(root))
+
+
+def read(data: bytes) -> Rooted:
+    """A peer's or a stored root, judged as far as that needs no key. Raises ``RemoteError``."""
+    if len(data) > ROOT_BYTES_MAX:
+        raise RemoteError("root-size", f"{len(data)} bytes, the limit is {ROOT_BYTES_MAX}")
+    try:
+        root = _decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RemoteError("root-frame", str(error)) from error
+    if msgspec.msgpack.encode(root) != data:
+        raise RemoteError("root-frame", "not the one encoding of its content")
+    _judge(root)
+    return _with_layers(root, data)
+
+
+def _judge(root: Root) -> None:
+    if root.version != VERSION:
+        raise RemoteError("root-version", str(root.version))
+    if not are_names(*root.names) or root.doc != doc_id_of(*root.names):
+        raise RemoteError("root-binding", "the document id is not that of its names")
+    if (
+        not 0 < root.generation < GENERATIONS_MAX
+        or len(root.before) not in (0, HASH_BYTES)
+        or not 0 <= root.grave_ms < 1 << 48
+    ):
+        raise RemoteError("root-frame", "a number is out of range")
+    if len(root.seen) > ROWS_MAX or len(root.proofs) > PROOFS_MAX or bool(root.grave_ms) == bool(root.fields):
+        raise RemoteError("root-frame", "too much, or a grave with fields")
+    keys = [key for key, _ in root.fields]
+    if keys != sorted(dict.fromkeys(keys)) or not all(is_field_name(key) for key in keys):
+        raise RemoteError("root-frame", "its fields")
+    for _, writes in root.fields:
+        if not 1 <= len(writes) <= LAYERS_MAX or [_rank(w) for w in writes] != sorted(map(_rank, writes), reverse=True):
+            raise RemoteError("root-frame", "the writes of a field")
+    if sum(len(writes) for _, writes in root.fields) > WRITES_MAX:
+        raise RemoteError("root-frame", "too many writes")
+
+
+def judge_proofs(root: Root) -> list[envelope.Unsealed]:
+    """The envelopes of a root, each write found in its own. Signatures are the gate's. Raises ``RemoteError``."""
+    unsealed = [envelope.unseal(data) for data in root.proofs]
+    made = [_made(root, each) for each in unsealed]
+    for key, writes in root.fields:
+        for write in writes:
+            if not 0 <= write.proof < len(made) or (key, write) not in made[write.proof]:
+                raise RemoteError("root-unproven", f"field {key[:60]!r}")
+    return unsealed
+
+
+def _made(root: Root, unsealed: envelope.Unsealed) -> "_Made":
+    if unsealed.envelope.doc != root.doc:
+        raise RemoteError("root-unproven", "an envelope of another document")
+    return _Made(unsealed.envelope)
+
+
+class _Made:
+    """The writes one envelope proves."""
+
+    def __init__(self, proof: envelope.Envelope) -> None:
+        self._proof = proof
+        parsed = [change.parse(chunk) for chunk in proof.changes]
+        self._values = {(each.hash, op.key): op.value for each in parsed for op in each.ops}
+        self._times = {each.hash: stamp_of(each) for each in parsed}
+        self._carried = {(carry.origin, carry.key): carry for carry in proof.carried}
+
+    def __contains__(self, item: tuple[str, RootWrite]) -> bool:
+        key, write = item
+        if (write.author, write.boot) != (self._proof.author, self._proof.boot):
+            return False
+        carry = self._carried.get((write.origin, key))
+        made_by = write.origin if carry is None else carry.change
+        at = self._times.get(made_by)
+        if (made_by, key) not in self._values or (at, at if carry is None else carry.hlc) != (write.at, write.hlc):
+            return False
+        return self._values[made_by, key] == write.value
+
+
+def hash_of(data: bytes) -> bytes:
+    return hashlib.sha256(b"meshnode/root/v1\0" + data).digest()
+
+
+def _with_layers(root: Root, data: bytes) -> Rooted:
+    digest = hash_of(data)
+    if root.grave_ms:
+        # The engine needs something to stand on; nobody can mistake it for a field: a user's has a value.
+        return Rooted(root, data, digest, (_layer(digest, 0, [("updated_hlc", None)]),))
+    depth = max(len(writes) for _, writes in root.fields)
+    return Rooted(
+        root,
+        data,
+        digest,
+        tuple(
+            _layer(digest, number, [(key, writes[number].value) for key, writes in root.fields if len(writes) > number])
+            for number in range(depth)
+        ),
+    )
+
+
+def _layer(digest: bytes, number: int, values: Sequence[tuple[str, str | None]]) -> Layer:
+    actor = bytes((0xFF - number,)) * 8 + digest[: ACTOR_BYTES - 8]
+    made = written(actor, 1, 1, (), [Setting(key, value) for key, value in values])
+    return Layer(made.hash, actor, {op.key: op.counter for op in made.ops}, made.plain)
+
+
+def _rank(write: RootWrite) -> tuple[int, bytes]:
+    return write.hlc, write.origin
+
+
+def doc_of(root: Root) -> DocId:
+    return DocId(root.doc)

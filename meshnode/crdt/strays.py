@@ -1,0 +1,143 @@
+"""Writes that a new root does not include: found by what it says it has seen, and written again on top of it.
+
+A stray replaces those writes of the root that it had replaced before, and is a sibling of those it had not seen. No
+history is needed for that, neither ours nor the root's: (author, boot, time) decides what anybody knew.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from meshnode.crdt.change import OPS_MAX, ParsedChange
+from meshnode.crdt.encoding import Setting, written
+from meshnode.crdt.envelope import Carry
+from meshnode.crdt.fields import DELETED, RESERVED, STAMP
+from meshnode.crdt.registers import Registers, Write
+from meshnode.crdt.root import Rooted, RootWrite
+from meshnode.crdt.seen import Seen
+from meshnode.crdt.store import StateStore
+from meshnode.model.ids import DocId, NodeId
+
+STRAYS_MAX = 4096  # of one document; it had at most as many fields
+
+
+class Stray(msgspec.Struct, frozen=True, array_like=True):
+    """One write. ``over``: origins of the root's writes of that field which its state had replaced."""
+
+    key: str
+    value: str | None
+    author: bytes
+    boot: int
+    at: int
+    hlc: int
+    origin: bytes
+    over: list[bytes]
+
+    @property
+    def name(self) -> tuple[bytes, str]:
+        """The same for every holder of this write."""
+        return self.origin, self.key
+
+
+def strays_of(fields: Registers, seen: Seen, rooted: Rooted) -> list[Stray]:
+    """What a state holds that a root does not include."""
+    context = rooted.root.context()
+    there = dict(rooted.root.fields)
+    found: list[Stray] = []
+    for key, writes in sorted(fields.items()):
+        base = there.get(key, [])
+        lost = [write for write in writes if not _is_known(write, base, context)]
+        mine = {write.origin: None for write in writes}
+        over = [each.origin for each in base if each.origin not in mine and _has_seen(seen, each)]
+        found += [
+            Stray(key, w.value, w.author, w.boot, w.at, w.hlc, w.origin, over) for w in lost
+        ]  # fmt: skip
+    return found if any(each.key != STAMP for each in found) else []
+
+
+def _is_known(write: Write, base: Iterable[RootWrite], context: Seen) -> bool:
+    return context.includes(write.author, write.boot, write.at) or any(each.origin == write.origin for each in base)
+
+
+def _has_seen(seen: Seen, write: RootWrite) -> bool:
+    return seen.includes(NodeId(write.author), write.boot, write.at)
+
+
+def left_of(strays: Iterable[Stray], rooted: Rooted) -> list[Stray]:
+    """Strays of an earlier root that this one does not include either."""
+    context, there = rooted.root.context(), dict(rooted.root.fields)
+    left = [
+        each
+        for each in strays
+        if not context.includes(NodeId(each.author), each.boot, each.at)
+        and all(write.origin != each.origin for write in there.get(each.key, ()))
+    ]
+    return left if any(each.key != STAMP for each in left) else []
+
+
+def is_here(store: StateStore, doc: DocId, stray: Stray) -> bool:
+    """Somebody carried it into this generation already, whatever became of it since."""
+    return any(
+        carry.origin == stray.origin and carry.key == stray.key
+        for sealed in store.beyond(doc, {})
+        for carry in sealed.carried
+    )
+
+
+def depth_of(strays: Sequence[Stray]) -> int:
+    """How many changes it takes to write them: one change sets a field once."""
+    return len(_layers(strays))
+
+
+def carrying_changes(
+    store: StateStore, doc: DocId, actor: bytes, strays: Sequence[Stray], stamps: Sequence[int]
+) -> tuple[list[ParsedChange], list[Carry]]:
+    """One chain of changes on top of all heads."""
+    fields = store.fields(doc)
+    changes: list[ParsedChange] = []
+    carried: list[Carry] = []
+    deps, seq = store.heads(doc), store.clock(doc).get(actor, 0) + 1
+    start_op = store.max_op(doc, deps) + 1
+    over = [origin for stray in strays if stray.key == STAMP for origin in stray.over]
+    for layer, stamp in zip(_layers(strays), stamps, strict=True):
+        settings = _settings(fields, layer, stamp, over, changes[-1] if changes else None)
+        made = written(actor, seq + len(changes), start_op, deps, settings)
+        carried += [
+            Carry(made.hash, s.key, s.origin, min(s.hlc, stamp)) for s in layer.values() if s.key not in RESERVED
+        ]
+        changes.append(made)
+        deps, start_op = (made.hash,), made.max_op + 1
+    return changes, carried
+
+
+def _layers(strays: Sequence[Stray]) -> list[dict[str, Stray]]:
+    """By the order in which several strays of one field come; reserved fields go with the first."""
+    layers: list[dict[str, Stray]] = []
+    for stray in sorted(strays, key=lambda each: (each.key, each.hlc, each.origin)):
+        if stray.key == STAMP:
+            continue
+        for layer in layers:
+            if stray.key not in layer and len(layer) < OPS_MAX - 2:
+                layer[stray.key] = stray
+                break
+        else:
+            layers.append({stray.key: stray})
+    return layers
+
+
+def _settings(
+    fields: Registers, layer: dict[str, Stray], stamp: int, over: Sequence[bytes], before: ParsedChange | None
+) -> list[Setting]:
+    settings = [_setting(fields, stray, stamp) for stray in layer.values()]
+    preds = [write.op for write in fields.writes(STAMP) if write.origin in over]
+    if before is not None:
+        preds += [(op.counter, before.actor) for op in before.ops if op.key == STAMP]
+    settings.append(Setting(STAMP, str(stamp), tuple(sorted(preds))))
+    return sorted(settings, key=lambda each: each.key)
+
+
+def _setting(fields: Registers, stray: Stray, stamp: int) -> Setting:
+    preds = tuple(sorted(write.op for write in fields.writes(stray.key) if write.origin in stray.over))
+    if stray.key == DELETED and stray.value is not None:
+        return Setting(DELETED, str(stamp), preds)
+    return Setting(stray.key, stray.value, preds)
