@@ -59,7 +59,7 @@ class Verifier(Protocol):
     def verify(self, public_key: bytes, context: str, body: bytes, signature: bytes) -> bool: ...
 
 
-class Member(msgspec.Struct, frozen=True):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """What an admin signed about one node. ``record`` is the signed record itself, carried as is."""
 
     node: NodeId

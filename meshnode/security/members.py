@@ -52,7 +52,7 @@ def make_member(
     return seal(admin, _CONTEXT, msgspec.msgpack.encode(body))
 
 
-class _Row(msgspec.Struct, frozen=True):
+class _Row(msgspec.Struct, frozen=True, gc=False):
     member: Member
     issued_ms: int
 
