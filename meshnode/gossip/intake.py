@@ -11,9 +11,9 @@ from meshnode.gossip.row import read
 from meshnode.kernel.instant import MS, Instant
 from meshnode.model.ids import NodeId
 
-FEW = 16  # rows of a letter that are checked at once
-SLICE = 48  # rows checked in one turn: two signatures of 100 us each
-PAUSE_US = 5 * MS  # for others to have their turn
+FEW = 16  # rows of a letter that are checked at once: no more than in a slice
+SLICE = 16  # rows checked in one turn: some 0.3 ms each, two signatures among it
+PAUSE_US = 2 * MS  # for others to have their turn
 WAITING_MAX = 20_000  # more are dropped: the next repair brings them again
 TOLD_MAX = 64  # of one bulk, those announced one by one
 
