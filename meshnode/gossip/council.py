@@ -4,14 +4,18 @@ Silence means something else when this node hears nobody, or when a whole region
 """
 
 import math
+from collections.abc import Sequence
+
+import msgspec
 
 from meshnode.gossip.alerts import Alert
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects, mark
-from meshnode.gossip.verdict import STRONG, Case, Evidence, judge
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.gossip.verdict import STRONG, Case, Evidence, condemned, judge, unanimous
+from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.ports import LinkStats
 from meshnode.model.ids import NodeId
 
 SMALL = 64
@@ -19,18 +23,25 @@ LARGE_REGION = 8
 SPOKE_US = 10 * SECOND
 CONFIRMED_US = 1 * SECOND
 CONFIRMATIONS = 2  # by others, beside the first voice
+HEARING_US = 400 * MS  # for an accusation to reach its subject, and for the answer to come back
+HEARING_TRIPS = 4  # over some links each way
+ANSWERED_US = 60 * SECOND  # who answered so lately is given longer:
+HEARING_LONG_US = 5 * SECOND  # it answers at a pace, and who plays with it does so again
+TRUSTED = 3  # answers after which such words alone change nothing before that time is over
+ANSWERED_MAX = 1024  # nodes; those who answered longest ago are forgotten first
 _GONE = (MemberState.DOWN, MemberState.LEFT)
 
 
 class Council:
     """Judges one subject in the light of all."""
 
-    def __init__(self, config: GossipConfig, subjects: Subjects) -> None:
-        self._config, self._subjects = config, subjects
+    def __init__(self, config: GossipConfig, subjects: Subjects, links: LinkStats) -> None:
+        self._config, self._subjects, self._links = config, subjects, links
         self._was_cut_off = False
         self._spoke: dict[str, int] = {}
         self._were_cut: dict[str, None] = {}
         self._mute: dict[NodeId, None] = {}  # whose word does not count
+        self._answers: dict[NodeId, tuple[int, int]] = {}  # how often, and when last
 
     def suspicion_us(self) -> int:
         """How long a suspect may refute; news travels longer in a larger mesh."""
@@ -43,6 +54,12 @@ class Council:
         told = sum(kind > Evidence.NO_ROUTE for kind in subject.all_votes(self._config.node).values())
         share = math.log(max(1, told)) / math.log(1 + CONFIRMATIONS)
         return longest - round((longest - shortest) * min(1.0, share))
+
+    def times(self, subject: Subject) -> Sequence[int]:
+        """When a doubtful one may have become something else without a word of anybody."""
+        since_us = subject.since_us
+        waits = since_us + self.confirmed_us(subject), since_us + self.suspicion_us()
+        return *waits, subject.excused_us, subject.hearing_us
 
     def judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str]:
         """The state and why. May excuse a silence until ``subject.excused_us``: judge again then."""
@@ -61,9 +78,36 @@ class Council:
             vouched=subject.vouched,
             hearsay=subject.hearsay,
             cut=self._excuse(subject, now),
+            trusted=self._answered(subject.node, now) >= TRUSTED,
             helper=self._name(subject.helper),
         )
-        return judge(case)
+        return judge(msgspec.structs.replace(case, hearing=self._hears(subject, case, now)))
+
+    def _hears(self, subject: Subject, case: Case, now: Instant) -> bool:
+        """Whether it may still answer. Its time begins with the evidence, and once for all who say the same."""
+        if not condemned(case) or unanimous(case):
+            subject.hearing_us = 0
+            return False
+        if not subject.hearing_us:
+            times = [self._links.rtt_us(peer) or 0 for peer in self._links.peers()]
+            usual_us = HEARING_LONG_US if self._answered(subject.node, now) else HEARING_US
+            subject.hearing_us = now.mono_us + usual_us + HEARING_TRIPS * max(times, default=0)
+        return now.mono_us < subject.hearing_us
+
+    def signed(self, subject: Subject, boot: int, now: Instant) -> None:
+        """A newer row of its own. One of the same boot answers those who called it gone."""
+        if not subject.refused or boot != subject.boot:
+            return
+        times = self._answered(subject.node, now) + 1
+        self._answers.pop(subject.node, None)
+        self._answers[subject.node] = times, now.mono_us
+        if len(self._answers) > ANSWERED_MAX:
+            del self._answers[next(iter(self._answers))]
+
+    def _answered(self, node: NodeId, now: Instant) -> int:
+        """How often it did, each time within a while of the last."""
+        times, at_us = self._answers.get(node, (0, 0))
+        return times if now.mono_us < at_us + ANSWERED_US else 0
 
     def observers(self, subject: Subject) -> list[NodeId]:
         """Known observers of a node that may still be alive; this node among them if it had a link."""
@@ -108,6 +152,7 @@ class Council:
 
     def forget(self, node: NodeId) -> None:
         self._mute.pop(node, None)
+        self._answers.pop(node, None)
 
     def _may_observe(self, node: NodeId) -> bool:
         if node == self._config.node:

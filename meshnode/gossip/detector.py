@@ -10,7 +10,7 @@ from meshnode.gossip.alerts import Alert, Raise
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
 from meshnode.gossip.directory import Entry
-from meshnode.gossip.flaps import STABLE_US, Flaps
+from meshnode.gossip.flaps import BACK, Flaps
 from meshnode.gossip.hearsay import STATES, Hearsay
 from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
@@ -59,7 +59,7 @@ class Detector:
 
     def __init__(self, config: GossipConfig, links: LinkStats, rng: Random, subjects: Subjects) -> None:
         self._config, self._links, self._rng, self._subjects = config, links, rng, subjects
-        self._council = Council(config, self._subjects)
+        self._council = Council(config, self._subjects, links)
         self._silences: dict[NodeId, Silence] = {}
         self._hearsay = Hearsay(subjects)
         self._ripening: Timers[NodeId] = Timers()
@@ -129,6 +129,7 @@ class Detector:
             held.linked = subject.node in self._silences
             held.observed = held.observed or held.linked
         else:
+            self._council.signed(held, subject.boot, now)
             held.advance(subject.boot, subject.incarnation)
             self._subjects.describe(held, subject.name, subject.region, left=subject.left)
         if alive_now:
@@ -299,7 +300,9 @@ class Detector:
         for subject in self._due(self._helps, now):
             effects += self._help_due(subject, now)
         for node in self._flaps.due(now.mono_us):
-            effects += self._stable(node)
+            effects += self._announced(node, BACK)
+        for node in self._flaps.lasting(now.mono_us):
+            effects += self._announced(node)
         ripe = self._due(self._ripening, now)
         for subject in ripe:
             effects += self._ripened(subject, now)
@@ -404,9 +407,7 @@ class Detector:
 
     def _ripen(self, subject: Subject, now: Instant) -> None:
         """Judge it again when the next of its times is over."""
-        council = self._council
-        times = (subject.since_us + council.confirmed_us(subject), subject.since_us + council.suspicion_us())
-        due_us = min((at_us for at_us in times if at_us > now.mono_us), default=None)
+        due_us = min((at_us for at_us in self._council.times(subject) if at_us > now.mono_us), default=None)
         if due_us is not None:
             self._ripening.set(subject.node, due_us)
 
@@ -460,8 +461,8 @@ class Detector:
     def _judge(self, subject: Subject, now: Instant) -> list[Effect]:
         self._subjects.note(subject)
         state, reason = self._council.judge(subject, now)
-        if now.mono_us < subject.excused_us:
-            self._ripening.set(subject.node, subject.excused_us)
+        if now.mono_us < max(subject.excused_us, subject.hearing_us):
+            self._ripen(subject, now)
         changed = state is not subject.state
         subject.state, subject.reason = state, reason
         subject.changed_us = now.mono_us if changed else subject.changed_us
@@ -469,13 +470,13 @@ class Detector:
             self._cancel(subject.node)
         if not changed:
             return []
-        quiet = not self._flaps.tells(subject.node, state, now.mono_us)
+        quiet = not self._flaps.tells(subject.node, state, now.mono_us, proven=subject.refused)
         return [MemberChanged(subject.node, subject.name, state, reason, quiet)]
 
-    def _stable(self, node: NodeId) -> list[Effect]:
+    def _announced(self, node: NodeId, text: str = "") -> list[Effect]:
+        """What was held back: that it is ready, or what it is now."""
         subject = self._subjects.view(node)
-        text = f"ready: for {STABLE_US // SECOND} s now, after it went down more than once"
-        return [Note(f"node/{subject.name}", text)] if subject else []
+        return [Note(f"node/{subject.name}", text or f"{subject.state.value}: {subject.reason}")] if subject else []
 
     def _due(self, timers: Timers[NodeId], now: Instant) -> list[Subject]:
         return [held for node in timers.pop_due(now.mono_us) if (held := self._subjects.held(node)) is not None]

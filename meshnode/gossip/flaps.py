@@ -1,17 +1,22 @@
 """Which verdicts people are told. Routing follows every change; who reads events must not drown in one shaky node.
 
-A node that went down twice within two minutes is not called back before it was ready for half a minute.
+A node that went down twice within two minutes is not called back before it was ready for half a minute. Silence that
+comes again within that time (a process that is stopped now and then) is only told about once it lasts; a proof of
+death is told at once, however often.
 """
 
 from dataclasses import dataclass
 
 from meshnode.gossip.messages import MemberState
 from meshnode.kernel.instant import SECOND
+from meshnode.kernel.machine import earliest
 from meshnode.kernel.timers import Timers
 from meshnode.model.ids import NodeId
 
 WITHIN_US = 120 * SECOND
 STABLE_US = 30 * SECOND
+LASTING_US = 20 * SECOND
+BACK = f"ready: for {STABLE_US // SECOND} s now, after it went down more than once"
 STORIES_MAX = 1024  # the oldest are forgotten first, and told about like any other node
 _GONE = (MemberState.DOWN, MemberState.UNREACHABLE)
 
@@ -30,11 +35,16 @@ class Flaps:
     def __init__(self) -> None:
         self._stories: dict[NodeId, _Story] = {}
         self._stable: Timers[NodeId] = Timers()
+        self._lasting: Timers[NodeId] = Timers()
 
-    def tells(self, node: NodeId, state: MemberState, now_us: int) -> bool:
-        """Whether this change is announced."""
+    def tells(self, node: NodeId, state: MemberState, now_us: int, *, proven: bool = True) -> bool:
+        """Whether this change is announced. ``proven``: by more than silence."""
         story = self._stories.get(node)
         self._stable.cancel(node)
+        if story is not None and state in _GONE and not proven and self._again(node, story, now_us):
+            return False
+        if state is not MemberState.SUSPECT:
+            self._lasting.cancel(node)
         if state is MemberState.DOWN:
             story = self._down(node, story, now_us)
         elif story is None:
@@ -58,12 +68,29 @@ class Flaps:
             self._stories[node].told, self._stories[node].shaky = MemberState.READY, False
         return nodes
 
+    def lasting(self, now_us: int) -> list[NodeId]:
+        """Who is silent again, and for so long that it is told."""
+        nodes = self._lasting.pop_due(now_us)
+        for node in nodes:
+            story = self._stories[node]
+            story.told, story.shaky, story.back, story.down_us = MemberState.DOWN, True, False, now_us
+        return nodes
+
     def deadline(self) -> int | None:
-        return self._stable.deadline()
+        return earliest(self._stable.deadline(), self._lasting.deadline())
 
     def forget(self, node: NodeId) -> None:
         self._stories.pop(node, None)
         self._stable.cancel(node)
+        self._lasting.cancel(node)
+
+    def _again(self, node: NodeId, story: _Story, now_us: int) -> bool:
+        """Silent once more, soon after it came back: wait whether it lasts."""
+        if story.told in _GONE or not story.back or now_us > story.down_us + WITHIN_US:
+            return False
+        if node not in self._lasting:
+            self._lasting.set(node, now_us + LASTING_US)
+        return True
 
     def _down(self, node: NodeId, story: _Story | None, now_us: int) -> _Story:
         if story is None or (story.back and now_us > story.down_us + WITHIN_US and not story.shaky):

@@ -50,14 +50,14 @@ class Rolls:
         To announce each of thousands of rows would make every neighbour ask for all of them, known to it or not.
         """
         intake = self._parts.intake
-        effects = self._tell(now)
+        effects = [*self._tell(now), *self.publish(self._parts.me.wake(now), now)]
         effects += self._each(intake.due(now), self.row, now)
         senders = intake.over()
         others = [peer for peer in self._parts.overlay.peers() if peer not in senders] if senders else []
         return effects + [effect for peer in others for effect in self._parts.repairs.open(peer)]
 
     def deadline(self) -> int | None:
-        return earliest(self._parts.intake.deadline(), self._alerts.deadline())
+        return earliest(self._parts.intake.deadline(), self._alerts.deadline(), self._parts.me.deadline())
 
     def _wait(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
         self._parts.intake.add(peer, signed, now)

@@ -7,11 +7,12 @@ from meshnode.gossip import directory
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Row, Status
 from meshnode.gossip.letters import SignedRow
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.ports import Signer
 
 SIGNED_MAX = 256
-REFUTE_MAX, REFUTE_WITHIN_US = 8, 10 * SECOND
+# Answers at once, and then one every so often: others count our rows, and one answer voids all reports before it.
+REFUTE_MAX, REFUTE_EVERY_US = 6, 1500 * MS
 
 
 class SelfRow:
@@ -24,7 +25,8 @@ class SelfRow:
         self._facts = config.facts
         self._status = Status.ALIVE
         self._incarnation = 0
-        self._refuted_us: list[int] = []
+        self._paid_us = 0
+        self._answer_us: int | None = None  # a report waits for its answer until then
         self._signed: dict[int, bytes] = {}  # incarnation -> body; the oldest leave first
 
     @property
@@ -59,11 +61,22 @@ class SelfRow:
         """Answer a report of our loss. Reports about anything but the row in force are void already."""
         if self.left or (boot, incarnation) != (self._config.boot, self._incarnation):
             return None
-        self._refuted_us = [at_us for at_us in self._refuted_us if at_us > now.mono_us - REFUTE_WITHIN_US]
-        if len(self._refuted_us) >= REFUTE_MAX:
-            return None  # somebody plays with us; the next report will do
-        self._refuted_us.append(now.mono_us)
+        free_us = self._paid_us - (REFUTE_MAX - 1) * REFUTE_EVERY_US
+        if free_us > now.mono_us:
+            self._answer_us = free_us  # somebody plays with us: those who say the same meanwhile get the same answer
+            return None
+        self._paid_us, self._answer_us = max(self._paid_us, now.mono_us) + REFUTE_EVERY_US, None
         return self._next(now)
+
+    def wake(self, now: Instant) -> SignedRow | None:
+        """The answer to a report that came too soon after the last one."""
+        if self._answer_us is None or now.mono_us < self._answer_us:
+            return None
+        self._answer_us = None
+        return self.refute(self._config.boot, self._incarnation, now)
+
+    def deadline(self) -> int | None:
+        return self._answer_us
 
     def leave(self, now: Instant) -> SignedRow:
         """The last row of this boot; a tombstone needs neither facts nor endpoints."""
@@ -87,6 +100,7 @@ class SelfRow:
 
     def _next(self, now: Instant) -> SignedRow:
         self._incarnation += 1
+        self._answer_us = None  # any newer row answers
         return self._sign(now)
 
     def _sign(self, now: Instant) -> SignedRow:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from meshnode.gossip.messages import MemberState
-from meshnode.gossip.verdict import Evidence
+from meshnode.gossip.verdict import STRONG, Evidence
 from meshnode.model.ids import NodeId
 
 VOTES_MAX = 64
@@ -29,6 +29,7 @@ class Subject:
     since_us: int = 0  # of the first evidence of this story
     cut: bool = False  # its silence is explained by a cut
     excused_us: int = 0  # until then its silence may be that cut healing
+    hearing_us: int = 0  # until then it may answer those who say that it is gone; 0: nobody does
     votes: dict[NodeId, Evidence] = field(default_factory=dict[NodeId, Evidence])
     observers: dict[NodeId, None] = field(default_factory=dict[NodeId, None])
     helper: NodeId | None = None  # who still hears it
@@ -49,6 +50,11 @@ class Subject:
     @property
     def doubtful(self) -> bool:
         return self.own is not None or bool(self.votes)
+
+    @property
+    def refused(self) -> bool:
+        """More than silence speaks against it."""
+        return max(self.own or 0, *self.votes.values(), 0) >= STRONG
 
     def advance(self, boot: int, incarnation: int) -> None:
         """The node signed something newer: what was said about the older is void."""

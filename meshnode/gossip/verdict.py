@@ -2,7 +2,9 @@
 
 The idea of asking several observers before anything is final: Suresh et al., "Stable and Consistent Membership at Scale
 with Rapid", 2018. What is ours: silence may be the cable, so alone it never proves death to fewer than three observers,
-to a node that hears nobody itself, or when a whole region went silent.
+to a node that hears nobody itself, or when a whole region went silent. And a refusal may be a firewall: whom somebody
+may still hear has time to answer for itself (``hearing``), by a row that nobody else can sign; nothing that a third one
+says can take its place, since who says "I hear it" may lie.
 """
 
 import enum
@@ -52,6 +54,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     vouched: bool  # somebody trusted had proof of life
     hearsay: MemberState | None = None
     cut: str = ""  # why silence proves nothing here: this node or a region is cut off
+    hearing: bool = False  # it may still answer those who say that it is gone
+    trusted: bool = False  # it has answered such words lately, and more than once
     helper: str = ""  # who still hears it
 
 
@@ -61,9 +65,12 @@ def judge(case: Case) -> tuple[MemberState, str]:
         return _without_evidence(case)
     worst = max(case.votes.values())
     strong = sum(kind >= STRONG for kind in case.votes.values())
-    few = max(case.observers, case.possible) < 3
-    if strong and (few or strong >= 2 or case.own is Evidence.GOODBYE):
-        return MemberState.DOWN, _words(worst, strong, case.observers)
+    if condemned(case):
+        if case.own is Evidence.GOODBYE or not case.hearing:
+            return MemberState.DOWN, _words(worst, strong, case.observers)
+        if case.trusted and case.own is None:
+            return MemberState.READY, "others call it gone; it has answered such words before"
+        return MemberState.UNREACHABLE, _words(worst, strong, case.observers)
     told = sum(kind > Evidence.NO_ROUTE for kind in case.votes.values())
     agreed = case.observers >= 3 and 3 * told >= 2 * case.observers
     if agreed and case.ripe and not case.cut and not case.helper:
@@ -71,6 +78,19 @@ def judge(case: Case) -> tuple[MemberState, str]:
     sure = case.ripe or (case.confirmed and not case.helper)
     state = MemberState.UNREACHABLE if sure else MemberState.SUSPECT
     return state, _why_not_down(case, worst)
+
+
+def condemned(case: Case) -> bool:
+    """There is evidence enough of its death, unless it answers."""
+    strong = sum(kind >= STRONG for kind in case.votes.values())
+    few = max(case.observers, case.possible) < 3
+    return strong > 0 and (few or strong >= 2 or case.own is Evidence.GOODBYE)
+
+
+def unanimous(case: Case) -> bool:
+    """Everybody who could know says that it is gone, this node by what it saw itself: nobody is left to be asked."""
+    strong = sum(kind >= STRONG for kind in case.votes.values())
+    return case.own is not None and case.own >= STRONG and strong >= case.observers
 
 
 def _without_evidence(case: Case) -> tuple[MemberState, str]:
