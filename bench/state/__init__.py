@@ -1,0 +1,1 @@
+"""What shared state costs, and what it survives: one room of documents in process, and real daemons."""

@@ -1,0 +1,189 @@
+"""Replicas in this process: the room of documents as the daemon has it, real keys, a real journal, and no sockets."""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from meshnode.crdt.document import Change
+from meshnode.crdt.fields import JsonValue
+from meshnode.crdt.messages import EnvelopesKept
+from meshnode.crdt.replica import Documents, DocumentsConfig
+from meshnode.host.journal import JournalWriter
+from meshnode.kernel import rng
+from meshnode.kernel.effects import Effect, Persist, Reject, Send
+from meshnode.kernel.instant import ClockTrust, Instant
+from meshnode.kernel.records import Record
+from meshnode.links.messages import ControlReceived, PeerUp
+from meshnode.security.bundle import Bundle
+from meshnode.security.identity import Ed25519Verifier, RecordSigner, new_record_key
+from meshnode.security.members import Members, make_member
+from meshnode.security.roles import Roles
+
+KIND, NAMESPACE = "AgentCluster", "bench"
+MESH, MEMBER = "bench", ("member",)
+START_MS = 1_800_000_000_000
+_STEP_US = 50
+
+
+def record(number: int) -> dict[str, JsonValue]:
+    """Eight fields, of which each call changes some."""
+    return {
+        "apiVersion": "v1",
+        "spec": {
+            "replicas": number, "agent": "vision", "region": "eu", "reason": f"order {number}",
+            "enabled": number % 2 == 0,
+            "load": number / 8, "labels": {"line": f"l{number % 7}"},
+        },
+    }  # fmt: skip
+
+
+class Trusted:
+    """Signers that one admin has vouched for; every replica knows all of them."""
+
+    def __init__(self, count: int) -> None:
+        self._admin = RecordSigner(new_record_key())
+        self.bundle = Bundle(MESH, 1, (), (self._admin.public_key,), b"")
+        self.signers = [RecordSigner(new_record_key()) for _ in range(count)]
+        self.records = [
+            make_member(
+                self._admin, mesh=MESH, name=f"node-{at}", record_key=signer.public_key, roles=MEMBER,
+                region=f"region-{at % 2}", labels={}, issued_ms=5,
+            )
+            for at, signer in enumerate(self.signers)
+        ]  # fmt: skip
+
+    def members(self) -> Members:
+        known = Members(self.bundle, Ed25519Verifier())
+        for each in self.records:
+            assert not isinstance(known.admit(each), str)
+        return known
+
+
+class Clock:
+    """A synchronised clock that goes on by a step a question: no two writes of one moment."""
+
+    def __init__(self) -> None:
+        self._us = itertools.count(_STEP_US, _STEP_US)
+
+    def now(self) -> Instant:
+        us = next(self._us)
+        return Instant(us, START_MS + us // 1000, ClockTrust.SYNCED)
+
+
+class Replica:
+    """One room of documents. ``kept``: its journal in memory, for whoever starts it again."""
+
+    def __init__(
+        self, trusted: Trusted, at: int, clock: Clock, *, boot: int = 1, restored: Sequence[Record] = ()
+    ) -> None:
+        signer, trust = trusted.signers[at], trusted.members()
+        self.at, self.node, self.member, self.boot, self._clock = at, signer.node, trusted.records[at], boot, clock
+        self.documents = Documents(
+            DocumentsConfig(), signer=signer, verifier=Ed25519Verifier(), authority=Roles(trust), trust=trust,
+            boot=boot, restored=restored, rng=rng.fork(b"bench", f"documents/{at}/{boot}"),
+        )  # fmt: skip
+        self.kept: list[Record] = []
+        self.rejected: dict[str, int] = {}
+
+    def up(self, other: "Replica") -> list[Send]:
+        """The link to another replica stands."""
+        event = PeerUp(other.node, f"node-{other.at}", f"region-{other.at % 2}", other.boot, True, 0, "", other.member)
+        return self.perform(self.documents.handle(event, self._clock.now()))
+
+    def put(self, name: str, fields: Mapping[str, JsonValue]) -> Change:
+        return self.documents.put(KIND, NAMESPACE, name, fields, self._clock.now())
+
+    def write(self, name: str, fields: Mapping[str, JsonValue]) -> list[Send]:
+        """Put and keep, in memory."""
+        change = self.put(name, fields)
+        return self.perform([Persist(change.records, change.effects)])
+
+    def hear(self, sender: "Replica", send: Send) -> list[Send]:
+        event = ControlReceived(sender.node, send.channel, send.body)
+        return self.perform(self.documents.handle(event, self._clock.now()))
+
+    def wake(self, now: Instant) -> list[Send]:
+        return self.perform(self.documents.wake(now))
+
+    def perform(self, effects: Sequence[Effect]) -> list[Send]:
+        """As the core does, with a disk that is done at once; what is for others comes back."""
+        sends: list[Send] = []
+        todo = deque(effects)
+        while todo:
+            match todo.popleft():
+                case Send() as send:
+                    sends.append(send)
+                case Persist(records, then):
+                    self.kept += records
+                    todo.extendleft(reversed(then))
+                case EnvelopesKept() as fact:
+                    todo.extendleft(reversed(self.documents.handle(fact, self._clock.now())))
+                case Reject(_, reason):
+                    self.rejected[reason] = self.rejected.get(reason, 0) + 1
+                case _:
+                    pass
+        return sends
+
+
+class Kept:
+    """A replica with the daemon's journal: a write is done when its commit is (fdatasync, group commit)."""
+
+    def __init__(self, replica: Replica, directory: Path) -> None:
+        self.replica = replica
+        self._writer = JournalWriter.open(directory / "journal", node=replica.node).writer
+
+    @property
+    def file_bytes(self) -> int:
+        return self._writer.file_bytes
+
+    async def put(self, name: str, fields: Mapping[str, JsonValue]) -> None:
+        change = self.replica.put(name, fields)
+        await self.keep(change.records)
+        self.replica.perform(change.effects)
+
+    async def keep(self, records: Sequence[Record]) -> None:
+        """Raises what the journal says when it refuses."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def told(error: Exception | None) -> None:
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self._writer.append(records, told)
+        await done
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wire:
+    """Replicas linked with each other without delay. ``bytes``: of all letters, by receiver."""
+
+    def __init__(self, replicas: Sequence[Replica]) -> None:
+        self.replicas = replicas
+        self._by_node = {replica.node: replica for replica in replicas}
+        self._queue: deque[tuple[Replica, Send]] = deque()
+        self.bytes: dict[int, int] = dict.fromkeys(range(len(replicas)), 0)
+        self.letters = 0
+
+    def link(self, pairs: Iterator[tuple[int, int]]) -> None:
+        for one, other in pairs:
+            a, b = self.replicas[one], self.replicas[other]
+            self.say(a, a.up(b))
+            self.say(b, b.up(a))
+
+    def say(self, sender: Replica, sends: Sequence[Send]) -> None:
+        self._queue.extend((sender, send) for send in sends)
+
+    def settle(self) -> None:
+        """Deliver until nobody has anything to say."""
+        while self._queue:
+            sender, send = self._queue.popleft()
+            receiver = self._by_node[send.peer]
+            self.bytes[receiver.at] += len(send.body)
+            self.letters += 1
+            self.say(receiver, receiver.hear(sender, send))
