@@ -1,4 +1,7 @@
-"""What a directory of thousands costs one real daemon: it is started over a journal that holds so many rows."""
+"""What a directory of thousands costs one real daemon: it is started over a journal that holds so many rows.
+
+python -m bench.gossip.thousands
+"""
 
 import asyncio
 import time
@@ -8,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from bench.gossip.effort import Effort
+from bench.gossip.effort import FULL, Effort
 from bench.gossip.fleet import Fleet, fleet
-from bench.gossip.idle import idle
-from bench.rows import Meter, Row, skipped
+from bench.gossip.idle import Idle, idle
+from bench.rows import Meter, Row, show, skipped
 from hw.report import probe
 from meshnode.gossip import directory
 from meshnode.gossip.directory import Status
@@ -23,7 +26,7 @@ from meshnode.security.identity import RecordSigner, new_record_key
 from meshnode.security.members import make_member
 from meshnode.security.roles import MEMBER
 
-MEMORY_MIB = 20.0
+MEMORY_MIB, BOOT_S = 20.0, 2.0
 REGIONS, PORT = 20, 7007
 BATCH = 500
 FACTS_BYTES_MAX = 4096
@@ -33,16 +36,11 @@ JOURNAL = "journal"
 async def thousands(effort: Effort) -> AsyncIterator[Row]:
     if not effort.full:
         yield skipped("idle-memory-10k", "MiB", MEMORY_MIB)
+        yield skipped("boot-10k", "s", BOOT_S)
         return
     meter = Meter()
-
-    async def fill(made: Fleet) -> None:
-        await written(made.nodes[0].directory, effort.rows)
-
-    async with fleet(1) as made:
-        alone = await idle(made, effort.settle_s, 1)
-    async with fleet(1, before=fill) as made:
-        full = await idle(made, effort.settle_s, 10)
+    alone_s, alone = await _looked_at(effort, 0)
+    full_s, full = await _looked_at(effort, effort.rows)
     facts = len(_facts())
     yield meter.row(
         "idle-memory-10k", full.rss_mib - alone.rss_mib, "MiB", MEMORY_MIB, n=effort.rows,
@@ -50,6 +48,24 @@ async def thousands(effort: Effort) -> AsyncIterator[Row]:
         f"without (PSS {full.pss_mib:.1f}, {alone.pss_mib:.1f}); each row has the {facts} bytes of facts of this "
         f"machine; processor {full.percent:.2f} %",
     )  # fmt: skip
+    yield meter.row(
+        "boot-10k", full_s, "s", BOOT_S, n=1,
+        why=f"from the start of the process to a daemon that answers, {effort.rows:,} rows in its journal; "
+        f"{alone_s:.2f} s without",
+    )  # fmt: skip
+
+
+async def _looked_at(effort: Effort, rows: int) -> tuple[float, Idle]:
+    """How long a daemon over so many rows takes to start, and what it costs then."""
+    begun_s: list[float] = []
+
+    async def fill(made: Fleet) -> None:
+        await written(made.nodes[0].directory, rows)
+        begun_s.append(time.monotonic())
+
+    async with fleet(1, before=fill) as made:
+        started_s = time.monotonic() - begun_s[0]
+        return started_s, await idle(made, effort.settle_s, 10)
 
 
 async def written(at: Path, count: int) -> None:
@@ -85,3 +101,12 @@ def _record(admin: RecordSigner, mesh: str, number: int) -> Record:
 @cache
 def _facts() -> bytes:
     return probe(Path("/")).to_json(FACTS_BYTES_MAX)
+
+
+async def _alone() -> None:
+    async for row in thousands(FULL):
+        print(show(row), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_alone())
