@@ -15,7 +15,7 @@ from meshnode.gossip.catalogue import Catalogue
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address
 from meshnode.gossip.detector import Recovered, Redial
-from meshnode.gossip.directory import FACTS_BYTES_MAX, Row
+from meshnode.gossip.directory import FACTS_BYTES_MAX, Entry, Row
 from meshnode.gossip.doorway import Doorway
 from meshnode.gossip.ground import Ground
 from meshnode.gossip.letters import Push, post
@@ -149,6 +149,10 @@ class Gossip:
     def row(self, node: NodeId) -> Row | None:
         entry = self._parts.directory.entry(node)
         return entry.row if entry else None
+
+    def entry(self, node: NodeId) -> Entry | None:
+        """A row as it is held: for whoever needs its order or its bytes alone, since ``row`` decodes it."""
+        return self._parts.directory.entry(node)
 
     def self_row(self) -> Row:
         row = self.row(self.config.node)

@@ -53,7 +53,13 @@ class Machine(Protocol):
     @property
     def paused(self) -> bool: ...
 
-    def hear(self, event: Told) -> None: ...
+    def hear(self, event: Told) -> None:
+        """In a turn of its own: the process may be in the middle of one."""
+        ...
+
+    def tell(self, event: Told) -> None:
+        """Now."""
+        ...
 
 
 class Schedule(Protocol):
@@ -373,9 +379,9 @@ class Network:
             case What.OPENED:
                 to.told_open = True
                 sender = end.machine
-                to.machine.hear(LinkOpened(to.link, sender.node, sender.node_name, inbound=True, address=sender.name))
+                to.machine.tell(LinkOpened(to.link, sender.node, sender.node_name, inbound=True, address=sender.name))
             case What.DATA:
-                to.machine.hear(LinkBytes(to.link, data))
+                to.machine.tell(LinkBytes(to.link, data))
             case What.FIN:
                 self._lose(to, Loss.EOF)
             case What.BREAK | What.RESET:

@@ -262,11 +262,11 @@ class SimNode:
         lag_us = 0 if self._due_us is None else now.mono_us - self._due_us
         still_us = max(slept_us, lag_us if lag_us > LAG_US else 0)
         if still_us > 0:
-            self._feed(Slept(still_us))
+            self._feed(Slept(still_us), now)
         inbox, self._inbox = self._inbox, []
         for event in inbox:
             self._step(event)
-        self._wake()
+        self._wake(now)
         self._arm_again()
 
     # -- events -------------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ class SimNode:
         self.after(0, lambda: self.tell(event))
 
     def hear(self, event: Input) -> None:
-        """``network.Machine``: a connection says something."""
+        """``network.Machine``: a connection says something, maybe while a turn of this very process goes on."""
         life = self.life
         self._world.at(self._world.now_us, lambda: self.tell(event) if self.life == life else None)
 
@@ -293,10 +293,10 @@ class SimNode:
         core = self.core
         if core is None or self.paused:
             return
-        up = dict.fromkeys(core.hub.peers())
+        up, now = dict.fromkeys(core.hub.peers()), self.instant()
         for peer, link in links.items():
             if peer in up:
-                self._feed(LinkBytes(link, _PING))
+                self._feed(LinkBytes(link, _PING), now)
 
     def after(self, wait_us: int, act: Callable[[], None]) -> None:
         """``act`` later, if the same process still lives."""
@@ -345,23 +345,22 @@ class SimNode:
 
     def _step(self, event: Input) -> None:
         """What is due comes first, as in the loop of a real host."""
-        self._wake()
-        self._feed(event)
+        now = self.instant()
+        self._wake(now)
+        self._feed(event, now)
 
-    def _feed(self, event: Input) -> None:
-        if self.core is not None:
-            self._world.trace.told(self._world.now_us, self.name, event)
-            effects = self.core.handle(event, self.instant())
-            for watcher in self._world.audience.handled:
+    def _feed(self, event: Input, now: Instant) -> None:
+        core, world = self.core, self._world
+        if core is not None:
+            world.trace.told(world.now_us, self.name, event)
+            effects = core.handle(event, now)
+            for watcher in world.audience.handled:
                 watcher.handled(self, event, effects)
             self._act(effects)
 
-    def _wake(self) -> None:
+    def _wake(self, now: Instant) -> None:
         core, world = self.core, self._world
-        if core is None or self._due_us is None:
-            return
-        now = self.instant()
-        if self._due_us <= now.mono_us:
+        if core is not None and self._due_us is not None and self._due_us <= now.mono_us:
             world.trace.woke(world.now_us, self.name)
             self._act(core.wake(now))
 
@@ -470,7 +469,7 @@ class SimNode:
         self._timer_us = None
         if self.paused:
             return
-        self._wake()
+        self._wake(self.instant())
         self._arm_again()
 
     # -- what the core is told about itself ---------------------------------------------------------------------------

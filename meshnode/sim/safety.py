@@ -2,7 +2,7 @@
 
 import msgspec
 
-from meshnode.gossip.directory import Row
+from meshnode.gossip.directory import Entry
 from meshnode.gossip.messages import MemberState
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.commands import AnyCommand, CallSkill, PingNode
@@ -42,13 +42,13 @@ class RisingBoots(Checker):
             self._spoken[node.node] = node.core.boot
 
     def stepped(self, node: SimNode) -> None:
-        row = _own_row(node)
-        if row is None:
+        entry = _own_entry(node)
+        if entry is None:
             return
-        order = (row.boot, row.incarnation)
+        order = (entry.boot, entry.incarnation)
         if order < self._row.get(node.node, (0, 0)) and node.node in self._spoken:
             self.wrong(node, f"its own row fell from {self._row[node.node]} to {order}")
-        if row.boot == self._spoken.get(node.node):
+        if entry.boot == self._spoken.get(node.node):
             self._row[node.node] = order
 
 
@@ -146,14 +146,14 @@ class GenuineRows(Checker):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._said: dict[NodeId, dict[Row, None]] = {node.node: {} for node in world.nodes}
-        self._last: dict[NodeId, Row] = {}
+        self._said: dict[NodeId, dict[bytes, None]] = {node.node: {} for node in world.nodes}
+        self._last: dict[NodeId, bytes] = {}
 
     def stepped(self, node: SimNode) -> None:
-        row = _own_row(node)
-        if row is not None and row is not self._last.get(node.node):
-            self._last[node.node] = row
-            self._said.setdefault(node.node, {})[row] = None
+        entry = _own_entry(node)
+        if entry is not None and entry.signed.body is not self._last.get(node.node):
+            body = self._last[node.node] = entry.signed.body
+            self._said.setdefault(node.node, {})[body] = None
 
     def look(self) -> None:
         for node in self.world.running():
@@ -165,10 +165,11 @@ class GenuineRows(Checker):
         if len(members) != len(dict.fromkeys(members)):
             self.wrong(node, "shows a node twice")
         for member in members:
-            row = node.core.gossip.row(member)
+            entry = node.core.gossip.entry(member)
             if member not in self._said:
                 self.wrong(node, f"holds a row of {member.hex()[:12]}, who is not of this world")
-            if row is None or row.node != member or row not in self._said[member]:
+            if entry is None or entry.node != member or entry.signed.body not in self._said[member]:
+                row = node.core.gossip.row(member)
                 self.wrong(node, f"holds a row of {member.hex()[:12]} which that node never signed: {row}")
 
 
@@ -208,5 +209,5 @@ class NoTwins(Checker):
             self.wrong(node, f"left with code {node.exit.code}: {node.exit.reason}")
 
 
-def _own_row(node: SimNode) -> Row | None:
-    return None if node.core is None else node.core.gossip.row(node.node)
+def _own_entry(node: SimNode) -> Entry | None:
+    return None if node.core is None else node.core.gossip.entry(node.node)

@@ -33,6 +33,9 @@ class Box:
     def hear(self, event: object) -> None:
         self.heard.append((self._wires.now_us, event))
 
+    def tell(self, event: object) -> None:
+        self.hear(event)
+
     def kinds(self) -> list[str]:
         return [type(event).__name__ for _, event in self.heard]
 
