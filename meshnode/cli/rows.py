@@ -61,6 +61,11 @@ def _path(node: NodeView) -> str:
     return node.path if node.rtt_ms is None else f"{node.path} {milliseconds(node.rtt_ms)}"
 
 
+def _votes(node: NodeView) -> str:
+    """How many of those who could tell speak against a node."""
+    return f"{len(node.votes)} of {max(node.observers, len(node.votes))}" if node.votes else ""
+
+
 def ready(document: DocumentView) -> tuple[str, str]:
     """(state, reason) by the Ready condition, else by the first one there is."""
     conditions = sorted(document.conditions, key=lambda condition: condition.type != "Ready")
@@ -75,6 +80,7 @@ NODES: tuple[Column[NodeView], ...] = (
     Column(title="NODE", cell=lambda n: f"{n.name} *" if n.self_node else n.name),
     Column(title="STATE", cell=node_state),
     Column(title="REASON", cell=lambda n: n.reason, optional=True),
+    Column(title="VOTES", cell=_votes, optional=True),
     Column(title="REGION", cell=lambda n: n.region),
     Column(title="HW", cell=lambda n: hardware_words(n.hardware)),
     Column(title="AGENTS", cell=lambda n: str(n.agents), right=True),

@@ -73,7 +73,7 @@ def _elsewhere(told: Sequence[tuple[str, WhyView]]) -> list[str]:
     for node, view in told:
         if view.state and not view.now.endswith(", this node"):
             seen.setdefault(view.state, []).append(node)
-    parts = [f"{state} by {_some(nodes)}" for state, nodes in seen.items()]
+    parts = [f"{state} ({_some(nodes)})" for state, nodes in seen.items()]
     return [f"  nodes see it differently: {'; '.join(parts)}"] if len(parts) > 1 else []
 
 
@@ -137,7 +137,9 @@ def _id_lines(view: IdentityView) -> list[str]:
 
 def _why_options(parser: Parser) -> None:
     parser.add_argument(
-        "subject", metavar="SUBJECT", help="a name, NAME/SLOT, node/NAME, agent/NAME, cluster/NS/NAME, call/ID"
+        "subject",
+        metavar="SUBJECT",
+        help="a name, NAME/SLOT, node/NAME, region/NAME, agent/NAME, cluster/NS/NAME, call/ID",
     )
     parser.add_argument(
         "--here", action="store_true", help="only what this node tells; else all within reach are asked"

@@ -360,7 +360,7 @@ class LinksView(View, frozen=True):
 class WhyView(View, frozen=True):
     """The story of one subject: what is so now, and the events that led here, oldest first.
 
-    ``details``: of a node, how it is reached and who says what about it; ``state``: of a node or a region, in a word.
+    Of a node, ``details``: how it is reached and who says what about it; ``state``: what it is, in a word.
     """
 
     subject: str

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from meshnode.model.errors import NotFound
 from meshnode.model.ids import NodeId
-from meshnode.model.views import DocumentView, NodeView, WhyView
+from meshnode.model.views import DocumentView, EventView, NodeView, WhyView
 from meshnode.node import agent_views, drains, snapshot
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class _Subject(msgspec.Struct, frozen=True):
     namespace: str = ""  # of the cluster; empty: any
     call: str = ""
     region: str = ""
+    home: str = ""  # the region of the node
 
     def fits(self, subject: str) -> bool:
         """Whether an event's subject ("KIND/...") is this one."""
@@ -46,7 +48,7 @@ class _Subject(msgspec.Struct, frozen=True):
                 namespace, _, name = rest.partition("/")
                 return name == self.cluster and self.namespace in ("", namespace)
             case "region":
-                return rest == self.region
+                return rest in (self.region, self.home) and bool(rest)
             case "call":
                 return len(self.call) >= _CALL_DIGITS_MIN and rest.startswith(self.call)
             case _:
@@ -61,18 +63,26 @@ def why(core: Core, subject: str, now: Instant) -> WhyView:
         NotFound: nothing is known about it.
     """
     wanted = _read(core, subject)
-    events = core.story.about(wanted.fits, now)
     seen = _seen(core, wanted.node, now)
+    if seen is not None:
+        wanted = replace(wanted, home=seen.region)
+    events = [_told(event, wanted) for event in core.story.about(wanted.fits, now)]
     present = "; ".join(_present(core, wanted, seen, now))
     if not events and not present:
         raise NotFound(
             f"nothing is known here about {subject}",
             next_step="meshnode ls, meshnode ps and meshnode get clusters show what is known",
         )
-    details = _details(core, seen) if seen is not None else []
-    return WhyView(
-        subject=subject, now=present, events=events, details=details, state=seen.state if seen is not None else ""
-    )
+    details, state = ([], "") if seen is None else (_details(core, seen), seen.state)
+    return WhyView(subject=subject, now=present, events=events, details=details, state=state)
+
+
+def _told(event: EventView, wanted: _Subject) -> EventView:
+    """A node lost with its region has no event of its own that says so."""
+    kind, _, name = event.subject.partition("/")
+    if kind != "region" or name == wanted.region:
+        return event
+    return replace(event, text=f"its region {name}: {event.text}")
 
 
 def _read(core: Core, subject: str) -> _Subject:
@@ -152,6 +162,8 @@ def _details(core: Core, view: NodeView) -> list[str]:
 
 
 def _path(core: Core, view: NodeView) -> str:
+    if view.path == "direct" and view.state != "ready":
+        return "a link to it stands, but nothing comes over it"
     if view.path == "direct":
         kept = core.gossip.is_neighbour(NodeId(bytes.fromhex(view.node_id)))
         made = "a link of its own" if kept else "a link made for calls"
@@ -164,9 +176,16 @@ def _path(core: Core, view: NodeView) -> str:
 def _observed(view: NodeView) -> str:
     if not view.votes:
         return ""
-    said = ", ".join(f"{who}: {words}" for who, words in list(view.votes.items())[:OBSERVERS_SHOWN])
-    more = f" and {len(view.votes) - OBSERVERS_SHOWN} more" if len(view.votes) > OBSERVERS_SHOWN else ""
-    return f"{len(view.votes)} of {max(view.observers, len(view.votes))} observers say so ({said}{more})"
+    by_words: dict[str, list[str]] = {}
+    for who, words in view.votes.items():
+        by_words.setdefault(words, []).append(who)
+    said = "; ".join(f"{words} ({_names(names)})" for words, names in by_words.items())
+    return f"{len(view.votes)} of {max(view.observers, len(view.votes))} observers speak against it: {said}"
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - OBSERVERS_SHOWN} more" if len(names) > OBSERVERS_SHOWN else ""
+    return ", ".join(names[:OBSERVERS_SHOWN]) + more
 
 
 def _node(view: NodeView) -> str:

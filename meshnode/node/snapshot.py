@@ -377,7 +377,11 @@ def _lost(core: Core, now: Instant) -> list[str]:
             cut.setdefault(region, []).append(node)
         elif state not in _SETTLED:
             lines.append(f"{core.names.of(node)} {state.value}: {reason}")
-    return [*(cut_words(region, [age_s(core, n, now) for n in nodes]) for region, nodes in cut.items()), *lines]
+    regions = [
+        f"{cut_words(region, [age_s(core, node, now) for node in nodes])}: meshnode why region/{region}"
+        for region, nodes in cut.items()
+    ]
+    return [*regions, *lines]
 
 
 def cut_words(region: str, ages_s: Sequence[float]) -> str:

@@ -3,8 +3,8 @@
 import pytest
 
 from meshnode.kernel.instant import SECOND
-from meshnode.model.commands import Apply, DeleteDocument, StopAgent, Why
-from meshnode.model.views import WhyView
+from meshnode.model.commands import Apply, DeleteDocument, GetStatus, ListNodes, StopAgent, Why
+from meshnode.model.views import NodesView, NodeView, StatusView, WhyView
 from tests.unit.node.mesh import Box, Mesh
 from tests.unit.node.test_commands import RUN, manifest
 
@@ -144,3 +144,84 @@ def test_the_answer_to_run_explains_itself_later() -> None:
     mesh.run(SECOND)
     assert box.machine.crash_one()
     assert "words/0: killed by SIGKILL; starts again in" in why(box, "words").events[-1].text
+
+
+def divided() -> tuple[Mesh, dict[str, Box]]:
+    """Ann, bob and cid in the east; xia, yan and zoe in the west."""
+    mesh = Mesh()
+    homes = {"ann": "east", "bob": "east", "cid": "east", "xia": "west", "yan": "west", "zoe": "west"}
+    boxes = {
+        name: Box(mesh, name, seeds=["ann"] if name != "ann" else [], region=region).start()
+        for name, region in homes.items()
+    }
+    mesh.run(5 * SECOND)
+    assert len(nodes(boxes["ann"])) == 6
+    return mesh, boxes
+
+
+def nodes(box: Box) -> dict[str, NodeView]:
+    view = box.answer(ListNodes())
+    assert isinstance(view, NodesView)
+    return {item.name: item for item in view.items}
+
+
+def cut(mesh: Mesh) -> None:
+    for east in ("ann", "bob", "cid"):
+        for west in ("xia", "yan", "zoe"):
+            mesh.cut(east, west)
+
+
+def test_who_says_what_against_a_node_is_told() -> None:
+    mesh, boxes = divided()
+    mesh.kill(boxes["bob"])
+    mesh.run(5 * SECOND)
+    view = why(boxes["ann"], "bob")
+    assert view.state == "down"
+    assert view.details[0] == "no link; looked for at bob:7000"
+    assert view.details[1].startswith("5 of 5 observers speak against it: refuses a fresh dial (ann, cid, xia, ")
+    seen = nodes(boxes["ann"])
+    assert set(seen["bob"].votes) == {"ann", "cid", "xia", "yan", "zoe"} and seen["bob"].observers == 5
+    assert not any(seen[name].votes for name in ("ann", "cid", "xia"))
+
+
+def test_how_a_node_is_reached_is_told() -> None:
+    mesh, boxes = divided()
+    assert why(boxes["ann"], "ann").details == []
+    assert why(boxes["ann"], "zoe").details[0].startswith("reached by a link of its own, ")
+    cut(mesh)
+    mesh.until(lambda: why(boxes["ann"], "zoe").state == "suspect")
+    assert why(boxes["ann"], "zoe").details[0] == "a link to it stands, but nothing comes over it"
+
+
+def test_a_lost_region_is_one_thing_wherever_it_is_told() -> None:
+    mesh, boxes = divided()
+    cut(mesh)
+    mesh.run(20 * SECOND)
+    ann = boxes["ann"]
+    assert why(ann, "region/west").now.startswith("region west unreachable since 2")
+    assert [event.text for event in why(ann, "region/west").events] == ["unreachable: 3 nodes"]
+    assert why(ann, "regions/east").now == "region east: 3 of 3 nodes reachable"
+    status = ann.answer(GetStatus())
+    assert isinstance(status, StatusView)
+    lost = [problem for problem in status.problems if "region west" in problem]
+    assert len(lost) == 1 and lost[0].endswith(": 3 nodes: meshnode why region/west")
+    for name in ("xia", "yan", "zoe"):
+        assert nodes(ann)[name].reason == "region west unreachable: 3 nodes"
+        assert not any(text.startswith("unreachable") for text in ann.told(f"node/{name}"))
+
+
+def test_the_story_of_a_node_holds_what_happened_to_its_region() -> None:
+    mesh, boxes = divided()
+    cut(mesh)
+    mesh.run(20 * SECOND)
+    mesh.heal()
+    mesh.until(lambda: all(view.state == "ready" for view in nodes(boxes["ann"]).values()), 60 * SECOND)
+    told = [event.text for event in why(boxes["ann"], "node/zoe").events]
+    assert "its region west: unreachable: 3 nodes" in told
+    assert any(text.startswith("its region west: reachable again: ") for text in told)
+    assert not any(text.startswith("its region") for text in (e.text for e in why(boxes["ann"], "node/bob").events))
+
+
+def test_a_region_nobody_is_of_is_not_found() -> None:
+    _, boxes = divided()
+    boxes["ann"].has(Why(subject="region/north"), "not-found", 3)
