@@ -214,10 +214,11 @@ def encode(message: Letter | Rumour) -> bytes:
     return _encoder.encode(message)
 
 
-def post(peer: NodeId, letter: Letter) -> Send:
+def post(peer: NodeId, letter: Letter, *, patient: bool = False) -> Send:
+    """``patient``: it may wait for something to ride on."""
     body = encode(letter)
     assert len(body) <= LETTER_BYTES_MAX
-    return Send(peer, Channel.GOSSIP, body)
+    return Send(peer, Channel.GOSSIP, body, patient)
 
 
 def decode(body: bytes) -> Letter:

@@ -25,7 +25,8 @@ RETHINK_US = 5 * SECOND  # with slots still free
 NEIGHBOURS_US = SECOND  # changes of neighbours are told at most this often
 TOLD_MAX = 64  # of them; nobody counts more observers of one node
 GUEST_US = 3 * SECOND  # a newcomer or a returned one stays so long, above all slots
-GUESTS_MAX = 32
+GUEST_MAX_US = 12 * SECOND  # who has no other link stays longer: it may be slow, or many came at once
+GUESTS_MAX = 128
 CLIENTS_MAX = 256  # of a relay: nodes that cannot be dialled
 
 
@@ -37,6 +38,7 @@ class _Link:
     mine: bool = False  # this node wanted it for that role
     client: bool = False
     guest_until_us: int = 0
+    guest_since_us: int = 0
     going: bool = False  # hung up on
 
 
@@ -155,7 +157,7 @@ class Overlay:
         """Let it stay for a while, if there are not too many such guests."""
         guests = sum(now.mono_us < other.guest_until_us for other in self._links.values())
         if guests < GUESTS_MAX:
-            link.guest_until_us = now.mono_us + GUEST_US
+            link.guest_since_us, link.guest_until_us = now.mono_us, now.mono_us + GUEST_US
             self._trim_us = self._trim_us or link.guest_until_us
 
     def neighbours_told(self, peer: NodeId, links: Sequence[NodeId]) -> None:
@@ -276,6 +278,10 @@ class Overlay:
     def _trim(self, now: Instant) -> list[Effect]:
         """The time of some guests is over."""
         effects: list[Effect] = []
+        for link in self._links.values():
+            hosted = link.guest_until_us and now.mono_us < link.guest_since_us + GUEST_MAX_US
+            if hosted and not link.links and link.guest_until_us <= now.mono_us:
+                link.guest_until_us = now.mono_us + GUEST_US
         guests = sum(self._takes(link) and now.mono_us < link.guest_until_us for link in self._links.values())
         while not self.small and self._taken() - guests > self._limit:
             effects += self._evict(self._victim(None, now), now)
@@ -330,7 +336,7 @@ class Overlay:
             effects += self._swap(now)
         if self._tell_us is not None and self._tell_us <= now.mono_us:
             self._tell_us = None
-            effects += [post(peer, Neighbours(self._others(peer))) for peer in self._links]
+            effects += [post(peer, Neighbours(self._others(peer)), patient=True) for peer in self._links]
         return effects
 
     def deadlines(self) -> tuple[int | None, ...]:

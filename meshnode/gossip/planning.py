@@ -2,7 +2,8 @@
 
 In a small mesh every change is planned at once, but for a moment in which more may be heard. In a large one most
 changes mean nothing to the links of this node, and those that do wait a moment for others, unless a link was lost or
-the node knows nobody.
+the node knows nobody. Where many meet for the first time, the first link brings the news of all the others: whoever has
+one waits until no more news come, and then draws from all of them.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id
 PLAN_EVERY_US = 100 * MS
 NEWS_US = 50 * MS  # who joins hears of many at once, and must not dial all the first seven of them
 HURRY_EVERY_US = 5 * SECOND
+RUSH_CALM_US = 500 * MS  # no new member for so long: the rush is over
+RUSH_MAX_US = 3 * SECOND
+LATER_US = 800 * MS  # half of the links that are wanted come from the other side, if it is given the time
 
 
 class Outlook:
@@ -84,6 +88,7 @@ class Planning:
         self._config, self._me, self._directory = config, me, directory
         self._outlook, self._overlay, self._contacts = outlook, overlay, contacts
         self._strays = Strays(config.node)
+        self._rush = Rush()
         self._due_us: int | None = None
         self._hurried_us = -HURRY_EVERY_US
 
@@ -93,6 +98,7 @@ class Planning:
         """What is known about a node has changed."""
         if node == self._config.node:
             return
+        self._rush.count(len(self._directory.rows), now)
         entry = self._directory.entry(node)
         matters = node in self._strays or self._overlay.matters(node)
         if entry is not None and node in self._directory.rows and self._outlook.lost(node):
@@ -105,7 +111,7 @@ class Planning:
             self._overlay.elect()
         if matters or node in self._strays.sought():
             soon_us = (0 if node in self._strays else NEWS_US) if self._overlay.small else PLAN_EVERY_US
-            self._plan_by(now.mono_us + soon_us)
+            self._plan_by(self._rush.after(now.mono_us + soon_us, links=not self._overlay.lonely))
 
     def settled(self, node: NodeId) -> bool:
         """No address of this node needs a dial: it is linked, or a large mesh has it and this node has the mesh."""
@@ -119,7 +125,7 @@ class Planning:
     def links_changed(self, node: NodeId, now: Instant) -> None:
         """One came or went: that is planned in this very turn."""
         self.note(node, now)
-        self._plan_by(now.mono_us)
+        self._plan_by(self._rush.after(now.mono_us, links=not self._overlay.lonely))
 
     def dial_failed(self, node: NodeId, now: Instant) -> None:
         """It goes on being looked for, unless the dial was for a call."""
@@ -146,6 +152,7 @@ class Planning:
         due = self._due_us is not None and self._due_us <= now.mono_us
         if due or (rethink_us is not None and rethink_us <= now.mono_us):
             self._due_us = None
+            self._rush.over(len(self._directory.rows), now)
             self._plan(now)
 
     def deadline(self) -> int | None:
@@ -158,8 +165,37 @@ class Planning:
         for node in self._contacts.aimed():
             if node not in wanted:
                 self._contacts.drop(node)
-        for node in () if self._me.left else wanted:
+        for number, node in enumerate(() if self._me.left else wanted):
             entry = self._directory.entry(node)
-            first = self._config.node < node or node in self._strays
             if entry is not None:
-                self._contacts.aim(node, entry.row.endpoints, 0 if first else SECOND_DIAL_US, now)
+                self._contacts.aim(node, entry.row.endpoints, self._delay_us(node, number, len(wanted)), now)
+
+    def _delay_us(self, node: NodeId, number: int, count: int) -> int:
+        """All nodes of a mesh that meets draw at once: who dialled all the links it wants would get as many again."""
+        if node in self._strays:
+            return 0
+        second = 0 if self._config.node < node else SECOND_DIAL_US
+        return second if self._overlay.small or number < (count + 1) // 2 else second + LATER_US
+
+
+class Rush:
+    """Many who meet for the first time: the members known here doubled lately, and still grow in number."""
+
+    def __init__(self) -> None:
+        self._calm_count, self._count = 1, 1
+        self._since_us = self._until_us = 0
+
+    def count(self, members: int, now: Instant) -> None:
+        if members > self._count and members >= 2 * self._calm_count:
+            self._since_us = self._since_us or now.mono_us
+            self._until_us = min(now.mono_us + RUSH_CALM_US, self._since_us + RUSH_MAX_US)
+        self._count = members
+
+    def after(self, at_us: int, *, links: bool) -> int:
+        """When to plan instead of then. Without ``links`` nobody would bring the news."""
+        return max(at_us, self._until_us) if links else at_us
+
+    def over(self, members: int, now: Instant) -> None:
+        """Links are planned: who comes from now on meets a mesh."""
+        if now.mono_us >= self._until_us:
+            self._calm_count, self._since_us = members, 0

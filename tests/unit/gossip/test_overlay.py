@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from meshnode.gossip.bridges import BRIDGES, elected, on_duty
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.letters import Greeting, post
-from meshnode.gossip.overlay import GUESTS_MAX, Overlay
+from meshnode.gossip.overlay import GUEST_MAX_US, GUESTS_MAX, Overlay
 from meshnode.gossip.wishes import BRIDGE_SLOTS_MAX, Role
 from meshnode.kernel.effects import Effect, Hangup
 from meshnode.kernel.instant import SECOND, Instant
@@ -152,14 +152,25 @@ def test_a_full_node_turns_away_who_has_links_and_hosts_who_has_none() -> None:
     assert greet(room, NODES[9]) == [Hangup(NODES[9], Bye.EVICTED)]
     assert greet(room, NODES[10], links=[]) == []
     room.neighbours_told(NODES[3], NODES[100:120])
+    room.neighbours_told(NODES[10], NODES[100:102])
     assert [e for e in room.wake(at(3.9)) if isinstance(e, Hangup)] == []
     (evicted,) = [e for e in room.wake(at(4.1)) if isinstance(e, Hangup)]
     assert evicted == Hangup(NODES[3], Bye.EVICTED), "then the one goes that can do without us best"
 
 
+def test_a_guest_without_another_link_is_not_sent_away_while_it_may_be_slow() -> None:
+    room = overlay(Town(60))
+    for node in NODES[:8]:
+        greet(room, node, role=Role.LONG)
+    assert greet(room, NODES[10], links=[]) == []
+    for second in range(4, int(GUEST_MAX_US / SECOND)):
+        assert [e for e in room.wake(at(second + 0.1)) if isinstance(e, Hangup)] == []
+    assert any(isinstance(e, Hangup) for tenth in range(80) for e in room.wake(at(12 + tenth / 10))), "but not for ever"
+
+
 def test_guests_are_bounded() -> None:
-    room = overlay(Town(200))
-    kept = sum(greet(room, node, links=[]) == [] for node in NODES[:120])
+    room = overlay(Town(400))
+    kept = sum(greet(room, node, links=[]) == [] for node in crowd(300))
     assert kept == 7 + GUESTS_MAX
 
 
@@ -179,9 +190,13 @@ def test_a_relay_takes_clients_beside_its_slots_and_others_count_them() -> None:
     assert len(relay.wanted([], NOW)) == 8, "clients take no slot"
 
 
+def crowd(count: int) -> list[NodeId]:
+    return [NodeId(hashlib.sha256(n.to_bytes(2)).digest()) for n in range(count)]
+
+
 def test_a_relay_takes_only_so_many_clients() -> None:
     relay = overlay(Town(10), "relay")
-    nodes = [NodeId(hashlib.sha256(n.to_bytes(2)).digest()) for n in range(300)]
+    nodes = crowd(300)
     refused = [node for node in nodes if greet(relay, node, client=True)]
     assert refused == nodes[256 + 9 :]
 
@@ -189,7 +204,7 @@ def test_a_relay_takes_only_so_many_clients() -> None:
 def test_a_node_without_an_address_says_that_it_is_a_client() -> None:
     for dialable in (True, False):
         said = overlay(Town(10, dialable=dialable)).up(NODES[0], NOW)
-        assert said == [post(NODES[0], Greeting(demanded=False, links=[], client=not dialable))]
+        assert said == [post(NODES[0], Greeting(demanded=False, links=[], client=not dialable, pace_ms=2_000))]
 
 
 def test_an_evicted_node_does_not_come_back_at_once_unless_it_is_poor() -> None:
