@@ -4,12 +4,14 @@ A new envelope is pushed to every linked peer not known to hold it. What arrived
 only announced by its clock, so that a region that heals over many links does not send each change over each of them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from meshnode.crdt import letters
+from meshnode.crdt.envelope import UNROOTED, Pin
 from meshnode.crdt.history import Clock, Sealed
 from meshnode.crdt.keeping import Keeping
-from meshnode.crdt.letters import Clocks, Letter
+from meshnode.crdt.letters import Clocks, Letter, RootItem
+from meshnode.crdt.root import Rooted
 from meshnode.crdt.store import StateStore
 from meshnode.kernel import repair
 from meshnode.kernel.effects import Channel, Effect, Send
@@ -22,10 +24,15 @@ _ANSWER_BYTES_MAX = 512 * 1024
 _CLOCK_LETTERS_MAX = 8
 
 
+Attests = Callable[[Rooted], Sequence[tuple[bytes, bytes]]]
+
+
 class Exchange:
     """The peers we are linked with, and what they are known to hold."""
 
-    def __init__(self, store: StateStore, index: Fingerprints, keeping: Keeping) -> None:
+    def __init__(self, store: StateStore, index: Fingerprints, keeping: Keeping, attests: Attests) -> None:
+        """``attests``: who stands by a root."""
+        self._attests = attests
         self._store = store
         self._index = index
         self._keeping = keeping
@@ -84,13 +91,15 @@ class Exchange:
 
     def answer(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
         """What ``peer`` lacks and is kept here; before it, our clocks where ``peer`` is ahead: both travel at once."""
-        behind = [DocId(doc) for doc, _, clock in theirs.docs if _is_ahead(clock, self._store.clock(DocId(doc)))]
+        behind = [DocId(doc) for doc, _, clock in theirs.docs if self._is_behind(DocId(doc), theirs, clock)]
         asks = [] if theirs.last else self.ask(behind, peer, last=True)
+        asks += self._roots_for(peer, theirs)
         items: list[bytes] = []
         rest: list[DocId] = []
         room = _ANSWER_BYTES_MAX
         for doc, version, clock in theirs.docs:
-            for each in self._lacking(DocId(doc), version, clock) if room > 0 else ():
+            lacking = self._beyond(DocId(doc), theirs.pins.get(doc, UNROOTED), version, clock) if room > 0 else ()
+            for each in lacking:
                 if room > 0 and each.id not in self._keeping:
                     self.learn(peer, each.id)
                     items.append(each.data)
@@ -98,6 +107,25 @@ class Exchange:
             if room <= 0:
                 rest.append(DocId(doc))
         return [*asks, *(send(peer, letter) for letter in letters.answer_letters(items, rest))]
+
+    def _is_behind(self, doc: DocId, theirs: Clocks, clock: Clock) -> bool:
+        pin, ours = theirs.pins.get(doc, UNROOTED), self._store.pin(doc)
+        return pin > ours or (pin == ours and _is_ahead(clock, self._store.clock(doc)))
+
+    def _roots_for(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
+        """Roots of documents where ``peer`` is in an earlier generation, or holds the losing one of two."""
+        items = [
+            RootItem(rooted.data, list(self._attests(rooted)))
+            for doc, _, _ in theirs.docs
+            if (rooted := self._store.rooted(DocId(doc))) is not None and theirs.pins.get(doc, UNROOTED) < rooted.pin
+        ]
+        return [send(peer, letter) for letter in letters.root_letters(items)]
+
+    def _beyond(self, doc: DocId, pin: Pin, version: bytes, clock: Clock) -> Sequence[Sealed]:
+        ours = self._store.pin(doc)
+        if pin == ours:
+            return self._lacking(doc, version, clock)
+        return self._store.beyond(doc, {}) if pin < ours else ()
 
     def _lacking(self, doc: DocId, version: bytes, clock: Clock) -> Sequence[Sealed]:
         """Equal clocks over unequal heads: an author signed two writes under one number. The peer gets the evidence."""
@@ -107,7 +135,8 @@ class Exchange:
 
     def _clocks(self, docs: Iterable[DocId], *, last: bool) -> list[Clocks]:
         rows = [(doc, self._index.version(doc) or b"", self._store.clock(doc)) for doc in docs]
-        return letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=last)
+        pins: dict[bytes, Pin] = {doc: pin for doc, _, _ in rows if (pin := self._store.pin(doc)) != UNROOTED}
+        return letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=last, pins=pins)
 
 
 def _is_ahead(theirs: Clock, ours: Clock) -> bool:

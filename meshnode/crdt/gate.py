@@ -77,9 +77,8 @@ class Gate:
         unsealed = envelope.unseal(data)
         author = envelope.author_of(unsealed.envelope)
         key = self._key_of(author)
-        if not self._peers.take(via, now):
-            raise RemoteError("rate-peer")
-        _judge_clock(unsealed.envelope.hlc, now)
+        self.charge(via, now)
+        self.judge_clock(unsealed.envelope.hlc, now)
         self._judge_policy(author, unsealed.envelope.resource)
         doc = DocId(unsealed.envelope.doc)
         _judge_generation(unsealed.envelope.pin, known.pin(doc))
@@ -94,6 +93,16 @@ class Gate:
         if not self._authors.take(author, now):
             raise RemoteError("rate-author")
         return opened(unsealed, data, actor)
+
+    def charge(self, via: NodeId, now: Instant) -> None:
+        """The transport peer pays for what it brings. Raises ``RemoteError``."""
+        if not self._peers.take(via, now):
+            raise RemoteError("rate-peer")
+
+    def judge_clock(self, hlc: int, now: Instant) -> None:
+        # A machine that booted in 1970 cannot tell who is ahead; it would refuse the whole mesh.
+        if now.trust != ClockTrust.FLOOR and wall_ms(hlc) > now.wall_ms + AHEAD_MAX_MS:
+            raise RemoteError("hlc-ahead", f"{wall_ms(hlc) - now.wall_ms} ms")
 
     def prove(self, unsealed: Unsealed) -> None:
         """The signature of an envelope inside a root. An author nobody here knows any more is left to who attests it:
@@ -160,12 +169,6 @@ def _judge_carried(sender: Envelope, changes: Sequence[ParsedChange]) -> None:
     for carry in sender.carried:
         if (carry.change, carry.key) not in set_here or carry.key in RESERVED:
             raise RemoteError("envelope-carried", f"field {carry.key[:60]!r}")
-
-
-def _judge_clock(hlc: int, now: Instant) -> None:
-    # A machine that booted in 1970 cannot tell who is ahead; it would refuse the whole mesh.
-    if now.trust != ClockTrust.FLOOR and wall_ms(hlc) > now.wall_ms + AHEAD_MAX_MS:
-        raise RemoteError("hlc-ahead", f"{wall_ms(hlc) - now.wall_ms} ms")
 
 
 def _judge_content(changes: Sequence[ParsedChange], hlc: int) -> None:

@@ -1,7 +1,7 @@
 """Judged envelopes that wait for a change they stand on; never inside the engine, which keeps them without limit."""
 
 from meshnode.crdt.gate import Admitted
-from meshnode.model.ids import NodeId
+from meshnode.model.ids import DocId, NodeId
 
 
 class Held:
@@ -34,6 +34,10 @@ class Held:
     def release(self, change: bytes) -> list[Admitted]:
         """Envelopes that waited for this change, in order of arrival. They may lack another one still."""
         return [self._drop(envelope) for envelope in list(self._for.get(change, {}))]
+
+    def forget(self, doc: DocId) -> None:
+        for envelope in [key for key, (admitted, _) in self._waiting.items() if admitted.doc == doc]:
+            self._drop(envelope)
 
     def _drop(self, envelope: bytes) -> Admitted:
         admitted, missing = self._waiting.pop(envelope)

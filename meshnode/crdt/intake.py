@@ -42,6 +42,11 @@ class Intake:
                     ready += self._held.release(change)
         return placed
 
+    def rooted(self, doc: DocId) -> None:
+        """The document began a generation: what waited for a change of the one before waits for nothing any more."""
+        self._held.forget(doc)
+        self.index.put(doc, version_of(self._store, doc))
+
     def _apply(self, each: Admitted, placed: Placed, *, restored: bool) -> bool:
         try:
             (self._store.restore if restored else self._store.apply)(each)
@@ -54,5 +59,5 @@ class Intake:
 
 
 def version_of(store: StateStore, doc: DocId) -> bytes:
-    """Equal heads mean an equal document."""
+    """Equal heads mean an equal document: from generation 1 on they are, or stand on, layers named after the root."""
     return hashlib.blake2b(b"".join(store.heads(doc)), digest_size=16).digest()

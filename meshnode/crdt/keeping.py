@@ -33,6 +33,10 @@ class Keeping:
         for each in envelopes:
             self._pending.pop(each, None)
 
+    def forget(self, doc: DocId) -> None:
+        """The document began a generation, whose root holds what these wrote."""
+        self.kept([each.sealed.id for each in self.of(doc)])
+
     def of(self, doc: DocId) -> list[Admitted]:
         return [each for each, _ in self._pending.values() if each.doc == doc]
 

@@ -8,7 +8,7 @@
 Nothing in it is state of a dialogue: any message may be lost, repeated or answered by a node that restarted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -28,6 +28,9 @@ _ITEM_BYTES = 5
 _COUNTS_MAX = LETTER_BYTES_MAX // 16  # documents and actors together
 _ACTORS_MAX = 2048  # of one document in a letter; of those left out everything is sent
 REST_MAX = 512
+ROOTS_MAX = 256  # in one letter
+ATTESTS_MAX = 4
+HOLDER_BYTES = 8
 
 ItemT = TypeVar("ItemT")
 DocClock = tuple[bytes, bytes, Clock]  # document, version (hash of its heads), changes of each actor
@@ -41,6 +44,7 @@ class Clocks(msgspec.Struct, frozen=True, array_like=True, tag="clocks"):
 
     docs: list[DocClock]
     last: bool = False
+    pins: dict[bytes, tuple[int, bytes]] = {}  # documents that were re-rooted: generation and root hash
 
 
 class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
@@ -55,7 +59,37 @@ class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
     rest: list[bytes] = []
 
 
-Letter = RepairRoot | RepairSums | RepairRows | Clocks | Envelopes
+class RootItem(msgspec.Struct, frozen=True, array_like=True):
+    """A root and who stands by it: (node, signature) pairs."""
+
+    data: bytes
+    attests: list[tuple[bytes, bytes]]
+
+
+class Roots(msgspec.Struct, frozen=True, array_like=True, tag="roots"):
+    """Roots of documents in a later generation than the receiver's."""
+
+    items: list[RootItem]
+
+
+class FrozenRow(msgspec.Struct, frozen=True, array_like=True):
+    """These nodes hold all of ``heads``. ``generation``, ``root``: in which these heads are."""
+
+    doc: bytes
+    generation: int
+    root: bytes
+    heads: list[bytes]
+    holders: list[bytes]
+    grave_ms: int = 0
+
+
+class Frozen(msgspec.Struct, frozen=True, array_like=True, tag="frozen"):
+    """Who holds what is to become a root: told on from neighbour to neighbour until all know of all."""
+
+    rows: list[FrozenRow]
+
+
+Letter = RepairRoot | RepairSums | RepairRows | Clocks | Envelopes | Roots | Frozen
 
 _decoder = msgspec.msgpack.Decoder(Letter)
 
@@ -82,6 +116,16 @@ def _judge(letter: Letter) -> None:
             wrong = sum(len(clock) + 1 for _, _, clock in docs) > _COUNTS_MAX
             wrong = wrong or any(len(doc) != 16 or len(version) > 32 for doc, version, _ in docs)
             wrong = wrong or any(len(actor) != ACTOR_BYTES for _, _, clock in docs for actor in clock)
+            wrong = wrong or len(letter.pins) > len(docs)
+            wrong = wrong or any(len(doc) != 16 or len(root) != 32 for doc, (_, root) in letter.pins.items())
+        case Roots(items):
+            wrong = len(items) > ROOTS_MAX or any(len(each.attests) > ATTESTS_MAX for each in items)
+            wrong = wrong or any(len(node) > 32 or len(sig) > 64 for each in items for node, sig in each.attests)
+        case Frozen(rows):
+            wrong = sum(2 + len(row.heads) + len(row.holders) for row in rows) > _COUNTS_MAX
+            wrong = wrong or any(len(row.doc) != 16 or len(row.root) not in (0, 32) for row in rows)
+            wrong = wrong or any(len(head) != 32 for row in rows for head in row.heads)
+            wrong = wrong or any(len(holder) != HOLDER_BYTES for row in rows for holder in row.holders)
         case Envelopes(items, _, _, rest):
             wrong = len(items) > LETTER_BYTES_MAX // _OVERHEAD_BYTES or len(rest) > REST_MAX
             wrong = wrong or any(len(doc) != 16 for doc in rest)
@@ -95,11 +139,29 @@ def _judge(letter: Letter) -> None:
         raise RemoteError("state-letter", "a count or an id of the wrong length")
 
 
-def clock_letters(docs: Iterable[DocClock], letters_max: int, *, last: bool) -> list[Clocks]:
+def clock_letters(
+    docs: Iterable[DocClock], letters_max: int, *, last: bool, pins: Mapping[bytes, tuple[int, bytes]]
+) -> list[Clocks]:
     """At most ``letters_max`` letters; documents beyond them wait for the next round."""
     rows = [(doc, version, dict(islice(clock.items(), _ACTORS_MAX))) for doc, version, clock in docs]
-    batches = _batches(rows, [40 + 23 * len(clock) for _, _, clock in rows])
-    return [Clocks(batch, last) for batch in batches[:letters_max]]
+    batches = _batches(rows, [40 + 60 * (doc in pins) + 23 * len(clock) for doc, _, clock in rows])
+    return [
+        Clocks(batch, last, {doc: pins[doc] for doc, _, _ in batch if doc in pins}) for batch in batches[:letters_max]
+    ]
+
+
+def root_letters(items: Sequence[RootItem]) -> list[Roots]:
+    batches = _batches(items, [len(each.data) + 110 * len(each.attests) + 10 for each in items])
+    return [Roots(part) for batch in batches for part in _split(batch, ROOTS_MAX)]
+
+
+def frozen_letters(rows: Sequence[FrozenRow]) -> list[Frozen]:
+    sizes = [80 + 34 * len(row.heads) + 10 * len(row.holders) for row in rows]
+    return [Frozen(batch) for batch in _batches(rows, sizes)]
+
+
+def _split(items: list[ItemT], length: int) -> list[list[ItemT]]:
+    return [items[at : at + length] for at in range(0, len(items), length)]
 
 
 def eager_letters(items: Sequence[bytes]) -> list[Envelopes]:

@@ -13,9 +13,15 @@ class DocumentChanged(Fact, frozen=True):
     name: str
     by: NodeId  # the author of the change
     remote: bool
+    change: bytes = b""  # id of its envelope
+    hlc: int = 0
+    fields: tuple[str, ...] = ()  # what it wrote, as stored
+    deletes: bool = False
+    begins: bool = False  # the first write of a document, or of a deleted one
 
 
 class EnvelopesKept(Fact, frozen=True):
     """The commit of these envelopes is done. For the documents room itself: it gives peers only what is kept."""
 
     envelopes: tuple[bytes, ...]
+    roots: tuple[bytes, ...] = ()  # hashes of roots whose records are kept

@@ -5,30 +5,36 @@ document; two nodes that hold the same envelopes hold the same documents.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
-from meshnode.crdt import letters, shelf
+from meshnode.crdt import carrying, chronicle, envelope, letters, shelf
+from meshnode.crdt.carrying import Carried, Taken
+from meshnode.crdt.chronicle import Written, touch_of
+from meshnode.crdt.config import DocumentsConfig
 from meshnode.crdt.document import Change, Conflict, Document
 from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.exchange import Exchange
 from meshnode.crdt.fields import JsonValue
+from meshnode.crdt.freeze import Limits
 from meshnode.crdt.gate import Admitted, Fork, Gate
 from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
-from meshnode.crdt.letters import Clocks, Envelopes
+from meshnode.crdt.letters import Clocks, Envelopes, Frozen, Roots
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.crdt.rates import Rates
 from meshnode.crdt.reading import conflicts_of, document_of
+from meshnode.crdt.root import Rooted
+from meshnode.crdt.stick import Item
 from meshnode.crdt.store import AutomergeStore, StateStore
+from meshnode.crdt.succession import Room, Succession
 from meshnode.crdt.writing import Draft, Full, Pen
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject
 from meshnode.kernel.hlc import Hlc
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.instant import Instant
 from meshnode.kernel.machine import earliest
-from meshnode.kernel.ports import Authority, Signer, Trust, Verifier
+from meshnode.kernel.ports import Authority, Liveness, Signer, Trust, Verifier
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.kernel.repair import RepairRoot, RepairRows, RepairSums
 from meshnode.kernel.rng import Random
@@ -39,32 +45,12 @@ from meshnode.model.ids import UNKNOWN_NODE, DocId, NodeId
 
 Effects: TypeAlias = list[Effect]
 
+_FREEZE = b"freeze"  # timer of generations that end
 _ROUND = b""  # timer of the regular repair; those of single peers carry their NodeId
 # Refusals that time alone may turn: the author's member record is still on its way, or the allowance fills up again.
 _NOTES_MAX = 16
 _FORKS_MAX = 256
 _PASSING = ("unknown-member", "rate-peer", "rate-author")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DocumentsConfig:
-    """Limits and rhythm. Rates are envelopes a second, so that catching up after a long cut is not throttled."""
-
-    repair_every_us: int = 5 * SECOND
-    repair_jitter: float = 0.2
-    retry_after_us: int = SECOND
-    keep_again_after_us: int = 10 * SECOND
-    held_max: int = 4096
-    held_per_author_max: int = 1000
-    rate_per_s: int = 5_000
-    rate_burst: int = 20_000
-    rated_nodes_max: int = 4096
-
-    def __post_init__(self) -> None:
-        rhythm = (self.repair_every_us, self.retry_after_us, self.keep_again_after_us)
-        limits = (self.held_max, self.held_per_author_max, self.rate_per_s, self.rate_burst, self.rated_nodes_max)
-        if min(*rhythm, *limits) < 1 or not 0.0 <= self.repair_jitter < 1.0:
-            raise ValueError(f"documents config out of range: {self}")
 
 
 class Documents:
@@ -95,7 +81,6 @@ class Documents:
         self._keeping = Keeping(config.keep_again_after_us)
         self._held = Held(envelopes_max=config.held_max, per_author_max=config.held_per_author_max)
         self._intake = Intake(self._store, self._held)
-        self._exchange = Exchange(self._store, self._intake.index, self._keeping)
         self._pen = Pen(self._store, self._hlc, signer=signer, authority=authority, boot=boot)
         self._gate = Gate(
             signer=signer,
@@ -105,13 +90,29 @@ class Documents:
             peers=_rates(config),
             authors=_rates(config),
         )
+        self._exchange = Exchange(self._store, self._intake.index, self._keeping, self._attests)
+        room = Room(
+            self._store, self._intake, self._keeping, self._exchange, self._pen, self._gate, signer, self._hlc,
+            self.counters,
+        )  # fmt: skip
+        self._succession = Succession(
+            room, Limits(config.generation_changes, config.generation_bytes), acks_max=config.acks_max,
+            keep_again_after_us=config.keep_again_after_us,
+            kept=lambda applied, now: self._kept(UNKNOWN_NODE, applied, now, eager=True),
+        )  # fmt: skip
+        self._generations = self._succession.generations
         self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
         self._forks: dict[str, None] = {}
         self._restore(restored)
 
+    def attend(self, liveness: Liveness) -> None:
+        """Whom to wait for before a generation ends; without it the linked peers."""
+        self._succession.liveness = liveness
+
     # -- the machine
 
     def handle(self, event: PeerUp | PeerDown | ControlReceived | EnvelopesKept, now: Instant) -> Sequence[Effect]:
+        self._succession.now = now
         match event:
             case PeerUp(peer):
                 return [*self._told(), *self._meet(peer, now)]
@@ -124,15 +125,18 @@ class Documents:
                 return [*self._told(), *self._read(peer, body, now)]
             case ControlReceived():
                 return self._told()
-            case EnvelopesKept(envelopes):
+            case EnvelopesKept(envelopes, roots):
                 self._keeping.kept(envelopes)
-                return self._told()
+                return [*self._told(), *_forgotten(self._generations.kept(roots))]
 
     def wake(self, now: Instant) -> Sequence[Effect]:
-        effects = self._told()
+        self._succession.now = now
+        effects = [*self._told(), *_forgotten(self._generations.remains())]
         peers = self._exchange.peers()
         for key in self._timers.pop_due(now.mono_us):
-            if key != _ROUND:
+            if key == _FREEZE:
+                effects += self._succession.turn(now)
+            elif key != _ROUND:
                 effects.append(self._exchange.open(NodeId(key)))
             elif peers:
                 effects.append(self._exchange.open(self._rng.choice(peers)))
@@ -141,10 +145,15 @@ class Documents:
         if overdue:
             self.counters.add("kept-again", len(overdue))
             effects.append(self._kept(UNKNOWN_NODE, overdue, now, eager=False))
-        return effects
+        return [*effects, *self._succession.wake(now)]
 
     def deadline(self) -> int | None:
-        return 0 if self._notes else earliest(self._timers.deadline(), self._keeping.deadline())
+        if self._notes:
+            return 0
+        keeping = earliest(
+            self._keeping.deadline(), self._succession.deadline()
+        )  # fmt: skip
+        return earliest(self._timers.deadline(), keeping)
 
     # -- local writes
 
@@ -159,7 +168,58 @@ class Documents:
         """Leave a tombstone. Raises ``NotFound``, ``Denied``."""
         return self._filed(self._pen.delete(kind, namespace, name, now), now)
 
+    def settle(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Change:
+        """Write these stored fields and no others (``None``: removed): whatever is concurrent there is thereby settled.
+
+        Raises ``NotFound``, ``Denied``, ``Invalid``.
+        """
+        return self._filed(self._pen.settle(kind, namespace, name, fields, now), now)
+
+    # -- the stick
+
+    def carried(self, kind: str = "", after: DocId | None = None, bytes_max: int = 1 << 62) -> Carried:
+        """Durable envelopes in causal order and who wrote them, from behind document ``after``, whole documents."""
+        return carrying.carried(self._store, self._trust, self._keeping, kind=kind, after=after, bytes_max=bytes_max)
+
+    def take_in(self, items: Sequence[Item], now: Instant) -> tuple[Taken, Change]:
+        """What a stick brings, through the same gate as a peer's envelopes. The change asks for its commit."""
+        taken = carrying.take_in(items, self._me, self._gate, self._store, self._intake, self._trust, now)
+        for each in taken.applied:
+            self._hlc.witness(each.sealed.hlc, now)
+        if not taken.applied:
+            return taken, Change(DocId(b""), unchanged=True)
+        persist = self._kept(UNKNOWN_NODE, taken.applied, now, eager=False)
+        return taken, Change(DocId(b""), persist.records, persist.then)
+
+    def compare_now(self) -> tuple[list[NodeId], Effects]:
+        """Ask every linked peer what it holds, without waiting for the next round."""
+        peers = self._exchange.peers()
+        return peers, [self._exchange.open(peer) for peer in peers]
+
     # -- questions
+
+    def history(self, kind: str, namespace: str, name: str) -> list[Written]:
+        """Every write that is kept, oldest first, also of a deleted document; empty for an unknown one."""
+        return chronicle.writes_of(self._store, doc_id_of(kind, namespace, name))
+
+    def read_at(self, kind: str, namespace: str, name: str, number: int) -> dict[str, JsonValue]:
+        """The fields in force after the first ``number`` writes of its history."""
+        return chronicle.fields_at(self._store, doc_id_of(kind, namespace, name), number)
+
+    def writers(self, kind: str, namespace: str, name: str) -> dict[str, tuple[NodeId, int]]:
+        """By field: who wrote the value in force, and when (wall ms)."""
+        return chronicle.writers_of(self._store, doc_id_of(kind, namespace, name))
+
+    def live(self) -> dict[DocId, None]:
+        """All documents that are not deleted, by id."""
+        return {doc: None for doc in self._store.docs() if self.is_live(doc)}
+
+    def is_live(self, doc: DocId) -> bool:
+        return doc in self._store and not self._store.fields(doc).is_deleted()
+
+    def names(self, doc: DocId) -> tuple[str, str, str] | None:
+        """Kind, namespace, name; ``None`` for an unknown one."""
+        return self._store.names(doc) if doc in self._store else None
 
     def get(self, kind: str, namespace: str, name: str) -> Document | None:
         doc = doc_id_of(kind, namespace, name)
@@ -191,8 +251,9 @@ class Documents:
         self._exchange.add(peer)
         if _ROUND not in self._timers:
             self._rest_until_next_round(now)
+        told = self._succession.greeting(peer)
         # One of the two opens, so that a healed link carries each difference once.
-        return [self._exchange.open(peer)] if self._me < peer else []
+        return [*told, self._exchange.open(peer)] if self._me < peer else told
 
     def _read(self, via: NodeId, body: bytes, now: Instant) -> Effects:
         try:
@@ -206,6 +267,16 @@ class Documents:
                 return self._exchange.answer(via, letter)
             case RepairRoot() | RepairSums() | RepairRows():
                 return self._exchange.compare(via, letter)
+            case Roots():
+                effects = self._succession.receive(via, letter, now)
+                if any(isinstance(each, Persist) for each in effects):
+                    self._progress[via] = None
+                self._rest_until_freeze(now)
+                return effects
+            case Frozen():
+                self._succession.hear(letter, now)
+                self._rest_until_freeze(now)
+                return []
             case _:
                 assert_never(letter)
 
@@ -217,7 +288,11 @@ class Documents:
             try:
                 admitted = self._gate.admit(data, via, self._store, now)
             except RemoteError as error:
-                effects += self._refused(via, error, now)
+                if error.reason == "root-unknown":  # no fault: it began its generation a moment earlier
+                    self.counters.add("root-unknown")
+                    incomplete[DocId(envelope.unseal(data).envelope.doc)] = None
+                else:
+                    effects += self._refused(via, error, now)
                 continue
             if admitted is None:
                 continue
@@ -240,12 +315,15 @@ class Documents:
         self._keeping.offer(applied, now)
         self.counters.add("applied", len(applied))
         docs = list(dict.fromkeys(each.doc for each in applied))
+        roots = self._succession.changed(docs, now)
+        self._rest_until_freeze(now)
         onward = (
             self._exchange.push([each.sealed for each in applied], via) if eager else self._exchange.announce(docs, via)
         )
         facts = [self._fact(each) for each in applied]
-        kept = EnvelopesKept(tuple(each.sealed.id for each in applied))
-        return Persist(tuple(shelf.record_of(each) for each in applied), (kept, *onward, *facts))
+        hashes = tuple(self._store.pin(DocId(record.key))[1] for record in roots)
+        kept = EnvelopesKept(tuple(each.sealed.id for each in applied), hashes)
+        return Persist((*roots, *(shelf.record_of(each) for each in applied)), (kept, *onward, *facts))
 
     def _continued(self, via: NodeId, letter: Envelopes, *, progress: bool) -> Effects:
         """After the last letter of an answer: ask for what had no room, else compare again while that gets us on."""
@@ -284,20 +362,38 @@ class Documents:
         return Change(draft.doc, persist.records, persist.then, draft.created)
 
     def _fact(self, each: Admitted) -> DocumentChanged:
-        author = each.sealed.author
-        return DocumentChanged(each.doc, each.kind, each.namespace, each.name, author, remote=author != self._me)
+        author, touch = each.sealed.author, touch_of(each)
+        return DocumentChanged(
+            each.doc, each.kind, each.namespace, each.name, author, remote=author != self._me, change=each.sealed.id,
+            hlc=each.sealed.hlc, fields=touch.fields, deletes=touch.deletes, begins=touch.begins,
+        )  # fmt: skip
 
     def _restore(self, records: Sequence[Record]) -> None:
-        for record in records:
-            if record.kind == RecordKind.ENVELOPE and record.body:
+        mine = [record for record in records if record.kind == RecordKind.ENVELOPE and record.body]
+        for record in [each for each in mine if shelf.is_root(each)]:
+            try:
+                self._generations.restore(record)
+            except RemoteError as error:
+                self._quarantine(record.key, error)
+        for record in mine:
+            if not shelf.is_root(record):
                 try:
                     admitted = shelf.restored(record)
                 except RemoteError as error:
                     self._quarantine(record.key, error)
                     continue
                 self._hlc.last = max(self._hlc.last, admitted.sealed.hlc)
+                if not self._generations.place(admitted):
+                    continue
                 for each, error in self._intake.place(admitted, restored=True).refused:
                     self._quarantine(each.doc + each.sealed.id, error)
+
+    def _attests(self, rooted: Rooted) -> Sequence[tuple[bytes, bytes]]:
+        return self._generations.attests(rooted)
+
+    def _rest_until_freeze(self, now: Instant) -> None:
+        if self._succession.freezes.has_work and _FREEZE not in self._timers:
+            self._timers.set(_FREEZE, now.mono_us + self._config.freeze_every_us)
 
     def _quarantine(self, key: bytes, error: RemoteError) -> None:
         self.counters.add("quarantined")
@@ -319,6 +415,10 @@ class Documents:
             for names, doc in named
             if kind in ("", names[0]) and namespace in ("", names[1]) and not self._store.fields(doc).is_deleted()
         ]
+
+
+def _forgotten(records: Sequence[Record]) -> Effects:
+    return [Persist(tuple(records))] if records else []
 
 
 def _rejection(peer: NodeId, error: RemoteError) -> Reject:

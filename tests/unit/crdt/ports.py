@@ -199,6 +199,12 @@ class Mesh:
         self.give(name, [Persist(change.records, change.effects)])
         return change
 
+    def edit(self, name: str, doc: str, fields: Mapping[str, JsonValue]) -> Change:
+        """Write these fields and no others."""
+        change = self.nodes[name].documents.settle("Thing", "default", doc, fields, self.now)
+        self.give(name, [Persist(change.records, change.effects)])
+        return change
+
     def delete(self, name: str, doc: str) -> Change:
         change = self.nodes[name].documents.delete("Thing", "default", doc, self.now)
         self.give(name, [Persist(change.records, change.effects)])

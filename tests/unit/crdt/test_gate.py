@@ -110,7 +110,17 @@ def test_an_envelope_with_more_or_other_fields_is_refused() -> None:
     assert refused(sealed(version=3)) == "envelope-version"
     assert refused(sealed(version=2)) == "envelope-frame"  # a generation needs a root
     assert refused(sealed(version=2, generation=1, root=b"r" * 31)) == "envelope-frame"
-    assert refused(sealed(version=2, generation=1, root=b"r" * 32)) == "root-unknown"
+
+
+def test_an_envelope_of_a_generation_not_begun_here_is_no_fault_and_its_root_is_asked_for() -> None:
+    node = receiver()
+    body = letters.encode(Envelopes([sealed(version=2, generation=1, root=b"r" * 32)], eager=True))
+    effects = node.documents.handle(ControlReceived(ALICE.node, Channel.STATE, body), instant())
+    (asked,) = node.perform(effects, instant())
+    letter = letters.decode(asked.body)
+    assert isinstance(letter, letters.Clocks)
+    assert [doc for doc, _, _ in letter.docs] == [DOC]
+    assert (node.rejects, node.documents.count(), node.documents.counters["root-unknown"]) == ([], 0, 1)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a\nb", "x" * 254, "\u202e"])

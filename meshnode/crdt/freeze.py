@@ -1,0 +1,156 @@
+"""When a generation ends: who may write a long document proposes to freeze its heads, and all tell on who holds them.
+
+Acknowledgements only save work (a node that lacks something of the frozen heads carries its strays afterwards), so
+members that cannot be reached are not waited for, and a document four times over the limit waits for nobody.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from meshnode.crdt.envelope import Pin
+from meshnode.crdt.letters import HOLDER_BYTES, FrozenRow
+from meshnode.crdt.store import StateStore
+from meshnode.kernel.instant import SECOND, Instant
+from meshnode.model.ids import DocId, NodeId
+
+FREEZES_MAX = 1024  # at once; others wait for the next write
+STALE_US = 10 * SECOND  # then new heads are proposed
+HURRY = 4  # times over the limit: no more waiting
+
+Heads = tuple[bytes, ...]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a generation may hold before the next one is due."""
+
+    changes: int
+    bytes: int
+
+    def times(self, store: StateStore, doc: DocId) -> float:
+        return max(store.changes(doc) / self.changes, store.envelope_bytes(doc) / self.bytes)
+
+
+class Frozen(msgspec.Struct):
+    """Heads of one document that are to become its next root."""
+
+    pin: Pin
+    heads: Heads
+    grave_ms: int
+    begun_us: int
+    holders: dict[bytes, None]
+    untold: bool = True
+
+
+class Freezes:
+    """At most one for each document: of two proposals every node prefers the same one."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        limits: Limits,
+        me: NodeId,
+        *,
+        may_propose: Callable[[DocId], bool],
+        may_bury: Callable[[DocId, int], bool],
+        live: Callable[[], Iterable[NodeId]],
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._me = me[:HOLDER_BYTES]
+        self._may_propose = may_propose
+        self._may_bury = may_bury
+        self._live = live
+        self._frozen: dict[DocId, Frozen] = {}
+        self._touched: dict[DocId, None] = {}  # something about their freeze may have changed
+        self._hopeless: dict[DocId, int] = {}  # could not be folded; how many changes it had
+
+    def __len__(self) -> int:
+        return len(self._frozen)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._touched)
+
+    def changed(self, doc: DocId, now: Instant) -> None:
+        """A document has more changes than before."""
+        frozen = self._frozen.get(doc)
+        if frozen is not None and now.mono_us - frozen.begun_us > STALE_US:
+            del self._frozen[doc]
+            frozen = None
+        if frozen is None and self._limits.times(self._store, doc) > 1 and self._is_worth_a_try(doc):
+            self.propose(doc, 0, now)
+        elif frozen is not None:
+            self._touched[doc] = None
+
+    def propose(self, doc: DocId, grave_ms: int, now: Instant) -> None:
+        if doc in self._frozen or len(self._frozen) >= FREEZES_MAX or not self._may_propose(doc):
+            return
+        self._frozen[doc] = Frozen(
+            self._store.pin(doc), self._store.heads(doc), grave_ms, now.mono_us, {self._me: None}
+        )  # fmt: skip
+        self._touched[doc] = None
+
+    def hear(self, row: FrozenRow, now: Instant) -> None:
+        doc, pin, heads = DocId(row.doc), (row.generation, row.root), tuple(row.heads)
+        if pin != self._store.pin(doc) or doc not in self._store or not heads:
+            return
+        ours = self._frozen.get(doc)
+        if ours is not None and (ours.grave_ms, ours.heads) != (row.grave_ms, heads):
+            if (row.grave_ms, heads) > (ours.grave_ms, ours.heads) and now.mono_us - ours.begun_us <= STALE_US:
+                return
+            ours = None
+        if ours is None:
+            if (doc not in self._frozen and len(self._frozen) >= FREEZES_MAX) or not self._is_fit(doc, row):
+                return
+            ours = self._frozen[doc] = Frozen(pin, heads, row.grave_ms, now.mono_us, {})
+        news = [holder for holder in row.holders if holder not in ours.holders]
+        ours.holders.update(dict.fromkeys(news))
+        ours.untold |= bool(news)
+        self._touched[doc] = None
+
+    def untold(self, *, all_of_them: bool = False) -> list[FrozenRow]:
+        """What neighbours should hear, each once, or all of it for a new neighbour."""
+        rows: list[FrozenRow] = []
+        for doc, each in self._frozen.items():
+            if each.untold or all_of_them:
+                rows.append(FrozenRow(doc, *each.pin, list(each.heads), sorted(each.holders), each.grave_ms))
+                each.untold = all_of_them and each.untold
+        return rows
+
+    def ripe(self) -> list[tuple[DocId, Frozen]]:
+        """Freezes that are complete; they are over with this."""
+        live = [node[:HOLDER_BYTES] for node in self._live()]
+        found: list[tuple[DocId, Frozen]] = []
+        for doc in self._touched:
+            each = self._frozen.get(doc)
+            if each is None or each.pin != self._store.pin(doc):
+                self._frozen.pop(doc, None)
+                continue
+            if self._me not in each.holders and not self._store.missing(doc, each.heads):
+                each.holders[self._me] = None
+                each.untold = True
+            if self._me in each.holders and self._is_complete(doc, each, live):
+                found.append((doc, each))
+        self._touched.clear()
+        return found
+
+    def end(self, doc: DocId, *, folded: bool) -> None:
+        self._frozen.pop(doc, None)
+        self._hopeless.pop(doc, None)
+        if not folded:
+            self._hopeless[doc] = self._store.changes(doc)
+            if len(self._hopeless) > FREEZES_MAX:
+                del self._hopeless[next(iter(self._hopeless))]
+
+    def _is_complete(self, doc: DocId, each: Frozen, live: Sequence[bytes]) -> bool:
+        return all(node in each.holders for node in live) or self._limits.times(self._store, doc) > HURRY
+
+    def _is_worth_a_try(self, doc: DocId) -> bool:
+        return self._store.changes(doc) >= self._hopeless.get(doc, -self._limits.changes) + self._limits.changes
+
+    def _is_fit(self, doc: DocId, row: FrozenRow) -> bool:
+        """Nobody makes us re-root a short document, or bury one that is not dead."""
+        if row.grave_ms:
+            return self._may_bury(doc, row.grave_ms)
+        return self._limits.times(self._store, doc) > 0.5

@@ -1,0 +1,269 @@
+"""Generations of this node's documents: which roots are believed, what begins with one, what is still to be carried.
+
+Order on the disk: the root's record (with the strays) first; when it is kept, the envelopes it sums up are forgotten.
+Any part of either may be lost in a crash: the next start finds the old generation, or the new one with remains.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from meshnode.crdt import root as roots
+from meshnode.crdt import shelf
+from meshnode.crdt.folding import deleted_ms
+from meshnode.crdt.gate import ATTEST_CONTEXT, Admitted, Gate
+from meshnode.crdt.intake import Intake
+from meshnode.crdt.keeping import Keeping
+from meshnode.crdt.letters import ATTESTS_MAX, RootItem
+from meshnode.crdt.root import Rooted, judge_proofs
+from meshnode.crdt.seen import HORIZON_MS
+from meshnode.crdt.shelf import Shelved
+from meshnode.crdt.store import StateStore
+from meshnode.crdt.strays import STRAYS_MAX, Stray, is_here, left_of, strays_of
+from meshnode.kernel.instant import SECOND, ClockTrust, Instant
+from meshnode.kernel.ports import Signer
+from meshnode.kernel.records import Record, RecordKind
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import DocId, NodeId
+
+CANDIDATES_MAX = 64  # roots that wait for somebody else to stand by them
+BELIEVED_FROM = 2  # members who may not write the document; one who may suffices
+GRACE_US = 20 * SECOND  # an author carries its own strays; after that their holders do
+BURY_SLACK_MS = 3_600_000  # a neighbour's clock may be this much ahead when it buries
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A generation that began here. ``differs``: the document reads otherwise than before.
+
+    ``mine``: strays of our own, to be carried at once; ``told``: strays that a grave does not take back.
+    """
+
+    doc: DocId
+    rooted: Rooted
+    record: Record
+    differs: bool
+    mine: tuple[Stray, ...]
+    told: int
+
+
+class Generations:
+    """Knows every document's root, who attests it, and what is on its way out of the journal."""
+
+    def __init__(
+        self, store: StateStore, intake: Intake, keeping: Keeping, gate: Gate, signer: Signer, others: Callable[[], int]
+    ) -> None:
+        """``others``: how many other members are in reach."""
+        self._store = store
+        self._intake = intake
+        self._keeping = keeping
+        self._gate = gate
+        self._signer = signer
+        self._others = others
+        self._attests: dict[DocId, dict[bytes, bytes]] = {}
+        self._strays: dict[DocId, list[Stray]] = {}
+        self._due: dict[DocId, int] = {}  # when strays of others are carried
+        self._leaving: dict[DocId, dict[bytes, None]] = {}  # journal keys of generations that are over
+        self._unkept: dict[DocId, int] = {}  # root records whose commit was not reported, and when they were offered
+        self._candidates: dict[bytes, dict[bytes, bytes]] = {}
+        self._orphans: dict[DocId, list[Admitted]] = {}  # envelopes of our journal whose root is not here
+
+    # -- beginning one
+
+    def begin(self, rooted: Rooted, attests: Sequence[tuple[bytes, bytes]], now: Instant) -> Begun:
+        """Make ``rooted`` the document. Raises ``RemoteError``; then nothing changed."""
+        doc = roots.doc_of(rooted.root)
+        before = self._store.fields(doc).values()
+        strays = self._strays_under(doc, rooted)
+        remains = [doc + each.id for each in self._store.beyond(doc, {})]
+        self._store.adopt(rooted)
+        self._keeping.forget(doc)
+        self._intake.rooted(doc)
+        self._leaving.setdefault(doc, {}).update(dict.fromkeys(remains))
+        self._attests[doc] = dict([self._own_attest(rooted), *attests][:ATTESTS_MAX])
+        told = 0
+        if rooted.root.grave_ms:
+            told, strays = len(strays), []
+        self._keep_strays(doc, strays, now)
+        self._unkept[doc] = now.mono_us
+        self._candidates.pop(rooted.hash, None)
+        self._adopt_orphans(doc)
+        mine = tuple(each for each in strays if each.author == self._signer.node)
+        differs = before != self._store.fields(doc).values()
+        return Begun(doc, rooted, self.record(doc), differs, mine, told)
+
+    def record(self, doc: DocId) -> Record:
+        rooted = self._store.rooted(doc)
+        assert rooted is not None
+        shelved = Shelved(rooted.data, list(self._attests[doc].items()), self._strays.get(doc, []))
+        return shelf.root_record(doc, shelved)
+
+    def _strays_under(self, doc: DocId, rooted: Rooted) -> list[Stray]:
+        if doc not in self._store:
+            return []
+        fresh = strays_of(self._store.fields(doc), self._store.seen(doc), rooted)
+        older = left_of([each for each in self._strays.get(doc, ()) if not is_here(self._store, doc, each)], rooted)
+        return list({each.name: each for each in (*older, *fresh)}.values())[:STRAYS_MAX]
+
+    def _keep_strays(self, doc: DocId, strays: list[Stray], now: Instant) -> None:
+        self._strays.pop(doc, None)
+        self._due.pop(doc, None)
+        if strays:
+            self._strays[doc] = strays
+            # Holders take turns by their ids, so that seldom two carry the same.
+            turn = int.from_bytes(self._signer.node[:1]) * GRACE_US // 256
+            self._due[doc] = now.mono_us + GRACE_US + turn
+
+    def _adopt_orphans(self, doc: DocId) -> None:
+        for each in self._orphans.pop(doc, []):
+            if each.pin == self._store.pin(doc):
+                self._intake.place(each, restored=True)
+            else:
+                self._file_remains(each)
+
+    # -- strays
+
+    def due(self, now: Instant) -> list[tuple[DocId, list[Stray]]]:
+        """Strays that nobody else has carried; they are to be carried now, and not offered again if that fails."""
+        found: list[tuple[DocId, list[Stray]]] = []
+        for doc in [doc for doc, at in self._due.items() if at <= now.mono_us]:
+            del self._due[doc]
+            left = [each for each in self._strays.get(doc, ()) if not is_here(self._store, doc, each)]
+            if any(each.key != "updated_hlc" for each in left):
+                found.append((doc, left))
+        return found
+
+    def strays(self, doc: DocId) -> list[Stray]:
+        """Writes known here that the present generation does not hold yet."""
+        return [each for each in self._strays.get(doc, ()) if not is_here(self._store, doc, each)]
+
+    # -- believing one
+
+    def judge(self, item: RootItem, now: Instant) -> tuple[Rooted, list[tuple[bytes, bytes]]] | None:
+        """A peer's root: ``None`` when ours is as high. Raises ``RemoteError``: why it is not believed."""
+        rooted = roots.read(item.data)
+        doc = roots.doc_of(rooted.root)
+        attests = [(node, s) for node, s in item.attests if self._gate.attests(NodeId(node), _attested(rooted), s)]
+        if rooted.pin <= self._store.pin(doc):
+            if rooted.pin == self._store.pin(doc):
+                self._stand_by(doc, attests)
+            return None
+        self._gate.judge_clock(max((row[2] for row in rooted.root.seen), default=0), now)
+        if self._is_computed(doc, rooted, now):
+            return rooted, attests
+        for each in judge_proofs(rooted.root):
+            self._gate.prove(each)
+        self._judge_rollback(doc, rooted)
+        known = self._candidates.setdefault(rooted.hash, {})
+        known.update(attests)
+        while len(self._candidates) > CANDIDATES_MAX:
+            del self._candidates[next(iter(self._candidates))]
+        if not self._is_believed(rooted, known):
+            raise RemoteError("root-unattested", f"{len(known)} stand by it, nobody of them may write it")
+        return rooted, list(known.items())
+
+    def attests(self, rooted: Rooted) -> list[tuple[bytes, bytes]]:
+        return list(self._attests.get(roots.doc_of(rooted.root), {}).items())
+
+    def may_bury(self, doc: DocId, grave_ms: int, now: Instant, slack_ms: int = BURY_SLACK_MS) -> bool:
+        """Whether a document was deleted at this time, longer ago than the horizon."""
+        if now.trust == ClockTrust.FLOOR or doc not in self._store:
+            return False
+        return deleted_ms(self._store.fields(doc)) == grave_ms and grave_ms + HORIZON_MS <= now.wall_ms + slack_ms
+
+    def _is_computed(self, doc: DocId, rooted: Rooted, now: Instant) -> bool:
+        """Whether we hold the frozen heads and come to the same root."""
+        root, (generation, pinned) = rooted.root, self._store.pin(doc)
+        if (root.generation, root.before) != (generation + 1, pinned) or not root.heads or doc not in self._store:
+            return False
+        if self._store.missing(doc, root.heads):
+            return False
+        if root.grave_ms and not self.may_bury(doc, root.grave_ms, now):
+            raise RemoteError("root-grave", "its document is not dead, or not for long")
+        if self._store.fold(doc, root.heads, root.grave_ms).data != rooted.data:
+            raise RemoteError("root-forged", "these heads come to another root")
+        return True
+
+    def _judge_rollback(self, doc: DocId, rooted: Rooted) -> None:
+        """A write that gave way did so to a newer one."""
+        context = rooted.root.context()
+        there = dict(rooted.root.fields)
+        for key, writes in self._store.fields(doc).items() if doc in self._store else ():
+            newest = max((each.hlc for each in there.get(key, ())), default=0)
+            values = {each.value: None for each in there.get(key, ())}
+            for write in writes:
+                known = context.includes(write.author, write.boot, write.at)
+                if known and key in there and write.value not in values and write.hlc > newest:
+                    raise RemoteError("root-rollback", f"field {key[:60]!r} would give way to an older value")
+
+    def _is_believed(self, rooted: Rooted, attests: dict[bytes, bytes]) -> bool:
+        others = [NodeId(node) for node in attests if node != self._signer.node]
+        if any(self._gate.may_write(node, rooted.root.resource) for node in others):
+            return True
+        return len(others) >= min(BELIEVED_FROM, max(1, self._others()))
+
+    def _stand_by(self, doc: DocId, attests: Sequence[tuple[bytes, bytes]]) -> None:
+        known = self._attests.setdefault(doc, {})
+        for node, signature in attests:
+            if len(known) < ATTESTS_MAX:
+                known.setdefault(node, signature)
+
+    def _own_attest(self, rooted: Rooted) -> tuple[bytes, bytes]:
+        return self._signer.node, self._signer.sign(ATTEST_CONTEXT, _attested(rooted))
+
+    # -- the journal
+
+    def restore(self, record: Record) -> None:
+        """Raises ``RemoteError``."""
+        rooted, shelved = shelf.restored_root(record)
+        self._store.adopt(rooted)
+        doc = roots.doc_of(rooted.root)
+        self._intake.rooted(doc)
+        self._attests[doc] = dict(shelved.attests)
+        if shelved.strays:
+            self._strays[doc] = shelved.strays
+            self._due[doc] = 0
+
+    def place(self, admitted: Admitted) -> bool:
+        """Whether a stored envelope belongs to the present generation; else it is put where it belongs."""
+        pin = self._store.pin(admitted.doc)
+        if admitted.pin > pin:
+            self._orphans.setdefault(admitted.doc, []).append(admitted)
+        elif admitted.pin < pin:
+            self._file_remains(admitted)
+        return admitted.pin == pin
+
+    def kept(self, hashes: Sequence[bytes]) -> list[Record]:
+        """Root records are durable: what their roots sum up may be forgotten."""
+        gone: list[Record] = []
+        for doc in [doc for doc in self._unkept if self._store.pin(doc)[1] in hashes]:
+            del self._unkept[doc]
+            gone += self._remains(doc)
+        return gone
+
+    def remains(self) -> list[Record]:
+        """What a crash left of generations that are over."""
+        return [record for doc in list(self._leaving) if doc not in self._unkept for record in self._remains(doc)]
+
+    def unkept(self, doc: DocId, now: Instant) -> list[Record]:
+        """The root's record, if its commit was not reported yet: nothing may be durable without what it stands on."""
+        if doc not in self._unkept:
+            return []
+        self._unkept[doc] = now.mono_us
+        return [self.record(doc)]
+
+    def overdue(self, after_us: int, now: Instant) -> list[DocId]:
+        return [doc for doc, at in self._unkept.items() if at + after_us <= now.mono_us]
+
+    def deadline(self, after_us: int) -> int | None:
+        times = [*self._due.values(), *(at + after_us for at in self._unkept.values())]
+        return min(times, default=None)
+
+    def _file_remains(self, admitted: Admitted) -> None:
+        self._leaving.setdefault(admitted.doc, {})[admitted.doc + admitted.sealed.id] = None
+
+    def _remains(self, doc: DocId) -> list[Record]:
+        return [Record(RecordKind.ENVELOPE, key, b"") for key in self._leaving.pop(doc, {})]
+
+
+def _attested(rooted: Rooted) -> bytes:
+    return rooted.root.doc + rooted.root.generation.to_bytes(8) + rooted.hash

@@ -1,0 +1,179 @@
+"""How one generation follows the other: what is frozen, re-rooted, believed and carried, and what is said about it."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from meshnode.crdt import letters
+from meshnode.crdt.envelope import resource_of
+from meshnode.crdt.exchange import Exchange, send
+from meshnode.crdt.freeze import Freezes, Limits
+from meshnode.crdt.gate import Admitted, Gate
+from meshnode.crdt.generations import Begun, Generations
+from meshnode.crdt.intake import Intake
+from meshnode.crdt.keeping import Keeping
+from meshnode.crdt.letters import Frozen, Roots
+from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
+from meshnode.crdt.reading import document_of
+from meshnode.crdt.root import Rooted
+from meshnode.crdt.store import StateStore
+from meshnode.crdt.strays import Stray
+from meshnode.crdt.writing import Pen
+from meshnode.kernel.counters import Counters
+from meshnode.kernel.effects import Effect, Note, Persist, Reject
+from meshnode.kernel.hlc import Hlc
+from meshnode.kernel.instant import ClockTrust, Instant
+from meshnode.kernel.ports import Liveness, Signer
+from meshnode.kernel.records import Record
+from meshnode.model.errors import LocalError, RemoteError
+from meshnode.model.ids import UNKNOWN_NODE, DocId, NodeId
+
+Effects = list[Effect]
+
+
+class Room(msgspec.Struct, frozen=True):
+    """The parts of the documents room that a generation touches."""
+
+    store: StateStore
+    intake: Intake
+    keeping: Keeping
+    exchange: Exchange
+    pen: Pen
+    gate: Gate
+    signer: Signer
+    hlc: Hlc
+    counters: Counters
+
+
+class Succession:
+    """``kept``: what the room does with envelopes that are newly in a document."""
+
+    def __init__(
+        self,
+        room: Room,
+        limits: Limits,
+        *,
+        acks_max: int,
+        keep_again_after_us: int,
+        kept: Callable[[Sequence[Admitted], Instant], Persist],
+    ) -> None:
+        self.liveness: Liveness | None = None  # without it the linked peers are waited for
+        self.now = Instant(0, 0, ClockTrust.FLOOR)
+        self._store, self._intake, self._exchange = room.store, room.intake, room.exchange
+        self._pen, self._gate, self._hlc, self._counters = room.pen, room.gate, room.hlc, room.counters
+        self._me = room.signer.node
+        self._acks_max = acks_max
+        self._keep_again_after_us = keep_again_after_us
+        self._kept = kept
+        self.generations = Generations(
+            room.store, room.intake, room.keeping, room.gate, room.signer, lambda: len(self._reachable()) - 1
+        )  # fmt: skip
+        self.freezes = Freezes(
+            room.store, limits, self._me, may_propose=self._may_propose, live=self.awaited,
+            may_bury=lambda doc, grave_ms: self.generations.may_bury(doc, grave_ms, self.now),
+        )  # fmt: skip
+
+    def hear(self, letter: Frozen, now: Instant) -> None:
+        for row in letter.rows:
+            self.freezes.hear(row, now)
+
+    def greeting(self, peer: NodeId) -> Effects:
+        """What a new neighbour should know of what is to be frozen."""
+        return [send(peer, each) for each in letters.frozen_letters(self.freezes.untold(all_of_them=True))]
+
+    def wake(self, now: Instant) -> Effects:
+        """Records of roots that the disk refused, strays that nobody carried."""
+        effects: Effects = []
+        for doc in self.generations.overdue(self._keep_again_after_us, now):
+            records = self.generations.unkept(doc, now)
+            effects.append(Persist(tuple(records), (EnvelopesKept((), (self._store.pin(doc)[1],)),)))
+        for doc, strays in self.generations.due(now):
+            effects += self.carried(doc, strays, now)
+        return effects
+
+    def deadline(self) -> int | None:
+        return self.generations.deadline(self._keep_again_after_us)
+
+    def changed(self, docs: Sequence[DocId], now: Instant) -> list[Record]:
+        """These documents have new changes. Records that must be durable with them: roots they stand on."""
+        for doc in docs:
+            self.freezes.changed(doc, now)
+        return [record for doc in docs for record in self.generations.unkept(doc, now)]
+
+    def turn(self, now: Instant) -> Effects:
+        """Tell neighbours what is to be frozen, and re-root what all of them hold."""
+        effects: list[Effect] = []
+        ripe = self.freezes.ripe()
+        for letter in letters.frozen_letters(self.freezes.untold()):
+            effects += [send(peer, letter) for peer in self._exchange.peers()]
+        for doc, frozen in ripe:
+            try:
+                rooted = self._store.fold(doc, frozen.heads, frozen.grave_ms)
+                effects += self._begun(rooted, [], UNKNOWN_NODE, now)
+            except RemoteError as error:
+                self._counters.add(error.reason)
+                self.freezes.end(doc, folded=False)
+        return effects
+
+    def _begun(self, rooted: Rooted, attests: Sequence[tuple[bytes, bytes]], via: NodeId, now: Instant) -> Effects:
+        """A generation begins. Raises ``RemoteError``; then nothing changed."""
+        begun = self.generations.begin(rooted, attests, now)
+        self._counters.add("re-rooted")
+        self.freezes.end(begun.doc, folded=True)
+        self._hlc.witness(max((row[2] for row in rooted.root.seen), default=0), now)
+        facts: list[Effect] = []
+        if begun.differs:
+            by = document_of(self._store, begun.doc).updated_by
+            facts.append(DocumentChanged(begun.doc, *rooted.root.names, by, remote=by != self._me, change=rooted.hash))
+        if begun.told:
+            facts.append(self._note_lost(begun))
+        kept = EnvelopesKept((), (rooted.hash,))
+        announced = self._exchange.announce([begun.doc], via)
+        effects: list[Effect] = [Persist((begun.record,), (kept, *announced, *facts))]
+        return [*effects, *self.carried(begun.doc, begun.mine, now)] if begun.mine else effects
+
+    def _note_lost(self, begun: Begun) -> Note:
+        self._counters.add("strays-buried", begun.told)
+        return Note(
+            f"document/{begun.rooted.root.resource}",
+            f"deleted elsewhere more than 30 days ago: {begun.told} writes of this node, made since, are left out",
+        )
+
+    def carried(self, doc: DocId, strays: Sequence[Stray], now: Instant) -> Effects:
+        """Strays, written again in our own name on top of the root."""
+        try:
+            admitted = self._pen.carry(doc, strays, now)
+        except LocalError as error:
+            self._counters.add("strays-left")
+            return [Note(f"document/{'/'.join(self._store.names(doc))}", f"writes wait for somebody else: {error}")]
+        placed = self._intake.place(admitted)
+        self._counters.add("carried", len(strays))
+        refused: list[Effect] = [Reject(self._me, error.reason, str(error)) for _, error in placed.refused]
+        return [*refused, self._kept(placed.applied, now)]
+
+    def receive(self, via: NodeId, letter: Roots, now: Instant) -> Effects:
+        effects: list[Effect] = []
+        for item in letter.items:
+            try:
+                self._gate.charge(via, now)
+                judged = self.generations.judge(item, now)
+                if judged is not None:
+                    effects += self._begun(*judged, via, now)
+            except RemoteError as error:
+                effects.append(Reject(via, error.reason, str(error)))
+        return effects
+
+    def _reachable(self) -> list[NodeId]:
+        """Members in reach, this one included."""
+        if self.liveness is None:
+            return [self._me, *self._exchange.peers()]
+        liveness = self.liveness
+        return [node for node in liveness.members() if node == self._me or liveness.reachable(node)]
+
+    def awaited(self) -> list[NodeId]:
+        """Whose acknowledgement is waited for."""
+        live = self._reachable()
+        return live if len(live) <= self._acks_max else [self._me, *self._exchange.peers()]
+
+    def _may_propose(self, doc: DocId) -> bool:
+        return self._gate.may_write(self._me, resource_of(*self._store.names(doc)))
