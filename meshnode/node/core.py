@@ -142,6 +142,7 @@ class Core:
             DocumentsConfig(), signer=ports.signer, verifier=ports.verifier, authority=self.authority, trust=self.trust,
             boot=self.boot, restored=restored, rng=rng.fork(config.seed, "documents"), store=ports.store,
         )  # fmt: skip
+        self.documents.attend(self.gossip)
         self._build_work(restored)
 
     def _build_work(self, restored: Sequence[Record]) -> None:
