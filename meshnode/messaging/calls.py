@@ -63,6 +63,7 @@ class Call(msgspec.Struct):
     waiter: Waiter
     started_us: int
     due_us: int
+    caller: str = ""  # who made it, as the callee is told
     where: NodeId | None = None  # it may go to this node only
     phase: Phase = Phase.REACHING
     node: NodeId = UNASKED

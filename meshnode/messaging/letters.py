@@ -108,11 +108,11 @@ def read_emit(frame: Frame) -> tuple[str, str]:
 
 
 def overlong(header: CallHeader) -> str:
-    """The field whose text is too long to be passed on, "" if none is."""
-    texts = (header.skill, header.agent, header.caller, header.idempotency_key, header.trace, header.session)
+    """The field whose text is too long to be passed on, "" if none is. Its ``caller`` is not passed on."""
+    texts = (header.skill, header.agent, header.idempotency_key, header.trace, header.session)
     if sum(map(len, texts)) <= TEXT_CHARS_MAX:
         return ""
-    names = ("skill", "agent", "caller", "idempotency_key", "trace", "session")
+    names = ("skill", "agent", "idempotency_key", "trace", "session")
     return next((name for name, text in zip(names, texts, strict=True) if len(text) > TEXT_CHARS_MAX), "")
 
 

@@ -28,6 +28,7 @@ _CODES = (
     "", "agent-died", "denied", "invalid", "result-too-long", "stream-order", "stream-overrun", "timeout",
     "unreachable", *retry.NOT_RUN,
 )  # fmt: skip
+_COUNTED = {code: f"calls-{code or 'ok'}" for code in _CODES}
 
 
 class Life:
@@ -44,12 +45,15 @@ class Life:
 
     # -- begin --------------------------------------------------------------------------------------------------------
 
-    def new(self, waiter: Waiter, header: CallHeader, payload: bytes, where: NodeId | None, now: Instant) -> Call:
+    def new(
+        self, waiter: Waiter, header: CallHeader, payload: bytes, where: NodeId | None, now: Instant, caller: str
+    ) -> Call:
         """A row, not yet in the table."""
         self._last_call += 1
         call_id = self.id_of(self._last_call)
         due_us = now.mono_us + min(header.deadline_ms * MS, self._config.deadline_max_us)
-        return Call(call_id, header, payload, waiter, now.mono_us, due_us, where, idempotent=header.idempotent)
+        idempotent = header.idempotent
+        return Call(call_id, header, payload, waiter, now.mono_us, due_us, caller, where, idempotent=idempotent)
 
     def id_of(self, number: int) -> bytes:
         return self._around.call_prefix + number.to_bytes(8)
@@ -126,7 +130,7 @@ class Life:
         self._running(call, now)
         rtt = self._around.links.rtt_us(call.node) or 0
         self._arm(call, "overdue", now.mono_us + 3 * rtt + 100 * MS)
-        return [Post(call.node, self._frames(call, call.header.caller, now))]
+        return [Post(call.node, self._frames(call, now))]
 
     def _send_here(self, call: Call, unit: Unit, now: Instant) -> list[Effect]:
         key = call.header.idempotency_key
@@ -146,7 +150,7 @@ class Life:
         self._running(call, now)
         self.units.took(unit)
         self._arm(call, "due", call.due_us)
-        return [ToAgent(unit.conn, self._frames(call, call.header.caller, now))]
+        return [ToAgent(unit.conn, self._frames(call, now))]
 
     def _running(self, call: Call, now: Instant) -> None:
         call.phase, call.sent_us = Phase.RUNNING, now.mono_us
@@ -155,10 +159,10 @@ class Life:
             call.queued = True
             self._around.index.queued(call.node, call.agent, 1)
 
-    def _frames(self, call: Call, caller: str, now: Instant) -> tuple[Frame, ...]:
+    def _frames(self, call: Call, now: Instant) -> tuple[Frame, ...]:
         asked = call.header
         header = CallHeader(
-            call.call_id, call.skill, max(1, (call.due_us - now.mono_us) // MS), call.agent, caller,
+            call.call_id, call.skill, max(1, (call.due_us - now.mono_us) // MS), call.agent, call.caller,
             asked.idempotency_key, asked.trace, asked.hlc, call.slot, asked.session, asked.stream, call.idempotent,
         )  # fmt: skip
         frame = letters.call_frame(header, call.payload)
@@ -320,7 +324,7 @@ class Life:
 
     def end(self, call: Call, ending: Ending, now: Instant, *, given_up: bool = False) -> list[Effect]:
         """``given_up``: its target may still be at work on it."""
-        self._counters.add(f"calls-{ending.code or 'ok'}" if ending.code in _CODES else "calls-failed")
+        self._counters.add(_COUNTED.get(ending.code, "calls-failed"))
         followers = self._forget(call, ending, now, given_up=given_up)
         return [replies.answer(call, ending, now.mono_us), *followers]
 

@@ -1,5 +1,6 @@
 """Why a call is not tried, as far as the call itself tells."""
 
+import functools
 import re
 
 from meshnode.messaging import letters
@@ -20,8 +21,7 @@ def objection(header: CallHeader, payload: bytes, config: SwitchConfig, *, own: 
     it may still ask for a capability."""
     if field := letters.overlong(header):
         return "invalid", f"{field} has more than {TEXT_CHARS_MAX} characters"
-    name = header.skill.removeprefix(CAP_PREFIX) if own else header.skill
-    if not _SKILL.fullmatch(name):
+    if not _is_skill(header.skill.removeprefix(CAP_PREFIX) if own else header.skill):
         return "invalid", f"{header.skill!r} cannot be the name of a skill"
     if header.deadline_ms <= 0:
         return "timeout", "the deadline had passed when the call arrived"
@@ -30,6 +30,11 @@ def objection(header: CallHeader, payload: bytes, config: SwitchConfig, *, own: 
     if not -1 <= header.slot < _SLOT_MAX:
         return "invalid", f"{header.slot} is no slot; slots count from 0, and -1 means any"
     return None
+
+
+@functools.lru_cache(maxsize=1024)  # the same few names, call after call
+def _is_skill(name: str) -> bool:
+    return _SKILL.fullmatch(name) is not None
 
 
 def wanted(header: CallHeader) -> str:

@@ -75,7 +75,7 @@ class Switch:
         self, ticket: int, header: CallHeader, payload: bytes, now: Instant, *, node: NodeId | None = None
     ) -> list[Effect]:
         """A call from a door of this node. Ends in ``CallEnded(ticket)``."""
-        return self._open(Door(ticket), header, payload, now, node)
+        return self._open(Door(ticket), header, payload, now, node, header.caller)
 
     def grant(self, ticket: int, total: int) -> list[Effect]:
         """That door takes items of its stream numbered below ``total``; 16 it takes without being asked."""
@@ -230,8 +230,7 @@ class Switch:
         if waiter in self._calls:
             self.counters.add("call-repeated")
             return []
-        header = msgspec.structs.replace(asked, caller=unit.caller)
-        return self._open(waiter, header, payload, now, None)
+        return self._open(waiter, asked, payload, now, None, unit.caller)
 
     def _asked_by_peer(self, peer: NodeId, asked: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
         """The callee's side judges again: a caller's daemon cannot speak for us."""
@@ -244,8 +243,7 @@ class Switch:
         if waiter in self._calls:
             self.counters.add("call-repeated")
             return []
-        header = msgspec.structs.replace(asked, caller=self._caller(peer, asked.caller))
-        return self._open(waiter, header, payload, now, self._me)
+        return self._open(waiter, asked, payload, now, self._me, self._caller(peer, asked.caller))
 
     def _caller(self, peer: NodeId, claimed: str) -> str:
         """A peer speaks for itself and its own agents only; any other name it gives becomes its own."""
@@ -258,12 +256,13 @@ class Switch:
     # -- begin --------------------------------------------------------------------------------------------------------
 
     def _open(
-        self, waiter: Waiter, header: CallHeader, payload: bytes, now: Instant, node: NodeId | None
+        self, waiter: Waiter, header: CallHeader, payload: bytes, now: Instant, node: NodeId | None, caller: str
     ) -> list[Effect]:
+        """``caller``: who calls, as this node knows it; what the header says of that counts for nothing."""
         refusal = self._refusal(waiter, header, payload)
         if refusal is not None:
             return self._refuse(waiter, *refusal)
-        call = self._life.new(waiter, header, payload, node, now)
+        call = self._life.new(waiter, header, payload, node, now, caller)
         if header.skill.startswith(MESH_PREFIX):
             return self._mesh(call, now)
         return self._life.begin(call, now)

@@ -21,6 +21,7 @@ MEMBER = "member"
 INVITED = (MEMBER, GATEWAY)  # what an invite may make of a node; admins are made with the mesh
 JOURNAL = "journal"  # the resource of Action.READ
 _RESOURCE_CHARACTERS_MAX = 512
+_GIVEN_MAX = 1024  # verdicts remembered
 # One plain word per segment: "." and "..", "%", NUL and empty segments would let one resource pass for another.
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:@+-]+")
 _NODE_KIND = "Node"
@@ -33,21 +34,35 @@ class Roles:
 
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
+        # Calls ask the same again and again. A verdict holds for the record of the member it was given for.
+        self._given: dict[tuple[NodeId, Action, str], tuple[Member, Verdict]] = {}
 
     def may(self, subject: NodeId, action: Action, resource: str) -> Verdict:
         member = self._trust.member(subject)
         if member is None:
             return Verdict(allowed=False, reason="unknown-member")
-        if not _is_canonical(resource):
-            return Verdict(allowed=False, reason="bad-resource")
-        if ADMIN in member.roles:
-            return Verdict(allowed=True, reason="role-admin")
-        segments = resource.split("/")
-        if GATEWAY in member.roles and _gateway_may(action, segments):
-            return Verdict(allowed=True, reason="role-gateway")
-        if MEMBER not in member.roles and GATEWAY not in member.roles:
-            return Verdict(allowed=False, reason="no-role")
-        return _member_may(member, action, segments)
+        question = subject, action, resource
+        given = self._given.get(question)
+        if given is not None and given[0] is member:
+            return given[1]
+        verdict = _verdict(member, action, resource)
+        if len(self._given) >= _GIVEN_MAX:
+            self._given.clear()
+        self._given[question] = member, verdict
+        return verdict
+
+
+def _verdict(member: Member, action: Action, resource: str) -> Verdict:
+    if not _is_canonical(resource):
+        return Verdict(allowed=False, reason="bad-resource")
+    if ADMIN in member.roles:
+        return Verdict(allowed=True, reason="role-admin")
+    segments = resource.split("/")
+    if GATEWAY in member.roles and _gateway_may(action, segments):
+        return Verdict(allowed=True, reason="role-gateway")
+    if MEMBER not in member.roles and GATEWAY not in member.roles:
+        return Verdict(allowed=False, reason="no-role")
+    return _member_may(member, action, segments)
 
 
 def _gateway_may(action: Action, segments: list[str]) -> bool:

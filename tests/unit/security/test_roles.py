@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.kernel.ports import Action, Verdict
+from meshnode.kernel.ports import Action, Member, Verdict
 from meshnode.model.ids import NodeId
+from meshnode.security.identity import RecordSigner, new_record_key
 from meshnode.security.roles import Roles
 from tests.unit.security import world
 
@@ -127,3 +128,24 @@ def test_no_resource_opens_another_document_kind_to_members(resource: str, actio
         and not re.fullmatch(r"Node/[^/]+/nano-7", resource)
     )
     assert not (answer.allowed and action in (Action.INVITE, Action.READ))
+
+
+def test_a_verdict_does_not_outlive_the_record_it_was_given_for() -> None:
+    trust, key = world.members(), RecordSigner(new_record_key()).public_key
+    member = trust.admit(world.member_record("nano-7", key))
+    assert isinstance(member, Member)
+    roles = Roles(trust)
+    for _ in range(2):
+        assert roles.may(member.node, Action.CALL, "skill/words.count").allowed
+        assert not roles.may(member.node, Action.INVITE, "node").allowed
+    trust.admit(world.member_record("nano-7", key, roles=("guest",), issued_ms=world.NOW_MS + 1))
+    assert roles.may(member.node, Action.CALL, "skill/words.count").reason == "no-role"
+
+
+def test_questions_without_end_do_not_fill_the_memory() -> None:
+    trust = world.members()
+    member = world.admitted(trust, "nano-7", roles=("member",))
+    roles = Roles(trust)
+    for number in range(3000):
+        assert roles.may(member.node, Action.CALL, f"skill/s{number}").allowed
+    assert len(roles._given) <= 1024  # pyright: ignore[reportPrivateUsage]
