@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
-from meshnode.gossip.letters import ID_BYTES, IDS_MAX, Graft, IHave, Prune, Push, encode, post
+from meshnode.gossip.letters import IDS_MAX, ID_BYTES, Graft, IHave, Prune, Push, encode, is_row, post
 from meshnode.gossip.manners import Overdone
 from meshnode.kernel.effects import Channel, Effect, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -262,12 +262,15 @@ class Broadcast:
     # -- ids ----------------------------------------------------------------------------------------------------------
 
     def _recent(self, since_us: int) -> list[bytes]:
-        """Ids of what came since then and can still be sent, oldest first: the newest of them if there are many."""
+        """Ids of what came since then and can still be sent, oldest first: the newest of them if there are many.
+
+        Not of rows: a new link compares all of them at once (``doorway.py``), and many who meet would ask for each twice.
+        """
         ids: list[bytes] = []
         for number, at_us in reversed(self._seen.items()):
             if at_us <= since_us or len(ids) >= IDS_MAX:
                 break
-            if number in self._cache:
+            if number in self._cache and not is_row(self._cache[number]):
                 ids.append(number)
         ids.reverse()
         return ids

@@ -221,6 +221,11 @@ def post(peer: NodeId, letter: Letter, *, patient: bool = False) -> Send:
     return Send(peer, Channel.GOSSIP, body, patient)
 
 
+def is_row(rumour: bytes) -> bool:
+    """Whether an encoded rumour is a row of the directory: an array of two, tagged 1."""
+    return rumour[:2] == b"\x92\x01"
+
+
 def decode(body: bytes) -> Letter:
     """The letter in ``body``.
 

@@ -9,6 +9,7 @@ starves a quiet one.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.timers import Timers
 from meshnode.model.ids import NodeId
 
@@ -16,6 +17,8 @@ Mark = tuple[NodeId, str]  # an owner and one of its keys
 REFRESH = ""  # in the place of a key: the owner stands by all its facts
 BURST = 8  # letters that may leave without waiting
 WAITED_SHARE = 4  # one in so many bytes is for who waited longest
+REFRESH_US = 2 * SECOND  # it tells nothing new: those of some seconds leave together, or with whatever else does
+REFRESH_STEP_US = 4 * MS  # by owner, so that the two ends of a new link do not tell each other the same at once
 _LATE = ("load", REFRESH)
 
 
@@ -55,6 +58,8 @@ class Outbox:
         left_us = box.recent.get(mark)
         paced_us = now_us if left_us is None else left_us + self._batch_us
         due_us = max(now_us, paced_us, box.paid_us - BURST * self._batch_us)
+        if mark[1] == REFRESH:
+            due_us = max(due_us, now_us + REFRESH_US + mark[0][0] * REFRESH_STEP_US)
         if due_us < self._due_us.get(peer, due_us + 1):
             self._due_us[peer] = due_us
             self._flush.set(peer, due_us)

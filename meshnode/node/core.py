@@ -65,6 +65,7 @@ from meshnode.node.succession import Succession
 from meshnode.node.transmits import coalesced
 from meshnode.node.unit_stairs import Home
 from meshnode.node.units import units_of
+from meshnode.node.watching import Watching
 from meshnode.registry.index import Index
 from meshnode.registry.offers import LOAD_KEY
 from meshnode.scheduler.scheduler import Scheduler, SchedulerConfig
@@ -108,6 +109,7 @@ class Core:
         self.rooms = Rooms((
             self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
             self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits, self.proven,
+            self.watching,
         ))  # fmt: skip
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
@@ -143,6 +145,7 @@ class Core:
             boot=self.boot, restored=restored, rng=rng.fork(config.seed, "documents"), store=ports.store,
         )  # fmt: skip
         self.documents.attend(self.gossip)
+        self.watching = Watching(self, restored)
         self._build_work(restored)
 
     def _build_work(self, restored: Sequence[Record]) -> None:

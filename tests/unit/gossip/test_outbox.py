@@ -1,6 +1,6 @@
 """What neighbours still have to be told: at once if quiet, together if not, in order, nobody starved."""
 
-from meshnode.gossip.outbox import BURST, REFRESH, Mark, Outbox
+from meshnode.gossip.outbox import BURST, REFRESH, REFRESH_STEP_US, REFRESH_US, Mark, Outbox
 from meshnode.gossip.paths import FLOW, KEEP_MIN, KEPT_US, KNOWN_MAX, LATE_US, REST, REST_EVERY_US, Paths
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import NodeId
@@ -39,6 +39,17 @@ def test_a_key_that_changes_all_the_time_waits_and_others_do_not() -> None:
     assert box.deadline() == 20
     box.due(20)
     assert take(box, 20) == [(A, "load"), (B, "load")]
+
+
+def test_that_an_owner_stands_by_its_facts_waits_for_others_to_say_the_same() -> None:
+    box = outbox()
+    for owner in (A, B):
+        box.add(PEER, (owner, REFRESH), 0)
+    assert box.deadline() == REFRESH_US + A[0] * REFRESH_STEP_US
+    box.drop(PEER, (A, REFRESH))  # the peer said so itself meanwhile
+    box.add(PEER, (C, "load"), SECOND)
+    assert box.deadline() == SECOND and box.due(SECOND) == [PEER]
+    assert take(box, SECOND) == [(C, "load"), (B, REFRESH)], "what leaves earlier takes it along"
 
 
 def test_a_busy_link_is_told_in_batches() -> None:
