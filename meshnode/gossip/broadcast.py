@@ -5,9 +5,9 @@ its id; who misses one asks for it and becomes eager; who brings twice what is k
 recent ids. A rumour's id is the hash of its bytes, so nobody can put another content under a known id.
 
 The first parent brings a rumour in full. The second one, a lazy neighbour that was asked to, tells its id within 20 ms:
-it takes the first one's place as soon as that one breaks or falls silent, and for good if it is ahead several times in
-a row (the paper's section 3.8, with time in the place of hops). All others tell ids ten times as late, and only to
-those who have not told them first: what they are for is a tree that has lost both parents.
+it takes the first one's place as soon as that one breaks or falls silent, and if it is ahead several times in a row the
+two change places (the paper's section 3.8, with time in the place of hops). All others tell ids ten times as late, and
+only to those who have not told them first: what they are for is a tree that has lost both parents.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,11 @@ from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import LinkStats
 from meshnode.kernel.timers import Timers
-from meshnode.model.ids import NodeId
+from meshnode.model.ids import UNKNOWN_NODE, NodeId
 
 SOON_US = 20 * MS  # by then the second parent tells what it has
-LATER_US = 200 * MS  # by then all others do
+LATER_US = 200 * MS  # by then all others do, if nobody told them; of two neighbours the one with the smaller id
+LATEST_US = 350 * MS  # the other one: mostly it has been told by then, and one letter serves a link
 LAZY_FRAME = 64  # ids in one letter
 LAZY_MAX = 1024  # ids that wait for one neighbour; what is beyond, the repair brings
 RECENT_US = 30 * SECOND
@@ -41,8 +42,9 @@ LEADS = 3  # rumours in a row
 
 @dataclass(slots=True)
 class _Branch:
-    """One neighbour in the tree. ``soon``: this node is its second parent."""
+    """One neighbour in the tree. ``first``: of the two this one tells first; ``soon``: this one is its second parent."""
 
+    first: bool
     eager: bool = True
     soon: bool = False
     lazy_ids: dict[bytes, None] = field(default_factory=dict[bytes, None])
@@ -61,8 +63,8 @@ class _Missing:
 class Broadcast:
     """The tree as this node sees it."""
 
-    def __init__(self, links: LinkStats) -> None:
-        self._links = links
+    def __init__(self, links: LinkStats, me: NodeId = UNKNOWN_NODE) -> None:
+        self._links, self._me = links, me
         self._branches: dict[NodeId, _Branch] = {}
         self._second: NodeId | None = None
         self._leader: tuple[NodeId, int] | None = None  # who was ahead of the first parent, and how often in a row
@@ -74,12 +76,13 @@ class Broadcast:
         self._graft_due: Timers[bytes] = Timers()
         self._soon_us: int | None = None
         self._later_us: int | None = None
+        self._latest_us: int | None = None
 
     # -- neighbours ---------------------------------------------------------------------------------------------------
 
     def up(self, peer: NodeId, now: Instant) -> list[Effect]:
         """A new link: tell what was new lately, or a rumour sent at the instant of the break would be lost."""
-        self._branches[peer] = _Branch()
+        self._branches[peer] = _Branch(self._me < peer)
         if peer == self._second:
             self._second = None  # the link that was lazy is no more
         recent = self._recent(now.mono_us - RECENT_US)
@@ -195,17 +198,25 @@ class Broadcast:
         effects: list[Effect] = []
         for number in self._graft_due.pop_due(now.mono_us):
             effects += self._ask(number, now)
-        later = self._later_us is not None and self._later_us <= now.mono_us
-        if later or (self._soon_us is not None and self._soon_us <= now.mono_us):
-            self._soon_us, self._later_us = None, None if later else self._later_us
-            for peer, branch in self._branches.items():
-                if branch.lazy_ids and (later or branch.soon):
-                    effects += _letters(peer, branch.lazy_ids)
-                    branch.lazy_ids.clear()
-        return effects
+        return effects + self._flush(now.mono_us)
 
     def deadline(self) -> int | None:
-        return earliest(self._graft_due.deadline(), self._soon_us, self._later_us)
+        return earliest(self._graft_due.deadline(), self._soon_us, self._later_us, self._latest_us)
+
+    def _flush(self, now_us: int) -> list[Effect]:
+        """Tell ids to those whose time has come."""
+        soon, later, latest = (_over(at, now_us) for at in (self._soon_us, self._later_us, self._latest_us))
+        if not (soon or later or latest):
+            return []
+        effects: list[Effect] = []
+        for peer, branch in self._branches.items():
+            if branch.lazy_ids and (soon if branch.soon else later if branch.first else latest):
+                effects += _letters(peer, branch.lazy_ids)
+                branch.lazy_ids.clear()
+        self._soon_us = None if soon else self._soon_us
+        self._later_us = None if later else self._later_us
+        self._latest_us = None if latest else self._latest_us
+        return effects
 
     def _ask(self, number: bytes, now: Instant) -> list[Effect]:
         missing = self._missing.get(number)
@@ -220,7 +231,10 @@ class Broadcast:
     # -- the second parent --------------------------------------------------------------------------------------------
 
     def _raced(self, missing: _Missing | None, source: NodeId | None, now: Instant) -> list[Effect]:
-        """Whose id came well before the rumour has the shorter way to its origin; one time may be chance."""
+        """Whose id came well before the rumour has the shorter way to its origin; one time may be chance.
+
+        It had the rumour without this node, so it stays linked to the origin when the old parent and it change places.
+        """
         if source is None:
             return []
         early = missing is not None and missing.by != source and now.mono_us >= missing.since_us + LEAD_US
@@ -231,10 +245,14 @@ class Broadcast:
         before = self._leader
         times = before[1] + 1 if before is not None and before[0] == missing.by else 1
         self._leader = (missing.by, times)
-        return self._promote(missing.by) if times >= LEADS else []
+        return self._swap(source, missing.by) if times >= LEADS else []
+
+    def _swap(self, parent: NodeId, other: NodeId) -> list[Effect]:
+        self._branches[parent].eager, self._second = False, parent
+        return [*self._promote(other), post(parent, Prune(soon=True))]
 
     def _promote(self, peer: NodeId) -> list[Effect]:
-        """It is to bring rumours in full; what comes later over another link makes that one lazy."""
+        """It is to bring rumours in full from now on."""
         self._leader = None
         return [post(peer, Graft([])), *self._raise(peer)]
 
@@ -288,10 +306,12 @@ class Broadcast:
         if len(branch.lazy_ids) >= LAZY_MAX:
             return
         branch.lazy_ids[number] = None
-        if not branch.soon:
-            self._later_us = now.mono_us + LATER_US if self._later_us is None else self._later_us
-        elif self._soon_us is None:
-            self._soon_us = now.mono_us + SOON_US
+        if branch.soon:
+            self._soon_us = self._soon_us or now.mono_us + SOON_US
+        elif branch.first:
+            self._later_us = self._later_us or now.mono_us + LATER_US
+        else:
+            self._latest_us = self._latest_us or now.mono_us + LATEST_US
 
     def _patience_us(self, peer: NodeId) -> int:
         rtt = self._links.rtt_us(peer) or 50 * MS
@@ -312,6 +332,10 @@ class Broadcast:
             self._cache_bytes -= len(self._cache.pop(oldest))
         while len(self._seen) > SEEN_MAX:
             del self._seen[next(iter(self._seen))]
+
+
+def _over(at_us: int | None, now_us: int) -> bool:
+    return at_us is not None and at_us <= now_us
 
 
 def _letters(peer: NodeId, numbers: dict[bytes, None]) -> list[Effect]:

@@ -56,7 +56,7 @@ class Parts:
         self.outlook = Outlook(config, self.me, self.directory, self.detector, ports.links)
         whole = holds_whole(ports.trust.member(config.node))
         self.overlay = Overlay(config, rng, self.outlook, whole=whole)
-        self.broadcast = Broadcast(ports.links)
+        self.broadcast = Broadcast(ports.links, config.node)
         self.budgets = Budgets(config.profile)
         self.soft = SoftState(
             config,

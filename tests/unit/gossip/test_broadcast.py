@@ -3,6 +3,7 @@
 from meshnode.gossip.broadcast import (
     CACHE_MAX,
     LATER_US,
+    LATEST_US,
     LAZY_FRAME,
     LEADS,
     SOON_US,
@@ -12,7 +13,7 @@ from meshnode.gossip.broadcast import (
 from meshnode.gossip.letters import Graft, IHave, Letter, Prune, Push, decode
 from meshnode.kernel.effects import Effect, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
-from meshnode.model.ids import NodeId
+from meshnode.model.ids import UNKNOWN_NODE, NodeId
 from tests.unit.gossip.world import Stats, World
 
 A, B, C = (NodeId(bytes([n]) * 32) for n in range(3))
@@ -23,9 +24,9 @@ def after(us: int) -> Instant:
     return Instant(T0.mono_us + us, 0)
 
 
-def tree(*peers: NodeId) -> Broadcast:
+def tree(*peers: NodeId, me: NodeId = UNKNOWN_NODE) -> Broadcast:
     world = World()
-    broadcast = Broadcast(Stats(world, world.box("x")))
+    broadcast = Broadcast(Stats(world, world.box("x")), me)
     for peer in peers:
         broadcast.up(peer, T0)
     return broadcast
@@ -149,6 +150,18 @@ def test_who_asked_for_ids_soon_is_told_them_soon_and_the_others_later() -> None
     assert broadcast.deadline() is None
 
 
+def test_of_two_neighbours_one_tells_first_and_spares_the_other_a_letter() -> None:
+    lower, upper = tree(A, C, me=A), tree(A, B, me=C)
+    lower.pruned(C)
+    upper.pruned(A)
+    for each in (lower, upper):
+        each.spread(b"r", T0)
+    told = letters(lower.wake(after(LATER_US)))
+    assert told == [(C, IHave([rumour_id(b"r")]))] and letters(upper.wake(after(LATER_US))) == []
+    upper.told(A, [rumour_id(b"r")], after(LATER_US))
+    assert letters(upper.wake(after(LATEST_US))) == []
+
+
 def test_who_told_an_id_first_is_not_told_it() -> None:
     broadcast = tree(A, B, C)
     broadcast.pruned(B)
@@ -179,7 +192,8 @@ def test_who_is_ahead_several_times_in_a_row_becomes_a_parent_for_good() -> None
         rumour = b"race %d" % turn
         broadcast.told(B, [rumour_id(rumour)], T0)
         told = letters(broadcast.spread(rumour, after(10 * MS), source=A))
-    assert told == [(B, Graft([])), (C, Prune(soon=True))]
+    assert told == [(B, Graft([])), (A, Prune(soon=True))], "first and second parent change places"
+    assert letters(broadcast.spread(b"r", T0)) == [(B, Push(b"r"))]
 
 
 def test_one_rumour_that_comes_in_time_ends_a_race() -> None:
