@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
-from meshnode.gossip.letters import IDS_MAX, ID_BYTES, Graft, IHave, Prune, Push, encode, is_row, post
+from meshnode.gossip.letters import ID_BYTES, IDS_MAX, Graft, IHave, Prune, Push, encode, is_row, post
 from meshnode.gossip.manners import Overdone
 from meshnode.kernel.effects import Channel, Effect, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -282,7 +282,7 @@ class Broadcast:
     def _recent(self, since_us: int) -> list[bytes]:
         """Ids of what came since then and can still be sent, oldest first: the newest of them if there are many.
 
-        Not of rows: a new link compares all of them at once (``doorway.py``), and many who meet would ask for each twice.
+        Not of rows: a new link compares all of them at once (``doorway.py``); many who meet would ask for each twice.
         """
         ids: list[bytes] = []
         for number, at_us in reversed(self._seen.items()):

@@ -399,7 +399,8 @@ class SoftState:
             self._outbox.again(peer, max(ready_us, now.mono_us + self._config.soft_batch_us))
         held = [found for mark in marks if (found := self._held(mark)) is not None]
         refreshes = [self._refresh_letter(owner, now) for owner, key in marks if key == REFRESH]
-        return [*batches(peer, [self._letter(each, now) for each in held]), *(post(peer, r, patient=True) for r in refreshes if r)]
+        facts = batches(peer, [self._letter(each, now) for each in held])
+        return [*facts, *(post(peer, refresh, patient=True) for refresh in refreshes if refresh)]
 
     def _size(self, mark: Mark) -> int:
         """0: nothing is held there any more."""
