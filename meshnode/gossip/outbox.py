@@ -37,6 +37,11 @@ class Outbox:
         self._peers: dict[NodeId, _Peer] = {}
         self._flush: Timers[NodeId] = Timers()
         self._due_us: dict[NodeId, int] = {}
+        self._hold_us = 0
+
+    def hold(self, until_us: int) -> None:
+        """There is more important news: what is added until then leaves no sooner."""
+        self._hold_us = max(self._hold_us, until_us)
 
     def __contains__(self, peer: NodeId) -> bool:
         return peer in self._peers
@@ -57,7 +62,7 @@ class Outbox:
         box.pending[mark] = None
         left_us = box.recent.get(mark)
         paced_us = now_us if left_us is None else left_us + self._batch_us
-        due_us = max(now_us, paced_us, box.paid_us - BURST * self._batch_us)
+        due_us = max(now_us, paced_us, box.paid_us - BURST * self._batch_us, self._hold_us)
         if mark[1] == REFRESH:
             due_us = max(due_us, now_us + REFRESH_US + mark[0][0] * REFRESH_STEP_US)
         if due_us < self._due_us.get(peer, due_us + 1):

@@ -82,7 +82,9 @@ class Parts:
         self.contacts = Contacts(
             rng, own=self._is_own, holder=self.directory.holder, near=self.outlook.near, restored=restored
         )
-        self.planning = Planning(config, self.me, self.directory, self.outlook, self.overlay, self.contacts)
+        self.planning = Planning(
+            config, self.me, self.directory, self.outlook, self.overlay, self.contacts, hold=self.soft.hold
+        )
 
     def _region_of(self, node: NodeId) -> str:
         entry = self.directory.entry(node)

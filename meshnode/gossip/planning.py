@@ -6,7 +6,7 @@ the node knows nobody. Where many meet for the first time, the first link brings
 one waits until no more news come, and then draws from all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Contacts
@@ -83,12 +83,13 @@ class Planning:
 
     def __init__(
         self, config: GossipConfig, me: SelfRow, directory: Directory, outlook: Outlook, overlay: Overlay,
-        contacts: Contacts,
+        contacts: Contacts, hold: Callable[[int], None] = lambda _: None,
     ) -> None:  # fmt: skip
+        """``hold``: what is not about members is to wait until then."""
         self._config, self._me, self._directory = config, me, directory
         self._outlook, self._overlay, self._contacts = outlook, overlay, contacts
         self._strays = Strays(config.node)
-        self._rush = Rush()
+        self._rush, self._hold = Rush(), hold
         self._due_us: int | None = None
         self._hurried_us = -HURRY_EVERY_US
 
@@ -98,7 +99,8 @@ class Planning:
         """What is known about a node has changed."""
         if node == self._config.node:
             return
-        self._rush.count(len(self._directory.rows), now)
+        if self._rush.count(len(self._directory.rows), now):
+            self._hold(self._rush.until_us)
         entry = self._directory.entry(node)
         matters = node in self._strays or self._overlay.matters(node)
         if entry is not None and node in self._directory.rows and self._outlook.lost(node):
@@ -183,19 +185,22 @@ class Rush:
 
     def __init__(self) -> None:
         self._calm_count, self._count = 1, 1
-        self._since_us = self._until_us = 0
+        self._since_us = self.until_us = 0
 
-    def count(self, members: int, now: Instant) -> None:
-        if members > self._count and members >= 2 * self._calm_count:
-            self._since_us = self._since_us or now.mono_us
-            self._until_us = min(now.mono_us + RUSH_CALM_US, self._since_us + RUSH_MAX_US)
+    def count(self, members: int, now: Instant) -> bool:
+        """So many are known now. Whether the rush goes on because of that."""
+        grows = members > self._count and members >= 2 * self._calm_count
         self._count = members
+        if grows:
+            self._since_us = self._since_us or now.mono_us
+            self.until_us = min(now.mono_us + RUSH_CALM_US, self._since_us + RUSH_MAX_US)
+        return grows
 
     def after(self, at_us: int, *, links: bool) -> int:
         """When to plan instead of then. Without ``links`` nobody would bring the news."""
-        return max(at_us, self._until_us) if links else at_us
+        return max(at_us, self.until_us) if links else at_us
 
     def over(self, members: int, now: Instant) -> None:
         """Links are planned: who comes from now on meets a mesh."""
-        if now.mono_us >= self._until_us:
+        if now.mono_us >= self.until_us:
             self._calm_count, self._since_us = members, 0

@@ -128,6 +128,10 @@ class SoftState:
             if self._size(mark) and self._wants(peer, mark):  # a peer may ask for what nobody holds
                 self._outbox.add(peer, mark, now.mono_us)
 
+    def hold(self, until_us: int) -> None:
+        """Until then neighbours are told of members first: what those say of themselves follows, together."""
+        self._outbox.hold(until_us)
+
     # -- our own ------------------------------------------------------------------------------------------------------
 
     def publish(self, key: str, value: bytes, now: Instant) -> list[Effect]:

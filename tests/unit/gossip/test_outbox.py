@@ -52,6 +52,17 @@ def test_that_an_owner_stands_by_its_facts_waits_for_others_to_say_the_same() ->
     assert take(box, SECOND) == [(C, "load"), (B, REFRESH)], "what leaves earlier takes it along"
 
 
+def test_while_there_is_more_important_news_marks_wait_and_leave_together() -> None:
+    box = outbox()
+    box.hold(3 * SECOND)
+    box.add(PEER, (A, "load"), 0)
+    box.add(PEER, (B, "skill/b"), SECOND)
+    assert box.deadline() == 3 * SECOND and box.due(SECOND) == []
+    assert box.due(3 * SECOND) == [PEER] and len(take(box, 3 * SECOND)) == 2
+    box.add(PEER, (C, "load"), 4 * SECOND)
+    assert box.deadline() == 4 * SECOND
+
+
 def test_a_busy_link_is_told_in_batches() -> None:
     box, letters = outbox(), 0
     for step in range(2 * SECOND // (10 * MS)):
