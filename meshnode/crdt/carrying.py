@@ -1,18 +1,26 @@
 """What goes onto a stick, and what one brings: between the file (``crdt/stick.py``) and the room's gate and store."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from meshnode.crdt.gate import Admitted, Gate
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
+from meshnode.crdt.letters import RootItem
+from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item, ItemKind
 from meshnode.crdt.store import StateStore
+from meshnode.kernel.effects import Effect, Persist, Reject
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import Trust
+from meshnode.kernel.records import Record
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
+
+Attests = Callable[[Rooted], Sequence[tuple[bytes, bytes]]]
+Adopt = Callable[[RootItem], Sequence[Effect]]
+_roots = msgspec.msgpack.Decoder(RootItem)
 
 
 class Carried(msgspec.Struct, frozen=True):
@@ -24,13 +32,19 @@ class Carried(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct):
-    """What became of the items of a stick. ``refused``: by the name of the refusal; ``unknown``: of a later version."""
+    """What became of the items of a stick. ``refused``: by the name of the refusal; ``unknown``: of a later version.
+
+    ``records``, ``then``: what roots ask to keep, and what they ask for once it is kept.
+    """
 
     applied: list[Admitted] = []
     held: int = 0  # was here already
     waits: int = 0  # judged, and waits for what it stands on
     members: int = 0  # records of members that are believed
     unknown: int = 0
+    roots: int = 0  # of documents that began a generation by them
+    records: list[Record] = []
+    then: list[Effect] = []
     refused: dict[str, int] = {}
 
     def refuse(self, error: RemoteError) -> None:
@@ -38,7 +52,14 @@ class Taken(msgspec.Struct):
 
 
 def carried(
-    store: StateStore, trust: Trust, keeping: Keeping, *, kind: str, after: DocId | None, bytes_max: int
+    store: StateStore,
+    trust: Trust,
+    keeping: Keeping,
+    attests: Attests,
+    *,
+    kind: str,
+    after: DocId | None,
+    bytes_max: int,
 ) -> Carried:
     """Whole documents in the order of their ids, at least one, as long as they fit; their authors' records first."""
     chosen = [doc for doc in sorted(store.docs()) if after is None or doc > after]
@@ -50,13 +71,22 @@ def carried(
         if kind not in ("", store.names(doc)[0]):
             continue
         sealed = [each for each in store.beyond(doc, {}) if each.id not in keeping]
-        size = sum(len(each.data) for each in sealed)
+        root = _root_of(store, doc, attests)
+        size = sum(len(each.data) for each in (*root, *sealed))
         if documents and size > room:
             return Carried((*_records(authors, trust), *envelopes), documents, last)
+        envelopes += root
         envelopes += [Item(ItemKind.ENVELOPE, each.data) for each in sealed]
         authors.update(dict.fromkeys(each.author for each in sealed))
         documents, room, last = documents + 1, room - size, doc
     return Carried((*_records(authors, trust), *envelopes), documents, None)
+
+
+def _root_of(store: StateStore, doc: DocId, attests: Attests) -> list[Item]:
+    rooted = store.rooted(doc)
+    if rooted is None:
+        return []
+    return [Item(ItemKind.ROOT, msgspec.msgpack.encode(RootItem(rooted.data, list(attests(rooted)))))]
 
 
 def _records(authors: dict[NodeId, None], trust: Trust) -> list[Item]:
@@ -65,7 +95,14 @@ def _records(authors: dict[NodeId, None], trust: Trust) -> list[Item]:
 
 
 def take_in(
-    items: Sequence[Item], me: NodeId, gate: Gate, store: StateStore, intake: Intake, trust: Trust, now: Instant
+    items: Sequence[Item],
+    me: NodeId,
+    gate: Gate,
+    store: StateStore,
+    intake: Intake,
+    trust: Trust,
+    adopt: Adopt,
+    now: Instant,
 ) -> Taken:
     """Each item through the door it would come through from a peer."""
     taken = Taken()
@@ -79,9 +116,31 @@ def take_in(
                     taken.members += 1
             case ItemKind.ENVELOPE:
                 _envelope(item.data, taken, me, gate, store, intake, now)
+            case ItemKind.ROOT:
+                _root(item.data, taken, adopt)
             case _:
                 taken.unknown += 1
     return taken
+
+
+def _root(data: bytes, taken: Taken, adopt: Adopt) -> None:
+    try:
+        root = _roots.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        taken.refuse(RemoteError("root-frame"))
+        return
+    effects = adopt(root)
+    taken.held += not effects
+    for effect in effects:
+        match effect:
+            case Persist(records, then):
+                taken.records += records
+                taken.then += then
+                taken.roots += 1
+            case Reject(_, reason):
+                taken.refuse(RemoteError(reason))
+            case _:
+                taken.then.append(effect)
 
 
 def _envelope(

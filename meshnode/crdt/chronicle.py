@@ -1,6 +1,7 @@
 """What became of one document, write by write: who wrote what when, what it read then, what differs between two.
 
 Numbers count the writes this node keeps, in its own causal order: two nodes may number concurrent writes differently.
+What was before the root of the present generation has been summed up in it: that is what write 0 reads.
 """
 
 import json

@@ -20,7 +20,7 @@ from meshnode.crdt.gate import Admitted, Fork, Gate
 from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
-from meshnode.crdt.letters import Clocks, Envelopes, Frozen, Roots
+from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootItem, Roots
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.crdt.rates import Rates
 from meshnode.crdt.reading import conflicts_of, document_of
@@ -179,17 +179,25 @@ class Documents:
 
     def carried(self, kind: str = "", after: DocId | None = None, bytes_max: int = 1 << 62) -> Carried:
         """Durable envelopes in causal order and who wrote them, from behind document ``after``, whole documents."""
-        return carrying.carried(self._store, self._trust, self._keeping, kind=kind, after=after, bytes_max=bytes_max)
+        return carrying.carried(
+            self._store, self._trust, self._keeping, self._attests, kind=kind, after=after, bytes_max=bytes_max
+        )
 
     def take_in(self, items: Sequence[Item], now: Instant) -> tuple[Taken, Change]:
         """What a stick brings, through the same gate as a peer's envelopes. The change asks for its commit."""
-        taken = carrying.take_in(items, self._me, self._gate, self._store, self._intake, self._trust, now)
+
+        def adopt(root: RootItem) -> Sequence[Effect]:
+            return self._succession.receive(self._me, Roots([root]), now)
+
+        taken = carrying.take_in(items, self._me, self._gate, self._store, self._intake, self._trust, adopt, now)
         for each in taken.applied:
             self._hlc.witness(each.sealed.hlc, now)
-        if not taken.applied:
-            return taken, Change(DocId(b""), unchanged=True)
-        persist = self._kept(UNKNOWN_NODE, taken.applied, now, eager=False)
-        return taken, Change(DocId(b""), persist.records, persist.then)
+        records, then = tuple(taken.records), tuple(taken.then)
+        if taken.applied:
+            persist = self._kept(UNKNOWN_NODE, taken.applied, now, eager=False)
+            records, then = (*records, *persist.records), (*then, *persist.then)
+        self._rest_until_freeze(now)
+        return taken, Change(DocId(b""), records, then, unchanged=not records)
 
     def compare_now(self) -> tuple[list[NodeId], Effects]:
         """Ask every linked peer what it holds, without waiting for the next round."""

@@ -26,7 +26,7 @@ MAGIC = b"meshstk\n"
 VERSION = 1
 STICK_BYTES_MAX = 64 * 1024 * 1024
 ITEMS_MAX = 500_000
-ITEM_BYTES_MAX = ENVELOPE_BYTES_MAX + 64
+ITEM_BYTES_MAX = ENVELOPE_BYTES_MAX + 12 * 1024  # a root has signatures of others beside it
 NAME_BYTES_MAX = 512
 _LENGTH = struct.Struct(">I")
 _SUM_BYTES = 32
@@ -44,6 +44,7 @@ class ItemKind(enum.IntEnum):
 
     MEMBER = 1  # an admin's record about an author: without it nobody who never met him believes his envelopes
     ENVELOPE = 2
+    ROOT = 3  # of a document whose history was summed up; before the envelopes that stand on it
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):

@@ -8,6 +8,7 @@ import pytest
 from meshnode.crdt import stick
 from meshnode.crdt.carrying import Taken
 from meshnode.crdt.document import Change
+from meshnode.crdt.replica import DocumentsConfig
 from meshnode.crdt.stick import ITEMS_MAX, Item, ItemKind, Label, StickUnreadable
 from meshnode.kernel.effects import Persist
 from meshnode.model.ids import DocId
@@ -15,6 +16,7 @@ from tests.fuzz import driver
 from tests.fuzz.fuzz_stick import CORPUS, one_input, seeds
 from tests.unit.crdt.ports import KeySigner, Mesh
 
+SHORT = DocumentsConfig(generation_changes=8)
 MESH_ID = "m1.mesh"
 AT_MS = 1_800_000_000_000
 
@@ -181,3 +183,20 @@ def test_a_file_of_more_bytes_than_a_stick_has_is_not_even_read() -> None:
 
 def test_the_corpus_of_the_fuzz_target_finds_nothing() -> None:
     assert driver.replay(one_input, CORPUS) == len(list(seeds()))
+
+
+def test_a_stick_carries_a_document_whose_history_was_summed_up() -> None:
+    mesh = Mesh("a", "b", config=SHORT)
+    for number in range(25):
+        mesh.put("a", "doc", {"spec": {"number": number}})
+        mesh.run(1.0)
+    root, *_ = (item for item in items_of(mesh) if item.kind is ItemKind.ROOT)
+    taken = taken_in(mesh, "b", items_of(mesh))
+    assert (taken.roots, taken.refused) == (1, {})
+    assert mesh.nodes["a"].documents.root() == mesh.nodes["b"].documents.root()
+    mesh.restart("b")
+    assert mesh.nodes["a"].documents.root() == mesh.nodes["b"].documents.root()
+    assert taken_in(mesh, "b", (root,)).refused == {}
+    assert taken_in(mesh, "b", (Item(ItemKind.ROOT, root.data[:-1]), Item(ItemKind.ROOT, b"x"))).refused == {
+        "root-frame": 2
+    }
