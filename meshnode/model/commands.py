@@ -12,6 +12,13 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One request to the node. Answered exactly once, by a view or by a ``Failure``."""
 
 
+class StickItem(msgspec.Struct, frozen=True):
+    """One signed thing of a stick; ``kind`` as ``crdt/stick.py`` numbers them."""
+
+    kind: int
+    data: bytes
+
+
 class GetStatus(Command, frozen=True, tag="status"):
     """-> StatusView"""
 
@@ -272,6 +279,78 @@ class DeleteDocument(Command, frozen=True, tag="delete"):
     name: str
 
 
+class ShowDocument(Command, frozen=True, tag="document-state"):
+    """-> DocumentStateView: field by field who wrote what when, and what else was written at the same time."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class DocumentHistory(Command, frozen=True, tag="document-history"):
+    """-> DocumentHistoryView: every write that is kept, the newest first, also of a deleted document."""
+
+    kind: str
+    namespace: str
+    name: str
+    limit: int = 500
+
+
+class DocumentDiff(Command, frozen=True, tag="document-diff"):
+    """-> DocumentDiffView: the fields that read otherwise after write ``first`` and after ``second`` (0 = now)."""
+
+    kind: str
+    namespace: str
+    name: str
+    first: int
+    second: int = 0
+
+
+class ResolveConflict(Command, frozen=True, tag="resolve"):
+    """-> AppliedView. One field with concurrent values gets one value, by a new write that all nodes take over.
+
+    ``pick``: the number of one of its values as ``ListConflicts`` gives them, from 1; 0: ``value`` instead.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    field: str
+    pick: int = 0
+    value: Any = None
+
+
+class WatchDocuments(Command, frozen=True, tag="watch"):
+    """-> WatchView. Changes of documents behind a cursor, in causal order, each once; empty fields mean all.
+
+    ``after`` "": all documents as they are, then what changes. ``wait_ms``: how long to wait for the next change.
+    """
+
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    after: str = ""
+    limit: int = 200
+    wait_ms: int = 0
+
+
+class SyncNow(Command, frozen=True, tag="sync"):
+    """-> SyncView. Compare documents with every linked peer now, without waiting for the next round."""
+
+
+class ExportStick(Command, frozen=True, tag="export"):
+    """-> StickView: signed writes of documents, one page; ``after``: the ``next`` of the page before."""
+
+    kind: str = ""
+    after: str = ""
+
+
+class ImportStick(Command, frozen=True, tag="import"):
+    """-> ImportedView. Items of a stick, as they were exported; each passes the same gate as one that a peer brings."""
+
+    items: list[StickItem]
+
+
 class ListConflicts(Command, frozen=True, tag="conflicts"):
     """-> ConflictsView: fields of documents and keys of agents' states with concurrent values, all of them kept."""
 
@@ -328,6 +407,14 @@ AnyCommand = (
     | Apply
     | ListDocuments
     | DeleteDocument
+    | ShowDocument
+    | DocumentHistory
+    | DocumentDiff
+    | ResolveConflict
+    | WatchDocuments
+    | SyncNow
+    | ExportStick
+    | ImportStick
     | ListConflicts
     | Why
     | MakeInvite

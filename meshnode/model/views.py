@@ -297,6 +297,134 @@ class ConflictsView(View, frozen=True):
     items: list[ConflictView]
 
 
+class FieldView(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of a document. ``others``: values written at the same time, with their writers; None: removed there."""
+
+    field: str
+    value: Any
+    writer: str
+    at_ms: int
+    others: list[Any] = []
+    other_writers: list[str] = []
+
+
+class DocumentStateView(View, frozen=True):
+    """One document, field by field. ``changes``: writes that are kept; ``deleted``: a tombstone."""
+
+    kind: str
+    namespace: str
+    name: str
+    doc_id: str
+    changes: int
+    heads: list[str]
+    updated_ms: int
+    updated_by: str
+    fields: list[FieldView]
+    deleted: bool = False
+
+
+class WriteView(msgspec.Struct, frozen=True, kw_only=True):
+    """One signed write. ``number``: as this node counts them; ``change``: its hash, the same on all nodes; ``fields``:
+    as stored, None: removed; ``deletes``: it deleted the document."""
+
+    number: int
+    change: str
+    at_ms: int
+    writer: str
+    fields: JsonObject
+    deletes: bool = False
+    size_bytes: int = 0
+
+
+class DocumentHistoryView(View, frozen=True):
+    """The newest first. ``left_out``: older writes that are not shown."""
+
+    kind: str
+    namespace: str
+    name: str
+    items: list[WriteView]
+    left_out: int = 0
+
+
+class DocumentDiffView(View, frozen=True):
+    """``changed``: field -> [value after write ``first``, value after ``second``]; None: absent. ``second`` 0: now."""
+
+    kind: str
+    namespace: str
+    name: str
+    first: int
+    second: int
+    changed: dict[str, list[Any]]
+
+
+class DocumentEvent(View, frozen=True):
+    """What happened to documents. ``type``:
+
+    "added", "changed", "deleted": one write, once. ``fields``: what it wrote; ``document``: as it reads when told.
+    "resync": the cursor is not known here any more; all documents follow as "added", forget what you hold.
+    "synced": that was all of them; from here on every change is told.
+
+    ``cursor``: go on behind this event with it, also after a restart of the node.
+    """
+
+    type: str
+    cursor: str
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    by: str = ""
+    at_ms: int = 0
+    fields: list[str] = []
+    document: DocumentView | None = None
+
+
+class WatchView(View, frozen=True):
+    """``cursor``: ask on with it; ``more``: there is more already."""
+
+    items: list[DocumentEvent]
+    cursor: str
+    more: bool = False
+
+
+class SyncView(View, frozen=True):
+    """``peers``: who was asked; ``waiting``: writes held back because what they stand on has not arrived."""
+
+    peers: list[str]
+    documents: int
+    documents_root: str
+    waiting: int = 0
+
+
+class StickPart(msgspec.Struct, frozen=True):
+    """One signed thing of a stick; ``kind`` as ``crdt/stick.py`` numbers them."""
+
+    kind: int
+    data: bytes
+
+
+class StickView(View, frozen=True):
+    """One page of a stick. ``next``: ask on with it; empty: that was the last one."""
+
+    mesh: str
+    node: str
+    at_ms: int
+    documents: int
+    items: list[StickPart]
+    next: str = ""
+
+
+class ImportedView(View, frozen=True):
+    """What became of the items. ``held``: were here already; ``waits``: wait for what they stand on; ``members``:
+    records of members that are believed; ``refused``: by the name of the refusal; ``unknown``: of a later version."""
+
+    applied: int
+    held: int
+    waits: int = 0
+    members: int = 0
+    unknown: int = 0
+    refused: dict[str, int] = {}
+
+
 class EventView(View, frozen=True):
     at_ms: int
     age_s: float
@@ -420,5 +548,6 @@ class StatusView(View, frozen=True):
 AnyView = (
     Done | NodeView | NodesView | AgentView | AgentsView | SkillsView | CallView | PingView | PlanView
     | StatesView | StateView | HistoryView | StateDiffView | LogsView | JournalView | JournalsView | LinksView
-    | DocumentsView | AppliedView | ConflictsView | WhyView | InviteView | IdentityView | StatusView | Failure
+    | DocumentsView | AppliedView | DocumentStateView | DocumentHistoryView | DocumentDiffView | WatchView | SyncView
+    | StickView | ImportedView | ConflictsView | WhyView | InviteView | IdentityView | StatusView | Failure
 )  # fmt: skip

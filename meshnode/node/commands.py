@@ -18,13 +18,17 @@ from meshnode.model.commands import (
     CallSkill,
     DeleteDocument,
     DescribeNode,
+    DocumentDiff,
+    DocumentHistory,
     Drain,
+    ExportStick,
     FindSkills,
     FoldState,
     ForgetState,
     GatherJournals,
     GetIdentity,
     GetStatus,
+    ImportStick,
     KeepBundle,
     ListAgents,
     ListConflicts,
@@ -37,16 +41,20 @@ from meshnode.model.commands import (
     PlanManifest,
     ReadJournal,
     ReadLogs,
+    ResolveConflict,
     RestartAgent,
     RestoreState,
     Resume,
     RunAgent,
     Scale,
+    ShowDocument,
     ShowState,
     Shutdown,
     StateDiff,
     StateHistory,
     StopAgent,
+    SyncNow,
+    WatchDocuments,
     Why,
 )
 from meshnode.model.errors import Invalid, LocalError, Offline
@@ -56,6 +64,7 @@ from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, 
 from meshnode.node import agent_views, asking, drains, explain, snapshot
 from meshnode.node.agent_desk import AgentDesk, manifest_fields
 from meshnode.node.beyond import TICKETS_BELOW
+from meshnode.node.document_desk import DocumentDesk
 from meshnode.node.effects import Reply, StreamItemTold
 from meshnode.node.finding import Finding
 from meshnode.node.invite_desk import InviteDesk
@@ -124,6 +133,7 @@ class Desk:
         self._agents = AgentDesk(core)
         self._states = StateDesk(core, self._ask_node)
         self._journals = JournalDesk(core, self._ask_node)
+        self._documents = DocumentDesk(core)
         self.finding = Finding(core)
 
     def ask(self, command_no: int, command: AnyCommand, now: Instant) -> Sequence[Effect]:
@@ -162,6 +172,7 @@ class Desk:
         self._states.dropped(command_no)
         self.finding.dropped(command_no)
         self._core.journals.dropped(command_no, now)
+        self._core.watching.dropped(command_no)
         if self._calls.pop(command_no, None) is None:
             return ()
         return self._core.switch.dropped(command_no, now)
@@ -258,6 +269,12 @@ class Desk:
             case DeleteDocument():
                 change = self._core.documents.delete(command.kind, command.namespace, command.name, now)
                 return self._written(command_no, command.kind, command.namespace, command.name, change, "deleted", [])
+            case ShowDocument() | DocumentHistory() | DocumentDiff() | ResolveConflict():
+                return self._documents.ask(command_no, command, now)
+            case WatchDocuments():
+                return self._core.watching.ask(command_no, command, now)
+            case SyncNow() | ExportStick() | ImportStick():
+                return self._documents.sync(command_no, command, now)
             case MakeInvite():
                 return self._invites.ask(command_no, command)
             case Shutdown():

@@ -42,7 +42,7 @@ class Room(Protocol):
 # In the order in which they are woken: from the links up.
 NAMES = (
     "hub", "gossip", "documents", "intentions", "agents", "checkpoints", "scheduler", "switch", "journals", "bundles",
-    "offering", "succession", "commits", "proven",
+    "offering", "succession", "commits", "proven", "watching",
 )  # fmt: skip
 ALL = (1 << len(NAMES)) - 1
 
@@ -61,7 +61,7 @@ TOUCHES: dict[type[Input | Effect], int] = {
     Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits"), Note: 0, Reject: 0,
     FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),
     SoftChanged: _PLACEMENT, Described: 0, ClaimsChanged: _of("offering", "gossip"), Reach: _of("gossip"),
-    CallOverdue: _of("gossip"), DocumentChanged: _of("intentions"), EnvelopesKept: _of("documents"),
+    CallOverdue: _of("gossip"), DocumentChanged: _of("intentions", "watching"), EnvelopesKept: _of("documents"),
     # effects for the host
     Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, Dial: 0, ToAgent: 0, StreamItemTold: 0,
 }  # fmt: skip

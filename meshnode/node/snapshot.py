@@ -210,7 +210,14 @@ def skills(core: Core, command: FindSkills, now: Instant) -> SkillsView:
     return SkillsView(items=views)
 
 
+def document_view(core: Core, document: Document, now: Instant) -> DocumentView:
+    return _document(core, document, lambda agent: core.scheduler.standing(agent, now), now)
+
+
 def documents(core: Core, kind: str, namespace: str, name: str, now: Instant) -> DocumentsView:
+    if kind and namespace and name:  # one of thousands is not looked for among all
+        one = core.documents.get(kind, namespace, name)
+        return DocumentsView(items=[document_view(core, one, now)] if one is not None else [])
     found = [d for d in core.documents.list(kind, namespace) if not name or d.name == name]
     seen: dict[AgentName, AgentStanding] = {}
 

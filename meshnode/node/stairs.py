@@ -88,7 +88,7 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
         case AgentsStopped():
             return [*core.switch.close(now), *core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
         case DocumentChanged():
-            return _document(core, fact)
+            return [*core.watching.changed(fact, now), *_document(core, fact)]
         case WishesUnkept():
             core.intentions.changed()
             return ()

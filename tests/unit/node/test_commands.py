@@ -21,13 +21,17 @@ from meshnode.model.commands import (
     Command,
     DeleteDocument,
     DescribeNode,
+    DocumentDiff,
+    DocumentHistory,
     Drain,
+    ExportStick,
     FindSkills,
     FoldState,
     ForgetState,
     GatherJournals,
     GetIdentity,
     GetStatus,
+    ImportStick,
     JournalCursor,
     KeepBundle,
     ListAgents,
@@ -41,16 +45,21 @@ from meshnode.model.commands import (
     PlanManifest,
     ReadJournal,
     ReadLogs,
+    ResolveConflict,
     RestartAgent,
     RestoreState,
     Resume,
     RunAgent,
     Scale,
+    ShowDocument,
     ShowState,
     Shutdown,
     StateDiff,
     StateHistory,
+    StickItem,
     StopAgent,
+    SyncNow,
+    WatchDocuments,
     Why,
 )
 from meshnode.model.views import (
@@ -58,10 +67,14 @@ from meshnode.model.views import (
     AgentView,
     AppliedView,
     CallView,
+    DocumentDiffView,
+    DocumentHistoryView,
+    DocumentStateView,
     Done,
     Failure,
     HistoryView,
     IdentityView,
+    ImportedView,
     InviteView,
     JournalsView,
     JournalView,
@@ -76,6 +89,9 @@ from meshnode.model.views import (
     StatesView,
     StateView,
     StatusView,
+    StickView,
+    SyncView,
+    WatchView,
     WhyView,
 )
 from meshnode.node.commands import EXIT_CODES, NEXT_STEPS
@@ -135,6 +151,13 @@ ONE_OF_EACH: dict[type[Command], tuple[AnyCommand, type]] = {
     PingNode: (PingNode(name="alpha"), PingView),
     Apply: (Apply(manifest=manifest(agent="eyes")), AppliedView),
     ListDocuments: (ListDocuments(), object),
+    ShowDocument: (ShowDocument(kind="AgentCluster", namespace="default", name="web"), DocumentStateView),
+    DocumentHistory: (DocumentHistory(kind="AgentCluster", namespace="default", name="web"), DocumentHistoryView),
+    DocumentDiff: (DocumentDiff(kind="AgentCluster", namespace="default", name="web", first=0), DocumentDiffView),
+    WatchDocuments: (WatchDocuments(), WatchView),
+    SyncNow: (SyncNow(), SyncView),
+    ExportStick: (ExportStick(), StickView),
+    ImportStick: (ImportStick(items=[StickItem(1, b"junk")]), ImportedView),
     ListConflicts: (ListConflicts(), object),
     Why: (Why(subject="words"), WhyView),
     DeleteDocument: (DeleteDocument(kind="AgentCluster", namespace="default", name="web"), AppliedView),
@@ -146,7 +169,8 @@ ONE_OF_EACH: dict[type[Command], tuple[AnyCommand, type]] = {
 
 
 def test_every_command_is_answered_exactly_once_by_its_view() -> None:
-    assert set(ONE_OF_EACH) == set(get_args(AnyCommand)), "a new command wants a line here"
+    wanted = set(get_args(AnyCommand)) - {ResolveConflict}  # needs two nodes that disagree: test_document_desk.py
+    assert set(ONE_OF_EACH) == wanted, "a new command wants a line here"
     mesh, box = alone(admin=ADMIN)
     for command, view in ONE_OF_EACH.values():
         answer = box.answer(command)
