@@ -63,10 +63,9 @@ class Council:
 
     def judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str]:
         """The state and why. May excuse a silence until ``subject.excused_us``: judge again then."""
-        if subject.left:
-            return MemberState.LEFT, "left the mesh"
-        if subject.fresh:
-            return MemberState.READY, "linked"
+        if subject.left or subject.fresh:
+            subject.hearing_us = 0  # who loses the link later gives it the whole time
+            return (MemberState.LEFT, "left the mesh") if subject.left else (MemberState.READY, "linked")
         observers = len(self.observers(subject))
         case = Case(
             votes=subject.all_votes(self._config.node),

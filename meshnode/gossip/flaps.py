@@ -1,8 +1,8 @@
 """Which verdicts people are told. Routing follows every change; who reads events must not drown in one shaky node.
 
 A node that went down twice within two minutes is not called back before it was ready for half a minute. Silence that
-comes again within that time (a process that is stopped now and then) is only told about once it lasts; a proof of
-death is told at once, however often.
+comes again within that time (a process that is stopped now and then) is only told about once it lasts a minute; a
+proof of death is told at once, however often. That a node called down is only unreachable after all is no news.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from meshnode.model.ids import NodeId
 
 WITHIN_US = 120 * SECOND
 STABLE_US = 30 * SECOND
-LASTING_US = 20 * SECOND
+LASTING_US = 60 * SECOND
 BACK = f"ready: for {STABLE_US // SECOND} s now, after it went down more than once"
 STORIES_MAX = 1024  # the oldest are forgotten first, and told about like any other node
 _GONE = (MemberState.DOWN, MemberState.UNREACHABLE)
@@ -42,6 +42,9 @@ class Flaps:
         story = self._stories.get(node)
         self._stable.cancel(node)
         if story is not None and state in _GONE and not proven and self._again(node, story, now_us):
+            return False
+        if story is not None and state is MemberState.UNREACHABLE and story.told is MemberState.DOWN:
+            story.back = True
             return False
         if state is not MemberState.SUSPECT:
             self._lasting.cancel(node)

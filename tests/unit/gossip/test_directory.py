@@ -12,9 +12,9 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Directory, Row, Status
 from meshnode.gossip.letters import RowRumour, Rows, SignedRow, encode
 from meshnode.gossip.messages import Describe, Twinned
-from meshnode.gossip.selfrow import SelfRow
+from meshnode.gossip.selfrow import REFUTE_EVERY_US, REFUTE_MAX, SelfRow
 from meshnode.kernel.effects import Channel, Note
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.records import RecordKind
 from meshnode.links.messages import ControlReceived
 from meshnode.model.errors import RemoteError
@@ -144,7 +144,7 @@ def test_rows_survive_a_restart_and_a_damaged_record_is_skipped() -> None:
     assert held.unsaved() == ()
     damaged = msgspec.structs.replace(records[0], body=records[0].body[:-3])
     again = directory()
-    again.restore([damaged, records[1]])
+    assert again.recall(damaged) is None and again.recall(records[1]) is not None
     assert again.members() == [KEYS[1].node]
 
 
@@ -174,6 +174,20 @@ def test_only_a_report_about_the_row_in_force_is_refuted() -> None:
     assert mine.refute(4, 0, now) is None and mine.refute(5, 3, now) is None
     assert mine.refute(5, 0, now) is not None
     assert mine.refute(5, 0, now) is None and mine.incarnation == 1
+
+
+def test_reports_without_end_are_answered_at_a_pace_and_none_is_left_without_an_answer() -> None:
+    mine, now_us = own(), SECOND
+    mine.first(Instant(now_us, 1))
+    for number in range(REFUTE_MAX):
+        assert mine.refute(5, number, Instant(now_us, 1)) is not None
+    assert mine.deadline() is None
+    assert mine.refute(5, REFUTE_MAX, Instant(now_us, 1)) is None
+    due_us = mine.deadline()
+    assert due_us is not None and now_us < due_us <= now_us + REFUTE_EVERY_US
+    assert mine.wake(Instant(due_us - 1, 1)) is None
+    assert mine.wake(Instant(due_us, 1)) is not None and mine.incarnation == REFUTE_MAX + 1
+    assert mine.deadline() is None, "one answer is for all who said the same"
 
 
 @pytest.mark.parametrize(("boot", "incarnation", "facts", "is_twin"), [

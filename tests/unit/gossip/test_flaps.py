@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.gossip.flaps import STABLE_US, STORIES_MAX, WITHIN_US, Flaps
+from meshnode.gossip.flaps import LASTING_US, STABLE_US, STORIES_MAX, WITHIN_US, Flaps
 from meshnode.gossip.messages import MemberState
 from meshnode.kernel.instant import SECOND
 from meshnode.model.ids import NodeId
@@ -72,3 +72,18 @@ def test_stories_are_bounded() -> None:
     for number in range(STORIES_MAX + 5):
         assert flaps.tells(NodeId(number.to_bytes(4) * 8), DOWN, SECOND)
     assert flaps.tells(NodeId(bytes(32)), READY, 2 * SECOND)
+
+
+def test_silence_that_comes_again_is_told_once_it_lasts_and_a_proof_of_death_at_once() -> None:
+    flaps = Flaps()
+    assert [flaps.tells(A, state, at * SECOND, proven=False) for at, state in ((5, DOWN), (15, READY))] == [True, True]
+    for at in range(20, 80, 15):  # frozen for 15 s again and again
+        assert not flaps.tells(A, UNREACHABLE, at * SECOND, proven=False)
+        assert not flaps.tells(A, DOWN, (at + 2) * SECOND, proven=False)
+        assert not flaps.tells(A, READY, (at + 14) * SECOND)
+    assert not flaps.tells(A, DOWN, 100 * SECOND, proven=False)
+    assert flaps.deadline() == 100 * SECOND + LASTING_US
+    assert flaps.lasting(100 * SECOND + LASTING_US) == [A]
+    assert not flaps.tells(A, UNREACHABLE, 161 * SECOND, proven=False), "it was called down already"
+    other = Flaps()
+    assert [other.tells(A, state, at * SECOND) for at, state in ((5, DOWN), (9, READY), (12, DOWN))] == [True] * 3

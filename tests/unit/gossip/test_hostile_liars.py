@@ -2,6 +2,7 @@
 
 import pytest
 
+from meshnode.gossip import council
 from meshnode.gossip.facts import VALUE_BYTES_MAX
 from meshnode.gossip.letters import ALIAS_BYTES, Neighbours, ProbeAck, SoftBatch, Standing
 from meshnode.gossip.messages import MemberState, Publish
@@ -46,6 +47,38 @@ def test_one_observer_alone_calls_nobody_down_where_most_are_not_neighbours() ->
     world.run_for(20.0)
     assert downs(boxes, world) == []
     assert all(world.state(a, b) is MemberState.READY for a in boxes for b in boxes)
+
+
+def conspiracy(count: int = 16, liars: int = 5) -> tuple[World, list[Box], list[Liar]]:
+    """The last of a mesh, all at once: each refuses to hear of the first, and again after each of its answers."""
+    world, boxes = mesh(count)
+    honest, bad = boxes[:-liars], [Liar(world, box) for box in boxes[-liars:]]
+    victim = honest[0]
+    for _ in range(24):
+        for each in bad:
+            row = each.box.gossip.row(victim.id)
+            assert row is not None
+            for peer in [box for box in boxes if each.id in box.links]:
+                each.send(peer, each.alert(victim, incarnation=row.incarnation))
+        world.run_for(0.25)
+    world.run_for(6.0)
+    return world, honest, bad
+
+
+def test_members_that_accuse_one_together_and_again_reach_nothing() -> None:
+    """It answers at a pace others take, and whoever did not see it gone itself waits for the answer."""
+    world, honest, _ = conspiracy()
+    assert downs(honest, world) == []
+    assert all(world.state(box, honest[0]) is MemberState.READY for box in honest)
+    assert "flood-rows" not in [reason for box in honest for reason in reasons(box)], "no answer was too much"
+
+
+def test_without_time_to_answer_two_liars_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(council, "HEARING_US", -1)
+    monkeypatch.setattr(council, "HEARING_LONG_US", -1)
+    monkeypatch.setattr(council, "HEARING_TRIPS", 0)
+    world, honest, _ = conspiracy()
+    assert downs(honest, world)
 
 
 def test_a_view_that_calls_all_others_down_is_outvoted_by_the_next_neighbour() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.silence import Health, Silence
-from meshnode.gossip.verdict import Case, Evidence, judge
+from meshnode.gossip.verdict import Case, Evidence, condemned, judge, unanimous
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import NodeId
 
@@ -141,3 +141,17 @@ def test_a_silent_peer_is_asked_once_and_in_time_to_answer_before_it_is_suspecte
         asks_us = silence.asks_at_us(limit_us, rtt_us)
         assert 2 * SECOND + rtt_us < asks_us <= limit_us - rtt_us, "after the answer to a ping, early enough for ours"
     assert silence.asks(SECOND) and not silence.asks(SECOND) and silence.asks(2 * SECOND)
+
+
+def test_whom_two_refuse_may_answer_unless_nobody_is_left_who_could_hear_it() -> None:
+    two = {B: Evidence.REFUSED, C: Evidence.REFUSED}
+    case = Case(votes=two, observers=3, possible=9, ripe=True, vouched=True, hearing=True)
+    assert condemned(case) and judge(case)[0] is UNREACHABLE
+    assert judge(msgspec.structs.replace(case, hearing=False))[0] is DOWN
+    assert judge(msgspec.structs.replace(case, trusted=True))[0] is READY, "it has answered such words before"
+    assert not unanimous(msgspec.structs.replace(case, observers=2)), "this node has seen nothing itself"
+    mine = msgspec.structs.replace(case, votes={A: Evidence.REFUSED, **two}, own=Evidence.REFUSED)
+    assert unanimous(mine) and not unanimous(msgspec.structs.replace(mine, observers=4))
+    assert judge(msgspec.structs.replace(mine, trusted=True))[0] is UNREACHABLE, "what it saw itself counts"
+    goodbye = msgspec.structs.replace(mine, own=Evidence.GOODBYE)
+    assert judge(goodbye)[0] is DOWN, "its own word needs no answer"
