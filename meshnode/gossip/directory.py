@@ -177,16 +177,16 @@ class Directory:
         self._forgotten[node] = None
         self._index(entry)
 
-    def restore(self, records: Sequence[Record]) -> None:
-        """Rows of the journal are checked like any other: a disk is not a friend."""
-        for record in records:
-            if record.kind is RecordKind.DIRECTORY and record.body:
-                try:
-                    merge = self.offer(_signed.decode(record.body))
-                except (RemoteError, ValueError):
-                    continue  # the next repair brings it again
-                if merge is not None and merge.news:
-                    self.hold(merge, save=False)
+    def recall(self, record: Record) -> Entry | None:
+        """A row of the journal, if it is news: it is checked like any other, since a disk is not a friend."""
+        try:
+            merge = self.offer(_signed.decode(record.body))
+        except (RemoteError, ValueError):
+            return None  # the next repair brings it again
+        if merge is None or not merge.news:
+            return None
+        self.hold(merge, save=False)
+        return merge.entry
 
     def unsaved(self) -> tuple[Record, ...]:
         """Records for the rows that changed since the last call."""

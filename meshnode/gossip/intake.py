@@ -4,11 +4,13 @@ A row that waits is known to nobody: it is not passed on, not dialled, and never
 If a verdict or a rumour is about its node, it is checked at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from meshnode.gossip.archive import FIRST, Archive
 from meshnode.gossip.letters import SignedRow
 from meshnode.gossip.row import read
 from meshnode.kernel.instant import MS, Instant
+from meshnode.kernel.records import Record
 from meshnode.model.ids import NodeId
 
 FEW = 16  # rows of a letter that are checked at once: no more than in a slice
@@ -28,6 +30,8 @@ class Intake:
         self._by_node: dict[NodeId, dict[SignedRow, None]] = {}
         self._bulk: dict[NodeId, int] = {}  # rows by sender since nothing waited
         self._due_us: int | None = None
+        self._archive = Archive()
+        self._recalling = False  # much of the journal, and its end is still to be told
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -35,7 +39,7 @@ class Intake:
     @property
     def busy(self) -> bool:
         """A bulk is being checked: whoever compares now would send it again."""
-        return bool(self._waiting) and not self.small
+        return (bool(self._waiting) and not self.small) or len(self._archive) > 0
 
     @property
     def small(self) -> bool:
@@ -52,29 +56,56 @@ class Intake:
         self._bulk[peer] = self._bulk.get(peer, 0) + 1
         self._due_us = now.mono_us if self._due_us is None else self._due_us
 
+    def restore(self, records: Sequence[Record], now: Instant) -> list[Record]:
+        """What an earlier boot knew: those that are to be checked at once, taken out. The rest follows."""
+        self._archive = Archive(records)
+        first = self._archive.taken(FIRST)
+        self._recalling = len(self._archive) > 0
+        self._due_us = now.mono_us if self._recalling else None
+        return first
+
     def about(self, node: NodeId) -> list[Waiting]:
         """Those of a node, taken out."""
         return self._taken(tuple(self._by_node.get(node, ())))
 
+    @property
+    def recalling(self) -> bool:
+        """Rows of the journal wait to be checked."""
+        return len(self._archive) > 0
+
+    def recalled_about(self, nodes: Iterable[NodeId]) -> list[Record]:
+        """What the journal has of some nodes and was not checked yet, taken out."""
+        return self._archive.about(nodes) if self._archive else []
+
     def due(self, now: Instant) -> list[Waiting]:
         """The next few, taken out."""
-        if self._due_us is None or now.mono_us < self._due_us:
+        if not self._waiting or not self._rested(now):
             return []
         first = [signed for signed, _ in zip(self._waiting, range(SLICE), strict=False)]
         self._due_us = now.mono_us + PAUSE_US
         return self._taken(first)
 
-    def over(self) -> list[NodeId]:
-        """Who sent what was a bulk, once: nothing waits any more, and it was too much to be announced."""
-        if self._waiting or not self._bulk:
+    def recalled(self, now: Instant) -> list[Record]:
+        """The next few of the journal, taken out, while nobody else's wait."""
+        if self._waiting or not self._archive or not self._rested(now):
             return []
-        senders = [] if self.small else list(self._bulk)
+        self._due_us = now.mono_us + PAUSE_US
+        return self._archive.taken(SLICE)
+
+    def over(self) -> list[NodeId] | None:
+        """Once, when nothing waits any more and it was too much to be announced: who sent it, our journal aside."""
+        if self._waiting or self._archive or not (self._bulk or self._recalling):
+            return None
+        senders = None if self.small and not self._recalling else list(self._bulk)
         self._waiting, self._by_node, self._bulk = {}, {}, {}  # anew: an emptied table keeps its size
-        self._due_us = None
+        self._due_us, self._recalling = None, False
         return senders
 
     def deadline(self) -> int | None:
         return self._due_us
+
+    def _rested(self, now: Instant) -> bool:
+        return self._due_us is not None and now.mono_us >= self._due_us
 
     def _taken(self, signed: Iterable[SignedRow]) -> list[Waiting]:
         taken: list[Waiting] = []

@@ -88,9 +88,8 @@ class Gossip:
     def start(self, now: Instant) -> list[Effect]:
         """Announce this boot, and look for everybody ever known."""
         parts = self._parts
-        parts.directory.restore(self._restored)
+        effects = self._rolls.restored(self._restored, now)
         self._restored = []
-        effects = self._rolls.restored(now)
         effects += self._rolls.begin(now)
         for address in (*self.config.seeds, *parts.contacts.restored()):
             parts.contacts.place(address, now)

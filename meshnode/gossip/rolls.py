@@ -11,14 +11,25 @@ from meshnode.gossip.catalogue import decode_row
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Entry, Merge, Status
 from meshnode.gossip.intake import FEW, Waiting
-from meshnode.gossip.letters import AlertRumour, AlertsRumour, RegionRumour, RowRumour, SignedRow, decode_rumour, encode
+from meshnode.gossip.letters import (
+    AlertRumour,
+    AlertsRumour,
+    RegionRumour,
+    RowRumour,
+    Rumour,
+    SignedRow,
+    decode_rumour,
+    encode,
+)
 from meshnode.gossip.manners import blame
 from meshnode.gossip.messages import Described, Twinned
 from meshnode.gossip.parts import Parts
+from meshnode.gossip.row import read
 from meshnode.gossip.subject import Subject
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.machine import earliest
+from meshnode.kernel.records import Record
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
@@ -32,11 +43,16 @@ class Rolls:
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 
-    def restored(self, now: Instant) -> list[Effect]:
-        """Rows of the journal: known, and not heard yet."""
+    def restored(self, records: Sequence[Record], now: Instant) -> list[Effect]:
+        """What an earlier boot had written down: known, and not heard yet."""
+        return self._recall(self._parts.intake.restore(records, now), now)
+
+    def _recall(self, records: Iterable[Record], now: Instant) -> list[Effect]:
         effects: list[Effect] = []
-        for entry in tuple(self._parts.directory.own()):
-            effects += self._learn(entry, None, now, alive_now=False)
+        for record in records:
+            entry = self._parts.directory.recall(record)
+            if entry is not None:
+                effects += [Described(entry.node), *self._learn(entry, None, now, alive_now=False)]
         return effects
 
     def rows(self, peer: NodeId, rows: Sequence[SignedRow], now: Instant) -> list[Effect]:
@@ -52,8 +68,9 @@ class Rolls:
         intake = self._parts.intake
         effects = [*self._tell(now), *self.publish(self._parts.me.wake(now), now)]
         effects += self._each(intake.due(now), self.row, now)
+        effects += self._recall(intake.recalled(now), now)
         senders = intake.over()
-        others = [peer for peer in self._parts.overlay.peers() if peer not in senders] if senders else []
+        others = [] if senders is None else [peer for peer in self._parts.overlay.peers() if peer not in senders]
         return effects + [effect for peer in others for effect in self._parts.repairs.open(peer)]
 
     def deadline(self) -> int | None:
@@ -65,7 +82,14 @@ class Rolls:
 
     def _fetch(self, nodes: Iterable[NodeId], now: Instant) -> list[Effect]:
         """Somebody speaks of nodes whose rows may wait."""
-        return self._each([waiting for node in nodes for waiting in self._parts.intake.about(node)], self.row, now)
+        intake, spoken = self._parts.intake, list(nodes)
+        effects = self._recall(intake.recalled_about(spoken), now)
+        return effects + self._each([waiting for node in spoken for waiting in intake.about(node)], self.row, now)
+
+    def _fetch_of(self, signed: SignedRow, now: Instant) -> list[Effect]:
+        """A row that our journal has as well is no news. Raises ``RemoteError``: it is none."""
+        intake = self._parts.intake
+        return self._recall(intake.recalled_about([read(signed.body).node]), now) if intake.recalling else []
 
     def _each(
         self, rows: Iterable[Waiting], take: Callable[[NodeId, SignedRow, Instant], list[Effect]], now: Instant
@@ -80,7 +104,15 @@ class Rolls:
         return effects
 
     def row(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
-        """A row in a letter. A peer's word about itself is as good as a rumour; others may be old."""
+        """A row in a letter."""
+        effects = self._fetch_of(signed, now)
+        try:
+            return effects + self._row_of_letter(peer, signed, now)
+        except RemoteError as error:
+            return [*effects, blame(peer, error)]
+
+    def _row_of_letter(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
+        """A peer's word about itself is as good as a rumour; others may be old."""
         merge = self._parts.directory.offer(signed)
         if merge is None or merge.row.node == self._parts.config.node:
             return self._twin(merge)
@@ -126,21 +158,38 @@ class Rolls:
         duplicate = broadcast.duplicate(peer, rumour, now)
         if duplicate is not None:
             return duplicate
-        fetched: list[Effect] = []
-        match decode_rumour(rumour):
-            case RowRumour(signed):
-                effects = self._row_rumour(peer, signed, now)
-            case AlertRumour() | AlertsRumour() as told:
-                fetched = self._fetch(dict.fromkeys(n for a in alerts.read(told) for n in (a.subject, a.observer)), now)
-                effects = self._alert_rumour(told, now)
-            case RegionRumour() as told:
-                effects = self._parts.catalogue.rumour(told, now)
-                if effects is not None:  # held already: what is too much is only not passed on
-                    self._parts.manners.region(decode_row(told.body).author, now)
+        told = decode_rumour(rumour)
+        fetched = self._fetched_for(told, now)
+        try:
+            effects = self._told(peer, told, now)
+        except RemoteError as error:  # what was learnt of its nodes on the way is true all the same
+            return [*fetched, blame(peer, error)]
         if effects is None:
             broadcast.note(rumour, now)
             return fetched
         return [*fetched, *effects, *broadcast.spread(rumour, now, source=peer)]
+
+    def _fetched_for(self, told: Rumour, now: Instant) -> list[Effect]:
+        match told:
+            case RowRumour(signed):
+                return self._fetch_of(signed, now)
+            case AlertRumour() | AlertsRumour():
+                return self._fetch(dict.fromkeys(n for a in alerts.read(told) for n in (a.subject, a.observer)), now)
+            case RegionRumour(body):
+                return self._fetch([decode_row(body).author], now)
+
+    def _told(self, peer: NodeId, told: Rumour, now: Instant) -> list[Effect] | None:
+        """``None``: no news, not to be passed on."""
+        match told:
+            case RowRumour(signed):
+                return self._row_rumour(peer, signed, now)
+            case AlertRumour() | AlertsRumour():
+                return self._alert_rumour(told, now)
+            case RegionRumour(body):
+                effects = self._parts.catalogue.rumour(told, now)
+                if effects is not None:  # held already: what is too much is only not passed on
+                    self._parts.manners.region(decode_row(body).author, now)
+                return effects
 
     def raise_alert(self, wanted: Raise, now: Instant) -> list[Effect]:
         """Sign and spread what the detector found; what comes soon after waits for more."""

@@ -26,7 +26,7 @@ class Facts:
         self._regions: dict[str, dict[NodeId, None]] = {}
         self._labels: dict[str, dict[str, dict[NodeId, None]]] = {}  # of the keys that were asked for
         self._flat_max = flat_max
-        self._names: dict[str, dict[NodeId, None]] = {}
+        self._names: dict[str, NodeId | tuple[NodeId, ...]] = {}  # nearly all have one of their own
         self._pools: dict[Shape, Pool] = {}
         self._divided = False
         for node in nodes:
@@ -49,7 +49,8 @@ class Facts:
 
     def named(self, name: str) -> list[NodeId]:
         """Nodes of a name, sorted."""
-        return sorted(self._names.get(name, ()))
+        held = self._names.get(name, ())
+        return sorted(held) if isinstance(held, tuple) else [held]
 
     def pool(self, want: Want, part: Part) -> Pool:
         """Who may be given a unit now. To be read at once, not kept."""
@@ -93,7 +94,8 @@ class Facts:
             self._leave(before)
         self._facts[facts.node] = facts
         self._regions.setdefault(facts.region, {})[facts.node] = None
-        self._names.setdefault(facts.name, {})[facts.node] = None
+        held = self.named(facts.name)
+        self._names[facts.name] = (*held, facts.node) if held else facts.node
         for key, values in self._labels.items():
             if key in facts.labels:
                 values.setdefault(facts.labels[key], {})[facts.node] = None
@@ -109,16 +111,20 @@ class Facts:
 
     def _leave(self, facts: NodeFacts) -> None:
         _take_out(self._regions, facts.region, facts.node)
-        _take_out(self._names, facts.name, facts.node)
+        others = tuple(node for node in self.named(facts.name) if node != facts.node)
+        if others:
+            self._names[facts.name] = others
+        else:
+            del self._names[facts.name]
         for key, values in self._labels.items():
             if key in facts.labels:
                 _take_out(values, facts.labels[key], facts.node)
 
     def _among(self, shape: Shape) -> Iterable[NodeId]:
         """Few, of which some fit: the smallest of the sets that all who fit are in."""
-        sets: list[Mapping[NodeId, object]] = [self._facts]
         if shape.on:
-            sets.append(self._names.get(shape.on, {}))
+            return self.named(shape.on)
+        sets: list[Mapping[NodeId, object]] = [self._facts]
         if shape.region:
             sets.append(self._regions.get(shape.region, {}))
         sets += [self._values(key).get(value, {}) for key, value in shape.labels]
@@ -168,9 +174,12 @@ class Land(Facts):
             self.put(facts)
         return facts
 
+    def all(self) -> Sequence[NodeFacts]:
+        self._refresh()
+        return super().all()
+
     def pool(self, want: Want, part: Part) -> Pool:
-        for node in tuple(self._stale):
-            self.look(node)
+        self._refresh()
         return super().pool(want, part)
 
     def spare(self, region: str) -> Resources | None:
@@ -179,6 +188,10 @@ class Land(Facts):
     def described(self, node: NodeId) -> None:
         """Its row says something else: read it when it is needed."""
         self._stale[node] = None
+
+    def _refresh(self) -> None:
+        for node in tuple(self._stale):
+            self.look(node)
 
     def walk(self) -> None:
         self._stale.clear()
