@@ -90,10 +90,12 @@ class Budget:
         return now_us + min(waits)
 
     def spend(self, kind: Kind, size: int, now_us: int) -> None:
-        self._fill(now_us)
-        over = size * SECOND - max(0, self._link.level)
-        self._link.take(size * SECOND, least=-self._link.full * DEBT_SHARE)
-        if kind in self._floors and over > 0:
+        link = self._link
+        link.fill(now_us)
+        over = size * SECOND - max(0, link.level)
+        link.take(size * SECOND, least=-link.full * DEBT_SHARE)
+        if over > 0 and kind in self._floors:  # a floor nobody draws on fills up as well later
+            self._floors[kind].fill(now_us)
             self._floors[kind].take(over)
 
     def _fill(self, now_us: int) -> None:

@@ -1,9 +1,8 @@
 """Fingerprints of facts by part, and of all together: since sums are XORs, a union of parts costs nothing to keep."""
 
-import hashlib
 from collections.abc import Sequence
 
-from meshnode.kernel.fingerprints import Fingerprints
+from meshnode.kernel.fingerprints import Fingerprints, root_of
 
 
 class Parted:
@@ -37,10 +36,7 @@ class Parted:
 
     def root(self) -> bytes:
         """As of one ``Fingerprints`` with all the keys."""
-        digest = hashlib.blake2b(digest_size=8)
-        for number, total in sorted(self.sums().items()):
-            digest.update(bytes((number,)) + total.to_bytes(8))
-        return digest.digest()
+        return root_of(dict(sorted(self.sums().items())))
 
     def sums(self) -> dict[int, int]:
         totals: dict[int, int] = {}
