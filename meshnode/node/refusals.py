@@ -16,7 +16,9 @@ KINDS_MAX = 4_096  # beyond, nothing new is told
 SHOWN_MAX = 8
 
 _FAULTY = "its program or its machine is at fault, or somebody else uses its identity: end it there if it goes on"
-_FORGED = "a node on the way has failing memory or a failing disk, or somebody forges: look at this node first"
+_FORGED = (
+    "a node on the way has failing memory or a failing disk, or somebody forges: look at the one that sent it first"
+)
 _OTHERS = "its version differs, or bytes were damaged: compare `meshnode status` there and here"
 _ADVICE = {
     "flood-": f"no honest node sends so much: {_FAULTY}",
@@ -75,7 +77,7 @@ class Refusals:
     def problems(self, now: Instant) -> list[str]:
         """Lines for ``status``: who is refused these minutes, and which names two nodes claim."""
         lately = [
-            f"{self._name_of(peer)} is refused: {reason}, {seen.count} times: meshnode why {self._name_of(peer)}"
+            f"{self._name_of(peer)} is refused: {reason}, {_times(seen.count)}: meshnode why {self._name_of(peer)}"
             for (peer, reason), seen in self._seen.items()
             if now.mono_us < seen.last_us + RECENT_US and advice(reason)
         ]
@@ -93,6 +95,10 @@ def advice(reason: str) -> str:
     """What a person may do about a refusal; "" where nobody has to."""
     fitting = [beginning for beginning in _ADVICE if reason.startswith(beginning)]
     return _ADVICE[max(fitting, key=len)] if fitting else ""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _words(effect: Reject) -> str:

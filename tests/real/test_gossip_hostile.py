@@ -193,7 +193,7 @@ def test_malformed_and_oversized_letters(mesh: Mesh) -> None:
 
 def test_a_row_in_anothers_name(mesh: Mesh) -> None:
     mesh.mallory.say(mesh.mallory.row_of(mesh.mallory.knows(mesh.id_of("beta"))))
-    mesh.refused("row-forged", "or somebody forges: look at this node first")
+    mesh.refused("row-forged", "or somebody forges: look at the one that sent it first")
     assert mesh.alpha.ask.node("beta").boot == 1
     mesh.all_well()
 
