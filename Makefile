@@ -112,6 +112,9 @@ bench-gateway: $(STAMP) $(VENDOR) ## the gateway: ingest, kills, pages, live fee
 bench-gossip: $(STAMP) ## gossip: news, deaths, idle cost, joins, beside serf and zenoh; simulator; lookup (QUICK=1; needs root)
 	@"$(BIN)/python" -m bench.gossip $(if $(QUICK),--quick)
 
+bench-talk: $(STAMP) ## calls, streams and objects between daemons and agents, beside C, zenoh, NATS and gRPC (QUICK=1; root once)
+	@"$(BIN)/python" -m bench.talk $(if $(QUICK),--quick)
+
 bench-state: $(STAMP) ## shared state: writes, cuts, disk, thousands of documents, beside etcd and pycrdt (QUICK=1; etcd needs root)
 	@"$(BIN)/python" -m bench.state $(if $(QUICK),--quick)
 
@@ -133,4 +136,4 @@ wheel: $(STAMP) $(VENDOR) ## build the wheel into dist/
 clean: ## remove what was built; the environment stays
 	@rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache .import_linter_cache bench/out
 
-.PHONY: reference screenshots help needs setup demo check lint unit test test-gateway test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents bench-gateway bench-gossip bench-state browser postgres test-browser requirements wheel clean
+.PHONY: reference screenshots help needs setup demo check lint unit test test-gateway test-sim test-real test-corpora fuzz soak sim bench-house bench-recovery bench-agents bench-gateway bench-gossip bench-talk bench-state browser postgres test-browser requirements wheel clean

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
 
 from meshnode.sdk import Agent, Ctx
 
@@ -51,6 +52,66 @@ async def window(ctx: Ctx, target: str, in_flight: int, window_s: float) -> floa
         for _ in range(in_flight):
             tasks.create_task(one())
     return count / (time.perf_counter() - began)
+
+
+@agent.skill
+async def flow(size: int) -> AsyncIterator[str]:
+    """Items of so many characters for as long as somebody reads them."""
+    item = "x" * size
+    while True:
+        yield item
+
+
+@agent.skill(idempotent=True)
+async def blob(size: int) -> str:
+    """One answer of so many characters."""
+    return "x" * size
+
+
+@agent.skill
+async def rest(for_s: float) -> float:
+    """Answer late."""
+    await asyncio.sleep(for_s)
+    return for_s
+
+
+@agent.skill(concurrent=True)
+async def drain(ctx: Ctx, target: str, size: int, for_s: float) -> float:
+    """Read a flow; megabytes a second."""
+    count, began = 0, time.perf_counter()
+    items = ctx.stream(target, size=size)
+    try:
+        async for _ in items:
+            count += 1
+            if time.perf_counter() - began >= for_s:
+                break
+    finally:
+        await items.aclose()
+    return count * size / (time.perf_counter() - began) / 1e6
+
+
+@agent.skill(concurrent=True)
+async def fetch(ctx: Ctx, target: str, size: int, for_s: float) -> float:
+    """Fetch blobs, one after another; megabytes a second."""
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < for_s:
+        assert len(await ctx.call(target, size=size)) == size
+        count += 1
+    return count * size / (time.perf_counter() - began) / 1e6
+
+
+@agent.skill(concurrent=True)
+async def hang(ctx: Ctx, sleeper: str, flow: str, count: int, for_s: float) -> int:
+    """Wait for so many calls that are not answered, and read one item of a flow and no more."""
+    items = ctx.stream(flow, size=1024)
+    try:
+        await anext(items)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(count):
+                tasks.create_task(ctx.call(sleeper, for_s=for_s))
+    finally:
+        await items.aclose()
+    return count
 
 
 if __name__ == "__main__":

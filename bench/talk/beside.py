@@ -1,0 +1,48 @@
+"""The environment of the anchors: packages in one of their own, a broker of Debian's, a program compiled here.
+
+Made once under ``.venvs/talk`` and ``bench/out/talk``; what cannot be had is named, and the rows of it say so.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = ROOT / ".venvs" / "talk"
+PYTHON = ENVIRONMENT / "bin" / "python"
+PACKAGES = ("nats-py==2.16.0", "grpcio==1.85.1", "eclipse-zenoh==1.10.2")
+STAMP = ENVIRONMENT / "talk.stamp"
+LIMIT = ROOT / "bench" / "out" / "talk" / "limit"
+SOURCE = Path(__file__).parent / "anchors" / "limit.c"
+DEBIAN = ("gcc", "libc6-dev", "libssl-dev", "nats-server")
+INSTALL_S = 600
+
+
+def prepare() -> None:
+    """Install and compile what is missing. What fails is told here, and again by whoever asks for it."""
+    if not STAMP.exists() or STAMP.read_text() != " ".join(PACKAGES):
+        print(f"setting up {ENVIRONMENT.relative_to(ROOT)} (once)", file=sys.stderr)
+        install = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
+        if _told([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)]) and _told(install):
+            STAMP.write_text(" ".join(PACKAGES))
+    absent = shutil.which("gcc") is None or shutil.which("nats-server") is None
+    if (absent or not Path("/usr/include/openssl/ssl.h").exists()) and os.geteuid() == 0 and shutil.which("apt-get"):
+        _told(["apt-get", "install", "-y", "-qq", *DEBIAN])
+    if not LIMIT.exists() or LIMIT.stat().st_mtime < SOURCE.stat().st_mtime:
+        LIMIT.parent.mkdir(parents=True, exist_ok=True)
+        _told(["gcc", "-O2", "-o", str(LIMIT), str(SOURCE), "-lssl", "-lcrypto"])
+
+
+def _told(command: list[str]) -> bool:
+    """Whether it went well; what it said otherwise."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{command[0]}: {error}", file=sys.stderr)
+        return False
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no word"])[-1][:200]
+        print(f"{Path(command[0]).name} ended with {done.returncode}: {last}", file=sys.stderr)
+    return not done.returncode
