@@ -5,7 +5,7 @@ It composes the small machines of this package (``parts.py``) and carries what o
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
 import msgspec
@@ -17,6 +17,7 @@ from meshnode.gossip.contacts import Address
 from meshnode.gossip.detector import Recovered, Redial
 from meshnode.gossip.directory import FACTS_BYTES_MAX, Entry, Row
 from meshnode.gossip.doorway import Doorway
+from meshnode.gossip.dues import ALL, BROADCAST, LINKS, QUIET, SOFT, TOUCHES, Dues, touched
 from meshnode.gossip.ground import Ground
 from meshnode.gossip.letters import Push, post
 from meshnode.gossip.mailroom import Mailroom
@@ -82,6 +83,7 @@ class Gossip:
         self._doorway = Doorway(self._parts)
         self._forget_due_us: int | None = None
         self._started_us = 0
+        self._dues = Dues(self._questions())
 
     # -- the machine --------------------------------------------------------------------------------------------------
 
@@ -99,10 +101,16 @@ class Gossip:
         return self._finish(effects, now)
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
-        return self._finish(self._enter(event, now), now)
+        effects = self._enter(event, now)
+        tag = event.body[1] if type(event) is ControlReceived and len(event.body) > 1 else None
+        return self._finish(effects, now, touched(None if tag is None else TOUCHES.get(tag), effects))
 
     def wake(self, now: Instant) -> list[Effect]:
-        parts = self._parts
+        parts, due = self._parts, self._dues.at(now.mono_us)
+        if not due & ~QUIET:
+            effects = parts.broadcast.wake(now) if due & BROADCAST else []
+            effects += self._expired(parts.soft.wake(now), now) if due & SOFT else []
+            return self._finish(effects, now, touched(due, effects))
         effects = [*parts.detector.wake(now), *parts.broadcast.wake(now), *parts.overlay.wake(now)]
         effects += self._expired(parts.soft.wake(now), now)
         effects += self._rolls.wake(now)
@@ -117,13 +125,17 @@ class Gossip:
         return self._finish(effects, now)
 
     def deadline(self) -> int | None:
+        return self._dues.deadline()
+
+    def _questions(self) -> list[Callable[[], int | None]]:
+        """Of the parts, in the order of ``dues.py``. Who says goodbye dials nobody."""
         parts = self._parts
-        contacts = None if parts.me.left else parts.contacts.deadline()  # who says goodbye dials nobody
-        return earliest(
-            parts.detector.deadline(), parts.broadcast.deadline(), *parts.overlay.deadlines(), parts.soft.deadline(),
-            parts.repairs.deadline(), parts.catalogue.deadline(), parts.envoys.deadline(), contacts,
-            self._rolls.deadline(), parts.planning.deadline(), self._forget_due_us,
-        )  # fmt: skip
+        return [
+            parts.detector.deadline, parts.broadcast.deadline, lambda: earliest(*parts.overlay.deadlines()),
+            parts.soft.deadline, self._rolls.deadline, parts.repairs.deadline, parts.catalogue.deadline,
+            parts.envoys.deadline, lambda: None if parts.me.left else parts.contacts.deadline(),
+            parts.planning.deadline, lambda: self._forget_due_us,
+        ]  # fmt: skip
 
     def reach(self, node: NodeId, now: Instant) -> list[Effect]:
         """Make or keep a link for a call; one made for calls alone idles out."""
@@ -274,8 +286,9 @@ class Gossip:
                 out += self._parts.detector.expired(effect.node, now)
         return out
 
-    def _finish(self, first: Sequence[Effect], now: Instant) -> list[Effect]:
-        """Carry out what stays inside, plan links, save rows: the end of every turn."""
+    def _finish(self, first: Sequence[Effect], now: Instant, parts: int = ALL) -> list[Effect]:
+        """Carry out what stays inside, plan links, save rows: the end of every turn. ``parts``: what it touched."""
+        self._dues.touch(parts)
         queue, out = deque(first), list[Effect]()
         while queue:
             effect = queue.popleft()
@@ -285,6 +298,9 @@ class Gossip:
                 out.append(effect)
             else:
                 queue.extendleft(reversed(inside))
+        if parts != ALL and not self._dues.at(now.mono_us) & LINKS:
+            return out
+        self._dues.touch(ALL)
         self._parts.planning.wake(now)
         if not self._parts.me.left:
             overlay = self._parts.overlay

@@ -1,0 +1,65 @@
+"""When each part of the room is due: it is asked again only after something that may have changed its mind.
+
+Most of what happens to a node are soft facts and ids of rumours: they touch one part or two of eleven. What has no line
+in ``TOUCHES``, or makes anything but letters and facts for the rooms above, may touch all. ``node/rooms.py`` does the
+same for the rooms of a node.
+"""
+
+from collections.abc import Callable, Sequence
+
+from meshnode.gossip.messages import SoftChanged
+from meshnode.kernel.effects import Effect, Reject, Send
+
+NEVER = 2**63 - 1
+# In the order of the callables that ``Dues`` is made of.
+DETECTOR, BROADCAST, OVERLAY, SOFT, ROLLS, REPAIRS, CATALOGUE, ENVOYS, CONTACTS, PLANNING, FORGET = (
+    1 << number for number in range(11)
+)
+ALL = (1 << 11) - 1
+LINKS = CONTACTS | PLANNING  # looked at in every turn that may have touched them
+QUIET = BROADCAST | SOFT  # when these are woken they only send, as a rule
+# By the tag of a letter: ids and wishes of the tree, soft facts (their owner counts as heard by that).
+TOUCHES = {8: BROADCAST, 9: BROADCAST, 10: BROADCAST, 11: SOFT | DETECTOR, 12: SOFT | DETECTOR}
+_STAYING = (Send, SoftChanged, Reject)
+
+
+class Dues:
+    """What is known of the parts' deadlines."""
+
+    def __init__(self, asked: Sequence[Callable[[], int | None]]) -> None:
+        assert 1 << len(asked) == ALL + 1, "one question a part"
+        self._asked = tuple(asked)
+        self._due = [NEVER] * len(asked)
+        self._stale = ALL
+
+    def touch(self, parts: int) -> None:
+        self._stale |= parts
+
+    def at(self, now_us: int) -> int:
+        """The parts whose time has come."""
+        self._ask()
+        return sum(1 << number for number, due_us in enumerate(self._due) if due_us <= now_us)
+
+    def deadline(self) -> int | None:
+        self._ask()
+        first = min(self._due)
+        return None if first == NEVER else first
+
+    def _ask(self) -> None:
+        stale = self._stale
+        while stale:
+            number = (stale & -stale).bit_length() - 1
+            at_us = self._asked[number]()
+            self._due[number] = NEVER if at_us is None else at_us
+            stale &= stale - 1
+        self._stale = 0
+
+
+def touched(parts: int | None, effects: Sequence[Effect]) -> int:
+    """What may have another deadline than before: ``parts`` (``None``: nobody knows), or all if more came of it."""
+    if parts is None:
+        return ALL
+    for effect in effects:
+        if type(effect) not in _STAYING:
+            return ALL
+    return parts
