@@ -83,6 +83,16 @@ def parse(chunk: bytes) -> ParsedChange:
     return ParsedChange(digest, actor, seq, start_op, deps, ops, _chunk(body, digest))
 
 
+def judge_size(changes: Sequence[ParsedChange]) -> None:
+    """The bounds of ``parse``, for changes written here. Raises ``RemoteError``: every peer would refuse them."""
+    for each in changes:
+        preds = sum(len(op.preds) for op in each.ops)
+        if len(each.ops) > OPS_MAX or preds > PREDS_MAX or len(each.deps) > DEPS_MAX:
+            raise RemoteError("change-ops-max", f"{len(each.ops)} fields, {preds} replaced writes")
+        if len(each.plain) > CHANGE_BYTES_MAX:
+            raise RemoteError("change-inflate", f"{len(each.plain)} bytes, the limit is {CHANGE_BYTES_MAX}")
+
+
 def _repeats(names: Sequence[bytes]) -> bool:
     return len(dict.fromkeys(names)) != len(names)
 

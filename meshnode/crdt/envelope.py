@@ -112,10 +112,17 @@ def seal(envelope: Envelope, signer: Signer) -> bytes:
     return msgspec.msgpack.encode(_Frame(body, signer.sign(CONTEXT, body)))
 
 
-def unseal(data: bytes) -> Unsealed:
-    """Read the frame and check what needs no key. Raises ``RemoteError``."""
+def judge_size(data: bytes, written: Envelope | None = None) -> None:
+    """Raises ``RemoteError``."""
     if len(data) > ENVELOPE_BYTES_MAX:
         raise RemoteError("envelope-size", f"{len(data)} bytes, the limit is {ENVELOPE_BYTES_MAX}")
+    if written is not None and (len(written.changes) > CHANGES_MAX or len(written.carried) > CARRIED_MAX):
+        raise RemoteError("envelope-frame", f"{len(written.changes)} changes, {len(written.carried)} carried")
+
+
+def unseal(data: bytes) -> Unsealed:
+    """Read the frame and check what needs no key. Raises ``RemoteError``."""
+    judge_size(data)
     try:
         frame = _frames.decode(data)
         envelope = _envelopes.decode(frame.body)

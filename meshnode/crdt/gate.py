@@ -151,10 +151,15 @@ def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
     if actor is not None:
         _judge_content(changes, sender.hlc)
         _judge_carried(sender, changes)
+    return admitted(sender, data, changes)
+
+
+def admitted(sender: Envelope, data: bytes, changes: Sequence[ParsedChange]) -> Admitted:
+    """An envelope with its changes; judged by ``opened``, or written here."""
     hashes = tuple(each.hash for each in changes)
     carried = tuple(sender.carried)
     sealed = Sealed(hashes[-1], hashes, envelope.author_of(sender), sender.hlc, data, sender.boot, sender.pin, carried)
-    return Admitted(DocId(sender.doc), sender.kind, sender.namespace, sender.name, changes, sealed)
+    return Admitted(DocId(sender.doc), sender.kind, sender.namespace, sender.name, tuple(changes), sealed)
 
 
 def _judge_generation(theirs: Pin, ours: Pin) -> None:
