@@ -24,8 +24,8 @@ SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id
 PLAN_EVERY_US = 100 * MS
 NEWS_US = 50 * MS  # who joins hears of many at once, and must not dial all the first seven of them
 HURRY_EVERY_US = 5 * SECOND
-RUSH_CALM_US = 500 * MS  # no new member for so long: the rush is over
-RUSH_MAX_US = 3 * SECOND
+RUSH_CALM_US = 1_500 * MS  # no new member for so long: the rush is over
+RUSH_MAX_US = 10 * SECOND
 LATER_US = 800 * MS  # half of the links that are wanted come from the other side, if it is given the time
 
 
@@ -55,6 +55,9 @@ class Outlook:
     def near(self, node: NodeId) -> bool:
         return self.region_of(node) == self._region
 
+    def deserted(self, region: str) -> bool:
+        return self._detector.deserted(region)
+
     def dialable(self) -> bool:
         """Others can dial this node, as far as it knows."""
         return bool(self._me.endpoints)
@@ -69,8 +72,8 @@ class Outlook:
         return self._links.rtt_us(peer)
 
     def lost(self, node: NodeId) -> bool:
-        subject = self._detector.subject(node)
-        return subject is None or subject.doubtful or subject.state is not MemberState.READY
+        """Asked of thousands for one plan: no object is made for it."""
+        return self._detector.state(node) is not MemberState.READY or self._detector.lost(node)
 
     def ours(self, node: NodeId) -> bool:
         """Lost by evidence of our own on a link we had."""
