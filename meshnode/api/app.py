@@ -15,10 +15,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from meshnode.api.errors import failure_of, invalid_request, response_of
-from meshnode.api.events import EventStreams, until_gone
+from meshnode.api.events import EventStreams, story_of, until_gone
 from meshnode.api.lines import Lines
 from meshnode.api.operations import OPERATIONS, Operation
 from meshnode.api.ports import Asker, Streamed
+from meshnode.api.watch import changes_of
 from meshnode.model.commands import AnyCommand, CallSkill
 from meshnode.model.errors import LocalError
 from meshnode.model.views import AnyView, CallView, DocumentsView, Failure, StreamItem, View
@@ -36,16 +37,25 @@ class Api:
     """The application and the streams it must end before its server can close."""
 
     def __init__(self, asker: Asker, *, heartbeat_s: float = 15.0) -> None:
-        self.streams = EventStreams(asker, heartbeat_s=heartbeat_s)
+        self.streams = (
+            EventStreams(story_of(asker), heartbeat_s=heartbeat_s),
+            EventStreams(changes_of(asker), heartbeat_s=heartbeat_s),
+        )
         self.app = Starlette(
             routes=[
                 *(_route(operation, asker) for operation in OPERATIONS),
-                Route("/v1/events", self.streams, methods=["GET"]),
+                Route("/v1/events", self.streams[0], methods=["GET"]),
+                Route("/v1/watch", self.streams[1], methods=["GET"]),
                 Route("/openapi.json", _openapi, methods=["GET"]),
                 Route("/", _pointer, methods=["GET"]),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _our_error},
         )
+
+    def close(self) -> None:
+        """End every stream in order, and all that come later."""
+        for streams in self.streams:
+            streams.close()
 
 
 def _route(operation: Operation, asker: Asker) -> Route:

@@ -9,7 +9,7 @@ from meshnode.api.errors import ErrorBody
 from meshnode.api.lines import LINES_TYPE
 from meshnode.api.operations import OPERATIONS, Operation
 from meshnode.model.commands import CallSkill
-from meshnode.model.views import EventView, StreamItem
+from meshnode.model.views import DocumentEvent, EventView, StreamItem
 
 JsonObject = dict[str, Any]
 _REF = "#/components/schemas/{name}"
@@ -18,7 +18,9 @@ _REF = "#/components/schemas/{name}"
 def document() -> JsonObject:
     commands = {operation.command for operation in OPERATIONS}
     answers = {operation.answer for operation in OPERATIONS}
-    named = sorted((*commands, *answers, ErrorBody, EventView, StreamItem), key=lambda struct: struct.__name__)
+    named = sorted(
+        (*commands, *answers, ErrorBody, EventView, DocumentEvent, StreamItem), key=lambda struct: struct.__name__
+    )
     _, schemas = msgspec.json.schema_components(named, ref_template=_REF)
     for command in commands:
         _without_tag(schemas[command.__name__])
@@ -41,6 +43,7 @@ def _paths(schemas: JsonObject) -> JsonObject:
     for operation in OPERATIONS:
         paths.setdefault(operation.path_shown, {})[operation.method.lower()] = _operation(operation, schemas)
     paths["/v1/events"] = {"get": _events()}
+    paths["/v1/watch"] = {"get": _watch()}
     return paths
 
 
@@ -122,5 +125,22 @@ def _events() -> JsonObject:
         "operationId": "getEvents",
         "summary": "What happened, and what happens",
         "parameters": [after, follow],
+        "responses": responses,
+    }
+
+
+def _watch() -> JsonObject:
+    responses = _responses(DocumentEvent.__name__)
+    responses["200"] = {
+        "description": "Server-sent events named by their type, each a DocumentEvent; ids are cursors to resume by",
+        "content": {"text/event-stream": {"itemSchema": {"$ref": _REF.format(name=DocumentEvent.__name__)}}},
+    }
+    text = {"type": "string", "default": ""}
+    given = [{"name": name, "in": "query", "schema": text} for name in ("kind", "namespace", "name", "after")]
+    follow = {"name": "follow", "in": "query", "schema": {"type": "boolean", "default": True}}
+    return {
+        "operationId": "getWatch",
+        "summary": "Documents as they are, then every change, once",
+        "parameters": [*given, follow],
         "responses": responses,
     }

@@ -33,7 +33,7 @@ async def serve(api: Api, socket_path: str) -> AsyncGenerator[None]:
         await server.startup(sockets=[listener])
         yield
     finally:
-        api.streams.close()
+        api.close()
         await server.shutdown(sockets=[listener])
         path.unlink(missing_ok=True)  # noqa: ASYNC240  # one directory entry in memory
 

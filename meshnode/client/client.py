@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from meshnode.client.errors import error_of
-from meshnode.client.events import Told, read_events
+from meshnode.client.events import Told, read_changes, read_events
 from meshnode.client.exchange import Answer, BrokenAnswer, ask
 from meshnode.client.lines import read_call
 from meshnode.client.locate import data_dir, no_daemon, not_yours, socket_of, went_away
@@ -33,13 +33,15 @@ class Client:
     Args:
         directory: the node's data directory; None means MESHNODE_DIR, then ~/.meshnode.
         timeout_s: for every command that has no deadline of its own.
+        socket: of its local API, where that is known already; else it is found from the directory.
 
     Every method raises a ``LocalError``: ``Offline`` when no daemon runs there, otherwise what the node answered.
     """
 
-    def __init__(self, directory: str | None = None, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, directory: str | None = None, *, timeout_s: float = 30.0, socket: str = "") -> None:
         self.directory: Path = data_dir(directory)
         self._timeout_s = timeout_s
+        self._socket = socket
 
     # Look
     def status(self) -> views.StatusView:
@@ -193,6 +195,57 @@ class Client:
     def delete(self, kind: str, namespace: str, name: str) -> views.AppliedView:
         return self._ask("DELETE", _document(kind, namespace, name), views.AppliedView)
 
+    def document_state(self, kind: str, namespace: str, name: str) -> views.DocumentStateView:
+        """Field by field who wrote what when."""
+        return self._get(f"{_document(kind, namespace, name)}/fields", views.DocumentStateView)
+
+    def document_history(self, kind: str, namespace: str, name: str, limit: int = 500) -> views.DocumentHistoryView:
+        """Its writes, the newest first; also of a deleted document."""
+        path = f"{_document(kind, namespace, name)}/history"
+        return self._get(path, views.DocumentHistoryView, limit=str(limit))
+
+    def document_diff(
+        self, kind: str, namespace: str, name: str, first: int, second: int = 0
+    ) -> views.DocumentDiffView:
+        """Between two writes of its history; ``second`` 0 = now."""
+        path = f"{_document(kind, namespace, name)}/diff"
+        return self._ask("GET", f"{path}?first={first}&second={second}", views.DocumentDiffView)
+
+    def resolve(
+        self, kind: str, namespace: str, name: str, field: str, *, pick: int = 0, value: object = None
+    ) -> views.AppliedView:
+        """One value for a field in conflict: one of its own (``pick``, from 1) or another."""
+        body = msgspec.json.encode({"field": field, "pick": pick, "value": value})
+        return self._ask("POST", f"{_document(kind, namespace, name)}/resolve", views.AppliedView, body)
+
+    def changes(self, command: commands.WatchDocuments) -> views.WatchView:
+        """What changed behind a cursor; waits for it as long as the command says."""
+        return self._post("/v1/changes", command, views.WatchView, command.wait_ms / 1000 + GRACE_S)
+
+    def watch(
+        self, kind: str = "", namespace: str = "", name: str = "", after: str = "", *, follow: bool = True
+    ) -> Iterator[views.DocumentEvent]:
+        """Documents as they are, then every change once, in causal order, as one stream; ``after``: behind a cursor.
+
+        It ends when the node does: ``client.watching.followed`` goes on behind the last cursor once it is back.
+        """
+        given = {"kind": kind, "namespace": namespace, "name": name, "after": after}
+        filled = {field: text for field, text in given.items() if text}
+        path = f"/v1/watch?{urlencode({**filled, 'follow': 'true' if follow else 'false'})}"
+        with self._exchange("GET", path, None, SILENCE_S) as response:
+            yield from read_changes(response)
+
+    def sync(self) -> views.SyncView:
+        """Compare documents with all linked peers now."""
+        return self._post("/v1/sync", commands.SyncNow(), views.SyncView)
+
+    def export_stick(self, kind: str = "", after: str = "") -> views.StickView:
+        """One page of signed writes; ``after``: ``next`` of the page before."""
+        return self._get("/v1/sync/stick", views.StickView, kind=kind, after=after)
+
+    def import_stick(self, items: list[commands.StickItem]) -> views.ImportedView:
+        return self._post("/v1/sync/stick", commands.ImportStick(items=items), views.ImportedView)
+
     def conflicts(self) -> list[views.ConflictView]:
         return self._get("/v1/conflicts", views.ConflictsView).items
 
@@ -225,7 +278,7 @@ class Client:
 
     @contextlib.contextmanager
     def _exchange(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Generator[Answer]:
-        door = self._connect(socket_of(self.directory), timeout_s)
+        door = self._connect(self._socket or socket_of(self.directory), timeout_s)
         try:
             with contextlib.closing(ask(door, method, path, body)) as answer:
                 if answer.status != 200:

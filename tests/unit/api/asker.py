@@ -105,6 +105,32 @@ LINES = [
 LATER = [
     views.LogLine(hlc=1_001 << 16 | 5, at_ms=1_001, node="beta", unit="words/1", stream="out", text="also up"),
 ]
+SEEN = views.DocumentEvent(
+    type="added", cursor="s.0.d0", kind="AgentCluster", namespace="default", name="line3", by="alpha", at_ms=1_000,
+    fields=["spec.replicas"], document=LINE3,
+)  # fmt: skip
+SYNCED = views.DocumentEvent(type="synced", cursor="e.0")
+CHANGED = msgspec.structs.replace(SEEN, type="changed", cursor="e.8", by="beta")
+DOCUMENT_STATE = views.DocumentStateView(
+    kind="AgentCluster", namespace="default", name="line3", doc_id="d0" * 16, changes=2, heads=["ab" * 32],
+    updated_ms=2_000, updated_by="beta",
+    fields=[
+        views.FieldView(field="apiVersion", value="v1", writer="alpha", at_ms=1_000),
+        views.FieldView(
+            field="spec.replicas", value=2, writer="alpha", at_ms=2_000, others=[3], other_writers=["beta"]
+        ),
+    ],
+)  # fmt: skip
+DOCUMENT_HISTORY = views.DocumentHistoryView(
+    kind="AgentCluster", namespace="default", name="line3", left_out=3,
+    items=[
+        views.WriteView(number=5, change="ab" * 32, at_ms=2_000, writer="beta", fields={"spec.replicas": 2}),
+        views.WriteView(number=4, change="cd" * 32, at_ms=1_000, writer="alpha", fields={}, deletes=True),
+    ],
+)  # fmt: skip
+STICK = views.StickView(
+    mesh="plant-7", node="alpha", at_ms=1_000, documents=1, items=[views.StickPart(77, b"of a later version")]
+)
 STORY = [Told(n, EventView(at_ms=1_000 * n, age_s=1.0, subject="node/beta", text=f"fact {n}")) for n in (1, 2, 3)]
 
 
@@ -131,7 +157,8 @@ class CannedNode:
         self.asked_something.set()
         if self.fault is not None:
             raise self.fault
-        if self.never:
+        quiet = isinstance(command, commands.WatchDocuments) and command.after == CHANGED.cursor and command.wait_ms
+        if self.never or quiet:
             await self._never()
         if isinstance(self.refusal, LocalError):
             raise self.refusal
@@ -225,6 +252,35 @@ class CannedNode:
                     writers=["alpha", "beta"],
                 )  # fmt: skip
                 return views.ConflictsView(items=[conflict])
+            case _:
+                return self._answer_about_documents(command)
+
+    def _answer_about_documents(self, command: AnyCommand) -> AnyView:
+        named = ("AgentCluster", "default", "line3")
+        match command:
+            case commands.ShowDocument():
+                return DOCUMENT_STATE
+            case commands.DocumentHistory():
+                return DOCUMENT_HISTORY
+            case commands.DocumentDiff(first=first, second=second):
+                changed = {"spec.replicas": [1, 2]}
+                return views.DocumentDiffView(
+                    kind=named[0], namespace=named[1], name=named[2], first=first, second=second, changed=changed
+                )
+            case commands.ResolveConflict(kind=kind, namespace=namespace, name=name):
+                return views.AppliedView(kind=kind, namespace=namespace, name=name, action="updated", notes=[])
+            case commands.WatchDocuments(after=""):
+                return views.WatchView(items=[SEEN, SYNCED], cursor="e.1")
+            case commands.WatchDocuments():
+                return views.WatchView(items=[CHANGED], cursor=CHANGED.cursor)
+            case commands.SyncNow():
+                return views.SyncView(peers=["beta"], documents=1, documents_root="ab12cd34ef")
+            case commands.ExportStick(after=""):
+                return msgspec.structs.replace(STICK, next="d0")
+            case commands.ExportStick():
+                return STICK
+            case commands.ImportStick(items=items):
+                return views.ImportedView(applied=len(items), held=0)
             case _:
                 return self._answer_a_reader(command)
 

@@ -100,6 +100,20 @@ REQUESTS: list[tuple[str, str, object, commands.AnyCommand]] = [
     ("GET", "/v1/documents?kind=AgentCluster", None, commands.ListDocuments(kind="AgentCluster")),
     ("GET", "/v1/documents/AgentCluster/default/line3", None,
      commands.ListDocuments(kind="AgentCluster", namespace="default", name="line3")),
+    ("GET", "/v1/documents/AgentCluster/default/line3/fields", None,
+     commands.ShowDocument(kind="AgentCluster", namespace="default", name="line3")),
+    ("GET", "/v1/documents/AgentCluster/default/line3/history?limit=5", None,
+     commands.DocumentHistory(kind="AgentCluster", namespace="default", name="line3", limit=5)),
+    ("GET", "/v1/documents/AgentCluster/default/line3/diff?first=1", None,
+     commands.DocumentDiff(kind="AgentCluster", namespace="default", name="line3", first=1)),
+    ("POST", "/v1/documents/AgentCluster/default/line3/resolve", {"field": "spec.replicas", "pick": 2},
+     commands.ResolveConflict(
+         kind="AgentCluster", namespace="default", name="line3", field="spec.replicas", pick=2)),
+    ("POST", "/v1/changes", {"after": "e.0", "wait_ms": 5}, commands.WatchDocuments(after="e.0", wait_ms=5)),
+    ("POST", "/v1/sync", None, commands.SyncNow()),
+    ("GET", "/v1/sync/stick?kind=AgentCluster", None, commands.ExportStick(kind="AgentCluster")),
+    ("POST", "/v1/sync/stick", {"items": [{"kind": 2, "data": "YWJj"}]},
+     commands.ImportStick(items=[commands.StickItem(2, b"abc")])),
     ("GET", "/v1/conflicts", None, commands.ListConflicts()),
     ("GET", "/v1/why/cluster/default/line3", None, commands.Why(subject="cluster/default/line3")),
     ("POST", "/v1/agents", {"name": "w", "argv": ["x"], "cwd": "/"}, commands.RunAgent(name="w", argv=["x"], cwd="/")),
@@ -259,6 +273,41 @@ def test_a_quiet_stream_beats_and_ends_with_its_reader() -> None:
     asyncio.run(scenario())
 
 
+def test_changes_of_documents_come_as_typed_events_with_cursors_and_end_when_not_followed() -> None:
+    exchange = asyncio.run(Exchange("GET", "/v1/watch?kind=AgentCluster&follow=false").run(Api(CannedNode())))
+    frames = exchange.body.decode().split("\n\n")
+    assert [frame.splitlines()[:2] for frame in frames[1:4]] == [
+        ["id: s.0.d0", "event: added"], ["id: e.0", "event: synced"], ["id: e.1"],
+    ]  # fmt: skip
+    event = json.loads(frames[1].splitlines()[2].removeprefix("data: "))
+    assert (event["type"], event["name"], event["document"]["name"]) == ("added", "line3", "line3")
+
+
+@pytest.mark.parametrize(("target", "headers"), [("?after=e.7", {}), ("", {"last-event-id": "e.7"})])
+def test_a_watch_goes_on_behind_the_last_cursor(target: str, headers: dict[str, str]) -> None:
+    async def scenario() -> None:
+        node = CannedNode()
+        exchange = Exchange("GET", f"/v1/watch{target}", headers=headers)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(exchange.run(Api(node)))
+            await exchange.until(b"event: changed")
+            exchange.gone.set()
+        asked = [command for command in node.asked if isinstance(command, commands.WatchDocuments)]
+        assert (asked[0].after, asked[0].wait_ms) == ("e.7", 0)
+        assert all(command.wait_ms > 0 for command in asked[1:])
+
+    asyncio.run(scenario())
+
+
+def test_a_watch_that_is_refused_is_no_stream() -> None:
+    node = CannedNode()
+    node.refusal = Failure(code="invalid", message="after is no cursor", exit_code=2)
+    status, answer = ask(node, "GET", "/v1/watch?after=x")
+    assert (status, answer["error"]["code"]) == (400, "invalid")
+    for target in ("/v1/watch?follow=maybe", "/v1/watch?until=x"):
+        assert ask(CannedNode(), "GET", target)[0] == 400
+
+
 def test_closing_ends_streams_in_order() -> None:
     async def scenario() -> None:
         node = CannedNode()
@@ -267,7 +316,7 @@ def test_closing_ends_streams_in_order() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(exchange.run(api))
             await exchange.until(b"fact 3")
-            api.streams.close()
+            api.close()
         assert node.watching == 0
 
     asyncio.run(scenario())
@@ -278,7 +327,7 @@ def test_the_openapi_document_names_every_path_and_resolves_every_reference() ->
     assert (status, document["openapi"]) == (200, "3.1.0")
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     served = {(operation.method, operation.path_shown) for operation in OPERATIONS}
-    assert described == served | {("GET", "/v1/events")}
+    assert described == served | {("GET", "/v1/events"), ("GET", "/v1/watch")}
     schemas = document["components"]["schemas"]
     for reference in json.dumps(document).split('"#/components/schemas/')[1:]:
         assert reference.partition('"')[0] in schemas
