@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from meshnode.model.errors import RemoteError
-from tests.fuzz import driver, fuzz_gossip_letters, fuzz_gossip_room, fuzz_links, tally
+from tests.fuzz import driver, fuzz_gossip_letters, fuzz_gossip_room, fuzz_links, fuzz_peers, tally
 
 
 def test_a_crash_hidden_behind_one_byte_is_found(
@@ -93,7 +93,8 @@ def test_what_was_tried_is_counted_over_all_runs(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_corpora_of_gossip_and_links_are_harmless() -> None:
+def test_the_corpora_of_gossip_links_and_peers_are_harmless() -> None:
     assert driver.replay(fuzz_gossip_letters.one_input, fuzz_gossip_letters.CORPUS) >= 12
     assert driver.replay(fuzz_gossip_room.one_input, fuzz_gossip_room.CORPUS, fuzz_gossip_room.Guests) >= 6
     assert driver.replay(fuzz_links.one_input, fuzz_links.CORPUS, fuzz_links.Visits) >= 6
+    assert driver.replay(fuzz_peers.one_input, fuzz_peers.CORPUS) >= 22
