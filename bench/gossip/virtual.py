@@ -1,32 +1,36 @@
 """The figures of virtual time: cuts that heal, thousands of nodes, no false deaths, and how fast the simulator is.
 
-Nothing here depends on the machine but the speeds, which are per second of CPU, and how long it takes.
+Nothing here depends on the machine but the speeds, which are per second of CPU, and how much gets done in the minutes
+that a run takes for it. What takes hours is done by ``longrun.py`` beforehand, and kept: a run goes on after its seeds.
 """
 
 import gc
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import AsyncIterator, Callable, Sequence
 
+from bench.gossip import longrun
 from bench.gossip.effort import Effort
+from bench.gossip.longrun import Outcome
 from bench.gossip.ships import ships
 from bench.rows import Meter, Row, quantile, skipped
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
 from meshnode.node.core import Core
 from meshnode.node.inputs import Input
-from meshnode.sim.cuts import HEAL_S, CutRun, Outcome
-from meshnode.sim.hours import TIMES, HoursRun, Watch
+from meshnode.sim.cuts import HEAL_S
+from meshnode.sim.hours import TIMES
+from meshnode.sim.liars import LiarRun
 from meshnode.sim.node import Adapt
+from meshnode.sim.pulses import PULSES_S, PulseRun
 from meshnode.sim.run import Run
 from meshnode.sim.scenarios import SCENARIOS
 from meshnode.sim.trace import Trace
 
 WORKERS = 2
 CUTS, CUTS_QUICK, SOAKS = 1_000, 100, 20
-NODE_HOURS_ASKED = 2_000.0
-NODE_HOURS = float(os.environ.get("NODE_HOURS", "60"))  # what a full run takes time for
+CUTS_MINUTES, CUTS_QUICK_MINUTES, SOAKS_MINUTES, HOURS_MINUTES = 4.0, 1.0, 2.0, 4.0
+NODE_HOURS = 2_000.0
+FREEZE_NODES, LIAR_SEEDS = 20, 2
 SPEED_SCENARIO, SPEED_SEED, SPEED_NODES, SPEED_NODES_QUICK = "cut-and-heal", 7, 50, 12
 SPEED_GOAL, HARNESS_GOAL = 40_000.0, 0.30
 
@@ -37,73 +41,110 @@ async def virtual(effort: Effort) -> AsyncIterator[Row]:
         yield row
     yield speed_of_whole_nodes(SPEED_NODES if effort.full else SPEED_NODES_QUICK)
     yield cuts(effort)
-    yield false_deaths() if effort.full else skipped("sim-false", "nodes", 0.0)
+    yield false_deaths() if effort.full else skipped("sim-false", "seeds", 0.0)
+    yield freezes() if effort.full else skipped("sim-freezes", "runs", 0.0)
+    yield liars() if effort.full else skipped("sim-liars", "seeds", 0.0)
 
 
 # -- cuts -------------------------------------------------------------------------------------------------------------
 
 
 def cuts(effort: Effort) -> Row:
-    """How many of the seeds did not heal in time."""
-    meter, seeds = Meter(), range(CUTS if effort.full else CUTS_QUICK)
-    with ProcessPoolExecutor(WORKERS) as pool:
-        aged = list(pool.map(play_cut, seeds, chunksize=4))
-        soaks = list(pool.map(soak_cut, range(SOAKS))) if effort.full else []
+    """How many of the seeds did not heal in time, those of the long run among them."""
+    meter = Meter()
+    wanted = CUTS if effort.full else CUTS_QUICK
+    aged = _played("cuts", wanted, CUTS_MINUTES if effort.full else CUTS_QUICK_MINUTES)
+    soaks = _played("soak", SOAKS, SOAKS_MINUTES) if effort.full else []
     outcomes = [*aged, *soaks]
-    failed = [outcome for outcome in outcomes if outcome.why]
-    healed = [outcome.healed_s for outcome in outcomes if not outcome.why]
-    soaked = f"; {len(soaks)} played event by event" if soaks else ""
+    healed = [outcome.healed_s for outcome in outcomes if not outcome.why] or [0.0]
+    seeds, soaked = len(aged) + _before("cuts"), len(soaks) + _before("soak")
+    failed = _failed(outcomes) + _failed_before("cuts") + _failed_before("soak")
     why = (
-        f"cuts of 1 s to 1 h aged to 7 days that were not whole {HEAL_S:g} s after, tier 1, 3 to 8 nodes{soaked}; "
-        f"healed p50 {quantile(healed, 0.5):.1f}, p99 {quantile(healed, 0.99):.1f}, last {max(healed):.1f} s"
+        f"cuts of 1 s to 1 h aged to 7 days that were not whole {HEAL_S:g} s after, tier 1, 3 to 8 nodes: {len(aged)} "
+        f"in this run, healed p50 {quantile(healed, 0.5):.1f}, p99 {quantile(healed, 0.99):.1f}, last "
+        f"{max(healed):.1f} s; {soaked} of {SOAKS} played event by event"
     )
-    return meter.row("sim-cuts", len(failed), "cuts", 0.0, n=len(outcomes), why=why + _first(failed))
-
-
-def play_cut(seed: int) -> Outcome:
-    gc.collect()
-    return CutRun(seed).play()
-
-
-def soak_cut(seed: int) -> Outcome:
-    gc.collect()
-    return CutRun(seed, soak=True).play()
-
-
-def _first(failed: Sequence[Outcome]) -> str:
-    return f"; first: {failed[0]}" if failed else ""
+    ok = not failed and seeds >= wanted and (soaked >= SOAKS or not effort.full)
+    why += _beside("cuts") + _beside("soak") + _first(outcomes)
+    return meter.row("sim-cuts", failed, "cuts", 0.0, n=seeds, why=why, ok=ok)
 
 
 # -- false deaths -----------------------------------------------------------------------------------------------------
 
 
 def false_deaths() -> Row:
-    """Nodes taken for dead that were not. ``n``: node-hours."""
-    meter, watches = Meter(), list[Watch]()
-    with ProcessPoolExecutor(WORKERS) as pool:
-        for watch in pool.map(watch_hours, _seeds_for(NODE_HOURS)):
-            watches.append(watch)
-    hours, faults = sum(watch.node_hours for watch in watches), sum(watch.faults for watch in watches)
-    failed = [watch for watch in watches if watch.why]
-    why = f"tier 1, {hours:.0f} of {NODE_HOURS_ASKED:g} node-hours (NODE_HOURS=), {faults} faults at {TIMES:g}x"
-    first = f"; first: seed {failed[0].seed}: {failed[0].why}" if failed else ""
-    ok = not failed and hours >= NODE_HOURS_ASKED
-    return meter.row("sim-false", len(failed), "nodes", 0.0, n=round(hours), why=why + first, ok=ok)
+    """Seeds in which a node was taken for dead that was not, or another promise broke. ``n``: node-hours."""
+    meter = Meter()
+    outcomes = list(longrun.play("hours", _next("hours"), 1_000_000, HOURS_MINUTES, WORKERS))
+    fresh, faults = sum(each.node_hours for each in outcomes), sum(each.faults for each in outcomes)
+    hours = fresh + sum(stretch.node_hours for stretch in longrun.latest("hours"))
+    failed = _failed(outcomes) + _failed_before("hours")
+    why = f"tier 1, {hours:.0f} of {NODE_HOURS:g} node-hours, {fresh:.0f} in this run: {faults} faults at {TIMES:g}x"
+    ok = not failed and hours >= NODE_HOURS
+    why += _beside("hours") + _first(outcomes)
+    return meter.row("sim-false", failed, "seeds", 0.0, n=round(hours), why=why, ok=ok)
 
 
-def watch_hours(seed: int) -> Watch:
-    gc.collect()
-    return HoursRun(seed).play()
+# -- freezes and liars ------------------------------------------------------------------------------------------------
 
 
-def _seeds_for(node_hours: float) -> Iterator[int]:
-    """As many seeds as so many hours take, by the size each draws."""
-    seed = 0
-    while node_hours > 0:
-        run = HoursRun(seed)
-        node_hours -= run.nodes * run.span_s / 3600
-        yield seed
-        seed += 1
+def freezes() -> Row:
+    """Runs in which somebody who ran was called gone, or frozen ones were told about too often."""
+    meter = Meter()
+    done = [PulseRun(SPEED_SEED, freeze_s=freeze_s, nodes=FREEZE_NODES).play() for freeze_s in (*PULSES_S, 0.0)]
+    told = ", ".join(f"{each.flaps} (at most {each.most:.0f})" for each in done[:-1])
+    failed = [each.why for each in done if each.why]
+    why = (
+        f"tier 2, {FREEZE_NODES} nodes: a fifth frozen 4 s, then 15 s at a time, then all starved of processor; flaps "
+        f"of frozen ones {told}, a quarter of one word an observer in each freeze"
+    )
+    return meter.row("sim-freezes", len(failed), "runs", 0.0, n=len(done), why=why + "".join(f"; {w}" for w in failed))
+
+
+def liars() -> Row:
+    """Seeds in which an honest node was called down, or the honest ones fell apart, or believed in a dead one."""
+    meter = Meter()
+    done = [LiarRun(seed).play() for seed in range(LIAR_SEEDS)]
+    failed = [f"; seed {each.seed}: {each.why}" for each in done if each.why]
+    why = (
+        f"tier 1, {done[0].liars} of {done[0].nodes} members work together against the others: "
+        f"{sum(each.lies for each in done)} lies"
+    )
+    return meter.row("sim-liars", len(failed), "seeds", 0.0, n=len(done), why=why + "".join(failed))
+
+
+# -- seeds, of this run and of the long one ---------------------------------------------------------------------------
+
+
+def _played(kind: str, wanted: int, minutes: float) -> list[Outcome]:
+    """What is lacking of them, or as many as there is time for; a tenth of them in any case."""
+    lacking = max(wanted // 10, wanted - _before(kind))
+    return list(longrun.play(kind, _next(kind), lacking, minutes, WORKERS))
+
+
+def _next(kind: str) -> int:
+    return max((stretch.last + 1 for stretch in longrun.latest(kind)), default=0)
+
+
+def _before(kind: str) -> int:
+    return sum(stretch.seeds for stretch in longrun.latest(kind))
+
+
+def _failed_before(kind: str) -> int:
+    return sum(len(stretch.failed) for stretch in longrun.latest(kind))
+
+
+def _failed(outcomes: Sequence[Outcome]) -> int:
+    return sum(bool(outcome.why) for outcome in outcomes)
+
+
+def _beside(kind: str) -> str:
+    return f"; {told}" if (told := longrun.told(kind)) else ""
+
+
+def _first(outcomes: Sequence[Outcome]) -> str:
+    failed = next((outcome for outcome in outcomes if outcome.why), None)
+    return f"; first: seed {failed.seed}: {failed.why}" if failed else ""
 
 
 # -- speed ------------------------------------------------------------------------------------------------------------
