@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from meshnode.gossip import alerts, row
+from meshnode.gossip.archive import Archive
 from meshnode.gossip.catalogue import decode_row
 from meshnode.gossip.directory import Directory
 from meshnode.gossip.facts import decode_fact, decode_refresh
@@ -69,7 +70,9 @@ def _alerts(body: bytes) -> None:
 
 def _stored(body: bytes) -> None:
     directory = Directory(Nobody(), Nobody())
-    directory.restore([Record(RecordKind.DIRECTORY, b"", body)])
+    archive = Archive([Record(RecordKind.DIRECTORY, body[:32], body)])
+    for record in archive.taken(1):
+        assert directory.recall(record) is None
     assert len(directory) == 0
 
 
