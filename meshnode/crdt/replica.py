@@ -28,7 +28,7 @@ from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item
 from meshnode.crdt.store import AutomergeStore, StateStore
 from meshnode.crdt.succession import Room, Succession
-from meshnode.crdt.writing import Draft, Full, Pen
+from meshnode.crdt.writing import Broken, Draft, Full, Pen
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject
 from meshnode.kernel.hlc import Hlc
@@ -365,6 +365,8 @@ class Documents:
         unkept = self._keeping.of(draft.doc)
         placed = self._intake.place(draft.admitted)
         for _, error in placed.refused:
+            if error.reason == "engine-refused":
+                raise Broken(f"{error}. Nothing changed.", next_step="meshnode doctor") from error
             raise Full(f"{error}. Nothing changed.", next_step="delete documents nobody needs") from error
         persist = self._kept(UNKNOWN_NODE, [*unkept, *placed.applied], now, eager=True)
         return Change(draft.doc, persist.records, persist.then, draft.created)

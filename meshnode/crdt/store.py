@@ -57,10 +57,6 @@ class StateStore(Protocol):
 
     def fields(self, doc: DocId) -> Registers: ...
 
-    def draft(self, doc: DocId, actor: bytes, fields: Mapping[str, str | None]) -> bytes:
-        """The change that would set ``fields``; nothing is applied. Raises ``EngineFailure``."""
-        ...
-
     def apply(self, admitted: Admitted) -> None:
         """All changes of an envelope or none. Dependencies must be there. Raises ``RemoteError``."""
         ...
@@ -184,13 +180,6 @@ class AutomergeStore:
             raise RemoteError("engine-refused", "it read another root")
         self._records[doc] = _Record(rooted.root.names, History(rooted), Registers(rooted), rooted)
         self._keep_engine(doc, engine)
-
-    def draft(self, doc: DocId, actor: bytes, fields: Mapping[str, str | None]) -> bytes:
-        try:
-            return self._engine(doc).draft(actor, fields)
-        except EngineFailure:
-            self._engines.pop(doc, None)  # a poisoned document: built again from its changes, asked once more
-            return self._engine(doc).draft(actor, fields)
 
     def apply(self, admitted: Admitted) -> None:
         self._apply(admitted, proven=False)

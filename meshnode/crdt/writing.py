@@ -10,7 +10,6 @@ from meshnode.crdt.encoding import Setting, packed, written
 from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, Carry, Envelope, actor_of, are_names, doc_id_of, resource_of
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP, JsonValue, canonical, flat
 from meshnode.crdt.gate import Admitted
-from meshnode.crdt.guard import EngineFailure
 from meshnode.crdt.store import StateStore
 from meshnode.crdt.strays import Stray, carrying_changes, depth_of
 from meshnode.kernel.hlc import Hlc
@@ -120,8 +119,6 @@ class Pen:
         try:
             made = change_of(self._store, doc, actor, stamped)
             return self._signed(doc, names, stamp, [made], [])
-        except EngineFailure as error:
-            raise Broken(f"{'/'.join(names)}: {error}. Nothing changed.", next_step="meshnode doctor") from error
         except RemoteError as error:  # our own envelope would be refused by every peer, so it is refused here
             raise Invalid(
                 f"{'/'.join(names)}: {error}. Nothing changed.",
@@ -146,7 +143,6 @@ class Pen:
         self,
         doc: DocId,
         names: tuple[str, str, str],
-        seq: int,
         stamp: int,
         changes: list[ParsedChange],
         carried: list[Carry],
@@ -155,7 +151,7 @@ class Pen:
         generation, root = self._store.pin(doc)
         made = Envelope(
             envelope.ROOTED_VERSION if generation else envelope.VERSION, doc, *names, self._signer.node, self._boot,
-            seq, stamp, [packed(each) for each in changes], generation, root, carried,
+            changes[0].seq, stamp, [packed(each) for each in changes], generation, root, carried,
         )  # fmt: skip
         change.judge_size(changes)
         data = envelope.seal(made, self._signer)

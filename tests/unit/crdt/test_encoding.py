@@ -10,6 +10,7 @@ from meshnode.crdt.encoding import Setting, packed, written
 from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.guard import Engine
 from meshnode.crdt.replica import DocumentsConfig
+from meshnode.crdt.store import AutomergeStore
 from meshnode.crdt.writing import change_of
 from tests.unit.crdt.ports import Mesh
 
@@ -50,10 +51,12 @@ def test_what_a_node_writes_is_what_the_engine_would_have_written_whatever_it_st
         mesh.link(one, other)
     for number in range(150):
         name, node = (which := rng.choice("abc")), mesh.nodes[which]
-        store, doc = node.documents._store, doc_id_of("Thing", "default", "x")
+        store = node.documents._store
+        assert isinstance(store, AutomergeStore)
+        doc = doc_id_of("Thing", "default", "x")
         fields: dict[str, str | None] = {rng.choice("klmn"): str(number), "updated_hlc": str(number)}
         ours = change_of(store, doc, A, fields)
-        assert ours.plain == change.parse(store.draft(doc, A, fields)).plain
+        assert ours.plain == change.parse(store._engine(doc).draft(A, fields)).plain
         mesh.put(name, "x", {key: number for key in "klmn" if rng.random() < 0.7})
         if rng.random() < 0.5:
             mesh.settle()
