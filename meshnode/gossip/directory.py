@@ -181,7 +181,7 @@ class Directory:
         """A row of the journal, if it is news: it is checked like any other, since a disk is not a friend."""
         try:
             merge = self.offer(_signed.decode(record.body))
-        except (RemoteError, ValueError):
+        except (RemoteError, ValueError, RecursionError):
             return None  # the next repair brings it again
         if merge is None or not merge.news:
             return None
