@@ -289,6 +289,10 @@ class Gossip:
     def _finish(self, first: Sequence[Effect], now: Instant, parts: int = ALL) -> list[Effect]:
         """Carry out what stays inside, plan links, save rows: the end of every turn. ``parts``: what it touched."""
         self._dues.touch(parts)
+        if parts != ALL and not self._dues.at(now.mono_us) & LINKS:
+            for effect in first:
+                self._count(effect, now)
+            return list(first)
         queue, out = deque(first), list[Effect]()
         while queue:
             effect = queue.popleft()
@@ -298,8 +302,6 @@ class Gossip:
                 out.append(effect)
             else:
                 queue.extendleft(reversed(inside))
-        if parts != ALL and not self._dues.at(now.mono_us) & LINKS:
-            return out
         self._dues.touch(ALL)
         self._parts.planning.wake(now)
         if not self._parts.me.left:
