@@ -6,7 +6,7 @@ from meshnode.gossip.messages import Describe, Publish
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.sim.fleet.fleet import FACTS, Fleet
 from meshnode.sim.fleet.ship import Ship
-from meshnode.sim.fleet.watch import IHAVE, PUSH, Story
+from meshnode.sim.fleet.watch import IHAVE, Story
 from meshnode.sim.fleet.wires import LETTER_BYTES, PIECE_BYTES
 
 WARM_US = 8 * SECOND
@@ -17,7 +17,7 @@ LAST_US = 15 * SECOND
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """How events reached everybody. ``missed`` pairs of ``pairs`` (event, node); ``copies`` in full a node."""
+    """How events reached everybody. ``missed`` pairs of ``pairs`` (event, node); ``copies`` in full, a node."""
 
     nodes: int
     pairs: int
@@ -151,7 +151,7 @@ def warmed(seed: int, nodes: int, regions: int) -> Fleet:
 
 def describe(fleet: Fleet, ship: Ship, number: int) -> Story:
     """A node's row changes: an urgent rumour."""
-    story = fleet.watch.open(ship.id, fleet.now_us)
+    story = fleet.watch.open(ship.id, fleet.now_us, len(fleet.running()) - 1)
     facts = FACTS[:-1] + b',"change":%d}' % number
     fleet.tell(ship, Describe(facts, (ship.address,)))
     return story
@@ -167,10 +167,11 @@ def _spread(fleet: Fleet, stories: list[Story], seconds: float) -> Spread:
     nodes, watch = len(fleet.ships), fleet.watch
     pairs = [(story, ship.id) for story in stories for ship in fleet.ships if _counts(story, ship)]
     delays = sorted(s.heard_us[node] - s.since_us for s, node in pairs if node in s.heard_us)
+    copies = sum(story.copies for story in stories) / max(1, sum(story.others for story in stories))
     octets = sum(watch.bytes) + LETTER_BYTES * sum(watch.letters) + PIECE_BYTES * watch.pieces
     return Spread(
         nodes=nodes, pairs=len(pairs), missed=len(pairs) - len(delays), p50_us=_at(delays, 0.5),
-        p99_us=_at(delays, 0.99), last_us=_at(delays, 1.0), copies=watch.letters[PUSH] / max(1, len(pairs)),
+        p99_us=_at(delays, 0.99), last_us=_at(delays, 1.0), copies=copies,
         ihaves=watch.letters[IHAVE] / max(1, len(pairs)), bytes_s=octets / nodes / seconds, events=fleet.events,
         trace=fleet.trace(),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 Events are small objects in one heap, ordered by time and number; no closures, and nothing iterates a set: one seed, one
 trace. A healthy link counts as heard at this very moment, so no heartbeat needs to be played; the detector asks its
-links when the limit of a silence could be over at the soonest.
+links when the limit of a silence could be over at the soonest. That this changes no verdict is shown by playing them.
 """
 
 import hashlib
@@ -22,9 +22,12 @@ from meshnode.kernel.effects import Channel, Dial, Effect, Fact, Hangup, Reject,
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.reasons import Bye, DialFailure, Loss
 from meshnode.links.messages import ControlReceived, LinkRejected, PeerDown, PeerUp
+from meshnode.sim.fleet.beats import Beat, Step
+from meshnode.sim.fleet.pulse import PACE, Pulse
 from meshnode.sim.fleet.seals import Book, Seal, SealVerifier
 from meshnode.sim.fleet.ship import Ship, number_of
-from meshnode.sim.fleet.watch import Watch
+from meshnode.sim.fleet.sight import Sight
+from meshnode.sim.fleet.watch import PUSH, Watch
 from meshnode.sim.fleet.wires import WAYS, Piece, Wire, components
 from meshnode.sim.places import CITIES
 
@@ -64,7 +67,7 @@ class _Told:
     wire: Wire | None = None
 
 
-_Event = Piece | Ship | _Start | _Dialled | _Told
+_Event = Piece | Ship | _Start | _Dialled | _Told | Beat
 
 
 class Fleet:
@@ -72,13 +75,16 @@ class Fleet:
 
     def __init__(
         self, seed: int, nodes: int, regions: int = REGIONS_MAX, *, watch: Watch | None = None, nudge_us: int = 0,
-        poll_us: int = POLL_US,
+        poll_us: int = POLL_US, survey: bool = False, heartbeats: bool = False,
     ) -> None:  # fmt: skip
-        """``nudge_us``: every fifth wire is so much longer, to see that the trace tells. ``poll_us``: of detectors."""
+        """``nudge_us``: every fifth wire is so much longer, to see that the trace tells. ``poll_us``: of detectors.
+
+        ``survey``: regions tell in the catalogue what they have. ``heartbeats``: play them all.
+        """
         assert 1 < nodes <= NODES_MAX, f"2 to {NODES_MAX} nodes, not {nodes}"
         assert 1 <= regions <= REGIONS_MAX, f"1 to {REGIONS_MAX} regions, not {regions}"
         self.seed, self.now_us, self.watch = b"%d" % seed, BEGIN_US, watch or Watch()
-        self._nudge_us, self._poll_us = nudge_us, poll_us
+        self._nudge_us, self._poll_us, self._survey, self._heartbeats = nudge_us, poll_us, survey, heartbeats
         self._luck, self.draws = rng.fork(self.seed, "wires"), rng.fork(self.seed, "fleet")
         self._heap: list[tuple[int, int, _Event]] = []
         self._count = self.events = 0
@@ -115,7 +121,7 @@ class Fleet:
         """Its cable is out: no reset, no refusal."""
         ship.dark = True
         for wire in ship.links.values():
-            wire.black_us = self.now_us if wire.black_us is None else wire.black_us
+            wire.blacken(self.now_us, PACE.idle_us(len(self.by_id[wire.ends[0]].links)))
 
     def heal(self, ship: Ship) -> None:
         """Its links carry again, first what waited in them."""
@@ -175,6 +181,8 @@ class Fleet:
         if wire.black_us is not None:
             wire.waiting.append(piece)
             return
+        if wire.pulse is not None:
+            wire.pulse.heard_us[1 - side] = self.now_us
         now, trace = self._now, self._trace
         trace.update(_head(self.now_us, self.by_id[sender].number, ship.number))
         gossip = ship.room
@@ -203,7 +211,10 @@ class Fleet:
             ship.due_us = due_us
             self._push(due_us, ship)
 
-    def _rarely(self, event: "_Start | _Dialled | _Told") -> None:
+    def _rarely(self, event: "_Start | _Dialled | _Told | Beat") -> None:
+        if isinstance(event, Beat):
+            self._beat(event)
+            return
         ship = event.ship
         if event.boot != ship.boot:
             return
@@ -226,14 +237,33 @@ class Fleet:
         config = GossipConfig(
             node=ship.id, name=ship.name, region=ship.region, boot=ship.boot, member=ship.member,
             endpoints=(ship.address,), seeds=tuple(seed.address for seed in seeds), facts=FACTS, poll_us=self._poll_us,
+            ping_us=PACE.idle_ping_max_us,
         )  # fmt: skip
         ship.gossip = Gossip(
             config, signer=ship.seal, verifier=self._verifier, trust=self._book, links=ship.stats,
             rng=rng.fork(self.seed, f"{ship.name}/{ship.boot}"), ground=self._ground,
         )  # fmt: skip
         ship.running, ship.started_us = True, self.now_us
+        if self._survey:
+            ship.gossip.catalogue.surveyed(Sight(ship.gossip), self.now_us)
         self._perform(ship, ship.gossip.start(self._now))
         self._plan(ship)
+
+    def _beat(self, beat: Beat) -> None:
+        """Who heard nothing for a while pings, and whoever is pinged answers."""
+        wire, side = beat.wire, beat.side
+        pulse, ship = wire.pulse, self.by_id[wire.ends[side if beat.step is Step.DUE else 1 - side]]
+        if pulse is None or ship.links.get(wire.ends[1 - side if beat.step is Step.DUE else side]) is not wire:
+            return
+        if beat.step is Step.DUE:
+            if pulse.due_us(side, len(ship.links)) <= self.now_us:
+                pulse.pinged_us[side] = self.now_us
+                self._push(self.now_us + wire.way_us, Beat(wire, side, Step.PING))
+            self._push(pulse.due_us(side, len(ship.links)), beat)
+        elif wire.black_us is None:
+            pulse.heard_us[1 - side] = self.now_us
+            if beat.step is Step.PING:
+                self._push(self.now_us + wire.way_us, Beat(wire, 1 - side, Step.PONG))
 
     def _near(self, ship: Ship) -> Sequence[Ship]:
         return self.ships[ship.city :: self._regions]
@@ -258,6 +288,8 @@ class Fleet:
         if wire is None:
             return
         side, body, watch = 0 if wire.ends[0] == ship.id else 1, send.body, self.watch
+        if body[1] == PUSH:
+            watch.pushed(ship.id, body)
         watch.letters[body[1]] += 1
         watch.bytes[body[1]] += len(body)
         piece = wire.last[side]
@@ -291,8 +323,12 @@ class Fleet:
         elif other.id in ship.links or ship.id in other.links:
             self.tell(ship, LinkRejected(dial.dial_no, other.id, Loss.REPLACED, Bye.DUPLICATE_LINK))
         else:
-            wire = Wire((ship.id, other.id), self._way_us(ship, other))
+            wire = Wire((ship.id, other.id), self._way_us(ship, other), self.now_us)
             ship.links[other.id] = other.links[ship.id] = wire
+            if self._heartbeats:
+                wire.pulse = Pulse(self.now_us)
+                for side, end in enumerate((ship, other)):
+                    self._push(wire.pulse.due_us(side, len(end.links)), Beat(wire, side, Step.DUE))
             self.tell(ship, _peer_up(other, dial.dial_no, f"{dial.host}:{dial.port}"))
             self.tell(other, _peer_up(ship, 0, ""))
 

@@ -34,7 +34,7 @@ class Ship:
         self.gossip: Gossip | None = None
         self.links: dict[NodeId, Wire] = {}
         self.due_us: int | None = None  # the wake in the heap that counts
-        self.stats: LinkStats = Known(clock, self.links)
+        self.stats: LinkStats = Known(clock, self.id, self.links)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -47,12 +47,12 @@ class Ship:
 
 
 class Known:
-    """The ``LinkStats`` port: a link that carries was heard just now."""
+    """The ``LinkStats`` port: a link that carries was heard just now, unless its heartbeats are played."""
 
-    __slots__ = ("_clock", "_links")
+    __slots__ = ("_clock", "_links", "_me")
 
-    def __init__(self, clock: Clock, links: dict[NodeId, Wire]) -> None:
-        self._clock, self._links = clock, links
+    def __init__(self, clock: Clock, me: NodeId, links: dict[NodeId, Wire]) -> None:
+        self._clock, self._me, self._links = clock, me, links
 
     def peers(self) -> Sequence[NodeId]:
         return tuple(self._links)
@@ -61,7 +61,10 @@ class Known:
         wire = self._links.get(peer)
         if wire is None:
             return None
-        return self._clock.now_us if wire.black_us is None else wire.black_us
+        if wire.pulse is None and wire.black_us is None:
+            return self._clock.now_us
+        heard_us = wire.heard_us if wire.pulse is None else wire.pulse.heard_us
+        return heard_us[0 if wire.ends[0] == self._me else 1]
 
     def rtt_us(self, peer: NodeId) -> int | None:
         wire = self._links.get(peer)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from meshnode.kernel.rng import Random
 from meshnode.model.ids import NodeId
+from meshnode.sim.fleet.pulse import Pulse
 from meshnode.sim.places import CITIES, one_way_us
 
 JITTER = 0.05  # of the way, at most
@@ -21,13 +22,24 @@ LETTER_BYTES, PIECE_BYTES = 6, 74  # what a frame adds to a letter; what TLS, TC
 class Wire:
     """One link; side 0 dialled. Who sends on a side is ``ends[side]``."""
 
-    __slots__ = ("black_us", "ends", "last", "waiting", "way_us")
+    __slots__ = ("black_us", "ends", "heard_us", "last", "pulse", "up_us", "waiting", "way_us")
 
-    def __init__(self, ends: tuple[NodeId, NodeId], way_us: int) -> None:
-        self.ends, self.way_us = ends, way_us
+    def __init__(self, ends: tuple[NodeId, NodeId], way_us: int, up_us: int = 0) -> None:
+        self.ends, self.way_us, self.up_us = ends, way_us, up_us
         self.black_us: int | None = None  # nothing arrives since
+        self.heard_us = [up_us, up_us]  # by each side, if it is black
         self.last: list[Piece | None] = [None, None]  # the last one sent by each side
         self.waiting: list[Piece] = []  # sent into a black hole
+        self.pulse: Pulse | None = None  # if its heartbeats are played
+
+    def blacken(self, now_us: int, idle_us: int) -> None:
+        """Nothing arrives any more. What each side heard last is the last letter, or the heartbeat that is not played:
+        links do not fall silent all at once, and a node that is cut off must not seem to notice all at once."""
+        if self.black_us is not None:
+            return
+        self.black_us, beat_us = now_us, now_us - (now_us - self.up_us) % idle_us
+        for side, before in enumerate(reversed(self.last)):
+            self.heard_us[side] = max(beat_us, before.at_us if before is not None and before.at_us <= now_us else 0)
 
     def piece(self, side: int, now_us: int, luck: Random) -> "Piece":
         """The next one of a side: it arrives after those before it."""

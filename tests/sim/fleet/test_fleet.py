@@ -141,6 +141,19 @@ def test_the_command_tells_what_it_found(capsys: pytest.CaptureFixture[str]) -> 
     assert "trace " in told
 
 
+def test_the_command_fails_if_a_skill_that_runs_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--nodes", "16", "--regions", "2", "--scenario", "skills", "--seconds", "12"]
+    assert main(words) == 0, "in a mesh so small all facts go everywhere"
+    assert " 0 not found" in capsys.readouterr().out
+
+
+def test_copies_of_other_rumours_count_for_no_story() -> None:
+    """Nodes that restart tell their rows meanwhile; of each event a node gets about one copy all the same."""
+    found = figures.steady(6, 100, 4.0, 4)
+    assert found.restarts > 0 or found.spread.copies > 0
+    assert 0.95 <= found.spread.copies <= 1.3, found
+
+
 def test_a_steady_fleet_loses_nobody() -> None:
     found = figures.steady(6, 24, 5.0, 2)
     assert found.spread.missed == 0, found
