@@ -1,4 +1,4 @@
-"""From agent to agent: through one daemon and through two, alone and 64 at once; streams, objects; beside what hangs."""
+"""From agent to agent through one daemon and through two: alone and 64 at once; streams, objects; beside what hangs."""
 
 import contextlib
 import statistics

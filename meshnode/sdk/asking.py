@@ -69,8 +69,9 @@ class Asking:
                     item = await inbox.take()
                 if item is None:
                     break
-                if inbox.grant_due:
-                    self._send(Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, inbox.granted))))
+                granted = inbox.grant()
+                if granted is not None:
+                    self._send(Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, granted))))
                 yield msgspec.json.decode(item)
             if inbox.end.result():  # of a skill that does not stream: its one result
                 yield msgspec.json.decode(inbox.end.result())

@@ -3,8 +3,12 @@
 import asyncio
 from collections import deque
 
-# Items that may be sent before any GRANT, and that a reader lets wait for it.
+# Items that may be sent before any GRANT, and the fewest that a reader lets wait for it.
 INITIAL_GRANT = 16
+# Of small items more, as many of the largest that came as are so many bytes: a stream of words needs no round trip
+# every sixteen words.
+WINDOW_BYTES = 1024 * 1024
+WINDOW_MAX = 64
 
 
 class Credit:
@@ -29,14 +33,15 @@ class Credit:
 
 
 class Inbox:
-    """The reader's side: items that came and were not yet read, at most ``INITIAL_GRANT``."""
+    """The reader's side: items that came and were not yet read, at most ``granted`` in all."""
 
-    __slots__ = ("_came", "_items", "_loop", "_more", "_taken", "end")
+    __slots__ = ("_came", "_items", "_largest", "_more", "_taken", "_window", "end", "granted")
 
     def __init__(self) -> None:
         self._items: deque[bytes] = deque()
-        self._came = self._taken = 0
+        self._came = self._taken = self._largest = 0
         self._more: asyncio.Future[None] | None = None
+        self.granted = self._window = INITIAL_GRANT
         self.end: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def add(self, number: int, item: bytes) -> bool:
@@ -44,13 +49,18 @@ class Inbox:
         if number != self._came or number >= self.granted:
             return False
         self._came += 1
+        self._largest = max(self._largest, len(item))
         self._items.append(item)
         self.wake()
         return True
 
-    @property
-    def granted(self) -> int:
-        return self._taken // (INITIAL_GRANT // 2) * (INITIAL_GRANT // 2) + INITIAL_GRANT
+    def grant(self) -> int | None:
+        """A new total to tell the maker, when half of what was granted is used up."""
+        if self.granted - self._taken > self._window // 2:
+            return None
+        self._window = min(WINDOW_MAX, max(INITIAL_GRANT, WINDOW_BYTES // max(1, self._largest)))
+        self.granted = self._taken + self._window
+        return self.granted
 
     async def take(self) -> bytes | None:
         """The next item; ``None`` at the end. Raises what ended the stream."""
@@ -62,10 +72,6 @@ class Inbox:
             await self._more
         self._taken += 1
         return self._items.popleft()
-
-    @property
-    def grant_due(self) -> bool:
-        return self._taken % (INITIAL_GRANT // 2) == 0
 
     def wake(self) -> None:
         if self._more is not None and not self._more.done():

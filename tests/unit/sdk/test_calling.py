@@ -3,6 +3,7 @@
 import msgspec
 
 from meshnode.sdk import CallFailed, Ctx
+from meshnode.sdk.streams import WINDOW_MAX
 from meshnode.wire.calls import CancelHeader, GrantHeader
 from meshnode.wire.frame import Kind
 from tests.unit.sdk.daemon_end import at_work, in_loop, unpack
@@ -65,7 +66,9 @@ async def test_a_stream_is_read_with_grants_and_its_failure_comes_after_its_item
         assert header.stream
         for number in range(10):
             end.item(header.call_id, number, b"%d" % number)
-        assert unpack((await end.next(Kind.GRANT)).header, type=GrantHeader) == GrantHeader(header.call_id, 24)
+        assert unpack((await end.next(Kind.GRANT)).header, type=GrantHeader) == GrantHeader(
+            header.call_id, 8 + WINDOW_MAX
+        )
         end.answer(header.call_id, b"", "skill:broken")
         assert (await end.result())[1] == [*range(10), "broken"]
 
