@@ -98,6 +98,11 @@ class Detector:
         subject = self._subjects.view(node)
         return self._council.observers(subject) if subject else []
 
+    def deserted(self, region: str) -> bool:
+        """Nobody of a region is ready in this node's eyes."""
+        mine = region == self._config.region
+        return self._subjects.silent(region) >= self._subjects.living(region) - mine
+
     def lost(self, node: NodeId) -> bool:
         return node in self._subjects.doubtful
 

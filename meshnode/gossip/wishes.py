@@ -43,6 +43,10 @@ class Mesh(Protocol):
         ...
 
     def region_of(self, node: NodeId) -> str | None: ...
+    def deserted(self, region: str) -> bool:
+        """Nobody there is ready, as far as this node knows: it is not searched."""
+        ...
+
     def dialable(self) -> bool:
         """Others can dial this node."""
         ...
@@ -157,7 +161,7 @@ class Wishes:
         return None
 
     def _inside(self, region: str, free: Test) -> NodeId | None:
-        members = self._mesh.in_region(region)
+        members = () if self._mesh.deserted(region) else self._mesh.in_region(region)
         for _ in range(DRAWS if members else 0):
             node = members[self._rng.randrange(len(members))]
             if free(node):
@@ -178,7 +182,7 @@ class Wishes:
         for region in self.duties():
             if held.bridges + len(chosen) >= BRIDGE_SLOTS_MAX:
                 return
-            if region in held.regions:
+            if region in held.regions or self._mesh.deserted(region):
                 continue
             there = elected(mine, region, self._mesh.in_region(region), self._mesh.open)
             able = [waiting[region]] if region in waiting else [node for node in there if free(node)]

@@ -32,6 +32,9 @@ class View:
     def region_of(self, node: NodeId) -> str | None:
         return self._field.where.get(node)
 
+    def deserted(self, region: str) -> bool:
+        return False
+
     def dialable(self) -> bool:
         return True
 

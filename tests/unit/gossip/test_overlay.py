@@ -43,6 +43,9 @@ class Town:
     def region_of(self, node: NodeId) -> str | None:
         return self.where.get(node)
 
+    def deserted(self, region: str) -> bool:
+        return all(node in self.gone for node, where in self.where.items() if where == region and node != ME)
+
     def dialable(self) -> bool:
         return self.reachable
 
