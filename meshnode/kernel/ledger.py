@@ -82,7 +82,7 @@ def decode_gap(record: Record) -> Gap | None:
         return None
     try:
         return msgspec.msgpack.decode(record.body, type=Gap)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -160,7 +160,7 @@ class Story:
     def _restore(self, record: Record) -> None:
         try:
             entry = msgspec.msgpack.decode(record.body, type=_Entry)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         before = self._entries[-1][1].run if self._entries else self._run
         if entry.run == before:  # one object for all events of a run

@@ -93,10 +93,16 @@ def test_texts_are_cut_and_unreadable_records_passed_over() -> None:
     record, view = story.add("node/a", "x" * 10_000, NOW)
     assert len(view.text) == TEXT_CHARS_MAX
     not_text = msgspec.msgpack.encode([1, "node/a", "x"]).replace(b"node", b"\xff\xfeoe")
+    deep = b"\x91" * 5_000 + b"\x90"
     junk = [
         Record(RecordKind.EVENT, (5).to_bytes(8), b"\xc1"),
         Record(RecordKind.EVENT, (6).to_bytes(8), not_text),
+        Record(RecordKind.EVENT, (7).to_bytes(8), msgspec.msgpack.encode([1, "node/a", "x", 1, b""])[:-2] + deep),
+        Record(
+            RecordKind.EVENT, (8).to_bytes(8), b"\x96" + msgspec.msgpack.encode([1, "node/a", "x", 1, b""])[1:] + deep
+        ),
         Record(RecordKind.GAP, b"", b"\xc1"),
+        Record(RecordKind.GAP, b"g", msgspec.msgpack.encode(Gap(b"", b"", 1)).replace(b"\x01", deep)),
         Record(RecordKind.BOOT, b"", b"\x01"),
     ]
     assert texts(Story([*junk, record]), "node/a") == [view.text]
