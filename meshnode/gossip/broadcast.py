@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
-from meshnode.gossip.letters import ID_BYTES, IDS_MAX, Graft, IHave, Prune, Push, encode, is_row, post
+from meshnode.gossip.letters import ID_BYTES, IDS_MAX, Graft, IHave, Prune, Push, encode, is_alert, is_row, post
 from meshnode.gossip.manners import Overdone
 from meshnode.kernel.effects import Channel, Effect, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -30,6 +30,7 @@ LATEST_US = 350 * MS  # the other one: mostly it has been told by then, and one 
 LAZY_FRAME = 64  # ids in one letter
 LAZY_MAX = 1024  # ids that wait for one neighbour; what is beyond, the repair brings
 RECENT_US = 30 * SECOND
+ALERTS_US = 600 * SECOND
 SEEN_MAX = 8192
 CACHE_MAX = 512
 CACHE_BYTES_MAX = 4 * 1024 * 1024
@@ -85,7 +86,7 @@ class Broadcast:
         self._branches[peer] = _Branch(self._me < peer)
         if peer == self._second:
             self._second = None  # the link that was lazy is no more
-        recent = self._recent(now.mono_us - RECENT_US)
+        recent = self._recent(now.mono_us)
         return [*self._choose(), *([post(peer, IHave(recent))] if recent else [])]
 
     def down(self, peer: NodeId) -> list[Effect]:
@@ -177,6 +178,8 @@ class Broadcast:
                 missing.holders.append(peer)
             if number not in self._graft_due:
                 self._graft_due.set(number, now.mono_us + self._patience_us(peer))
+        if branch is not None and not branch.lazy_ids:
+            self._rest()
         if self._promises.get(peer, 0) >= PROMISES_MAX:
             raise Overdone("flood-ids", f"it announces more than {PROMISES_MAX} rumours and brings none of them", peer)
 
@@ -279,16 +282,19 @@ class Broadcast:
 
     # -- ids ----------------------------------------------------------------------------------------------------------
 
-    def _recent(self, since_us: int) -> list[bytes]:
-        """Ids of what came since then and can still be sent, oldest first: the newest of them if there are many.
+    def _recent(self, now_us: int) -> list[bytes]:
+        """Ids of what came lately and can still be sent, oldest first: the newest of them if there are many.
 
         Not of rows: a new link compares all of them at once (``doorway.py``); many who meet would ask for each twice.
+        Alerts are told longer: whoever was reported lost beyond a cut must hear of it to answer, and one link is enough.
         """
         ids: list[bytes] = []
         for number, at_us in reversed(self._seen.items()):
-            if at_us <= since_us or len(ids) >= IDS_MAX:
+            if at_us <= now_us - ALERTS_US or len(ids) >= IDS_MAX:
                 break
-            if number in self._cache and not is_row(self._cache[number]):
+            rumour = self._cache.get(number)
+            late = at_us <= now_us - RECENT_US
+            if rumour is not None and not is_row(rumour) and (not late or is_alert(rumour)):
                 ids.append(number)
         ids.reverse()
         return ids
@@ -312,6 +318,11 @@ class Broadcast:
             self._later_us = self._later_us or now.mono_us + LATER_US
         else:
             self._latest_us = self._latest_us or now.mono_us + LATEST_US
+
+    def _rest(self) -> None:
+        """Nothing is left to be told: nothing wakes this node for it."""
+        if not any(branch.lazy_ids for branch in self._branches.values()):
+            self._soon_us = self._later_us = self._latest_us = None
 
     def _patience_us(self, peer: NodeId) -> int:
         rtt = self._links.rtt_us(peer) or 50 * MS

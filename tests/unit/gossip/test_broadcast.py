@@ -169,6 +169,7 @@ def test_who_told_an_id_first_is_not_told_it() -> None:
     broadcast.told(B, [rumour_id(b"r")], T0)
     broadcast.spread(b"r", T0, source=A)
     broadcast.told(C, [rumour_id(b"r")], T0)
+    assert broadcast.deadline() is None, "nothing wakes it in vain"
     assert letters(broadcast.wake(after(LATER_US))) == []
 
 
