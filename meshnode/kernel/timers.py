@@ -16,6 +16,7 @@ class Timers(Generic[KeyT]):
         self._due: dict[KeyT, tuple[int, int, KeyT]] = {}  # the entry of the heap that counts
         self._heap: list[tuple[int, int, KeyT]] = []
         self._count = 0
+        self._first: tuple[int, int, KeyT] | None = None  # the earliest that counts, while it does
 
     def __len__(self) -> int:
         return len(self._due)
@@ -26,23 +27,35 @@ class Timers(Generic[KeyT]):
     def set(self, key: KeyT, at_us: int) -> None:
         self._count += 1
         entry = (at_us, self._count, key)
-        self._due[key] = entry
+        first, self._due[key] = self._first, entry
+        if first is not None and (first[2] == key or at_us < first[0]):
+            self._first = None
         heapq.heappush(self._heap, entry)
         if len(self._heap) > 64 + 4 * len(self._due):
             self._heap = list(self._due.values())
             heapq.heapify(self._heap)
 
     def cancel(self, key: KeyT) -> None:
-        self._due.pop(key, None)
+        if self._due and self._due.pop(key, None) is self._first:
+            self._first = None
 
     def deadline(self) -> int | None:
+        if not self._due:
+            return None
+        if self._first is None:
+            self._first = self._earliest()
+        return self._first[0]
+
+    def first(self) -> KeyT | None:
+        """Whose deadline it is."""
+        return None if self.deadline() is None or self._first is None else self._first[2]
+
+    def _earliest(self) -> tuple[int, int, KeyT]:
+        """Entries that do not count any more are thrown away on the way."""
         heap, due = self._heap, self._due
-        while heap:
-            entry = heap[0]
-            if due.get(entry[2]) is entry:
-                return entry[0]
+        while due.get(heap[0][2]) is not heap[0]:
             heapq.heappop(heap)
-        return None
+        return heap[0]
 
     def pop_due(self, now_us: int) -> list[KeyT]:
         """Keys that are due, earliest first; they are no longer set."""
@@ -50,5 +63,6 @@ class Timers(Generic[KeyT]):
         while (at_us := self.deadline()) is not None and at_us <= now_us:
             key = heapq.heappop(self._heap)[2]
             del self._due[key]
+            self._first = None
             keys.append(key)
         return keys

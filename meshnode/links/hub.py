@@ -35,7 +35,6 @@ from meshnode.links.messages import (
 )
 from meshnode.links.roster import Roster
 from meshnode.links.session import Session
-from meshnode.links.turn import Turn
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import LinkId, NodeId
 from meshnode.wire.frame import Frame, Kind
@@ -108,6 +107,41 @@ class Hub:
     # -- the machine ----------------------------------------------------------------------------------------------
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
+        """One input that is a turn of its own."""
+        before = self.flush(now)
+        facts = self.take(event, now)
+        return [*before, *self.flush(now), *facts]
+
+    def take(self, event: Input, now: Instant) -> list[Effect]:
+        """What one input of several in a turn means. What links have to write or to close waits for ``flush``; what
+        waits leaves before a goodbye that is said now."""
+        before = self.flush(now) if isinstance(event, Hangup | Shutdown) else []
+        self._take(event, now)
+        facts = self._roster.turn.facts()
+        return [*before, *facts] if before else facts
+
+    def flush(self, now: Instant) -> list[Effect]:
+        """The end of a turn: all it has to write, per link one piece; then the closing."""
+        turn = self._roster.turn
+        effects: list[Effect] = []
+        if not turn.touched:
+            return effects
+        touched, turn.touched = turn.touched, {}
+        for link in touched.values():
+            session = self._session(link) if link.phase is Phase.UP else None
+            if session is not None:
+                link.put_sequenced(session.pump(now, riding=link.has_output))
+                for frame in session.dues(now, riding=link.has_output):
+                    link.put(frame)
+            if link.has_output:
+                effects.append(Transmit(link.id, link.take(now)))
+            self._arm(link, earliest(link.deadline(), session.deadline() if session else None), now)
+        if turn.closing:
+            effects += [CloseLink(link_id, abort) for link_id, abort in turn.closing.items()]
+            turn.closing = {}
+        return effects
+
+    def _take(self, event: Input, now: Instant) -> None:
         match event:
             case LinkBytes(link_id, data):
                 self._bytes(link_id, data, now)
@@ -126,37 +160,35 @@ class Hub:
                 self._drop_all(list(self._links.values()), reason, now)
             case _:
                 assert_never(event)
-        return self._end_turn(now)
 
     def wake(self, now: Instant) -> list[Effect]:
         for link_id in self._timers.pop_due(now.mono_us):
             self._wake_link(link_id, now)
         self._roster.expire_sessions(now)
-        return self._end_turn(now)
+        return [*self.flush(now), *self._roster.turn.facts()]
 
     def deadline(self) -> int | None:
-        return earliest(self._timers.deadline(), self._roster.deadline())
+        return earliest(self._first_us(), self._roster.deadline())
 
-    # -- one turn -------------------------------------------------------------------------------------------------
+    def _first_us(self) -> int | None:
+        """Of all links. Whoever was heard meanwhile is due later than his timer says: it is set again when he comes
+        first, so that nobody is woken for nothing."""
+        while (link_id := self._timers.first()) is not None:
+            armed_us, due_us = self._armed[link_id], self._due_us(self._links[link_id])
+            if due_us is None or due_us <= armed_us:
+                return armed_us
+            self._armed[link_id] = due_us
+            self._timers.set(link_id, due_us)
+        return None
 
-    def _end_turn(self, now: Instant) -> list[Effect]:
-        """Everything of this turn, per link one piece; then the closing; then what was found out."""
-        turn, self._roster.turn = self._roster.turn, Turn()
-        effects: list[Effect] = []
-        for link in turn.touched.values():
-            session = self._session(link) if link.phase is Phase.UP else None
-            if session is not None:
-                link.put_sequenced(session.pump(now, riding=link.has_output))
-                for frame in session.dues(now, riding=link.has_output):
-                    link.put(frame)
-            if link.has_output:
-                effects.append(Transmit(link.id, link.take(now)))
-            self._arm(link, earliest(link.deadline(), session.deadline() if session else None), now)
-        effects += [CloseLink(link_id, abort) for link_id, abort in turn.closing.items()]
-        return effects + turn.facts()
+    def _due_us(self, link: Link) -> int | None:
+        session = self._session(link) if link.phase is Phase.UP else None
+        return earliest(link.deadline(), session.deadline() if session else None)
+
+    # -- one turn -----------------------------------------------------------------------------------------------------
 
     def _arm(self, link: Link, due: int | None, now: Instant) -> None:
-        """Deadlines mostly move later (something was heard), so a timer too early is left to fire and set again."""
+        """Deadlines mostly move later (something was heard), so a timer too early is left until it comes first."""
         if due is None or link.id not in self._links:
             return
         armed = self._armed.get(link.id)

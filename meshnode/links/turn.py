@@ -1,4 +1,4 @@
-"""What one call of the hub will answer, gathered while it lasts."""
+"""What the links have to write at the end of a turn, and what was found out in it so far."""
 
 from meshnode.kernel.effects import Effect
 from meshnode.links.link import Link
@@ -33,8 +33,10 @@ class Turn:
         self._data.append(frame)
 
     def facts(self) -> list[Effect]:
+        """Those since the last call."""
         self._end_data()
-        return self._told
+        told, self._told = self._told, []
+        return told
 
     def _end_data(self) -> None:
         if self._data:

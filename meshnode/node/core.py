@@ -245,10 +245,10 @@ class Core:
             case AgentFrames(conn, frames):  # the most frequent first
                 return self.switch.from_agent(conn, frames, now)
             case LinkBytes() | LinkLost():
-                return self.hub.handle(event, now)
+                return self.hub.take(event, now)
             case LinkOpened(address=address):
                 self.strangers.pop(address, None)
-                return self.hub.handle(event, now)
+                return self.hub.take(event, now)
             case DialFailed():
                 return [*self._stranger(event, now), *self.gossip.handle(event, now)]
             case Discovered() | Reached():
@@ -301,18 +301,19 @@ class Core:
         return [*self.checkpoints.handle(event, now), *self.desk.folded(now)]
 
     def _settle(self, first: Sequence[Effect], now: Instant) -> list[Effect]:
-        """Carry facts until none is left; what is for the host comes out in order."""
-        queue = deque(first)
+        """Carry facts until none is left; what is for the host comes out in order, what links have to write last."""
+        waiting = list(reversed(first))
         out: list[Effect] = []
         for _ in range(SETTLE_MAX):
-            if not queue:
+            if not waiting:
+                out += self.hub.flush(now)
                 return out
-            effect = queue.popleft()
+            effect = waiting.pop()
             more = self._carry(effect, now)
             if more is None:
                 out.append(effect)
             else:
-                queue.extendleft(reversed(more))
+                waiting.extend(reversed(more))
         raise AssertionError("a turn of the core does not come to rest")
 
     def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
@@ -320,7 +321,7 @@ class Core:
         self.rooms.touch(effect)
         match effect:
             case Send() | Hangup() | Post():
-                return self.hub.handle(effect, now)
+                return self.hub.take(effect, now)
             case Persist(records, then):
                 return (self.commits.store(records, then),)
             case Note(subject, text):

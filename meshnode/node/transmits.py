@@ -9,6 +9,8 @@ from meshnode.model.ids import LinkId
 
 def coalesced(effects: list[Effect], join: Callable[[Sequence[bytes]], bytes] = b"".join) -> list[Effect]:
     """All bytes for a link in one Transmit, where its first stood. The order of a link's bytes is kept."""
+    if len(effects) < 2:
+        return effects
     links = [effect.link for effect in effects if type(effect) is Transmit]
     if len(links) < 2 or len(links) == len(dict.fromkeys(links)):
         return effects

@@ -110,7 +110,7 @@ class World:
 
     def tell(self, place: Place, event: Input) -> list[Effect]:
         effects = place.hub.handle(event, self.now)
-        self._perform(place, effects)
+        self.perform(place, effects)
         return effects
 
     def send(self, place: Place, to: Place, body: bytes) -> None:
@@ -162,7 +162,7 @@ class World:
             return True
         self.now_us = max(self.now_us, wake_at)
         place = self.places[who]
-        self._perform(place, place.hub.wake(self.now))
+        self.perform(place, place.hub.wake(self.now))
         after = place.hub.deadline()
         assert after is None or after > self.now_us, "a deadline that stays due would spin"
         return True
@@ -173,9 +173,9 @@ class World:
             return
         if through is not None and isinstance(event, LinkLost):
             through.open = False
-        self._perform(place, place.hub.handle(event, self.now))
+        self.perform(place, place.hub.handle(event, self.now))
 
-    def _perform(self, place: Place, effects: Iterable[Effect]) -> None:
+    def perform(self, place: Place, effects: Iterable[Effect]) -> None:
         written: dict[LinkId, None] = {}
         for effect in effects:
             match effect:

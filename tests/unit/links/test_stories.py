@@ -456,6 +456,56 @@ def test_a_hangup_tells_the_reason() -> None:
     assert a.told(PeerDown) == [PeerDown(b.node, Loss.CLOSED, "")]
 
 
+def test_all_letters_of_a_turn_leave_a_link_as_one_piece_at_its_end() -> None:
+    world, a, b = linked()
+    letters = [Send(b.node, Channel.GOSSIP, bytes([number])) for number in range(3)]
+    assert [a.hub.take(letter, world.now) for letter in letters] == [[], [], []]
+    pieces = a.hub.flush(world.now)
+    assert [type(piece) for piece in pieces] == [Transmit]
+    assert a.hub.flush(world.now) == []
+    world.perform(a, pieces)
+    world.run(10 * MS)
+    assert b.bodies() == [b"\0", b"\1", b"\2"]
+
+
+def test_what_waits_for_the_end_of_a_turn_leaves_before_a_goodbye() -> None:
+    world, a, b = linked()
+    assert a.hub.take(Send(b.node, Channel.GOSSIP, b"last words"), world.now) == []
+    said = a.hub.take(Hangup(b.node, Bye.EVICTED), world.now)
+    assert [type(each) for each in said] == [Transmit, PeerDown]
+    world.perform(a, said)
+    world.perform(a, a.hub.flush(world.now))
+    world.run(100 * MS)
+    assert b.bodies() == [b"last words"]
+    assert b.told(PeerDown) == [PeerDown(a.node, Loss.EOF, Bye.EVICTED)]
+
+
+def test_what_waits_leaves_before_the_goodbyes_of_a_shutdown() -> None:
+    world, a, b = linked()
+    assert a.hub.take(Send(b.node, Channel.GOSSIP, b"last words"), world.now) == []
+    for effect in a.hub.handle(Shutdown(), world.now):
+        world.perform(a, [effect])
+    world.run(100 * MS)
+    assert b.bodies() == [b"last words"]
+    assert b.told(PeerDown) == [PeerDown(a.node, Loss.EOF, Bye.SHUTDOWN)]
+
+
+def test_a_link_that_was_heard_wakes_nobody_before_its_time() -> None:
+    """Its timer is set again when it comes first: the node is woken for pings, not for what was due before."""
+    world, a, b = linked()
+    began_us, woken = world.now_us, 0
+    while world.now_us < began_us + 20 * SECOND:
+        due_us = a.hub.deadline()
+        assert due_us is not None
+        if due_us > world.now_us + 100 * MS:
+            world.send(b, a, b"news")
+            world.run(100 * MS)
+            continue
+        world.run(max(0, due_us - world.now_us) + 1)
+        woken += 1
+    assert woken <= 4, "it measures the path now and then, and acknowledges"
+
+
 def test_hanging_up_a_peer_without_a_link_does_nothing() -> None:
     world, a, b = pair()
     assert world.tell(a, Hangup(b.node, Bye.EVICTED)) == []

@@ -304,7 +304,7 @@ def test_a_strange_pong_is_a_bad_answer_and_not_the_end(payload: bytes) -> None:
 
 def speaks_nonsense(box: Box, payload: bytes) -> None:
     """A peer that speaks the protocol and answers every call so."""
-    handle = box.core.hub.handle
+    handle = box.core.hub.take
 
     def spoilt(frame: Frame) -> Frame:
         return msgspec.structs.replace(frame, payload=payload) if frame.kind is Kind.RESULT else frame
@@ -312,7 +312,7 @@ def speaks_nonsense(box: Box, payload: bytes) -> None:
     def handled(event: HubInput, now: Instant) -> Sequence[Effect]:
         return handle(Post(event.peer, tuple(map(spoilt, event.frames))) if isinstance(event, Post) else event, now)
 
-    box.core.hub.handle = handled  # type: ignore[method-assign]
+    box.core.hub.take = handled  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("payload", [b"{", b'"\xff"', b"[" * 50_000])

@@ -21,6 +21,7 @@ from meshnode.node.core import CALM_MAX_US, EARLY_MAX
 from meshnode.node.effects import Announce, Reply, Store
 from meshnode.node.inputs import CommandGiven, HardwareProbed, LoadSampled, Measured, Slept, Stored, StoreFailed
 from meshnode.node.proven import EVERY_US
+from meshnode.node.rooms import Rooms
 from meshnode.node.transmits import coalesced
 from meshnode.registry.offers import UnitOffer, encode_agent
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
@@ -223,7 +224,7 @@ def test_what_one_room_finds_out_while_waking_reaches_the_others_before_they_are
     (page,) = encode_agent([UnitOffer(0, 1, "running", 1)]).values()
     finder = Alarm(lambda: [SoftChanged(node, "agent/words", page, 1)])
     asker = Alarm(lambda: known.append(box.core.index.agents_on(node)) or [])
-    box.core._rooms = lambda: (finder, asker)  # type: ignore[method-assign, assignment, return-value]
+    box.core.rooms = Rooms((finder, *box.core.rooms.all[1:-1], asker))
     box.core.wake(box.now)
     assert known == [1]
 
