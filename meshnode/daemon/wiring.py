@@ -116,7 +116,8 @@ class House:
         host, port = transport.address
         kept.save(self._directory, self._settings.merged(port=port))
         core = self._adapt.core(self._config(host, port, opened), ports, opened.records, clock.now())
-        opened.records.clear()  # each room has taken its own; thousands of rows weigh as much as all the rest
+        for records in (opened.records, opened.recovered.records):
+            records.clear()  # each room has taken its own; thousands of rows weigh as much as all the rest
         clock.raise_floor(core.clock.floor_ms)
         loop = hands.loop = CoreLoop(core, hands.perform, clock)
         self._for_agents(hands, run, loop)

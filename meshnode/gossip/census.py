@@ -17,7 +17,8 @@ class Census:
         """``base``: whom to begin with. It must not change any more; a region or name that changes is copied first."""
         self._base = base
         self._regions: dict[str, list[NodeId]] = {}
-        self._names: dict[str, tuple[NodeId, ...]] = {}  # empty: the base knows some, here there are none left
+        # One node, as nearly always, or several. None: the base knows some, here there are none left.
+        self._names: dict[str, NodeId | tuple[NodeId, ...]] = {}
         self._sorted: list[str] | None = None
 
     def regions(self) -> list[str]:
@@ -42,9 +43,9 @@ class Census:
     def holders(self, name: str) -> tuple[NodeId, ...]:
         """All members of that name."""
         held = self._names.get(name)
-        if held is None and self._base is not None:
-            return self._base.holders(name)
-        return held or ()
+        if held is None:
+            return self._base.holders(name) if self._base is not None else ()
+        return held if isinstance(held, tuple) else (held,)
 
     def enter(self, node: NodeId, region: str, name: str) -> None:
         """Entering twice does nothing."""
@@ -54,7 +55,7 @@ class Census:
             self._own(region).insert(at, node)
         holders = self.holders(name)
         if node not in holders:
-            self._names[name] = (*holders, node)
+            self._names[name] = (*holders, node) if holders else node
 
     def leave(self, node: NodeId, region: str, name: str) -> None:
         """Leaving twice does nothing."""
@@ -65,8 +66,9 @@ class Census:
         self._let_go(region)
         holders = self.holders(name)
         if node in holders:
-            self._names[name] = tuple(holder for holder in holders if holder != node)
-            if not self._names[name] and self._base is None:
+            others = tuple(holder for holder in holders if holder != node)
+            self._names[name] = others[0] if len(others) == 1 else others
+            if not others and self._base is None:
                 del self._names[name]
 
     def _own(self, region: str) -> list[NodeId]:
