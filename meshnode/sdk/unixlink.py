@@ -42,7 +42,7 @@ class UnixLink:
         self._socket, self._on_frame, self._on_lost = connection, on_frame, on_lost
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._wrote_s = 0.0
         self._stuck = False  # waits until the socket can be written to
@@ -89,11 +89,11 @@ class UnixLink:
             batch, size = [self._waiting.popleft()], 0
             while self._waiting and (size := size + len(batch[-1])) < _WRITE_BYTES:
                 batch.append(self._waiting.popleft())
-            data = b"".join(batch)
+            data = batch[0] if len(batch) == 1 else b"".join(batch)
             self._waiting_bytes -= len(data)
             self._write(data)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         try:
             sent = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
@@ -101,7 +101,7 @@ class UnixLink:
         except OSError:
             return  # it hung up; what it said before may still be read, so the reader finds the end
         if sent < len(data):
-            self._waiting.appendleft(data[sent:])
+            self._waiting.appendleft(memoryview(data)[sent:])  # a long frame leaves in many pieces: no copy for each
             self._waiting_bytes += len(data) - sent
             self._stuck = True
             self._loop.add_writer(self._socket, self._writable)

@@ -91,12 +91,14 @@ class FrameReader:
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
         self.frame_bytes_max = frame_bytes_max
-        self._pending = bytearray()
+        self._start = b""  # of a prefix
+        self._begun = bytearray()  # room for a frame whose prefix is here
+        self._have = 0  # of it
         self._broken = False
 
     @property
     def pending_bytes(self) -> int:
-        return len(self._pending)
+        return len(self._start) + self._have
 
     def feed(self, data: bytes | memoryview) -> list[Frame]:
         if self._broken:
@@ -105,26 +107,39 @@ class FrameReader:
             return self._cut(data)
         except RemoteError:
             self._broken = True
-            self._pending = bytearray()  # the old one may still be looked at by the error's traceback
+            self._start, self._begun, self._have = b"", bytearray(), 0
             raise
 
     def _cut(self, data: bytes | memoryview) -> list[Frame]:
-        """Whole frames are read where they lie; only the unfinished tail is kept."""
-        if self._pending:
-            self._pending += data
-            with memoryview(self._pending) as view:
-                frames, used = self._whole_frames(view)
-            del self._pending[:used]
-            return frames
+        """Whole frames are read where they lie; one that comes in pieces is put together once."""
+        frames: list[Frame] = []
+        if self._have:
+            used = min(len(data), len(self._begun) - self._have)
+            self._begun[self._have : self._have + used] = data[:used]
+            self._have += used
+            if self._have < len(self._begun):
+                return frames
+            with memoryview(self._begun) as whole:
+                self._whole_frames(whole, frames)
+            self._begun, self._have = bytearray(), 0
+            data = data[used:]
+        elif self._start:
+            data, self._start = self._start + data, b""
         if len(data) <= SMALL_BYTES:
             data = bytes(data)  # pieces of bytes are cheaper to take than pieces of a view, by more than this copy
-        frames, used = self._whole_frames(data)
-        if used < len(data):
-            self._pending += data[used:]
+        self._keep(data[self._whole_frames(data, frames) :])
         return frames
 
-    def _whole_frames(self, data: bytes | memoryview) -> tuple[list[Frame], int]:
-        frames: list[Frame] = []
+    def _keep(self, tail: bytes | memoryview) -> None:
+        if len(tail) < PREFIX_BYTES:
+            self._start = bytes(tail)
+            return
+        self._begun = bytearray(4 + int.from_bytes(tail[:4]))  # a length that was judged
+        self._have = len(tail)
+        self._begun[: self._have] = tail
+
+    def _whole_frames(self, data: bytes | memoryview, frames: list[Frame]) -> int:
+        """Adds those that are complete. Returns how many bytes they are."""
         at, have = 0, len(data)
         while have - at >= PREFIX_BYTES:
             length, kind, flags, stream, header_bytes = _PREFIX.unpack_from(data, at)
@@ -132,7 +147,7 @@ class FrameReader:
             if not _AFTER_LENGTH <= length <= self.frame_bytes_max:
                 self._refuse(length)
             if have < end:
-                return frames, at
+                return at
             header_at = at + PREFIX_BYTES
             payload_at = header_at + header_bytes
             if payload_at > end or header_bytes > HEADER_BYTES_MAX:
@@ -144,7 +159,7 @@ class FrameReader:
             at = end
         if have - at >= 4:  # the length is judged as soon as it is known
             self._refuse(int.from_bytes(data[at : at + 4]))
-        return frames, at
+        return at
 
     def _refuse(self, length: int) -> None:
         if length < _AFTER_LENGTH:
