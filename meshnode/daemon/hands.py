@@ -13,7 +13,7 @@ from meshnode.host.loop import CoreLoop
 from meshnode.host.supervisor import Supervisor
 from meshnode.host.transport import Transport
 from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
-from meshnode.kernel.effects import Dial, Effect
+from meshnode.kernel.effects import Dial, Effect, Undial
 from meshnode.links.messages import CloseLink, Transmit
 from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Input, Stored, StoreFailed
@@ -42,7 +42,7 @@ class Hands:
 
     def perform(self, effect: Effect) -> None:
         match effect:
-            case Transmit() | CloseLink() | Dial() | IssueLeaf() | RefuseEnrolment():
+            case Transmit() | CloseLink() | Dial() | Undial() | IssueLeaf() | RefuseEnrolment():
                 self.transport.perform(effect)
             case Store():
                 self._store(effect)

@@ -286,7 +286,7 @@ class Broadcast:
         """Ids of what came lately and can still be sent, oldest first: the newest of them if there are many.
 
         Not of rows: a new link compares all of them at once (``doorway.py``); many who meet would ask for each twice.
-        Alerts are told longer: whoever was reported lost beyond a cut must hear of it to answer, and one link is enough.
+        Alerts are told longer: who was reported lost beyond a cut must hear of it to answer, and one link is enough.
         """
         ids: list[bytes] = []
         for number, at_us in reversed(self._seen.items()):

@@ -192,10 +192,24 @@ class Contacts:
         node = target.node or self._worked.get(address, UNKNOWN_NODE)
         return Attempt(node, address, proven=bool(node) and self._worked.get(address) == node)
 
-    def reached(self, dial_no: int) -> None:
-        """The TCP connection of a dial stands: its end is to be waited for."""
-        if dial_no in self._dials:
-            self._standing[dial_no] = None
+    def reached(self, dial_no: int, settled: Callable[[NodeId], bool]) -> bool:
+        """The TCP connection of a dial stands: its end is to be waited for. False: it is of no use any more.
+
+        When a cut heals, all that was dialled into it arrives at once, most of it for somebody who is linked, dialled
+        by another one of these, or ``settled`` meanwhile.
+        """
+        dial = self._dials.get(dial_no)
+        if dial is None:
+            return False
+        node = dial[0] if isinstance(dial[0], bytes) else UNKNOWN_NODE
+        target = self._targets.get(dial[0])
+        if (target is None and node and settled(node)) or (target is not None and self._stands(target)):
+            self._end(dial_no)
+            if target is not None:
+                target.young.pop(dial_no, None)
+            return False
+        self._standing[dial_no] = None
+        return True
 
     def address(self, dial_no: int) -> Address | None:
         """Where a dial under way goes."""

@@ -4,7 +4,7 @@ from meshnode.gossip.letters import post
 from meshnode.gossip.messages import DialFailed, Reached
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.repair import row_letters
-from meshnode.kernel.effects import Effect, Hangup, Reject
+from meshnode.kernel.effects import Effect, Hangup, Reject, Undial
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import Bye, DialFailure, Loss
 from meshnode.links.messages import LinkRejected, PeerDown, PeerUp
@@ -30,8 +30,12 @@ class Doorway:
             case LinkRejected():
                 return self.link_rejected(event, now)
             case Reached(dial_no):
-                self._parts.contacts.reached(dial_no)
-                return []
+                useful = self._parts.contacts.reached(dial_no, self._settled)
+                return [] if useful else [Undial(dial_no)]
+
+    def _settled(self, node: NodeId) -> bool:
+        """Nobody looks for this node: it is thought well, and has no link that may be dead."""
+        return not self._parts.overlay.linked(node) and not self._parts.outlook.lost(node)
 
     def peer_up(self, event: PeerUp, now: Instant) -> list[Effect]:
         parts = self._parts
@@ -40,7 +44,7 @@ class Doorway:
             reason = member if isinstance(member, str) else "of-another-node"
             return [Reject(event.peer, f"member-{reason}"), Hangup(event.peer, Bye.UNTRUSTED)]
         returned = parts.detector.lost(event.peer)
-        if returned:  # a cut seems to heal: look for all others at once
+        if returned and parts.planning.lost_long(now):  # a cut heals: look for all others at once
             for node in parts.contacts.aimed():
                 if parts.detector.lost(node):
                     parts.contacts.hurry(node, now)

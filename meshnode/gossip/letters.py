@@ -226,6 +226,11 @@ def is_row(rumour: bytes) -> bool:
     return rumour[:2] == b"\x92\x01"
 
 
+def is_alert(rumour: bytes) -> bool:
+    """Whether an encoded rumour is an alert, or several."""
+    return rumour[:1] == b"\x93" and rumour[1:2] in (b"\x02", b"\x17")
+
+
 def decode(body: bytes) -> Letter:
     """The letter in ``body``.
 

@@ -8,6 +8,7 @@ one waits until no more news come, and then draws from all of them.
 
 from collections.abc import Callable, Sequence
 
+from meshnode.gossip.broadcast import ALERTS_US
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Contacts
 from meshnode.gossip.detector import Detector
@@ -95,6 +96,7 @@ class Planning:
         self._rush, self._hold = Rush(), hold
         self._due_us: int | None = None
         self._hurried_us = -HURRY_EVERY_US
+        self._lost_us = 0  # since when somebody is lost
 
     # -- news ---------------------------------------------------------------------------------------------------------
 
@@ -107,6 +109,7 @@ class Planning:
         entry = self._directory.entry(node)
         matters = node in self._strays or self._overlay.matters(node)
         if entry is not None and node in self._directory.rows and self._outlook.lost(node):
+            self._lost_us = self._lost_us if len(self._strays) else now.mono_us
             self._strays.lose(node, entry.row.boot, ours=self._outlook.ours(node))
         else:
             lost_boot = self._strays.find(node)
@@ -140,9 +143,14 @@ class Planning:
         if called or self._overlay.small:
             self._plan_by(now.mono_us)
 
+    def lost_long(self, now: Instant) -> bool:
+        """Whether all who are lost must be reached to be found. Of a shorter cut one link from beyond it tells all: the
+        alerts are told on it, and each of those they are about answers with a newer row."""
+        return self._overlay.small or now.mono_us - self._lost_us > ALERTS_US
+
     def _hurry(self, now: Instant) -> None:
         """Who was thought lost, and had never ended, is back: a cut heals, so the other lost ones are dialled now."""
-        if not self._overlay.small and now.mono_us >= self._hurried_us + HURRY_EVERY_US:
+        if self.lost_long(now) and not self._overlay.small and now.mono_us >= self._hurried_us + HURRY_EVERY_US:
             self._hurried_us = now.mono_us
             for node in self._strays.sought(few=self._overlay.full):
                 self._contacts.hurry(node, now)

@@ -11,7 +11,7 @@ from meshnode.model.ids import NodeId
 
 STRAYS = 4
 OWN_MAX = 16  # neighbours lost last
-FEW = 2  # of either kind, for who has all the links it wants
+FEW = 1  # of either kind, for who has all the links it wants
 
 
 class Strays:

@@ -20,7 +20,7 @@ from meshnode.host.enrolment import EnrolmentDoor
 from meshnode.host.listener import Listener, ListenerConfig
 from meshnode.host.tlslink import LINGER_S, UNSENT_BYTES_MAX, Scratch, TlsLink, attach
 from meshnode.kernel.counters import Counters
-from meshnode.kernel.effects import Dial
+from meshnode.kernel.effects import Dial, Undial
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Transmit
 from meshnode.model.errors import RemoteError
@@ -65,6 +65,7 @@ class Transport:
         self._numbers = itertools.count(1)
         self._sessions: dict[LinkId, _Session] = {}
         self._dialling = 0
+        self._dials: dict[int, asyncio.Task[None]] = {}
         self._early: list[Dial] = []  # asked for before ``serve`` began
 
     @property
@@ -81,7 +82,7 @@ class Transport:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 for dial in self._early:
-                    tasks.create_task(self._dial(dial), name=f"dial {dial.host}:{dial.port}")
+                    self._begin(tasks, dial)
                 try:
                     await self._listener.serve()
                 finally:
@@ -89,7 +90,7 @@ class Transport:
         finally:
             await self._close_all()
 
-    def perform(self, effect: Dial | Transmit | CloseLink | IssueLeaf | RefuseEnrolment) -> None:
+    def perform(self, effect: Dial | Undial | Transmit | CloseLink | IssueLeaf | RefuseEnrolment) -> None:
         """Start what a machine asked for. A link that has ended meanwhile takes nothing more, silently: it was told."""
         match effect:
             case Transmit(link, data):
@@ -99,6 +100,10 @@ class Transport:
                 self._close(link, abort=abort)
             case Dial():
                 self._start_dial(effect)
+            case Undial(dial_no):
+                if dial_no in self._dials:
+                    self._counters.add("dial-given-up")
+                    self._dials[dial_no].cancel()
             case IssueLeaf():
                 self._door.issue(effect)
             case RefuseEnrolment():
@@ -124,13 +129,15 @@ class Transport:
         if self._tasks is None:
             self._early.append(dial)
         else:
-            self._tasks.create_task(self._dial(dial), name=f"dial {dial.host}:{dial.port}")
+            self._begin(self._tasks, dial)
+
+    def _begin(self, tasks: asyncio.TaskGroup, dial: Dial) -> None:
+        self._dials[dial.dial_no] = tasks.create_task(self._dial(dial), name=f"dial {dial.host}:{dial.port}")
 
     async def _dial(self, dial: Dial) -> None:
         try:
             async with asyncio.timeout(self._config.dial_s):
-                dialled = await connect(dial.host, dial.port, self._config.dial_from)
-                self.tell(Reached(dial.dial_no))
+                dialled = await self._reach(dial)
                 session = self._session(host_and_port(dial.host, dial.port), dial)
                 await self._shake(dialled, session, self.credentials.mutual_client)
         except TimeoutError:
@@ -141,6 +148,18 @@ class Transport:
             self._dial_failed(dial, error.meaning(), error.reason)
         finally:
             self._dialling -= 1
+            self._dials.pop(dial.dial_no, None)
+
+    async def _reach(self, dial: Dial) -> socket.socket:
+        """A connection, and one round of the loop in which the core may say that it is not needed any more."""
+        dialled = await connect(dial.host, dial.port, self._config.dial_from)
+        self.tell(Reached(dial.dial_no))
+        try:
+            await asyncio.sleep(0)
+        except BaseException:
+            dialled.close()
+            raise
+        return dialled
 
     def _dial_failed(self, dial: Dial, how: DialFailure, detail: str) -> None:
         self._counters.add(f"dial-{how.value}")

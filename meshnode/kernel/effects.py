@@ -59,6 +59,12 @@ class Dial(Effect, frozen=True):
     expect: NodeId = NodeId(b"")
 
 
+class Undial(Effect, frozen=True):
+    """Give up a dial whose connection stands, before it costs both a handshake. Nothing is told of it any more."""
+
+    dial_no: int
+
+
 class Hangup(Effect, frozen=True):
     """Close every link to ``peer``, telling it why. ``reason`` is a name from kernel.reasons."""
 

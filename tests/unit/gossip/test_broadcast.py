@@ -10,7 +10,20 @@ from meshnode.gossip.broadcast import (
     Broadcast,
     rumour_id,
 )
-from meshnode.gossip.letters import Graft, IHave, Letter, Prune, Push, decode
+from meshnode.gossip.letters import (
+    AlertRumour,
+    AlertsRumour,
+    Graft,
+    IHave,
+    Letter,
+    Prune,
+    Push,
+    RegionRumour,
+    RowRumour,
+    SignedRow,
+    decode,
+    encode,
+)
 from meshnode.kernel.effects import Effect, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.model.ids import UNKNOWN_NODE, NodeId
@@ -95,6 +108,17 @@ def test_a_new_link_hears_of_recent_rumours_only() -> None:
     now = Instant(T0.mono_us + 60 * SECOND, 0)
     broadcast.spread(b"new", now)
     assert letters(broadcast.up(B, now)) == [(B, IHave([rumour_id(b"new")]))]
+
+
+def test_a_new_link_hears_of_alerts_longer_and_of_rows_not_at_all() -> None:
+    broadcast = tree(A)
+    row = encode(RowRumour(SignedRow(b"body", b"s" * 64, b"member")))
+    told = [encode(AlertRumour(b"one", b"s" * 64)), encode(AlertsRumour(b"many", b"s" * 64))]
+    for rumour in (row, *told, encode(RegionRumour(b"region", b"s" * 64))):
+        broadcast.spread(rumour, T0)
+    later, long_after = (Instant(T0.mono_us + seconds * SECOND, 0) for seconds in (60, 601))
+    assert letters(broadcast.up(B, later)) == [(B, IHave([rumour_id(rumour) for rumour in told]))]
+    assert letters(broadcast.up(C, long_after)) == []
 
 
 def test_the_cache_is_bounded() -> None:

@@ -60,11 +60,27 @@ def test_a_dial_whose_connection_stands_is_waited_for_and_no_second_one_begins()
     dialler.aim(PEER, [HOME, AWAY], 0, at(1))
     (first,) = dialler.wake(at(1), lonely=True, linked=lambda _n: False)
     assert isinstance(first, Dial)
-    dialler.reached(first.dial_no)
+    assert dialler.reached(first.dial_no, lambda _n: False)
     assert run(dialler, 1, 4, fail=None) == [], "the other address neither: whoever answered first is taken"
     assert dialler.dial_now(PEER, [HOME, AWAY], at(4)) == [], "its end is evidence as good as another one's"
     dialler.failed(first.dial_no, DialFailure.TIMEOUT, lonely=True, now=at(4))
     assert run(dialler, 4, 6, fail=None), "then it goes on"
+
+
+def test_of_what_was_dialled_into_a_cut_only_what_is_still_of_use_goes_on() -> None:
+    dialler = contacts()
+    dials = [dialler.dial_now(PEER, [HOME], at(second)) for second in (1, 2, 3)]
+    one, two, three = (effect.dial_no for (effect,) in dials if isinstance(effect, Dial))
+    assert dialler.reached(two, lambda _n: False)
+    assert not dialler.reached(one, lambda _n: False), "another one stands"
+    dialler.found(two, PEER, at(4))
+    assert not dialler.reached(three, lambda _n: False), "it is linked"
+    (fourth,) = dialler.dial_now(PEER, [HOME], at(5))
+    (fifth,) = dialler.dial_now(PEER, [HOME], at(6))
+    assert isinstance(fourth, Dial) and isinstance(fifth, Dial)
+    dialler.drop(PEER)
+    assert not dialler.reached(fourth.dial_no, lambda _n: True), "others say that it is well"
+    assert dialler.reached(fifth.dial_no, lambda _n: False), "its answer is still evidence"
 
 
 def test_a_dial_that_stood_and_vanished_does_not_block_its_target_for_ever() -> None:
@@ -72,8 +88,8 @@ def test_a_dial_that_stood_and_vanished_does_not_block_its_target_for_ever() -> 
     dialler.aim(PEER, [HOME], 0, at(1))
     (first,) = dialler.wake(at(1), lonely=True, linked=lambda _n: False)
     assert isinstance(first, Dial)
-    dialler.reached(first.dial_no)
-    dialler.reached(first.dial_no + 1)  # of no dial
+    assert dialler.reached(first.dial_no, lambda _n: False)
+    assert not dialler.reached(first.dial_no + 1, lambda _n: False), "of no dial"
     (again, *_) = run(dialler, 1, 30, fail=None)
     assert 12.0 < again < 15.0
 
