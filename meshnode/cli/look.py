@@ -15,6 +15,7 @@ from meshnode.cli.words import printable, size, span
 from meshnode.model.errors import NotFound
 from meshnode.model.views import NodeView, StatusView
 
+DOCUMENT_WORDS = ("agentcluster", "document")  # whose changes the node tells as they come
 RowT = TypeVar("RowT", bound=msgspec.Struct)
 
 
@@ -106,7 +107,7 @@ def _ps(given: Given) -> int:
 
 
 def _skills(given: Given) -> int:
-    empty = "no skills; an agent offers them: meshnode run FILE"
+    empty = "no skills known here; an agent offers them: meshnode run FILE; of other regions: meshnode find SKILL"
     return again(given, lambda: _list(given, client_of(given).skills(), rows.SKILLS, rows.skill_name, empty))
 
 
@@ -116,7 +117,8 @@ def _find(given: Given) -> int:
     def show() -> int:
         found = client_of(given).skills(skill, given.where)
         if not found:
-            raise NotFound(f"nobody known here offers {skill}", next_step="meshnode skills")
+            also = "; in other regions only a whole name is looked for" if "*" in skill or "?" in skill else ""
+            raise NotFound(f"nobody known here offers {skill}", next_step=f"meshnode skills{also}")
         return _list(given, found, rows.FOUND, rows.skill_name)
 
     return again(given, show)
@@ -124,6 +126,10 @@ def _find(given: Given) -> int:
 
 def _get(given: Given) -> int:
     kind = kind_of(given.kind)
+    if given.watch and kind.word in DOCUMENT_WORDS:
+        from meshnode.cli.following import follow
+
+        return follow(given, kind.document, *kind.place(given.name, given.namespace))
     return again(given, lambda: _get_once(given, kind))
 
 

@@ -84,7 +84,9 @@ def output_option(parser: Parser) -> None:
 
 def watch_option(parser: Parser) -> None:
     output_option(parser)
-    parser.add_argument("-w", dest="watch", action="store_true", help="show it again every two seconds")
+    parser.add_argument(
+        "-w", dest="watch", action="store_true", help="go on: documents as they change, all else every two seconds"
+    )
 
 
 def deadline(text: str) -> float:

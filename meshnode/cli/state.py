@@ -1,10 +1,10 @@
-"""The state of agents: state list|show|history|diff|restore|forget, and checkpoint."""
+"""The state of agents: state list|show|history|diff|restore|forget, and checkpoint; show|history|diff of documents."""
 
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from meshnode.cli import rows
+from meshnode.cli import record, rows
 from meshnode.cli.agents import bare
 from meshnode.cli.output import show_list, show_one, yaml_of
 from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_option, warn
@@ -56,6 +56,9 @@ def _list(given: Given) -> int:
 
 
 def _show(given: Given) -> int:
+    document = _document(given)
+    if document is not None:
+        return record.show(given, document)
     unit = _unit(given, versions=0)
     view = client_of(given).state(unit, given.key, given.session)
     show_one(given, view, lambda: [*_head(view), *_values(view)], f"state/{view.unit}")
@@ -63,6 +66,9 @@ def _show(given: Given) -> int:
 
 
 def _history(given: Given) -> int:
+    document = _document(given)
+    if document is not None:
+        return record.history(given, document)
     view = client_of(given).history(_unit(given, versions=0))
 
     def name(row: HistoryRow) -> str:
@@ -73,12 +79,15 @@ def _history(given: Given) -> int:
 
 
 def _diff(given: Given) -> int:
+    found = record.names_of([given.unit, *given.versions], given.namespace)
+    if found is not None:
+        return record.diff(given, *found)
     unit = _unit(given, versions=2)
     if not given.versions:
         raise Invalid(
             "state diff: from which version on?", next_step=command(given, f"state history {unit}, then state diff")
         )
-    first, *rest = given.versions
+    first, *rest = map(_version, given.versions)
     view = client_of(given).diff(unit, first, *rest)
     show_one(given, view, lambda: _diff_lines(view), f"state/{view.unit}")
     return 0
@@ -102,6 +111,20 @@ def _forget(given: Given) -> int:
     return 0
 
 
+def _document(given: Given) -> record.Names | None:
+    """What ``KIND NAME`` names, where these are the words; nothing behind them is ignored silently."""
+    found = record.names_of([given.unit, *given.versions], given.namespace)
+    if found is None:
+        return None
+    names, behind = found
+    if behind:
+        raise Invalid(f"state {given.action}: what is {behind[0]}?", next_step="meshnode state --help")
+    for option in ("version", "key", "session"):
+        if getattr(given, option):
+            raise Invalid(f"state {given.action} of a document takes no --{option}", next_step="meshnode state --help")
+    return names
+
+
 def _unit(given: Given, *, versions: int) -> str:
     if not given.unit:
         raise Invalid(
@@ -113,8 +136,10 @@ def _unit(given: Given, *, versions: int) -> str:
 
 def _spare(given: Given, *, versions: int) -> None:
     """Nothing that was typed is ignored silently."""
-    if len(given.versions) > versions:
-        raise Invalid(f"state {given.action}: what is {given.versions[versions]}?", next_step="meshnode state --help")
+    strange = [word for word in given.versions if not word.isdecimal()]
+    if strange or len(given.versions) > versions:
+        what = strange[0] if strange else given.versions[versions]
+        raise Invalid(f"state {given.action}: what is {what}?", next_step="meshnode state --help")
     for option, actions in (("version", ("restore",)), ("key", ("show",)), ("session", ("show",))):
         if getattr(given, option) and given.action not in actions:
             raise Invalid(f"state {given.action} takes no --{option}", next_step="meshnode state --help")
@@ -177,8 +202,10 @@ _version.__name__ = "version"  # argparse names the rule by it
 
 def _state_options(parser: Parser) -> None:
     parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("unit", metavar="UNIT", nargs="?", default="", help="NAME (its first unit) or NAME/SLOT")
-    parser.add_argument("versions", metavar="VERSION", type=_version, nargs="*", help="of diff: A, or A B")
+    what = "NAME (its first unit) or NAME/SLOT; or KIND NAME of a document"
+    parser.add_argument("unit", metavar="UNIT", nargs="?", default="", help=what)
+    parser.add_argument("versions", metavar="NAME|VERSION", nargs="*", help="NAME of a document; of diff: A, or A B")
+    parser.add_argument("-n", dest="namespace", metavar="NAMESPACE", default="default", help="of a document")
     parser.add_argument("--version", metavar="V", type=_version, default=None, help="of restore")
     parser.add_argument("--key", default="", help="of show: this key only")
     parser.add_argument("--session", default="", help="of show: the keys of this session only")

@@ -38,9 +38,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "events": ("talk", "what happened here; -f follows"),
     },
     "State": {
-        "state": ("state", "list, show, history, diff, restore or forget the state of units"),
+        "state": ("state", "list, show, history, diff, restore or forget the state of units; of documents: KIND NAME"),
         "checkpoint": ("state", "write a checkpoint of every unit of an agent now"),
-        "conflicts": ("why", "fields and keys with concurrent values, all of them kept"),
+        "conflicts": ("conflicts", "fields and keys with concurrent values, all of them kept; resolve settles one"),
+        "sync": ("sync", "compare documents with all peers now, or carry them by hand: now, export or import FILE"),
     },
     "Why": {
         "why": ("why", "the story of a node, agent, unit, cluster or call"),

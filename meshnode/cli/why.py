@@ -1,17 +1,15 @@
-"""Why things are so: stories, conflicts, identity."""
+"""Why things are so: stories, identity."""
 
 from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from meshnode.cli import rows
-from meshnode.cli.output import show_list, show_one
+from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option
-from meshnode.cli.table import Column
 from meshnode.cli.words import clock, one_line, printable, span
 from meshnode.client.client import Client
 from meshnode.model.errors import LocalError, NotFound
-from meshnode.model.views import ConflictView, EventView, IdentityView, WhyView
+from meshnode.model.views import EventView, IdentityView, WhyView
 
 ASKED_MAX = 24
 SAME_MS = 5_000  # clocks of two nodes, and the way of the news
@@ -93,26 +91,6 @@ def _why_lines(view: WhyView) -> list[str]:
     return [head, *details, *(events or ["  nothing has been recorded about it"])]
 
 
-def _conflicts(given: Given) -> int:
-    columns: tuple[Column[ConflictView], ...] = (
-        Column(title="SUBJECT", cell=rows.conflict_subject),
-        Column(title="FIELD", cell=lambda c: c.field),
-        Column(title="IN FORCE", cell=lambda c: _value(c, 0)),
-        Column(title="ALSO WRITTEN", cell=lambda c: "; ".join(_value(c, n) for n in range(1, len(c.values)))),
-    )
-    show_list(given, client_of(given).conflicts(), columns, rows.conflict_name, empty="no conflicts")
-    return 0
-
-
-def _value(conflict: ConflictView, number: int) -> str:
-    from json import dumps
-
-    if number >= len(conflict.values):
-        return ""
-    writer = conflict.writers[number] if number < len(conflict.writers) else "?"
-    return f"{dumps(conflict.values[number])} by {writer}"
-
-
 def _id(given: Given) -> int:
     view = client_of(given).identity()
     show_one(given, view, lambda: _id_lines(view), f"node/{view.name}")
@@ -149,6 +127,5 @@ def _why_options(parser: Parser) -> None:
 
 VERBS = {
     "why": Verb(options=_why_options, run=_why),
-    "conflicts": Verb(options=output_option, run=_conflicts),
     "id": Verb(options=output_option, run=_id),
 }
