@@ -133,7 +133,9 @@ class CoreLoop:
 
     def _take_one(self, event: Input, now: Instant) -> None:
         self.turns += 1
-        self._act(self._handled(event, now))
+        effects = self._handled(event, now)
+        due = self._due_now(now)
+        self._act(coalesced(effects + due) if due else effects)
         self._arm()
         self._ended_us = self._clock.now().mono_us
 
@@ -141,8 +143,11 @@ class CoreLoop:
         self.turns += 1
         now = self._clock.now()
         effects: list[Effect] = list(self._woken(now))
-        for _ in range(min(len(self._inbox), TURN_MAX)):
+        told = min(len(self._inbox), TURN_MAX)
+        for _ in range(told):
             effects += self._handled(self._inbox.popleft(), now)
+        if told:
+            effects += self._due_now(now)
         self._act(coalesced(effects))
         if self._inbox:
             self._schedule()
@@ -157,11 +162,19 @@ class CoreLoop:
             self._read_first_us = now.mono_us + READ_FIRST_US
             effects += self._core.handle(Slept(still_us), now)
             self._deadline_us = self._core.deadline()
-        deadline = self._deadline_us
-        if deadline is not None and max(deadline, self._read_first_us) <= now.mono_us:
-            began_ns = time.perf_counter_ns()
-            effects += self._core.wake(now)
-            self._took(began_ns, "wake")
+        return effects + self._wake(self._deadline_us, now)
+
+    def _due_now(self, now: Instant) -> list[Effect]:
+        """What this turn made due leaves with it: as a turn of its own it would cost a round of the event loop, and
+        another write on the same links."""
+        return self._wake(self._core.deadline(), now)
+
+    def _wake(self, deadline_us: int | None, now: Instant) -> list[Effect]:
+        if deadline_us is None or max(deadline_us, self._read_first_us) > now.mono_us:
+            return []
+        began_ns = time.perf_counter_ns()
+        effects = self._core.wake(now)
+        self._took(began_ns, "wake")
         return effects
 
     def _stood_still(self, now: Instant) -> int:

@@ -344,10 +344,11 @@ class SimNode:
         return wait_us
 
     def _step(self, event: Input) -> None:
-        """What is due comes first, as in the loop of a real host."""
+        """What is due comes first, and what the event made due leaves at once, as in the loop of a real host."""
         now = self.instant()
         self._wake(now)
         self._feed(event, now)
+        self._wake(now)
 
     def _feed(self, event: Input, now: Instant) -> None:
         core, world = self.core, self._world
