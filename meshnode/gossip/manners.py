@@ -15,6 +15,7 @@ from meshnode.model.ids import NodeId, short
 
 KIB = 1024
 KEYS_MAX = 8_192
+WORD_BURST, WORD_EVERY_US = 12, 5 * SECOND  # of one spokesman about one name: a summary is told every ten seconds
 # A whole directory at once, and then more than the widest budget lets an honest neighbour send.
 BYTES_BURST, BYTES_A_SECOND = 16 * KIB * KIB, 512 * KIB
 
@@ -67,6 +68,8 @@ class Manners:
         self._alerts: Throttle[NodeId] = limit(512, 1 / 2)
         self._told: Throttle[tuple[NodeId, NodeId]] = Throttle(8, 3_000 * MS)
         self._regions: Throttle[NodeId] = limit(4_096, 8)
+        # Who contradicts the other spokesmen of its region again and again is passed on ever more rarely.
+        self._words: Throttle[tuple[NodeId, str]] = Throttle(WORD_BURST, WORD_EVERY_US)
 
     def letter(self, peer: NodeId, body: bytes, now: Instant) -> None:
         """A letter that came, unread. Raises ``Overdone``."""
@@ -94,10 +97,13 @@ class Manners:
                 text = f"it reports {short(subject)} lost more than {_often(self._told)}"
                 raise Overdone("flood-alerts", text, observer)
 
-    def region(self, author: NodeId, now: Instant) -> None:
-        """News of a region by its spokesman, checked. Raises ``Overdone``."""
+    def region(self, author: NodeId, name: str, now: Instant) -> None:
+        """News of a region by its spokesman, checked. ``name``: what it is about. Raises ``Overdone``."""
         if not self._regions.takes(author, now.mono_us):
             raise Overdone("flood-catalogue", f"it tells more than {_often(self._regions)} rows", author)
+        if not self._words.takes((author, name), now.mono_us):
+            text = f"it says something else of {name or 'its region'} more than {_often(self._words)}"
+            raise Overdone("flood-catalogue", text, author)
 
 
 def blame(peer: NodeId, error: RemoteError) -> Reject:

@@ -188,7 +188,8 @@ class Rolls:
             case RegionRumour(body):
                 effects = self._parts.catalogue.rumour(told, now)
                 if effects is not None:  # held already: what is too much is only not passed on
-                    self._parts.manners.region(decode_row(body).author, now)
+                    row = decode_row(body)
+                    self._parts.manners.region(row.author, row.name, now)
                 return effects
 
     def raise_alert(self, wanted: Raise, now: Instant) -> list[Effect]:
