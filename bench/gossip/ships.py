@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -10,11 +10,13 @@ from typing import Generic, TypeVar
 from bench.gossip.effort import Effort
 from bench.rows import Meter, Row
 from meshnode.kernel.instant import MS
-from meshnode.sim.fleet import figures
+from meshnode.sim.fleet import figures, skills
 
 SEED = 7
 NODES, REGIONS, VIRTUAL_S = 10_000, 20, 60.0
 NODES_QUICK, REGIONS_QUICK, VIRTUAL_QUICK_S = 200, 4, 10.0
+SKILLS_S, SKILLS_QUICK_S = 35.0, 13.0
+WORKERS = 2
 P99_MS, COPIES, BYTES_S, CPU_S, GIB = 400.0, 1.1, 4_000.0, 300.0, 2.5
 TakenT = TypeVar("TakenT")
 
@@ -29,10 +31,27 @@ class Taken(Generic[TakenT]):
 
 
 async def ships(effort: Effort) -> AsyncIterator[Row]:
-    """Each scenario in its own process, so that the memory it takes is its own."""
+    """Each scenario in its own process, so that the memory it takes is its own; two at a time but for the last, whose
+    speed is a figure."""
     nodes, regions = (NODES, REGIONS) if effort.full else (NODES_QUICK, REGIONS_QUICK)
+    with ProcessPoolExecutor(WORKERS, max_tasks_per_child=1) as pool:
+        news = pool.submit(figures.urgent, SEED, nodes, regions)
+        half = pool.submit(figures.half_killed, SEED, nodes, regions)
+        most = pool.submit(figures.most_killed, SEED, nodes, regions)
+        asked_s = SKILLS_S if effort.full else SKILLS_QUICK_S
+        asked = pool.submit(skills.skills, SEED, nodes, asked_s, regions)
+        for row in spread(news.result(), nodes, regions):
+            yield row
+        yield killed("sim-half-killed", half.result())
+        yield killed("sim-most-killed", most.result())
+        yield lookups(asked.result())
+    async for row in steady(nodes, VIRTUAL_S if effort.full else VIRTUAL_QUICK_S, regions):
+        yield row
+
+
+def spread(news: figures.Spread, nodes: int, regions: int) -> Iterator[Row]:
+    """How soon all heard, and how often."""
     meter = Meter()
-    news = alone(figures.urgent, SEED, nodes, regions).figures
     what = f"tier 3, {nodes} nodes, {regions} regions"
     heard = f"p50 {news.p50_us / MS:.0f}, last {news.last_us / MS:.0f} ms, {news.missed} of {news.pairs} pairs missed"
     yield meter.row(
@@ -43,24 +62,28 @@ async def ships(effort: Effort) -> AsyncIterator[Row]:
         "sim-10k-copies", news.copies, "copies", COPIES, n=news.pairs,
         why=f"{what}; of the whole rumour a node; {news.ihaves:.1f} letters with ids beside it",
     )  # fmt: skip
-    yield killed("sim-half-killed", figures.half_killed, nodes, regions)
-    yield killed("sim-most-killed", figures.most_killed, nodes, regions)
-    async for row in steady(nodes, VIRTUAL_S if effort.full else VIRTUAL_QUICK_S, regions):
-        yield row
 
 
-def killed(id_: str, scenario: Callable[[int, int, int], figures.Killed], nodes: int, regions: int) -> Row:
+def killed(id_: str, after: figures.Killed) -> Row:
     """How many survivors a message sent three seconds later did not reach."""
-    meter = Meter()
-    after = alone(scenario, SEED, nodes, regions).figures
     missed = after.survivors - after.later
     why = (
-        f"of {after.survivors} survivors of {nodes}, not reached by a message sent 3 s later (last "
+        f"of {after.survivors} survivors of {after.nodes}, not reached by a message sent 3 s later (last "
         f"{after.later_us / MS:.0f} ms); by one sent at that instant {after.survivors - after.at_once} (last "
         f"{after.at_once_us / MS:.0f} ms); {len(after.parts)} component(s)"
     )
     ok = not missed and after.at_once == after.survivors and len(after.parts) == 1
-    return meter.row(id_, missed, "nodes", 0.0, n=after.survivors, why=why, ok=ok)
+    return Meter().row(id_, missed, "nodes", 0.0, n=after.survivors, why=why, ok=ok)
+
+
+def lookups(found: skills.Lookups) -> Row:
+    """How often a skill that had run for ten seconds was "not found" somewhere."""
+    why = (
+        f"tier 3, {found.nodes} nodes; {found.skills} skills that ran over 10 s, half of them moved to another region "
+        f"meanwhile, asked for in every region for {found.virtual_s:g} s while {found.restarts} nodes restarted; "
+        f"{found.unanswered} times no bridge could tell, {found.unsure} times a node knew that it did not know yet"
+    )
+    return Meter().row("sim-10k-skills", found.not_found, "answers", 0.0, n=found.asked, why=why)
 
 
 async def steady(nodes: int, virtual_s: float, regions: int) -> AsyncIterator[Row]:
