@@ -4,6 +4,7 @@ The ear says on stdout what this node learns of others, in the turn in which it 
 
     row NODE TOKEN       a directory row whose facts hold a token
     load NODE TOKEN      the soft fact ``load`` whose network figure is the token
+    STATE NODE -         it takes the node for ready, suspect, unreachable, down or left: what is told to people is less
 
 The mouth reads on stdin what the daemon's own hands would tell the core, at a moment the harness chooses:
 
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from hw.vector import LAYOUT, LoadVector
 from meshnode.daemon.main import run
 from meshnode.daemon.wiring import AS_BUILT, Adapt
-from meshnode.gossip.messages import Discovered, SoftChanged
+from meshnode.gossip.messages import Discovered, MemberChanged, SoftChanged
 from meshnode.host.loop import CoreLoop
 from meshnode.kernel.effects import Effect, Persist
 from meshnode.kernel.instant import Instant
@@ -59,6 +60,8 @@ class Overheard(Core):
             self._look(effect.records)
         elif isinstance(effect, SoftChanged) and effect.key == LOAD_KEY and effect.value:
             say("load", effect.node, str(LAYOUT.unpack(effect.value)[RECEIVED]))
+        elif isinstance(effect, MemberChanged):
+            say(effect.state.value, effect.node, "-")
         return super()._carry(effect, now)
 
     def _look(self, records: Sequence[Record]) -> None:

@@ -138,7 +138,7 @@ async def heal(fleet: Fleet, effort: Effort) -> Row:
     since_s = time.monotonic()
     await fleet.be_whole()
     last: dict[tuple[int, int], float] = {}
-    for told in fleet.told:
+    for told in fleet.held:
         if told.at_s >= since_s and told.state == "ready":
             last[told.observer, told.subject] = told.at_s - since_s
     delays = list(last.values())
@@ -171,7 +171,7 @@ def _avoided(fleet: Fleet, victim: Node, since_s: float) -> list[float]:
 
 def _first(fleet: Fleet, subject: Node, since_s: float, states: Sequence[str]) -> dict[int, float]:
     found: dict[int, float] = {}
-    for told in fleet.told:
+    for told in fleet.told if states == (LOST,) else fleet.held:
         if told.at_s >= since_s and told.subject == subject.number and told.state in states:
             found.setdefault(told.observer, told.at_s)
     return found
@@ -181,7 +181,7 @@ async def _spun(fleet: Fleet, for_s: float) -> int:
     since_s = time.monotonic()
     await busy(SPINNERS, for_s)
     await asyncio.sleep(AFTERWARDS_S)
-    return sum(told.at_s > since_s and told.state in GONE for told in fleet.told)
+    return sum(told.at_s > since_s and told.state in GONE for told in fleet.held)
 
 
 async def _pulsed(fleet: Fleet, freeze_s: float, for_s: float) -> tuple[int, int]:
@@ -197,9 +197,9 @@ async def _pulsed(fleet: Fleet, freeze_s: float, for_s: float) -> tuple[int, int
             fleet.thaw(node)
         await asyncio.sleep(RUN_S)
     await asyncio.sleep(REST_S)
-    verdicts = [told.subject for told in fleet.told if told.at_s > since_s and told.state in GONE]
+    held, told = ([t.subject for t in each if t.at_s > since_s and t.state in GONE] for each in (fleet.held, fleet.told))
     await fleet.be_whole()
-    return sum(subject not in frozen for subject in verdicts), sum(subject in frozen for subject in verdicts)
+    return sum(subject not in frozen for subject in held), sum(subject in frozen for subject in told)
 
 
 # -- calls ----------------------------------------------------------------------------------------------------------

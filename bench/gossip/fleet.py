@@ -19,7 +19,7 @@ import psutil
 
 from bench.gossip.identities import admitted
 from bench.gossip.namespaces import Namespaces, namespaces
-from bench.gossip.told import Told, follow
+from bench.gossip.told import STATES, Told, follow
 from bench.gossip.waiting import until
 from meshnode.client.client import Client
 from meshnode.host.rundir import discard_run_directory
@@ -76,13 +76,15 @@ class Fleet:
         """``daemon``: the module that is each node."""
         self.net, self._daemon = net, daemon
         self.luck = random.Random(SEED)
-        self.told: list[Told] = []
+        self.told: list[Told] = []  # to people: a lost region is one thing, and who flaps is told less and less
+        self.held: list[Told] = []  # what each node held true of each other one
         self.views: list[dict[int, str]] = [{} for _ in range(count)]
         self.directory = Path(tempfile.mkdtemp(prefix="meshnode-gossip-"))
         directories = [self.directory / f"n{number}" for number in range(count)]
         ids = admitted(directories, [REGIONS[number % 2] for number in range(count)])
         self.nodes = [Node(number, ids[number], directories[number]) for number in range(count)]
         self._numbers = {node.name: node.number for node in self.nodes}
+        self._numbers_by_id = {node.id.hex(): node.number for node in self.nodes}
         self._options = options
         self._tasks = tasks
         self._starting = asyncio.Semaphore(STARTING_MAX)
@@ -104,7 +106,7 @@ class Fleet:
                 os.close(write_fd)
             await asyncio.to_thread(self._await_ready, node, read_fd)
         self._tasks.create_task(self._hear(node), name=f"ear of {node.name}")
-        stream = follow(node.directory, node.number, self._numbers, self._heard)
+        stream = follow(node.directory, node.number, self._numbers, self.told.append)
         self._tasks.create_task(_until_it_ends(stream), name=f"events of {node.name}")
 
     async def _launch(self, node: Node, ready_fd: int) -> asyncio.subprocess.Process:
@@ -219,13 +221,13 @@ class Fleet:
         assert node.process.stdout is not None
         async for line in node.process.stdout:
             at_s = time.monotonic()
-            what, _, token = line.decode().split()
-            node.learned.setdefault((what, token), at_s)
-
-    def _heard(self, told: Told) -> None:
-        self.told.append(told)
-        if told.state != "link lost":
-            self.views[told.observer][told.subject] = told.state
+            what, about, token = line.decode().split()
+            subject = self._numbers_by_id.get(about)
+            if what not in STATES:
+                node.learned.setdefault((what, token), at_s)
+            elif subject is not None:
+                self.held.append(Told(at_s, node.number, subject, what))
+                self.views[node.number][subject] = what
 
     def _log(self, node: Node) -> str:
         return (self.directory / f"{node.name}.log").read_text(errors="replace")[-1000:]

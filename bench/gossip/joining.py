@@ -9,7 +9,7 @@ async def join(fleet: Fleet, serf: "Figures | str") -> Row:
     meter = Meter()
     since_s = fleet.meet()
     await fleet.be_whole()
-    took_ms = 1000 * (max(told.at_s for told in fleet.told if told.state == "ready") - since_s)
+    took_ms = 1000 * (max(told.at_s for told in fleet.held if told.state == "ready") - since_s)
     theirs = None if isinstance(serf, str) or serf.join_s is None else 1000 * serf.join_s
     count = len(fleet.nodes)
     return meter.row(
