@@ -61,6 +61,11 @@ def _path(node: NodeView) -> str:
     return node.path if node.rtt_ms is None else f"{node.path} {milliseconds(node.rtt_ms)}"
 
 
+def _note(skill: SkillView) -> str:
+    """Why it is not called, and how this node knows of it."""
+    return "; ".join(part for part in (f"excluded: {skill.excluded}" if skill.excluded else "", skill.path) if part)
+
+
 def _votes(node: NodeView) -> str:
     """How many of those who could tell speak against a node."""
     return f"{len(node.votes)} of {max(node.observers, len(node.votes))}" if node.votes else ""
@@ -123,7 +128,7 @@ FOUND: tuple[Column[SkillView], ...] = (
     Column(title="REGION", cell=lambda s: s.region),
     Column(title="RTT", cell=lambda s: milliseconds(s.rtt_ms), right=True),
     Column(title="AGE", cell=lambda s: seen(s.age_s)),
-    Column(title="NOTE", cell=lambda s: f"excluded: {s.excluded}" if s.excluded else s.path, optional=True),
+    Column(title="NOTE", cell=_note, optional=True),
 )
 DOCUMENTS: tuple[Column[DocumentView], ...] = (
     Column(title="NAME", cell=lambda d: d.name),

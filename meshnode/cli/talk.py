@@ -44,11 +44,8 @@ def _known(client: Client, name: str) -> list[str]:
     except LocalError:
         return []
     heard = f"heard {span(view.age_s)} ago" if view.age_s >= 0 else "not heard since this daemon started"
-    votes = (
-        f"; {len(view.votes)} of {max(view.observers, len(view.votes))} observers speak against it"
-        if view.votes
-        else ""
-    )
+    count = f"{len(view.votes)} of {max(view.observers, len(view.votes))}"
+    votes = f"; {count} observers speak against it" if view.votes and " observers" not in view.reason else ""
     return [one_line(f"{view.name} is {view.state}: {view.reason} ({heard}){votes}")]
 
 

@@ -69,7 +69,8 @@ class Finding:
             region=told.region, description=told.offer.description,
             input_schema=snapshot.json_object(told.offer.input_schema.encode()),
             output_schema=snapshot.json_object(told.offer.output_schema.encode()),
-            age_s=round(max(0, now.mono_us - told.heard_us) / SECOND, 3), excluded=core.index.excluded(told.node, now),
+            age_s=round(max(0, now.mono_us - told.heard_us) / SECOND, 3),
+            excluded=snapshot.excluded(core, told.node, core.index.excluded(told.node, now), now),
             rtt_ms=None if rtt is None else round(rtt / MS, 3),
             path=f"told by {core.names.of(told.through)} {asked_s:.1f} s ago",
         )  # fmt: skip

@@ -203,7 +203,7 @@ def skills(core: Core, command: FindSkills, now: Instant) -> SkillsView:
                 input_schema=json_object(offer.input_schema.encode()),
                 output_schema=json_object(offer.output_schema.encode()),
                 age_s=age,
-                excluded=candidate.excluded,
+                excluded=excluded(core, candidate.node, candidate.excluded, now),
                 rtt_ms=None if candidate.rtt_us is None else round(candidate.rtt_us / MS, 3),
             )
         )  # fmt: skip
@@ -212,6 +212,18 @@ def skills(core: Core, command: FindSkills, now: Instant) -> SkillsView:
 
 def document_view(core: Core, document: Document, now: Instant) -> DocumentView:
     return _document(core, document, lambda agent: core.scheduler.standing(agent, now), now)
+
+
+def excluded(core: Core, node: NodeId, why: str, now: Instant) -> str:
+    """Why no call goes to a node; of one that is not ready what it is, why, and how many say so."""
+    state = core.gossip.state(node)
+    if not why or node == core.config.node or state is MemberState.READY:
+        return why
+    age, votes, reason = age_s(core, node, now), core.gossip.votes(node), core.gossip.reason(node)
+    heard = f"last heard {age:.1f} s ago" if age >= 0 else "not heard since this daemon started"
+    observers = max(len(votes), len(core.gossip.observers(node)))
+    said = f"; {len(votes)} of {observers} observers speak against it" if votes and " observers" not in reason else ""
+    return f"{state.value}, {heard}: {reason}{said}"
 
 
 def documents(core: Core, kind: str, namespace: str, name: str, now: Instant) -> DocumentsView:

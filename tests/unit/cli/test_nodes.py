@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from meshnode.cli import main as front
 from meshnode.cli.look import apart
-from meshnode.model.commands import AnyCommand, DescribeNode, ListNodes, PingNode, Why
-from meshnode.model.views import AnyView, EventView, Failure, NodesView, NodeView, WhyView
-from tests.unit.api.asker import ALPHA, BETA, CannedNode, daemon
+from meshnode.model.commands import AnyCommand, DescribeNode, FindSkills, ListNodes, PingNode, Why
+from meshnode.model.views import AnyView, EventView, Failure, NodesView, NodeView, SkillsView, SkillView, WhyView
+from tests.unit.api.asker import ALPHA, BETA, COUNT, CannedNode, daemon
 
 CUT = "region dock unreachable: 2 nodes"
 LOST = replace(BETA, reason=CUT, votes={"alpha": "silent", "delta": "silent"}, observers=3, age_s=130.0)
@@ -27,6 +27,7 @@ class Mesh(CannedNode):
     def __init__(self) -> None:
         super().__init__()
         self.nodes: list[NodeView] = []
+        self.skills: list[SkillView] = []
         self.stories: Mapping[str, AnyView] = {}
 
     async def ask(self, command: AnyCommand) -> AnyView:
@@ -38,6 +39,8 @@ class Mesh(CannedNode):
                 return found[0] if found else await super().ask(command)
             case Why(node=node):
                 return self.stories[node]
+            case FindSkills():
+                return SkillsView(items=self.skills)
             case PingNode():
                 return LATE
             case _:
@@ -143,3 +146,13 @@ def test_why_names_a_dozen_of_those_out_of_reach(mesh: Mesh, capsys: pytest.Capt
     mesh.stories = {"": story("down")}
     last = ran("why beta", capsys)[1].splitlines()[-1]
     assert last.startswith("  not asked, out of reach now: n00, n01, ") and last.endswith(" and 28 more")
+
+
+def test_find_says_why_nobody_is_called_and_how_it_is_known(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    why = f"unreachable, last heard 9.0 s ago: {CUT}; 2 of 3 observers speak against it"
+    mesh.skills = [replace(COUNT, node="beta", excluded=why, path="told by gamma 9.1 s ago")]
+    assert f"excluded: {why}; told by gamma 9.1 s ago" in ran("find words.count", capsys)[1]
+    mesh.skills = []
+    code, _, err = ran("find words.*", capsys)
+    assert code == 3 and "in other regions only a whole name is looked for" in err
+    assert "of other regions: meshnode find SKILL" in "".join(ran("skills", capsys)[1:])
