@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from meshnode.crdt.fields import DELETED
 from meshnode.crdt.history import Sealed
-from meshnode.crdt.registers import Registers, Write
+from meshnode.crdt.registers import Registers, Write, by_time
 from meshnode.crdt.root import LAYERS_MAX, ROOT_BYTES_MAX, VERSION, Root, Rooted, RootWrite, rooted
 from meshnode.crdt.seen import Seen
 from meshnode.model.errors import RemoteError
@@ -61,7 +61,7 @@ def deleted_ms(registers: Registers) -> int:
 
 def _distinct(writes: Sequence[Write]) -> list[Write]:
     """One write for each value, the newest; by time, whatever the order in this generation is."""
-    newest = sorted(writes, key=lambda write: (write.hlc, write.origin), reverse=True)
+    newest = sorted(writes, key=by_time, reverse=True)
     first: dict[str | None, Write] = {}
     for write in newest:
         first.setdefault(write.value, write)

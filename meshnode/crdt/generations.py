@@ -10,6 +10,7 @@ import msgspec
 
 from meshnode.crdt import root as roots
 from meshnode.crdt import shelf
+from meshnode.crdt.fields import STAMP
 from meshnode.crdt.folding import deleted_ms
 from meshnode.crdt.gate import ATTEST_CONTEXT, Admitted, Gate
 from meshnode.crdt.intake import Intake
@@ -88,6 +89,8 @@ class Generations:
         self._candidates.pop(rooted.hash, None)
         self._adopt_orphans(doc)
         mine = tuple(each for each in strays if each.author == self._signer.node)
+        if all(each.key == STAMP for each in mine):
+            mine = ()
         differs = before != self._store.fields(doc).values()
         return Begun(doc, rooted, self.record(doc), differs, mine, told)
 
@@ -128,7 +131,7 @@ class Generations:
         for doc in [doc for doc, at in self._due.items() if at <= now.mono_us]:
             del self._due[doc]
             left = [each for each in self._strays.get(doc, ()) if not is_here(self._store, doc, each)]
-            if any(each.key != "updated_hlc" for each in left):
+            if any(each.key != STAMP for each in left):
                 found.append((doc, left))
         return found
 
@@ -215,7 +218,7 @@ class Generations:
     def restore(self, record: Record) -> None:
         """Raises ``RemoteError``."""
         rooted, shelved = shelf.restored_root(record)
-        self._store.adopt(rooted)
+        self._store.adopt(rooted, proven=True)
         doc = roots.doc_of(rooted.root)
         self._intake.rooted(doc)
         self._attests[doc] = dict(shelved.attests)

@@ -36,6 +36,7 @@ class Write(msgspec.Struct, frozen=True):
     origin: bytes = b""
 
 
+Rank = tuple[int, bytes, OpId]
 Fresh = dict[str, tuple[Write, ...]]
 
 
@@ -47,7 +48,7 @@ class Registers:
     """
 
     def __init__(self, rooted: Rooted | None = None) -> None:
-        self._rank = _by_op if rooted is None else _by_time
+        self._rank = _by_op if rooted is None else by_time
         self._is_grave = rooted is not None and rooted.root.grave_ms > 0
         self._writes: Fresh = {}
         if rooted is not None:
@@ -136,12 +137,13 @@ class Registers:
         return {DELETED: (*kept, *deletions[:1])}
 
 
-def _by_op(write: Write) -> OpId:
-    return write.op
+def _by_op(write: Write) -> Rank:
+    return *write.op, write.op
 
 
-def _by_time(write: Write) -> OpId:
-    return write.hlc, write.origin
+def by_time(write: Write) -> Rank:
+    """Newest first; one write that two nodes carried over is there twice, and has an order too."""
+    return write.hlc, write.origin, write.op
 
 
 def engine_choice(writes: Sequence[Write]) -> Write:

@@ -298,7 +298,8 @@ class Documents:
             except RemoteError as error:
                 if error.reason == "root-unknown":  # no fault: it began its generation a moment earlier
                     self.counters.add("root-unknown")
-                    incomplete[DocId(envelope.unseal(data).envelope.doc)] = None
+                    if letter.eager:  # an answer brings its root before it: asking again would never end
+                        incomplete[DocId(envelope.unseal(data).envelope.doc)] = None
                 else:
                     effects += self._refused(via, error, now)
                 continue

@@ -87,8 +87,11 @@ class StateStore(Protocol):
         """The root of the next generation at these heads, all known; nothing changes. Raises ``RemoteError``."""
         ...
 
-    def adopt(self, rooted: Rooted) -> None:
-        """Begin a generation: all that stood there before goes. Raises ``RemoteError``."""
+    def adopt(self, rooted: Rooted, *, proven: bool = False) -> None:
+        """Begin a generation: all that stood there before goes. Raises ``RemoteError``.
+
+        ``proven``: a root of our own journal; the engine is not asked again.
+        """
         ...
 
 
@@ -168,18 +171,14 @@ class AutomergeStore:
             state = _at(record, heads)
         return folded(doc, record.names, record.rooted, heads, state, grave_ms)
 
-    def adopt(self, rooted: Rooted) -> None:
+    def adopt(self, rooted: Rooted, *, proven: bool = False) -> None:
         doc = DocId(rooted.root.doc)
         if doc not in self._records and len(self._records) >= self._documents_max:
             raise RemoteError("documents-full", f"the limit is {self._documents_max}")
-        try:
-            engine = Engine([layer.plain for layer in rooted.layers])
-        except EngineFailure as error:
-            raise RemoteError("engine-refused", str(error)) from error
-        if engine.heads() != tuple(sorted(layer.hash for layer in rooted.layers)):
-            raise RemoteError("engine-refused", "it read another root")
+        self._engines.pop(doc, None)
+        if not proven:
+            self._keep_engine(doc, _engine_on(rooted))
         self._records[doc] = _Record(rooted.root.names, History(rooted), Registers(rooted), rooted)
-        self._keep_engine(doc, engine)
 
     def apply(self, admitted: Admitted) -> None:
         self._apply(admitted, proven=False)
@@ -202,6 +201,8 @@ class AutomergeStore:
         fresh = record.fields.fresh(admitted.changes, admitted.sealed)
         if not proven:
             self._prove(admitted, {key: engine_choice(writes).value for key, writes in fresh.items()})
+        else:
+            self._engines.pop(admitted.doc, None)  # it has not seen this; the next one is built with it
         record.history.append(admitted.changes, admitted.sealed)
         record.fields.take(fresh)
         self._records[admitted.doc] = record
@@ -229,6 +230,17 @@ class AutomergeStore:
         rooted = self.rooted(doc)
         layers = [] if rooted is None else [layer.plain for layer in rooted.layers]
         return [*layers, *(parsed.plain for each in self.beyond(doc, {}) for parsed in parsed_changes(each))]
+
+
+def _engine_on(rooted: Rooted) -> Engine:
+    try:
+        engine = Engine([layer.plain for layer in rooted.layers])
+        heads = engine.heads()
+    except EngineFailure as error:
+        raise RemoteError("engine-refused", str(error)) from error
+    if heads != tuple(sorted(layer.hash for layer in rooted.layers)):
+        raise RemoteError("engine-refused", "it read another root")
+    return engine
 
 
 def _at(record: _Record, heads: Sequence[bytes]) -> tuple[Registers, Sequence[Sealed]]:
