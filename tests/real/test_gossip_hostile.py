@@ -43,6 +43,7 @@ from tests.real.daemon_kit import ROOT, Daemon, Daemons, cli, until
 pytestmark = pytest.mark.real
 
 HEARD_S = 10.0
+GULLIBLE = ("-m", "tests.faults.daemon", "forged-record")
 HONEST = ("alpha", "beta", "gamma")
 
 
@@ -50,7 +51,7 @@ class Liar:
     """The process of the hostile member, and the keys it signs with."""
 
     def __init__(self, folder: Path, victim: Daemon) -> None:
-        self.identity = keystore.load(folder)
+        self.folder, self.identity = folder, keystore.load(folder)
         self.signer = self.identity.signer
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.real.hostile_member", str(folder), victim.listen],
@@ -242,13 +243,26 @@ def test_lies_about_its_load_break_no_table(mesh: Mesh) -> None:
 
 
 def test_an_older_boot_does_not_come_back(mesh: Mesh) -> None:
-    """Last, since it ends a daemon."""
+    """It ends a daemon, and so does the next one: both stand last."""
     old = mesh.mallory.knows(mesh.id_of("gamma"))
     mesh.gamma.kill()
-    mesh.gamma = mesh.start("gamma")
+    mesh.gamma = mesh.start("gamma", program=GULLIBLE)
     until(lambda: mesh.alpha.ask.node("gamma").boot == 2, "gamma is back")
     counted = mesh.alpha.ask.status().counters.get("gossip.row-old", 0)
     mesh.mallory.say(Rows([old]))
     mesh.counted("row-old", counted + 1)
     assert mesh.alpha.ask.node("gamma").boot == 2
     mesh.all_well()
+
+
+def test_a_daemon_that_checks_no_signature_believes_the_liar(mesh: Mesh) -> None:
+    """The planted fault of this file: what alpha refuses, gamma takes for true from now on."""
+    until(lambda: mesh.gamma.ask.node("beta").state == "ready", "gamma sees beta")
+    other = Liar(mesh.mallory.folder, mesh.gamma)
+    try:
+        other.say(other.row_of(other.knows(mesh.id_of("beta"))))
+        until(lambda: mesh.gamma.ask.node("beta").state == "left", "gamma believes that beta has left")
+    finally:
+        other.end()
+    assert mesh.gamma.ask.status().counters.get("gossip.row-forged", 0) == 0
+    assert mesh.alpha.ask.node("beta").state == "ready"
