@@ -84,7 +84,10 @@ class Freezes:
             self._touched[doc] = None
 
     def propose(self, doc: DocId, grave_ms: int, now: Instant) -> None:
-        if doc in self._frozen or len(self._frozen) >= FREEZES_MAX or not self._may_propose(doc):
+        before = self._frozen.get(doc)
+        if before is not None and now.mono_us - before.begun_us <= STALE_US:
+            return
+        if (before is None and len(self._frozen) >= FREEZES_MAX) or not self._may_propose(doc):
             return
         self._frozen[doc] = Frozen(
             self._store.pin(doc), self._store.heads(doc), grave_ms, now.mono_us, {self._me: None}

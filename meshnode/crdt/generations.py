@@ -30,6 +30,7 @@ from meshnode.model.ids import DocId, NodeId
 CANDIDATES_MAX = 64  # roots that wait for somebody else to stand by them
 BELIEVED_FROM = 2  # members who may not write the document; one who may suffices
 GRACE_US = 20 * SECOND  # an author carries its own strays; after that their holders do
+GRAVE_MS = 365 * 24 * 3600 * 1000  # after the deletion; a node that slept longer may bring its document back
 BURY_SLACK_MS = 3_600_000  # a neighbour's clock may be this much ahead when it buries
 
 
@@ -74,6 +75,7 @@ class Generations:
         """Make ``rooted`` the document. Raises ``RemoteError``; then nothing changed."""
         doc = roots.doc_of(rooted.root)
         before = self._store.fields(doc).values()
+        was_live = doc in self._store and not self._store.fields(doc).is_deleted()
         strays = self._strays_under(doc, rooted)
         remains = [doc + each.id for each in self._store.beyond(doc, {})]
         self._store.adopt(rooted)
@@ -83,7 +85,7 @@ class Generations:
         self._attests[doc] = dict([self._own_attest(rooted), *attests][:ATTESTS_MAX])
         told = 0
         if rooted.root.grave_ms:
-            told, strays = len(strays), []
+            told, strays = max(len(strays), was_live), []
         self._keep_strays(doc, strays, now)
         self._unkept[doc] = now.mono_us
         self._candidates.pop(rooted.hash, None)
@@ -150,9 +152,13 @@ class Generations:
             if rooted.pin == self._store.pin(doc):
                 self._stand_by(doc, attests)
             return None
+        if _is_spent(rooted, now):
+            raise RemoteError("root-spent", "a grave that is to be forgotten")
         self._gate.judge_clock(max((row[2] for row in rooted.root.seen), default=0), now)
         if self._is_computed(doc, rooted, now):
             return rooted, attests
+        if rooted.root.grave_ms and not _is_past(rooted.root.grave_ms + HORIZON_MS - BURY_SLACK_MS, now):
+            raise RemoteError("root-grave", "its document was not deleted long enough ago")
         for each in judge_proofs(rooted.root):
             self._gate.prove(each)
         self._judge_rollback(doc, rooted)
@@ -169,9 +175,22 @@ class Generations:
 
     def may_bury(self, doc: DocId, grave_ms: int, now: Instant, slack_ms: int = BURY_SLACK_MS) -> bool:
         """Whether a document was deleted at this time, longer ago than the horizon."""
-        if now.trust == ClockTrust.FLOOR or doc not in self._store:
+        if doc not in self._store or deleted_ms(self._store.fields(doc)) != grave_ms:
             return False
-        return deleted_ms(self._store.fields(doc)) == grave_ms and grave_ms + HORIZON_MS <= now.wall_ms + slack_ms
+        return _is_past(grave_ms + HORIZON_MS - slack_ms, now)
+
+    def is_spent(self, doc: DocId, now: Instant) -> bool:
+        """A grave nobody has written on, older than anybody is waited for."""
+        rooted = self._store.rooted(doc)
+        return rooted is not None and self._store.changes(doc) == 1 and _is_spent(rooted, now)
+
+    def end(self, doc: DocId) -> Record:
+        """A grave goes, from the journal too."""
+        self._store.drop(doc)
+        self._intake.index.remove(doc)
+        for held in (self._attests, self._strays, self._due, self._leaving, self._unkept):
+            held.pop(doc, None)
+        return Record(RecordKind.ENVELOPE, doc, b"")
 
     def _is_computed(self, doc: DocId, rooted: Rooted, now: Instant) -> bool:
         """Whether we hold the frozen heads and come to the same root."""
@@ -266,6 +285,14 @@ class Generations:
 
     def _remains(self, doc: DocId) -> list[Record]:
         return [Record(RecordKind.ENVELOPE, key, b"") for key in self._leaving.pop(doc, {})]
+
+
+def _is_spent(rooted: Rooted, now: Instant) -> bool:
+    return rooted.root.grave_ms > 0 and _is_past(rooted.root.grave_ms + GRAVE_MS, now)
+
+
+def _is_past(wall_ms: int, now: Instant) -> bool:
+    return now.trust != ClockTrust.FLOOR and wall_ms <= now.wall_ms
 
 
 def _attested(rooted: Rooted) -> bytes:

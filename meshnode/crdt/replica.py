@@ -131,7 +131,8 @@ class Documents:
 
     def wake(self, now: Instant) -> Sequence[Effect]:
         self._succession.now = now
-        effects = [*self._told(), *_forgotten(self._generations.remains())]
+        effects = [*self._told(), *_forgotten(self._generations.remains()), *self._succession.bury(now)]
+        self._rest_until_freeze(now)
         peers = self._exchange.peers()
         for key in self._timers.pop_due(now.mono_us):
             if key == _FREEZE:
@@ -398,6 +399,7 @@ class Documents:
                     continue
                 for each, error in self._intake.place(admitted, restored=True).refused:
                     self._quarantine(each.doc + each.sealed.id, error)
+        self._succession.restored()
 
     def _attests(self, rooted: Rooted) -> Sequence[tuple[bytes, bytes]]:
         return self._generations.attests(rooted)

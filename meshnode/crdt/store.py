@@ -75,6 +75,10 @@ class StateStore(Protocol):
         """What stands on the root, in bytes."""
         ...
 
+    def drop(self, doc: DocId) -> None:
+        """As if it had never been here."""
+        ...
+
     def max_op(self, doc: DocId, deps: Sequence[bytes]) -> int:
         """The highest operation number among changes that are here."""
         ...
@@ -156,6 +160,10 @@ class AutomergeStore:
 
     def envelope_bytes(self, doc: DocId) -> int:
         return self._records[doc].history.envelope_bytes if doc in self._records else 0
+
+    def drop(self, doc: DocId) -> None:
+        self._records.pop(doc, None)
+        self._engines.pop(doc, None)
 
     def max_op(self, doc: DocId, deps: Sequence[bytes]) -> int:
         return self._records[doc].history.max_op(deps) if doc in self._records else 0

@@ -7,6 +7,7 @@ import msgspec
 from meshnode.crdt import letters
 from meshnode.crdt.envelope import resource_of
 from meshnode.crdt.exchange import Exchange, send
+from meshnode.crdt.folding import deleted_ms
 from meshnode.crdt.freeze import Freezes, Limits
 from meshnode.crdt.gate import Admitted, Gate
 from meshnode.crdt.generations import Begun, Generations
@@ -22,13 +23,14 @@ from meshnode.crdt.writing import Pen
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Note, Persist, Reject
 from meshnode.kernel.hlc import Hlc
-from meshnode.kernel.instant import ClockTrust, Instant
+from meshnode.kernel.instant import SECOND, ClockTrust, Instant
 from meshnode.kernel.ports import Liveness, Signer
 from meshnode.kernel.records import Record
 from meshnode.model.errors import LocalError, RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, DocId, NodeId
 
 Effects = list[Effect]
+BURY_EVERY_US = 60 * SECOND
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -64,6 +66,8 @@ class Succession:
         self._me = room.signer.node
         self._acks_max = acks_max
         self._keep_again_after_us = keep_again_after_us
+        self._dead: dict[DocId, None] = {}  # deleted documents and graves
+        self._bury_us = 0
         self._kept = kept
         self.generations = Generations(
             room.store, room.intake, room.keeping, room.gate, room.signer, lambda: len(self._reachable()) - 1
@@ -91,6 +95,31 @@ class Succession:
             effects += self.carried(doc, strays, now)
         return effects
 
+    def bury(self, now: Instant) -> Effects:
+        """Propose an empty root for what was deleted longer ago than the horizon; forget graves nobody needs."""
+        if now.mono_us < self._bury_us:
+            return []
+        self._bury_us = now.mono_us + BURY_EVERY_US
+        gone: list[Record] = []
+        for doc in list(self._dead):
+            died_ms = deleted_ms(self._store.fields(doc))
+            if died_ms and self.generations.may_bury(doc, died_ms, now, slack_ms=0):
+                self.freezes.propose(doc, died_ms, now)
+            elif self.generations.is_spent(doc, now):
+                del self._dead[doc]
+                gone.append(self.generations.end(doc))
+        return [Persist(tuple(gone))] if gone else []
+
+    def restored(self) -> None:
+        """All of the journal is read."""
+        for doc in self._store.docs():
+            self._look(doc)
+
+    def _look(self, doc: DocId) -> None:
+        self._dead.pop(doc, None)
+        if self._store.fields(doc).is_deleted():
+            self._dead[doc] = None
+
     def deadline(self) -> int | None:
         return self.generations.deadline(self._keep_again_after_us)
 
@@ -98,6 +127,7 @@ class Succession:
         """These documents have new changes. Records that must be durable with them: roots they stand on."""
         for doc in docs:
             self.freezes.changed(doc, now)
+            self._look(doc)
         return [record for doc in docs for record in self.generations.unkept(doc, now)]
 
     def turn(self, now: Instant) -> Effects:
@@ -119,6 +149,7 @@ class Succession:
         """A generation begins. Raises ``RemoteError``; then nothing changed."""
         begun = self.generations.begin(rooted, attests, now)
         self._counters.add("re-rooted")
+        self._look(begun.doc)
         self.freezes.end(begun.doc, folded=True)
         self._hlc.witness(max((row[2] for row in rooted.root.seen), default=0), now)
         facts: list[Effect] = []
@@ -136,7 +167,8 @@ class Succession:
         self._counters.add("strays-buried", begun.told)
         return Note(
             f"document/{begun.rooted.root.resource}",
-            f"deleted elsewhere more than 30 days ago: {begun.told} writes of this node, made since, are left out",
+            "deleted elsewhere more than 30 days ago, while this node was away: its copy, and what was written to it "
+            "here since, is not brought back; write it anew if it is still wanted",
         )
 
     def carried(self, doc: DocId, strays: Sequence[Stray], now: Instant) -> Effects:

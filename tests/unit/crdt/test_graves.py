@@ -1,0 +1,121 @@
+"""Deleted documents: gone after the horizon, not brought back by sleepers, and those who slept too long are told."""
+
+from meshnode.crdt.envelope import doc_id_of
+from meshnode.crdt.replica import DocumentsConfig
+from meshnode.kernel.instant import ClockTrust, Instant
+from tests.unit.crdt.ports import Mesh
+
+NAMES = ("Thing", "default", "x")
+DOC = doc_id_of(*NAMES)
+DAY = 24 * 3600
+SHORT = DocumentsConfig(generation_changes=8)
+
+
+def lived(sleeper: bool = False) -> Mesh:
+    """A document with a secret, known to all three; deleted by a, while c may sleep."""
+    mesh = Mesh("a", "b", "c", config=SHORT)
+    for one, other in (("a", "b"), ("b", "c"), ("a", "c")):
+        mesh.link(one, other)
+    mesh.put("a", "x", {"secret": "s3cret", "v": 1})
+    mesh.settle()
+    if sleeper:
+        mesh.cut("c", "a")
+        mesh.cut("c", "b")
+    mesh.delete("a", "x")
+    mesh.settle()
+    return mesh
+
+
+def days_pass(mesh: Mesh, days: float) -> None:
+    mesh.seconds += days * DAY
+    mesh.run(130)
+
+
+def wake_up(mesh: Mesh) -> None:
+    mesh.link("c", "a")
+    mesh.link("c", "b")
+    mesh.settle()
+    mesh.run(130)
+
+
+def kept(mesh: Mesh, name: str) -> bytes:
+    return b"".join(record.body for record in mesh.nodes[name].journal.values())
+
+
+def generations(mesh: Mesh) -> list[int]:
+    return [node.documents._store.pin(DOC)[0] for node in mesh.nodes.values()]
+
+
+def test_a_deleted_document_is_physically_gone_after_the_horizon_and_not_before() -> None:
+    mesh = lived()
+    days_pass(mesh, 29.9)
+    assert generations(mesh) == [0, 0, 0]
+    assert all(b"s3cret" in kept(mesh, name) for name in "abc")
+    days_pass(mesh, 0.2)
+    assert generations(mesh) == [1, 1, 1]
+    assert len(mesh.roots()) == 1
+    assert not any(b"s3cret" in kept(mesh, name) for name in "abc")
+    assert [node.documents.get(*NAMES) for node in mesh.nodes.values()] == [None] * 3
+    mesh.restart("a")
+    assert mesh.nodes["a"].documents.get(*NAMES) is None
+
+
+def test_a_document_may_be_made_anew_on_its_grave() -> None:
+    mesh = lived()
+    days_pass(mesh, 31)
+    mesh.put("b", "x", {"v": 2})
+    mesh.settle()
+    for node in mesh.nodes.values():
+        document = node.documents.get(*NAMES)
+        assert document is not None
+        assert document.fields == {"v": 2}
+        assert node.rejects == []
+
+
+def test_a_node_that_slept_less_than_the_horizon_brings_nothing_back() -> None:
+    mesh = lived(sleeper=True)
+    days_pass(mesh, 20)
+    wake_up(mesh)
+    assert [node.documents.get(*NAMES) for node in mesh.nodes.values()] == [None] * 3
+    assert len(mesh.roots()) == 1
+
+
+def test_a_node_that_slept_longer_brings_nothing_back_and_is_told() -> None:
+    mesh = lived(sleeper=True)
+    mesh.edit("c", "x", {"v": "late"})
+    days_pass(mesh, 40)
+    assert generations(mesh) == [1, 1, 0]
+    wake_up(mesh)
+    assert [node.documents.get(*NAMES) for node in mesh.nodes.values()] == [None] * 3
+    assert len(mesh.roots()) == 1
+    (note,) = mesh.nodes["c"].notes
+    assert "deleted elsewhere" in note.text
+    assert note.subject == "document/Thing/default/x"
+
+
+def test_an_edit_that_met_the_deletion_in_time_keeps_the_document_alive() -> None:
+    mesh = lived(sleeper=True)
+    mesh.edit("c", "x", {"v": "late"})
+    days_pass(mesh, 20)
+    wake_up(mesh)
+    days_pass(mesh, 20)
+    document = mesh.nodes["a"].documents.get(*NAMES)
+    assert document is not None
+    assert document.fields == {"secret": "s3cret", "v": "late"}
+
+
+def test_a_clock_nobody_vouches_for_buries_nothing() -> None:
+    mesh = lived()
+    now = Instant(10**15, mesh.now.wall_ms + 99 * DAY * 1000, ClockTrust.FLOOR)
+    a = mesh.nodes["a"]
+    a.perform(a.documents.wake(now), now)
+    assert generations(mesh) == [0, 0, 0]
+
+
+def test_a_grave_goes_after_a_year_and_is_not_fetched_again() -> None:
+    mesh = lived()
+    days_pass(mesh, 31)
+    days_pass(mesh, 335)
+    assert [len(node.documents._store) for node in mesh.nodes.values()] == [0, 0, 0]
+    assert all(kept(mesh, name) == b"" for name in "abc")
+    assert len(mesh.roots()) == 1
