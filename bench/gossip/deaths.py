@@ -197,7 +197,8 @@ async def _pulsed(fleet: Fleet, freeze_s: float, for_s: float) -> tuple[int, int
             fleet.thaw(node)
         await asyncio.sleep(RUN_S)
     await asyncio.sleep(REST_S)
-    held, told = ([t.subject for t in each if t.at_s > since_s and t.state in GONE] for each in (fleet.held, fleet.told))
+    both = (fleet.held, fleet.told)
+    held, told = ([told.subject for told in each if told.at_s > since_s and told.state in GONE] for each in both)
     await fleet.be_whole()
     return sum(subject not in frozen for subject in held), sum(subject in frozen for subject in told)
 

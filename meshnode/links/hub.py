@@ -162,8 +162,13 @@ class Hub:
                 assert_never(event)
 
     def wake(self, now: Instant) -> list[Effect]:
-        for link_id in self._timers.pop_due(now.mono_us):
+        due = self._timers.pop_due(now.mono_us)
+        for link_id in due:
             self._wake_link(link_id, now)
+        for link in self._roster.up.values() if due else ():
+            if not link.inbound and link.wants_ping(now):
+                link.ping(now)
+                self._roster.turn.touch(link)
         self._roster.expire_sessions(now)
         return [*self.flush(now), *self._roster.turn.facts()]
 

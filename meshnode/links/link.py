@@ -14,6 +14,7 @@ from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Flag, Frame, Kind
 
 DATA_KINDS = (Kind.CALL, Kind.RESULT, Kind.CANCEL, Kind.CHUNK, Kind.GRANT)
+SOON_PART = 12  # of the time between two pings: so much earlier than due one may be sent
 SEQUENCED = Flag.SEQUENCED.value  # a plain int: an enum's operators cost more than the rest of encoding
 SEQUENCED_KINDS = (*DATA_KINDS, Kind.CONTROL)
 
@@ -45,7 +46,7 @@ class Link:
         self.hello_no = 0  # of the HELLO that opened it
         self.offered = b""  # session offered in it, if we said it
         self.count = 0
-        self.opened_us = self.heard_us = self.up_us = now.mono_us
+        self.opened_us = self.heard_us = self.up_us = self._sent_us = now.mono_us
         self.rtt_us: int | None = None
         self.ahead_ms: int | None = None  # the peer's wall clock against ours
         self.bytes_in = self.bytes_out = 0
@@ -99,6 +100,7 @@ class Link:
         if self._pong_for is not None and self.phase is Phase.UP:
             self.put(frame_of(Kind.PONG, Pong(max(0, now.wall_ms)), self._pong_for))
         self._pong_for = None
+        self._sent_us = now.mono_us
         data = self._codec.join(self._out)
         self._out.clear()
         self.bytes_out += len(data)
@@ -170,10 +172,14 @@ class Link:
             return Loss.CLOSED if at >= self._close_us else None
         if at >= self._silent_at():
             return Loss.SILENT
-        ping_at = self._ping_at()
-        if ping_at is not None and at >= ping_at:
+        if self.wants_ping(now):
             self.ping(now)
         return None
+
+    def wants_ping(self, now: Instant) -> bool:
+        """It is time, or nearly: of several links those that are due soon are pinged together, in one waking."""
+        ping_at = self._ping_at()
+        return ping_at is not None and now.mono_us >= ping_at - self.idle_us // SOON_PART
 
     def deadline(self) -> int:
         if self._close_us is not None:
@@ -187,11 +193,13 @@ class Link:
         return self.opened_us + self._config.handshake_us
 
     def _ping_at(self) -> int | None:
-        """After nothing was received for a while; the dialler also on a busy link, to measure it."""
+        """After a while of quiet, by the dialler of either direction: a peer that only listens must be heard by us, and
+        one that only speaks must hear us. The dialler pings also on a busy link, to measure it."""
         if self.phase is not Phase.UP:
             return None
         patience = self._config.acceptor_patience if self.inbound else 1.0
-        quiet_at = max(self.heard_us, self._ping_sent_us) + round(self.idle_us * patience)
+        quiet_us = self.heard_us if self.inbound else min(self.heard_us, self._sent_us)
+        quiet_at = max(quiet_us, self._ping_sent_us) + round(self.idle_us * patience)
         if self.inbound:
             return quiet_at
         return min(quiet_at, max(self._measured_us, self._ping_sent_us) + self._config.measure_us)

@@ -384,6 +384,33 @@ def test_only_one_side_pings_and_both_know_the_round_trip() -> None:
     assert (stats.rtt_us, stats.ahead_ms) == (40 * MS, 0)
 
 
+def test_who_only_listens_is_heard_all_the_same() -> None:
+    """Otherwise one who tells much would have to ask each of its listeners whether it is still there."""
+    world, a, b = linked()
+    longest_us = last_us = 0
+    for _ in range(60):
+        world.tell(b, Send(a.node, Channel.GOSSIP, b"news"))
+        world.run(500 * MS)
+        heard_us = b.hub.last_heard_us(a.node) or 0
+        longest_us, last_us = max(longest_us, heard_us - last_us if last_us else 0), heard_us
+    assert SECOND // 2 < longest_us <= a.config.idle_ping_us + 200 * MS
+
+
+def test_links_that_are_due_soon_are_pinged_in_one_waking() -> None:
+    places = [Place(number) for number in range(1, 6)]
+    world = World(*places)
+    for number, other in enumerate(places[1:]):
+        world.dial(places[0], other, dial_no=number + 1, later_us=number * 20 * MS)
+    world.run(20 * SECOND)
+    me, wakes = places[0], 0
+    deadline = me.hub.deadline()
+    for _ in range(4000):
+        world.run(10 * MS)
+        wakes += me.hub.deadline() != deadline
+        deadline = me.hub.deadline()
+    assert wakes <= 3 * 40 * SECOND // me.config.idle_us(4), "one waking, or two, for four links"
+
+
 def test_the_slower_end_of_a_link_sets_its_pace_and_the_other_one_waits_for_it() -> None:
     """Otherwise a default node would ping an edge node, and miss its pings, as often as any other one."""
     for edge_dials in (True, False):
@@ -503,7 +530,8 @@ def test_a_link_that_was_heard_wakes_nobody_before_its_time() -> None:
             continue
         world.run(max(0, due_us - world.now_us) + 1)
         woken += 1
-    assert woken <= 4, "it measures the path now and then, and acknowledges"
+    pings = 20 * SECOND // a.config.idle_ping_us
+    assert woken <= pings + 4, "who only listens pings now and then, measures the path, and acknowledges"
 
 
 def test_hanging_up_a_peer_without_a_link_does_nothing() -> None:
