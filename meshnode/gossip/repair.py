@@ -34,6 +34,7 @@ FACT_BYTES = 80  # of a row of the catalogue around its body
 ROW_BYTES = 80  # of a row around its body and its member record
 SLICE = 200  # rows either way in one exchange
 AGAIN_US = 250 * MS  # the next slice
+ASKED_US = 1_000 * MS  # so long somebody who was asked for a row is waited for
 LEARNT_US = 1_000 * MS  # by then the rows have come that say how big the mesh is
 
 
@@ -48,6 +49,7 @@ class Repairs:
         self._directory, self._soft, self._catalogue, self._rng = directory, soft, catalogue, rng
         self._due_us: int | None = None
         self._again: Timers[NodeId] = Timers()
+        self._asked: dict[bytes, int] = {}  # rows asked for lately, until when
         self._budgets = budgets or Budgets(config.profile)
 
     def start(self, now: Instant) -> None:
@@ -152,10 +154,16 @@ class Repairs:
         """Both ways of a difference, bounded; the rest follows soon."""
         if index not in (ROWS, TOMBSTONES):
             return found.push, list(found.pull[:KEYS_MAX])
-        push, pull = self._part_of(found.push), self._part_of(found.pull)
+        push, pull = self._part_of(found.push), self._part_of(self._unasked(found.pull, now))
+        self._asked |= dict.fromkeys(pull, now.mono_us + ASKED_US)
         if len(push) < len(found.push) or len(pull) < len(found.pull):
             self._again.set(peer, now.mono_us + AGAIN_US)
         return push, pull
+
+    def _unasked(self, keys: Sequence[bytes], now: Instant) -> list[bytes]:
+        """Without those that another neighbour is about to bring, or has brought and that wait to be checked."""
+        self._asked = {key: until_us for key, until_us in self._asked.items() if until_us > now.mono_us}
+        return [key for key in keys if key not in self._asked]
 
     def _part_of(self, keys: Sequence[bytes]) -> list[bytes]:
         """Those at and after our own id: each node begins elsewhere."""

@@ -1,11 +1,12 @@
 """Repairs of much at once: in slices and within budgets, of regions only between those who hold them."""
 
 import msgspec
+import pytest
 
 from meshnode.gossip.budget import Budgets, Kind
 from meshnode.gossip.letters import Pull, Repair, Roots, SoftBatch, decode
 from meshnode.gossip.parted import Parted
-from meshnode.gossip.repair import REGION, SLICE
+from meshnode.gossip.repair import REGION, SLICE, Repairs
 from meshnode.kernel.effects import Send
 from meshnode.kernel.fingerprints import Fingerprints
 from meshnode.kernel.instant import SECOND
@@ -143,3 +144,26 @@ def test_parts_together_are_an_index_like_any_other() -> None:
     assert (parted.root(), parted.sums(), len(parted)) == (plain.root(), plain.sums(), len(plain))
     assert all(parted.bucket(number) == list(plain.bucket(number)) for number in range(256))
     assert parted.version(b"k1") == plain.version(b"k1") and parted.version(b"k0") is None
+
+
+def late_one(world: Lands) -> Place:
+    """Somebody who knows nobody is linked to four at once that know a thousand."""
+    late = world.place("late", "east")
+    knowing = [world.place(f"old{number}", "east") for number in range(4)]
+    for number in range(HALF):
+        row = world.row(f"a{number}", "east")
+        for place in knowing:
+            place.learn(row)
+    for place in knowing:
+        world.link(late, place)
+    world.run_until(lambda: all(late.directory.rows.root() == p.directory.rows.root() for p in knowing), 60.0)
+    return late
+
+
+def test_who_lacks_much_asks_each_neighbour_for_another_part() -> None:
+    assert sum(late_one(Lands(whole_mesh_max=10_000)).rows_got) <= 1.6 * HALF
+
+
+def test_without_that_the_same_rows_come_from_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Repairs, "_unasked", lambda _self, keys, _now: list(keys))
+    assert sum(late_one(Lands(whole_mesh_max=10_000)).rows_got) > 1.8 * HALF
