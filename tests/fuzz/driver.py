@@ -55,9 +55,9 @@ POOL_MAX = 2048
 INPUT_BYTES_MAX = 64 * 1024
 HANG_S = 30.0
 SLOW_S = 0.1
-SESSION_INPUTS = 100
+SESSION_INPUTS = 200
 ALONE_EVERY = 500
-TRACE_EVERY = 32  # line tracing costs several times the run itself
+TRACE_EVERY = 64  # line tracing costs several times the run itself
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 

@@ -53,7 +53,7 @@ from meshnode.model.ids import NodeId
 
 CORPUS = Path(__file__).parent / "corpus" / "gossip_room"
 STEPS_MAX = 64
-WAKES_MAX = 2  # of one wait; then the clock leaps
+WAKES_MAX = 1  # of one wait; then the clock leaps
 KINDS = 12
 MEMBERS = {"me": "east", "liar": "east", "honest": "east", "far": "west"}
 
