@@ -4,9 +4,9 @@ Source: Leitao, Pereira, Rodrigues, "Epidemic Broadcast Trees", 2007. Eager neig
 its id; who misses one asks for it and becomes eager; who brings twice what is known becomes lazy. New links exchange
 recent ids. A rumour's id is the hash of its bytes, so nobody can put another content under a known id.
 
-The first parent brings a rumour in full. The second one, a lazy neighbour that was asked to, tells its id within 20 ms:
+The first parent brings a rumour in full. The second one, a lazy neighbour that was asked to, tells its id within 40 ms:
 it takes the first one's place as soon as that one breaks or falls silent, and if it is ahead several times in a row the
-two change places (the paper's section 3.8, with time in the place of hops). All others tell ids ten times as late, and
+two change places (the paper's section 3.8, with time in the place of hops). All others tell ids five times as late, and
 only to those who have not told them first: what they are for is a tree that has lost both parents.
 """
 
@@ -24,13 +24,16 @@ from meshnode.kernel.ports import LinkStats
 from meshnode.kernel.timers import Timers
 from meshnode.model.ids import UNKNOWN_NODE, NodeId
 
-SOON_US = 20 * MS  # by then the second parent tells what it has
+SOON_US = (
+    40 * MS
+)  # by then the second parent tells what it has; sooner, it would only be in the way of the rumour itself
 LATER_US = 200 * MS  # by then all others do, if nobody told them; of two neighbours the one with the smaller id
 LATEST_US = 350 * MS  # the other one: mostly it has been told by then, and one letter serves a link
 LAZY_FRAME = 64  # ids in one letter
 LAZY_MAX = 1024  # ids that wait for one neighbour; what is beyond, the repair brings
 RECENT_US = 30 * SECOND
 ALERTS_US = 600 * SECOND
+EAGER_ENOUGH = 3  # with so many, one more begins as a lazy one: where many links come at once all would carry all
 SEEN_MAX = 8192
 CACHE_MAX = 512
 CACHE_BYTES_MAX = 4 * 1024 * 1024
@@ -83,7 +86,8 @@ class Broadcast:
 
     def up(self, peer: NodeId, now: Instant) -> list[Effect]:
         """A new link: tell what was new lately, or a rumour sent at the instant of the break would be lost."""
-        self._branches[peer] = _Branch(self._me < peer)
+        eager = sum(branch.eager for branch in self._branches.values()) < EAGER_ENOUGH
+        self._branches[peer] = _Branch(self._me < peer, eager)
         if peer == self._second:
             self._second = None  # the link that was lazy is no more
         recent = self._recent(now.mono_us)
