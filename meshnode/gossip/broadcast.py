@@ -24,9 +24,8 @@ from meshnode.kernel.ports import LinkStats
 from meshnode.kernel.timers import Timers
 from meshnode.model.ids import UNKNOWN_NODE, NodeId
 
-SOON_US = (
-    40 * MS
-)  # by then the second parent tells what it has; sooner, it would only be in the way of the rumour itself
+# By then the second parent tells what it has. Sooner, it would only be in the way of the rumour itself.
+SOON_US = 40 * MS
 LATER_US = 200 * MS  # by then all others do, if nobody told them; of two neighbours the one with the smaller id
 LATEST_US = 350 * MS  # the other one: mostly it has been told by then, and one letter serves a link
 LAZY_FRAME = 64  # ids in one letter
@@ -46,7 +45,7 @@ LEADS = 3  # rumours in a row
 
 @dataclass(slots=True)
 class _Branch:
-    """One neighbour in the tree. ``first``: of the two this one tells first; ``soon``: this one is its second parent."""
+    """One neighbour in the tree. ``first``: of the two this one tells first; ``soon``: this is its second parent."""
 
     first: bool
     eager: bool = True
