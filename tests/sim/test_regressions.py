@@ -3,7 +3,9 @@
 import pytest
 
 from meshnode.sim.cuts import CutRun
+from meshnode.sim.faults import Kind
 from meshnode.sim.run import Run
+from meshnode.sim.safety import NoFalseDeath
 from meshnode.sim.scenarios import SCENARIOS
 
 
@@ -46,3 +48,11 @@ def test_a_disk_that_was_ill_for_a_while_does_not_keep_units_down_for_longer(sce
 def test_two_pairs_that_lost_each_other_for_a_week_find_together_in_ten_seconds() -> None:
     outcome = CutRun(67).play()
     assert outcome.nodes == 4 and not outcome.why, str(outcome)
+
+
+def test_what_those_before_a_firewall_said_kills_nobody_behind_it_when_it_is_lifted() -> None:
+    """Faults 35 and 37 of this run are all it takes: two firewalls that refuse, one after the other."""
+    scenario = SCENARIOS["everything"]
+    report = Run(scenario, seed=7, nodes=24, only=(35, 37), judges=(NoFalseDeath,), tier=2).play()
+    assert report.passed, report.violation
+    assert report.faults == {Kind.REJECT: 2}

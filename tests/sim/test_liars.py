@@ -1,0 +1,27 @@
+"""A third of the members works together against the others, and reaches nothing; a weaker mesh is noticed."""
+
+import pytest
+
+from meshnode.gossip import council
+from meshnode.sim import liars
+from meshnode.sim.liars import LiarRun
+
+
+def test_honest_members_stay_together_and_alive_in_each_others_eyes() -> None:
+    done = LiarRun(0, nodes=12, span_s=21.0).play()
+    assert not done.why, done.why
+    assert done.liars == 4
+    assert done.lies > 3_000
+
+
+def test_members_that_believe_two_liars_at_once_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(council, "HEARING_US", -1)
+    monkeypatch.setattr(council, "HEARING_LONG_US", -1)
+    monkeypatch.setattr(council, "HEARING_TRIPS", 0)
+    monkeypatch.setattr(council, "TRUSTED", 1_000_000)
+    assert "HonestLive: " in LiarRun(0, nodes=12, span_s=21.0).play().why
+
+
+def test_honest_members_that_fall_apart_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liars, "parts_of", lambda _nodes: 2)
+    assert "are 2 components since" in LiarRun(0, nodes=12, span_s=21.0).play().why

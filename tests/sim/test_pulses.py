@@ -1,0 +1,33 @@
+"""Whoever runs is called neither down nor unreachable, and whoever is stopped now and then is told about once."""
+
+import pytest
+
+from meshnode.gossip import flaps
+from meshnode.kernel.instant import SECOND
+from meshnode.sim.pulses import PulseRun
+
+
+@pytest.mark.parametrize(("freeze_s", "span_s"), [(4.0, 20.0), (15.0, 46.0)])
+def test_a_stopped_process_is_told_about_once_and_nobody_else_is(freeze_s: float, span_s: float) -> None:
+    done = PulseRun(7, freeze_s=freeze_s, nodes=10, span_s=span_s).play()
+    assert not done.why, done.why
+    assert done.frozen == 2
+
+
+def test_processes_that_all_wait_for_their_turn_accuse_nobody() -> None:
+    done = PulseRun(7, freeze_s=0.0, nodes=8, span_s=20.0).play()
+    assert not done.why, done.why
+    assert done.flaps == done.told == 0
+
+
+def test_a_word_about_each_stop_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flaps.Flaps, "tells", lambda *_args, **_named: True)
+    assert "are a quarter of serf's" in PulseRun(7, freeze_s=15.0, nodes=10, span_s=46.0).play().why
+
+
+def test_a_verdict_about_a_running_node_is_noticed() -> None:
+    """One that is stopped, too, and of which the checker does not know."""
+    run = PulseRun(7, freeze_s=15.0, nodes=6, span_s=4.0)
+    victim = next(node for node in run.world.nodes[1:] if node not in run.frozen)
+    run.world.at(15 * SECOND, victim.pause)
+    assert f"tells of {victim.name}, which ran all the time" in run.play().why
