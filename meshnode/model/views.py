@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from meshnode.model.view_parts import Condition, FieldView, JournalEntry, LinkView, PlanRow, StickPart, WriteView
+
 JsonObject = dict[str, Any]
 
 
@@ -130,16 +132,6 @@ class StreamItem(View, frozen=True):
     item: Any
 
 
-class PlanRow(View, frozen=True):
-    """``action``: "keep", "start", "stop", "move", "pending". ``reason`` tells why there, or what is missing."""
-
-    unit: str
-    action: str
-    node: str
-    reason: str
-    now_on: str = ""
-
-
 class PlanView(View, frozen=True):
     items: list[PlanRow]
     notes: list[str] = []
@@ -240,15 +232,6 @@ class PingView(View, frozen=True):
     clock_offset_ms: float
 
 
-class Condition(View, frozen=True):
-    """Kubernetes style: ``status`` is "True", "False" or "Unknown"."""
-
-    type: str
-    status: str
-    reason: str
-    message: str
-
-
 class DocumentView(View, frozen=True):
     """One document. ``heads``: hex hashes; several mean concurrent changes. ``conflicts``: fields with siblings."""
 
@@ -297,17 +280,6 @@ class ConflictsView(View, frozen=True):
     items: list[ConflictView]
 
 
-class FieldView(msgspec.Struct, frozen=True, kw_only=True):
-    """One field of a document. ``others``: values written at the same time, with their writers; None: removed there."""
-
-    field: str
-    value: Any
-    writer: str
-    at_ms: int
-    others: list[Any] = []
-    other_writers: list[str] = []
-
-
 class DocumentStateView(View, frozen=True):
     """One document, field by field. ``changes``: writes that are kept; ``deleted``: a tombstone."""
 
@@ -321,19 +293,6 @@ class DocumentStateView(View, frozen=True):
     updated_by: str
     fields: list[FieldView]
     deleted: bool = False
-
-
-class WriteView(msgspec.Struct, frozen=True, kw_only=True):
-    """One signed write. ``number``: as this node counts them; ``change``: its hash, the same on all nodes; ``fields``:
-    as stored, None: removed; ``deletes``: it deleted the document."""
-
-    number: int
-    change: str
-    at_ms: int
-    writer: str
-    fields: JsonObject
-    deletes: bool = False
-    size_bytes: int = 0
 
 
 class DocumentHistoryView(View, frozen=True):
@@ -395,13 +354,6 @@ class SyncView(View, frozen=True):
     waiting: int = 0
 
 
-class StickPart(msgspec.Struct, frozen=True):
-    """One signed thing of a stick; ``kind`` as ``crdt/stick.py`` numbers them."""
-
-    kind: int
-    data: bytes
-
-
 class StickView(View, frozen=True):
     """One page of a stick. ``next``: ask on with it; empty: that was the last one."""
 
@@ -433,16 +385,6 @@ class EventView(View, frozen=True):
     node: str = ""  # who tells it, where the stories of several nodes stand together
 
 
-class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a node's journal. ``number`` grows by one with every event, over all boots of one journal."""
-
-    number: int
-    boot: int
-    at_ms: int
-    subject: str
-    text: str
-
-
 class JournalView(View, frozen=True):
     """Events behind a cursor, oldest first. ``boot``, ``run``: of the last item, or of the cursor when there is none.
 
@@ -468,16 +410,6 @@ class JournalsView(View, frozen=True):
 
     items: list[JournalView]
     missing: dict[str, str] = {}
-
-
-class LinkView(msgspec.Struct, frozen=True, kw_only=True):
-    """One link. ``kind``: "neighbour" (gossip's overlay) or "peer" (up for another reason)."""
-
-    peer: str
-    region: str
-    kind: str
-    rtt_ms: float | None = None
-    age_s: float = 0.0
 
 
 class LinksView(View, frozen=True):
