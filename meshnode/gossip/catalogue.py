@@ -112,6 +112,8 @@ class Catalogue:
         self._signer, self._verifier, self._trust = signer, verifier, trust
         self._holds, self._small = holds, small
         self._rows: dict[_Key, _Held] = {}
+        self._ours: dict[str, _Held] = {}  # of our own region, by name, its summary left out
+        self._nones: dict[_Key, None] = {}  # rows that deny
         self._counts: dict[str, int] = {}
         self._stood_us: dict[str, int] = {}  # when a region last said anything
         self._bridges_kept: dict[str, tuple[int, tuple[NodeId, ...]]] = {}  # until when
@@ -163,7 +165,7 @@ class Catalogue:
 
     def summaries(self) -> Sequence[tuple[str, RegionSummary]]:
         """By region, sorted; of those that told one, and of our own as it is seen here."""
-        told = {region: decode_summary(held.body.summary) for (region, name), held in self._rows.items() if not name}
+        told = {region: told for region in self._counts if (told := self.told(region)) is not None}
         if self._survey is not None:
             told[self._config.region] = summed(self._survey.gauges())
         return sorted(told.items())
@@ -229,6 +231,12 @@ class Catalogue:
         if key not in self._rows:
             self._counts[key[0]] = self._counts.get(key[0], 0) + 1
         self._rows[key] = held
+        if key[1] and key[0] == self._config.region:
+            self._ours[key[1]] = held
+        if key[1] and not held.body.amount:
+            self._nones[key] = None
+        else:
+            self._nones.pop(key, None)
         self._stood_us[key[0]] = max(self._stood_us.get(key[0], 0), held.heard_us)
         if key[1]:  # summaries come again by themselves; compared, they would differ all the time
             self.index.put(_index_key(key), held.body.sequence.to_bytes(8) + held.signed.signature[:8])
@@ -236,6 +244,9 @@ class Catalogue:
     def _drop(self, key: _Key) -> None:
         if self._rows.pop(key, None) is not None:
             self._counts[key[0]] -= 1
+            self._nones.pop(key, None)
+            if key[0] == self._config.region:
+                self._ours.pop(key[1], None)
             self.index.remove(_index_key(key))
 
     # -- what we say --------------------------------------------------------------------------------------------------
@@ -270,9 +281,7 @@ class Catalogue:
 
     def _speak(self, rank: int, now: Instant) -> list[bytes]:
         assert self._survey is not None
-        region = self._config.region
-        rows = ((name, held.body) for (where, name), held in self._rows.items() if where == region and name)
-        told = {name: (body.amount, body.best) for name, body in rows}
+        told = {name: (held.body.amount, held.body.best) for name, held in self._ours.items()}
         seen = self._soundings.look(self._survey.offers(), self._survey.best, told, now.mono_us)
         wrong: dict[str, int] = {}
         rumours: list[bytes] = []
@@ -316,8 +325,7 @@ class Catalogue:
                 self._lost_us.pop(region, None)
             elif now.mono_us >= self._lost_us.setdefault(region, now.mono_us) + self._config.soft_ttl_us:
                 self._forget(region)
-        none = [k for k, held in self._rows.items() if not held.body.amount and k[1] and _old(held, now)]
-        for key in none:
+        for key in [key for key in self._nones if _old(self._rows[key], now)]:
             self._drop(key)
 
     def _forget(self, region: str) -> None:
