@@ -1,10 +1,13 @@
 """A third of the members works together against the others, and reaches nothing; a weaker mesh is noticed."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from meshnode.gossip import council
 from meshnode.sim import liars
 from meshnode.sim.liars import LiarRun
+from meshnode.sim.node import SimNode
 
 
 def test_honest_members_stay_together_and_alive_in_each_others_eyes() -> None:
@@ -23,5 +26,8 @@ def test_members_that_believe_two_liars_at_once_are_noticed(monkeypatch: pytest.
 
 
 def test_honest_members_that_fall_apart_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(liars, "parts_of", lambda _nodes: 2)
+    def in_two(_nodes: Sequence[SimNode]) -> int:
+        return 2
+
+    monkeypatch.setattr(liars, "parts_of", in_two)
     assert "are 2 components since" in LiarRun(0, nodes=12, span_s=21.0).play().why

@@ -2,8 +2,10 @@
 
 import pytest
 
-from meshnode.gossip import flaps
+from meshnode.gossip.flaps import Flaps
+from meshnode.gossip.messages import MemberState
 from meshnode.kernel.instant import SECOND
+from meshnode.model.ids import NodeId
 from meshnode.sim.pulses import PulseRun
 
 
@@ -21,7 +23,10 @@ def test_processes_that_all_wait_for_their_turn_accuse_nobody() -> None:
 
 
 def test_a_word_about_each_stop_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flaps.Flaps, "tells", lambda *_args, **_named: True)
+    def always(_self: Flaps, _node: NodeId, _state: MemberState, _now_us: int, *, proven: bool = True) -> bool:
+        return proven in (True, False)
+
+    monkeypatch.setattr(Flaps, "tells", always)
     assert "are a quarter of serf's" in PulseRun(7, freeze_s=15.0, nodes=10, span_s=46.0).play().why
 
 
