@@ -5,6 +5,7 @@ holds the same directory whatever the order of arrival. A row that says ``left``
 with an index of their own: what is exchanged about the living does not grow with the dead.
 """
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -188,12 +189,18 @@ class Directory:
         self.hold(merge, save=False)
         return merge.entry
 
-    def unsaved(self) -> tuple[Record, ...]:
-        """Records for the rows that changed since the last call."""
+    @property
+    def changed(self) -> bool:
+        """Some rows are to be saved."""
+        return bool(self._unsaved)
+
+    def unsaved(self, most: int | None = None) -> tuple[Record, ...]:
+        """Records for the rows that changed since the last call; of many the first to change."""
         encode = msgspec.msgpack.encode
-        records = tuple(Record(RecordKind.DIRECTORY, n, encode(self._held[n].signed)) for n in self._unsaved)
-        self._unsaved.clear()
-        return records
+        nodes = tuple(itertools.islice(self._unsaved, most))
+        for node in nodes:
+            del self._unsaved[node]
+        return tuple(Record(RecordKind.DIRECTORY, node, encode(self._held[node].signed)) for node in nodes)
 
     def _check(self, row: Row, signed: SignedRow) -> Member:
         member = self._trust.member(row.node)

@@ -134,7 +134,7 @@ class Gossip:
             parts.detector.deadline, parts.broadcast.deadline, lambda: earliest(*parts.overlay.deadlines()),
             parts.soft.deadline, self._rolls.deadline, parts.repairs.deadline, parts.catalogue.deadline,
             parts.envoys.deadline, lambda: None if parts.me.left else parts.contacts.deadline(),
-            parts.planning.deadline, lambda: self._forget_due_us,
+            parts.planning.deadline, lambda: earliest(self._forget_due_us, parts.saving.deadline()),
         ]  # fmt: skip
 
     def reach(self, node: NodeId, now: Instant) -> list[Effect]:
@@ -308,7 +308,7 @@ class Gossip:
             overlay = self._parts.overlay
             settled = self._parts.planning.settled
             out += self._parts.contacts.wake(now, lonely=overlay.lonely, linked=settled, calm=overlay.full)
-        records = self._parts.directory.unsaved()
+        records = self._parts.saving.take(now, last=self._parts.me.left)
         return [*out, Persist(records)] if records else out
 
     def _inside(self, effect: Effect, now: Instant) -> list[Effect] | None:

@@ -18,6 +18,7 @@ from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.planning import Outlook, Planning
 from meshnode.gossip.repair import Repairs
+from meshnode.gossip.saving import Saving
 from meshnode.gossip.scope import Scope, holds_whole
 from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.soft import SoftState
@@ -50,6 +51,7 @@ class Parts:
         self.own_addresses: dict[Address, None] = {}  # found out by dialling ourselves
         self.me = SelfRow(config, ports.signer)
         self.directory = Directory(ports.verifier, ports.trust, ground)
+        self.saving = Saving(self.directory)
         self.intake = Intake()
         self.manners, self.counters = Manners(), Counters()
         self.detector = Detector(config, ports.links, rng, Subjects(config.node, self.directory))

@@ -1,0 +1,39 @@
+"""When changed directory rows go to the journal: the first one at once, what follows soon after it together.
+
+Rows come by the thousand when two meshes meet, and a node that refutes again and again changes its own all the time.
+Each write is a sync of the disk and a turn of the core, so there is one in ``PAUSE_US`` at most, of ``ROWS_MAX`` rows,
+the newest of each node. What a crash loses of it the next repair brings again.
+"""
+
+from meshnode.gossip.directory import Directory
+from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.records import Record
+
+PAUSE_US = 2 * SECOND
+ROWS_MAX = 500  # some 0.5 MB
+
+
+class Saving:
+    """Asks the directory for what is to be written, at its pace."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._free_us = 0  # no write before
+        self._due_us: int | None = None
+
+    def take(self, now: Instant, *, last: bool = False) -> tuple[Record, ...]:
+        """What is to be written now; with the ``last`` word of this node all of it."""
+        self._due_us = None
+        if not self._directory.changed:
+            return ()
+        if now.mono_us < self._free_us and not last:
+            self._due_us = self._free_us
+            return ()
+        self._free_us = now.mono_us + PAUSE_US
+        records = self._directory.unsaved(None if last else ROWS_MAX)
+        if self._directory.changed:
+            self._due_us = self._free_us
+        return records
+
+    def deadline(self) -> int | None:
+        return self._due_us
