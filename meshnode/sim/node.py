@@ -373,8 +373,8 @@ class SimNode:
 
     def _act(self, effects: list[Effect]) -> None:
         core, world = self.core, self._world
+        world.trace.wanted(world.now_us, self.name, effects)
         for effect in effects:
-            world.trace.wanted(world.now_us, self.name, effect)
             self._perform(effect)
         if self.core is not core or core is None:
             return
@@ -385,8 +385,14 @@ class SimNode:
     def _perform(self, effect: Effect) -> None:
         world = self._world
         match effect:
-            case Transmit() | CloseLink() | Dial():
-                self._wire(effect)
+            case Transmit(link, data):  # the most frequent first
+                for watcher in world.audience.transmitted:
+                    watcher.transmitted(self)
+                world.network.transmit(self, link, data)
+            case CloseLink(link, abort):
+                world.network.close(self, link, abort=abort)
+            case Dial():
+                world.network.dial(self, effect)
             case Store(batch_no, records):
                 self.journal.append(batch_no, records)
             case Reply(command_no, view):
@@ -421,18 +427,6 @@ class SimNode:
                 pass  # whoever asked counts the end
             case _:
                 raise AssertionError(f"an effect without a hand: {effect}")
-
-    def _wire(self, effect: Transmit | CloseLink | Dial) -> None:
-        network = self._world.network
-        match effect:
-            case Transmit(link, data):
-                for watcher in self._world.audience.transmitted:
-                    watcher.transmitted(self)
-                network.transmit(self, link, data)
-            case CloseLink(link, abort):
-                network.close(self, link, abort=abort)
-            case Dial():
-                network.dial(self, effect)
 
     def _leave(self, effect: Exit) -> None:
         """The process ends in order, once what it asked for before has been done."""

@@ -1,7 +1,7 @@
 """What a run did, as one hash: every input with its bytes, every effect in order, each with its time and node."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -34,10 +34,12 @@ class Trace:
         if not self._quiet:
             self._note(at_us, node, "<", None)
 
-    def wanted(self, at_us: int, node: str, effect: Effect) -> None:
-        self.effects += 1
+    def wanted(self, at_us: int, node: str, effects: Sequence[Effect]) -> None:
+        """All of one turn, before they are performed."""
+        self.effects += len(effects)
         if not self._quiet:
-            self._note(at_us, node, ">", effect)
+            for effect in effects:
+                self._note(at_us, node, ">", effect)
 
     def happened(self, at_us: int, node: str, what: str) -> None:
         """The world's own doing: a fault, a start, a verdict."""

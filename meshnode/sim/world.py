@@ -78,7 +78,7 @@ class World:
         self.codec: Codec = WIRE if setup.tier == 1 else Parcels()
         self.events = 0
         self.audience = Audience()
-        self._now_us = 0
+        self.now_us = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._mailbox = _Mailbox()
@@ -89,21 +89,18 @@ class World:
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    @property
-    def now_us(self) -> int:
-        return self._now_us
-
     def at(self, t_us: int, act: Callable[[], None]) -> None:
         self._sequence += 1
-        heapq.heappush(self._heap, (max(t_us, self._now_us), self._sequence, act))
+        heapq.heappush(self._heap, (max(t_us, self.now_us), self._sequence, act))
 
     def run_until(self, t_us: int) -> None:
-        while self._heap and self._heap[0][0] <= t_us:
-            at_us, _, act = heapq.heappop(self._heap)
-            self._now_us = max(at_us, self._now_us)  # after a leap what was due before is late
+        heap = self._heap
+        while heap and heap[0][0] <= t_us:
+            at_us, _, act = heapq.heappop(heap)
+            self.now_us = max(at_us, self.now_us)  # after a leap what was due before is late
             self.events += 1
             act()
-        self._now_us = max(self._now_us, t_us)
+        self.now_us = max(self.now_us, t_us)
 
     def leap(self, seconds: float) -> None:
         """All clocks go on by this at once, and only then happens what was due meanwhile: late, in its order.
@@ -111,20 +108,20 @@ class World:
         Peers on links that stand would have been heard all the time: before anything else each hears the other once.
         So silence within a leap accuses nobody whom a wire reaches; all the rest (waits, back-offs, ages) is as old.
         """
-        self._now_us += round(seconds * SECOND)
+        self.now_us += round(seconds * SECOND)
         links = self.network.standing()
         for node in self.nodes:
             node.heard_meanwhile(links.get(node.name, {}))
-        self.run_until(self._now_us)
+        self.run_until(self.now_us)
 
     def run_for(self, seconds: float) -> None:
-        self.run_until(self._now_us + round(seconds * SECOND))
+        self.run_until(self.now_us + round(seconds * SECOND))
 
     def run_till(self, wanted: Callable[[], bool], within_s: float, every_s: float = 0.1) -> bool:
         """Look every ``every_s`` whether it is so; False when time is up."""
-        give_up_us = self._now_us + round(within_s * SECOND)
+        give_up_us = self.now_us + round(within_s * SECOND)
         while not wanted():
-            if self._now_us >= give_up_us:
+            if self.now_us >= give_up_us:
                 return False
             self.run_for(every_s)
         return True
@@ -147,7 +144,7 @@ class World:
         luck = self.luck("boot")
         for number, node in enumerate(self.nodes):
             wait_us = round(within_s * SECOND * luck.random()) if number else 0
-            self.at(self._now_us + wait_us, node.start)
+            self.at(self.now_us + wait_us, node.start)
 
     def running(self) -> list[SimNode]:
         return [node for node in self.nodes if node.alive]
