@@ -32,6 +32,7 @@ LAZY_FRAME = 64  # ids in one letter
 LAZY_MAX = 1024  # ids that wait for one neighbour; what is beyond, the repair brings
 RECENT_US = 30 * SECOND
 ALERTS_US = 600 * SECOND
+PRUNE_AGAIN_US = 300 * MS
 EAGER_ENOUGH = 3  # with so many, one more begins as a lazy one: where many links come at once all would carry all
 SEEN_MAX = 8192
 CACHE_MAX = 512
@@ -51,6 +52,7 @@ class _Branch:
     eager: bool = True
     soon: bool = False
     lazy_ids: dict[bytes, None] = field(default_factory=dict[bytes, None])
+    pruned_us: int = -PRUNE_AGAIN_US  # when it was told last that it is lazy
     duplicate_us: int = -DUPLICATES_US  # of the last copy too many, if nothing was news since
 
 
@@ -157,9 +159,12 @@ class Broadcast:
             return [post(peer, Prune(soon=peer == self._second))]
         again = now.mono_us - branch.duplicate_us < DUPLICATES_US
         branch.duplicate_us = now.mono_us
+            if now.mono_us - branch.pruned_us < PRUNE_AGAIN_US:
+                return []  # it was told, and what was under way still arrives
+            branch.pruned_us = now.mono_us
         if not again or sum(b.eager for b in self._branches.values()) <= 1:
             return []
-        branch.eager = False
+        branch.eager, branch.pruned_us = False, now.mono_us
         if self._second is None:
             self._second = peer
         return [post(peer, Prune(soon=peer == self._second))]

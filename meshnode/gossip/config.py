@@ -29,7 +29,7 @@ class GossipConfig:
     whole_mesh_max: int = 64  # members up to which all soft facts go to all regions
     silence_us: int = 2_500 * MS  # never suspect a peer earlier than this
     ping_us: int = 2 * SECOND  # after so much quiet a link pings; what the links of this node are told
-    poll_us: int = 500 * MS  # how often the links are asked when they heard a peer
+    poll_us: int = 1_000 * MS  # how often the links are asked when they heard a peer
     suspicion_us: int = 3 * SECOND  # how long a suspect may refute before it is unreachable
     repair_every_us: int = 5 * SECOND
     soft_ttl_us: int = 180 * SECOND

@@ -51,7 +51,7 @@ class Doorway:
         effects = parts.contacts.found(event.dial_no, event.peer, now)
         effects += parts.detector.up(event.peer, now)
         effects += parts.overlay.up(event.peer, now, returned=returned)
-        return effects + self.exchange(event.peer, now)
+        return effects + self.exchange(event.peer, now, returned=returned)
 
     def recovered(self, peer: NodeId, now: Instant) -> list[Effect]:
         """A silent link speaks again. What was written to it meanwhile arrives, in order: there is nothing to repeat.
@@ -62,14 +62,14 @@ class Doorway:
         parts.planning.links_changed(peer, now)
         return parts.repairs.open(peer) if parts.config.node < peer else []
 
-    def exchange(self, peer: NodeId, now: Instant) -> list[Effect]:
-        """What two nodes tell each other when a link comes up."""
+    def exchange(self, peer: NodeId, now: Instant, *, returned: bool) -> list[Effect]:
+        """What two nodes tell each other when a link comes up. ``returned``: the peer had been lost."""
         parts = self._parts
         parts.planning.links_changed(peer, now)
         entry, standing = parts.directory.entry(parts.config.node), parts.detector.standing()
         effects = row_letters(peer, [entry.signed] if entry else [])
         effects += [post(peer, standing)] if standing else []
-        effects += [*parts.broadcast.up(peer, now), *parts.soft.up(peer, now)]
+        effects += [*parts.broadcast.up(peer, now), *parts.soft.up(peer, now, returned=returned)]
         return effects + (parts.repairs.open(peer) if parts.config.node < peer else [])
 
     def peer_down(self, event: PeerDown, now: Instant) -> list[Effect]:

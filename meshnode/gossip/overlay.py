@@ -22,7 +22,7 @@ from meshnode.model.ids import NodeId
 AVOID_US = 20 * SECOND  # no re-join after an eviction: it would only evict the next one
 AVOIDED_MAX = 1024
 RETHINK_US = 5 * SECOND  # with slots still free
-NEIGHBOURS_US = SECOND  # changes of neighbours are told at most this often
+NEIGHBOURS_US = 2 * SECOND  # changes of neighbours are told at most this often
 TOLD_MAX = 64  # of them; nobody counts more observers of one node
 GUEST_US = 3 * SECOND  # a newcomer or a returned one stays so long, above all slots
 GUEST_MAX_US = 12 * SECOND  # who has no other link stays longer: it may be slow, or many came at once

@@ -229,14 +229,18 @@ class SoftState:
 
     # -- neighbours and owners ----------------------------------------------------------------------------------------
 
-    def up(self, peer: NodeId, now: Instant) -> Sequence[Effect]:
-        """A new neighbour: the repair brings the facts, the refreshes say how old they are."""
+    def up(self, peer: NodeId, now: Instant, *, returned: bool = True) -> Sequence[Effect]:
+        """A new neighbour: the repair brings the facts, the refreshes say how old they are.
+
+        Those of others are told to who ``returned`` from beyond a cut: whoever was not lost has them from others.
+        """
         self._outbox.up(peer)
         self._paths.up(peer)
         mine = self._owners[self._config.node]
         if mine.facts and (mine.refresh is None or mine.refreshed_us < now.mono_us - 10 * SECOND):
             self._sign_refresh(mine, now)
-        for node, owner in self._owners.items():
+        others = self._owners.items() if returned else ((self._config.node, mine),)
+        for node, owner in others:
             young = now.mono_us - owner.refreshed_us < self._config.soft_ttl_us
             if owner.refresh is not None and young and node != peer and self._wants(peer, (node, REFRESH)):
                 self._outbox.add(peer, (node, REFRESH), now.mono_us)

@@ -2,10 +2,12 @@
 
 from meshnode.gossip.broadcast import (
     CACHE_MAX,
+    EAGER_ENOUGH,
     LATER_US,
     LATEST_US,
     LAZY_FRAME,
     LEADS,
+    PRUNE_AGAIN_US,
     SOON_US,
     Broadcast,
     rumour_id,
@@ -121,6 +123,16 @@ def test_a_new_link_hears_of_alerts_longer_and_of_rows_not_at_all() -> None:
     assert letters(broadcast.up(C, long_after)) == []
 
 
+def test_copies_that_were_under_way_when_a_link_became_lazy_are_not_answered_one_by_one() -> None:
+    broadcast = tree(A, B)
+    for number in range(10):
+        broadcast.spread(b"%d" % number, T0, source=A)
+    told = [broadcast.duplicate(B, b"%d" % number, T0) for number in range(10)]
+    assert [len(each or []) for each in told] == [0, 1, *[0] * 8], "once, at the second copy"
+    later = Instant(T0.mono_us + PRUNE_AGAIN_US, 0)
+    assert len(broadcast.duplicate(B, b"0", later) or []) == 1, "it may not have heard"
+
+
 def test_the_cache_is_bounded() -> None:
     broadcast = tree(A)
     for number in range(CACHE_MAX + 50):
@@ -184,6 +196,19 @@ def test_of_two_neighbours_one_tells_first_and_spares_the_other_a_letter() -> No
     assert told == [(C, IHave([rumour_id(b"r")]))] and letters(upper.wake(after(LATER_US))) == []
     upper.told(A, [rumour_id(b"r")], after(LATER_US))
     assert letters(upper.wake(after(LATEST_US))) == []
+
+
+def test_who_has_nobody_to_tell_it_in_full_asks_the_first_one_it_meets() -> None:
+    broadcast = tree()
+    assert letters(broadcast.up(A, T0)) == [(A, Graft([]))]
+    assert letters(broadcast.up(B, T0)) == []
+
+
+def test_where_many_links_come_at_once_a_few_are_eager() -> None:
+    peers = [NodeId(bytes([n]) * 32) for n in range(8)]
+    broadcast = tree(*peers)
+    told = letters(broadcast.spread(b"r", T0))
+    assert told == [(peer, Push(b"r")) for peer in peers[:EAGER_ENOUGH]]
 
 
 def test_who_told_an_id_first_is_not_told_it() -> None:
