@@ -87,12 +87,15 @@ class Broadcast:
 
     def up(self, peer: NodeId, now: Instant) -> list[Effect]:
         """A new link: tell what was new lately, or a rumour sent at the instant of the break would be lost."""
-        eager = sum(branch.eager for branch in self._branches.values()) < EAGER_ENOUGH
-        self._branches[peer] = _Branch(self._me < peer, eager)
+        self._branches.pop(peer, None)
+        eager = sum(branch.eager for branch in self._branches.values())
+        self._branches[peer] = _Branch(self._me < peer, eager < EAGER_ENOUGH)
         if peer == self._second:
             self._second = None  # the link that was lazy is no more
+        # The other end may have enough, and this one has nobody yet who would tell it in full.
+        first = [] if eager else [post(peer, Graft([]))]
         recent = self._recent(now.mono_us)
-        return [*self._choose(), *([post(peer, IHave(recent))] if recent else [])]
+        return [*first, *self._choose(), *([post(peer, IHave(recent))] if recent else [])]
 
     def down(self, peer: NodeId) -> list[Effect]:
         """The tree may have been cut there: the second parent takes over at once, not when something is missed."""
@@ -156,12 +159,12 @@ class Broadcast:
             return []
         branch.lazy_ids.pop(number, None)
         if not branch.eager:
-            return [post(peer, Prune(soon=peer == self._second))]
-        again = now.mono_us - branch.duplicate_us < DUPLICATES_US
-        branch.duplicate_us = now.mono_us
             if now.mono_us - branch.pruned_us < PRUNE_AGAIN_US:
                 return []  # it was told, and what was under way still arrives
             branch.pruned_us = now.mono_us
+            return [post(peer, Prune(soon=peer == self._second))]
+        again = now.mono_us - branch.duplicate_us < DUPLICATES_US
+        branch.duplicate_us = now.mono_us
         if not again or sum(b.eager for b in self._branches.values()) <= 1:
             return []
         branch.eager, branch.pruned_us = False, now.mono_us
