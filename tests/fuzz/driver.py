@@ -230,9 +230,9 @@ class Campaign:
             played(self._opens, inputs)
         seeds = _corpus(self._corpus_dir)
         mutator, lines, data = Mutator(list(seeds), self._seed), Lines(), b""
-        end, pending = time.monotonic() + seconds, iter(seeds)
+        end, pending = time.perf_counter() + seconds, iter(seeds)
         try:
-            while (given := next(pending, None)) is not None or time.monotonic() < end:
+            while (given := next(pending, None)) is not None or time.perf_counter() < end:
                 data = mutator.breed() if given is None else given
                 outcome = self._try(data, lines)
                 if lines.fresh or outcome not in self._outcomes:
@@ -253,10 +253,10 @@ class Campaign:
         if self.tries % TRACE_EVERY == 1:
             with lines:
                 return _outcome(target, data)
-        began_s = time.thread_time()
+        began_s = time.perf_counter()
         outcome = _outcome(target, data)
-        took_s = time.thread_time() - began_s
-        if took_s > SLOW_S:  # or this process was collecting garbage
+        took_s = time.perf_counter() - began_s
+        if took_s > SLOW_S:  # or others had the processor, or this process was collecting garbage: ask its own clock
             began_s = time.thread_time()
             _outcome(self._one_input, data)
             took_s = time.thread_time() - began_s
