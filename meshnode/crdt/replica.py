@@ -224,7 +224,7 @@ class Documents:
         return {doc: None for doc in self._store.docs() if self.is_live(doc)}
 
     def is_live(self, doc: DocId) -> bool:
-        return doc in self._store and not self._store.fields(doc).is_deleted()
+        return doc in self._store and not self._store.is_deleted(doc)
 
     def names(self, doc: DocId) -> tuple[str, str, str] | None:
         """Kind, namespace, name; ``None`` for an unknown one."""
@@ -232,7 +232,7 @@ class Documents:
 
     def get(self, kind: str, namespace: str, name: str) -> Document | None:
         doc = doc_id_of(kind, namespace, name)
-        return None if doc not in self._store or self._store.fields(doc).is_deleted() else document_of(self._store, doc)
+        return None if doc not in self._store or self._store.is_deleted(doc) else document_of(self._store, doc)
 
     def list(self, kind: str = "", namespace: str = "") -> tuple[Document, ...]:
         """Live documents, sorted by kind, namespace and name; empty arguments mean all."""
@@ -240,7 +240,12 @@ class Documents:
 
     def conflicts(self) -> tuple[Conflict, ...]:
         """Every field with concurrent, unequal values, of all live documents."""
-        return tuple(conflict for doc in self._live() for conflict in conflicts_of(self._store, doc))
+        return tuple(
+            conflict
+            for doc in self._live()
+            if self._store.is_divided(doc)
+            for conflict in conflicts_of(self._store, doc)
+        )
 
     def root(self) -> bytes:
         """8 bytes over the heads of all documents: equal on two nodes when all their documents are equal."""
@@ -426,7 +431,7 @@ class Documents:
         return [
             doc
             for names, doc in named
-            if kind in ("", names[0]) and namespace in ("", names[1]) and not self._store.fields(doc).is_deleted()
+            if kind in ("", names[0]) and namespace in ("", names[1]) and not self._store.is_deleted(doc)
         ]
 
 

@@ -10,18 +10,20 @@ from typing import Protocol
 
 import msgspec
 
-from meshnode.crdt import change, envelope
+from meshnode.crdt import change, envelope, gate, root
 from meshnode.crdt.change import OpId, ParsedChange
 from meshnode.crdt.envelope import UNROOTED, Pin
 from meshnode.crdt.folding import context_of, folded
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.guard import Engine, EngineFailure
 from meshnode.crdt.history import Clock, History, Sealed
-from meshnode.crdt.registers import Registers, engine_choice
+from meshnode.crdt.registers import Fresh, Registers, engine_choice
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.seen import Seen
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
+
+_WORDS_MAX = 1024
 
 
 class StateStore(Protocol):
@@ -42,6 +44,12 @@ class StateStore(Protocol):
         ...
 
     def changes(self, doc: DocId) -> int: ...
+
+    def is_deleted(self, doc: DocId) -> bool: ...
+
+    def is_divided(self, doc: DocId) -> bool:
+        """Whether a field has concurrent values."""
+        ...
 
     def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]: ...
 
@@ -106,73 +114,119 @@ class _Record(msgspec.Struct):
     rooted: Rooted | None = None
 
 
-class AutomergeStore:
-    """``StateStore`` on ``crdt/guard.py``."""
+class _Cold(msgspec.Struct, frozen=True):
+    """A document nobody has touched for a while: its bytes, and what is asked of all documents."""
 
-    def __init__(self, *, documents_max: int = 20_000, changes_max: int = 4096, engines_max: int = 256) -> None:
-        self._records: dict[DocId, _Record] = {}
+    names: tuple[str, str, str]
+    root: bytes
+    envelopes: tuple[bytes, ...]
+    heads: tuple[bytes, ...]
+    pin: Pin
+    changes: int
+    envelope_bytes: int
+    deleted: bool
+    divided: bool
+
+
+class AutomergeStore:
+    """``StateStore`` on ``crdt/guard.py``. Of all but the last ``hydrated_max`` documents it holds little but bytes."""
+
+    def __init__(
+        self,
+        *,
+        documents_max: int = 20_000,
+        changes_max: int = 4096,
+        engines_max: int = 256,
+        hydrated_max: int = 256,
+    ) -> None:
+        self._order: dict[DocId, None] = {}  # all documents, in the order in which they came
+        self._records: dict[DocId, _Record] = {}  # those in use, the one used longest ago first
+        self._cold: dict[DocId, _Cold] = {}
         self._engines: dict[DocId, Engine] = {}  # the one used longest ago first
+        self._words: dict[str, str] = {}  # kinds and namespaces: a few words, said by many documents
         self._documents_max = documents_max
         self._changes_max = changes_max
         self._engines_max = engines_max
+        self._hydrated_max = hydrated_max
 
     def __contains__(self, doc: DocId) -> bool:
-        return doc in self._records
+        return doc in self._order
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._order)
 
     def docs(self) -> Iterable[DocId]:
-        return self._records.keys()
+        return self._order.keys()
 
     def names(self, doc: DocId) -> tuple[str, str, str]:
-        return self._records[doc].names
+        return self._as_it_is(doc).names
 
     def heads(self, doc: DocId) -> tuple[bytes, ...]:
-        return self._records[doc].history.heads() if doc in self._records else ()
+        if doc not in self._order:
+            return ()
+        found = self._as_it_is(doc)
+        return found.heads if isinstance(found, _Cold) else found.history.heads()
 
     def changes(self, doc: DocId) -> int:
-        return len(self._records[doc].history) if doc in self._records else 0
+        if doc not in self._order:
+            return 0
+        found = self._as_it_is(doc)
+        return found.changes if isinstance(found, _Cold) else len(found.history)
+
+    def is_deleted(self, doc: DocId) -> bool:
+        found = self._as_it_is(doc)
+        return found.deleted if isinstance(found, _Cold) else found.fields.is_deleted()
+
+    def is_divided(self, doc: DocId) -> bool:
+        found = self._as_it_is(doc)
+        return found.divided if isinstance(found, _Cold) else bool(found.fields.siblings())
 
     def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]:
-        return self._records[doc].history.missing(hashes) if doc in self._records else list(hashes)
+        return self._record(doc).history.missing(hashes) if doc in self._order else list(hashes)
 
     def clock(self, doc: DocId) -> Clock:
-        return self._records[doc].history.clock() if doc in self._records else {}
+        return self._record(doc).history.clock() if doc in self._order else {}
 
     def beyond(self, doc: DocId, clock: Mapping[bytes, int]) -> list[Sealed]:
-        return self._records[doc].history.beyond(clock) if doc in self._records else []
+        return self._record(doc).history.beyond(clock) if doc in self._order else []
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
-        history = self._records[doc].history if doc in self._records else History()
+        history = self._record(doc).history if doc in self._order else History()
         found = history.at(actor, seq)
         return None if found is None else history.envelope(found)
 
     def fields(self, doc: DocId) -> Registers:
-        return self._records[doc].fields if doc in self._records else Registers()
+        return self._record(doc).fields if doc in self._order else Registers()
 
     def pin(self, doc: DocId) -> Pin:
-        rooted = self.rooted(doc)
-        return UNROOTED if rooted is None else rooted.pin
+        if doc not in self._order:
+            return UNROOTED
+        found = self._as_it_is(doc)
+        if isinstance(found, _Cold):
+            return found.pin
+        return UNROOTED if found.rooted is None else found.rooted.pin
 
     def rooted(self, doc: DocId) -> Rooted | None:
-        return self._records[doc].rooted if doc in self._records else None
+        return self._record(doc).rooted if doc in self._order else None
 
     def envelope_bytes(self, doc: DocId) -> int:
-        return self._records[doc].history.envelope_bytes if doc in self._records else 0
+        if doc not in self._order:
+            return 0
+        found = self._as_it_is(doc)
+        return found.envelope_bytes if isinstance(found, _Cold) else found.history.envelope_bytes
 
     def drop(self, doc: DocId) -> None:
-        self._records.pop(doc, None)
-        self._engines.pop(doc, None)
+        for held in (self._order, self._records, self._cold, self._engines):
+            held.pop(doc, None)
 
     def max_op(self, doc: DocId, deps: Sequence[bytes]) -> int:
-        return self._records[doc].history.max_op(deps) if doc in self._records else 0
+        return self._record(doc).history.max_op(deps) if doc in self._order else 0
 
     def seen(self, doc: DocId) -> Seen:
         return context_of(self.rooted(doc), self.beyond(doc, {}))
 
     def fold(self, doc: DocId, heads: Sequence[bytes], grave_ms: int = 0) -> Rooted:
-        record = self._records[doc]
+        record = self._record(doc)
         if tuple(sorted(heads)) == record.history.heads():
             state = record.fields, record.history.beyond({})
         else:
@@ -181,12 +235,13 @@ class AutomergeStore:
 
     def adopt(self, rooted: Rooted, *, proven: bool = False) -> None:
         doc = DocId(rooted.root.doc)
-        if doc not in self._records and len(self._records) >= self._documents_max:
+        if doc not in self._order and len(self._order) >= self._documents_max:
             raise RemoteError("documents-full", f"the limit is {self._documents_max}")
         self._engines.pop(doc, None)
         if not proven:
             self._keep_engine(doc, _engine_on(rooted))
-        self._records[doc] = _Record(rooted.root.names, History(rooted), Registers(rooted), rooted)
+        self._cold.pop(doc, None)
+        self._keep(doc, _Record(rooted.root.names, History(rooted), Registers(rooted), rooted))
 
     def apply(self, admitted: Admitted) -> None:
         self._apply(admitted, proven=False)
@@ -195,25 +250,51 @@ class AutomergeStore:
         self._apply(admitted, proven=True)
 
     def _apply(self, admitted: Admitted, *, proven: bool) -> None:
-        record = self._records.get(admitted.doc)
-        if record is None:
-            if len(self._records) >= self._documents_max:
-                raise RemoteError("documents-full", f"the limit is {self._documents_max}")
-            record = _Record((admitted.kind, admitted.namespace, admitted.name), History(), Registers())
+        if admitted.doc in self._order:
+            record = self._record(admitted.doc)
+        elif len(self._order) >= self._documents_max:
+            raise RemoteError("documents-full", f"the limit is {self._documents_max}")
+        else:
+            record = _Record(self._said(admitted), History(), Registers())
         if len(record.history) + len(admitted.changes) > self._changes_max:
             raise RemoteError("document-full", f"the limit is {self._changes_max} changes")
-        record.history.judge(admitted.changes)
-        _judge_replaced(record, admitted.changes)
-        if admitted.pin != (UNROOTED if record.rooted is None else record.rooted.pin):
-            raise RemoteError("old-generation", f"{admitted.pin[0]}")
-        fresh = record.fields.fresh(admitted.changes, admitted.sealed)
+        fresh = _judged(record, admitted)
         if not proven:
             self._prove(admitted, {key: engine_choice(writes).value for key, writes in fresh.items()})
         else:
             self._engines.pop(admitted.doc, None)  # it has not seen this; the next one is built with it
         record.history.append(admitted.changes, admitted.sealed)
         record.fields.take(fresh)
-        self._records[admitted.doc] = record
+        self._keep(admitted.doc, record)
+
+    def _said(self, admitted: Admitted) -> tuple[str, str, str]:
+        kind, namespace = (self._words.setdefault(word, word) for word in (admitted.kind, admitted.namespace))
+        if len(self._words) > _WORDS_MAX:
+            self._words.clear()
+        return kind, namespace, admitted.name
+
+    # -- warm and cold
+
+    def _as_it_is(self, doc: DocId) -> "_Record | _Cold":
+        return self._cold.get(doc) or self._records[doc]
+
+    def _record(self, doc: DocId) -> _Record:
+        """The document, made from its bytes if it is cold."""
+        record = self._records.get(doc)
+        if record is None:
+            record = _hydrated(self._cold[doc])
+            del self._cold[doc]
+        self._keep(doc, record)
+        return record
+
+    def _keep(self, doc: DocId, record: _Record) -> None:
+        """As the one used last; the one used longest ago cools down."""
+        self._order[doc] = None
+        self._records.pop(doc, None)
+        self._records[doc] = record
+        if len(self._records) > self._hydrated_max:
+            oldest = next(iter(self._records))
+            self._cold[oldest] = _cooled(self._records.pop(oldest))
 
     def _prove(self, admitted: Admitted, expected: Mapping[str, str | None]) -> None:
         try:
@@ -238,6 +319,34 @@ class AutomergeStore:
         rooted = self.rooted(doc)
         layers = [] if rooted is None else [layer.plain for layer in rooted.layers]
         return [*layers, *(parsed.plain for each in self.beyond(doc, {}) for parsed in parsed_changes(each))]
+
+
+def _judged(record: _Record, admitted: Admitted) -> Fresh:
+    """What the touched fields would be. Raises ``RemoteError``."""
+    if admitted.pin != (UNROOTED if record.rooted is None else record.rooted.pin):
+        raise RemoteError("old-generation", f"{admitted.pin[0]}")
+    record.history.judge(admitted.changes)
+    _judge_replaced(record, admitted.changes)
+    return record.fields.fresh(admitted.changes, admitted.sealed)
+
+
+def _cooled(record: _Record) -> _Cold:
+    history, rooted = record.history, record.rooted
+    return _Cold(
+        record.names, b"" if rooted is None else rooted.data, tuple(each.data for each in history.beyond({})),
+        history.heads(), UNROOTED if rooted is None else rooted.pin, len(history), history.envelope_bytes,
+        record.fields.is_deleted(), bool(record.fields.siblings()),
+    )  # fmt: skip
+
+
+def _hydrated(cold: _Cold) -> _Record:
+    rooted = root.read(cold.root) if cold.root else None
+    record = _Record(cold.names, History(rooted), Registers(rooted), rooted)
+    for data in cold.envelopes:
+        admitted = gate.opened(envelope.unseal(data), data, None)
+        record.fields.take(record.fields.fresh(admitted.changes, admitted.sealed))
+        record.history.append(admitted.changes, admitted.sealed)
+    return record
 
 
 def _engine_on(rooted: Rooted) -> Engine:

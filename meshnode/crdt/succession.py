@@ -117,7 +117,7 @@ class Succession:
 
     def _look(self, doc: DocId) -> None:
         self._dead.pop(doc, None)
-        if self._store.fields(doc).is_deleted():
+        if self._store.is_deleted(doc):
             self._dead[doc] = None
 
     def deadline(self) -> int | None:

@@ -93,7 +93,7 @@ class Pen:
         return doc_id_of(kind, namespace, name)
 
     def _is_live(self, doc: DocId) -> bool:
-        return doc in self._store and not self._store.fields(doc).is_deleted()
+        return doc in self._store and not self._store.is_deleted(doc)
 
     def _edit(self, doc: DocId, wanted: Mapping[str, str]) -> dict[str, str | None]:
         """Fields to write: those that read otherwise now, and those in conflict, which this write settles."""

@@ -1,0 +1,71 @@
+"""Documents nobody touches are bytes only, and nobody can tell from the outside."""
+
+from random import Random
+
+from meshnode.crdt.replica import DocumentsConfig
+from meshnode.crdt.store import AutomergeStore
+from tests.unit.crdt.ports import Mesh
+
+CONFIG = DocumentsConfig(generation_changes=12)
+LINKS = (("a", "b"), ("b", "c"), ("a", "c"))
+
+
+def step(mesh: Mesh, rng: Random, number: int) -> None:
+    what = rng.choice(["put"] * 6 + ["settle", "run", "cut", "delete", "restart"])
+    name, doc, link = rng.choice("abc"), f"d{rng.randrange(7)}", rng.choice(LINKS)
+    live = mesh.nodes[name].documents.get("Thing", "default", doc) is not None
+    match what:
+        case "put":
+            mesh.put(name, doc, {rng.choice("kl"): number, "always": 1})
+        case "delete" if live:
+            mesh.delete(name, doc)
+        case "cut":
+            mesh.cut(*link)
+        case "restart":
+            mesh.restart(name)
+        case "settle":
+            mesh.settle()
+        case _:
+            mesh.run(6)
+
+
+def played(hydrated_max: int, seed: int) -> Mesh:
+    rng = Random(seed)
+    mesh = Mesh("a", "b", "c", config=CONFIG, store=lambda: AutomergeStore(hydrated_max=hydrated_max, engines_max=2))
+    for link in LINKS:
+        mesh.link(*link)
+    for number in range(160):
+        step(mesh, rng, number)
+    for link in LINKS:
+        if link not in mesh.links:
+            mesh.link(*link)
+    mesh.settle()
+    mesh.run(70)
+    return mesh
+
+
+def test_a_node_that_keeps_two_documents_warm_says_and_keeps_what_one_that_keeps_all_does() -> None:
+    for seed in range(4):
+        cold, warm = played(2, seed), played(1000, seed)
+        assert cold.log == warm.log
+        assert len(cold.roots()) == 1
+        for name in "abc":
+            one, other = cold.nodes[name], warm.nodes[name]
+            assert one.journal == other.journal
+            assert one.documents.list() == other.documents.list()
+            assert one.documents.conflicts() == other.documents.conflicts()
+            assert {each.reason for each in one.rejects} <= {"old-generation"}
+
+
+def test_only_the_last_ones_used_are_warm_and_looking_at_all_wakes_nobody() -> None:
+    mesh = played(2, 9)
+    mesh.restart("a")
+    documents = mesh.nodes["a"].documents
+    store = documents._store
+    assert isinstance(store, AutomergeStore)
+    assert (len(store), len(store._records)) == (7, 2)
+    warm = list(store._records)
+    assert documents.count() > 0
+    assert documents.root() == mesh.nodes["b"].documents.root()
+    assert len(documents.live()) == documents.count()
+    assert list(store._records) == warm
