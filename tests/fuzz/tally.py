@@ -8,7 +8,10 @@ import msgspec
 
 
 class Count(msgspec.Struct, kw_only=True):
-    """``slowest_ms``: one input that was not traced, by the wall; above 100 ms, of the processor alone. ``findings``: runs that ended with one."""
+    """``slowest_ms``: one input that was not traced, by the wall; above 100 ms, of the processor alone.
+
+    ``findings``: runs that ended with one.
+    """
 
     inputs: int = 0
     seconds: float = 0.0
