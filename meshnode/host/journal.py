@@ -53,6 +53,7 @@ class JournalConfig:
 
     pending_bytes_max: int = 16 * 1024 * 1024
     batch_bytes_max: int = 1024 * 1024
+    idle_s: float = 1.5  # that records nobody waits for may wait for a commit to ride with
     retry_first_s: float = 1.0
     retry_cap_s: float = 30.0
 
@@ -97,6 +98,8 @@ class JournalWriter:
         self._queue: deque[_Request] = deque()
         self._pending_bytes = 0
         self._wanted = threading.Condition()
+        self._urgent = False  # something waits that somebody waits for
+        self._idle_until = 0.0  # when what nobody waits for is written all the same
         self._closing = False
         self._retry_s = self._config.retry_first_s
         self._retry_at = 0.0
@@ -145,17 +148,21 @@ class JournalWriter:
     def file_bytes(self) -> int:
         return self._ledger.file_bytes
 
-    def append(self, records: Sequence[Record], done: Done) -> None:
+    def append(self, records: Sequence[Record], done: Done, *, idly: bool = False) -> None:
         """Store ``records`` in this order; ``done`` is called later, in the loop: with ``None`` once they are durable.
 
+        ``idly``: they may wait a moment for a commit to ride with; a sync costs the disk a page, however little it is.
         ``JournalFull`` and ``JournalFailed`` mean that none of them is stored and none will be.
         """
         loop = asyncio.get_running_loop()
         size = sum(map(record_bytes, records))
         with self._wanted:
             if not self._closing and self._pending_bytes + size <= self._config.pending_bytes_max:
+                if idly and not self._queue:
+                    self._idle_until = time.monotonic() + self._config.idle_s
                 self._queue.append(_Request(records, size, done, loop))
                 self._pending_bytes += size
+                self._urgent = self._urgent or not idly
                 self._wanted.notify()
                 return
         why = "it is closed" if self._closing else "more waits to be written than fits into memory"
@@ -185,15 +192,28 @@ class JournalWriter:
     def _next_batch(self) -> list[_Request]:
         """What waits, up to the batch limit. Empty: time to try again, or to end."""
         with self._wanted:
-            if not self._queue and not self._closing:
-                self._wanted.wait(None if self.failed is None else max(0.0, self._retry_at - time.monotonic()))
+            if not self._is_due():
+                self._wanted.wait(self._patience())
             batch: list[_Request] = []
+            if not self._is_due():
+                return batch
             size = 0
             while self._queue and (not batch or size + self._queue[0].size <= self._config.batch_bytes_max):
                 batch.append(self._queue.popleft())
                 size += batch[-1].size
             self._pending_bytes -= size
+            self._urgent = bool(self._queue)
             return batch
+
+    def _is_due(self) -> bool:
+        """There is something to write now, or to end for."""
+        return self._urgent or self._closing or (bool(self._queue) and time.monotonic() >= self._idle_until)
+
+    def _patience(self) -> float | None:
+        """How long to sleep if nobody wants anything."""
+        until = [self._idle_until] if self._queue else []
+        until += [self._retry_at] if self.failed is not None else []
+        return max(0.0, min(until) - time.monotonic()) if until else None
 
     def _outcomes(self, batch: Sequence[_Request]) -> list[Exception | None]:
         if self.failed is not None:

@@ -81,7 +81,11 @@ class Reject(Effect, frozen=True):
 
 
 class Note(Effect, frozen=True):
-    """An event worth telling in ``meshnode why``: kept in the journal under its byte budget."""
+    """An event worth telling in ``meshnode why``: kept in the journal under its byte budget.
+
+    ``idly``: what it tells is durable already; it may wait a moment for a commit to ride with.
+    """
 
     subject: str  # "node/NAME", "agent/NAME", "cluster/NS/NAME", "call/ID"
     text: str
+    idly: bool = False

@@ -324,8 +324,8 @@ class Core:
                 return self.hub.take(effect, now)
             case Persist(records, then):
                 return (self.commits.store(records, then),)
-            case Note(subject, text):
-                return self._note(subject, text, now)
+            case Note(subject, text, idly):
+                return self._note(subject, text, now, idly=idly)
             case Reject():
                 return self._rejected(effect, now)
             case CallEnded():
@@ -339,9 +339,9 @@ class Core:
             case _:
                 return None
 
-    def _note(self, subject: str, text: str, now: Instant) -> list[Effect]:
+    def _note(self, subject: str, text: str, now: Instant, *, idly: bool = False) -> list[Effect]:
         record, event = self.story.add(subject, text, now)
-        store = self.commits.store((record,))
+        store = self.commits.store((record,), idly=idly)
         self.story.storing(store.batch_no)
         return [store, Announce(self.story.last_number, event)]
 

@@ -11,10 +11,14 @@ from meshnode.wire.bus import ToAgent
 
 
 class Store(Effect, frozen=True):
-    """Append to the journal in this order; answer with ``Stored`` or ``StoreFailed``."""
+    """Append to the journal in this order; answer with ``Stored`` or ``StoreFailed``.
+
+    ``idly``: it may wait a moment for a commit to ride with; later ones wait for nothing.
+    """
 
     batch_no: int
     records: tuple[Record, ...]
+    idly: bool = False
 
 
 class Reply(Effect, frozen=True):

@@ -62,7 +62,7 @@ class Hand:
         self._name, self._took = name, took
 
     def __getattr__(self, verb: str) -> Callable[..., None]:
-        return lambda *given: self._took.append((f"{self._name}.{verb}", given))
+        return lambda *given, **_named: self._took.append((f"{self._name}.{verb}", given))
 
 
 def hands() -> tuple[Hands, list[tuple[str, tuple[Any, ...]]]]:

@@ -308,3 +308,38 @@ def test_closing_writes_what_waits_and_refuses_what_comes_after(tmp_path: Path) 
     asyncio.run(run(journal))
     with Journal(tmp_path / "journal") as again:
         assert again.records == [event(1)]
+
+
+def test_what_nobody_waits_for_rides_with_the_next_commit_in_its_order(tmp_path: Path) -> None:
+    patient = JournalConfig(idle_s=3600.0)
+
+    async def scenario() -> tuple[list[str], int]:
+        told: list[str] = []
+        with Journal(tmp_path / "journal", config=patient) as journal:
+            before, done = journal.disk.syncs, asyncio.Event()
+            journal.writer.append([contact(1)], lambda error: told.append(f"idle {error}"), idly=True)
+            journal.writer.append([contact(2)], lambda error: (told.append(f"urgent {error}"), done.set()))
+            await asyncio.wait_for(done.wait(), 10)
+            return told, journal.disk.syncs - before
+
+    assert asyncio.run(scenario()) == (["idle None", "urgent None"], 1)
+    with Journal(tmp_path / "journal") as again:
+        assert again.records == [contact(1), contact(2)]
+
+
+def test_what_nobody_waits_for_is_written_by_itself_after_a_while_and_at_the_end(tmp_path: Path) -> None:
+    async def scenario(idle_s: float) -> int:
+        with Journal(tmp_path / f"journal-{idle_s}", config=JournalConfig(idle_s=idle_s)) as journal:
+            before, done = journal.disk.syncs, asyncio.Event()
+            journal.writer.append([contact(1)], lambda _: done.set(), idly=True)
+            if idle_s < 1:
+                await asyncio.wait_for(done.wait(), 10)
+                return journal.disk.syncs - before
+        return journal.disk.syncs - before
+
+    assert asyncio.run(scenario(0.01)) == 1
+    assert asyncio.run(scenario(3600.0)) == 1
+
+
+def contact(number: int) -> Record:
+    return Record(RecordKind.CONTACT, b"host:%d" % number, b"x")
