@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from meshnode.crdt.kinds import Kind
 from meshnode.kernel.instant import SECOND
 
 
@@ -21,6 +22,7 @@ class DocumentsConfig:
     generation_changes: int = 256
     generation_bytes: int = 32 * 1024
     freeze_every_us: int = SECOND // 5  # how often neighbours hear who holds what is to be frozen
+    kinds: tuple[Kind, ...] = ()  # what this release knows of the fields of each
     acks_max: int = 64  # live members whose acknowledgement is waited for; in larger meshes only neighbours'
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from meshnode.crdt.change import ParsedChange
 from meshnode.crdt.envelope import Envelope, Pin, Unsealed
 from meshnode.crdt.fields import RESERVED, is_canonical, is_field_name, stamp_of
 from meshnode.crdt.history import Sealed
+from meshnode.crdt.kinds import may_set
 from meshnode.crdt.rates import Rates
 from meshnode.kernel.hlc import AHEAD_MAX_MS, wall_ms
 from meshnode.kernel.instant import ClockTrust, Instant
@@ -150,6 +151,7 @@ def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
             raise RemoteError("sequence", "the envelope names another number than its change")
     if actor is not None:
         _judge_content(changes, sender.hlc)
+        _judge_counters(changes, envelope.author_of(sender))
         _judge_carried(sender, changes)
     return admitted(sender, data, changes)
 
@@ -167,6 +169,12 @@ def _judge_generation(theirs: Pin, ours: Pin) -> None:
         raise RemoteError("old-generation", f"{theirs[0]}, this document is in {ours[0]}")
     if theirs > ours:
         raise RemoteError("root-unknown", f"of generation {theirs[0]}, this document is in {ours[0]}")
+
+
+def _judge_counters(changes: Sequence[ParsedChange], author: NodeId) -> None:
+    for op in (op for each in changes for op in each.ops):
+        if not may_set(op.key, author):
+            raise RemoteError("counter-foreign", f"{op.key[:60]!r} is another node's part")
 
 
 def _judge_carried(sender: Envelope, changes: Sequence[ParsedChange]) -> None:

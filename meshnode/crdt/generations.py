@@ -15,6 +15,7 @@ from meshnode.crdt.folding import deleted_ms
 from meshnode.crdt.gate import ATTEST_CONTEXT, Admitted, Gate
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
+from meshnode.crdt.kinds import may_set
 from meshnode.crdt.letters import ATTESTS_MAX, RootItem
 from meshnode.crdt.root import Rooted, judge_proofs
 from meshnode.crdt.seen import HORIZON_MS
@@ -132,7 +133,7 @@ class Generations:
         found: list[tuple[DocId, list[Stray]]] = []
         for doc in [doc for doc, at in self._due.items() if at <= now.mono_us]:
             del self._due[doc]
-            left = [each for each in self._strays.get(doc, ()) if not is_here(self._store, doc, each)]
+            left = [each for each in self.strays(doc) if may_set(each.key, self._signer.node)]
             if any(each.key != STAMP for each in left):
                 found.append((doc, left))
         return found

@@ -4,14 +4,14 @@ Invariants: an envelope is journalled before it is passed on or told about; noth
 document; two nodes that hold the same envelopes hold the same documents.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias, assert_never
 
 from meshnode.crdt import carrying, chronicle, envelope, letters, shelf
 from meshnode.crdt.carrying import Carried, Taken
 from meshnode.crdt.chronicle import Written, touch_of
 from meshnode.crdt.config import DocumentsConfig
-from meshnode.crdt.document import Change, Conflict, Document
+from meshnode.crdt.document import Change, Conflict, Declared, Document
 from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.exchange import Exchange
 from meshnode.crdt.fields import JsonValue
@@ -20,10 +20,11 @@ from meshnode.crdt.gate import Admitted, Fork, Gate
 from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
+from meshnode.crdt.kinds import Kinds
 from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootItem, Roots
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.crdt.rates import Rates
-from meshnode.crdt.reading import conflicts_of, document_of
+from meshnode.crdt.reading import conflicts_of, declared_of, document_of
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item
 from meshnode.crdt.store import AutomergeStore, StateStore
@@ -81,7 +82,9 @@ class Documents:
         self._keeping = Keeping(config.keep_again_after_us)
         self._held = Held(envelopes_max=config.held_max, per_author_max=config.held_per_author_max)
         self._intake = Intake(self._store, self._held)
-        self._pen = Pen(self._store, self._hlc, signer=signer, authority=authority, boot=boot)
+        self._pen = Pen(
+            self._store, self._hlc, signer=signer, authority=authority, boot=boot, kinds=Kinds(config.kinds)
+        )  # fmt: skip
         self._gate = Gate(
             signer=signer,
             verifier=verifier,
@@ -169,6 +172,13 @@ class Documents:
         """Leave a tombstone. Raises ``NotFound``, ``Denied``."""
         return self._filed(self._pen.delete(kind, namespace, name, now), now)
 
+    def add(self, kind: str, namespace: str, name: str, counter: str, amount: int, now: Instant) -> Change:
+        """Add to a counter of the document; what others add at the same time is added too (``kinds.counters_of``).
+
+        Raises ``Denied``, ``Invalid``.
+        """
+        return self._filed(self._pen.add(kind, namespace, name, counter, amount, now), now)
+
     def settle(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Change:
         """Write these stored fields and no others (``None``: removed): whatever is concurrent there is thereby settled.
 
@@ -237,6 +247,10 @@ class Documents:
     def list(self, kind: str = "", namespace: str = "") -> tuple[Document, ...]:
         """Live documents, sorted by kind, namespace and name; empty arguments mean all."""
         return tuple(document_of(self._store, doc) for doc in self._live(kind, namespace))
+
+    def declared(self) -> Iterator[Declared]:
+        """What all live documents want, in no particular order."""
+        return (declared_of(self._store, doc) for doc in self._store.docs() if self.is_live(doc))
 
     def conflicts(self) -> tuple[Conflict, ...]:
         """Every field with concurrent, unequal values, of all live documents."""

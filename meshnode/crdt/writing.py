@@ -10,6 +10,7 @@ from meshnode.crdt.encoding import Setting, packed, written
 from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, Carry, Envelope, actor_of, are_names, doc_id_of, resource_of
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP, JsonValue, canonical, flat
 from meshnode.crdt.gate import Admitted
+from meshnode.crdt.kinds import Kinds, added, counter_field
 from meshnode.crdt.store import StateStore
 from meshnode.crdt.strays import Stray, carrying_changes, depth_of
 from meshnode.kernel.hlc import Hlc
@@ -42,16 +43,19 @@ class Draft(msgspec.Struct, frozen=True):
 class Pen:
     """Writes in this node's name."""
 
-    def __init__(self, store: StateStore, hlc: Hlc, *, signer: Signer, authority: Authority, boot: int) -> None:
+    def __init__(
+        self, store: StateStore, hlc: Hlc, *, signer: Signer, authority: Authority, boot: int, kinds: Kinds
+    ) -> None:
         self._store = store
         self._hlc = hlc
         self._signer = signer
         self._authority = authority
         self._boot = boot
+        self._kinds = kinds
 
     def put(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Draft:
         doc = self._allowed(kind, namespace, name)
-        edit = self._edit(doc, flat(fields))
+        edit = self._edit(doc, kind, flat(fields))
         created = not self._is_live(doc)
         if not edit and not created:
             return Draft(doc, None, created=False)
@@ -65,6 +69,17 @@ class Pen:
                 next_step=f"meshnode get {kind}",
             )
         return Draft(doc, self._sealed(doc, (kind, namespace, name), {DELETED: ""}, now), created=False)
+
+    def add(self, kind: str, namespace: str, name: str, counter: str, amount: int, now: Instant) -> Draft:
+        """Add to this node's part of a counter. Raises as ``put`` does."""
+        doc = self._allowed(kind, namespace, name)
+        field, created = counter_field(counter, self._signer.node), not self._is_live(doc)
+        parts = [write.value for write in self._store.fields(doc).writes(field) if write.value is not None]
+        newest = max(parts, key=int, default=None)
+        edit: dict[str, str | None] = {field: added(newest, amount)}
+        if created and doc in self._store:
+            edit[DELETED] = None
+        return Draft(doc, self._sealed(doc, (kind, namespace, name), edit, now), created)
 
     def settle(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Draft:
         """Exactly these stored fields; ``None``: gone. ``DELETED`` with ``None`` says that the document stays."""
@@ -95,14 +110,16 @@ class Pen:
     def _is_live(self, doc: DocId) -> bool:
         return doc in self._store and not self._store.is_deleted(doc)
 
-    def _edit(self, doc: DocId, wanted: Mapping[str, str]) -> dict[str, str | None]:
+    def _edit(self, doc: DocId, kind: str, wanted: Mapping[str, str]) -> dict[str, str | None]:
         """Fields to write: those that read otherwise now, and those in conflict, which this write settles."""
         registers = self._store.fields(doc)
         values, siblings = registers.values(), registers.siblings()
         edit = {
             key: wanted.get(key)
             for key in sorted({**values, **wanted})
-            if key not in RESERVED and (values.get(key) != wanted.get(key) or key in siblings)
+            if key not in RESERVED
+            and (values.get(key) != wanted.get(key) or key in siblings)
+            and (key in wanted or self._kinds.may_remove(kind, key))
         }
         if values.get(DELETED) is not None or DELETED in siblings:
             edit[DELETED] = None

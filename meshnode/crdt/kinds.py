@@ -1,0 +1,86 @@
+"""What this release knows of each kind of document, and counters that no two nodes write.
+
+Kinds grow: a later release adds fields, none takes one away or gives it another meaning. So whoever writes a whole
+document removes only fields it knows of; what a later release put there stays. A kind nobody described is all its
+writer's.
+
+A counter is one field for each node, which only that node may write, and reads as their sum: concurrent additions add
+up, whatever was cut.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from meshnode.crdt.fields import JsonValue
+from meshnode.model.errors import Invalid
+from meshnode.model.ids import NodeId, short
+
+COUNTER_MAX = 1 << 53  # readers in other languages hold integers as doubles
+_COUNTER = re.compile(r"count:(?P<name>[^@]+)@(?P<node>[0-9a-f]{12})\Z")
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """``fields``: stored names this release knows ("spec.replicas"), or all of one root ("spec.").
+
+    ``version``: of the description; a higher one knows all fields of a lower one.
+    """
+
+    name: str
+    version: int
+    fields: tuple[str, ...]
+
+    def knows(self, field: str) -> bool:
+        root, dot, _ = field.partition(".")
+        return field in self.fields or root + dot in self.fields
+
+
+class Kinds:
+    """By name."""
+
+    def __init__(self, kinds: Sequence[Kind] = ()) -> None:
+        self._kinds = {each.name: each for each in kinds}
+
+    def may_remove(self, kind: str, field: str) -> bool:
+        """Whether a writer of the whole document, who left ``field`` out, meant to remove it."""
+        known = self._kinds.get(kind)
+        return not is_counter(field) and (known is None or known.knows(field))
+
+
+def is_counter(field: str) -> bool:
+    return _COUNTER.fullmatch(field) is not None
+
+
+def counter_field(name: str, node: NodeId) -> str:
+    """Raises ``Invalid``."""
+    field = f"count:{name}@{short(node)}"
+    if not is_counter(field):
+        raise Invalid(f"{name[:60]!r} is no name of a counter: 1 character or more, no '@'", next_step="rename it")
+    return field
+
+
+def may_set(field: str, author: NodeId) -> bool:
+    """A counter's part is set by its node alone."""
+    found = _COUNTER.fullmatch(field)
+    return found is None or found["node"] == short(author)
+
+
+def added(text: str | None, amount: int) -> str:
+    """The next value of a part. Raises ``Invalid``."""
+    before: JsonValue = json.loads(text) if text is not None else 0
+    total = (before if isinstance(before, int) else 0) + amount
+    if not -COUNTER_MAX <= total <= COUNTER_MAX:
+        raise Invalid(f"{total} is beyond what a counter holds ({COUNTER_MAX})", next_step="use another counter")
+    return str(total)
+
+
+def counters_of(fields: Mapping[str, JsonValue]) -> dict[str, int]:
+    """Every counter of a document and its sum."""
+    totals: dict[str, int] = {}
+    for field, value in fields.items():
+        found = _COUNTER.fullmatch(field)
+        if found is not None and isinstance(value, int):
+            totals[found["name"]] = totals.get(found["name"], 0) + value
+    return totals
