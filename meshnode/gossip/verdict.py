@@ -64,7 +64,7 @@ def judge(case: Case) -> tuple[MemberState, str]:
     if not case.votes:
         return _without_evidence(case)
     worst = max(case.votes.values())
-    strong = sum(kind >= STRONG for kind in case.votes.values())
+    strong = _strong(case)
     if condemned(case):
         if case.own is Evidence.GOODBYE or not case.hearing:
             return MemberState.DOWN, _words(worst, strong, case.observers)
@@ -82,15 +82,22 @@ def judge(case: Case) -> tuple[MemberState, str]:
 
 def condemned(case: Case) -> bool:
     """There is evidence enough of its death, unless it answers."""
-    strong = sum(kind >= STRONG for kind in case.votes.values())
-    few = max(case.observers, case.possible) < 3
-    return strong > 0 and (few or strong >= 2 or case.own is Evidence.GOODBYE)
+    strong = _strong(case)
+    return strong > 0 and (_few(case) or strong >= 2 or case.own is Evidence.GOODBYE)
 
 
 def unanimous(case: Case) -> bool:
     """Everybody who could know says that it is gone, this node by what it saw itself: nobody is left to be asked."""
-    strong = sum(kind >= STRONG for kind in case.votes.values())
-    return case.own is not None and case.own >= STRONG and strong >= case.observers
+    return case.own is not None and case.own >= STRONG and (_few(case) or _strong(case) >= case.observers)
+
+
+def _strong(case: Case) -> int:
+    return sum(kind >= STRONG for kind in case.votes.values())
+
+
+def _few(case: Case) -> bool:
+    """So few could observe it that one of them is enough."""
+    return max(case.observers, case.possible) < 3
 
 
 def _without_evidence(case: Case) -> tuple[MemberState, str]:

@@ -155,3 +155,13 @@ def test_whom_two_refuse_may_answer_unless_nobody_is_left_who_could_hear_it() ->
     assert judge(msgspec.structs.replace(mine, trusted=True))[0] is UNREACHABLE, "what it saw itself counts"
     goodbye = msgspec.structs.replace(mine, own=Evidence.GOODBYE)
     assert judge(goodbye)[0] is DOWN, "its own word needs no answer"
+
+
+def test_of_three_nodes_one_that_is_refused_itself_asks_nobody() -> None:
+    """With fewer than three observers a refusal is proof at once (see the rules of small meshes)."""
+    case = Case(
+        votes={A: Evidence.REFUSED}, own=Evidence.REFUSED, observers=2, possible=2, ripe=False, vouched=True
+    )  # fmt: skip
+    assert condemned(case) and unanimous(case)
+    assert not unanimous(msgspec.structs.replace(case, possible=3)), "a third one may hear it"
+    assert not unanimous(msgspec.structs.replace(case, votes={B: Evidence.REFUSED}, own=None)), "hearsay"
