@@ -23,6 +23,7 @@ from meshnode.scheduler.messages import Claim, DrainsChanged, UnitChanged, UnitC
 from meshnode.scheduler.outcome import Outcome, read_records
 from meshnode.scheduler.ports import DOWN, LEFT, READY, Copies, NodeFacts, Nodes
 from meshnode.scheduler.quiet import Quiet
+from meshnode.scheduler.refusals import Refusals
 from meshnode.scheduler.rules import SchedulerRules
 from meshnode.scheduler.shelf import Shelf
 from meshnode.scheduler.unit import Mine, Unit, name_of
@@ -44,8 +45,8 @@ class Scheduler:
         self._copies, self._rules = copies, rules
         self._shelf = Shelf(config.known_max)
         self._mine: dict[InstanceId, Unit] = {}
-        self._full: dict[InstanceId, Unit] = {}  # refused for want of room
         self._admission = Admission(config.units_max)
+        self._refusals = Refusals(config, me, self._shelf, self._admission, self._own_facts)
         self._quiet = Quiet(config, name)
         self._land = Land(nodes, flat_max=config.flat_max)
         self._states: dict[NodeId, str] = {}  # as membership last told
@@ -111,7 +112,7 @@ class Scheduler:
             if node == self._me or (unit.mine is not None and unit.mine.failed):
                 self._shelf.touch(unit)
         if node == self._me:
-            self._room_made()
+            self._refusals.room_made()
         return self._turn(now)
 
     def drains_changed(self, fact: DrainsChanged, now: Instant) -> Sequence[Effect]:
@@ -190,13 +191,7 @@ class Scheduler:
 
     def refusals(self, agent: AgentName) -> Sequence[Claim]:
         """Units that this node does not take, to be published beside its claims."""
-        book = self._shelf.books.get(agent)
-        units = book.units.values() if book is not None else ()
-        return [
-            Claim(self._me, unit.id, Epoch(0, self._me), running=False, refusal=unit.refused)
-            for unit in units
-            if unit.refused and unit.mine is None
-        ]
+        return self._refusals.told(agent)
 
     def reason(self, unit: InstanceId) -> str:
         """The last decision about a unit on this node, in words."""
@@ -261,7 +256,7 @@ class Scheduler:
             return
         standing = unit.standing(self._land, want.lost_after_us, self._config.linger_us, now.mono_us)
         theirs, due = standing.claim, standing.due_us
-        due = earliest(due, self._refusal_due(unit, now, out))
+        due = earliest(due, self._refusals.due(unit, now, out))
         if unit.mine is not None:
             self._judge_mine(book, want, unit, theirs, now, out)
         elif theirs is not None and unit.recorded and self._ready(theirs.node):
@@ -345,7 +340,7 @@ class Scheduler:
             return at_us
         lack = self._admission.lack(unit, want, self._own_facts())
         if lack:
-            self._refuse(unit, lack, out, full=True)
+            self._refusals.refuse(unit, lack, out, full=True)
             self._shelf.dirty[book.agent] = book
             return None
         self._take(book, want, unit, why(place, ahead, self._land, now.mono_us), out)
@@ -381,7 +376,7 @@ class Scheduler:
         self._admission.take(unit, want)
         self._mine[unit.id] = unit
         unit.leaving, unit.recorded, unit.open_us, unit.reason = None, False, None, why
-        self._accept(unit)
+        self._refusals.accept(unit)
         book.open.pop(unit.id, None)
         book.govern(unit, self._me)
         out.record(unit.id, unit.counter, mine=True)
@@ -396,14 +391,14 @@ class Scheduler:
             del self._mine[unit.id]
             unit.mine = None
             self._turned(unit)
-            self._room_made()
+            self._refusals.room_made()
         unit.leaving, unit.recorded, unit.reason = winner, False, reason
         out.record(unit.id, unit.counter, mine=winner is not None)
         out.release(UnitReleased(unit.id, reason, winner), opened=opened)
         out.tell(unit.agent)
 
     def _unwanted(self, book: Book, unit: Unit, out: Outcome) -> None:
-        self._accept(unit)
+        self._refusals.accept(unit)
         unit.open_us = unit.astray_us = None
         self._timers.cancel(unit.id)
         book.open.pop(unit.id, None)
@@ -417,39 +412,8 @@ class Scheduler:
         """It failed here and another node may try."""
         assert unit.mine is not None
         reason = f"it failed here: {unit.mine.failed}"
-        wait_us = min(self._config.retry_us << min(unit.failures, 16), self._config.retry_us_max)
-        unit.failures += 1
         self._release(unit, f"{reason}; another node is to try", None, out)
-        self._refuse(unit, reason, out, full=False)
-        unit.refused_until_us = now.mono_us + wait_us
-        self._shelf.touch(unit)
-
-    def _refuse(self, unit: Unit, reason: str, out: Outcome, *, full: bool) -> None:
-        unit.refused, unit.full, unit.reason = reason, full, f"not here: {reason}"
-        if full:
-            self._full[unit.id] = unit
-        out.tell(unit.agent)
-
-    def _accept(self, unit: Unit) -> None:
-        unit.refused, unit.full = "", False
-        self._full.pop(unit.id, None)
-
-    def _refusal_due(self, unit: Unit, now: Instant, out: Outcome) -> int | None:
-        if not unit.refused or unit.full:
-            return None
-        if unit.refused_until_us > now.mono_us:
-            return unit.refused_until_us
-        self._accept(unit)
-        out.tell(unit.agent)
-        return None
-
-    def _room_made(self) -> None:
-        """What was refused for want of room is considered again."""
-        for unit in list(self._full.values()):
-            want = self._shelf.books[unit.agent].want
-            if want is None or not self._admission.lack(unit, want, self._own_facts()):
-                self._accept(unit)
-                self._shelf.touch(unit)
+        self._refusals.failed(unit, reason, now, out)
 
     def _others(self, want: Want, unit: Unit) -> bool:
         """Whether another node could try."""
