@@ -28,8 +28,7 @@ class RegionSurvey:
         self._read: dict[NodeId, tuple[bytes, Machine]] = {}
 
     def offers(self) -> Iterable[tuple[str, Sequence[str], NodeId]]:
-        here = dict.fromkeys(self._nodes())
-        return (offer for offer in self._core.index.offered() if offer[2] in here)
+        return self._core.index.offered(self._nodes())
 
     def best(self, node: NodeId) -> str:
         return machine_class(gpu.memory_bytes for gpu in self._machine(node).accelerators or ())

@@ -4,7 +4,7 @@ Fed by facts and by what calls observe; nothing is asked over the network to ans
 """
 
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -225,10 +225,16 @@ class Index:
         held = self._held(node, agent)
         return held.units(node) if held is not None else iter(())
 
-    def offered(self) -> Iterator[tuple[str, tuple[str, ...], NodeId]]:
-        """Skill, tags and node of all that is offered by agents at work, as far as this node knows."""
+    def offered(self, of: Iterable[NodeId] | None = None) -> Iterator[tuple[str, tuple[str, ...], NodeId]]:
+        """Skill, tags and node of all that is offered by agents at work, as far as this node knows; ``of`` some nodes
+        only."""
+        among = EVERYBODY
+        if of is not None:
+            among = 0
+            for node in of:
+                among |= self._ranks.bit(node)
         for lane in self._lanes:
-            for node, _ in self._ranks.nodes(lane.bits & self._running.get(lane.agent, 0)):
+            for node, _ in self._ranks.nodes(lane.bits & among & self._running.get(lane.agent, 0)):
                 yield lane.skill, lane.offers[node].tags, node
 
     def slots_on(self, node: NodeId, agent: str) -> list[int]:

@@ -199,10 +199,13 @@ def test_a_planted_fault_in_the_quick_way_is_seen(
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), steps=st.integers(1, 250))
-def test_the_units_of_one_node_are_those_of_it_among_all(seed: int, steps: int) -> None:
+def test_what_a_few_nodes_run_and_offer_is_theirs_of_all_there_is(seed: int, steps: int) -> None:
     room = Room(seed)
     for _ in range(steps):
         room.step()
+    offered = sorted(room.index.offered())
+    few = room.luck.sample(NODES, 7)
+    assert sorted(room.index.offered(few)) == [each for each in offered if each[2] in few]
     for agent in AGENTS:
         every = list(room.index.units(agent))
         for node in NODES:
