@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from meshnode.gossip.verdict import Evidence, words_of
 from meshnode.kernel.reasons import Bye
 from tests.docs_kit.reading import ROOT
 
@@ -92,6 +93,11 @@ def test_every_refusal_of_gossip_and_links_is_explained() -> None:
 def test_every_goodbye_is_explained() -> None:
     explained = told(PAGE.read_text(), "Why a link ends")
     assert {*map(str, Bye), *ALSO} == explained
+
+
+def test_every_evidence_is_explained() -> None:
+    page = PAGE.read_text()
+    assert [words_of(kind) for kind in Evidence if f"`{words_of(kind)}`" not in page] == []
 
 
 def test_a_refusal_that_nobody_explains_is_noticed(tmp_path: Path) -> None:
