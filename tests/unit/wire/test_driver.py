@@ -98,3 +98,9 @@ def test_the_corpora_of_gossip_links_and_peers_are_harmless() -> None:
     assert driver.replay(fuzz_gossip_room.one_input, fuzz_gossip_room.CORPUS, fuzz_gossip_room.Guests) >= 6
     assert driver.replay(fuzz_links.one_input, fuzz_links.CORPUS, fuzz_links.Visits) >= 6
     assert driver.replay(fuzz_peers.one_input, fuzz_peers.CORPUS) >= 22
+
+
+def test_the_committed_counts_tell_of_no_finding_and_of_no_input_that_took_long() -> None:
+    counts = tally.read(driver.ROOT / "bench" / "results" / "fuzz.json")
+    assert {"gossip_letters", "gossip_room", "links", "peers"} <= counts.keys()
+    assert [name for name, count in counts.items() if count.findings or count.slowest_ms > driver.SLOW_S * 1000] == []
