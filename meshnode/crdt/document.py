@@ -36,6 +36,15 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     siblings: dict[str, Sibling]  # by field; "deleted_at" for a deletion that lost against a concurrent edit
 
 
+class Declared(msgspec.Struct, frozen=True):
+    """What a document wants, and nothing of how it came to that."""
+
+    kind: str
+    namespace: str
+    name: str
+    spec: dict[str, JsonValue]
+
+
 class Conflict(msgspec.Struct, frozen=True):
     """One field of one document with concurrent values."""
 

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 
-from meshnode.crdt.document import Conflict, Document, Sibling
+from meshnode.crdt.document import Conflict, Declared, Document, Sibling
 from meshnode.crdt.fields import RESERVED, JsonValue, group
 from meshnode.crdt.registers import Write
 from meshnode.crdt.store import StateStore
 from meshnode.kernel.hlc import wall_ms
 from meshnode.model.ids import UNKNOWN_NODE, DocId
+
+_SPEC = "spec."
 
 
 def document_of(store: StateStore, doc: DocId) -> Document:
@@ -33,6 +35,16 @@ def document_of(store: StateStore, doc: DocId) -> Document:
         deleted=registers.is_deleted(),
         siblings=siblings_of(store, doc),
     )
+
+
+def declared_of(store: StateStore, doc: DocId) -> Declared:
+    """Its spec alone: of thousands of documents little may be kept."""
+    spec: dict[str, JsonValue] = {}
+    for key, writes in store.fields(doc).items():
+        text = writes[0].value
+        if text is not None and key.startswith(_SPEC):
+            spec[key[len(_SPEC) :]] = json.loads(text)
+    return Declared(*store.names(doc), spec)
 
 
 def siblings_of(store: StateStore, doc: DocId) -> dict[str, Sibling]:

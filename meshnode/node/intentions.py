@@ -11,21 +11,27 @@ from meshnode.scheduler.messages import DrainsChanged, Wanted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from meshnode.crdt.document import Declared
     from meshnode.kernel.effects import Effect
     from meshnode.kernel.instant import Instant
-    from meshnode.model.ids import AgentName
+    from meshnode.model.ids import AgentName, DocId
     from meshnode.node.core import Core
     from meshnode.scheduler.messages import Want
 
 
 class Intentions:
-    """The wants of all documents, read anew when they changed: a thousand changes of one moment are one reading."""
+    """The wants of all documents, read anew when they changed: a thousand changes of one moment are one reading.
+
+    What each document declares is kept: to ask for all of them would wake every one for each change of any.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._wants: dict[AgentName, Want] = {}
         self._reading = Reading((), {})
         self._stale = self._untold = True
+        self._declared: dict[DocId, Declared] | None = None  # None: all are to be read
+        self._due: dict[DocId, None] = {}  # those that changed since
         self._drains: dict[str, str] | None = None  # as last told
 
     @property
@@ -33,9 +39,13 @@ class Intentions:
         self._read()
         return self._reading
 
-    def changed(self) -> None:
-        """Some document reads otherwise."""
+    def changed(self, doc: DocId | None = None) -> None:
+        """A document reads otherwise; ``None``: nobody knows which."""
         self._stale = self._untold = True
+        if doc is None:
+            self._declared = None
+        else:
+            self._due[doc] = None
 
     def want(self, agent: AgentName) -> Want | None:
         self._read()
@@ -71,5 +81,19 @@ class Intentions:
     def _read(self) -> None:
         if self._stale:
             self._stale = False
-            self._reading = read(self._core.documents.list())
+            self._reading = read(self._up_to_date().values())
             self._wants = {want.agent: want for want in self._reading.wants}
+
+    def _up_to_date(self) -> dict[DocId, Declared]:
+        documents = self._core.documents
+        declared = self._declared
+        due = documents.live() if declared is None else self._due
+        declared = self._declared = {} if declared is None else declared
+        self._due = {}
+        for doc in due:
+            wanted = documents.declared(doc)
+            if wanted is None:
+                declared.pop(doc, None)
+            else:
+                declared[doc] = wanted
+        return declared

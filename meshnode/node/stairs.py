@@ -254,7 +254,7 @@ def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
 
 def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:
     subject = f"agent/{fact.name}" if fact.kind == "Agent" else f"{_word_of(fact.kind)}/{fact.namespace}/{fact.name}"
-    core.intentions.changed()
+    core.intentions.changed(fact.doc_id)
     if fact.kind == "Node":
         return ()  # told as what it means, see node/drains.py
     return [Note(subject, f"changed by {core.names.of(fact.by)}", idly=True)]
