@@ -73,6 +73,6 @@ def _unaccounted(replicas: list[Replica], documents: int, written: list[int]) ->
                 if written[side] <= number:
                     continue
                 last = number + (written[side] - 1 - number) // documents * documents
-                both = found.siblings["both"].values if "both" in found.siblings else (found.spec["both"],)
+                both = found.siblings["spec.both"].values if "spec.both" in found.siblings else (found.spec["both"],)
                 lost += (found.spec[own] != last) + (2 * last + side not in both)
     return lost

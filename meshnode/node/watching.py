@@ -84,7 +84,9 @@ class Watching:
     def changed(self, fact: DocumentChanged, now: Instant) -> list[Effect]:
         """A write is durable: whoever waits for it hears of it."""
         names = (fact.kind, fact.namespace, fact.name)
-        type_ = self._type_of(fact.doc_id, deletes=fact.deletes)
+        # A root that replaces what stood here is no write of its own time: what it did is how the document reads now.
+        buried = not fact.hlc and not self._core.documents.is_live(fact.doc_id)
+        type_ = self._type_of(fact.doc_id, deletes=fact.deletes or buried)
         if type_:
             self._add(_Told(type_, fact.doc_id, names, fact.by, fact.hlc, fact.fields, fact.change))
         return self._tell(now)
