@@ -9,7 +9,7 @@ from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option
 from meshnode.cli.words import clock, one_line, printable, span
 from meshnode.client.client import Client
 from meshnode.model.errors import LocalError, NotFound
-from meshnode.model.views import EventView, IdentityView, WhyView
+from meshnode.model.views import EventView, IdentityView, NodeView, WhyView
 
 ASKED_MAX = 24
 SAME_MS = 5_000  # clocks of two nodes, and the way of the news
@@ -35,7 +35,7 @@ def whole_story(client: Client, subject: str) -> tuple[WhyView, list[str]]:
     told: list[tuple[str, WhyView]] = []
     missing = [node.name for node in nodes if not node.self_node and node.state not in ("ready", "left")]
     unknown: NotFound | None = None
-    for node in [me, *(node.name for node in nodes if not node.self_node and node.state == "ready")][:ASKED_MAX]:
+    for node in [me, *_asked(nodes, subject)][:ASKED_MAX]:
         try:
             told.append((node, _signed(client.why(subject, "" if node == me else node), node)))
         except NotFound as error:
@@ -46,6 +46,14 @@ def whole_story(client: Client, subject: str) -> tuple[WhyView, list[str]]:
         raise unknown
     lines = [f"  not asked, out of reach now: {_some(missing)}"] if missing else []
     return _together(subject, [view for _, view in told]), [*_elsewhere(told), *lines]
+
+
+def _asked(nodes: Sequence[NodeView], subject: str) -> list[str]:
+    """The others in reach: the one in question and who speaks against it first; not all of a large mesh are asked."""
+    name = subject.rpartition("/")[2]
+    first = {name, *(observer for node in nodes if node.name == name for observer in node.votes)}
+    ready = [node.name for node in nodes if not node.self_node and node.state == "ready"]
+    return sorted(ready, key=lambda node: node not in first)
 
 
 def _signed(view: WhyView, node: str) -> WhyView:

@@ -28,6 +28,7 @@ class Mesh(CannedNode):
         super().__init__()
         self.nodes: list[NodeView] = []
         self.skills: list[SkillView] = []
+        self.told: list[str] = []
         self.stories: Mapping[str, AnyView] = {}
 
     async def ask(self, command: AnyCommand) -> AnyView:
@@ -38,7 +39,8 @@ class Mesh(CannedNode):
                 found = [node for node in self.nodes if node.name == name]
                 return found[0] if found else await super().ask(command)
             case Why(node=node):
-                return self.stories[node]
+                self.told.append(node)
+                return self.stories.get(node) or self.stories[""]
             case FindSkills():
                 return SkillsView(items=self.skills)
             case PingNode():
@@ -59,7 +61,7 @@ def mesh(served: tuple[Path, Mesh], monkeypatch: pytest.MonkeyPatch) -> Mesh:
     monkeypatch.setenv("MESHNODE_DIR", str(served[0]))
     monkeypatch.setenv("TZ", "UTC")
     served[1].nodes = [ALPHA, LOST, DELTA, GAMMA]
-    served[1].stories = {}
+    served[1].stories, served[1].told = {}, []
     return served[1]
 
 
@@ -156,3 +158,15 @@ def test_find_says_why_nobody_is_called_and_how_it_is_known(mesh: Mesh, capsys: 
     code, _, err = ran("find words.*", capsys)
     assert code == 3 and "in other regions only a whole name is looked for" in err
     assert "of other regions: meshnode find SKILL" in "".join(ran("skills", capsys)[1:])
+
+
+def test_why_asks_those_first_who_speak_against_the_node(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a large mesh it asks only some."""
+    crowd = [replace(DELTA, name=f"n{number:02}") for number in range(40)]
+    mesh.nodes = [ALPHA, replace(LOST, votes={"alpha": "silent", "n38": "silent"}), *crowd]
+    mesh.stories = {"": story("down")}
+    ran("why node/beta", capsys)
+    assert mesh.told[:3] == ["", "n38", "n00"] and len(mesh.told) == 24
+    mesh.told.clear()
+    ran("why node/n39", capsys)
+    assert mesh.told[:3] == ["", "n39", "n00"], "and the node itself"
