@@ -61,10 +61,10 @@ def test_a_hundred_who_join_one_seed_at_once_leave_it_alone_soon() -> None:
     dialled = sum(len(box.dials) for box in boxes)
     to_seed = [host for box in boxes for _, host in box.dials if host == seed.address[0]]
     assert len(to_seed) <= 100 + 20, "once each, and then it is known as one of many"
-    assert dialled <= 100 * 7
+    assert dialled <= 100 * 5
     assert sum(box.evictions for box in boxes) <= 100 * 3
     world.run_for(60.0)
-    assert sum(at_us > began_us for box in boxes for at_us, _ in box.dials) <= 20
+    assert sum(at_us > began_us for box in boxes for at_us, _ in box.dials) <= 40, "half of the links are drawn later"
     assert len(seed.links) <= 8
     assert min(len(box.links) for box in boxes) >= 5
 
