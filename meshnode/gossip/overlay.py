@@ -22,6 +22,7 @@ from meshnode.model.ids import NodeId
 AVOID_US = 20 * SECOND  # no re-join after an eviction: it would only evict the next one
 AVOIDED_MAX = 1024
 RETHINK_US = 5 * SECOND  # with slots still free
+FEWER_US = 200 * MS  # a link that is no more: others count on it to carry what this node is to hear
 NEIGHBOURS_US = 2 * SECOND  # changes of neighbours are told at most this often
 TOLD_MAX = 64  # of them; nobody counts more observers of one node
 GUEST_US = 3 * SECOND  # a newcomer or a returned one stays so long, above all slots
@@ -55,6 +56,7 @@ class Overlay:
         self._idle: Timers[NodeId] = Timers()
         self._avoid: dict[NodeId, int] = {}
         self._tell_us: int | None = None
+        self._fewer = False  # of what is to be told then
         self._trim_us: int | None = None
         self.rethink_us: int | None = None  # ask ``wanted`` again then
 
@@ -118,7 +120,7 @@ class Overlay:
             self._swaps.lost(now)
         if bye == Bye.EVICTED:
             self.avoid(peer, now)
-        self._changed(now)
+        self._changed(now, fewer=True)
 
     def avoid(self, node: NodeId, now: Instant) -> None:
         """Do not ask it again for a while."""
@@ -336,13 +338,15 @@ class Overlay:
             effects += self._swap(now)
         if self._tell_us is not None and self._tell_us <= now.mono_us:
             self._tell_us = None
-            effects += [post(peer, Neighbours(self._others(peer)), patient=True) for peer in self._links]
+            patient, self._fewer = not self._fewer, False
+            effects += [post(peer, Neighbours(self._others(peer)), patient=patient) for peer in self._links]
         return effects
 
     def deadlines(self) -> tuple[int | None, ...]:
         swaps_us = None if self.small else self._swaps.deadline()
         return self._idle.deadline(), self._tell_us, self._trim_us, self.rethink_us, swaps_us
 
-    def _changed(self, now: Instant) -> None:
-        if self._tell_us is None:
-            self._tell_us = now.mono_us + NEIGHBOURS_US
+    def _changed(self, now: Instant, *, fewer: bool = False) -> None:
+        self._fewer |= fewer
+        at_us = now.mono_us + (FEWER_US if fewer else NEIGHBOURS_US)
+        self._tell_us = at_us if self._tell_us is None else min(self._tell_us, at_us)

@@ -11,7 +11,7 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.letters import Greeting, post
 from meshnode.gossip.overlay import GUEST_MAX_US, GUESTS_MAX, Overlay
 from meshnode.gossip.wishes import BRIDGE_SLOTS_MAX, Role
-from meshnode.kernel.effects import Effect, Hangup
+from meshnode.kernel.effects import Effect, Hangup, Send
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import Bye
 from meshnode.model.ids import NodeId
@@ -169,6 +169,17 @@ def test_a_guest_without_another_link_is_not_sent_away_while_it_may_be_slow() ->
     for second in range(4, int(GUEST_MAX_US / SECOND)):
         assert [e for e in room.wake(at(second + 0.1)) if isinstance(e, Hangup)] == []
     assert any(isinstance(e, Hangup) for tenth in range(80) for e in room.wake(at(12 + tenth / 10))), "but not for ever"
+
+
+def test_a_link_that_is_no_more_is_told_at_once_and_a_new_one_when_there_is_something_to_ride_on() -> None:
+    room = overlay(Town(60))
+    for node in NODES[:3]:
+        greet(room, node)
+    assert room.wake(at(1.5)) == []
+    assert {send.patient for send in room.wake(at(3.1)) if isinstance(send, Send)} == {True}
+    room.down(NODES[0], "", at(4))
+    told = [send for send in room.wake(at(4.3)) if isinstance(send, Send)]
+    assert len(told) == 2 and not any(send.patient for send in told)
 
 
 def test_guests_are_bounded() -> None:
