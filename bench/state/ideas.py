@@ -6,8 +6,9 @@ from bench.ideas import with_next_step as told_miss
 from bench.rows import Row
 
 WRITE = (
-    "a put reads its own change twice, signs (35 us), and has the engine apply it for proof; write changes without the "
-    "engine, prove a batch at once, and grow the journal's file ahead so that a sync has no length to keep (157 -> 107 us)"
+    "a put reads its own change twice, signs it, and has the engine apply it for proof: write changes without the "
+    "engine, prove a batch at once, and grow the file of the journal ahead, so that a sync has no length to keep "
+    "(157 -> 107 us)"
 )
 API = "HTTP/1.0 of uvicorn and a connection a request take most of it: keep connections, and a door without Starlette"
 NEXT: dict[str, str] = {
