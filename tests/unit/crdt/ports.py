@@ -163,6 +163,7 @@ class Mesh:
         self.authority = Table()
         self.nodes = {name: Node(name, self.trust, self.authority, **options) for name in names}  # pyright: ignore[reportArgumentType]
         self.seconds = 0.0
+        self.skews: dict[str, int] = {}  # ms by which the clock of a node is wrong
         self.links: dict[tuple[str, str], None] = {}
         self.queue: deque[tuple[str, Send]] = deque()
         self.sent_bytes = 0
@@ -173,6 +174,10 @@ class Mesh:
     def now(self) -> Instant:
         return instant(self.seconds)
 
+    def time_of(self, name: str) -> Instant:
+        """As this node's own clock tells it."""
+        return Instant(self.now.mono_us, self.now.wall_ms + self.skews.get(name, 0), self.now.trust)
+
     def named(self, node: NodeId) -> str:
         return next(name for name, each in self.nodes.items() if each.id == node)
 
@@ -180,7 +185,7 @@ class Mesh:
         for one, other in ((a, b), (b, a)):
             self.links[one, other] = None
             up = PeerUp(self.nodes[other].id, other, "r", self.nodes[other].boot, one == b, 0, "", b"")
-            self.give(one, self.nodes[one].documents.handle(up, self.now))
+            self.give(one, self.nodes[one].documents.handle(up, self.time_of(one)))
 
     def cut(self, a: str, b: str) -> None:
         for one, other in ((a, b), (b, a)):
@@ -192,21 +197,21 @@ class Mesh:
         self.queue = deque((n, s) for n, s in self.queue if {n, self.named(s.peer)} != {a, b})
 
     def give(self, name: str, effects: Sequence[Effect]) -> None:
-        self.queue.extend((name, send) for send in self.nodes[name].perform(effects, self.now))
+        self.queue.extend((name, send) for send in self.nodes[name].perform(effects, self.time_of(name)))
 
     def put(self, name: str, doc: str, fields: Mapping[str, JsonValue]) -> Change:
-        change = self.nodes[name].documents.put("Thing", "default", doc, fields, self.now)
+        change = self.nodes[name].documents.put("Thing", "default", doc, fields, self.time_of(name))
         self.give(name, [Persist(change.records, change.effects)])
         return change
 
     def edit(self, name: str, doc: str, fields: Mapping[str, JsonValue]) -> Change:
         """Write these fields and no others."""
-        change = self.nodes[name].documents.settle("Thing", "default", doc, fields, self.now)
+        change = self.nodes[name].documents.settle("Thing", "default", doc, fields, self.time_of(name))
         self.give(name, [Persist(change.records, change.effects)])
         return change
 
     def delete(self, name: str, doc: str) -> Change:
-        change = self.nodes[name].documents.delete("Thing", "default", doc, self.now)
+        change = self.nodes[name].documents.delete("Thing", "default", doc, self.time_of(name))
         self.give(name, [Persist(change.records, change.effects)])
         return change
 
@@ -232,7 +237,7 @@ class Mesh:
         self.longest = max(self.longest, len(send.body))
         self.log.append((sender, to, send.body))
         event = ControlReceived(self.nodes[sender].id, send.channel, send.body)
-        self.give(to, self.nodes[to].documents.handle(event, self.now))
+        self.give(to, self.nodes[to].documents.handle(event, self.time_of(to)))
 
     def run(self, seconds: float) -> None:
         """Let timers fire in order, everything said being delivered at once."""
@@ -243,7 +248,7 @@ class Mesh:
             if firing is None or firing[0] > end * 1_000_000:
                 break
             self.seconds = max(self.seconds, firing[0] / 1_000_000)
-            self.give(firing[1], self.nodes[firing[1]].documents.wake(self.now))
+            self.give(firing[1], self.nodes[firing[1]].documents.wake(self.time_of(firing[1])))
             self.settle()
         self.seconds = end
 

@@ -1,4 +1,5 @@
-"""Random histories over generations: cuts, lost letters, restarts, half-written disks, re-roots on all sides.
+"""Random histories over generations: cuts, lost letters, restarts, half-written disks, re-roots on all sides,
+clocks minutes apart, and a member without rights who repeats, alters and cuts what others said.
 
 The oracle knows of each write which ones its writer had. It reads no root and no journal of the room: after the play,
 each write that nobody who had it has overwritten must be shown, by every node, and nothing that was never written.
@@ -7,19 +8,27 @@ each write that nobody who had it has overwritten must be shown, by every node, 
 from collections.abc import Callable, Sequence
 from random import Random
 
+import msgspec
 import pytest
 
-from meshnode.crdt import folding
+from meshnode.crdt import folding, letters, root
 from meshnode.crdt.fields import JsonValue
+from meshnode.crdt.gate import ATTEST_CONTEXT
 from meshnode.crdt.generations import Generations
+from meshnode.crdt.letters import Frozen, RootItem, Roots
 from meshnode.crdt.replica import DocumentsConfig
 from meshnode.crdt.seen import Seen
+from meshnode.kernel.effects import Channel
 from meshnode.kernel.records import Record
-from tests.unit.crdt.ports import Mesh, Node
+from meshnode.links.messages import ControlReceived
+from meshnode.model.errors import RemoteError
+from tests.unit.crdt.ports import KeySigner, Mesh, Node
 
 NAMES = ("a", "b", "c", "d")
 KEYS = ("k", "l", "m")
 DOC = ("Thing", "default", "x")
+MAL = KeySigner("mal")
+STEPS = [*["write"] * 9, *["deliver"] * 8, "run", "run", "cut", "cut", "link", "link", "crash", "lose", "mal", "mal"]
 CONFIG = DocumentsConfig(generation_changes=5, keep_again_after_us=2_000_000)
 
 
@@ -56,6 +65,9 @@ class Play:
     def __init__(self, seed: int, *, config: DocumentsConfig = CONFIG) -> None:
         self.rng, self.mesh, self.truth = Random(seed), Mesh(*NAMES, config=config), Truth()
         self.counter = 0
+        self.mesh.trust.add(MAL)
+        self.mesh.authority.denied.append((MAL.node, "Thing/default/x"))
+        self.mesh.skews = {name: self.rng.randrange(-240_000, 240_000) for name in NAMES}
         self.links = [(one, other) for at, one in enumerate(NAMES) for other in NAMES[at + 1 :]]
         for one, other in self.links:
             self.mesh.link(one, other)
@@ -84,7 +96,8 @@ class Play:
         try:
             for _ in range(rng.randrange(1, 4)):
                 self.mesh.seconds += 0.3
-                node.perform(node.documents.wake(self.mesh.now), self.mesh.now)
+                now = self.mesh.time_of(node.signer.name)
+                node.perform(node.documents.wake(now), now)
                 for _ in range(rng.randrange(6)):
                     if self.mesh.queue:
                         self.mesh.step(rng.randrange(len(self.mesh.queue)))
@@ -92,11 +105,24 @@ class Play:
             node.commit = commit  # type: ignore[method-assign]
         self.mesh.restart(node.signer.name)
 
+    def mischief(self) -> None:
+        """Mal says again what somebody said, whole, altered, or with his name under it."""
+        rng, mesh = self.rng, self.mesh
+        if not mesh.log:
+            return
+        body, name = bytearray(rng.choice(mesh.log)[2]), rng.choice(NAMES)
+        for _ in range(rng.randrange(3)):
+            body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
+        said = bytes(body)
+        if rng.random() < 0.3:
+            said = with_his_name(mesh, said)
+        node, now = mesh.nodes[name], mesh.time_of(name)
+        sends = node.perform(node.documents.handle(ControlReceived(MAL.node, Channel.STATE, said), now), now)
+        mesh.queue.extend((name, send) for send in sends if send.peer != MAL.node)
+
     def step(self) -> None:
         rng, mesh = self.rng, self.mesh
-        match rng.choice(
-            ["write"] * 9 + ["deliver"] * 8 + ["run", "run", "cut", "cut", "link", "link", "crash", "lose"]
-        ):
+        match rng.choice(STEPS):
             case "write":
                 self.write()
             case "deliver":
@@ -114,6 +140,8 @@ class Play:
                     mesh.link(one, other)
             case "crash":
                 self.crash()
+            case "mal":
+                self.mischief()
             case _:
                 if mesh.queue:
                     del mesh.queue[rng.randrange(len(mesh.queue))]
@@ -150,6 +178,33 @@ class Play:
 
 def mesh_docs(mesh: Mesh) -> list[Node]:
     return list(mesh.nodes.values())
+
+
+def with_his_name(mesh: Mesh, said: bytes) -> bytes:
+    """Roots in which he has seen everything and stands by it; freezes that everybody is said to hold."""
+    try:
+        letter = letters.decode(said)
+    except RemoteError:
+        return said
+    match letter:
+        case Frozen(rows):
+            all_of_them = [node.id[:8] for node in mesh.nodes.values()]
+            return letters.encode(Frozen([msgspec.structs.replace(row, holders=all_of_them) for row in rows]))
+        case Roots(items):
+            return letters.encode(Roots([lie for item in items for lie in his_root(item)]))
+        case _:
+            return said
+
+
+def his_root(item: RootItem) -> list[RootItem]:
+    try:
+        honest = root.read(item.data).root
+    except RemoteError:
+        return []
+    seen = [(author, boot, hlc + (1 << 20)) for author, boot, hlc in honest.seen]
+    lie = root.rooted(msgspec.structs.replace(honest, seen=seen, generation=honest.generation + 1, heads=[]))
+    signed = MAL.sign(ATTEST_CONTEXT, lie.root.doc + lie.root.generation.to_bytes(8) + lie.hash)
+    return [RootItem(lie.data, [(MAL.node, signed)])]
 
 
 @pytest.mark.parametrize("seed", range(60))
