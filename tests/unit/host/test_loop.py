@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from meshnode.host.loop import ALONE_US, LAG_US, READ_FIRST_US, TURN_MAX, CoreLoop
+from meshnode.host.loop import ALONE_US, LAG_US, TURN_MAX, CoreLoop
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.links.messages import CloseLink, Transmit
@@ -285,40 +285,6 @@ def test_the_machine_is_woken_at_its_deadline_and_not_before() -> None:
         await stage.run(100 * MS)
 
     assert play(scene).machine.told == [("start", 0), ("wake", 10 * MS), ("wake", 30 * MS)]
-
-
-@pytest.mark.parametrize("alone", [True, False])
-def test_what_a_turn_makes_due_leaves_with_it(alone: bool) -> None:
-    """One round of the event loop and one write a link, not two."""
-    link = LinkId(1)
-
-    async def scene(stage: Stage) -> None:
-        machine = stage.machine
-        machine.answers = lambda _e: machine.due.append(round(stage.loop.time() * 1e6)) or [Transmit(link, b"heard")]
-        machine.says = [Transmit(link, b", passed on")]
-        stage.driver.start()
-        await stage.run(1 * MS)
-        stage.driver.tell(FRAMES if alone else event(1))
-        await stage.run(1 * MS)
-        assert machine.heard[1:] == ["AgentFrames" if alone else "event 1", "wake"]
-        assert stage.driver.turns == 1
-
-    assert play(scene).performed == [Transmit(link, b"heard, passed on")]
-
-
-def test_after_a_standstill_nothing_leaves_before_the_sockets_were_read() -> None:
-    async def scene(stage: Stage) -> None:
-        stage.machine.due = [100 * MS]
-        stage.driver.start()
-        stage.suspended = 3_600_000 * MS
-        stage.tell(1)
-        stage.machine.answers = lambda _e: stage.machine.due.append(0) or []
-        await stage.run(1 * MS)
-        assert "wake" not in stage.machine.heard
-        await stage.run(READ_FIRST_US + 1 * MS)
-        assert "wake" in stage.machine.heard
-
-    play(scene)
 
 
 def test_an_event_that_brings_a_deadline_forward_moves_the_timer() -> None:
