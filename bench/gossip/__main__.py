@@ -25,7 +25,8 @@ IDS = (
     "urgent", "state", "kill", "kill-avoid", "silent", "silent-calls", "false-down", "flaps", "idle-bytes",
     "idle-bytes-edge", "idle-growth", "idle-cost", "idle-memory", "idle-memory-10k", "boot-10k", "join", "heal",
     "sim-cuts", "sim-10k", "sim-10k-copies", "sim-10k-bytes", "sim-10k-skills", "sim-half-killed", "sim-most-killed",
-    "sim-speed-2", "sim-speed-3", "sim-false", "lookup", "lookup-elsewhere", "lookup-memory",
+    "sim-speed-2", "sim-speed-3", "sim-false", "sim-freezes", "sim-liars", "lookup", "lookup-elsewhere",
+    "lookup-memory",
 )  # fmt: skip
 Group = Callable[[Effort], AsyncIterator[Row]]
 # Module and name of each group's generator. Loaded when its turn comes: what breaks one leaves the others alone.
