@@ -83,6 +83,7 @@ class Call(msgspec.Struct):
     former: list[NodeId] = []  # where it was lost: what comes from there now is late
     lost_us: int = -1  # when it was last lost, -1 = never
     lost: Ending = Ending()
+    settles: bool = False  # it was refused by who had it a moment ago: it waits for news of who has it now
     unkept: int = 0  # STATE frames not durable yet
     held: Ending | None = None  # the answer that waits for them
     durability: str = ""

@@ -225,6 +225,9 @@ class Life:
             return [*effects, *self._try(call, target, now)]
         if call.lost_us < 0 and ending.code == "unreachable" and self._seeks(call, now) is not None:
             call.lost, call.lost_us = ending, now.mono_us  # it has run nowhere, and nobody else here takes it
+        if call.lost_us < 0 and call.where is None and self._may_settle(call, ending):
+            # It was handed over to somebody of whom the news is on its way: the call was faster.
+            call.lost, call.lost_us, call.settles = ending, now.mono_us, True
         if call.lost_us >= 0:
             return [*effects, *self._wait(call, now)]
         return [*effects, *self.end(call, ending, now)]
@@ -239,6 +242,7 @@ class Life:
 
     def _lose(self, call: Call, now: Instant) -> None:
         self._observe(call, now, ok=False)
+        call.settles = False
         call.runs += 1
         if call.node not in call.former:
             call.former.append(call.node)
@@ -254,7 +258,8 @@ class Life:
     def _wait(self, call: Call, now: Instant) -> list[Effect]:
         if isinstance(call.waiter, Peer):
             return self.end(call, call.lost, now)  # whoever made it knows of others
-        return self._await(call, "wait", call.lost_us + self._config.wait_us, now)
+        patience_us = self._config.settle_us if call.settles else self._config.wait_us
+        return self._await(call, "wait", call.lost_us + patience_us, now)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

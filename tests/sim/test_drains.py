@@ -65,9 +65,9 @@ def test_a_machine_that_is_empty_and_takes_a_unit_is_noticed() -> None:
     """The others take what it has; it alone does not hear of its drain, and is asked to run something else."""
     long = replace(PLAIN, plan=lambda luck, nodes: [Fault(Kind.DRAIN, 4.0, 30.0, (0,))])
     run = Run(long, seed=5, nodes=NODES, judges=[Drained], adapt=[(0, planted.STUBBORN)])
-    run.world.at(20 * SECOND, lambda: run.world[0].ask(RunAgent(name="late", argv=[SCRIPT, "late.hello"])))
+    run.world.at(20 * SECOND, lambda: run.world[0].ask(RunAgent(name="x2", argv=[SCRIPT, "x2.hello"])))
     violation = run.play().violation
-    assert violation.startswith("Drained: ") and "was drained and empty, and runs late/0 now" in violation
+    assert violation.startswith("Drained: ") and "was drained and empty, and runs x2/0 now" in violation
 
 
 def test_the_last_machine_keeps_what_runs_and_a_resumed_one_gets_it() -> None:

@@ -4,8 +4,9 @@ import pytest
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.ports import StoredAnswer
+from meshnode.links.messages import Post
 from meshnode.messaging.messages import Reach
-from meshnode.model.ids import InstanceId
+from meshnode.model.ids import AgentConn, InstanceId
 from meshnode.wire.frame import Kind
 from tests.unit.messaging.town import (
     ID,
@@ -17,6 +18,7 @@ from tests.unit.messaging.town import (
     call_of,
     pair,
     result_frame,
+    result_of,
     state_frame,
     trio,
 )
@@ -108,6 +110,45 @@ def test_a_skill_that_nobody_offers_is_said_to_be_missing_after_that_moment() ->
     town.ask(a, 1, call_header(skill="new.skill"))
     town.run(SECOND)
     assert [(ended.code, ended.took_us) for ended in a.ended] == [("not-found", 500 * MS)]
+
+
+def handed_over() -> tuple[Town, House, House, House, AgentConn]:
+    """Node 2 has given its agent to node 3, and node 1, which calls it there, has not heard of that yet."""
+    a, b, c = House(1, settle_us=500 * MS), House(2), House(3)
+    conn = c.agent()
+    a.offer(b.node)
+    return Town(a, b, c), a, b, c, conn
+
+
+def test_a_call_that_is_faster_than_the_news_of_a_hand_over_waits_for_it() -> None:
+    town, a, b, c, conn = handed_over()
+    town.ask(a, 1)
+    town.run(50 * MS)
+    assert a.ended == []
+    a.offer(b.node, state="stopping")
+    a.offer(c.node)
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    answer(town, c, conn)
+    assert [(ended.code, ended.node, ended.attempts) for ended in a.ended] == [("", c.node, 2)]
+
+
+def test_it_waits_no_longer_than_news_takes_whatever_else_is_heard() -> None:
+    town, a, b, _, _ = handed_over()
+    town.ask(a, 1)
+    town.run(50 * MS)
+    a.offer(b.node, state="stopping")
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(SECOND)
+    assert [ended.code for ended in a.ended] == ["not-found"]
+    assert 500 * MS <= a.ended[0].took_us <= 510 * MS
+
+
+def test_what_a_peer_asked_for_is_refused_at_once() -> None:
+    a, b = House(1, settle_us=500 * MS), House(2)
+    town = Town(a, b)
+    (post,) = a.switch.from_peer(b.node, (call_frame(ID),), town.now)
+    assert isinstance(post, Post) and result_of(post.frames[0]).code == "not-found"
 
 
 def test_nobody_waits_where_nobody_else_is_there_to_bring_news() -> None:
