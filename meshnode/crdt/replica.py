@@ -4,7 +4,7 @@ Invariants: an envelope is journalled before it is passed on or told about; noth
 document; two nodes that hold the same envelopes hold the same documents.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, assert_never
 
 from meshnode.crdt import carrying, chronicle, envelope, letters, shelf
@@ -248,9 +248,9 @@ class Documents:
         """Live documents, sorted by kind, namespace and name; empty arguments mean all."""
         return tuple(document_of(self._store, doc) for doc in self._live(kind, namespace))
 
-    def declared(self) -> Iterator[Declared]:
-        """What all live documents want, in no particular order."""
-        return (declared_of(self._store, doc) for doc in self._store.docs() if self.is_live(doc))
+    def declared(self, doc: DocId) -> Declared | None:
+        """What a document wants; ``None``: there is none."""
+        return declared_of(self._store, doc) if self.is_live(doc) else None
 
     def conflicts(self) -> tuple[Conflict, ...]:
         """Every field with concurrent, unequal values, of all live documents."""
