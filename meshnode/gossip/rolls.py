@@ -16,10 +16,12 @@ from meshnode.gossip.letters import (
     AlertsRumour,
     RegionRumour,
     RowRumour,
+    Rows,
     Rumour,
     SignedRow,
     decode_rumour,
     encode,
+    post,
 )
 from meshnode.gossip.manners import blame
 from meshnode.gossip.messages import Described, Twinned
@@ -117,11 +119,11 @@ class Rolls:
         if merge is None or merge.row.node == self._parts.config.node:
             return self._twin(merge)
         if not self._is_news(merge, now):
-            return []
+            return self._shown(merge, peer)
         self._parts.directory.hold(merge)
         rumour = encode(RowRumour(signed))
         own_word = merge.row.node == peer
-        effects = self._news(merge, peer, now, alive_now=own_word)
+        effects = [*self._shown(merge, peer), *self._news(merge, peer, now, alive_now=own_word)]
         if own_word:
             return [*effects, *self._parts.broadcast.spread(rumour, now, source=peer)]
         if self._parts.intake.small:
@@ -206,9 +208,9 @@ class Rolls:
         if merge is None or merge.row.node == self._parts.config.node:
             return self._twin(merge) or None
         if not self._is_news(merge, now):
-            return None
+            return self._shown(merge, peer) or None
         self._parts.directory.hold(merge)
-        return self._news(merge, peer, now, alive_now=True)
+        return [*self._shown(merge, peer), *self._news(merge, peer, now, alive_now=True)]
 
     def _alert_rumour(self, rumour: AlertRumour | AlertsRumour, now: Instant) -> list[Effect] | None:
         told = alerts.check(rumour, self._parts.ports.trust, self._parts.ports.verifier)
@@ -232,6 +234,14 @@ class Rolls:
         elif merge.before is not None:
             self._parts.manners.row(NodeId(merge.row.node), now)
         return merge.news
+
+    def _shown(self, merge: Merge, peer: NodeId) -> list[Effect]:
+        """A node that says something else under the number of the row held is shown that one: it has lost its journal,
+        or is a copy, and comparing numbers would never tell it."""
+        before = merge.before
+        if peer != merge.row.node or before is None or before.order != merge.entry.order:
+            return []
+        return [post(peer, Rows([before.signed]))]
 
     # -- what news means ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from meshnode.gossip.directory import Directory
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.records import Record
 
-PAUSE_US = 2 * SECOND
+PAUSE_US = SECOND // 5  # longer, and a node killed soon after it met a mesh would not know it
 ROWS_MAX = 500  # some 0.5 MB
 
 

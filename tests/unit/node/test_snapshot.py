@@ -192,7 +192,8 @@ def test_skills_are_ranked_and_say_why_they_are_excluded() -> None:
     view = a.answer(FindSkills(skill="words.count"))
     assert isinstance(view, SkillsView)
     assert [(item.rank, item.node, item.excluded) for item in view.items] == [
-        (1, "alpha", ""), (2, "gamma", ""), (3, "beta", "down, last heard 3.3 s ago: refuses a fresh dial, say 2 of 2 observers"),
+        (1, "alpha", ""), (2, "gamma", ""),
+        (3, "beta", "down, last heard 3.3 s ago: refuses a fresh dial, say 2 of 2 observers"),
     ]  # fmt: skip
 
 
