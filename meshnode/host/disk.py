@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from meshnode.host.atomic import replace_file
@@ -15,6 +16,9 @@ class AlreadyRunning(LocalError):
     """Another process on this machine works in this data directory. Nothing was changed."""
 
     code = "already-running"
+
+
+HOLDER_LOOKS_MAX, HOLDER_LOOK_S = 50, 0.01
 
 
 class DirectoryLock:
@@ -32,7 +36,7 @@ class DirectoryLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = _holder(self._fd) or "unknown"
             os.close(self._fd)
             raise AlreadyRunning(
                 f"{directory}: a meshnode with process id {holder} runs in this directory. Nothing was changed",
@@ -50,6 +54,15 @@ class DirectoryLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _holder(fd: int) -> str:
+    """The process that has the lock; one that took it just now writes its number in the next moment."""
+    for _ in range(HOLDER_LOOKS_MAX):
+        if holder := os.pread(fd, 32, 0).decode("ascii", "replace").strip():
+            return holder
+        time.sleep(HOLDER_LOOK_S)
+    return ""
 
 
 class FileDisk:
