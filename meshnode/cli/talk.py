@@ -43,6 +43,8 @@ def _known(client: Client, name: str) -> list[str]:
         view = client.node(name)
     except LocalError:
         return []
+    if view.state == "left":
+        return []  # the refusal says so
     heard = f"heard {span(view.age_s)} ago" if view.age_s >= 0 else "not heard since this daemon started"
     count = f"{len(view.votes)} of {max(view.observers, len(view.votes))}"
     votes = f"; {count} observers speak against it" if view.votes and " observers" not in view.reason else ""
