@@ -191,6 +191,9 @@ class Planning:
         return second if self._overlay.small or number < (count + 1) // 2 else second + LATER_US
 
 
+RUSH_MEMBERS_MIN = 8  # fewer cost nothing to tell at once, and people wait for what they just started
+
+
 class Rush:
     """Many who meet for the first time: the members known here doubled lately, and still grow in number."""
 
@@ -200,7 +203,7 @@ class Rush:
 
     def count(self, members: int, now: Instant) -> bool:
         """So many are known now. Whether the rush goes on because of that."""
-        grows = members > self._count and members >= 2 * self._calm_count
+        grows = members > self._count and members >= max(RUSH_MEMBERS_MIN, 2 * self._calm_count)
         self._count = members
         if grows:
             self._since_us = self._since_us or now.mono_us
