@@ -85,30 +85,16 @@ class _Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     signature: bytes
 
 
-class _Plain(msgspec.Struct, frozen=True, array_like=True):
-    """An envelope of generation 0, as releases before generations write and read it."""
-
-    version: int
-    doc: bytes
-    kind: str
-    namespace: str
-    name: str
-    author: bytes
-    boot: int
-    seq: int
-    hlc: int
-    changes: list[bytes]
-
-
-_PLAIN_FIELDS, _ROOTED_FIELDS = b"\x9a", b"\x9d"
+_PLAIN_FIELDS = 10
+_PLAIN_HEAD, _ROOTED_HEAD = b"\x9a", b"\x9d"  # of ten fields, and of thirteen
 _frames = msgspec.msgpack.Decoder(_Frame)
 _envelopes = msgspec.msgpack.Decoder(Envelope)
 
 
 def seal(envelope: Envelope, signer: Signer) -> bytes:
-    e = envelope
-    plain = _Plain(e.version, e.doc, e.kind, e.namespace, e.name, e.author, e.boot, e.seq, e.hlc, e.changes)
-    body = msgspec.msgpack.encode(plain if e.version == VERSION else e)
+    # One of generation 0 as releases before generations write and read it: without the fields that came with them.
+    plain = envelope.version == VERSION
+    body = msgspec.msgpack.encode(msgspec.structs.astuple(envelope)[:_PLAIN_FIELDS] if plain else envelope)
     return msgspec.msgpack.encode(_Frame(body, signer.sign(CONTEXT, body)))
 
 
@@ -144,7 +130,7 @@ def unseal(data: bytes) -> Unsealed:
 def _judge_rooting(envelope: Envelope, head: bytes) -> None:
     """Generation 0 is written in the first version only, and one content in one encoding only."""
     rooted = envelope.version == ROOTED_VERSION
-    if head != (_ROOTED_FIELDS if rooted else _PLAIN_FIELDS) or rooted != bool(envelope.generation):
+    if head != (_ROOTED_HEAD if rooted else _PLAIN_HEAD) or rooted != bool(envelope.generation):
         raise RemoteError("envelope-frame", "another number of fields than its version has")
     if not 0 <= envelope.generation < GENERATIONS_MAX or len(envelope.root) != HASH_BYTES * rooted:
         raise RemoteError("envelope-frame", "its generation")

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,18 +16,10 @@ from meshnode.model import commands, views
 from meshnode.model.commands import AnyCommand
 from meshnode.model.errors import Invalid
 from meshnode.model.views import AnyView, Failure
-from tests.unit.api.asker import WORDS, CannedNode, daemon
+from tests.unit.api.asker import WORDS, CannedNode
 
 Tell = Callable[..., None]
 AGENT = "from meshnode.sdk import Agent\n\nagent = Agent('w')\n"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, CannedNode]]:
-    node = CannedNode()
-    directory = tmp_path_factory.mktemp("n")
-    with daemon(directory, node):
-        yield directory, node
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """apply and delete: all checked before anything is stored; refusals with file, line and field."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from meshnode.cli import main as front
 from meshnode.model import commands
 from meshnode.model.commands import AnyCommand
 from meshnode.model.views import AnyView, Failure
-from tests.unit.api.asker import CannedNode, daemon
+from tests.unit.api.asker import CannedNode
 
 GOOD = """\
 apiVersion: v1
@@ -20,14 +19,6 @@ spec:
   agents:
     - {name: inspector, replicas: 2, resources: {cpu: "2", memory: 4Gi}}
 """
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, CannedNode]]:
-    node = CannedNode()
-    directory = tmp_path_factory.mktemp("n")
-    with daemon(directory, node):
-        yield directory, node
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,19 +12,11 @@ from meshnode.cli import main as front
 from meshnode.model import commands, views
 from meshnode.model.commands import AnyCommand
 from meshnode.model.views import AnyView
-from tests.unit.api.asker import BETA, WORDS, CannedNode, daemon
+from tests.unit.api.asker import BETA, WORDS, CannedNode
 
 Tell = Callable[..., None]
 HERE = replace(WORDS, node="beta")
 STAYS = "beta is drained (new disk), and there is no other node"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, CannedNode]]:
-    node = CannedNode()
-    directory = tmp_path_factory.mktemp("n")
-    with daemon(directory, node):
-        yield directory, node
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from meshnode.cli.verbs import VERBS
 from meshnode.model import commands
 from meshnode.model.views import Failure
 from tests.unit.api.asker import CannedNode, daemon
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, CannedNode]]:
-    node = CannedNode()
-    directory = tmp_path_factory.mktemp("n")
-    with daemon(directory, node):
-        yield directory, node
 
 
 @pytest.fixture

@@ -13,17 +13,9 @@ from meshnode.crdt import stick
 from meshnode.model import commands, views
 from meshnode.model.commands import AnyCommand
 from meshnode.model.views import AnyView, Failure, ImportedView
-from tests.unit.api.asker import CHANGED, IDENTITY, SEEN, STICK, SYNCED, CannedNode, daemon
+from tests.unit.api.asker import CHANGED, IDENTITY, SEEN, STICK, SYNCED, CannedNode
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, CannedNode]]:
-    node = CannedNode()
-    directory = tmp_path_factory.mktemp("n")
-    with daemon(directory, node):
-        yield directory, node
 
 
 @pytest.fixture
