@@ -25,6 +25,7 @@ SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id
 PLAN_EVERY_US = 100 * MS
 NEWS_US = 50 * MS  # who joins hears of many at once, and must not dial all the first seven of them
 HURRY_EVERY_US = 5 * SECOND
+HELD_MEMBERS_MIN = 8  # facts of fewer cost nothing to tell at once, and people wait for what they just started
 RUSH_CALM_US = 1_500 * MS  # no new member for so long: the rush is over
 RUSH_MAX_US = 10 * SECOND
 LATER_US = 800 * MS  # half of the links that are wanted come from the other side, if it is given the time
@@ -104,7 +105,8 @@ class Planning:
         """What is known about a node has changed."""
         if node == self._config.node:
             return
-        if self._rush.count(len(self._directory.rows), now):
+        members = len(self._directory.rows)
+        if self._rush.count(members, now) and members >= HELD_MEMBERS_MIN:
             self._hold(self._rush.until_us)
         entry = self._directory.entry(node)
         matters = node in self._strays or self._overlay.matters(node)
@@ -191,9 +193,6 @@ class Planning:
         return second if self._overlay.small or number < (count + 1) // 2 else second + LATER_US
 
 
-RUSH_MEMBERS_MIN = 8  # fewer cost nothing to tell at once, and people wait for what they just started
-
-
 class Rush:
     """Many who meet for the first time: the members known here doubled lately, and still grow in number."""
 
@@ -203,7 +202,7 @@ class Rush:
 
     def count(self, members: int, now: Instant) -> bool:
         """So many are known now. Whether the rush goes on because of that."""
-        grows = members > self._count and members >= max(RUSH_MEMBERS_MIN, 2 * self._calm_count)
+        grows = members > self._count and members >= 2 * self._calm_count
         self._count = members
         if grows:
             self._since_us = self._since_us or now.mono_us

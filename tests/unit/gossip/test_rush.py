@@ -1,5 +1,6 @@
 """Many who meet for the first time: one link each until the news calm down, then half of the links at a time."""
 
+from meshnode.gossip.messages import Publish
 from meshnode.gossip.planning import RUSH_CALM_US, RUSH_MAX_US, Rush
 from meshnode.kernel.instant import SECOND, Instant
 from tests.unit.gossip.world import World
@@ -47,3 +48,20 @@ def test_all_who_join_one_seed_at_once_know_each_other_over_it_and_dial_others_l
     assert world.all_ready()
     assert all(4 <= len(box.links) <= 9 for box in world.boxes.values())
     assert sum(len(box.dials) for box in boxes) <= 6 * SIZE, "evictions and second tries among them"
+
+
+def arrival_us(nodes: int) -> int:
+    """How long a fact that the last node tells as it joins needs to reach the first."""
+    world = World(seed=3)
+    first = world.box("n0")
+    others = [world.box(f"n{number}", seeds=["n0"]) for number in range(1, nodes)]
+    assert world.run_until(lambda: bool(others[-1].links), 2.0) < 1.0
+    world.tell(others[-1], Publish("skill/words", b"new"))
+    began_us = world.now_us
+    world.run_until(lambda: "skill/words" in first.gossip.soft(others[-1].id), 20.0)
+    return world.now_us - began_us
+
+
+def test_a_fact_of_a_small_mesh_waits_for_no_rush() -> None:
+    assert arrival_us(2) < SECOND // 4
+    assert arrival_us(20) > RUSH_CALM_US // 2, "of many who meet facts follow when it is over"
