@@ -8,7 +8,6 @@ the signature, which is its own.
 
 import asyncio
 import json
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,11 @@ from meshnode.crdt.guard import Engine
 from meshnode.daemon.joining import join
 from meshnode.gossip import directory, letters
 from meshnode.host import keystore
-from meshnode.host.clock import SystemClock
-from meshnode.host.credentials import Credentials
 from meshnode.host.identity import Identity
-from meshnode.host.listener import ListenerConfig
-from meshnode.host.transport import Transport, TransportConfig
-from meshnode.kernel import rng
-from meshnode.kernel.counters import Counters
-from meshnode.kernel.effects import Channel, Dial, Effect, Send
-from meshnode.links.hub import Hub, HubConfig
-from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, PeerUp, Transmit
-from meshnode.model.ids import MeshId, NodeId, NodeName, Region
-from meshnode.security.clock import MeshClock
+from meshnode.kernel.effects import Channel, Effect, Send
+from meshnode.links.messages import PeerUp
+from meshnode.model.ids import NodeId
+from tests.demo.lone import Lone
 
 SEND_S = 6.0
 LINGER_S = 0.7
@@ -74,55 +66,30 @@ class Forger:
 
     def __init__(self, identity: Identity, order: dict[str, Any]) -> None:
         self._order, self._identity = order, identity
-        self._clock = SystemClock(identity.not_before_ms)
-        self._hub = Hub(
-            HubConfig(
-                mesh=MeshId(identity.mesh), node=identity.node, name=NodeName(identity.name),
-                region=Region(identity.region), boot=1, run_id=secrets.token_bytes(8), member=identity.member_record,
-            ),
-            rng.fork(secrets.token_bytes(8), "forger"),
-        )  # fmt: skip
-        credentials = Credentials.of(identity, MeshClock(identity.not_before_ms), self._clock.now)
-        self._transport = Transport(
-            TransportConfig(listen=ListenerConfig(host="127.0.0.1")), credentials, self._tell, Counters()
-        )
+        self._lone = Lone(identity, self._heard)
         self.lied_to: dict[NodeId, None] = {}
         self.done = asyncio.Event()
 
     async def run(self) -> int:
-        self._transport.open()
-        async with asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(self._transport.serve())
-            await asyncio.sleep(0)
+        async with self._lone.served():
             for number, address in enumerate(self._order["addresses"], start=1):
                 host, _, port = address.rpartition(":")
-                self._transport.perform(Dial(number, host, int(port)))
+                self._lone.dial(number, host, int(port))
             try:
                 async with asyncio.timeout(SEND_S):
                     await self.done.wait()
             except TimeoutError:
                 pass
             await asyncio.sleep(LINGER_S)
-            serving.cancel()
         return len(self.lied_to)
 
-    def _tell(self, event: object) -> None:
-        if isinstance(event, LinkOpened | LinkBytes | LinkLost):
-            self._perform(self._hub.handle(event, self._clock.now()))
-
-    def _perform(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Transmit | CloseLink):
-                self._transport.perform(effect)
-            elif isinstance(effect, PeerUp):
-                self._lie(effect.peer)
-
-    def _lie(self, peer: NodeId) -> None:
-        now = self._clock.now()
+    def _heard(self, effect: Effect) -> None:
+        if not isinstance(effect, PeerUp):
+            return
         row, change = forged_row(self._order, self._identity), forged_change(self._order, self._identity)
-        self._perform(self._hub.handle(Send(peer, Channel.GOSSIP, row), now))
-        self._perform(self._hub.handle(Send(peer, Channel.STATE, change), now))
-        self.lied_to[peer] = None
+        self._lone.send(Send(effect.peer, Channel.GOSSIP, row))
+        self._lone.send(Send(effect.peer, Channel.STATE, change))
+        self.lied_to[effect.peer] = None
         if len(self.lied_to) == len(self._order["addresses"]):
             self.done.set()
 
