@@ -122,10 +122,6 @@ class Registers:
         found.update(self._outvoted_deletion())
         return found
 
-    def is_settled(self, key: str) -> bool:
-        """Whether at most one write of this field is current."""
-        return len(self._writes.get(key, ())) <= 1
-
     def _outvoted_deletion(self) -> dict[str, tuple[Write, ...]]:
         """A deletion that met a concurrent edit: the edit is in force, the deletion is its sibling."""
         deletions = [write for write in self._writes.get(DELETED, ()) if write.value is not None]
