@@ -221,6 +221,17 @@ def test_a_copied_data_directory_is_found_out_by_its_row() -> None:
     assert any(isinstance(fact, Twinned) for _, fact in boxes[0].facts)
 
 
+def test_a_node_that_lost_its_journal_is_shown_what_it_said_under_the_same_number() -> None:
+    world, (alpha, lost) = mesh(2)
+    world.kill(lost)
+    lost.journal.clear()
+    lost.boot -= 1
+    world.boot(lost, seeds=["n0"])
+    world.run_until(lambda: any(isinstance(fact, Twinned) for _, fact in lost.facts), 5.0)
+    assert any("two different rows" in fact.reason for _, fact in lost.facts if isinstance(fact, Twinned))
+    assert not any(isinstance(fact, Twinned) for _, fact in alpha.facts)
+
+
 def test_described_facts_reach_everybody_and_faulty_ones_are_refused_with_a_note() -> None:
     world, boxes = mesh(4)
     world.tell(boxes[1], Describe(b'{"gpu":2}', (("new", 9),)))
