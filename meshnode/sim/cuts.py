@@ -21,7 +21,7 @@ from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.network import Cut
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, RisingBoots
-from meshnode.sim.watching import Checker, Violated
+from meshnode.sim.watching import Checker, Violated, look_on
 from meshnode.sim.world import Setup, World, stream
 
 OK, FAILED = 0, 1
@@ -91,7 +91,7 @@ class CutRun:
 
     def _play(self) -> float:
         world = self.world
-        self._look()
+        look_on(self.world, self._checkers)
         world.start_all()
         if not world.run_till(self._whole, JOIN_S):
             raise Violated("Liveness", world.now_us, "all nodes", f"did not join: {self._lacking()}")
@@ -137,11 +137,6 @@ class CutRun:
             step_s = min(seconds, stride_s)
             self.world.leap(step_s)
             seconds -= step_s
-
-    def _look(self) -> None:
-        for checker in self._checkers:
-            checker.look()
-        self.world.at(self.world.now_us + SECOND, self._look)
 
     def _whole(self) -> bool:
         return not self._lacking()

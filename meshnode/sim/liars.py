@@ -36,7 +36,7 @@ from meshnode.model.ids import NodeId
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.node import SimNode
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, RisingBoots
-from meshnode.sim.watching import Checker, Violated
+from meshnode.sim.watching import Checker, Violated, look_on
 from meshnode.sim.world import SEEDS, Setup, World, stream
 
 OK, FAILED = 0, 1
@@ -130,7 +130,7 @@ class LiarRun:
     def _play(self) -> None:
         world = self.world
         world.start_all()
-        self._look()
+        look_on(self.world, self._checkers)
         if not world.run_till(lambda: not unmet_by_gossip(world), JOIN_S):
             raise Violated("Liveness", world.now_us, "all nodes", f"did not join: {unmet_by_gossip(world)}")
         world.run_for(REST_S)
@@ -166,11 +166,6 @@ class LiarRun:
                 if state is not MemberState.READY:
                     return f"{node.name} shows {other.name} as {state}"
         return ""
-
-    def _look(self) -> None:
-        for checker in self._checkers:
-            checker.look()
-        self.world.at(self.world.now_us + SECOND, self._look)
 
     # -- lies ---------------------------------------------------------------------------------------------------------
 

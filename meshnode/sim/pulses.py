@@ -18,7 +18,7 @@ from meshnode.node.effects import Announce
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.node import SimNode
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, RisingBoots
-from meshnode.sim.watching import Checker, Violated
+from meshnode.sim.watching import Checker, Violated, look_on
 from meshnode.sim.world import Setup, World, stream
 
 OK, FAILED = 0, 1
@@ -110,7 +110,7 @@ class PulseRun:
     def _play(self) -> None:
         world = self.world
         world.start_all()
-        self._look()
+        look_on(self.world, self._checkers)
         self._whole(JOIN_S)
         world.run_for(REST_S)
         world.audience.gather([self.verdicts])
@@ -159,11 +159,6 @@ class PulseRun:
         world = self.world
         if not world.run_till(lambda: not unmet_by_gossip(world), within_s):
             raise Violated("Liveness", world.now_us, "all nodes", f"not whole: {unmet_by_gossip(world)}")
-
-    def _look(self) -> None:
-        for checker in self._checkers:
-            checker.look()
-        self.world.at(self.world.now_us + SECOND, self._look)
 
 
 def _drawn(luck: Random, between: tuple[int, int]) -> int:

@@ -11,7 +11,7 @@ from meshnode.sim.node import Adapt
 from meshnode.sim.promises import Audit
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, OneAnswer, RisingBoots
 from meshnode.sim.scenario import Scenario
-from meshnode.sim.watching import Checker, Violated
+from meshnode.sim.watching import Checker, Violated, look_on
 from meshnode.sim.weather import Weather
 from meshnode.sim.workloads import Users
 from meshnode.sim.world import Setup, World, stream
@@ -104,7 +104,7 @@ class Run:
 
     def play(self) -> Report:
         """Never raises for what a checker found: that stands in the report."""
-        self._look()
+        look_on(self.world, self.checkers)
         try:
             self._play()
         except Violated as violated:
@@ -147,11 +147,6 @@ class Run:
     def _skills(self) -> tuple[str, ...]:
         accounts = self.scenario.accounts
         return self.scenario.pace.skills if accounts is None else (*self.scenario.pace.skills, accounts.get)
-
-    def _look(self) -> None:
-        for checker in self.checkers:
-            checker.look()
-        self.world.at(self.world.now_us + SECOND, self._look)
 
     def _all_happened(self) -> None:
         missing = [kind for kind in self.scenario.kinds if not self.misfortune.happened.get(kind)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from meshnode.kernel.instant import SECOND
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -93,3 +95,10 @@ class Checker(Watcher):
 
     def wrong(self, node: SimNode | None, what: str) -> NoReturn:
         raise Violated(self.name, self.world.now_us, node.name if node else "all nodes", what)
+
+
+def look_on(world: World, checkers: Sequence[Checker]) -> None:
+    """Now and every virtual second from now on; checkers that are added meanwhile look on as well."""
+    for checker in checkers:
+        checker.look()
+    world.at(world.now_us + SECOND, lambda: look_on(world, checkers))
