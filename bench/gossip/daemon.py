@@ -22,11 +22,10 @@ from collections.abc import Sequence
 from hw.vector import LAYOUT, LoadVector
 from meshnode.daemon.main import run
 from meshnode.daemon.wiring import AS_BUILT, Adapt
-from meshnode.gossip.messages import Discovered, MemberChanged, SoftChanged
+from meshnode.gossip.messages import Described, Discovered, MemberChanged, SoftChanged
 from meshnode.host.loop import CoreLoop
-from meshnode.kernel.effects import Effect, Persist
+from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
-from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.ids import NodeId
 from meshnode.node.core import Core
 from meshnode.node.inputs import HardwareProbed, Input, LoadSampled
@@ -44,7 +43,7 @@ class Chosen(LoadSampled, frozen=True):
 
 
 class Overheard(Core):
-    """The core, and what it has learned: a row is told when it goes to the journal, in the turn that held it."""
+    """The core, and what it has learned, in the turn in which it holds it; to the journal rows go later."""
 
     _chosen = False
 
@@ -56,19 +55,18 @@ class Overheard(Core):
         return super().handle(event, now)
 
     def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
-        if isinstance(effect, Persist):
-            self._look(effect.records)
+        if isinstance(effect, Described):
+            self._look(effect.node)
         elif isinstance(effect, SoftChanged) and effect.key == LOAD_KEY and effect.value:
             say("load", effect.node, str(LAYOUT.unpack(effect.value)[RECEIVED]))
         elif isinstance(effect, MemberChanged):
             say(effect.state.value, effect.node, "-")
         return super()._carry(effect, now)
 
-    def _look(self, records: Sequence[Record]) -> None:
-        for record in records:
-            row = self.gossip.row(NodeId(record.key)) if record.kind is RecordKind.DIRECTORY else None
-            if row is not None and row.facts.startswith(b'{"bench"'):
-                say("row", row.node, json.loads(row.facts)["bench"].strip())
+    def _look(self, node: NodeId) -> None:
+        row = self.gossip.row(node)
+        if row is not None and row.facts.startswith(b'{"bench"'):
+            say("row", node, json.loads(row.facts)["bench"].strip())
 
 
 def listen(loop: CoreLoop) -> None:

@@ -29,6 +29,6 @@ FULL = Effort(
     idle_s=60, spin_s=30, pulse_s=48, cut_s=45, rows=10_000, full=True,
 )  # fmt: skip
 QUICK = Effort(
-    nodes=12, few=0, many=0, events=60, anchor_events=20, updates=10, kills=2, silences=0, settle_s=5, idle_s=8,
+    nodes=12, few=0, many=0, events=60, anchor_events=20, updates=10, kills=2, silences=0, settle_s=15, idle_s=8,
     spin_s=0, pulse_s=0, cut_s=0, rows=0, full=False,
 )  # fmt: skip
