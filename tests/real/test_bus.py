@@ -114,6 +114,7 @@ async def test_a_refusal_of_the_core_is_told_to_the_agent_and_not_back_to_the_co
         ((FRAME_BYTES_MAX + 1).to_bytes(4), "frame-too-long"),
         (b"\0\0\0\1\0", "frame-short"),
     ],
+    ids=["result", "no-map", "no-utf-8", "nested", "and-a-call", "junk", "long", "short"],
 )  # fmt: skip
 @in_loop
 async def test_junk_instead_of_a_registration_is_refused_by_name(make: Make, data: bytes, refusal: str, tmp_path: Path):
@@ -416,7 +417,7 @@ async def test_a_route_chosen_by_the_peer_is_refused(tmp_path: Path):
         speaker.hang_up()
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", encode(registration()) + b"\0"])
+@pytest.mark.parametrize("data", [b"", b"\0", encode(registration()) + b"\0"], ids=["empty", "a-byte", "a-byte-more"])
 @in_loop
 async def test_a_message_that_is_not_whole_frames_is_refused(data: bytes, tmp_path: Path):
     async with room(tmp_path, zmq=True) as here, speaking(ZmqSpeaker, here) as speaker:
