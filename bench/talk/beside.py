@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / ".venvs" / "talk"
 PYTHON = ENVIRONMENT / "bin" / "python"
-PACKAGES = ("nats-py==2.16.0", "grpcio==1.85.1", "eclipse-zenoh==1.10.2")
+PACKAGES = ("nats-py==2.16.0", "grpcio==1.85.1", "eclipse-zenoh==1.10.2", "pyzmq==27.3.0")
 STAMP = ENVIRONMENT / "talk.stamp"
 LIMIT = ROOT / "bench" / "out" / "talk" / "limit"
 SOURCE = Path(__file__).parent / "anchors" / "limit.c"
