@@ -9,7 +9,7 @@ STAMP := $(VENV)/installed.stamp
 SEED ?= 7
 NODES ?= 50
 SCENARIO ?= cut-and-heal
-# Tests of pure machines run so many at a time; those that measure time or start daemons run alone.
+# So many tests run at a time; those of one file with real daemons one after another.
 WORKERS ?= 2
 FUZZ_S ?= $(if $(LONG),1800,60)
 
@@ -79,7 +79,7 @@ test-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
 	@"$(BIN)/python" -m pytest -q -n $(WORKERS) tests/sim
 
 test-real: $(STAMP) $(VENDOR) ## real daemons, sockets and processes
-	@"$(BIN)/python" -m pytest -q tests/real
+	@"$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile tests/real
 
 test-corpora: $(STAMP)
 	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target 0 || exit 1; done
