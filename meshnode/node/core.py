@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from meshnode.agents.life import Agents, AgentsConfig
 from meshnode.checkpoints.checkpoints import Checkpoints, CheckpointsConfig
-from meshnode.crdt.replica import Documents, DocumentsConfig
+from meshnode.crdt.replica import Documents
 from meshnode.deployments.bundles import ROOM as BUNDLES
 from meshnode.deployments.bundles import Bundles
 from meshnode.gossip.membership import Gossip, GossipConfig
@@ -141,7 +141,7 @@ class Core:
             rng=rng.fork(config.seed, "gossip"), restored=restored,
         )  # fmt: skip
         self.documents = Documents(
-            DocumentsConfig(), signer=ports.signer, verifier=ports.verifier, authority=self.authority, trust=self.trust,
+            config.documents, signer=ports.signer, verifier=ports.verifier, authority=self.authority, trust=self.trust,
             boot=self.boot, restored=restored, rng=rng.fork(config.seed, "documents"), store=ports.store,
         )  # fmt: skip
         self.documents.attend(self.gossip)

@@ -482,6 +482,7 @@ class SimNode:
             mesh=MESH, name=NodeName(identity.name), node=self.node, region=Region(identity.region), bundle=bundle,
             bundle_bytes=bundle.data, member=identity.member, endpoints=(self.plan.address,), seeds=self.plan.seeds,
             run_id=self._luck.randbytes(8), seed=self._luck.randbytes(32), root_sha256=bundle.root_sha256.hex(),
+            documents=self.plan.documents,
         )  # fmt: skip
 
 

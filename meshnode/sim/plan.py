@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from meshnode.crdt.config import DocumentsConfig
 from meshnode.kernel.instant import MS
 from meshnode.kernel.journal import Disk
 from meshnode.node.config import NodePorts
@@ -33,3 +34,4 @@ class Plan:
     clock: ClockSpec = field(default_factory=ClockSpec)
     sync_us: int = 2 * MS
     adapt: Adapt = field(default_factory=Adapt)
+    documents: DocumentsConfig = field(default_factory=DocumentsConfig)

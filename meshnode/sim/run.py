@@ -79,6 +79,7 @@ class Run:
                 adapt=tuple(adapt),
                 show=show,
                 tier=tier,
+                documents=scenario.documents,
             )
         )
         plan = scenario.plan(self.world.luck("faults"), nodes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from meshnode.crdt.config import DocumentsConfig
 from meshnode.kernel.rng import Random
 from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.faults import Fault, Kind, draw
@@ -36,6 +37,7 @@ class Scenario:
     pace: Pace = field(default_factory=Pace)
     accounts: Accounts | None = None
     clocks: Clocks = right_clocks
+    documents: DocumentsConfig = DocumentsConfig()
 
 
 def storm(*kinds: Kind, storm_s: float, times: int = 2) -> Plan:

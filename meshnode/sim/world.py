@@ -8,6 +8,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from meshnode.crdt.config import DocumentsConfig
 from meshnode.kernel import rng
 from meshnode.kernel.instant import SECOND
 from meshnode.kernel.rng import Random
@@ -59,6 +60,7 @@ class Setup:
     cities: tuple[City, ...] = ()  # where they stand, by turns; empty: the seed says
     wire_us: int | None = None  # every wire takes as long; None: as far as the cities are apart
     traced: bool = True  # without it a run goes faster and has no hash
+    documents: DocumentsConfig = DocumentsConfig()
 
     def __post_init__(self) -> None:
         most = NODES_MAX_OF.get(self.tier)
@@ -185,6 +187,7 @@ class World:
                 seeds=tuple(address for address in addresses[:SEEDS] if address != addresses[number]),
                 clock=setup.clocks[number] if number < len(setup.clocks) else ClockSpec(),
                 adapt=adapts.get(number, Adapt()),
+                documents=setup.documents,
             )
             nodes.append(SimNode(self, plan))
             self.network.join(nodes[-1], plan.address)
