@@ -70,10 +70,11 @@ def once(script: str, *arguments: str, timeout_s: float, tuned: bool = False) ->
 class Server:
     """A script that answers each line with a line: rounds of calls, taken in turn with the product's."""
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, command: list[str] | None = None) -> None:
+        """``command``: how it is run, where that is not in the environment of these anchors."""
         self._process = subprocess.Popen(
-            _command(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            start_new_session=True,
+            command or _command(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, start_new_session=True,
         )  # fmt: skip
         self._read()
 

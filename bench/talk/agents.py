@@ -11,6 +11,7 @@ from bench.nodes import Nodes
 from bench.rows import Meter, Row, quantile
 from bench.talk.calls import others
 from bench.talk.effort import Effort
+from bench.talk.rivals import ASYNCIO, NATS, RAY, Rivals, rivals
 from bench.talk.rounds import Results, take
 from meshnode.model.errors import LocalError
 from tests.demo.fleet import Broken
@@ -51,12 +52,13 @@ def agents(effort: Effort) -> Iterator[Row]:
             mesh.run(name, f"echo-{name}", "echo.py", on=name)
             mesh.run(name, f"caller-{name}", "echo.py", on=name)
         mesh.run("alpha", "sleeper-alpha", "echo.py", on="alpha")
-        yield from _calls(mesh, effort)
+        with rivals(effort) as others_here:
+            yield from _calls(mesh, effort, others_here)
         yield from _bulk(mesh, effort)
         yield _hang(mesh, effort)
 
 
-def _calls(mesh: Nodes, effort: Effort) -> Iterator[Row]:
+def _calls(mesh: Nodes, effort: Effort, beside: Rivals) -> Iterator[Row]:
     meter, series = Meter(), {name: Series() for name in PATHS}
     for number in range(effort.rounds + 1):
         for name, (caller, callee) in PATHS.items():
@@ -67,18 +69,24 @@ def _calls(mesh: Nodes, effort: Effort) -> Iterator[Row]:
                 series[name].p50_us.append(quantile(took, 0.5))
                 series[name].p99_us.append(quantile(took, 0.99))
                 series[name].per_s.append(rate)
+        beside.round(effort)
+        if not number:
+            beside.forget()
     n = effort.rounds
     for id_, path, goal in (("a2a-1", "unix", UNIX_MS), ("a2a-1-zmq", "zmq", ZMQ_MS)):
         of = series[path]
-        why = f"128 B, two daemons, mutual TLS, agents by {path}: {of.told()}"
-        yield meter.row(id_, statistics.median(of.p50_us) / 1000, "ms", goal, n=n, why=why)
+        why = f"128 B, two daemons, mutual TLS, agents by {path}: {of.told()}; {beside.told()}"
+        yield meter.row(id_, statistics.median(of.p50_us) / 1000, "ms", goal, n=n, why=why, anchor=beside.ms(RAY))
     of = series["unix"]
     yield meter.row("a2a-1-p99", statistics.median(of.p99_us) / 1000, "ms", P99_MS, n=n, why="agents by unix socket")
     why = f"{IN_FLIGHT} in flight, by unix; rounds {_each(of.per_s)}; by ZeroMQ {_each(series['zmq'].per_s)}"
-    yield meter.row("a2a-64", statistics.median(of.per_s), "calls/s", REMOTE_RATE, n=n, why=why, more=True)
+    yield meter.row(
+        "a2a-64", statistics.median(of.per_s), "calls/s", REMOTE_RATE, n=n, more=True, anchor=beside.rate(NATS),
+        why=f"{why}; {beside.told()}",
+    )  # fmt: skip
     local, plain = series["one daemon, zmq"], series["one daemon, unix"]
     yield meter.row(
-        "local-64", statistics.median(local.per_s), "calls/s", LOCAL_RATE, n=n, more=True,
+        "local-64", statistics.median(local.per_s), "calls/s", LOCAL_RATE, n=n, more=True, anchor=beside.rate(ASYNCIO),
         why=f"agent to agent through one daemon, {IN_FLIGHT} in flight, by ZeroMQ; rounds {_each(local.per_s)}; by "
         f"unix {_each(plain.per_s)}, {plain.told()}",
     )  # fmt: skip

@@ -7,26 +7,49 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = ROOT / ".venvs" / "talk"
-PYTHON = ENVIRONMENT / "bin" / "python"
-PACKAGES = ("nats-py==2.16.0", "grpcio==1.85.1", "eclipse-zenoh==1.10.2", "pyzmq==27.3.0")
-STAMP = ENVIRONMENT / "talk.stamp"
 LIMIT = ROOT / "bench" / "out" / "talk" / "limit"
 SOURCE = Path(__file__).parent / "anchors" / "limit.c"
 DEBIAN = ("gcc", "libc6-dev", "libssl-dev", "nats-server")
 INSTALL_S = 600
 
 
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Packages apart from ours."""
+
+    folder: Path
+    packages: tuple[str, ...]
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    def prepare(self) -> bool:
+        """Install what is missing. Whether all is there; what fails is told here, and again by whoever asks for it."""
+        stamp, wanted = self.folder / "talk.stamp", " ".join(self.packages)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return True
+        print(f"setting up {self.folder.relative_to(ROOT)} (once)", file=sys.stderr)
+        install = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *self.packages]
+        if not (_told([sys.executable, "-m", "venv", "--clear", str(self.folder)]) and _told(install)):
+            return False
+        stamp.write_text(wanted)
+        return True
+
+
+PACKAGES = ("nats-py==2.16.0", "grpcio==1.85.1", "eclipse-zenoh==1.10.2", "pyzmq==27.3.0")
+TALK = Environment(ROOT / ".venvs" / "talk", PACKAGES)
+AUTOGEN = Environment(ROOT / ".venvs" / "autogen", ("autogen-core==0.7.5", "autogen-ext[grpc]==0.7.5"))
+PYTHON = TALK.python
+
+
 def prepare() -> None:
-    """Install and compile what is missing. What fails is told here, and again by whoever asks for it."""
-    if not STAMP.exists() or STAMP.read_text() != " ".join(PACKAGES):
-        print(f"setting up {ENVIRONMENT.relative_to(ROOT)} (once)", file=sys.stderr)
-        install = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
-        if _told([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)]) and _told(install):
-            STAMP.write_text(" ".join(PACKAGES))
+    """Install and compile what is missing."""
+    TALK.prepare()
     absent = shutil.which("gcc") is None or shutil.which("nats-server") is None
     if (absent or not Path("/usr/include/openssl/ssl.h").exists()) and os.geteuid() == 0 and shutil.which("apt-get"):
         _told(["apt-get", "install", "-y", "-qq", *DEBIAN])
