@@ -107,7 +107,7 @@ class Freezes:
             if (doc not in self._frozen and len(self._frozen) >= FREEZES_MAX) or not self._is_fit(doc, row):
                 return
             ours = self._frozen[doc] = Frozen(pin, heads, row.grave_ms, now.mono_us, {})
-        news = [holder for holder in row.holders if holder not in ours.holders]
+        news = [holder for holder in row.holders if holder not in ours.holders and holder != self._me]
         ours.holders.update(dict.fromkeys(news))
         ours.untold |= bool(news)
         self._touched[doc] = None
@@ -130,10 +130,12 @@ class Freezes:
             if each is None or each.pin != self._store.pin(doc):
                 self._frozen.pop(doc, None)
                 continue
-            if self._me not in each.holders and not self._store.missing(doc, each.heads):
+            if self._store.missing(doc, each.heads):
+                continue  # whatever others say of us: they may know it from a boot whose last writes were lost
+            if self._me not in each.holders:
                 each.holders[self._me] = None
                 each.untold = True
-            if self._me in each.holders and self._is_complete(doc, each, live):
+            if self._is_complete(doc, each, live):
                 found.append((doc, each))
         self._touched.clear()
         return found

@@ -197,6 +197,13 @@ def test_lies_about_who_holds_what_hurry_a_generation_and_lose_nothing() -> None
     assert document.fields == {"v": "of a", "w": "of b"}
 
 
+def test_what_others_say_that_we_hold_is_looked_for_here_before_it_becomes_a_root() -> None:
+    """A liar, or a neighbour who remembers what a power cut has taken from us since."""
+    mesh = mesh_of_two()
+    freeze(mesh, [b"u" * 32], [EVE, mesh.nodes["a"].signer, mesh.nodes["b"].signer])
+    assert mesh.nodes["a"].documents._store.pin(DOC)[0] == 0
+
+
 def test_nobody_makes_us_freeze_what_is_not_here_or_short_or_alive() -> None:
     mesh = mesh_of_two()
     heads = mesh.nodes["a"].documents._store.heads(DOC)
