@@ -75,6 +75,8 @@ def test_a_call_whose_deadline_passes_before_its_turn_comes_is_never_begun(
         until(lambda: gate.runs == 1, "one call has the turn")
         with pytest.raises(TimedOut, match="deadline"):
             call(here, "calls.add", {"n": 5}, deadline_s=0.3)
+        with pytest.raises(TimedOut, match="deadline"):  # by its end the agent has heard that the first is off
+            call(here, "calls.add", {"n": 0}, deadline_s=0.3)
         gate.open()
         assert first.result(10).result == before + 10
     assert value(here, "calls.total") == before + 10
