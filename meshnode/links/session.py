@@ -60,6 +60,8 @@ class Session:
         """The peer's HELLO or WELCOME was accepted: what it has not received, to be sent again."""
         if not self._log_first - 1 <= theirs.received < self._next:
             raise RemoteError("resume-range", f"{theirs.received} of {self._log_first - 1}..{self._next - 1}")
+        if theirs.data_got > self._data_sent:
+            raise RemoteError("resume-range", f"{theirs.data_got} of {self._data_sent} data bytes")
         self.attached = attached
         self.peer_run = theirs.run_id
         self._forget_until(theirs.received)
@@ -124,10 +126,14 @@ class Session:
     def acknowledged(self, total: int) -> None:
         if total >= self._next:
             raise RemoteError("ack-ahead", f"{total} of {self._next - 1} sent")
+        if total < self._log_first - 1:
+            raise RemoteError("ack-backwards", f"{total} after {self._log_first - 1}")
         self._forget_until(total)
 
     def credited(self, total: int) -> None:
-        self._data_limit = max(self._data_limit, total)
+        if total < self._data_limit:
+            raise RemoteError("credit-backwards", f"{total} after {self._data_limit}")
+        self._data_limit = total
 
     def _has_room(self) -> bool:
         return len(self._log) < self._config.log_frames_max and self._log_bytes < self._config.log_bytes_max

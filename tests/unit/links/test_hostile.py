@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.kernel.effects import Channel, Effect, Reject
+from meshnode.kernel.effects import Channel, Effect, Reject, Send
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import LinkStats
 from meshnode.kernel.reasons import Bye, Loss
@@ -25,7 +25,7 @@ from meshnode.links.messages import (
     Transmit,
 )
 from meshnode.model.ids import LinkId, MeshId, NodeName, Region
-from meshnode.wire.frame import FRAME_BYTES_MAX, Flag, Frame, FrameReader, Kind, encode
+from meshnode.wire.frame import FRAME_BYTES_MAX, Flag, Frame, FrameReader, Kind, encode, size
 from tests.unit.links.pipe import node_id
 
 LINK = LinkId(1)
@@ -120,6 +120,9 @@ JUNK_WHILE_UP = [
     (Frame(Kind.ACK, header=b"\x91\xff"), "ack-malformed"),
     (Frame(Kind.ACK, header=b""), "ack-malformed"),
     (Frame(Kind.CREDIT, header=b"\xc1"), "credit-malformed"),
+    (Frame(Kind.CREDIT, header=msgspec.msgpack.encode([2**62])), "credit-malformed"),
+    (Frame(Kind.CREDIT, header=msgspec.msgpack.encode([-1])), "credit-malformed"),
+    (frame_of(Kind.CREDIT, Total((1 << 20) - 1)), "credit-backwards"),
     (Frame(Kind.PING, header=b"\x91\xa1x"), "ping-malformed"),
     (Frame(Kind.PONG, header=b"\x90"), "pong-malformed"),
     (Frame(Kind.GOAWAY, header=msgspec.msgpack.encode(["x" * 65])), "goaway-malformed"),
@@ -171,6 +174,48 @@ def test_a_resume_of_frames_never_sent_is_junk() -> None:
     effects = victim.hub.handle(LinkBytes(second, encode(frame_of(Kind.HELLO, lie))), NOW)
     assert CloseLink(second, abort=False) in effects
     assert victim.hub.counters["resume-range"] == 1
+
+
+def test_a_resume_with_more_data_than_was_sent_is_junk() -> None:
+    """Whoever could claim it would grant itself the difference."""
+    victim = Victim(up=True)
+    second = LinkId(2)
+    victim.effects += victim.hub.handle(LinkLost(LINK, Loss.RESET), NOW)
+    victim.hub.handle(LinkOpened(second, THEM, "n9", inbound=True), NOW)
+    lie = msgspec.structs.replace(HELLO, session=b"freshfre", hello_no=2, attached=1, data_got=1)
+    effects = victim.hub.handle(LinkBytes(second, encode(frame_of(Kind.HELLO, lie))), NOW)
+    assert CloseLink(second, abort=False) in effects
+    assert victim.hub.counters["resume-range"] == 1
+
+
+def test_an_acknowledgement_taken_back_is_junk() -> None:
+    victim = Victim(up=True)
+    victim.hub.handle(Send(THEM, Channel.GOSSIP, b"one"), NOW)
+    victim.receive(frame_of(Kind.ACK, Total(1)), frame_of(Kind.ACK, Total(1)))
+    assert victim.told(Reject) == [], "said twice is no lie"
+    victim.receive(frame_of(Kind.ACK, Total(0)))
+    assert victim.hub.counters["ack-backwards"] == 1
+    assert victim.goodbye() == Bye.JUNK
+
+
+def test_data_beyond_the_window_is_junk() -> None:
+    victim = Victim(up=True)
+    frame = Frame(Kind.CALL, 1, header=b"\x90", payload=bytes(1 << 20))
+    for _ in range(CONFIG.window_bytes // size(frame) + 2):  # in one turn: nothing is granted meanwhile
+        victim.effects += victim.hub.take(LinkBytes(LINK, encode(frame)), NOW)
+    victim.effects += victim.hub.flush(NOW)
+    assert victim.hub.counters["credit-exceeded"] == 1
+    assert victim.goodbye() == Bye.JUNK
+
+
+def test_who_never_acknowledges_fills_its_own_queue_and_nothing_else() -> None:
+    victim = Victim(up=True)
+    for _ in range(CONFIG.log_frames_max + 10):
+        victim.hub.handle(Send(THEM, Channel.GOSSIP, bytes(4096)), NOW)
+    assert victim.hub.counters["send-queue-full"] > 0
+    session = victim.hub._roster[THEM].session
+    assert session is not None
+    assert session._log_bytes + session._queue_bytes <= CONFIG.log_bytes_max + CONFIG.queue_bytes_max + FRAME_BYTES_MAX
 
 
 def test_an_unknown_channel_is_refused_and_the_link_lives() -> None:
