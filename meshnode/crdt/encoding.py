@@ -7,6 +7,7 @@ root must be the same bytes on every node and in every release, so both are writ
 import hashlib
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -15,6 +16,9 @@ from meshnode.crdt.columns import Reader, uleb
 
 _MAGIC = b"\x85\x6f\x4a\x83"
 _DEFLATE_FROM = 256  # bytes of body; the engine draws the line there too
+_SMALL, _SMALL_WINDOW, _SMALL_LEVEL = 1024, -10, 1  # of a small body: making zlib's tables costs more than filling them
+_WINDOW, _LEVEL = -15, 8
+_REMEMBERED_MAX = 2048
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -45,67 +49,101 @@ def written(actor: bytes, seq: int, start_op: int, deps: Sequence[bytes], settin
 
 def packed(change: ParsedChange) -> bytes:
     """The chunk as it travels: deflated when long."""
+    if len(change.plain) < _DEFLATE_FROM:
+        return change.plain
     reader = Reader(change.plain)
     reader.take(9)
     body = reader.block(len(change.plain))
     if len(body) < _DEFLATE_FROM:
         return change.plain
-    deflater = zlib.compressobj(6, zlib.DEFLATED, -15)
+    window, level = (_SMALL_WINDOW, _SMALL_LEVEL) if len(body) <= _SMALL else (_WINDOW, _LEVEL)
+    deflater = zlib.compressobj(6, zlib.DEFLATED, window, level)
     small = deflater.compress(body) + deflater.flush()
     return change.plain[:8] + b"\x02" + uleb(len(small)) + small
 
 
 def _columns(settings: Sequence[Setting], actors: dict[bytes, int]) -> list[tuple[int, bytes]]:
     count = len(settings)
-    keys = [_text(each.key) for each in settings]
     raw = [b"" if each.value is None else each.value.encode() for each in settings]
-    metas = [uleb(0 if each.value is None else len(data) << 4 | 6) for each, data in zip(settings, raw, strict=True)]
+    metas = [0 if each.value is None else len(data) << 4 | 6 for each, data in zip(settings, raw, strict=True)]
     preds = [pred for each in settings for pred in sorted(each.preds)]
-    counters = [counter for counter, _ in preds]
-    steps = [sleb(after - before) for before, after in zip([0, *counters], counters, strict=False)]
+    steps: list[int] = []
+    before = 0
+    for counter, _ in preds:
+        steps.append(counter - before)
+        before = counter
     columns = (
-        (0x15, _runs(keys)),
+        (0x15, _key_column(tuple([each.key for each in settings]))),
         (0x34, uleb(count)),
-        (0x42, _runs([b"\x01"] * count)),
-        (0x56, _runs(metas)),
+        (0x42, _repeated(1, count)),
+        (0x56, runs([uleb(meta) for meta in metas])),
         (0x57, b"".join(raw)),
-        (0x70, _runs([uleb(len(each.preds)) for each in settings])),
-        (0x71, _runs([uleb(actors[who]) for _, who in preds])),
-        (0x73, _runs(steps)),
+        (0x70, _counts(tuple([len(each.preds) for each in settings]))),
+        (0x71, _owners(preds, actors)),
+        (0x73, runs([sleb(step) for step in steps])),
     )
     return [(number, data) for number, data in columns if data]
 
 
-def _runs(values: Sequence[bytes]) -> bytes:
+@lru_cache(_REMEMBERED_MAX)
+def _key_column(keys: tuple[str, ...]) -> bytes:
+    return runs([text(key) for key in keys])
+
+
+@lru_cache(_REMEMBERED_MAX)
+def _counts(counts: tuple[int, ...]) -> bytes:
+    return runs([uleb(count) for count in counts])
+
+
+@lru_cache(_REMEMBERED_MAX)
+def _repeated(value: int, count: int) -> bytes:
+    return runs([uleb(value)] * count)
+
+
+def _owners(preds: Sequence[OpId], actors: dict[bytes, int]) -> bytes:
+    if not preds:
+        return b""
+    first = preds[0][1]
+    if all(who == first for _, who in preds):
+        return _repeated(actors[first], len(preds))
+    return runs([uleb(actors[who]) for _, who in preds])
+
+
+def runs(values: Sequence[bytes]) -> bytes:
     """The one shortest form of a column: repeated values as runs, the others as literals between them."""
-    out, literals, at = bytearray(), list[bytes](), 0
+    out, single, at = bytearray(), list[bytes](), 0
     while at < len(values):
         end = at + 1
         while end < len(values) and values[end] == values[at]:
             end += 1
         if end - at == 1:
-            literals.append(values[at])
+            single.append(values[at])
         else:
-            out += _literals(literals) + sleb(end - at) + values[at]
-            literals = []
+            out += literals(single) + sleb(end - at) + values[at]
+            single = []
         at = end
-    return bytes(out + _literals(literals))
+    return bytes(out + literals(single))
 
 
-def _literals(values: Sequence[bytes]) -> bytes:
+def literals(values: Sequence[bytes]) -> bytes:
     return sleb(-len(values)) + b"".join(values) if values else b""
 
 
-def _text(value: str) -> bytes:
+def text(value: str) -> bytes:
     data = value.encode()
     return uleb(len(data)) + data
 
 
 def sleb(value: int) -> bytes:
     """The encoding of one signed number."""
+    if -64 <= value < 64:
+        return _SHORT[value]
     out = bytearray()
     while True:
         low, value = value & 0x7F, value >> 7
         if (value == 0 and not low & 0x40) or (value == -1 and low & 0x40):
             return bytes((*out, low))
         out.append(low | 0x80)
+
+
+_SHORT = {value: bytes((value & 0x7F,)) for value in range(-64, 64)}

@@ -6,6 +6,7 @@ trace: it reads as absent.
 """
 
 import json
+import json.encoder
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ FIELDS_MAX = 512
 STAMP = "updated_hlc"
 DELETED = "deleted_at"
 RESERVED = (STAMP, DELETED)
+_quoted = json.encoder.encode_basestring  # what ``dumps`` would do, without making an encoder
 
 
 def flat(fields: Mapping[str, JsonValue]) -> dict[str, str]:
@@ -44,6 +46,10 @@ def group(fields: Mapping[str, JsonValue], root: str) -> dict[str, JsonValue]:
 
 def canonical(value: JsonValue) -> str:
     """The one text of a value: keys sorted, no spaces, no NaN. Raises ``ValueError``."""
+    if type(value) is str:
+        return _quoted(value)
+    if type(value) is int:
+        return int.__repr__(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -58,9 +64,13 @@ def is_canonical(text: str) -> bool:
 
 def stamp_of(change: ParsedChange) -> int:
     """When a change was made, as it says itself; a deletion says the same twice. Raises ``RemoteError``."""
-    set_to = {op.key: op.value for op in change.ops}
-    stamp = set_to.get(STAMP)
-    if stamp is None or not stamp.isascii() or not stamp.isdigit() or set_to.get(DELETED) not in (None, stamp):
+    stamp = deleted = None
+    for op in change.ops:
+        if op.key == STAMP:
+            stamp = op.value
+        elif op.key == DELETED:
+            deleted = op.value
+    if stamp is None or not stamp.isascii() or not stamp.isdigit() or deleted not in (None, stamp):
         raise RemoteError("stamp", "a change says when it was made, and a deletion says the same")
     return int(stamp)
 

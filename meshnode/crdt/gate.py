@@ -4,12 +4,14 @@ The transport peer pays for what it brings before the signature is known; the au
 cannot spend somebody else's allowance with forgeries.
 """
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
 
-from meshnode.crdt import change, envelope
+from meshnode.crdt import envelope, usual
 from meshnode.crdt.change import ParsedChange
 from meshnode.crdt.envelope import Envelope, Pin, Unsealed
 from meshnode.crdt.fields import RESERVED, is_canonical, is_field_name, stamp_of
@@ -23,10 +25,21 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
 
 ATTEST_CONTEXT = "root/v1"
+# Texts that are canonical as they stand, as nearly all are: plain strings, whole numbers and those with few digits.
+_PLAIN_TEXT = re.compile(
+    r'"[^"\\\x00-\x1f]*"|-?[1-9][0-9]{0,17}|0|true|false|null|-?[1-9][0-9]{0,8}\.(?:0|[0-9]{0,5}[1-9])'
+)
+_COUNTED = "count:"  # how the name of every counter's part begins
+_SHORT_TEXT = 128  # characters; verdicts about texts up to this are remembered
+_is_name = lru_cache(4096)(is_field_name)
+_is_canonical_once = lru_cache(4096)(is_canonical)
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """An envelope that passed every check that needs no document."""
+    """An envelope that passed every check that needs no document.
+
+    ``proven``: all its changes are in the form the engine writes itself (``usual.py``).
+    """
 
     doc: DocId
     kind: str
@@ -34,6 +47,7 @@ class Admitted(msgspec.Struct, frozen=True):
     name: str
     changes: tuple[ParsedChange, ...]
     sealed: Sealed
+    proven: bool = False
 
     @property
     def pin(self) -> Pin:
@@ -143,7 +157,8 @@ class Gate:
 def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
     """The changes inside, parsed and judged. ``actor`` ``None``: our own journal, judged when it was written."""
     sender = unsealed.envelope
-    changes = tuple(change.parse(chunk) for chunk in sender.changes)
+    parsed = [usual.parse(chunk) for chunk in sender.changes]
+    changes = tuple([each for each, _ in parsed])
     for number, each in enumerate(changes):
         if actor is not None and each.actor != actor:
             raise RemoteError("wrong-actor")
@@ -153,15 +168,15 @@ def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
         _judge_content(changes, sender.hlc)
         _judge_counters(changes, envelope.author_of(sender))
         _judge_carried(sender, changes)
-    return admitted(sender, data, changes)
+    return admitted(sender, data, changes, proven=all(is_usual for _, is_usual in parsed))
 
 
-def admitted(sender: Envelope, data: bytes, changes: Sequence[ParsedChange]) -> Admitted:
+def admitted(sender: Envelope, data: bytes, changes: Sequence[ParsedChange], *, proven: bool) -> Admitted:
     """An envelope with its changes; judged by ``opened``, or written here."""
     hashes = tuple(each.hash for each in changes)
     carried = tuple(sender.carried)
     sealed = Sealed(hashes[-1], hashes, envelope.author_of(sender), sender.hlc, data, sender.boot, sender.pin, carried)
-    return Admitted(DocId(sender.doc), sender.kind, sender.namespace, sender.name, tuple(changes), sealed)
+    return Admitted(DocId(sender.doc), sender.kind, sender.namespace, sender.name, tuple(changes), sealed, proven)
 
 
 def _judge_generation(theirs: Pin, ours: Pin) -> None:
@@ -172,12 +187,15 @@ def _judge_generation(theirs: Pin, ours: Pin) -> None:
 
 
 def _judge_counters(changes: Sequence[ParsedChange], author: NodeId) -> None:
-    for op in (op for each in changes for op in each.ops):
-        if not may_set(op.key, author):
-            raise RemoteError("counter-foreign", f"{op.key[:60]!r} is another node's part")
+    for each in changes:
+        for op in each.ops:
+            if op.key.startswith(_COUNTED) and not may_set(op.key, author):
+                raise RemoteError("counter-foreign", f"{op.key[:60]!r} is another node's part")
 
 
 def _judge_carried(sender: Envelope, changes: Sequence[ParsedChange]) -> None:
+    if not sender.carried:
+        return
     set_here = {(each.hash, op.key): None for each in changes for op in each.ops}
     for carry in sender.carried:
         if (carry.change, carry.key) not in set_here or carry.key in RESERVED:
@@ -187,8 +205,14 @@ def _judge_carried(sender: Envelope, changes: Sequence[ParsedChange]) -> None:
 def _judge_content(changes: Sequence[ParsedChange], hlc: int) -> None:
     for each in changes:
         for op in each.ops:
-            if not is_field_name(op.key) or not (op.value is None or is_canonical(op.value)):
+            if not _is_name(op.key) or not (op.value is None or _is_canonical(op.value)):
                 raise RemoteError("change-content", f"field {op.key[:60]!r}")
     stamps = [stamp_of(each) for each in changes]
     if stamps[-1] != hlc or stamps != sorted(stamps):
         raise RemoteError("stamp", "not the time of its envelope")
+
+
+def _is_canonical(value: str) -> bool:
+    if _PLAIN_TEXT.fullmatch(value) is not None:
+        return True
+    return _is_canonical_once(value) if len(value) <= _SHORT_TEXT else is_canonical(value)

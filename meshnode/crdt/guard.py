@@ -20,6 +20,7 @@ from meshnode.crdt.columns import uleb
 ResultT = TypeVar("ResultT")
 
 
+OWED_MAX = 256
 # Copies in which a write of our own failed; freeing one could kill the process. Texts and nulls never made one yet.
 _unfreeable: list[Document] = []
 
@@ -40,6 +41,7 @@ class Engine:
         self._live = guarded(lambda: _built(changes))
         self._spare: Document | None = None
         self._unseen: list[bytes] = []  # changes the live copy holds and the spare one does not
+        self._owed: list[bytes] = []  # changes of the document that neither copy holds yet
 
     def heads(self) -> tuple[bytes, ...]:
         return tuple(sorted(guarded(self._live.get_heads)))
@@ -56,9 +58,17 @@ class Engine:
     def value(self, key: str) -> str | None:
         return guarded(lambda: _value(self._live, key))
 
+    def owe(self, changes: Sequence[ParsedChange]) -> bool:
+        """These are in the document without having been asked about: they come before the next one that is.
+
+        ``False``: too many, this copy is not worth keeping.
+        """
+        self._owed += [change.plain for change in changes]
+        return len(self._owed) <= OWED_MAX
+
     def apply(self, changes: Sequence[ParsedChange], expected: Mapping[str, str | None]) -> None:
         """Apply on the spare copy; swap if the last change is a head there and the fields read as ``expected``."""
-        chunks = [change.plain for change in changes]
+        chunks = [*self._owed, *(change.plain for change in changes)]
         spare, self._spare = self._spare, None  # whatever happens to it, it is not kept unless it proves sound
         unseen = self._unseen
 
@@ -69,12 +79,14 @@ class Engine:
             return copy
 
         fresh = guarded(attempt)
-        self._live, self._spare, self._unseen = fresh, self._live, chunks
+        self._live, self._spare, self._unseen, self._owed = fresh, self._live, chunks, []
 
     def draft(self, actor: bytes, fields: Mapping[str, str | None]) -> bytes:
         """The change chunk (deflated when long) that sets ``fields``; this document itself stays as it is."""
         copy = guarded(self._live.fork)
         try:
+            if self._owed:
+                guarded(lambda: _receive(copy, self._owed))
             return guarded(lambda: _drafted(copy, actor, fields))
         except EngineFailure as error:
             if error.panicked:

@@ -68,13 +68,13 @@ class Registers:
         for change in changes:
             at = stamp_of(change)
             for op in change.ops:
-                before = fresh.get(op.key, self._writes.get(op.key, ()))
-                kept = [write for write in before if write.op not in op.preds]
-                carry = carried.get((change.hash, op.key))
+                before = fresh.get(op.key) or self._writes.get(op.key, ())
+                carry = carried.get((change.hash, op.key)) if carried else None
                 hlc, origin = (at, change.hash) if carry is None else (carry.hlc, carry.origin)
                 number = (op.counter, change.actor)
-                kept.append(Write(number, op.value, sealed.author, change.hash, sealed.boot, at, hlc, origin))
-                fresh[op.key] = tuple(sorted(kept, key=self._rank, reverse=True))
+                write = Write(number, op.value, sealed.author, change.hash, sealed.boot, at, hlc, origin)
+                kept = [each for each in before if each.op not in op.preds] if before else before
+                fresh[op.key] = tuple(sorted((*kept, write), key=self._rank, reverse=True)) if kept else (write,)
         if len(self._writes) + sum(key not in self._writes for key in fresh) > FIELDS_EVER_MAX:
             raise RemoteError("change-fields-max", f"more than {FIELDS_EVER_MAX} fields")
         return fresh
@@ -115,7 +115,7 @@ class Registers:
     def siblings(self) -> Mapping[str, tuple[Write, ...]]:
         """Fields with concurrent, unequal values: one write for each value, the one in force first, fields sorted."""
         found: dict[str, tuple[Write, ...]] = {}
-        for key in sorted(self._writes):
+        for key in sorted([key for key, writes in self._writes.items() if len(writes) > 1]):
             distinct = _distinct(self._writes[key])
             if key not in RESERVED and len(distinct) > 1:
                 found[key] = distinct

@@ -66,7 +66,11 @@ class StateStore(Protocol):
     def fields(self, doc: DocId) -> Registers: ...
 
     def apply(self, admitted: Admitted) -> None:
-        """All changes of an envelope or none. Dependencies must be there. Raises ``RemoteError``."""
+        """All changes of an envelope or none. Dependencies must be there. Raises ``RemoteError``.
+
+        The engine is asked about changes in a form that it does not write itself; of the others the store knows already
+        all that the engine would look at.
+        """
         ...
 
     def restore(self, admitted: Admitted) -> None:
@@ -244,7 +248,7 @@ class AutomergeStore:
         self._keep(doc, _Record(rooted.root.names, History(rooted), Registers(rooted), rooted))
 
     def apply(self, admitted: Admitted) -> None:
-        self._apply(admitted, proven=False)
+        self._apply(admitted, proven=admitted.proven)
 
     def restore(self, admitted: Admitted) -> None:
         self._apply(admitted, proven=True)
@@ -261,8 +265,8 @@ class AutomergeStore:
         fresh = _judged(record, admitted)
         if not proven:
             self._prove(admitted, {key: engine_choice(writes).value for key, writes in fresh.items()})
-        else:
-            self._engines.pop(admitted.doc, None)  # it has not seen this; the next one is built with it
+        elif admitted.doc in self._engines and not self._engines[admitted.doc].owe(admitted.changes):
+            del self._engines[admitted.doc]
         record.history.append(admitted.changes, admitted.sealed)
         record.fields.take(fresh)
         self._keep(admitted.doc, record)
@@ -375,12 +379,20 @@ def parsed_changes(sealed: Sealed) -> list[ParsedChange]:
 def _judge_replaced(record: _Record, changes: Sequence[ParsedChange]) -> None:
     """Each write named as replaced is one of the same field, which the writer can have seen."""
     own: dict[tuple[OpId, str], None] = {}
+    deps, last = changes[0].deps, changes[-1]
+    on_top = deps == record.history.heads()
     for each in changes:
         for op in each.ops:
             for replaced in op.preds:
-                if (replaced, op.key) not in own and not _is_seen(record, changes[0].deps, op.key, replaced):
+                if own and (replaced, op.key) in own:
+                    continue
+                writes = record.fields.writes(op.key)
+                if on_top and writes and writes[0].op == replaced:  # the usual case: its writer saw all that we hold
+                    continue
+                if not _is_seen(record, deps, op.key, replaced):
                     raise RemoteError("change-pred", f"a write of {op.key[:60]!r} that its writer cannot have seen")
-        own.update({((op.counter, each.actor), op.key): None for op in each.ops})
+        if each is not last:
+            own.update({((op.counter, each.actor), op.key): None for op in each.ops})
 
 
 def _is_seen(record: _Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:

@@ -173,7 +173,7 @@ class Pen:
         change.judge_size(changes)
         data = envelope.seal(made, self._signer)
         envelope.judge_size(data, made)
-        return gate.admitted(made, data, changes)
+        return gate.admitted(made, data, changes, proven=True)
 
     def _stamp(self, doc: DocId, now: Instant) -> int:
         """A new stamp that differs from the present one: the engine makes no operation of an equal value."""

@@ -3,6 +3,7 @@
 import json
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -449,17 +450,25 @@ def test_a_document_at_its_limit_refuses_more_writes_and_says_what_to_do() -> No
     assert document.fields == {"v": 2}
 
 
-def test_engines_are_made_when_needed_and_their_number_is_bounded() -> None:
+def test_engines_are_made_for_changes_in_another_form_and_their_number_is_bounded() -> None:
     node = Node("a", Register(), Table(), store=lambda: AutomergeStore(engines_max=4))
-    for number in range(12):
-        change = node.documents.put("Thing", "default", f"d{number}", {"v": 1}, instant())
-        node.perform([Persist(change.records, change.effects)], instant())
     store = node.documents._store
     assert isinstance(store, AutomergeStore)
-    assert len(store._engines) == 4
+    for value in (1, 2):
+        for number in range(12):
+            change = node.documents.put("Thing", "default", f"d{number}", {"v": value}, instant())
+            node.perform([Persist(change.records, change.effects)], instant())
+    assert not store._engines
     for number in range(12):
-        node.documents.put("Thing", "default", f"d{number}", {"v": 2}, instant())
-    assert {document.fields["v"] for document in node.documents.list()} == {2}
+        draft = node.documents._pen.put("Thing", "default", f"d{number}", {"v": 3}, instant())
+        assert draft.admitted is not None
+        store.apply(msgspec.structs.replace(draft.admitted, proven=False))
+    assert len(store._engines) == 4
+    node.documents.put("Thing", "default", "d11", {"v": 4}, instant())
+    draft = node.documents._pen.put("Thing", "default", "d11", {"v": 3}, instant())
+    assert draft.admitted is not None
+    store.apply(msgspec.structs.replace(draft.admitted, proven=False))  # on top of one it was not asked about
+    assert {document.fields["v"] for document in node.documents.list()} == {3}
     node.start()
     store = node.documents._store
     assert isinstance(store, AutomergeStore)

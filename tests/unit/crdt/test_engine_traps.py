@@ -110,17 +110,21 @@ def test_a_poisoned_document_is_built_again_from_its_changes() -> None:
         "from meshnode.crdt.guard import EngineFailure, guarded\n"
         "from tests.unit.crdt.ports import Mesh\n"
         "mesh = Mesh('a', 'b'); mesh.link('a', 'b'); mesh.put('a', 'x', {'v': 1}); mesh.settle()\n"
-        "for node in mesh.nodes.values():\n"
-        "    for engine in node.documents._store._engines.values():\n"
+        "from meshnode.crdt.envelope import doc_id_of\n"
+        "doc = doc_id_of('Thing', 'default', 'x')\n"
+        "stores = [node.documents._store for node in mesh.nodes.values()]\n"
+        "for store in stores:\n"
+        "    for engine in [store._engine(doc)]:\n"
         "        def bad():\n"
         "            with engine._live.transaction() as t: t.put(ROOT, 'k', ScalarType.Counter, 1)\n"
         "        try: guarded(bad)\n"
         "        except EngineFailure: print('poisoned')\n"
         "mesh.put('a', 'x', {'v': 2}); mesh.settle(); mesh.put('b', 'x', {'v': 3}); mesh.settle()\n"
         "print([n.documents.get('Thing', 'default', 'x').fields for n in mesh.nodes.values()], len(mesh.roots()))\n"
+        "print([store._engine(doc).heads() == store.heads(doc) for store in stores])\n"
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines() == ["poisoned", "poisoned", "[{'v': 3}, {'v': 3}] 1"]
+    assert ran.stdout.splitlines() == ["poisoned", "poisoned", "[{'v': 3}, {'v': 3}] 1", "[True, True]"]
 
 
 def test_a_transaction_that_fails_half_way_leaves_process_and_document_alive() -> None:
