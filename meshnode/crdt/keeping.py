@@ -16,7 +16,8 @@ class Keeping:
 
     def __init__(self, retry_after_us: int) -> None:
         self._retry_after_us = retry_after_us
-        self._pending: dict[bytes, tuple[Admitted, int]] = {}  # envelope id -> and when it was offered to the disk
+        self._pending: dict[bytes, tuple[Admitted, int]] = {}  # envelope id -> and when it is to be offered again
+        self._of: dict[DocId, dict[bytes, None]] = {}
 
     def __contains__(self, envelope: bytes) -> bool:
         return envelope in self._pending
@@ -25,28 +26,36 @@ class Keeping:
         return len(self._pending)
 
     def offer(self, envelopes: Sequence[Admitted], now: Instant) -> None:
+        again_us = now.mono_us + self._retry_after_us
         for each in envelopes:
             self._pending.pop(each.sealed.id, None)  # back to the end: the first is always the longest due
-            self._pending[each.sealed.id] = (each, now.mono_us)
+            self._pending[each.sealed.id] = (each, again_us)
+            self._of.setdefault(each.doc, {})[each.sealed.id] = None
 
     def kept(self, envelopes: Iterable[bytes]) -> None:
         for each in envelopes:
-            self._pending.pop(each, None)
+            found = self._pending.pop(each, None)
+            if found is not None:
+                of = self._of[found[0].doc]
+                del of[each]
+                if not of:
+                    del self._of[found[0].doc]
 
     def forget(self, doc: DocId) -> None:
         """The document began a generation, whose root holds what these wrote."""
-        self.kept([each.sealed.id for each in self.of(doc)])
+        self.kept(list(self._of.get(doc, ())))
 
     def of(self, doc: DocId) -> list[Admitted]:
-        return [each for each, _ in self._pending.values() if each.doc == doc]
+        """Those of one document, in order of application."""
+        return [self._pending[each][0] for each in self._of.get(doc, ())]
 
     def overdue(self, now: Instant) -> list[Admitted]:
         due = self.deadline()
         if due is None or due > now.mono_us:
             return []
-        return [each for each, at in self._pending.values() if at + self._retry_after_us <= now.mono_us]
+        return [each for each, again_us in self._pending.values() if again_us <= now.mono_us]
 
     def deadline(self) -> int | None:
-        for _, at in self._pending.values():
-            return at + self._retry_after_us
+        for _, again_us in self._pending.values():
+            return again_us
         return None

@@ -154,7 +154,10 @@ class Ledger:
         self._check(records)
         written: list[Record] = []
         for record in records:
-            if record.body or record.key in self._sizes[record.kind]:
+            held = record.key in self._sizes[record.kind]
+            if held and record.body and record.is_named_by_content:
+                continue  # offered again by whoever has not heard of its commit yet
+            if record.body or held:
                 self._enter(record)
                 written.append(record)
         for kind in _FORGETFUL:

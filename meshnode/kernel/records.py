@@ -8,6 +8,8 @@ import enum
 
 import msgspec
 
+ENVELOPE_KEY_BYTES = 48  # document and hash of its last change; roots have the document alone
+
 
 class RecordKind(enum.IntEnum):
     """Class of a record: it fixes the byte cap and whether the newest of a key wins."""
@@ -32,3 +34,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     kind: RecordKind
     key: bytes
     body: bytes
+
+    @property
+    def is_named_by_content(self) -> bool:
+        """Whether a record of this key always has this body: a signed change, whose key holds its hash."""
+        return self.kind is RecordKind.ENVELOPE and len(self.key) == ENVELOPE_KEY_BYTES

@@ -243,3 +243,13 @@ def test_the_journal_of_another_node_is_refused_untouched() -> None:
     with pytest.raises(JournalUnreadable, match="belongs to node"):
         start(disk, Header(NodeId(b"m" * 32), b"saltsalt"), keep_nothing)
     assert disk.data == HEADER.encode()
+
+
+def test_a_signed_change_that_is_offered_twice_is_written_once_and_after_it_was_forgotten_again() -> None:
+    ledger = Ledger(HEADER, [], 0, BUDGET)
+    change, root = Record(RecordKind.ENVELOPE, b"k" * 48, b"body"), Record(RecordKind.ENVELOPE, b"k" * 16, b"body")
+    first = ledger.add([change, root])
+    assert ledger.add([change]) == b""
+    assert len(ledger.add([root])) > 0
+    ledger.add([Record(RecordKind.ENVELOPE, change.key, b"")])
+    assert ledger.add([change, root]) == first
