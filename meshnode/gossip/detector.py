@@ -270,6 +270,13 @@ class Detector:
             silence.void(self._calm_us)
         return []
 
+    def woken(self, now: Instant) -> None:
+        """Something arrives. Whoever was away finds that out before he reads what others did meanwhile: links they gave
+        up long ago look as if they broke just now. The host may say so as well, but not each time."""
+        if self._poll_us is not None and now.mono_us >= self._poll_us + ABSENT_US:
+            self._lag(now.mono_us - self._poll_us, now)
+            self._poll_us = now.mono_us
+
     def probed(self, peer: NodeId, subject: NodeId, now: Instant) -> list[Effect]:
         """Answer a probe from what our own link knows: it pings after a second of quiet anyway."""
         age_ms = -1

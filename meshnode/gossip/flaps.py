@@ -1,8 +1,9 @@
 """Which verdicts people are told. Routing follows every change; who reads events must not drown in one shaky node.
 
 A node that went down twice within two minutes is not called back before it was ready for half a minute. Silence that
-comes again within that time (a process that is stopped now and then) is only told about once it lasts a minute; a
-proof of death is told at once, however often. That a node called down is only unreachable after all is no news.
+comes again within that time (a process that is stopped now and then) is only told about once it lasts a minute, and so
+is that observers agree on a silence people know of already; a proof of death is told at once, however often. That a
+node called down is only unreachable after all is no news.
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Flaps:
 
     def __init__(self) -> None:
         self._stories: dict[NodeId, _Story] = {}
+        self._silent: dict[NodeId, None] = {}  # called unreachable, and nothing before
         self._stable: Timers[NodeId] = Timers()
         self._lasting: Timers[NodeId] = Timers()
 
@@ -41,6 +43,10 @@ class Flaps:
         """Whether this change is announced. ``proven``: by more than silence."""
         story = self._stories.get(node)
         self._stable.cancel(node)
+        if state is MemberState.DOWN and not proven and self._agreed(node, story, now_us):
+            return False
+        if state is not MemberState.SUSPECT:
+            self._silent.pop(node, None)
         if story is not None and state in _GONE and not proven and self._again(node, story, now_us):
             return False
         if story is not None and state is MemberState.UNREACHABLE and story.told is MemberState.DOWN:
@@ -51,6 +57,7 @@ class Flaps:
         if state is MemberState.DOWN:
             story = self._down(node, story, now_us)
         elif story is None:
+            self._hush(node, state)
             return True
         if state is MemberState.LEFT:
             del self._stories[node]
@@ -76,7 +83,8 @@ class Flaps:
         nodes = self._lasting.pop_due(now_us)
         for node in nodes:
             story = self._stories[node]
-            story.told, story.shaky, story.back, story.down_us = MemberState.DOWN, True, False, now_us
+            story.shaky = story.shaky or story.back
+            story.told, story.back, story.down_us = MemberState.DOWN, False, now_us
         return nodes
 
     def deadline(self) -> int | None:
@@ -84,6 +92,7 @@ class Flaps:
 
     def forget(self, node: NodeId) -> None:
         self._stories.pop(node, None)
+        self._silent.pop(node, None)
         self._stable.cancel(node)
         self._lasting.cancel(node)
 
@@ -95,12 +104,33 @@ class Flaps:
             self._lasting.set(node, now_us + LASTING_US)
         return True
 
+    def _hush(self, node: NodeId, state: MemberState) -> None:
+        """Its silence is told now."""
+        if state is MemberState.UNREACHABLE:
+            self._silent[node] = None
+            if len(self._silent) > STORIES_MAX:
+                del self._silent[next(iter(self._silent))]
+
+    def _agreed(self, node: NodeId, story: _Story | None, now_us: int) -> bool:
+        """Others say so, too: of what was told as silence that is no news before it lasts."""
+        if node not in self._silent and (story is None or story.told is not MemberState.UNREACHABLE):
+            return False
+        self._silent.pop(node, None)
+        self._keep(node, story or _Story(now_us, MemberState.UNREACHABLE))
+        if node not in self._lasting:
+            self._lasting.set(node, now_us + LASTING_US)
+        return True
+
+    def _keep(self, node: NodeId, story: _Story) -> None:
+        self._stories[node] = story
+        if len(self._stories) > STORIES_MAX:
+            self.forget(next(iter(self._stories)))
+
     def _down(self, node: NodeId, story: _Story | None, now_us: int) -> _Story:
         if story is None or (story.back and now_us > story.down_us + WITHIN_US and not story.shaky):
             self._stories.pop(node, None)
-            story = self._stories[node] = _Story(now_us, MemberState.READY)
-            if len(self._stories) > STORIES_MAX:
-                self.forget(next(iter(self._stories)))
+            story = _Story(now_us, MemberState.READY)
+            self._keep(node, story)
         elif story.back:
             story.shaky, story.back, story.down_us = True, False, now_us
         return story

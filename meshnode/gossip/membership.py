@@ -239,6 +239,7 @@ class Gossip:
     # -- inputs -------------------------------------------------------------------------------------------------------
 
     def _enter(self, event: Input, now: Instant) -> list[Effect]:
+        self._parts.detector.woken(now)
         match event:
             case ControlReceived(peer, channel, body):
                 assert channel is Channel.GOSSIP

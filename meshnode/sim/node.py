@@ -44,6 +44,7 @@ __all__ = ["Adapt", "Plan", "SimNode"]
 
 # As host/loop.py: standing still longer than this voids what silence seemed to prove about peers.
 LAG_US = 700 * MS
+LAG_REST = 10  # times the length of a lag pass before another one is told
 START_AGAIN_US = 5 * SECOND
 _PING = encode(frame_of(Kind.PING, Ping()))
 BLOB_BYTES_A_US = 100  # what a flash disk writes
@@ -97,6 +98,7 @@ class SimNode:
         self._paused_us = 0
         self._told_to_go = self._again = False
         self._last_command = 0
+        self._lag_again_us = 0  # until then the process says nothing of standing still
         self._asleep: list[Callable[[], None]] = []  # of agents: what was due while the whole machine slept
         self._luck = rng.fork(world.seed, f"node/{self.name}")
         self._disk_luck = rng.fork(world.seed, f"disk/{self.name}")
@@ -159,7 +161,7 @@ class SimNode:
         core = self.core = self.plan.adapt.core(Core(self._config(), ports, self.journal.began.records, now))
         self.clock.raise_floor(core.clock.floor_ms, world.now_us)
         self.started_us = self.resumed_us = world.now_us
-        self._timer_us = None
+        self._timer_us, self._lag_again_us = None, 0
         world.trace.happened(world.now_us, self.name, f"starts, boot {core.boot}")
         for watcher in world.audience.started:
             watcher.started(self)
@@ -260,7 +262,10 @@ class SimNode:
             return
         now = self.instant()
         lag_us = 0 if self._due_us is None else now.mono_us - self._due_us
-        still_us = max(slept_us, lag_us if lag_us > LAG_US else 0)
+        lagged = lag_us > LAG_US and now.mono_us >= self._lag_again_us
+        if lagged:
+            self._lag_again_us = now.mono_us + LAG_REST * lag_us
+        still_us = max(slept_us, lag_us if lagged else 0)
         if still_us > 0:
             self._feed(Slept(still_us), now)
         inbox, self._inbox = self._inbox, []

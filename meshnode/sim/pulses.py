@@ -56,6 +56,23 @@ class Verdicts(Checker):
             self.flaps += 1
 
 
+class Held(Checker):
+    """What all hold true, told to anybody or not: whoever ran is doubted at most, by those who slept themselves too."""
+
+    def __init__(self, world: World, frozen: Sequence[str]) -> None:
+        super().__init__(world)
+        self._ran = [node for node in world.nodes if node.name not in frozen]
+
+    def stepped(self, node: SimNode) -> None:
+        core = node.core
+        if core is None:
+            return
+        for other in self._ran:
+            if core.gossip.state(other.node) in (MemberState.DOWN, MemberState.UNREACHABLE):
+                why = core.gossip.reason(other.node)
+                self.wrong(node, f"holds {other.name}, which ran all the time, for gone: {why}")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pulsed:
     """One world. ``most``: flaps that are too many; ``why``: what was wrong, "" if nothing was."""
@@ -82,7 +99,8 @@ class PulseRun:
         self._luck = stream(seed, "pulses")
         some = self._luck.sample(range(1, nodes), max(1, nodes // FROZEN_PART)) if freeze_s else []
         self.frozen = [self.world[number] for number in some]
-        self.verdicts = Verdicts(self.world, [node.name for node in self.frozen])
+        names = [node.name for node in self.frozen]
+        self.verdicts, self.held = Verdicts(self.world, names), Held(self.world, names)
         kinds = (RisingBoots, NoFalseDeath, GenuineRows, Bounds, ComesToRest, NoTwins)
         self._checkers: list[Checker] = [kind(self.world) for kind in kinds]
         self.world.audience.gather(self._checkers)
@@ -113,7 +131,7 @@ class PulseRun:
         look_on(self.world, self._checkers)
         self._whole(JOIN_S)
         world.run_for(REST_S)
-        world.audience.gather([self.verdicts])
+        world.audience.gather([self.verdicts, self.held])
         if self.freeze_s:
             self._freeze()
         else:

@@ -2,9 +2,10 @@
 
 import pytest
 
+from meshnode.gossip.detector import Detector
 from meshnode.gossip.flaps import Flaps
 from meshnode.gossip.messages import MemberState
-from meshnode.kernel.instant import SECOND
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.model.ids import NodeId
 from meshnode.sim.pulses import PulseRun
 
@@ -20,6 +21,23 @@ def test_processes_that_all_wait_for_their_turn_accuse_nobody() -> None:
     done = PulseRun(7, freeze_s=0.0, nodes=8, span_s=20.0).play()
     assert not done.why, done.why
     assert done.flaps == done.told == 0
+
+
+@pytest.mark.parametrize("seed", [8, 9])
+def test_of_a_fifth_that_wakes_again_and_again_nobody_takes_those_who_ran_for_gone(seed: int) -> None:
+    """The host tells the first of the long stops only: a woken node finds out by itself that it was away."""
+    done = PulseRun(seed, freeze_s=15.0, nodes=10, span_s=46.0).play()
+    assert not done.why, done.why
+    assert done.told == done.flaps, "one word about a silence"
+
+
+def test_whoever_reads_on_waking_before_it_knows_that_it_slept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asleep(_self: Detector, _now: Instant) -> None:
+        """It believes what it reads."""
+
+    monkeypatch.setattr(Detector, "woken", asleep)
+    found = [PulseRun(seed, freeze_s=15.0, nodes=10, span_s=46.0).play().why for seed in (8, 9)]
+    assert any("which ran all the time" in why for why in found), found
 
 
 def test_a_word_about_each_stop_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

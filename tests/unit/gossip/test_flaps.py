@@ -87,3 +87,18 @@ def test_silence_that_comes_again_is_told_once_it_lasts_and_a_proof_of_death_at_
     assert not flaps.tells(A, UNREACHABLE, 161 * SECOND, proven=False), "it was called down already"
     other = Flaps()
     assert [other.tells(A, state, at * SECOND) for at, state in ((5, DOWN), (9, READY), (12, DOWN))] == [True] * 3
+
+
+def test_that_others_agree_on_a_silence_is_told_once_it_lasts_and_its_end_at_once() -> None:
+    flaps, at_us = Flaps(), 5 * SECOND
+    assert flaps.tells(A, UNREACHABLE, at_us, proven=False)
+    assert not flaps.tells(A, DOWN, at_us + 2 * SECOND, proven=False)
+    assert flaps.tells(A, READY, at_us + 15 * SECOND)
+    assert flaps.deadline() is None
+    other = Flaps()
+    assert other.tells(A, UNREACHABLE, at_us, proven=False)
+    assert not other.tells(A, DOWN, at_us, proven=False)
+    assert other.lasting(at_us + LASTING_US) == [A]
+    assert other.tells(A, READY, at_us + 2 * LASTING_US), "one loss, however long, makes nobody shaky"
+    dead = Flaps()
+    assert [dead.tells(A, state, at_us) for state in (UNREACHABLE, DOWN)] == [True, True], "a proof is told at once"
