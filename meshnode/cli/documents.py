@@ -34,7 +34,7 @@ def _apply(given: Given) -> int:
     def act(source: Source) -> AppliedView:
         for content in source.contents:
             client.keep_bundle(content)
-        return client.apply(source.manifest)
+        return client.apply(source.manifest, given.durability)
 
     return _each(given, sources, act)
 
@@ -111,6 +111,12 @@ def _delete_source(client: Client, source: Source) -> AppliedView:
 def _apply_options(parser: Parser) -> None:
     parser.add_argument(
         "-f", dest="files", metavar="FILE", nargs="+", action="extend", required=True, help="YAML or JSON"
+    )
+    parser.add_argument(
+        "--durability",
+        metavar="LEVEL",
+        default="",
+        help="local (default): on the disk before the answer; lazy: told to peers at once, on the disk within 10 s",
     )
     output_option(parser)
 

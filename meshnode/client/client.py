@@ -182,8 +182,8 @@ class Client:
             yield from read_events(response)
 
     # Documents
-    def apply(self, manifest: dict[str, object]) -> views.AppliedView:
-        return self._post("/v1/apply", commands.Apply(manifest=manifest), views.AppliedView)
+    def apply(self, manifest: dict[str, object], durability: str = "") -> views.AppliedView:
+        return self._post("/v1/apply", commands.Apply(manifest=manifest, durability=durability), views.AppliedView)
 
     def documents(self, kind: str = "", namespace: str = "", name: str = "") -> list[views.DocumentView]:
         given = {"kind": kind, "namespace": namespace, "name": name}
@@ -234,6 +234,17 @@ class Client:
         path = f"/v1/watch?{urlencode({**filled, 'follow': 'true' if follow else 'false'})}"
         with self._exchange("GET", path, None, SILENCE_S) as response:
             yield from read_changes(response)
+
+    def publish(self, topic: str, data: object = None) -> views.PublishedView:
+        """An event for whoever listens now."""
+        return self._post("/v1/publish", commands.PublishEvent(topic=topic, data=data), views.PublishedView)
+
+    def subscribe(self, *topics: str) -> Iterator[TopicEvent]:
+        """Events of these topics from now on, until the node ends. The first is None: it listens now, and everything
+        that is published from here on comes."""
+        path = f"/v1/subscribe?{urlencode([('topic', name) for name in topics])}"
+        with self._exchange("GET", path, None, SILENCE_S) as response:
+            yield from read_topics(response)
 
     def sync(self) -> views.SyncView:
         """Compare documents with all linked peers now."""

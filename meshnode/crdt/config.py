@@ -14,6 +14,7 @@ class DocumentsConfig:
     repair_jitter: float = 0.2
     retry_after_us: int = SECOND
     keep_again_after_us: int = 10 * SECOND
+    lazy_us: int = 10 * SECOND  # how long the journal may take for what was written lazily
     held_max: int = 4096
     held_per_author_max: int = 1000
     rate_per_s: int = 5_000
@@ -26,7 +27,7 @@ class DocumentsConfig:
     acks_max: int = 64  # live members whose acknowledgement is waited for; in larger meshes only neighbours'
 
     def __post_init__(self) -> None:
-        rhythm = (self.repair_every_us, self.retry_after_us, self.keep_again_after_us)
+        rhythm = (self.repair_every_us, self.retry_after_us, self.keep_again_after_us, self.lazy_us)
         limits = (
             self.held_max, self.held_per_author_max, self.rate_per_s, self.rate_burst, self.rated_nodes_max,
             self.generation_changes, self.generation_bytes, self.freeze_every_us, self.acks_max,

@@ -61,7 +61,8 @@ class Change(msgspec.Struct, frozen=True):
     """What a local write asks for: keep ``records`` first, perform ``effects`` after the commit that holds them.
 
     ``created``: the document did not exist or was deleted; ``unchanged``: there was nothing to write (``records`` then
-    hold what an earlier, failed commit left to keep, if anything).
+    hold what an earlier, failed commit left to keep, if anything). ``at_once``: what need not wait for the commit, as
+    the writer asked for it ``lazily``.
     """
 
     doc_id: DocId
@@ -69,3 +70,5 @@ class Change(msgspec.Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
     created: bool = False
     unchanged: bool = False
+    at_once: tuple[Effect, ...] = ()
+    lazily: bool = False

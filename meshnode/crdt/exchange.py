@@ -58,14 +58,15 @@ class Exchange:
             if len(known) > _KNOWN_MAX:
                 del known[next(iter(known))]
 
-    def push(self, envelopes: Sequence[Sealed], via: NodeId) -> list[Effect]:
+    def push(self, envelopes: Sequence[Sealed], via: NodeId, *, lazily: bool = False) -> list[Effect]:
         """New envelopes, to all peers but the one they came from."""
         sends: list[Effect] = []
         for peer, known in self._known.items():
             lacking = [each for each in envelopes if each.id not in known] if peer != via else []
             for each in lacking:
                 self.learn(peer, each.id)
-            sends += [send(peer, letter) for letter in letters.eager_letters([each.data for each in lacking])]
+            batch = letters.eager_letters([each.data for each in lacking], lazily=lazily)
+            sends += [send(peer, letter) for letter in batch]
         return sends
 
     def announce(self, docs: Iterable[DocId], via: NodeId) -> list[Effect]:

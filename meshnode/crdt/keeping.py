@@ -18,6 +18,7 @@ class Keeping:
         self._retry_after_us = retry_after_us
         self._pending: dict[bytes, tuple[Admitted, int]] = {}  # envelope id -> and when it is to be offered again
         self._of: dict[DocId, dict[bytes, None]] = {}
+        self._told: dict[bytes, None] = {}  # those that were passed on and told about before their commit
 
     def __contains__(self, envelope: bytes) -> bool:
         return envelope in self._pending
@@ -25,8 +26,9 @@ class Keeping:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def offer(self, envelopes: Sequence[Admitted], now: Instant) -> None:
-        again_us = now.mono_us + self._retry_after_us
+    def offer(self, envelopes: Sequence[Admitted], now: Instant, *, patience_us: int = 0) -> None:
+        """``patience_us``: how long the disk may take before it counts as having refused, on top of the usual."""
+        again_us = now.mono_us + self._retry_after_us + patience_us
         for each in envelopes:
             self._pending.pop(each.sealed.id, None)  # back to the end: the first is always the longest due
             self._pending[each.sealed.id] = (each, again_us)
@@ -36,6 +38,7 @@ class Keeping:
         for each in envelopes:
             found = self._pending.pop(each, None)
             if found is not None:
+                self._told.pop(each, None)
                 of = self._of[found[0].doc]
                 del of[each]
                 if not of:
@@ -48,6 +51,13 @@ class Keeping:
     def of(self, doc: DocId) -> list[Admitted]:
         """Those of one document, in order of application."""
         return [self._pending[each][0] for each in self._of.get(doc, ())]
+
+    def untold(self, envelopes: Sequence[Admitted]) -> list[Admitted]:
+        return [each for each in envelopes if each.sealed.id not in self._told] if self._told else list(envelopes)
+
+    def tell(self, envelopes: Sequence[Admitted]) -> None:
+        """Their writer is content with memory: whoever watches hears of them now, and not again."""
+        self._told.update({each.sealed.id: None for each in envelopes if each.sealed.id in self._pending})
 
     def overdue(self, now: Instant) -> list[Admitted]:
         due = self.deadline()

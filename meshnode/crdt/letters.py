@@ -54,12 +54,14 @@ class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
     """
 
     items: list[bytes]
+    ``lazy``: their writer was content with memory; the receiver may take seconds to write them down too.
     eager: bool = False
     more: bool = False
     rest: list[bytes] = []
 
 
 class RootItem(msgspec.Struct, frozen=True, array_like=True):
+    lazy: bool = False
     """A root and who stands by it: (node, signature) pairs."""
 
     data: bytes
@@ -126,7 +128,7 @@ def _judge(letter: Letter) -> None:
             wrong = wrong or any(len(row.doc) != 16 or len(row.root) not in (0, 32) for row in rows)
             wrong = wrong or any(len(head) != 32 for row in rows for head in row.heads)
             wrong = wrong or any(len(holder) != HOLDER_BYTES for row in rows for holder in row.holders)
-        case Envelopes(items, _, _, rest):
+        case Envelopes(items=items, rest=rest):
             wrong = len(items) > LETTER_BYTES_MAX // _OVERHEAD_BYTES or len(rest) > REST_MAX
             wrong = wrong or any(len(doc) != 16 for doc in rest)
         case RepairRoot(root):
@@ -164,8 +166,8 @@ def _split(items: list[ItemT], length: int) -> list[list[ItemT]]:
     return [items[at : at + length] for at in range(0, len(items), length)]
 
 
-def eager_letters(items: Sequence[bytes]) -> list[Envelopes]:
-    return [Envelopes(batch, eager=True) for batch in _batches(items, [len(item) for item in items])]
+def eager_letters(items: Sequence[bytes], *, lazily: bool = False) -> list[Envelopes]:
+    return [Envelopes(batch, eager=True, lazy=lazily) for batch in _batches(items, [len(item) for item in items])]
 
 
 def answer_letters(items: Sequence[bytes], rest: Sequence[DocId]) -> list[Envelopes]:

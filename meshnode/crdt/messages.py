@@ -18,6 +18,7 @@ class DocumentChanged(Fact, frozen=True):
     fields: tuple[str, ...] = ()  # what it wrote, as stored
     deletes: bool = False
     begins: bool = False  # the first write of a document, or of a deleted one
+    lazily: bool = False  # told before its commit: a power cut of all who hold it takes it back
 
 
 class EnvelopesKept(Fact, frozen=True):

@@ -161,12 +161,24 @@ class Documents:
 
     # -- local writes
 
-    def put(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Change:
+    def put(
+        self,
+        kind: str,
+        namespace: str,
+        name: str,
+        fields: Mapping[str, JsonValue],
+        now: Instant,
+        *,
+        lazily: bool = False,
+    ) -> Change:
         """Make the document read ``fields``: changed ones are written, absent ones removed, conflicts thereby resolved.
 
         Raises ``Denied``, ``Invalid`` or another ``LocalError``; then nothing changed.
+        ``lazily``: peers are told at once, and the journal may take ``lazy_us``. A node that loses such a write in a
+        crash gets it back from whoever was told; its next start is another boot, so no number is used twice.
+
         """
-        return self._filed(self._pen.put(kind, namespace, name, fields, now), now)
+        return self._filed(self._pen.put(kind, namespace, name, fields, now), now, lazily=lazily)
 
     def delete(self, kind: str, namespace: str, name: str, now: Instant) -> Change:
         """Leave a tombstone. Raises ``NotFound``, ``Denied``."""
@@ -335,24 +347,33 @@ class Documents:
         if applied:
             for each in applied:
                 self._hlc.witness(each.sealed.hlc, now)
-            effects.append(self._kept(via, applied, now, eager=letter.eager))
+            kept = self._kept(via, applied, now, eager=letter.eager, lazily=letter.lazy)
+            effects += _spread(kept) if kept.lazily else [kept]
         effects += self._exchange.ask(incomplete, via, last=True)
         return [*effects, *self._continued(via, letter, progress=bool(applied))]
 
-    def _kept(self, via: NodeId, applied: Sequence[Admitted], now: Instant, *, eager: bool) -> Persist:
-        """Everything that may only happen once ``applied`` is in the journal, behind its commit."""
-        self._keeping.offer(applied, now)
+    def _kept(
+        self, via: NodeId, applied: Sequence[Admitted], now: Instant, *, eager: bool, lazily: bool = False
+    ) -> Persist:
+        """Everything that may only happen once ``applied`` is in the journal, behind its commit; ``lazily``: see
+        ``_spread``."""
+        lazily = lazily and eager  # what comes by repair may be old, and long since promised
+        self._keeping.offer(applied, now, patience_us=self._config.lazy_us if lazily else 0)
         self.counters.add("applied", len(applied))
         docs = list(dict.fromkeys(each.doc for each in applied))
         roots = self._succession.changed(docs, now)
         self._rest_until_freeze(now)
         onward = (
-            self._exchange.push([each.sealed for each in applied], via) if eager else self._exchange.announce(docs, via)
+            self._exchange.push([each.sealed for each in applied], via, lazily=lazily)
+            if eager
+            else self._exchange.announce(docs, via)
         )
-        facts = [self._fact(each) for each in applied]
-        hashes = tuple(self._store.pin(DocId(record.key))[1] for record in roots)
+        facts = [self._fact(each, lazily=lazily) for each in self._keeping.untold(applied)]
+        if lazily:
+            self._keeping.tell(applied)
+        hashes = tuple(self._store.pin(DocId(record.key))[1] for record in roots if shelf.is_root(record))
         kept = EnvelopesKept(tuple(each.sealed.id for each in applied), hashes)
-        return Persist((*roots, *(shelf.record_of(each) for each in applied)), (kept, *onward, *facts))
+        return Persist((*roots, *(shelf.record_of(each) for each in applied)), (kept, *onward, *facts), lazily)
 
     def _continued(self, via: NodeId, letter: Envelopes, *, progress: bool) -> Effects:
         """After the last letter of an answer: ask for what had no room, else compare again while that gets us on."""
@@ -378,25 +399,31 @@ class Documents:
             effects.append(Note(f"node/{name}", f"signed two different writes under one number: {error}"))
         return effects
 
-    def _filed(self, draft: Draft, now: Instant) -> Change:
+    def _filed(self, draft: Draft, now: Instant, *, lazily: bool = False) -> Change:
+        if draft.admitted is None and lazily:
+            return Change(draft.doc, unchanged=True)
         if draft.admitted is None:
             left = self._kept(UNKNOWN_NODE, self._keeping.of(draft.doc), now, eager=False)
             return Change(draft.doc, left.records, left.then if left.records else (), unchanged=True)
         # What this write stands on must be durable with it: an earlier change may still wait for a disk that refused.
-        unkept = self._keeping.of(draft.doc)
+        unkept = [] if lazily else self._keeping.of(draft.doc)
         placed = self._intake.place(draft.admitted)
         for _, error in placed.refused:
             if error.reason == "engine-refused":
                 raise Broken(f"{error}. Nothing changed.", next_step="meshnode doctor") from error
             raise Full(f"{error}. Nothing changed.", next_step="delete documents nobody needs") from error
-        persist = self._kept(UNKNOWN_NODE, [*unkept, *placed.applied], now, eager=True)
-        return Change(draft.doc, persist.records, persist.then, draft.created)
+        persist = self._kept(UNKNOWN_NODE, [*unkept, *placed.applied], now, eager=True, lazily=lazily)
+        if not lazily:
+            return Change(draft.doc, persist.records, persist.then, draft.created)
+        *at_once, later = _spread(persist)
+        assert isinstance(later, Persist)
+        return Change(draft.doc, later.records, later.then, draft.created, at_once=tuple(at_once), lazily=True)
 
-    def _fact(self, each: Admitted) -> DocumentChanged:
+    def _fact(self, each: Admitted, *, lazily: bool) -> DocumentChanged:
         author, touch = each.sealed.author, touch_of(each)
         return DocumentChanged(
             each.doc, each.kind, each.namespace, each.name, author, remote=author != self._me, change=each.sealed.id,
-            hlc=each.sealed.hlc, fields=touch.fields, deletes=touch.deletes, begins=touch.begins,
+            hlc=each.sealed.hlc, fields=touch.fields, deletes=touch.deletes, begins=touch.begins, lazily=lazily,
         )  # fmt: skip
 
     def _restore(self, records: Sequence[Record]) -> None:
@@ -459,3 +486,9 @@ def _rejection(peer: NodeId, error: RemoteError) -> Reject:
 
 def _rates(config: DocumentsConfig) -> Rates:
     return Rates(per_s=config.rate_per_s, burst=config.rate_burst, nodes_max=config.rated_nodes_max)
+def _spread(lazy: Persist) -> Effects:
+    """What need not wait for a commit whose writer was content with memory, and last the commit itself."""
+    waits = [each for each in lazy.then if isinstance(each, EnvelopesKept)]
+    return [*(each for each in lazy.then if each not in waits), Persist(lazy.records, tuple(waits), lazily=True)]
+
+

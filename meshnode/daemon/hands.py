@@ -82,7 +82,7 @@ class Hands:
             number = effect.batch_no
             self.loop.tell(Stored(number) if error is None else StoreFailed(number, str(error)))
 
-        self.journal.append(effect.records, done, idly=effect.idly)
+        self.journal.append(effect.records, done, idly=effect.idly, lazily=effect.lazily)
 
     def leave(self, effect: Exit) -> None:
         self.exit = self.exit or effect

@@ -54,6 +54,7 @@ class JournalConfig:
     pending_bytes_max: int = 16 * 1024 * 1024
     batch_bytes_max: int = 1024 * 1024
     idle_s: float = 1.5  # that records nobody waits for may wait for a commit to ride with
+    lazy_s: float = 10.0  # that records may wait whose writer was told that a power cut may take them back
     retry_first_s: float = 1.0
     retry_cap_s: float = 30.0
 
@@ -148,21 +149,22 @@ class JournalWriter:
     def file_bytes(self) -> int:
         return self._ledger.file_bytes
 
-    def append(self, records: Sequence[Record], done: Done, *, idly: bool = False) -> None:
+    def append(self, records: Sequence[Record], done: Done, *, idly: bool = False, lazily: bool = False) -> None:
         """Store ``records`` in this order; ``done`` is called later, in the loop: with ``None`` once they are durable.
 
         ``idly``: they may wait a moment for a commit to ride with; a sync costs the disk a page, however little it is.
+        ``lazily``: for seconds, and whoever wrote them has been told.
         ``JournalFull`` and ``JournalFailed`` mean that none of them is stored and none will be.
         """
         loop = asyncio.get_running_loop()
         size = sum(map(record_bytes, records))
         with self._wanted:
             if not self._closing and self._pending_bytes + size <= self._config.pending_bytes_max:
-                if idly and not self._queue:
-                    self._idle_until = time.monotonic() + self._config.idle_s
+                until = time.monotonic() + (self._config.lazy_s if lazily else self._config.idle_s)
+                self._idle_until = min(self._idle_until, until) if self._queue else until
                 self._queue.append(_Request(records, size, done, loop))
                 self._pending_bytes += size
-                self._urgent = self._urgent or not idly
+                self._urgent = self._urgent or not (idly or lazily)
                 self._wanted.notify()
                 return
         why = "it is closed" if self._closing else "more waits to be written than fits into memory"

@@ -44,10 +44,14 @@ class Send(Effect, frozen=True):
 
 
 class Persist(Effect, frozen=True):
-    """Append ``records``; perform ``then`` only after the commit that holds them. Nothing else waits."""
+    """Append ``records``; perform ``then`` only after the commit that holds them. Nothing else waits.
+
+    ``lazily``: whoever asked for it was told that a power cut may take it back; the commit may be seconds away.
+    """
 
     records: tuple[Record, ...]
     then: tuple[Effect, ...] = ()
+    lazily: bool = False
 
 
 class Dial(Effect, frozen=True):
@@ -83,9 +87,11 @@ class Reject(Effect, frozen=True):
 class Note(Effect, frozen=True):
     """An event worth telling in ``meshnode why``: kept in the journal under its byte budget.
 
-    ``idly``: what it tells is durable already; it may wait a moment for a commit to ride with.
+    ``idly``: what it tells is durable already; it may wait a moment for a commit to ride with. ``lazily``: what it
+    tells is itself not durable for seconds.
     """
 
     subject: str  # "node/NAME", "agent/NAME", "cluster/NS/NAME", "call/ID"
     text: str
     idly: bool = False
+    lazily: bool = False

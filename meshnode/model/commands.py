@@ -258,7 +258,10 @@ class PingNode(Command, frozen=True, tag="ping"):
 
 
 class Apply(Command, frozen=True, tag="apply"):
-    """-> AppliedView. One manifest: ``apiVersion``, ``kind``, ``metadata`` {name, namespace}, ``spec``."""
+    """-> AppliedView. One manifest: ``apiVersion``, ``kind``, ``metadata`` {name, namespace}, ``spec``.
+
+    ``durability``: local ("" means it: on the disk before the answer) or lazy (told to peers, on the disk within 10 s).
+    """
 
     manifest: JsonObject
 
@@ -269,6 +272,7 @@ class ListDocuments(Command, frozen=True, tag="documents"):
     kind: str = ""
     namespace: str = ""
     name: str = ""
+    durability: str = ""
 
 
 class DeleteDocument(Command, frozen=True, tag="delete"):

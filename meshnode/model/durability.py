@@ -7,6 +7,8 @@ import msgspec
 from meshnode.model.errors import Invalid
 
 COPIES_MAX = 5
+LAZY = "lazy"
+DOCUMENT_LEVELS = ("", "local", LAZY)  # what ``apply`` may ask for; "" is local
 _REPLICATED = re.compile(r"replicated\((\d+)\)")
 
 
@@ -35,7 +37,7 @@ def parse_durability(text: str) -> Durability:
     """Read ``auto`` (or ""), ``lazy``, ``local`` or ``replicated(K)``. Raises ``Invalid``."""
     if text in ("", "auto"):
         return AUTO
-    if text == "lazy":
+    if text == LAZY:
         return Durability(lazy=True, copies=0)
     if text == "local":
         return Durability(copies=0, strict=True)

@@ -58,6 +58,7 @@ from meshnode.model.commands import (
     Why,
 )
 from meshnode.model.errors import Invalid, LocalError, Offline
+from meshnode.model.durability import DOCUMENT_LEVELS, LAZY, reached
 from meshnode.model.ids import NodeId
 from meshnode.model.units import slot_of
 from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, PingView
@@ -264,8 +265,8 @@ class Desk:
                 return self._call(command_no, command, now)
             case PingNode():
                 return self._ping(command_no, command, now)
-            case Apply(manifest=manifest):
-                return self._apply(command_no, manifest, now)
+            case Apply():
+                return self._apply(command_no, command, now)
             case DeleteDocument():
                 change = self._core.documents.delete(command.kind, command.namespace, command.name, now)
                 return self._written(command_no, command.kind, command.namespace, command.name, change, "deleted", [])
@@ -342,21 +343,30 @@ class Desk:
         self._calls[command_no] = command
         return self._core.switch.ask(command_no, header, b"{}", now, node=node)
 
-    def _apply(self, command_no: int, manifest: dict[str, object], now: Instant) -> Sequence[Effect]:
-        kind, namespace, name, fields, notes = manifest_fields(manifest)
-        change = self._core.documents.put(kind, namespace, name, fields, now)
+    def _apply(self, command_no: int, command: Apply, now: Instant) -> Sequence[Effect]:
+        if command.durability not in DOCUMENT_LEVELS:
+            raise Invalid(
+                f"durability {command.durability[:40]!r} is none that a document can have",
+                next_step="use local, or lazy: told to peers at once and on the disk within 10 s",
+            )
+        kind, namespace, name, fields, notes = manifest_fields(command.manifest)
+        change = self._core.documents.put(kind, namespace, name, fields, now, lazily=command.durability == LAZY)
         action = "created" if change.created else "unchanged" if change.unchanged else "updated"
         return self._written(command_no, kind, namespace, name, change, action, notes)
 
     def _written(
         self, command_no: int, kind: str, namespace: str, name: str, change: Change, action: str, notes: list[str]
     ) -> Sequence[Effect]:
-        view = AppliedView(kind=kind, namespace=namespace, name=name, action=action, notes=notes)
+        level = reached(lazy=change.lazily, copies=0)
+        view = AppliedView(kind=kind, namespace=namespace, name=name, action=action, notes=notes, durability=level)
         if not change.records:
             return [Reply(command_no, view)]
         return [Persist(change.records, then=(*change.effects, Reply(command_no, view)))]
 
     def _shut_down(self, command_no: int, now: Instant) -> Sequence[Effect]:
+        if change.lazily:
+            kept = Persist(change.records, change.effects, lazily=True)
+            return [*change.at_once, Reply(command_no, view), kept]
         """Say goodbye, then stop the agents; ``AgentsStopped`` climbs the stairs and ends the process."""
         core = self._core
         return [

@@ -38,7 +38,9 @@ class Commits:
         self._owed: dict[bytes, Record] = {}  # claims the disk did not take
         self._again_us: int | None = None
 
-    def store(self, records: tuple[Record, ...], then: tuple[Effect, ...] = (), *, idly: bool = False) -> Store:
+    def store(
+        self, records: tuple[Record, ...], then: tuple[Effect, ...] = (), *, idly: bool = False, lazily: bool = False
+    ) -> Store:
         self._last += 1
         claims = tuple(record for record in records if record.kind is RecordKind.CLAIM)
         for record in claims:
@@ -46,7 +48,7 @@ class Commits:
             self._newest[record.key] = self._last
         if then or claims:
             self._under_way[self._last] = _Batch(then, claims)
-        return Store(self._last, records, idly)
+        return Store(self._last, records, idly, lazily)
 
     def stored(self, batch_no: int) -> tuple[Effect, ...]:
         """What was to happen after this commit."""

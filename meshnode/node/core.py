@@ -322,10 +322,10 @@ class Core:
         match effect:
             case Send() | Hangup() | Post():
                 return self.hub.take(effect, now)
-            case Persist(records, then):
-                return (self.commits.store(records, then),)
-            case Note(subject, text, idly):
-                return self._note(subject, text, now, idly=idly)
+            case Persist(records, then, lazily):
+                return (self.commits.store(records, then, lazily=lazily),)
+            case Note(subject, text, idly, lazily):
+                return self._note(subject, text, now, idly=idly, lazily=lazily)
             case Reject():
                 return self._rejected(effect, now)
             case CallEnded():
@@ -339,9 +339,9 @@ class Core:
             case _:
                 return None
 
-    def _note(self, subject: str, text: str, now: Instant, *, idly: bool = False) -> list[Effect]:
+    def _note(self, subject: str, text: str, now: Instant, *, idly: bool = False, lazily: bool = False) -> list[Effect]:
         record, event = self.story.add(subject, text, now)
-        store = self.commits.store((record,), idly=idly)
+        store = self.commits.store((record,), idly=idly, lazily=lazily)
         self.story.storing(store.batch_no)
         return [store, Announce(self.story.last_number, event)]
 

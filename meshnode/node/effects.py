@@ -13,12 +13,13 @@ from meshnode.wire.bus import ToAgent
 class Store(Effect, frozen=True):
     """Append to the journal in this order; answer with ``Stored`` or ``StoreFailed``.
 
-    ``idly``: it may wait a moment for a commit to ride with; later ones wait for nothing.
+    ``idly``: it may wait a moment for a commit to ride with; later ones wait for nothing. ``lazily``: for seconds.
     """
 
     batch_no: int
     records: tuple[Record, ...]
     idly: bool = False
+    lazily: bool = False
 
 
 class Reply(Effect, frozen=True):

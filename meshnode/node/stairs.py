@@ -257,7 +257,7 @@ def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:
     core.intentions.changed(fact.doc_id)
     if fact.kind == "Node":
         return ()  # told as what it means, see node/drains.py
-    return [Note(subject, f"changed by {core.names.of(fact.by)}", idly=True)]
+    return [Note(subject, f"changed by {core.names.of(fact.by)}", idly=True, lazily=fact.lazily)]
 
 
 def _word_of(kind: str) -> str:

@@ -341,5 +341,25 @@ def test_what_nobody_waits_for_is_written_by_itself_after_a_while_and_at_the_end
     assert asyncio.run(scenario(3600.0)) == 1
 
 
+def test_what_is_kept_lazily_waits_longer_than_what_is_idle_and_rides_with_whatever_is_written_first(
+    tmp_path: Path,
+) -> None:
+    async def scenario(name: str, idle_s: float, lazy_s: float, *, idly: bool) -> int:
+        with Journal(tmp_path / name, config=JournalConfig(idle_s=idle_s, lazy_s=lazy_s)) as journal:
+            before, done = journal.disk.syncs, asyncio.Event()
+            journal.writer.append([contact(1)], lambda _: done.set(), lazily=True)
+            if idly:
+                journal.writer.append([contact(2)], lambda _: None, idly=True)
+            if min(idle_s if idly else lazy_s, lazy_s) < 1:
+                await asyncio.wait_for(done.wait(), 10)
+            return journal.disk.syncs - before
+
+    assert asyncio.run(scenario("a", 0.01, 3600.0, idly=False)) == 0
+    assert asyncio.run(scenario("b", 0.01, 3600.0, idly=True)) == 1
+    assert asyncio.run(scenario("c", 3600.0, 0.01, idly=True)) == 1
+    with Journal(tmp_path / "a") as again:
+        assert again.records == [contact(1)], "the end of a process in order loses nothing"
+
+
 def contact(number: int) -> Record:
     return Record(RecordKind.CONTACT, b"host:%d" % number, b"x")

@@ -160,3 +160,22 @@ def test_sync_asks_every_linked_peer_now() -> None:
     mesh.run(5 * SECOND)
     view: SyncView = told(alpha, commands.SyncNow(), SyncView)
     assert (view.peers, view.waiting) == (["beta"], 0)
+
+
+def test_a_lazy_write_is_answered_before_its_commit_and_says_what_it_is() -> None:
+    (box,) = Mesh().start("alpha")
+    box.disk = "slow"
+    view = told(box, Apply(manifest=manifest(1, 1), durability="lazy"), AppliedView)
+    assert (view.action, view.durability) == ("created", "lazy")
+    box.disk = "ok"
+    view = told(box, Apply(manifest=manifest(2, 2), durability="local"), AppliedView)
+    assert (view.action, view.durability) == ("updated", "local")
+    assert told(box, Apply(manifest=manifest(2, 2)), AppliedView).action == "unchanged"
+
+
+@pytest.mark.parametrize("level", ["auto", "replicated(2)", "disk", "LAZY"])
+def test_a_level_that_documents_do_not_have_is_refused_and_nothing_is_stored(level: str) -> None:
+    (box,) = Mesh().start("alpha")
+    view = box.has(Apply(manifest=manifest(1, 1), durability=level), "invalid", 2)
+    assert level in view.message and "lazy" in view.next_step
+    assert told(box, Apply(manifest=manifest(1, 1)), AppliedView).action == "created"
