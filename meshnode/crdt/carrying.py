@@ -7,7 +7,8 @@ import msgspec
 from meshnode.crdt.gate import Admitted, Gate
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
-from meshnode.crdt.letters import RootItem
+from meshnode.crdt.letters import RootItem, RootPart
+from meshnode.crdt.parts import WHOLE_BYTES_MAX, count_of, part_of
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item, ItemKind
 from meshnode.crdt.store import StateStore
@@ -19,8 +20,9 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
 
 Attests = Callable[[Rooted], Sequence[tuple[bytes, bytes]]]
-Adopt = Callable[[RootItem], Sequence[Effect]]
+Adopt = Callable[[RootItem | RootPart], Sequence[Effect]]
 _roots = msgspec.msgpack.Decoder(RootItem)
+_parts = msgspec.msgpack.Decoder(RootPart)
 
 
 class Carried(msgspec.Struct, frozen=True):
@@ -86,7 +88,11 @@ def _root_of(store: StateStore, doc: DocId, attests: Attests) -> list[Item]:
     rooted = store.rooted(doc)
     if rooted is None:
         return []
-    return [Item(ItemKind.ROOT, msgspec.msgpack.encode(RootItem(rooted.data, list(attests(rooted)))))]
+    stand_by = list(attests(rooted))
+    if len(rooted.data) > WHOLE_BYTES_MAX:
+        parts = [part_of(doc, rooted.data, rooted.hash, number, stand_by) for number in range(count_of(rooted.data))]
+        return [Item(ItemKind.ROOT_PART, msgspec.msgpack.encode(part)) for part in parts]
+    return [Item(ItemKind.ROOT, msgspec.msgpack.encode(RootItem(rooted.data, stand_by)))]
 
 
 def _records(authors: dict[NodeId, None], trust: Trust) -> list[Item]:
@@ -117,20 +123,28 @@ def take_in(
             case ItemKind.ENVELOPE:
                 _envelope(item.data, taken, me, gate, store, intake, now)
             case ItemKind.ROOT:
-                _root(item.data, taken, adopt)
+                _root(item.data, _roots, taken, adopt)
+            case ItemKind.ROOT_PART:
+                _root(item.data, _parts, taken, adopt)
             case _:
                 taken.unknown += 1
     return taken
 
 
-def _root(data: bytes, taken: Taken, adopt: Adopt) -> None:
+def _root(
+    data: bytes,
+    decoder: msgspec.msgpack.Decoder[RootItem] | msgspec.msgpack.Decoder[RootPart],
+    taken: Taken,
+    adopt: Adopt,
+) -> None:
     try:
-        root = _roots.decode(data)
+        root = decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         taken.refuse(RemoteError("root-frame"))
         return
     effects = adopt(root)
-    taken.held += not effects
+    if not effects and (isinstance(root, RootItem) or root.number == root.count - 1):
+        taken.held += 1
     for effect in effects:
         match effect:
             case Persist(records, then):

@@ -10,7 +10,8 @@ from meshnode.crdt import letters
 from meshnode.crdt.envelope import UNROOTED, Pin
 from meshnode.crdt.history import Clock, Sealed
 from meshnode.crdt.keeping import Keeping
-from meshnode.crdt.letters import Clocks, Letter, RootItem
+from meshnode.crdt.letters import PARTS_ASKED_MAX, Clocks, Letter, RootItem, RootPart, RootsWanted
+from meshnode.crdt.parts import HEAPS_OF_PEER_MAX, WHOLE_BYTES_MAX, count_of, part_of
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.store import StateStore
 from meshnode.kernel import repair
@@ -22,6 +23,7 @@ from meshnode.model.ids import DocId, NodeId
 _KNOWN_MAX = 4096  # envelopes remembered per peer; forgetting one costs a repeated send
 _ANSWER_BYTES_MAX = 512 * 1024
 _CLOCK_LETTERS_MAX = 8
+_FIRST_PARTS_MAX = HEAPS_OF_PEER_MAX  # more than these the peer would not put together at once
 
 
 Attests = Callable[[Rooted], Sequence[tuple[bytes, bytes]]]
@@ -115,18 +117,39 @@ class Exchange:
 
     def _roots_for(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
         """Roots of documents where ``peer`` is in an earlier generation, or holds the losing one of two."""
-        items = [
-            RootItem(rooted.data, list(self._attests(rooted)))
-            for doc, _, _ in theirs.docs
-            if (rooted := self._store.rooted(DocId(doc))) is not None and theirs.pins.get(doc, UNROOTED) < rooted.pin
-        ]
-        return [send(peer, letter) for letter in letters.root_letters(items)]
+        items: list[RootItem] = []
+        parts: list[RootPart] = []
+        for doc, _, _ in theirs.docs:
+            rooted = self._store.rooted(DocId(doc))
+            if rooted is None or theirs.pins.get(doc, UNROOTED) >= rooted.pin:
+                continue
+            if len(rooted.data) > WHOLE_BYTES_MAX:
+                parts.append(part_of(DocId(doc), rooted.data, rooted.hash, 0, self._attests(rooted)))
+            else:
+                items.append(RootItem(rooted.data, list(self._attests(rooted))))
+        return [send(peer, letter) for letter in (*letters.root_letters(items), *parts[:_FIRST_PARTS_MAX])]
+
+    def parts(self, peer: NodeId, wanted: RootsWanted) -> list[Effect]:
+        """Parts of roots that are still ours."""
+        found: list[RootPart] = []
+        for row in wanted.rows:
+            rooted = self._store.rooted(DocId(row.doc))
+            if rooted is not None and rooted.hash == row.root:
+                found += [
+                    part_of(DocId(row.doc), rooted.data, rooted.hash, number, self._attests(rooted))
+                    for number in row.parts
+                    if 0 <= number < count_of(rooted.data)
+                ]
+        return [send(peer, letter) for letter in found[:PARTS_ASKED_MAX]]
 
     def _beyond(self, doc: DocId, pin: Pin, version: bytes, clock: Clock) -> Sequence[Sealed]:
         ours = self._store.pin(doc)
         if pin == ours:
             return self._lacking(doc, version, clock)
-        return self._store.beyond(doc, {}) if pin < ours else ()
+        rooted = self._store.rooted(doc)
+        if pin > ours or rooted is None or len(rooted.data) > WHOLE_BYTES_MAX:
+            return ()  # what stands on a root that travels in parts is asked for when it has come
+        return self._store.beyond(doc, {})
 
     def _lacking(self, doc: DocId, version: bytes, clock: Clock) -> Sequence[Sealed]:
         """Equal clocks over unequal heads: an author signed two writes under one number. The peer gets the evidence."""

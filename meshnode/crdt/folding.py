@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from meshnode.crdt.fields import DELETED
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.registers import Registers, Write, by_time
-from meshnode.crdt.root import LAYERS_MAX, ROOT_BYTES_MAX, VERSION, Root, Rooted, RootWrite, rooted
+from meshnode.crdt.root import LAYERS_MAX, ROOT_BYTES_MAX, VERSION, Root, Rooted, RootWrite, judge_bulk, rooted
 from meshnode.crdt.seen import Seen
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
@@ -41,6 +41,7 @@ def folded(
     generation, pinned = before.pin if before is not None else (0, b"")
     context = context_of(before, envelopes).pruned()
     seen: list[tuple[bytes, int, int]] = [(author, boot, hlc) for (author, boot), hlc in context.items()]
+    judge_bulk(proofs.envelopes())
     root = Root(
         VERSION, doc, kind, namespace, name, generation + 1, pinned, sorted(heads), fields, seen, proofs.envelopes(),
         grave_ms,

@@ -22,13 +22,16 @@ Heads = tuple[bytes, ...]
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a generation may hold before the next one is due."""
+    """What a generation may hold before the next one is due; of a large root as much again, so that it is not written
+    for every few changes."""
 
     changes: int
     bytes: int
 
     def times(self, store: StateStore, doc: DocId) -> float:
-        return max(store.changes(doc) / self.changes, store.envelope_bytes(doc) / self.bytes)
+        rooted = store.rooted(doc)
+        most = self.bytes if rooted is None else max(self.bytes, len(rooted.data))
+        return max(store.changes(doc) / self.changes, store.envelope_bytes(doc) / most)
 
 
 class Frozen(msgspec.Struct):

@@ -4,7 +4,7 @@ Order on the disk: the root's record (with the strays) first; when it is kept, t
 Any part of either may be lost in a crash: the next start finds the old generation, or the new one with remains.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -19,7 +19,6 @@ from meshnode.crdt.kinds import may_set
 from meshnode.crdt.letters import ATTESTS_MAX, RootItem
 from meshnode.crdt.root import Rooted, judge_proofs
 from meshnode.crdt.seen import HORIZON_MS
-from meshnode.crdt.shelf import Shelved
 from meshnode.crdt.store import StateStore
 from meshnode.crdt.strays import STRAYS_MAX, Stray, is_here, left_of, strays_of
 from meshnode.kernel.instant import SECOND, ClockTrust, Instant
@@ -43,7 +42,7 @@ class Begun(msgspec.Struct, frozen=True):
 
     doc: DocId
     rooted: Rooted
-    record: Record
+    records: tuple[Record, ...]
     differs: bool
     mine: tuple[Stray, ...]
     told: int
@@ -78,7 +77,7 @@ class Generations:
         before = self._store.fields(doc).values()
         was_live = doc in self._store and not self._store.fields(doc).is_deleted()
         strays = self._strays_under(doc, rooted)
-        remains = [doc + each.id for each in self._store.beyond(doc, {})]
+        remains = [doc + each.id for each in self._store.beyond(doc, {})] + self._pieces(doc)
         self._store.adopt(rooted)
         self._keeping.forget(doc)
         self._intake.rooted(doc)
@@ -95,13 +94,20 @@ class Generations:
         if all(each.key == STAMP for each in mine):
             mine = ()
         differs = before != self._store.fields(doc).values()
-        return Begun(doc, rooted, self.record(doc), differs, mine, told)
+        return Begun(doc, rooted, self.records(doc), differs, mine, told)
 
-    def record(self, doc: DocId) -> Record:
+    def records(self, doc: DocId) -> tuple[Record, ...]:
+        """Of the root that a document stands on."""
         rooted = self._store.rooted(doc)
         assert rooted is not None
-        shelved = Shelved(rooted.data, list(self._attests[doc].items()), self._strays.get(doc, []))
-        return shelf.root_record(doc, shelved)
+        return tuple(
+            shelf.root_records(doc, rooted, list(self._attests[doc].items()), self._strays.get(doc, []))
+        )  # fmt: skip
+
+    def _pieces(self, doc: DocId) -> list[bytes]:
+        """Keys of the root's pieces in the journal."""
+        rooted = self._store.rooted(doc)
+        return [] if rooted is None else [record.key for record in shelf.piece_records(doc, rooted)]
 
     def _strays_under(self, doc: DocId, rooted: Rooted) -> list[Stray]:
         if doc not in self._store:
@@ -235,9 +241,9 @@ class Generations:
 
     # -- the journal
 
-    def restore(self, record: Record) -> None:
+    def restore(self, record: Record, pieces: Mapping[bytes, bytes]) -> None:
         """Raises ``RemoteError``."""
-        rooted, shelved = shelf.restored_root(record)
+        rooted, shelved = shelf.restored_root(record, pieces)
         self._store.adopt(rooted, proven=True)
         doc = roots.doc_of(rooted.root)
         self._intake.rooted(doc)
@@ -245,6 +251,13 @@ class Generations:
         if shelved.strays:
             self._strays[doc] = shelved.strays
             self._due[doc] = 0
+
+    def restored(self, pieces: Iterable[bytes]) -> None:
+        """All roots of the journal are read. ``pieces``: keys of all there are; those of no root are remains."""
+        for key in pieces:
+            doc = DocId(key[: shelf.DOC_BYTES])
+            if key not in self._pieces(doc):
+                self._leaving.setdefault(doc, {})[key] = None
 
     def place(self, admitted: Admitted) -> bool:
         """Whether a stored envelope belongs to the present generation; else it is put where it belongs."""
@@ -272,7 +285,7 @@ class Generations:
         if doc not in self._unkept:
             return []
         self._unkept[doc] = now.mono_us
-        return [self.record(doc)]
+        return list(self.records(doc))
 
     def overdue(self, after_us: int, now: Instant) -> list[DocId]:
         return [doc for doc, at in self._unkept.items() if at + after_us <= now.mono_us]

@@ -31,6 +31,9 @@ REST_MAX = 512
 ROOTS_MAX = 256  # in one letter
 ATTESTS_MAX = 4
 HOLDER_BYTES = 8
+PART_BYTES_MAX = 48 * 1024  # of a root that is larger than a letter
+PARTS_ASKED_MAX = 4  # at a time
+WANTED_MAX = 64
 
 ItemT = TypeVar("ItemT")
 DocClock = tuple[bytes, bytes, Clock]  # document, version (hash of its heads), changes of each actor
@@ -51,17 +54,17 @@ class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
     """Sealed envelopes, each after those it stands on. ``eager``: new ones, to be passed on as they are.
 
     ``more``: another letter of the same answer follows; ``rest``: documents the answer had no room for; ask again.
+    ``lazy``: their writer was content with memory; the receiver may take seconds to write them down too.
     """
 
     items: list[bytes]
-    ``lazy``: their writer was content with memory; the receiver may take seconds to write them down too.
     eager: bool = False
     more: bool = False
     rest: list[bytes] = []
+    lazy: bool = False
 
 
 class RootItem(msgspec.Struct, frozen=True, array_like=True):
-    lazy: bool = False
     """A root and who stands by it: (node, signature) pairs."""
 
     data: bytes
@@ -72,6 +75,31 @@ class Roots(msgspec.Struct, frozen=True, array_like=True, tag="roots"):
     """Roots of documents in a later generation than the receiver's."""
 
     items: list[RootItem]
+
+
+class RootPart(msgspec.Struct, frozen=True, array_like=True, tag="part"):
+    """One of ``count`` pieces of the root of this hash; the first one brings who stands by it."""
+
+    doc: bytes
+    root: bytes
+    number: int
+    count: int
+    data: bytes
+    attests: list[tuple[bytes, bytes]] = []
+
+
+class WantedRow(msgspec.Struct, frozen=True, array_like=True):
+    """Parts of a root that the sender lacks."""
+
+    doc: bytes
+    root: bytes
+    parts: list[int]
+
+
+class RootsWanted(msgspec.Struct, frozen=True, array_like=True, tag="wanted"):
+    """The receiver sends these parts, if the root is still its own."""
+
+    rows: list[WantedRow]
 
 
 class FrozenRow(msgspec.Struct, frozen=True, array_like=True):
@@ -91,7 +119,7 @@ class Frozen(msgspec.Struct, frozen=True, array_like=True, tag="frozen"):
     rows: list[FrozenRow]
 
 
-Letter = RepairRoot | RepairSums | RepairRows | Clocks | Envelopes | Roots | Frozen
+Letter = RepairRoot | RepairSums | RepairRows | Clocks | Envelopes | Roots | Frozen | RootPart | RootsWanted
 
 _decoder = msgspec.msgpack.Decoder(Letter)
 
@@ -123,6 +151,12 @@ def _judge(letter: Letter) -> None:
         case Roots(items):
             wrong = len(items) > ROOTS_MAX or any(len(each.attests) > ATTESTS_MAX for each in items)
             wrong = wrong or any(len(node) > 32 or len(sig) > 64 for each in items for node, sig in each.attests)
+        case RootPart(doc, root, _, _, data, attests):
+            wrong = len(doc) != 16 or len(root) != 32 or len(data) > PART_BYTES_MAX or len(attests) > ATTESTS_MAX
+            wrong = wrong or any(len(node) > 32 or len(sig) > 64 for node, sig in attests)
+        case RootsWanted(rows):
+            wrong = len(rows) > WANTED_MAX or any(len(row.parts) > PARTS_ASKED_MAX for row in rows)
+            wrong = wrong or any(len(row.doc) != 16 or len(row.root) != 32 for row in rows)
         case Frozen(rows):
             wrong = sum(2 + len(row.heads) + len(row.holders) for row in rows) > _COUNTS_MAX
             wrong = wrong or any(len(row.doc) != 16 or len(row.root) not in (0, 32) for row in rows)

@@ -21,13 +21,14 @@ from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
 from meshnode.crdt.kinds import Kinds
-from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootItem, Roots
+from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootItem, RootPart, Roots, RootsWanted
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.crdt.rates import Rates
 from meshnode.crdt.reading import conflicts_of, declared_of, document_of
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item
 from meshnode.crdt.store import AutomergeStore, StateStore
+from meshnode.crdt.strays import Stray
 from meshnode.crdt.succession import Room, Succession
 from meshnode.crdt.writing import Broken, Draft, Full, Pen
 from meshnode.kernel.counters import Counters
@@ -173,10 +174,10 @@ class Documents:
     ) -> Change:
         """Make the document read ``fields``: changed ones are written, absent ones removed, conflicts thereby resolved.
 
-        Raises ``Denied``, ``Invalid`` or another ``LocalError``; then nothing changed.
         ``lazily``: peers are told at once, and the journal may take ``lazy_us``. A node that loses such a write in a
         crash gets it back from whoever was told; its next start is another boot, so no number is used twice.
 
+        Raises ``Denied``, ``Invalid`` or another ``LocalError``; then nothing changed.
         """
         return self._filed(self._pen.put(kind, namespace, name, fields, now), now, lazily=lazily)
 
@@ -209,7 +210,9 @@ class Documents:
     def take_in(self, items: Sequence[Item], now: Instant) -> tuple[Taken, Change]:
         """What a stick brings, through the same gate as a peer's envelopes. The change asks for its commit."""
 
-        def adopt(root: RootItem) -> Sequence[Effect]:
+        def adopt(root: RootItem | RootPart) -> Sequence[Effect]:
+            if isinstance(root, RootPart):
+                return self._succession.receive_part(self._me, root, now)
             return self._succession.receive(self._me, Roots([root]), now)
 
         taken = carrying.take_in(items, self._me, self._gate, self._store, self._intake, self._trust, adopt, now)
@@ -244,6 +247,10 @@ class Documents:
     def live(self) -> dict[DocId, None]:
         """All documents that are not deleted, by id."""
         return {doc: None for doc in self._store.docs() if self.is_live(doc)}
+
+    def strays(self, doc: DocId) -> Sequence[Stray]:
+        """Writes known here that the present generation does not hold yet: somebody will write them again."""
+        return self._generations.strays(doc) if doc in self._store else ()
 
     def is_live(self, doc: DocId) -> bool:
         return doc in self._store and not self._store.is_deleted(doc)
@@ -313,6 +320,12 @@ class Documents:
                     self._progress[via] = None
                 self._rest_until_freeze(now)
                 return effects
+            case RootPart():
+                effects = self._succession.receive_part(via, letter, now)
+                self._rest_until_freeze(now)
+                return [*effects, self._exchange.open(via)] if any(isinstance(e, Persist) for e in effects) else effects
+            case RootsWanted():
+                return self._exchange.parts(via, letter)
             case Frozen():
                 self._succession.hear(letter, now)
                 self._rest_until_freeze(now)
@@ -428,13 +441,14 @@ class Documents:
 
     def _restore(self, records: Sequence[Record]) -> None:
         mine = [record for record in records if record.kind == RecordKind.ENVELOPE and record.body]
+        pieces = {each.key: each.body for each in mine if shelf.is_piece(each)}
         for record in [each for each in mine if shelf.is_root(each)]:
             try:
-                self._generations.restore(record)
+                self._generations.restore(record, pieces)
             except RemoteError as error:
                 self._quarantine(record.key, error)
         for record in mine:
-            if not shelf.is_root(record):
+            if not shelf.is_root(record) and not shelf.is_piece(record):
                 try:
                     admitted = shelf.restored(record)
                 except RemoteError as error:
@@ -445,6 +459,7 @@ class Documents:
                     continue
                 for each, error in self._intake.place(admitted, restored=True).refused:
                     self._quarantine(each.doc + each.sealed.id, error)
+        self._generations.restored(pieces)
         self._succession.restored()
 
     def _attests(self, rooted: Rooted) -> Sequence[tuple[bytes, bytes]]:
@@ -476,6 +491,12 @@ class Documents:
         ]
 
 
+def _spread(lazy: Persist) -> Effects:
+    """What need not wait for a commit whose writer was content with memory, and last the commit itself."""
+    waits = [each for each in lazy.then if isinstance(each, EnvelopesKept)]
+    return [*(each for each in lazy.then if each not in waits), Persist(lazy.records, tuple(waits), lazily=True)]
+
+
 def _forgotten(records: Sequence[Record]) -> Effects:
     return [Persist(tuple(records))] if records else []
 
@@ -486,9 +507,3 @@ def _rejection(peer: NodeId, error: RemoteError) -> Reject:
 
 def _rates(config: DocumentsConfig) -> Rates:
     return Rates(per_s=config.rate_per_s, burst=config.rate_burst, nodes_max=config.rated_nodes_max)
-def _spread(lazy: Persist) -> Effects:
-    """What need not wait for a commit whose writer was content with memory, and last the commit itself."""
-    waits = [each for each in lazy.then if isinstance(each, EnvelopesKept)]
-    return [*(each for each in lazy.then if each not in waits), Persist(lazy.records, tuple(waits), lazily=True)]
-
-

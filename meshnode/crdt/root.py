@@ -22,10 +22,12 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
 
 VERSION = 1
-ROOT_BYTES_MAX = 60 * 1024
+ROOT_BYTES_MAX = 1024 * 1024  # a larger document than one letter carries goes in parts (``parts.py``)
+PROOF_BYTES_MAX = 16 * 1024 * 1024  # inflated, of all envelopes of a root together
 LAYERS_MAX = 64
 PROOFS_MAX = 1024
 WRITES_MAX = 4096
+_SURE_BYTES = 16 * 1024  # deflate makes a thousandth at best: of so little nothing large comes
 
 
 class RootWrite(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -150,27 +152,55 @@ def _judge(root: Root) -> None:
 
 def judge_proofs(root: Root) -> list[envelope.Unsealed]:
     """The envelopes of a root, each write found in its own. Signatures are the gate's. Raises ``RemoteError``."""
-    unsealed = [envelope.unseal(data) for data in root.proofs]
-    made = [_made(root, each) for each in unsealed]
+    by_proof: dict[int, list[tuple[str, RootWrite]]] = {}
     for key, writes in root.fields:
         for write in writes:
-            if not 0 <= write.proof < len(made) or (key, write) not in made[write.proof]:
+            by_proof.setdefault(write.proof, []).append((key, write))
+    unsealed: list[envelope.Unsealed] = []
+    room = PROOF_BYTES_MAX
+    for number, data in enumerate(root.proofs):  # one after the other: what they inflate to is not kept
+        unsealed.append(envelope.unseal(data))
+        made = _made(root, unsealed[-1], room)
+        room -= made.size_bytes
+        for key, write in by_proof.pop(number, ()):
+            if (key, write) not in made:
                 raise RemoteError("root-unproven", f"field {key[:60]!r}")
+    if by_proof:
+        raise RemoteError("root-unproven", "a write names an envelope that is not there")
     return unsealed
 
 
-def _made(root: Root, unsealed: envelope.Unsealed) -> "_Made":
+def _made(root: Root, unsealed: envelope.Unsealed, room: int) -> "_Made":
     if unsealed.envelope.doc != root.doc:
         raise RemoteError("root-unproven", "an envelope of another document")
-    return _Made(unsealed.envelope)
+    return _Made(unsealed.envelope, room)
+
+
+def judge_bulk(proofs: Sequence[bytes]) -> None:
+    """What every peer would refuse is not made here. Raises ``RemoteError``."""
+    room = PROOF_BYTES_MAX
+    for data in proofs if sum(map(len, proofs)) > _SURE_BYTES else ():
+        room -= sum(len(parsed.plain) for parsed in parsed_within(envelope.unseal(data).envelope.changes, room))
+
+
+def parsed_within(chunks: Sequence[bytes], room: int) -> list[change.ParsedChange]:
+    """Changes, as long as they inflate to no more than this. Raises ``RemoteError``."""
+    found: list[change.ParsedChange] = []
+    for chunk in chunks:
+        found.append(change.parse(chunk))
+        room -= len(found[-1].plain)
+        if room < 0:
+            raise RemoteError("root-bulk", f"its envelopes inflate to more than {PROOF_BYTES_MAX} bytes")
+    return found
 
 
 class _Made:
     """The writes one envelope proves."""
 
-    def __init__(self, proof: envelope.Envelope) -> None:
+    def __init__(self, proof: envelope.Envelope, room: int) -> None:
         self._proof = proof
-        parsed = [change.parse(chunk) for chunk in proof.changes]
+        parsed = parsed_within(proof.changes, room)
+        self.size_bytes = sum(len(each.plain) for each in parsed)
         self._values = {(each.hash, op.key): op.value for each in parsed for op in each.ops}
         self._times = {each.hash: stamp_of(each) for each in parsed}
         self._carried = {(carry.origin, carry.key): carry for carry in proof.carried}

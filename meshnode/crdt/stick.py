@@ -45,6 +45,7 @@ class ItemKind(enum.IntEnum):
     MEMBER = 1  # an admin's record about an author: without it nobody who never met him believes his envelopes
     ENVELOPE = 2
     ROOT = 3  # of a document whose history was summed up; before the envelopes that stand on it
+    ROOT_PART = 4  # of a root that is too large for one item
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):

@@ -13,8 +13,9 @@ from meshnode.crdt.gate import Admitted, Gate
 from meshnode.crdt.generations import Begun, Generations
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
-from meshnode.crdt.letters import Frozen, Roots
+from meshnode.crdt.letters import Frozen, RootItem, RootPart, Roots, RootsWanted
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
+from meshnode.crdt.parts import Heaps, Whole
 from meshnode.crdt.reading import document_of
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.store import StateStore
@@ -69,6 +70,7 @@ class Succession:
         self._dead: dict[DocId, None] = {}  # deleted documents and graves
         self._bury_us = 0
         self._kept = kept
+        self._heaps = Heaps()
         self.generations = Generations(
             room.store, room.intake, room.keeping, room.gate, room.signer, lambda: len(self._reachable()) - 1
         )  # fmt: skip
@@ -151,6 +153,7 @@ class Succession:
         self._counters.add("re-rooted")
         self._look(begun.doc)
         self.freezes.end(begun.doc, folded=True)
+        self._heaps.forget(begun.doc)
         self._hlc.witness(max((row[2] for row in rooted.root.seen), default=0), now)
         facts: list[Effect] = []
         if begun.differs:
@@ -160,7 +163,7 @@ class Succession:
             facts.append(self._note_lost(begun))
         kept = EnvelopesKept((), (rooted.hash,))
         announced = self._exchange.announce([begun.doc], via)
-        effects: list[Effect] = [Persist((begun.record,), (kept, *announced, *facts))]
+        effects: list[Effect] = [Persist(begun.records, (kept, *announced, *facts))]
         return [*effects, *self.carried(begun.doc, begun.mine, now)] if begun.mine else effects
 
     def _note_lost(self, begun: Begun) -> Note:
@@ -194,6 +197,23 @@ class Succession:
             except RemoteError as error:
                 effects.append(Reject(via, error.reason, str(error)))
         return effects
+
+    def receive_part(self, via: NodeId, part: RootPart, now: Instant) -> Effects:
+        """A piece of a root that is too large for one letter; the last one makes it a root like any other."""
+        try:
+            self._gate.charge(via, now)
+            if self._store.pin(DocId(part.doc))[1] == part.root:
+                return []  # it came from somebody else meanwhile
+            found = self._heaps.add(via, part)
+        except RemoteError as error:
+            return [Reject(via, error.reason, str(error))]
+        match found:
+            case None:
+                return []
+            case RootsWanted():
+                return [send(via, found)] if via in self._exchange else []
+            case Whole(data, attests):
+                return self.receive(via, Roots([RootItem(data, attests)]), now)
 
     def _reachable(self) -> list[NodeId]:
         """Members in reach, this one included."""
