@@ -19,6 +19,7 @@ from meshnode.api.events import EventStreams, story_of, until_gone
 from meshnode.api.lines import Lines
 from meshnode.api.operations import OPERATIONS, Operation
 from meshnode.api.ports import Asker, Streamed
+from meshnode.api.topics import topics_of
 from meshnode.api.watch import changes_of
 from meshnode.model.commands import AnyCommand, CallSkill
 from meshnode.model.errors import LocalError
@@ -40,12 +41,14 @@ class Api:
         self.streams = (
             EventStreams(story_of(asker), heartbeat_s=heartbeat_s),
             EventStreams(changes_of(asker), heartbeat_s=heartbeat_s),
+            EventStreams(topics_of(asker), heartbeat_s=heartbeat_s),
         )
         self.app = Starlette(
             routes=[
                 *(_route(operation, asker) for operation in OPERATIONS),
                 Route("/v1/events", self.streams[0], methods=["GET"]),
                 Route("/v1/watch", self.streams[1], methods=["GET"]),
+                Route("/v1/subscribe", self.streams[2], methods=["GET"]),
                 Route("/openapi.json", _openapi, methods=["GET"]),
                 Route("/", _pointer, methods=["GET"]),
             ],

@@ -9,6 +9,7 @@ from meshnode.api.errors import ErrorBody
 from meshnode.api.lines import LINES_TYPE
 from meshnode.api.operations import OPERATIONS, Operation
 from meshnode.model.commands import CallSkill
+from meshnode.model.view_parts import TopicEventView
 from meshnode.model.views import DocumentEvent, EventView, StreamItem
 
 JsonObject = dict[str, Any]
@@ -19,7 +20,8 @@ def document() -> JsonObject:
     commands = {operation.command for operation in OPERATIONS}
     answers = {operation.answer for operation in OPERATIONS}
     named = sorted(
-        (*commands, *answers, ErrorBody, EventView, DocumentEvent, StreamItem), key=lambda struct: struct.__name__
+        (*commands, *answers, ErrorBody, EventView, DocumentEvent, StreamItem, TopicEventView),
+        key=lambda struct: struct.__name__,
     )
     _, schemas = msgspec.json.schema_components(named, ref_template=_REF)
     for command in commands:
@@ -44,6 +46,7 @@ def _paths(schemas: JsonObject) -> JsonObject:
         paths.setdefault(operation.path_shown, {})[operation.method.lower()] = _operation(operation, schemas)
     paths["/v1/events"] = {"get": _events()}
     paths["/v1/watch"] = {"get": _watch()}
+    paths["/v1/subscribe"] = {"get": _subscribe()}
     return paths
 
 
@@ -142,5 +145,20 @@ def _watch() -> JsonObject:
         "operationId": "getWatch",
         "summary": "Documents as they are, then every change, once",
         "parameters": [*given, follow],
+        "responses": responses,
+    }
+
+
+def _subscribe() -> JsonObject:
+    responses = _responses(TopicEventView.__name__)
+    responses["200"] = {
+        "description": "Server-sent events named 'event', each a TopicEventView; ids count, and cannot be resumed",
+        "content": {"text/event-stream": {"itemSchema": {"$ref": _REF.format(name=TopicEventView.__name__)}}},
+    }
+    topics = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    return {
+        "operationId": "getSubscribe",
+        "summary": "Events of topics as they come: topic/a/b, or topic/a/* for all below topic/a",
+        "parameters": [{"name": "topic", "in": "query", "required": True, "schema": topics}],
         "responses": responses,
     }

@@ -79,6 +79,7 @@ OPERATIONS = (
     _get("/v1/links", commands.ListLinks, views.LinksView, "The links of a node to its neighbours and other peers"),
     _get("/v1/skills", commands.FindSkills, views.SkillsView, "Who offers a skill, best first"),
     _post("/v1/call", commands.CallSkill, views.CallView, "Call a skill; answers by the deadline"),
+    _post("/v1/publish", commands.PublishEvent, views.PublishedView, "Publish an event to whoever listens now"),
     _post("/v1/ping", commands.PingNode, views.PingView, "Measure the way to a node"),
     _post("/v1/bundles", commands.KeepBundle, views.Done, "Store the content of an agent's file"),
     _post("/v1/apply", commands.Apply, views.AppliedView, "Store one manifest"),

@@ -16,6 +16,17 @@ class Told(msgspec.Struct, frozen=True):
     event: EventView
 
 
+class TopicTold(msgspec.Struct, frozen=True):
+    """One event of a topic. ``json``: a ``TopicEventView``, written out once for all who listen. ``number``: counts
+    what came for this listener; ``dropped``: how many before it were lost, because nobody took them in time."""
+
+    number: int
+    json: bytes
+    dropped: int = 0
+
+
+LISTENING = TopicTold(0, b"")  # comes first: whatever is published through this node from now on is heard
+
 # What a streaming call gives: items, then exactly one end.
 Streamed = StreamItem | CallView | Failure
 
@@ -30,6 +41,11 @@ class Asker(Protocol):
     def stream(self, command: CallSkill) -> AsyncGenerator[Streamed]:
         """The items of a call as they come, then its end. Whoever is slow to take them slows the skill down; closing
         it before its end cancels the call."""
+        ...
+
+    def subscribe(self, filters: tuple[str, ...]) -> AsyncGenerator[TopicTold]:
+        """``LISTENING``, then events of these topics as they come, until closed. A reader that is too slow loses some,
+        and is told how many. Raises ``LocalError``: one cannot listen to that."""
         ...
 
     def watch(self, after: int, *, follow: bool) -> AsyncIterator[Told]:

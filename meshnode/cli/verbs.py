@@ -33,6 +33,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Talk": {
         "call": ("call", "call a SKILL, or cap/TAG, with key=value arguments"),
+        "publish": ("topics", "an event for whoever listens to a TOPIC now"),
+        "subscribe": ("topics", "events of TOPICs as they come"),
         "logs": ("logs", "what agents wrote, on all nodes; -f follows"),
         "ping": ("talk", "measure the way to a node"),
         "events": ("talk", "what happened here; -f follows"),

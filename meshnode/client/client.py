@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from meshnode.client.errors import error_of
-from meshnode.client.events import Told, read_changes, read_events
+from meshnode.client.events import Told, TopicEvent, read_changes, read_events, read_topics
 from meshnode.client.exchange import Answer, BrokenAnswer, ask
 from meshnode.client.lines import read_call
 from meshnode.client.locate import data_dir, no_daemon, not_yours, socket_of, went_away
@@ -240,8 +240,8 @@ class Client:
         return self._post("/v1/publish", commands.PublishEvent(topic=topic, data=data), views.PublishedView)
 
     def subscribe(self, *topics: str) -> Iterator[TopicEvent]:
-        """Events of these topics from now on, until the node ends. The first is None: it listens now, and everything
-        that is published from here on comes."""
+        """Events of these topics from now on, until the node ends. The first holds no event: from then on the node
+        listens, and what is published through it comes."""
         path = f"/v1/subscribe?{urlencode([('topic', name) for name in topics])}"
         with self._exchange("GET", path, None, SILENCE_S) as response:
             yield from read_topics(response)

@@ -5,13 +5,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import msgspec
 
-from meshnode.api.ports import Streamed, Told
+from meshnode.api.ports import Streamed, Told, TopicTold
+from meshnode.daemon.topics import TopicDoors
 from meshnode.host.loop import CoreLoop
+from meshnode.kernel.counters import Counters
 from meshnode.kernel.instant import Instant
 from meshnode.model.commands import AnyCommand, CallSkill, GetStatus
 from meshnode.model.views import AnyView, CallView, EventView, Failure, StreamItem
 from meshnode.node.core import Core
 from meshnode.node.inputs import CommandDropped, CommandGiven, Measured, StreamWanted
+from meshnode.wire.bus import Spread
 
 WATCHERS_MAX = 64
 EVENTS_PENDING_MAX = 1_000
@@ -51,8 +54,11 @@ class _Stream:
 class Door:
     """Implements ``api.ports.Asker``."""
 
-    def __init__(self, core: Core, loop: CoreLoop, measure: Callable[[], Measured]) -> None:
+    def __init__(
+        self, core: Core, loop: CoreLoop, measure: Callable[[], Measured], counters: Counters | None = None
+    ) -> None:
         self._core, self._loop, self._measure = core, loop, measure
+        self.topics = TopicDoors(loop.tell, counters or Counters())
         self._waiting: dict[int, asyncio.Future[AnyView]] = {}
         self._streams: dict[int, _Stream] = {}
         self._last_no = 0
@@ -131,6 +137,13 @@ class Door:
         for queue in self._watchers:
             if not queue.full():
                 queue.put_nowait(Told(number, event))
+
+    def subscribe(self, filters: tuple[str, ...]) -> AsyncGenerator[TopicTold]:
+        return self.topics.subscribe(filters)
+
+    def spread(self, effect: Spread) -> None:
+        """Events for those who listen through this door."""
+        self.topics.spread(effect)
 
     async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Told]:
         queue: asyncio.Queue[Told] = asyncio.Queue(EVENTS_PENDING_MAX)

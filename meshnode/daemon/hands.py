@@ -18,7 +18,7 @@ from meshnode.links.messages import CloseLink, Transmit
 from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Input, Stored, StoreFailed
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
-from meshnode.wire.bus import ToAgent
+from meshnode.wire.bus import Spread, ToAgent
 
 
 class Hands:
@@ -59,6 +59,8 @@ class Hands:
         match effect:
             case ToAgent() | WelcomeAgent():
                 self.bus.perform(effect)
+            case Spread():
+                self._spread(effect)
             case StartProcess() | StopProcess():
                 self.supervisor.perform(effect)
             case KeepBlobs() | ReadBlob() | DropBlobs():
@@ -67,6 +69,12 @@ class Hands:
                 self.logs.perform(effect)
             case _:
                 self._for_itself(effect)
+
+    def _spread(self, effect: Spread) -> None:
+        if effect.conns:
+            self.bus.spread(effect)
+        if effect.doors:
+            self.door.spread(effect)
 
     def _for_itself(self, effect: Effect) -> None:
         match effect:

@@ -121,7 +121,9 @@ class House:
         clock.raise_floor(core.clock.floor_ms)
         loop = hands.loop = CoreLoop(core, hands.perform, clock)
         self._for_agents(hands, run, loop)
-        door = hands.door = Door(core, loop, lambda: _measured(loop, opened.writer, counters))
+        door = hands.door = Door(
+            core, loop, lambda: _measured(loop, opened.writer, counters, hands.bus.counters), counters
+        )
         hardware = Hardware(loop.tell)
         discovery = Discovery(
             DiscoveryConfig(mesh=self._identity.mesh, node=self._identity.node, port=port), loop.tell, counters
@@ -221,9 +223,11 @@ async def _ask_to_leave(door: Door) -> object:
     return await door.ask(Shutdown())
 
 
-def _measured(loop: CoreLoop, journal: JournalWriter, counters: Counters) -> Measured:
+def _measured(loop: CoreLoop, journal: JournalWriter, counters: Counters, bus: Counters) -> Measured:
     failed = journal.failed.message if journal.failed is not None else ""
-    return Measured(loop.handle_max_us, journal.file_bytes, journal.quarantined, failed, counters.snapshot())
+    return Measured(
+        loop.handle_max_us, journal.file_bytes, journal.quarantined, failed, counters.snapshot() | bus.snapshot()
+    )
 
 
 __all__ = ["AS_BUILT", "Adapt", "Exit", "House"]

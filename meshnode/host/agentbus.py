@@ -24,7 +24,7 @@ from meshnode.host.ipcpeer import IpcPeer
 from meshnode.kernel.counters import Counters
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import AgentConn
-from meshnode.wire.bus import AgentFrames, ToAgent
+from meshnode.wire.bus import AgentFrames, Spread, ToAgent
 from meshnode.wire.calls import CallHeader, RegisteredHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind, encode, size
 
@@ -96,6 +96,25 @@ class AgentBus:
             self._welcome(connection, effect)
         else:
             self._post(connection, effect.frames)
+
+    def spread(self, effect: Spread) -> None:
+        """Events for those who listen, in one piece and the same for all. Whoever has no room for it loses it."""
+        frames = list(map(encode, effect.frames))
+        whole = sum(map(len, frames)) <= DIRECT_BYTES_MAX
+        pieces = [(b"".join(frames), len(frames))] if whole else [(frame, 1) for frame in frames]
+        for conn in effect.conns:
+            connection = self._connections.get(conn)
+            if connection is not None:
+                for data, count in pieces:
+                    self._give(connection.line, data, count)
+
+    def _give(self, line: Line, data: bytes, count: int) -> None:
+        if line.idle:
+            line.send(data)
+        elif line.outbox.add(Kind.EVENT, data):
+            line.flush()
+        else:
+            self.counters.add("event-dropped", count)
 
     def close(self) -> None:
         self._pinging.cancel()

@@ -10,11 +10,12 @@ from collections import deque
 from meshnode.wire.frame import Kind
 
 CALLS_BYTES_MAX = 4 * 1024 * 1024
+EVENTS_BYTES_MAX = 1024 * 1024  # of the same: whatever is published, calls find room
 OTHERS_BYTES_MAX = 40 * 1024 * 1024  # an instance's 16 MiB once restored and once merged, with what goes around them
 _PIECE_BYTES = 128  # what a waiting frame costs beside its bytes
 
 # These may be dropped or answered when there is no room.
-_DROPPABLE = frozenset((Kind.CALL, Kind.PING, Kind.PONG))
+_DROPPABLE = frozenset((Kind.CALL, Kind.PING, Kind.PONG, Kind.EVENT))
 
 
 class Outbox:
@@ -38,7 +39,7 @@ class Outbox:
         size = len(data) + _PIECE_BYTES
         droppable = kind in _DROPPABLE
         if droppable:
-            if self._calls_bytes + size > CALLS_BYTES_MAX:
+            if self._calls_bytes + size > (EVENTS_BYTES_MAX if kind is Kind.EVENT else CALLS_BYTES_MAX):
                 return False
             self._calls_bytes += size
         else:

@@ -20,7 +20,8 @@ class Action(enum.StrEnum):
     CALL = "call"  # a skill; resource "skill/NAME"
     RUN = "run"  # an agent on one's own node; resource "agent/NAME"
     INVITE = "invite"
-    PUBLISH = "publish"  # soft state about oneself
+    PUBLISH = "publish"  # soft state about oneself; events, resource "topic/a/b"
+    SUBSCRIBE = "subscribe"  # to events; resource "topic/a/b", for filters what they have in common
     READ = "read"  # what a node keeps for readers; resource "journal"
 
 

@@ -18,6 +18,7 @@ from meshnode.kernel.reasons import Bye, Loss
 from meshnode.kernel.rng import Random
 from meshnode.kernel.timers import Timers
 from meshnode.links.config import HubConfig
+from meshnode.links.gusts import EVENTS_STREAM
 from meshnode.links.handshake import Handshake
 from meshnode.links.hello import MEMBER_BYTES_MAX, Goaway, Hello, Total, body_of
 from meshnode.links.link import Link, Phase
@@ -133,6 +134,8 @@ class Hub:
                 link.put_sequenced(session.pump(now, riding=link.has_output))
                 for frame in session.dues(now, riding=link.has_output):
                     link.put(frame)
+                if link.gusts is not None:
+                    self._blow(link)
             if link.has_output:
                 effects.append(Transmit(link.id, link.take(now)))
             self._arm(link, earliest(link.deadline(), session.deadline() if session else None), now)
@@ -226,10 +229,22 @@ class Hub:
             self.counters.add("post-no-link", len(frames))
             return
         for frame in frames:
-            if not peer.session.offer(frame):
+            if frame.kind is Kind.EVENT:
+                if peer.up is None or not peer.up.events().offer(frame):
+                    self.counters.add("event-dropped")
+            elif not peer.session.offer(frame):
                 self.counters.add("post-queue-full")
         if peer.up is not None:
             self._roster.turn.touch(peer.up)
+
+    def _blow(self, link: Link) -> None:
+        """Events leave as far as their own credit goes; what came is made room for again."""
+        events = link.events()
+        for frame in events.pump():
+            link.put(frame)
+        credit = events.due()
+        if credit is not None:
+            link.put(credit)
 
     # -- links come -----------------------------------------------------------------------------------------------
 
@@ -284,12 +299,17 @@ class Hub:
         match frame.kind:
             case Kind.CALL | Kind.RESULT | Kind.CANCEL | Kind.CHUNK | Kind.GRANT | Kind.CONTROL:
                 self._sequenced(link, frame, now)
+            case Kind.EVENT:
+                link.events().took(frame)
+                self._roster.turn.data(link.peer, frame)
             case Kind.PING:
                 link.pinged(frame)
             case Kind.PONG:
                 link.ponged(frame, now)
             case Kind.ACK:
                 self._session(link).acknowledged(body_of(frame, Total).total)
+            case Kind.CREDIT if frame.stream == EVENTS_STREAM:
+                link.events().credited(body_of(frame, Total).total)
             case Kind.CREDIT:
                 self._session(link).credited(body_of(frame, Total).total)
             case Kind.HELLO:

@@ -8,6 +8,7 @@ import enum
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.reasons import Loss
 from meshnode.links.config import PACE_MAX_US, HubConfig
+from meshnode.links.gusts import Gusts
 from meshnode.links.hello import Ping, Pong, body_of, frame_of
 from meshnode.links.messages import LinkOpened
 from meshnode.model.errors import RemoteError
@@ -31,7 +32,7 @@ class Phase(enum.Enum):
 KINDS_IN_PHASE = {
     Phase.AWAITING_HELLO: (Kind.HELLO, Kind.GOAWAY),
     Phase.AWAITING_WELCOME: (Kind.WELCOME, Kind.GOAWAY),
-    Phase.UP: (Kind.GOAWAY, Kind.PING, Kind.PONG, Kind.ACK, Kind.CREDIT, *SEQUENCED_KINDS),
+    Phase.UP: (Kind.GOAWAY, Kind.PING, Kind.PONG, Kind.ACK, Kind.CREDIT, Kind.EVENT, *SEQUENCED_KINDS),
     Phase.CLOSING: (),
 }
 
@@ -57,6 +58,7 @@ class Link:
         limit = PREFIX_BYTES + HEADER_BYTES_MAX if opened.inbound else FRAME_BYTES_MAX
         self._codec = config.codec
         self._reader = self._codec.reader(limit)
+        self.gusts: Gusts | None = None  # from its first event on
         self._out: list[bytes] = []
         self._ping_no = 0
         self._ping_open = False
@@ -90,6 +92,12 @@ class Link:
 
     def put_sequenced(self, frames: list[Frame]) -> None:
         self._out += [self._codec.encode(frame, SEQUENCED) for frame in frames]
+
+    def events(self) -> Gusts:
+        """Of this link, in both directions."""
+        if self.gusts is None:
+            self.gusts = Gusts()
+        return self.gusts
 
     @property
     def has_output(self) -> bool:

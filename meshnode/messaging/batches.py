@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from meshnode.kernel.effects import Effect
 from meshnode.links.messages import Post
 from meshnode.model.ids import AgentConn, NodeId
-from meshnode.wire.bus import ToAgent
+from meshnode.wire.bus import Spread, ToAgent
 from meshnode.wire.frame import Frame
 
 
@@ -15,7 +15,7 @@ def gathered(effects: Sequence[Effect]) -> list[Effect]:
         return list(effects)
     frames: dict[NodeId | AgentConn, list[Frame]] = {}
     out: list[Effect] = []
-    for effect in effects:
+    for effect in _spread(effects):
         if not isinstance(effect, Post | ToAgent):
             out.append(effect)
             continue
@@ -34,3 +34,24 @@ def _receiver(effect: Post | ToAgent) -> NodeId | AgentConn:
 def _whole(effect: Post | ToAgent, frames: dict[NodeId | AgentConn, list[Frame]]) -> Post | ToAgent:
     whole = tuple(frames[_receiver(effect)])
     return Post(effect.peer, whole) if isinstance(effect, Post) else ToAgent(effect.conn, whole)
+
+
+def _spread(effects: Sequence[Effect]) -> list[Effect]:
+    """Events in a row for the same listeners as one effect."""
+    out: list[Effect] = []
+    row: list[Frame] = []
+    first: Spread | None = None
+    for effect in effects:
+        if isinstance(effect, Spread):
+            if first is not None and effect.conns is first.conns and effect.doors is first.doors:
+                row += effect.frames
+                continue
+            if first is not None:
+                out.append(Spread(first.conns, first.doors, tuple(row)))
+            first, row = effect, list(effect.frames)
+        elif first is not None and not isinstance(effect, Post):
+            out += [Spread(first.conns, first.doors, tuple(row)), effect]
+            first = None
+        else:
+            out.append(effect)
+    return out if first is None else [*out, Spread(first.conns, first.doors, tuple(row))]

@@ -18,6 +18,12 @@ class Sought(Fact, frozen=True):
     node: NodeId | None
 
 
+class ListensTo(Fact, frozen=True):
+    """What agents and doors of this node listen to has changed: all filters there are, sorted."""
+
+    filters: tuple[str, ...]
+
+
 class CallOverdue(Fact, frozen=True):
     """Nothing at all came from ``peer`` since a call went to it, for longer than its round trips allow."""
 

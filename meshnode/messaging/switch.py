@@ -10,6 +10,7 @@ import msgspec
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Reject
 from meshnode.kernel.instant import Instant
+from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import Action
 from meshnode.messaging import letters, refusals, replies, retry, states, streams
 from meshnode.messaging.around import Around
@@ -21,6 +22,7 @@ from meshnode.messaging.life import Life
 from meshnode.messaging.local import Unit
 from meshnode.messaging.messages import MeshAsked
 from meshnode.messaging.refusals import ASK_SKILL, MESH_PREFIX, PING_SKILL
+from meshnode.messaging.topics import Topics
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import AgentConn, InstanceId, NodeId
 from meshnode.registry.index import CAP_PREFIX
@@ -41,6 +43,7 @@ class Switch:
         self.counters = Counters()
         self._life = Life(config, around, self.counters)
         self._calls, self._units = self._life.calls, self._life.units
+        self.topics = Topics(around, self.counters)
         self._boots: dict[NodeId, int] = {}  # of peers met, to notice that one started again
 
     # -- what others tell ---------------------------------------------------------------------------------------------
@@ -64,6 +67,7 @@ class Switch:
         """
         effects: list[Effect] = []
         for conn in [gone.conn for gone in self._units.down(unit)]:
+            effects += self.topics.gone(conn, now)
             for call in self._calls.where(lambda c, conn=conn: _waits(c, conn)):
                 effects += self._life.drop(call, now)
             for call in self._calls.where(lambda c, conn=conn: c.phase is Phase.RUNNING and c.conn == conn):
@@ -80,6 +84,14 @@ class Switch:
     def grant(self, ticket: int, total: int) -> list[Effect]:
         """That door takes items of its stream numbered below ``total``; 16 it takes without being asked."""
         return self._granted(Door(ticket), total)
+
+    def listen(self, door: int, filters: tuple[str, ...], now: Instant) -> list[Effect]:
+        """A door of this node listens to these topics from now on, and to no others."""
+        try:
+            return self.topics.listen(door, filters, now)
+        except RemoteError as error:
+            self.counters.add(error.reason)
+            return []
 
     def dropped(self, ticket: int, now: Instant) -> list[Effect]:
         """Nobody waits at that door any more."""
@@ -157,6 +169,7 @@ class Switch:
     def peer_up(self, peer: NodeId, boot: int, now: Instant) -> list[Effect]:
         effects = self._started_again(peer, now) if self._boots.get(peer, boot) != boot else []
         self._boots[peer] = boot
+        effects += self.topics.peer_up(peer)
         for call in self._calls.unsettled():
             call.passed.pop(peer, None)
             if call.phase is Phase.WAITING:
@@ -176,10 +189,10 @@ class Switch:
             self._calls.unsettle(call)
 
     def wake(self, now: Instant) -> list[Effect]:
-        return gathered(self._life.wake(now))
+        return gathered([*self._life.wake(now), *self.topics.wake(now)])
 
     def deadline(self) -> int | None:
-        return self._life.deadline()
+        return earliest(self._life.deadline(), self.topics.deadline())
 
     @property
     def in_flight(self) -> int:
@@ -204,6 +217,8 @@ class Switch:
                 return states.merged(unit, frame)
             case Kind.EMIT:
                 return states.emitted(unit, frame)
+            case Kind.EVENT | Kind.SUBSCRIBE:
+                return self.topics.from_agent(unit, frame, now)
             case _:
                 self.counters.add("agent-frame-kind")
                 return []
@@ -221,6 +236,8 @@ class Switch:
                 return self._granted(Peer(peer, header.call_id), header.total)
             case Kind.CANCEL:
                 return self._cancelled(Peer(peer, letters.read_cancel(frame).call_id), now)
+            case Kind.EVENT:
+                return self.topics.from_peer(peer, frame)
             case _:
                 raise RemoteError("call-frame-kind", frame.kind.name)
 

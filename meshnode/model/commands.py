@@ -250,6 +250,14 @@ class CallSkill(Command, frozen=True, tag="call"):
     stream: bool = False
 
 
+class PublishEvent(Command, frozen=True, tag="publish"):
+    """-> PublishedView. ``topic``: "topic/a/b"; ``data``: any JSON of at most 64 KiB. Whoever listens now gets it, at
+    most once; nothing is kept."""
+
+    topic: str
+    data: Any = None
+
+
 class PingNode(Command, frozen=True, tag="ping"):
     """-> PingView"""
 
@@ -264,6 +272,7 @@ class Apply(Command, frozen=True, tag="apply"):
     """
 
     manifest: JsonObject
+    durability: str = ""
 
 
 class ListDocuments(Command, frozen=True, tag="documents"):
@@ -272,7 +281,6 @@ class ListDocuments(Command, frozen=True, tag="documents"):
     kind: str = ""
     namespace: str = ""
     name: str = ""
-    durability: str = ""
 
 
 class DeleteDocument(Command, frozen=True, tag="delete"):
@@ -407,6 +415,7 @@ AnyCommand = (
     | Drain
     | Resume
     | CallSkill
+    | PublishEvent
     | PingNode
     | Apply
     | ListDocuments

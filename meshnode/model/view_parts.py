@@ -75,3 +75,11 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     reason: str
     now_on: str = ""
+
+
+class TopicEventView(msgspec.Struct, frozen=True, kw_only=True):
+    """One event as it came. ``publisher``: "node/NAME" or "agent/NAME/NODE", as the daemon there knows it."""
+
+    topic: str
+    publisher: str
+    data: Any = None

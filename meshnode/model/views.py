@@ -223,6 +223,14 @@ class LogsView(View, frozen=True):
     missing: list[str] = []
 
 
+class PublishedView(View, frozen=True):
+    """An event is on its way: to ``listeners`` on this node, and to ``nodes`` others with somebody who listens."""
+
+    topic: str
+    listeners: int
+    nodes: int
+
+
 class PingView(View, frozen=True):
     """An answered ping. ``path`` is "self", "direct"."""
 
@@ -478,7 +486,8 @@ class StatusView(View, frozen=True):
 
 
 AnyView = (
-    Done | NodeView | NodesView | AgentView | AgentsView | SkillsView | CallView | PingView | PlanView
+    Done | NodeView | NodesView | AgentView | AgentsView | SkillsView | CallView | PublishedView | PingView
+    | PlanView
     | StatesView | StateView | HistoryView | StateDiffView | LogsView | JournalView | JournalsView | LinksView
     | DocumentsView | AppliedView | DocumentStateView | DocumentHistoryView | DocumentDiffView | WatchView | SyncView
     | StickView | ImportedView | ConflictsView | WhyView | InviteView | IdentityView | StatusView | Failure

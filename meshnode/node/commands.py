@@ -39,6 +39,7 @@ from meshnode.model.commands import (
     MakeInvite,
     PingNode,
     PlanManifest,
+    PublishEvent,
     ReadJournal,
     ReadLogs,
     ResolveConflict,
@@ -57,12 +58,12 @@ from meshnode.model.commands import (
     WatchDocuments,
     Why,
 )
-from meshnode.model.errors import Invalid, LocalError, Offline
 from meshnode.model.durability import DOCUMENT_LEVELS, LAZY, reached
+from meshnode.model.errors import Invalid, LocalError, Offline
 from meshnode.model.ids import NodeId
 from meshnode.model.units import slot_of
 from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, PingView
-from meshnode.node import agent_views, asking, drains, explain, snapshot
+from meshnode.node import agent_views, asking, drains, explain, snapshot, topic_desk
 from meshnode.node.agent_desk import AgentDesk, manifest_fields
 from meshnode.node.beyond import TICKETS_BELOW
 from meshnode.node.document_desk import DocumentDesk
@@ -263,6 +264,8 @@ class Desk:
                 return self._ask_state(command_no, command, now)
             case CallSkill():
                 return self._call(command_no, command, now)
+            case PublishEvent():
+                return topic_desk.publish(self._core, command_no, command, now)
             case PingNode():
                 return self._ping(command_no, command, now)
             case Apply():
@@ -361,12 +364,12 @@ class Desk:
         view = AppliedView(kind=kind, namespace=namespace, name=name, action=action, notes=notes, durability=level)
         if not change.records:
             return [Reply(command_no, view)]
-        return [Persist(change.records, then=(*change.effects, Reply(command_no, view)))]
-
-    def _shut_down(self, command_no: int, now: Instant) -> Sequence[Effect]:
         if change.lazily:
             kept = Persist(change.records, change.effects, lazily=True)
             return [*change.at_once, Reply(command_no, view), kept]
+        return [Persist(change.records, then=(*change.effects, Reply(command_no, view)))]
+
+    def _shut_down(self, command_no: int, now: Instant) -> Sequence[Effect]:
         """Say goodbye, then stop the agents; ``AgentsStopped`` climbs the stairs and ends the process."""
         core = self._core
         return [

@@ -49,6 +49,7 @@ from meshnode.node.inputs import (
     Stored,
     StoreFailed,
     StreamWanted,
+    TopicsWanted,
 )
 from meshnode.node.intentions import Intentions
 from meshnode.node.journal_desk import around
@@ -266,6 +267,8 @@ class Core:
                 return [*self.commits.failed(batch_no, error, now), *self._journal_grown(batch_no, now)]
             case StreamWanted(command_no, total):
                 return self.switch.grant(command_no, total)
+            case TopicsWanted(door, filters):
+                return self.switch.listen(door, filters, now)
             case BlobsKept():
                 return self._blobs_kept(event, now)
             case BlobRead(room=room):

@@ -7,7 +7,7 @@ from meshnode.kernel.records import Record
 from meshnode.links.messages import CloseLink, Transmit
 from meshnode.model.views import AnyView, EventView
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
-from meshnode.wire.bus import ToAgent
+from meshnode.wire.bus import Spread, ToAgent
 
 
 class Store(Effect, frozen=True):
@@ -85,6 +85,7 @@ Output = (
     | StopProcess
     | WelcomeAgent
     | ToAgent
+    | Spread
     | IssueLeaf
     | RefuseEnrolment
 )

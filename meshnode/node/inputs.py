@@ -39,6 +39,13 @@ class StreamWanted(msgspec.Struct, frozen=True):
     total: int
 
 
+class TopicsWanted(msgspec.Struct, frozen=True):
+    """A door listens to these topics from now on, and to nothing else; none = it is closed. They were checked."""
+
+    door: int
+    filters: tuple[str, ...]
+
+
 class Stored(msgspec.Struct, frozen=True):
     """The commit that holds batch ``batch_no`` is durable."""
 
@@ -98,6 +105,7 @@ Input = (
     CommandGiven
     | CommandDropped
     | StreamWanted
+    | TopicsWanted
     | Stored
     | StoreFailed
     | EntropyDrawn

@@ -22,11 +22,11 @@ from meshnode.links.messages import (
     Post,
     Transmit,
 )
-from meshnode.messaging.messages import CallOverdue, Reach
+from meshnode.messaging.messages import CallOverdue, ListensTo, Reach
 from meshnode.node.effects import Announce, Store, StreamItemTold
 from meshnode.node.inputs import Input, LoadSampled, Measured, Slept, Stored
 from meshnode.scheduler.messages import ClaimsChanged
-from meshnode.wire.bus import AgentFrames, ToAgent
+from meshnode.wire.bus import AgentFrames, Spread, ToAgent
 
 NEVER = 2**63 - 1
 
@@ -60,7 +60,8 @@ TOUCHES: dict[type[Input | Effect], int] = {
     # effects that stay inside
     Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits"), Note: 0, Reject: 0,
     FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),
-    SoftChanged: _PLACEMENT, Described: 0, ClaimsChanged: _of("offering", "gossip"), Reach: _of("gossip"),
+    SoftChanged: _PLACEMENT, Described: 0,
+    ListensTo: _of("gossip"), Spread: 0, ClaimsChanged: _of("offering", "gossip"), Reach: _of("gossip"),
     CallOverdue: _of("gossip"), DocumentChanged: _of("intentions", "watching"), EnvelopesKept: _of("documents"),
     # effects for the host
     Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, Dial: 0, ToAgent: 0, StreamItemTold: 0,

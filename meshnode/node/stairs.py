@@ -27,7 +27,7 @@ from meshnode.checkpoints.messages import (
 )
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.deployments.bundles import BundleArrived, BundleLacking
-from meshnode.gossip.messages import Described, Doubted, MemberChanged, MemberState, SoftChanged, Twinned
+from meshnode.gossip.messages import Described, Doubted, MemberChanged, MemberState, Publish, SoftChanged, Twinned
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Reject
 from meshnode.kernel.reasons import Bye
 from meshnode.links.messages import (
@@ -39,7 +39,17 @@ from meshnode.links.messages import (
     PeerUp,
     Shutdown,
 )
-from meshnode.messaging.messages import CallOverdue, Emitted, MergeDone, MeshAsked, Reach, Sought, StateWritten
+from meshnode.messaging.messages import (
+    CallOverdue,
+    Emitted,
+    ListensTo,
+    MergeDone,
+    MeshAsked,
+    Reach,
+    Sought,
+    StateWritten,
+)
+from meshnode.messaging.topics import TOLD_BYTES_LARGE_MAX, TOLD_BYTES_MAX, TOPICS_KEY, told
 from meshnode.model.units import agent_of
 from meshnode.node import asking, unit_stairs, units
 from meshnode.node.effects import Exit
@@ -98,6 +108,9 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return core.gossip.reach(node, now)
         case Sought(address, node):
             return core.beyond.seek(address, node, now)
+        case ListensTo(filters):
+            bytes_max = TOLD_BYTES_MAX if core.gossip.holds_all() else TOLD_BYTES_LARGE_MAX
+            return core.gossip.handle(Publish(TOPICS_KEY, told(filters, bytes_max)), now)
         case CallOverdue(peer):
             return core.gossip.handle(Doubted(peer), now)
         case _:

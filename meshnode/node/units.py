@@ -6,6 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from meshnode.kernel.epochs import Epoch
+from meshnode.messaging.topics import TOPICS_KEY
 from meshnode.model.ids import AgentName
 from meshnode.model.units import agent_of, slot_of, unit_id
 from meshnode.registry.offers import AGENT_PREFIX, HOLDER_BYTES, SKILL_PREFIX, UnitOffer
@@ -46,6 +47,9 @@ def units_of(core: Core, agent: AgentName) -> list[UnitOffer]:
 
 def learned(core: Core, node: NodeId, key: str, value: bytes, now: Instant) -> Sequence[Effect]:
     """A soft fact changed: the index, the scheduler and waiting calls want to know."""
+    if key == TOPICS_KEY:
+        core.switch.topics.learned(node, value)
+        return ()
     core.index.learn(node, key, value)
     if key.startswith(SKILL_PREFIX):
         return core.switch.offers_changed(now)

@@ -4,7 +4,7 @@
 admin    everything
 gateway  all a member may; read the journal of every node; write ``Node`` documents (drain, resume) of any node
 member   write Agent and AgentCluster documents, and the ``Node`` document about itself; call skills; run
-         agents; publish facts about itself
+         agents; publish facts about itself; publish and listen to events of any topic
 =======  =====================================================================================================
 
 A node reads its own journal without asking anybody.
@@ -26,7 +26,7 @@ _GIVEN_MAX = 1024  # verdicts remembered
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:@+-]+")
 _NODE_KIND = "Node"
 _MEMBER_WRITES = frozenset({"Agent", "AgentCluster"})
-_MEMBER_ACTIONS = frozenset({Action.CALL, Action.RUN, Action.PUBLISH})
+_MEMBER_ACTIONS = frozenset({Action.CALL, Action.RUN, Action.PUBLISH, Action.SUBSCRIBE})
 
 
 class Roles:

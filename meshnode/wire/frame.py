@@ -37,6 +37,7 @@ class Kind(enum.IntEnum):
     CANCEL = 18
     CHUNK = 19  # one item of a streamed result
     GRANT = 20  # how many items the reader of a stream takes in all
+    EVENT = 21  # one way, to whoever listens to its topic; only peers that say they listen get it
     REGISTER = 32
     REGISTERED = 33
     STOP = 34
@@ -46,6 +47,7 @@ class Kind(enum.IntEnum):
     MERGED = 38  # agent -> daemon: what its merge functions decided
     KEPT = 39  # daemon -> agent: everything up to this STATE is durable
     EMIT = 40  # agent -> daemon: an event of its own
+    SUBSCRIBE = 41  # agent -> daemon: all topics it listens to from now on
 
 
 _KINDS = {int(kind): kind for kind in Kind}

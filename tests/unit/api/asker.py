@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 
 from meshnode.api.app import Api
-from meshnode.api.ports import Streamed, Told
+from meshnode.api.ports import LISTENING, Streamed, Told, TopicTold
 from meshnode.api.server import serve
 from meshnode.model import commands, views
 from meshnode.model.commands import AnyCommand
 from meshnode.model.errors import LocalError
+from meshnode.model.view_parts import TopicEventView
 from meshnode.model.views import AnyView, EventView, Failure
 
 PI = {"model": "Pi 5", "cpu": {"usable": 4}, "memory": {"limit_bytes": 8 << 30}}
@@ -131,6 +132,10 @@ DOCUMENT_HISTORY = views.DocumentHistoryView(
 STICK = views.StickView(
     mesh="plant-7", node="alpha", at_ms=1_000, documents=1, items=[views.StickPart(77, b"of a later version")]
 )
+EVENT_1, EVENT_5 = (
+    msgspec.json.encode(TopicEventView(topic="topic/line/3", publisher="agent/words/beta", data={"n": n}))
+    for n in (1, 5)
+)
 STORY = [Told(n, EventView(at_ms=1_000 * n, age_s=1.0, subject="node/beta", text=f"fact {n}")) for n in (1, 2, 3)]
 
 
@@ -145,6 +150,7 @@ class CannedNode:
         self.items: list[Streamed] = [views.StreamItem(number=n, item={"n": n}) for n in range(3)]
         self.breaks = False
         self.taken = 0
+        self.subscribed: tuple[str, ...] = ()
         self.dropped = 0
         self.watching = 0
         self.down = asyncio.Event()
@@ -204,6 +210,8 @@ class CannedNode:
                 return views.CallView(
                     call_id="c1", result=arguments, instance="words/0", node="alpha", took_ms=4.2, attempts=1
                 )
+            case commands.PublishEvent(topic=topic):
+                return views.PublishedView(topic=topic, listeners=2, nodes=1)
             case commands.PingNode(name=name):
                 return views.PingView(node=name, rtt_ms=0.9, path="direct", clock_offset_ms=-1.0)
             case commands.Apply(manifest=manifest):
@@ -317,6 +325,12 @@ class CannedNode:
                 self.dropped += 1
                 self.dropped_something.set()
                 self.stream_dropped.set()
+
+    async def subscribe(self, filters: tuple[str, ...]) -> AsyncGenerator[TopicTold]:
+        self.subscribed = filters
+        yield LISTENING
+        yield TopicTold(1, EVENT_1)
+        yield TopicTold(5, EVENT_5, dropped=3)
 
     async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Told]:
         self.watching += 1

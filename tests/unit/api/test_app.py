@@ -120,6 +120,7 @@ REQUESTS: list[tuple[str, str, object, commands.AnyCommand]] = [
     ("DELETE", "/v1/agents/words", None, commands.StopAgent(name="words")),
     ("POST", "/v1/call", {"skill": "s", "deadline_s": 1}, commands.CallSkill(skill="s", deadline_s=1.0)),
     ("POST", "/v1/ping", {"name": "beta"}, commands.PingNode(name="beta")),
+    ("POST", "/v1/publish", {"topic": "topic/a", "data": [1]}, commands.PublishEvent(topic="topic/a", data=[1])),
     ("POST", "/v1/apply", {"manifest": {"metadata": {"name": "x"}}},
      commands.Apply(manifest={"metadata": {"name": "x"}})),
     ("DELETE", "/v1/documents/AgentCluster/default/line3", None,
@@ -327,7 +328,7 @@ def test_the_openapi_document_names_every_path_and_resolves_every_reference() ->
     assert (status, document["openapi"]) == (200, "3.1.0")
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     served = {(operation.method, operation.path_shown) for operation in OPERATIONS}
-    assert described == served | {("GET", "/v1/events"), ("GET", "/v1/watch")}
+    assert described == served | {("GET", "/v1/events"), ("GET", "/v1/watch"), ("GET", "/v1/subscribe")}
     schemas = document["components"]["schemas"]
     for reference in json.dumps(document).split('"#/components/schemas/')[1:]:
         assert reference.partition('"')[0] in schemas

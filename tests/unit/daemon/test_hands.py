@@ -25,7 +25,7 @@ from meshnode.node.config import NodePorts
 from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Output, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Stored, StoreFailed
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
-from meshnode.wire.bus import ToAgent
+from meshnode.wire.bus import Spread, ToAgent
 from tests.unit.node.mesh import NOW_MS
 
 RECORD = Record(RecordKind.CONTACT, b"x:1", b"x")
@@ -44,6 +44,7 @@ WHOSE: dict[type[Effect], tuple[Effect, str]] = {
     StartProcess: (StartProcess(WORDS, 1, Recipe(("x",)), "t"), "supervisor"),
     StopProcess: (StopProcess(WORDS, 1, 5), "supervisor"),
     ToAgent: (ToAgent(AgentConn(1), ()), "bus"),
+    Spread: (Spread((AgentConn(1),), (), ()), "bus"),
     WelcomeAgent: (WelcomeAgent(AgentConn(1)), "bus"),
     DrawEntropy: (DrawEntropy(5, 48), "loop"),
     StreamItemTold: (StreamItemTold(3, 0, b"1"), "door"),

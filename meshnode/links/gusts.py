@@ -1,0 +1,72 @@
+"""Events on one connection, both ways: outside of the session, never resent, held back by a credit of their own.
+
+Invariants: what waits to leave is bounded, and what does not fit is dropped and counted; events never use up the credit
+of calls; the credit is of this connection, and ends with it.
+"""
+
+from collections import deque
+
+from meshnode.links.hello import Total, frame_of
+from meshnode.model.errors import RemoteError
+from meshnode.wire.frame import Frame, Kind, size
+
+WINDOW_BYTES = 1024 * 1024
+QUEUE_BYTES_MAX = 2 * 1024 * 1024
+EVENTS_STREAM = 1  # of a CREDIT frame that is about events; data's is 0
+
+
+class Gusts:
+    """The events of one link."""
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[Frame, int]] = deque()
+        self._queue_bytes = 0
+        self._sent, self._limit = 0, WINDOW_BYTES
+        self._got, self._granted = 0, WINDOW_BYTES
+
+    @property
+    def waiting(self) -> int:
+        """How many events could not leave yet."""
+        return len(self._queue)
+
+    # Sending
+
+    def offer(self, frame: Frame) -> bool:
+        """False, and the event is lost, if there is no room for it."""
+        frame_bytes = size(frame)
+        if self._queue_bytes + frame_bytes > QUEUE_BYTES_MAX:
+            return False
+        self._queue.append((frame, frame_bytes))
+        self._queue_bytes += frame_bytes
+        return True
+
+    def pump(self) -> list[Frame]:
+        """What the peer has room for. The last one may overdraw."""
+        out: list[Frame] = []
+        while self._queue and self._sent < self._limit:
+            frame, frame_bytes = self._queue.popleft()
+            self._queue_bytes -= frame_bytes
+            self._sent += frame_bytes
+            out.append(frame)
+        return out
+
+    def credited(self, total: int) -> None:
+        """Raises ``RemoteError``: it gives more than it may, or takes back what it gave."""
+        if not self._limit <= total <= self._sent + WINDOW_BYTES:
+            raise RemoteError("event-credit", f"{total} with {self._sent} sent and {self._limit} allowed")
+        self._limit = total
+
+    # Receiving
+
+    def took(self, frame: Frame) -> None:
+        """Raises ``RemoteError``: it was not allowed any more."""
+        if self._got >= self._granted:
+            raise RemoteError("event-credit", f"an event beyond the {self._granted} bytes that were allowed")
+        self._got += size(frame)
+
+    def due(self) -> Frame | None:
+        """Credit to be given now."""
+        if self._granted - self._got > WINDOW_BYTES // 2:
+            return None
+        self._granted = self._got + WINDOW_BYTES
+        return frame_of(Kind.CREDIT, Total(self._granted), EVENTS_STREAM)
