@@ -19,6 +19,7 @@ from meshnode.sdk.agent import Agent
 from meshnode.sdk.context import Ctx
 from meshnode.sdk.errors import CallFailed, Cancelled, DeadlinePassed, SkillError, StateError, Unavailable
 from meshnode.sdk.hooks import Restored
+from meshnode.sdk.topics import Event
 
 __all__ = [
     "Agent",
@@ -26,6 +27,7 @@ __all__ = [
     "Cancelled",
     "Ctx",
     "DeadlinePassed",
+    "Event",
     "Restored",
     "SkillError",
     "StateError",

@@ -10,6 +10,7 @@ from meshnode.sdk.skills import Skill, SkillFunction
 
 if TYPE_CHECKING:
     from meshnode.sdk.runtime import Runtime
+    from meshnode.sdk.topics import Handlers, Published
 
 FunctionT = TypeVar("FunctionT", bound=SkillFunction)
 
@@ -34,6 +35,7 @@ class Agent:
         self.tier = tier
         self.skills: dict[str, Skill] = {}
         self.hooks = Hooks(name)
+        self.handlers: Handlers | None = None  # from its first topic on: most agents have none
         self._runtime: Runtime | None = None
 
     @property
@@ -129,6 +131,27 @@ class Agent:
             return lambda function: add(function, key)
         return add(key, ALL_KEYS)
 
+    def on(self, topic: str) -> Callable[[FunctionT], FunctionT]:
+        """``@agent.on("topic/line/*")`` above ``def heard(event: Event)``, sync or async: run for each event as it
+        comes, one after the other.
+
+        A parameter annotated with ``Ctx`` gets a context; the state is changed within ``async with ctx.turn():``. If
+        it raises, the agent's log tells, and the next event comes.
+
+        Raises:
+            ValueError: one cannot listen to that.
+            TypeError: the function takes something else than an event and a context.
+        """
+        from meshnode.sdk.topics import Handlers
+
+        handlers = self.handlers = self.handlers or Handlers(self.name)
+
+        def add(function: FunctionT) -> FunctionT:
+            handlers.add(topic, function)
+            return function
+
+        return add
+
     def background(self, function: FunctionT) -> FunctionT:
         """``async def watch(ctx: Ctx)``: runs beside the calls, from the first to the last.
 
@@ -204,6 +227,10 @@ class Agent:
     ) -> AsyncIterator[Any]:
         """The items of a streaming skill, as they come. See ``Ctx.stream``."""
         return self._connected().stream(skill, {**(arguments or {}), **more}, deadline_s, session)
+
+    def publish(self, topic: str, data: object = None) -> "Published":
+        """An event for whoever listens now. See ``Ctx.publish``."""
+        return self._connected().publish(topic, data)
 
     def _connected(self) -> "Runtime":
         if self._runtime is None:

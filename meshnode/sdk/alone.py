@@ -22,6 +22,7 @@ from meshnode.sdk.running import Outcome, failed, outcome_of
 from meshnode.sdk.skills import Skill
 from meshnode.sdk.state import Turn
 from meshnode.sdk.threads import Threads
+from meshnode.sdk.topics import PUBLISHED, Published, event_frame
 from meshnode.wire.state import Change, Key, Op, RestoredCell
 
 if TYPE_CHECKING:
@@ -182,6 +183,10 @@ class Alone:
 
     def emit(self, kind: str, data: bytes) -> None:
         print(f"event {kind} {data.decode()}", file=sys.stderr)  # noqa: T201
+
+    def publish(self, topic: str, data: object) -> Published:
+        event_frame(topic, data)
+        return PUBLISHED  # nobody listens here
 
     async def take(self, turn: Turn) -> None:
         turn.begin()

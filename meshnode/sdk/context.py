@@ -12,6 +12,7 @@ from meshnode.sdk.state import State, Turn, check_session
 
 if TYPE_CHECKING:
     from meshnode.sdk.fortest import TestCtx
+    from meshnode.sdk.topics import Published
 
 DEADLINE_S = 10.0
 
@@ -28,6 +29,8 @@ class Host(Protocol):
     ) -> AsyncIterator[Any]: ...
 
     def emit(self, kind: str, data: bytes) -> None: ...
+
+    def publish(self, topic: str, data: object) -> "Published": ...
 
     async def take(self, turn: Turn) -> None:
         """Wait for the slot of a turn."""
@@ -172,6 +175,17 @@ class Ctx:
         It leaves at once and is not taken back if the call fails; while the daemon is away it is lost.
         """
         self._host.emit(kind, msgspec.json.encode(data))
+
+    def publish(self, topic: str, data: object = None) -> "Published":
+        """An event for whoever listens now, anywhere in the mesh: ``await ctx.publish("topic/line/3", {"ok": True})``.
+
+        It leaves at once, is delivered at most once, and is not taken back if the call fails; while the daemon is away
+        it is lost.
+
+        Raises:
+            ValueError: not a topic, or over 64 KiB.
+        """
+        return self._host.publish(topic, data)
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator["Ctx", None]:

@@ -10,11 +10,13 @@ from meshnode.sdk.cells import Cells
 from meshnode.sdk.context import Ctx
 from meshnode.sdk.errors import Unavailable
 from meshnode.sdk.state import Turn
+from meshnode.sdk.topics import PUBLISHED, Published, event_frame
 from meshnode.wire.state import Change, Op
 
 
 class TestCtx(Ctx):
-    """A context that stands alone; ``emitted`` lists what was emitted, as (type, data)."""
+    """A context that stands alone; ``emitted`` lists what was emitted, as (type, data), ``published`` the events of
+    topics, as (topic, data)."""
 
     __test__ = False  # for pytest: not a test itself
 
@@ -31,15 +33,21 @@ class TestCtx(Ctx):
         cells = Cells()
         cells.apply(Change(name, Op.SET, msgspec.json.encode(value)) for name, value in state.items())
         self.emitted: list[tuple[str, object]] = []
-        host = _TestHost(calls, self.emitted)
+        self.published: list[tuple[str, object]] = []
+        host = _TestHost(calls, self.emitted, self.published)
         super().__init__(host, Turn(cells), instance=f"test/{slot}", slot=slot, session=session, key=key, caller=caller)
 
 
 class _TestHost:
     """Answers from given functions; every turn is granted."""
 
-    def __init__(self, calls: dict[str, Callable[..., object]], emitted: list[tuple[str, object]]) -> None:
-        self._calls, self._emitted = calls, emitted
+    def __init__(
+        self,
+        calls: dict[str, Callable[..., object]],
+        emitted: list[tuple[str, object]],
+        published: list[tuple[str, object]],
+    ) -> None:
+        self._calls, self._emitted, self._published = calls, emitted, published
 
     def call(self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str) -> Any:  # noqa: ANN401, ARG002
         async def answer() -> object:
@@ -69,6 +77,11 @@ class _TestHost:
 
     def emit(self, kind: str, data: bytes) -> None:
         self._emitted.append((kind, msgspec.json.decode(data)))
+
+    def publish(self, topic: str, data: object) -> Published:
+        frame = event_frame(topic, data)
+        self._published.append((topic, msgspec.json.decode(frame.payload)))
+        return PUBLISHED
 
     async def take(self, turn: Turn) -> None:
         turn.begin()

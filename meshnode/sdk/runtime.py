@@ -38,6 +38,7 @@ from meshnode.wire.state import EmitHeader, KeptHeader
 
 if TYPE_CHECKING:
     from meshnode.sdk.agent import Agent
+    from meshnode.sdk.topics import Published
 
 # Calls in work have this long to end after a stop; the daemon kills after five seconds.
 FINISH_S = 4.0
@@ -163,6 +164,8 @@ class Runtime:
             if self._agent.by_slot:
                 self._set_slots(header.first_slot, header.slots)
             self._commits.resend()
+            if self._agent.handlers is not None:
+                self._send(self._agent.handlers.subscription)
 
     def _away(self) -> None:
         self._asking.lost()
@@ -194,6 +197,9 @@ class Runtime:
             case Kind.GRANT:
                 grant = _grants.decode(frame.header)
                 self._serving.granted(grant.call_id, grant.total)
+            case Kind.EVENT:
+                if self._agent.handlers is not None:
+                    self._agent.handlers.heard(frame)
             case Kind.CANCEL:
                 self._serving.cancelled(_cancels.decode(frame.header).call_id)
             case Kind.PING:
@@ -247,6 +253,8 @@ class Runtime:
             self._watching = True
             for loop in self._agent.hooks.background:
                 self._spawn(self._watch(loop), f"background {loop.__name__}")
+            for handler in self._agent.handlers.all if self._agent.handlers is not None else ():
+                self._spawn(handler.work(self._event_context, self.threads), f"on {handler.wanted}")
 
     async def _merge(self, frame: Frame) -> None:
         await self._memory.ready.wait()
@@ -307,6 +315,16 @@ class Runtime:
         else:
             self._loop.call_soon_threadsafe(self._send, frame)
 
+    def publish(self, topic: str, data: object) -> "Published":
+        from meshnode.sdk.topics import PUBLISHED, event_frame  # most agents never do
+
+        frame = event_frame(topic, data)
+        if self.threads.here_is_loop:
+            self._send(frame)
+        else:
+            self._loop.call_soon_threadsafe(self._send, frame)
+        return PUBLISHED
+
     async def take(self, turn: Turn) -> None:
         await self._commits.room.wait()
         await self._turns.take(self._slot_of(turn))
@@ -322,6 +340,10 @@ class Runtime:
             self._turns.release(self._slot_of(turn))
 
     # Small steps
+
+    def _event_context(self) -> Ctx:
+        slot = self._serving.slots.first
+        return self._context(self._memory.turn(slot, is_open=False), slot)
 
     def _context(self, turn: Turn, slot: int) -> Ctx:
         return Ctx(self, turn, instance=f"{self._agent.name}/{slot}", slot=slot)
