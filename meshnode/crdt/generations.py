@@ -161,7 +161,7 @@ class Generations:
             return None
         if _is_spent(rooted, now):
             raise RemoteError("root-spent", "a grave that is to be forgotten")
-        self._gate.judge_clock(max((row[2] for row in rooted.root.seen), default=0), now)
+        self._gate.judge_clock(rooted.root.newest(), now)
         if self._is_computed(doc, rooted, now):
             return rooted, attests
         if rooted.root.grave_ms and not _is_past(rooted.root.grave_ms + HORIZON_MS - BURY_SLACK_MS, now):

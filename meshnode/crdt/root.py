@@ -16,7 +16,8 @@ from meshnode.crdt import change, envelope
 from meshnode.crdt.change import ACTOR_BYTES, HASH_BYTES, OpId
 from meshnode.crdt.encoding import Setting, written
 from meshnode.crdt.envelope import GENERATIONS_MAX, Pin, are_names, doc_id_of, resource_of
-from meshnode.crdt.fields import is_field_name, stamp_of
+from meshnode.crdt.fields import is_canonical, is_field_name, stamp_of
+from meshnode.crdt.kinds import may_set
 from meshnode.crdt.seen import ROWS_MAX, Seen
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
@@ -71,6 +72,11 @@ class Root(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     @property
     def resource(self) -> str:
         return resource_of(*self.names)
+
+    def newest(self) -> int:
+        """The latest hybrid time it names."""
+        told = [hlc for _, _, hlc in self.seen]
+        return max([*told, *(write.at for _, writes in self.fields for write in writes)], default=0)
 
     def context(self) -> Seen:
         return Seen({(NodeId(author), boot): hlc for author, boot, hlc in self.seen})
@@ -163,6 +169,9 @@ def judge_proofs(root: Root) -> list[envelope.Unsealed]:
         made = _made(root, unsealed[-1], room)
         room -= made.size_bytes
         for key, write in by_proof.pop(number, ()):
+            # What the gate asks of a change that comes by itself: nobody's signature makes it readable or his to set.
+            if not may_set(key, NodeId(write.author)) or not (write.value is None or is_canonical(write.value)):
+                raise RemoteError("root-content", f"field {key[:60]!r}")
             if (key, write) not in made:
                 raise RemoteError("root-unproven", f"field {key[:60]!r}")
     if by_proof:

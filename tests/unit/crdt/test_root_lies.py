@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import msgspec
 
 from meshnode.crdt import letters, root
-from meshnode.crdt.envelope import UNROOTED, doc_id_of
+from meshnode.crdt.encoding import Setting, packed, written
+from meshnode.crdt.envelope import UNROOTED, Envelope, actor_of, doc_id_of, seal
 from meshnode.crdt.gate import ATTEST_CONTEXT
 from meshnode.crdt.letters import Frozen, FrozenRow, Letter, RootItem, Roots
 from meshnode.crdt.replica import DocumentsConfig
-from meshnode.crdt.root import Rooted
+from meshnode.crdt.root import Root, Rooted, RootWrite
 from meshnode.kernel.effects import Channel
 from meshnode.links.messages import ControlReceived
 from tests.unit.crdt.ports import START_MS, KeySigner, Mesh, Node, Table
@@ -214,3 +215,30 @@ def test_nobody_makes_us_freeze_what_is_not_here_or_short_or_alive() -> None:
     short.put("a", "x", {"v": 1})
     freeze(short, short.nodes["a"].documents._store.heads(DOC), [EVE])
     assert [each.nodes["a"].documents._store.pin(DOC)[0] for each in (mesh, short)] == [0, 0]
+
+
+def signed_by_eve(key: str, value: str, hlc: int) -> Rooted:
+    """A root of one write that eve, who may write here, has signed and never sent by itself."""
+    actor = actor_of(EVE.public_key, DOC, 1)
+    change = written(actor, 1, 1, (), sorted([Setting("updated_hlc", str(hlc)), Setting(key, value)], key=_by_key))
+    proof = seal(Envelope(1, DOC, *NAMES, EVE.node, 1, 1, hlc, [packed(change)]), EVE)
+    fields = [
+        (op.key, [RootWrite(op.value, EVE.node, 1, hlc, hlc, change.hash, 0)])
+        for op in sorted(change.ops, key=lambda each: each.key)
+    ]
+    return root.rooted(Root(1, DOC, *NAMES, 9, b"b" * 32, [], fields, [], [proof]))
+
+
+def _by_key(setting: Setting) -> str:
+    return setting.key
+
+
+def test_what_the_gate_would_refuse_by_itself_does_not_come_in_by_a_root() -> None:
+    mesh = mesh_of_two()
+    stranger(mesh, may_write=True)
+    now_hlc = START_MS << 16
+    tomorrow = (START_MS + DAY_MS) << 16
+    assert refused(mesh, attested(signed_by_eve("v", "{", now_hlc), EVE, MAL), "z") == ["root-content"]
+    assert refused(mesh, attested(signed_by_eve("count:c@" + "0" * 12, "1", now_hlc), EVE), "z") == ["root-content"]
+    assert refused(mesh, attested(signed_by_eve("v", "1", tomorrow), EVE), "z") == ["hlc-ahead"]
+    assert tell(mesh, "z", Roots([attested(signed_by_eve("v", "1", now_hlc), EVE)])) == []
