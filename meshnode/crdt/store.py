@@ -10,8 +10,8 @@ from typing import Protocol
 
 import msgspec
 
-from meshnode.crdt import change, envelope, gate, root
-from meshnode.crdt.change import OpId, ParsedChange
+from meshnode.crdt import envelope, gate, root, usual
+from meshnode.crdt.change import ACTOR_BYTES, OpId, ParsedChange
 from meshnode.crdt.envelope import UNROOTED, Pin
 from meshnode.crdt.folding import context_of, folded
 from meshnode.crdt.gate import Admitted
@@ -24,6 +24,7 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
 
 _WORDS_MAX = 1024
+_SEQ_BYTES = 4
 
 
 class StateStore(Protocol):
@@ -130,6 +131,7 @@ class _Cold(msgspec.Struct, frozen=True):
     envelope_bytes: int
     deleted: bool
     divided: bool
+    clock: bytes  # by actor, packed: what repair asks of thousands at once
 
 
 class AutomergeStore:
@@ -186,15 +188,25 @@ class AutomergeStore:
         return found.divided if isinstance(found, _Cold) else bool(found.fields.siblings())
 
     def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]:
-        return self._record(doc).history.missing(hashes) if doc in self._order else list(hashes)
+        wanted = list(hashes)
+        cold = self._cold.get(doc)
+        if doc not in self._order or (cold is not None and all(each in cold.heads for each in wanted)):
+            return wanted if cold is None else []
+        return self._record(doc).history.missing(wanted)
 
     def clock(self, doc: DocId) -> Clock:
+        cold = self._cold.get(doc)
+        if cold is not None:
+            return _unpacked(cold.clock)
         return self._record(doc).history.clock() if doc in self._order else {}
 
     def beyond(self, doc: DocId, clock: Mapping[bytes, int]) -> list[Sealed]:
         return self._record(doc).history.beyond(clock) if doc in self._order else []
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
+        cold = self._cold.get(doc)
+        if cold is not None and seq > _unpacked(cold.clock).get(actor, 0):
+            return None
         history = self._record(doc).history if doc in self._order else History()
         found = history.at(actor, seq)
         return None if found is None else history.envelope(found)
@@ -211,7 +223,10 @@ class AutomergeStore:
         return UNROOTED if found.rooted is None else found.rooted.pin
 
     def rooted(self, doc: DocId) -> Rooted | None:
-        return self._record(doc).rooted if doc in self._order else None
+        cold = self._cold.get(doc)
+        if doc not in self._order or (cold is not None and not cold.root):
+            return None
+        return self._record(doc).rooted
 
     def envelope_bytes(self, doc: DocId) -> int:
         if doc not in self._order:
@@ -339,8 +354,20 @@ def _cooled(record: _Record) -> _Cold:
     return _Cold(
         record.names, b"" if rooted is None else rooted.data, tuple(each.data for each in history.beyond({})),
         history.heads(), UNROOTED if rooted is None else rooted.pin, len(history), history.envelope_bytes,
-        record.fields.is_deleted(), bool(record.fields.siblings()),
+        record.fields.is_deleted(), bool(record.fields.siblings()), _packed(history.clock()),
     )  # fmt: skip
+
+
+def _packed(clock: Clock) -> bytes:
+    return b"".join([actor + seq.to_bytes(_SEQ_BYTES) for actor, seq in clock.items()])
+
+
+def _unpacked(data: bytes) -> Clock:
+    step = ACTOR_BYTES + _SEQ_BYTES
+    return {
+        data[at : at + ACTOR_BYTES]: int.from_bytes(data[at + ACTOR_BYTES : at + step])
+        for at in range(0, len(data), step)
+    }
 
 
 def _hydrated(cold: _Cold) -> _Record:
@@ -373,7 +400,7 @@ def _at(record: _Record, heads: Sequence[bytes]) -> tuple[Registers, Sequence[Se
 
 
 def parsed_changes(sealed: Sealed) -> list[ParsedChange]:
-    return [change.parse(chunk) for chunk in envelope.unseal(sealed.data).envelope.changes]
+    return [usual.parse(chunk)[0] for chunk in envelope.unseal(sealed.data).envelope.changes]
 
 
 def _judge_replaced(record: _Record, changes: Sequence[ParsedChange]) -> None:

@@ -69,3 +69,24 @@ def test_only_the_last_ones_used_are_warm_and_looking_at_all_wakes_nobody() -> N
     assert documents.root() == mesh.nodes["b"].documents.root()
     assert len(documents.live()) == documents.count()
     assert list(store._records) == warm
+
+
+def test_comparing_thousands_with_a_peer_wakes_none_and_gives_what_warm_ones_give() -> None:
+    mesh = Mesh("a", store=lambda: AutomergeStore(hydrated_max=4))
+    warm = Mesh("a")
+    for number in range(40):
+        for each in (mesh, warm):
+            each.put("a", f"d{number % 20}", {"v": number})
+    ours, theirs = mesh.nodes["a"].documents._store, warm.nodes["a"].documents._store
+    assert isinstance(ours, AutomergeStore)
+    before = list(ours._records)
+    for doc in theirs.docs():
+        ((actor, count),) = theirs.clock(doc).items()
+        assert ours.clock(doc) == {actor: count}
+        assert ours.missing(doc, theirs.heads(doc)) == [] == ours.missing(doc, [])
+        assert ours.envelope_at(doc, actor, count + 1) is None is ours.rooted(doc)
+    assert list(ours._records) == before
+    for doc in theirs.docs():
+        ((actor, count),) = theirs.clock(doc).items()
+        assert ours.envelope_at(doc, actor, count) == theirs.envelope_at(doc, actor, count)
+        assert ours.missing(doc, [b"?" * 32]) == [b"?" * 32]
