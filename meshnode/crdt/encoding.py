@@ -19,6 +19,8 @@ _DEFLATE_FROM = 256  # bytes of body; the engine draws the line there too
 _SMALL, _SMALL_WINDOW, _SMALL_LEVEL = 1024, -10, 1  # of a small body: making zlib's tables costs more than filling them
 _WINDOW, _LEVEL = -15, 8
 _REMEMBERED_MAX = 2048
+_ULEBS_MAX = 4096
+_ULEBS = [uleb(value) for value in range(_ULEBS_MAX)]
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -76,7 +78,7 @@ def _columns(settings: Sequence[Setting], actors: dict[bytes, int]) -> list[tupl
         (0x15, _key_column(tuple([each.key for each in settings]))),
         (0x34, uleb(count)),
         (0x42, _repeated(1, count)),
-        (0x56, runs([uleb(meta) for meta in metas])),
+        (0x56, runs([_ULEBS[meta] if meta < _ULEBS_MAX else uleb(meta) for meta in metas])),
         (0x57, b"".join(raw)),
         (0x70, _counts(tuple([len(each.preds) for each in settings]))),
         (0x71, _owners(preds, actors)),

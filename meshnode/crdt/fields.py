@@ -8,6 +8,7 @@ trace: it reads as absent.
 import json
 import json.encoder
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 from meshnode.crdt.change import KEY_BYTES_MAX, VALUE_BYTES_MAX, ParsedChange
@@ -17,6 +18,7 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 
 DEPTH_MAX = 32
 FIELDS_MAX = 512
+_NAMES_MAX = 4096  # whose verdict is remembered
 # Every change sets STAMP to the hybrid time of its envelope; a deletion sets DELETED too, a later write clears it.
 STAMP = "updated_hlc"
 DELETED = "deleted_at"
@@ -76,7 +78,7 @@ def stamp_of(change: ParsedChange) -> int:
 
 
 def _checked_name(name: str) -> str:
-    if not is_field_name(name):
+    if not _is_known_name(name):
         raise Invalid(
             f"field {name[:60]!r}: names have 1 to {KEY_BYTES_MAX} bytes and no control characters",
             next_step="rename the field",
@@ -91,12 +93,15 @@ def is_field_name(name: str) -> bool:
         return False
 
 
+_is_known_name = lru_cache(_NAMES_MAX)(is_field_name)
+
+
 def _text(name: str, value: JsonValue) -> str:
     try:
-        if _deeper_than(value, DEPTH_MAX):
+        if isinstance(value, dict | list) and _deeper_than(value, DEPTH_MAX):
             raise Invalid(f"field {name!r}: nested deeper than {DEPTH_MAX} levels", next_step="flatten it")
         text = canonical(value)
-        size = len(text.encode())
+        size = len(text) if text.isascii() else len(text.encode())
     except (TypeError, ValueError) as error:  # not JSON; NaN; a lone surrogate
         raise Invalid(f"field {name!r}: {error}", next_step="use plain JSON values") from error
     if size > VALUE_BYTES_MAX:
