@@ -75,6 +75,8 @@ def _tell(report: Report) -> None:
     _line("faults that happened: " + _counts(report.faults))
     _line("answers: " + _counts(report.answers))
     _line(f"acknowledged writes: {report.writes}" + (f", {report.excused} excused" if report.excused else ""))
+    if report.generations:
+        _line(f"generations of a document: {report.generations}")
     if report.payments:
         _line("ledger: " + _counts(report.payments))
     if report.healed_s:

@@ -40,6 +40,7 @@ class Report:
     answers: dict[str, int] = field(default_factory=dict[str, int])
     writes: int = 0
     excused: int = 0
+    generations: int = 0  # the highest one that a document reached
     joined_s: float = 0.0
     healed_s: dict[str, float] = field(default_factory=dict[str, float])
     calls_s: float = 0.0
@@ -153,6 +154,8 @@ class Run:
         missing = [kind for kind in self.scenario.kinds if not self.misfortune.happened.get(kind)]
         if missing and self._whole:
             raise Violated("Coverage", self.world.now_us, "world", f"never happened: {', '.join(missing)}")
+        if self.writes.generations < self.scenario.generations and self._whole:
+            raise Violated("Coverage", self.world.now_us, "world", f"only {self.writes.generations} generations")
 
     def _sum_up(self) -> None:
         world, report = self.world, self.report
@@ -163,6 +166,7 @@ class Run:
         report.faults = self.misfortune.happened
         report.answers = dict(sorted(self.answers.answered.items()))
         report.writes, report.excused = len(self.writes.acknowledged), self.writes.excused
+        report.generations = self.writes.generations
         report.bytes_sent = world.network.sent_bytes
         if self.audit is not None:
             report.payments = self.audit.sums()

@@ -38,6 +38,7 @@ class Scenario:
     accounts: Accounts | None = None
     clocks: Clocks = right_clocks
     documents: DocumentsConfig = DocumentsConfig()
+    generations: int = 0  # so many at least must a document have begun
 
 
 def storm(*kinds: Kind, storm_s: float, times: int = 2) -> Plan:

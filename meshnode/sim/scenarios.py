@@ -1,10 +1,11 @@
 """Named scenarios of a mesh and its documents; those of agents that survive stand in ``survival.py``, of
-emptied machines in ``drains.py``."""
+emptied machines in ``drains.py``, of documents over generations in ``generations.py``."""
 
 from meshnode.kernel.rng import Random
 from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.drains import DRAINS
 from meshnode.sim.faults import Fault, Kind
+from meshnode.sim.generations import GENERATIONS
 from meshnode.sim.scenario import Scenario, in_turn, storm
 from meshnode.sim.survival import SURVIVAL
 from meshnode.sim.workloads import Pace
@@ -126,4 +127,4 @@ _TABLE = (
     ),
 )  # fmt: skip
 
-SCENARIOS = {scenario.name: scenario for scenario in (*_TABLE, *SURVIVAL, *DRAINS)}
+SCENARIOS = {scenario.name: scenario for scenario in (*_TABLE, *SURVIVAL, *DRAINS, *GENERATIONS)}

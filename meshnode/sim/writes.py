@@ -1,17 +1,21 @@
 """Acknowledged writes: durable before the answer, never missing where they were acknowledged, never lost anywhere.
 
-The oracle reads changes by itself and asks no machine what overwrote what.
+The oracle reads changes by itself and asks no machine what overwrote what: within a generation from the changes that
+are there, over generations from what was noted when they were made (``lineage.py``).
 """
 
 from collections.abc import Sequence
 
 import msgspec
 
-from meshnode.crdt.envelope import doc_id_of
-from meshnode.crdt.fields import RESERVED
+from meshnode.crdt.envelope import UNROOTED, Pin, doc_id_of
+from meshnode.crdt.fields import DELETED, RESERVED, STAMP
+from meshnode.crdt.history import Sealed
+from meshnode.crdt.root import Rooted
+from meshnode.crdt.shelf import DOC_BYTES, piece_records
 from meshnode.crdt.store import StateStore, parsed_changes
 from meshnode.kernel.effects import Effect
-from meshnode.kernel.records import RecordKind
+from meshnode.kernel.records import ENVELOPE_KEY_BYTES, RecordKind
 from meshnode.model.agent import KIND as AGENT
 from meshnode.model.commands import AnyCommand, Apply, DeleteDocument, Drain, Resume, RunAgent, StopAgent
 from meshnode.model.ids import DocId
@@ -20,6 +24,7 @@ from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.views import AgentView, AnyView, AppliedView
 from meshnode.node.effects import Store
 from meshnode.node.inputs import CommandGiven, Input
+from meshnode.sim.lineage import Lineage
 from meshnode.sim.node import SimNode
 from meshnode.sim.watching import Checker
 from meshnode.sim.world import World
@@ -40,7 +45,15 @@ class _Pending(msgspec.Struct, frozen=True):
     name: str
     change: bytes
     heads: tuple[bytes, ...]
+    pin: Pin
     keys: tuple[bytes, ...]  # of the journal: all of the document as the answer will speak of it
+
+
+class _Promise(msgspec.Struct, frozen=True):
+    """What a node has said it holds: everything up to these heads of this generation."""
+
+    pin: Pin
+    heads: tuple[bytes, ...]
 
 
 class KeptWrites(Checker):
@@ -50,11 +63,14 @@ class KeptWrites(Checker):
         super().__init__(world)
         self.acknowledged: list[Write] = []
         self.excused = 0  # destroyed by a flipped bit before anybody else had them
+        self.lineage = Lineage()
+        self.generations = 0  # the highest one that any document reached
         self._asked: dict[tuple[str, int], DocId] = {}
         self._pending: dict[tuple[str, int], _Pending] = {}
-        self._promised: dict[str, dict[DocId, tuple[bytes, ...]]] = {}
+        self._promised: dict[str, dict[DocId, _Promise]] = {}
         self._written: dict[bytes, str] = {}  # id of every envelope that was ever written -> by whom
         self._judged: dict[tuple[str, int, DocId], tuple[bytes, ...]] = {}
+        self._summed: dict[tuple[str, int, DocId], object] = {}
         self._turn = 0
 
     # -- promises -----------------------------------------------------------------------------------------------------
@@ -72,23 +88,27 @@ class KeptWrites(Checker):
             return
         doc = self._asked.pop((node.name, event.command_no))
         keys = [r.key for e in effects if isinstance(e, Store) for r in e.records if r.kind is RecordKind.ENVELOPE]
-        change = next((key[len(doc) :] for key in reversed(keys) if key[len(doc) :] not in self._written), b"")
+        mine = [key[len(doc) :] for key in keys if key.startswith(doc) and len(key) == ENVELOPE_KEY_BYTES]
+        change = next((each for each in reversed(mine) if each not in self._written), b"")
         if change:
             self._written[change] = node.name
+            self.lineage.wrote(store, doc, change)
         all_keys = tuple(doc + sealed.id for sealed in store.beyond(doc, {}))
-        self._pending[node.name, event.command_no] = _Pending(doc, named[2], change, store.heads(doc), all_keys)
+        pending = _Pending(doc, named[2], change, store.heads(doc), store.pin(doc), all_keys)
+        self._pending[node.name, event.command_no] = pending
 
     def replied(self, node: SimNode, number: int, view: AnyView) -> None:
         pending = self._pending.pop((node.name, number), None)
         if pending is None or not isinstance(view, AppliedView | AgentView):
             return
-        durable = node.disk.durable
-        for key in pending.keys:
-            if key not in durable and key not in node.lost_keys:
-                said = view.action if isinstance(view, AppliedView) else view.state
-                self.wrong(node, f"says {said} of {view.name} before it is on the disk")
+        if not _is_durable(node, pending):
+            said = view.action if isinstance(view, AppliedView) else view.state
+            self.wrong(node, f"says {said} of {view.name} before it is on the disk")
         self.acknowledged.append(Write(node.name, pending.doc, pending.name, pending.change, pending.heads))
-        self._promised.setdefault(node.name, {})[pending.doc] = pending.heads
+        self._promise(node, pending)
+
+    def _promise(self, node: SimNode, pending: _Pending) -> None:
+        self._promised.setdefault(node.name, {})[pending.doc] = _Promise(pending.pin, pending.heads)
 
     def died(self, node: SimNode) -> None:
         for key in [key for key in self._pending if key[0] == node.name]:
@@ -104,6 +124,7 @@ class KeptWrites(Checker):
             self._excuse(node, promised)
         for doc in promised:
             self._check(node, doc)
+            self._check_summed(node, doc)
 
     def stepped(self, node: SimNode) -> None:
         """One document a step, in turn; all of them every second."""
@@ -117,13 +138,32 @@ class KeptWrites(Checker):
         for node in self.world.running():
             for doc in self._promised.get(node.name, {}):
                 self._check(node, doc)
+                self._check_summed(node, doc)
             self._check_genuine(node)
 
     def _check(self, node: SimNode, doc: DocId) -> None:
-        store = node.store
-        missing = store.missing(doc, self._promised[node.name][doc]) if store is not None else []
+        """In the generation of its promise a node has every change it spoke of."""
+        store, promise = node.store, self._promised[node.name][doc]
+        if store is None or store.pin(doc) > promise.pin:
+            return
+        missing = store.missing(doc, promise.heads)
         if missing:
             self.wrong(node, f"no longer has {missing[0].hex()[:12]} of {doc.hex()[:12]}, which it acknowledged")
+
+    def _check_summed(self, node: SimNode, doc: DocId) -> None:
+        """In a later one every write is current, overwritten by who had seen it, or waits to be carried."""
+        store, core, promise = node.store, node.core, self._promised[node.name][doc]
+        if store is None or core is None or store.pin(doc) <= promise.pin:
+            return
+        place, state = (node.name, node.life, doc), (store.pin(doc), store.heads(doc), promise)
+        if self._summed.get(place) == state:
+            return
+        self._summed[place] = state
+        found = self.lineage.accounted(store, doc, core.documents.strays(doc))
+        for change in promise.heads:
+            for name in self.lineage.names(doc, change):
+                if name not in found:
+                    self.wrong(node, f"no longer has {name[1]} of {store.names(doc)[2]}, which it acknowledged")
 
     def _check_genuine(self, node: SimNode) -> None:
         store = node.store
@@ -134,18 +174,45 @@ class KeptWrites(Checker):
             if self._judged.get(seen) == heads:
                 continue
             self._judged[seen] = heads
+            self.generations = max(self.generations, store.pin(doc)[0])
             for sealed in store.beyond(doc, {}):
                 author = next((n.name for n in self.world.nodes if sealed.author in n.identities), "a stranger")
-                if self._written.get(sealed.id) != author:
+                if self._written.get(sealed.id) != author and not self._is_carried(doc, sealed):
                     self.wrong(node, f"holds a change of {store.names(doc)[2]} that {author} never wrote")
+            self._check_root(node, store, doc)
 
-    def _excuse(self, node: SimNode, promised: dict[DocId, tuple[bytes, ...]]) -> None:
+    def _is_carried(self, doc: DocId, sealed: Sealed) -> bool:
+        """Writes of earlier generations, made again as they were: nobody is asked to do that."""
+        carried = {(each.change, each.key): each.origin for each in sealed.carried}
+        for parsed in parsed_changes(sealed):
+            for op in parsed.ops:
+                if op.key == STAMP:
+                    continue
+                if op.key == DELETED:
+                    if not self.lineage.is_true_deletion(doc, op.value, sealed.hlc):
+                        return False
+                    continue
+                origin = carried.get((parsed.hash, op.key))
+                if origin is None or not self.lineage.is_true(doc, (origin, op.key), op.value):
+                    return False
+        return sealed.pin != UNROOTED
+
+    def _check_root(self, node: SimNode, store: StateStore, doc: DocId) -> None:
+        """A root says nothing that nobody wrote."""
+        rooted = store.rooted(doc)
+        for key, writes in rooted.root.fields if rooted is not None else ():
+            for write in writes:
+                if key not in RESERVED and not self.lineage.is_true(doc, (write.origin, key), write.value):
+                    self.wrong(node, f"has a root of {store.names(doc)[2]} with {key} as nobody wrote it")
+
+    def _excuse(self, node: SimNode, promised: dict[DocId, _Promise]) -> None:
         """A flipped bit may take what only this disk held, and what stands on it until peers bring it again."""
         spoilt = {DocId(key[:16]): None for key in node.lost_keys if key[:16] in promised}
         for doc in spoilt:
             promised.pop(doc, None)
         others = [other.disk.durable for other in self.world.nodes if other is not node]
-        lost = {key[16:]: None for key in node.lost_keys if not any(key in disk for disk in others)}
+        # What a lost root summed up may be nowhere else, whoever has a root of that document too.
+        lost = [key for key in node.lost_keys if len(key) == DOC_BYTES or not any(key in disk for disk in others)]
         if not lost:
             return
         kept = [write for write in self.acknowledged if write.node != node.name or write.doc not in spoilt]
@@ -159,15 +226,25 @@ class KeptWrites(Checker):
         nodes = self.world.running()
         for node in nodes:
             assert node.store is not None
+            found: dict[DocId, dict[tuple[bytes, str], None]] = {}
             for write in self.acknowledged:
-                if node.store.missing(write.doc, write.heads):
-                    self.wrong(node, f"never got what {write.node} acknowledged about {write.name}")
+                if node.store.pin(write.doc) == UNROOTED:
+                    if node.store.missing(write.doc, write.heads):
+                        self.wrong(node, f"never got what {write.node} acknowledged about {write.name}")
+                    continue
+                if write.doc not in found:
+                    found[write.doc] = self.lineage.accounted(node.store, write.doc)
+                for name in self.lineage.names(write.doc, write.change):
+                    if name not in found[write.doc]:
+                        self.wrong(node, f"lost {name[1]} of {write.name}, which {write.node} acknowledged")
         for doc in dict.fromkeys(write.doc for write in self.acknowledged):
             for node in nodes:
                 assert node.store is not None
                 self._check_fields(node, node.store, doc)
 
     def _check_fields(self, node: SimNode, store: StateStore, doc: DocId) -> None:
+        if store.pin(doc) != UNROOTED:
+            return  # what its root summed up is accounted for write by write
         alive = _alive(store, doc)
         registers = store.fields(doc)
         values, siblings = registers.values(), registers.siblings()
@@ -177,6 +254,24 @@ class KeptWrites(Checker):
             shown = dict.fromkeys([values.get(key), *(write.value for write in siblings.get(key, ()))])
             if list(shown) != [value for value in shown if value in expected] or len(shown) != len(expected):
                 self.wrong(node, f"shows {list(shown)} for {key}, and nothing overwrote {list(expected)}")
+
+
+def _is_durable(node: SimNode, pending: _Pending) -> bool:
+    """Every envelope is on the disk, or the root is that has summed it up since."""
+    durable, store = node.disk.durable, node.store
+    rooted = store.rooted(pending.doc) if store is not None else None
+    if rooted is not None and rooted.pin >= pending.pin:
+        is_kept = all(piece in durable for piece in _pieces(pending.doc, rooted)) or pending.doc in node.lost_keys
+        if rooted.pin == pending.pin and not is_kept:
+            return False
+        if rooted.pin > pending.pin and is_kept:
+            return True
+    return all(key in durable or key in node.lost_keys for key in pending.keys)
+
+
+def _pieces(doc: DocId, rooted: Rooted) -> list[bytes]:
+    """What of a root lies on the disk in one piece."""
+    return [record.body for record in piece_records(doc, rooted)] or [rooted.data]
 
 
 def _alive(store: StateStore, doc: DocId) -> dict[str, dict[str | None, None]]:

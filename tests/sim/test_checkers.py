@@ -89,7 +89,7 @@ def test_acknowledged_writes_that_a_power_cut_takes_are_noticed_after_it() -> No
 def _believed(writes: KeptWrites, node: SimNode, number: int) -> None:
     pending = writes._pending.pop((node.name, number), None)
     if pending is not None:
-        writes._promised.setdefault(node.name, {})[pending.doc] = pending.heads
+        writes._promise(node, pending)
 
 
 @pytest.mark.parametrize(("gullible", "caught"), [(True, True), (False, False)])
