@@ -18,7 +18,7 @@ NEXT: dict[str, str] = {
     "gate-single": "the signature, then reading and proving as above",
     "heal": "a signature a change: sign what one node wrote to many documents in a moment once; prove a batch at once",
     "heal-hot": "the same over one document",
-    "disk-lazy": "writes acknowledged by memory and peers do not exist yet",
+    "disk-lazy": "more than one sync in 10 s: something else is written meanwhile (contacts, events)",
 }  # fmt: skip
 
 

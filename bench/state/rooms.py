@@ -85,6 +85,7 @@ class Replica:
             boot=boot, restored=restored, rng=rng.fork(b"bench", f"documents/{at}/{boot}"),
         )  # fmt: skip
         self.kept: list[Record] = []
+        self._owed: list[Change] = []
         self.rejected: dict[str, int] = {}
 
     def up(self, other: "Replica") -> list[Send]:
@@ -92,8 +93,17 @@ class Replica:
         event = PeerUp(other.node, f"node-{other.at}", f"region-{other.at % 2}", other.boot, True, 0, "", other.member)
         return self.perform(self.documents.handle(event, self._clock.now()))
 
-    def put(self, name: str, fields: Mapping[str, JsonValue]) -> Change:
-        return self.documents.put(KIND, NAMESPACE, name, fields, self._clock.now())
+    def put(self, name: str, fields: Mapping[str, JsonValue], *, lazily: bool = False) -> Change:
+        change = self.documents.put(KIND, NAMESPACE, name, fields, self._clock.now(), lazily=lazily)
+        if lazily:
+            self._owed.append(change)
+        return change
+
+    def settle(self) -> None:
+        """The commit of all lazy writes."""
+        for change in self._owed:
+            self.perform([Persist(change.records, change.effects)])
+        self._owed.clear()
 
     def write(self, name: str, fields: Mapping[str, JsonValue]) -> list[Send]:
         """Put and keep, in memory."""
