@@ -15,6 +15,7 @@ from meshnode.messaging.messages import (
     CallItem,
     CallOverdue,
     Emitted,
+    ListensTo,
     MergeDone,
     MeshAsked,
     Reach,
@@ -26,7 +27,7 @@ from meshnode.model.units import slot_of, unit_id
 from meshnode.registry.index import Index
 from meshnode.registry.offers import UnitOffer, encode_agent, encode_skill
 from meshnode.wire import state
-from meshnode.wire.bus import ToAgent
+from meshnode.wire.bus import Spread, ToAgent
 from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader, SkillDescription
 from meshnode.wire.frame import Frame, Kind, encode
 from meshnode.wire.state import Change, Op, StateHeader
@@ -124,7 +125,9 @@ class Views:
         return node not in self.unreachable
 
     def may(self, subject: NodeId, action: Action, resource: str) -> Verdict:
-        assert action is Action.CALL and resource.startswith("skill/")
+        if action is not Action.CALL:
+            return Verdict(allowed=True, reason="ok")
+        assert resource.startswith("skill/")
         allowed = subject not in self.denied and resource.removeprefix("skill/") not in self.forbidden
         return Verdict(allowed=allowed, reason="ok" if allowed else "no-role")
 
@@ -197,6 +200,8 @@ class House:
                 case CallItem():
                     self.items.append(effect)
                 case Reach() | CallOverdue() | Reject() | StateWritten() | MergeDone() | Emitted() | MeshAsked():
+                    self.facts.append(effect)
+                case ListensTo() | Spread():
                     self.facts.append(effect)
                 case _:
                     raise AssertionError(f"unexpected {effect}")
