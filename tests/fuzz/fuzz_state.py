@@ -16,7 +16,7 @@ from pathlib import Path
 from meshnode.host.bus_talk import Phase, Talk, read_registration
 from meshnode.messaging import letters
 from meshnode.model.errors import RemoteError
-from meshnode.wire import state
+from meshnode.wire import events, state
 from meshnode.wire.bus import FROM_AGENT
 from meshnode.wire.calls import RegisterHeader
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
@@ -32,6 +32,8 @@ READERS: dict[Kind, Callable[[Frame], object]] = {
     Kind.STATE: letters.read_state,
     Kind.MERGED: letters.read_merged,
     Kind.EMIT: letters.read_emit,
+    Kind.EVENT: events.read_event,
+    Kind.SUBSCRIBE: events.read_subscribe,
 }
 assert tuple(READERS) == FROM_AGENT
 
@@ -152,7 +154,9 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     item, grant = letters.chunk_frame(call_id, 0, b'"one"'), letters.grant_frame(call_id, 64)
     cancel = letters.cancel_frame(call_id)
     ping, pong = Frame(Kind.PING, stream=1), Frame(Kind.PONG)
-    each = (call, end, cancel, item, grant, of_call, alone, merged, emit)
+    event = events.event_frame("topic/a/b", "", b'{"digit": 7}')
+    listen = Frame(Kind.SUBSCRIBE, header=state.encode(events.SubscribeHeader(("topic/a/*", "topic/b"))))
+    each = (call, end, cancel, item, grant, of_call, alone, merged, emit, event, listen)
     yield "empty", b""
     yield "stream-all-kinds", b"\0" + b"".join(map(encode, each))
     yield "stream-state-and-result", b"\0" + b"".join(map(encode, (ping, of_call, end, pong, of_call, pong, alone)))
@@ -171,13 +175,20 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "skills-nested-deep", b'\2[{"name": "a", "x": ' + b"[" * 20_000
     for frame in each:
         name = f"frame-{frame.kind.name.lower()}{'-alone' if frame is alone else ''}"
-        which = bytes([FROM_AGENT.index(frame.kind)])
-        yield name, b"\3" + which + len(frame.header).to_bytes(2) + frame.header + frame.payload
+        yield name, _body(frame)
+    yield from _junk(call)
+    yield "changes", b"\4" + body
+
+
+def _junk(call: Frame) -> Iterator[tuple[str, bytes]]:
+    call_id = bytes(range(16))
     deep = b"\xdc\0\x20" + call.header[1:] + b"\x91" * 12_000
     yield "frame-call-nested-deep", b"\3\0" + len(deep).to_bytes(2) + deep
     yield "frame-number-huge", b"\3\3\0\x1b\x92\xc4\x10" + call_id + b"\xcf" + b"\xff" * 8
+    yield "frame-listen-to-much", _body(Frame(Kind.SUBSCRIBE, header=state.encode([["topic/a"] * 65])))
+    yield "frame-listen-to-no-topic", _body(Frame(Kind.SUBSCRIBE, header=state.encode([["topic/a/../b"]])))
+    yield "frame-event-nested-deep", _body(Frame(Kind.EVENT, header=b"\x91" * 12_000))
     yield "frame-emit-not-text", b"\3\7\0\4\x91\xa2ab\xff"
-    yield "changes", b"\4" + body
     yield "changes-amount-huge", b"\4\x91\x94\xa1k\2\xc4\0\xcf" + b"\xff" * 8
     yield "changes-op-unknown", b"\4\x91\x94\xa1k\7\xc4\0\0"
     yield "changes-key-empty", b"\4\x91\x94\xa0\0\xc4\0\0"
@@ -190,6 +201,12 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "key-slot-of-another-script", "\5\x1d\u0667\x1dname".encode()
     yield "key-session-open", b"\5\x1esession"
     yield "key-slot-after-session", b"\5\x1es\x1e\x1d7\x1dname"
+
+
+def _body(frame: Frame) -> bytes:
+    """As ``_frame`` takes it."""
+    which = bytes([FROM_AGENT.index(frame.kind)])
+    return b"\3" + which + len(frame.header).to_bytes(2) + frame.header + frame.payload
 
 
 if __name__ == "__main__":
