@@ -85,7 +85,7 @@ class Handshake:
         if bye is None and peer is not None:
             bye = impostor(peer, theirs, self._config, now)
             if bye is None and link.inbound:
-                bye = rival(peer, theirs, self._config, now)
+                bye = rival(peer, theirs, self._config, now, tunnelled=bool(link.relay))
         if bye is None:
             return False
         self._counters.add(f"refused-{bye}")

@@ -36,8 +36,9 @@ from meshnode.links.messages import (
 )
 from meshnode.links.roster import Roster
 from meshnode.links.session import Session
+from meshnode.links.tunnelwire import TUNNEL_KINDS, TunnelReceived
 from meshnode.model.errors import RemoteError
-from meshnode.model.ids import LinkId, NodeId
+from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
 from meshnode.wire.frame import Frame, Kind
 
 __all__ = ["Hub", "HubConfig", "PeerStats"]
@@ -94,6 +95,11 @@ class Hub:
     def rtt_us(self, peer: NodeId) -> int | None:
         link = self._roster.up.get(peer)
         return link.rtt_us if link else None
+
+    def via(self, peer: NodeId) -> NodeId:
+        """The relay that carries the link in use to a peer; none: it is a direct one, or there is no link."""
+        link = self._roster.up.get(peer)
+        return link.relay if link else UNKNOWN_NODE
 
     def stats(self, node: NodeId) -> PeerStats | None:
         link = self._roster.up.get(node)
@@ -274,6 +280,8 @@ class Hub:
         peer = self._roster.get(link.peer)
         if link.inbound or peer is None:
             return None
+        if peer.up is not None and peer.up.relay and not link.relay and peer.dialling is None:
+            return None  # the direct way is open now, and takes over what goes through a tunnel
         # A dial beside a link that seems to be in order: its TLS handshake was all the proof of life one could want.
         idle_us = self._config.idle_us(len(self._roster.up))
         healthy = peer.heard_within(max(idle_us, peer.up.idle_us if peer.up else 0) + HEALTHY_US, now)
@@ -298,6 +306,8 @@ class Hub:
     def _frame(self, link: Link, frame: Frame, now: Instant) -> None:
         match frame.kind:
             case Kind.CALL | Kind.RESULT | Kind.CANCEL | Kind.CHUNK | Kind.GRANT | Kind.CONTROL:
+                self._sequenced(link, frame, now)
+            case kind if kind in TUNNEL_KINDS:
                 self._sequenced(link, frame, now)
             case Kind.EVENT:
                 link.events().took(frame)
@@ -324,6 +334,8 @@ class Hub:
         link.count += 1
         if not self._session(link).accept(link.count, frame, now):
             self.counters.add("frame-duplicate")
+        elif frame.kind in TUNNEL_KINDS:
+            self._roster.turn.tell(TunnelReceived(link.peer, frame))
         elif frame.kind is not Kind.CONTROL:
             self._roster.turn.data(link.peer, frame)
         elif (channel := _CHANNELS.get(frame.stream)) is not None:

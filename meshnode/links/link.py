@@ -11,13 +11,14 @@ from meshnode.links.config import PACE_MAX_US, HubConfig
 from meshnode.links.gusts import Gusts
 from meshnode.links.hello import Ping, Pong, body_of, frame_of
 from meshnode.links.messages import LinkOpened
+from meshnode.links.tunnelwire import TUNNEL_KINDS
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Flag, Frame, Kind
 
 DATA_KINDS = (Kind.CALL, Kind.RESULT, Kind.CANCEL, Kind.CHUNK, Kind.GRANT)
 SOON_PART = 12  # of the time between two pings: so much earlier than due one may be sent
 SEQUENCED = Flag.SEQUENCED.value  # a plain int: an enum's operators cost more than the rest of encoding
-SEQUENCED_KINDS = (*DATA_KINDS, Kind.CONTROL)
+SEQUENCED_KINDS = (*DATA_KINDS, Kind.CONTROL, *TUNNEL_KINDS)
 
 
 class Phase(enum.Enum):
@@ -43,6 +44,7 @@ class Link:
     def __init__(self, opened: LinkOpened, config: HubConfig, now: Instant) -> None:
         self.id, self.peer, self.name = opened.link, opened.peer, opened.name
         self.inbound, self.dial_no, self.address = opened.inbound, opened.dial_no, opened.address
+        self.relay = opened.relay  # that carries it; none: it is a connection of our own
         self.phase = Phase.AWAITING_HELLO if opened.inbound else Phase.AWAITING_WELCOME
         self.hello_no = 0  # of the HELLO that opened it
         self.offered = b""  # session offered in it, if we said it

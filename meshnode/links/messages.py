@@ -4,7 +4,7 @@ import msgspec
 
 from meshnode.kernel.effects import Channel, Effect, Fact
 from meshnode.kernel.reasons import Bye, Loss
-from meshnode.model.ids import LinkId, NodeId
+from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
 from meshnode.wire.frame import Frame
 
 
@@ -17,6 +17,7 @@ class LinkOpened(msgspec.Struct, frozen=True):
     inbound: bool
     dial_no: int = 0
     address: str = ""
+    relay: NodeId = UNKNOWN_NODE  # that carries it, if it runs through a tunnel
 
 
 class LinkBytes(msgspec.Struct, frozen=True):

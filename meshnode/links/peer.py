@@ -42,14 +42,18 @@ def impostor(peer: Peer, theirs: Hello, config: HubConfig, now: Instant) -> Bye 
     return None
 
 
-def rival(peer: Peer, hello: Hello, config: HubConfig, now: Instant) -> Bye | None:
+def rival(peer: Peer, hello: Hello, config: HubConfig, now: Instant, *, tunnelled: bool = False) -> Bye | None:
     """Whether the link of this HELLO is one too many.
 
-    When both dialled at once, the dial of the smaller NodeId stays. A HELLO beside a link that is up replaces it if its
-    sender knew of that link (so it has lost it, and we have not noticed); else it was sent before that link came up.
+    When both dialled at once, the dial of the smaller NodeId stays, but a direct one before one through a relay. A
+    HELLO beside a link that is up replaces it if its sender knew of that link (so it has lost it, and we have not
+    noticed); else it was sent before that link came up.
     """
-    if peer.dialling is not None and config.node < peer.node:
-        return Bye.DUPLICATE_LINK
+    dialling = peer.dialling
+    if dialling is not None:
+        ours = bool(dialling.relay) == tunnelled and config.node < peer.node
+        if ours or (tunnelled and not dialling.relay):
+            return Bye.DUPLICATE_LINK
     up, session = peer.up, peer.session
     if up is None or session is None or hello.run_id != peer.run_id or not peer.is_alive(config, now):
         return None

@@ -22,7 +22,7 @@ FRAME_BYTES_MAX = 1024 * 1024 + 64 * 1024  # a value of 1 MiB with what goes aro
 
 
 class Kind(enum.IntEnum):
-    """What a frame is. Links use 1-15, calls 16-31, the local agent socket 32-47."""
+    """What a frame is. Links use 1-15, calls 16-31, the local agent socket 32-47, tunnels 48-53."""
 
     HELLO = 1
     WELCOME = 2
@@ -48,6 +48,12 @@ class Kind(enum.IntEnum):
     KEPT = 39  # daemon -> agent: everything up to this STATE is durable
     EMIT = 40  # agent -> daemon: an event of its own
     SUBSCRIBE = 41  # agent -> daemon: all topics it listens to from now on
+    TUNNEL_OPEN = 48  # links again: bytes that a relay carries between two of its peers; only relays and clients get it
+    TUNNEL_OPENED = 49
+    TUNNEL_REFUSED = 50
+    TUNNEL_DATA = 51
+    TUNNEL_CREDIT = 52
+    TUNNEL_CLOSE = 53
 
 
 _KINDS = {int(kind): kind for kind in Kind}

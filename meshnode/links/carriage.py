@@ -1,0 +1,237 @@
+"""What a relay does: carry the bytes of tunnels between two nodes that both hold a link to it.
+
+It dials nobody, and carries only to nodes that say in their row that it may. It knows two names and counts bytes: TLS
+runs inside from end to end. Each direction has its credit, which the receiving end gives and the relay checks, so that
+no tunnel ever has more than ``WINDOW_BYTES`` in its memory. Whoever opened a tunnel pays for both directions out of
+his quota; in debt he waits for credit.
+
+Invariant: the two legs of a tunnel are forgotten together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from meshnode.kernel.counters import Counters
+from meshnode.kernel.effects import Effect, Reject
+from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.timers import Timers
+from meshnode.links.messages import Post
+from meshnode.links.tunnelwire import WINDOW_BYTES, Credit, Open, Why, body_of, frame_of
+from meshnode.model.ids import NodeId
+from meshnode.wire.frame import Frame, Kind
+
+Key = tuple[NodeId, int]  # a peer, and the number of a tunnel on the link to it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelayConfig:
+    """What a relay carries for others. ``carries``: whether this node is one."""
+
+    carries: bool = False
+    bytes_per_s: int = 64 * 1024 * 1024  # of one client, both directions together
+    burst_bytes: int = 64 * 1024 * 1024
+    open_bytes: int = 64 * 1024  # what opening a tunnel costs, so that nobody opens and closes them for nothing
+    tunnels_per_client_max: int = 16
+    tunnels_max: int = 512
+
+    def __post_init__(self) -> None:
+        if min(self.bytes_per_s, self.burst_bytes, self.tunnels_per_client_max, self.tunnels_max) <= 0:
+            raise ValueError(f"limits of a relay must be positive: {self}")
+
+
+class Ways(Protocol):
+    """What the links know: ``links.Hub``."""
+
+    def last_heard_us(self, peer: NodeId) -> int | None: ...
+
+    def via(self, peer: NodeId) -> NodeId:
+        """The relay that carries the link to a peer, if one does."""
+        ...
+
+
+@dataclass(slots=True)
+class _Leg:
+    """One end of a carried tunnel: what came from there."""
+
+    other: Key
+    client: NodeId  # who pays
+    opener: bool  # this end asked for it
+    opened: bool = False
+    got: int = 0
+    limit: int = WINDOW_BYTES
+    held: int | None = None  # credit that waits for the client's quota
+
+
+@dataclass(slots=True)
+class _Purse:
+    """A token bucket that may be overdrawn."""
+
+    left: int
+    at_us: int
+    tunnels: int = 0
+
+
+@dataclass(slots=True)
+class Carriage:
+    """All tunnels that a relay carries. ``is_client``: a node names this relay in its row."""
+
+    config: RelayConfig
+    ways: Ways
+    is_client: Callable[[NodeId], bool]
+    number: Callable[[NodeId], int]
+    counters: Counters
+    bytes_carried: int = 0
+    _legs: dict[Key, _Leg] = field(default_factory=dict[Key, _Leg])
+    _purses: dict[NodeId, _Purse] = field(default_factory=dict[NodeId, _Purse])
+    _debts: Timers[NodeId] = field(default_factory=Timers[NodeId])
+
+    @property
+    def tunnels(self) -> int:
+        return len(self._legs) // 2
+
+    # -- tunnels come and go ------------------------------------------------------------------------------------------
+
+    def open(self, peer: NodeId, frame: Frame, asked: Open, now: Instant) -> list[Effect]:
+        """A client asks for a tunnel to another one."""
+        wanted = NodeId(asked.wanted)
+        key, purse = (peer, frame.stream), self._purse(peer, now)
+        refusal = self._refusal(peer, asked, purse)
+        if refusal is not None or key in self._legs:
+            reason = refusal or "tunnel-number"
+            self.counters.add(reason)
+            return [_post(peer, frame_of(Kind.TUNNEL_REFUSED, frame.stream, Why(reason)))]
+        there = (wanted, self.number(wanted))
+        self._legs[key] = _Leg(there, peer, opener=True)
+        self._legs[there] = _Leg(key, peer, opener=False)
+        purse.left -= self.config.open_bytes
+        purse.tunnels += 1
+        self.counters.add("relay-opened")
+        return [_post(wanted, frame_of(Kind.TUNNEL_OPEN, there[1], Open(asked.wanted, peer)))]
+
+    def _refusal(self, peer: NodeId, asked: Open, purse: _Purse) -> str | None:
+        wanted = NodeId(asked.wanted)
+        if not self.config.carries:
+            return "relay-off"
+        if peer == wanted or asked.opener != peer or self.ways.via(peer) or self.ways.via(wanted):
+            return "relay-loop"
+        if not self.is_client(wanted):
+            return "relay-unknown"
+        if self.ways.last_heard_us(wanted) is None:
+            return "relay-no-client"
+        if self.tunnels >= self.config.tunnels_max:
+            return "relay-full"
+        if purse.tunnels >= self.config.tunnels_per_client_max or purse.left < 0:
+            return "relay-quota"
+        return None
+
+    def peer_down(self, peer: NodeId) -> list[Effect]:
+        """Whoever is on the other side of its tunnels is told."""
+        effects: list[Effect] = []
+        for key in [key for key in self._legs if key[0] == peer]:
+            leg = self._legs.get(key)
+            if leg is not None:
+                effects += self._end(key, leg, "relay-client-lost")
+        self._purses.pop(peer, None)
+        self._debts.cancel(peer)
+        return effects
+
+    def _end(self, key: Key, leg: _Leg, reason: str) -> list[Effect]:
+        """``key`` knows; the other side is told."""
+        self._legs.pop(key, None)
+        self._legs.pop(leg.other, None)
+        purse = self._purses.get(leg.client)
+        if purse is not None:
+            purse.tunnels -= 1
+        return [_post(leg.other[0], frame_of(Kind.TUNNEL_CLOSE, leg.other[1], Why(reason)))]
+
+    def _broken(self, key: Key, leg: _Leg, reason: str) -> list[Effect]:
+        """An end breaks the rules: both are told, the link stays."""
+        self.counters.add(reason)
+        told = _post(key[0], frame_of(Kind.TUNNEL_CLOSE, key[1], Why(reason)))
+        return [Reject(key[0], reason), told, *self._end(key, leg, reason)]
+
+    # -- what they carry ----------------------------------------------------------------------------------------------
+
+    def carry(self, peer: NodeId, frame: Frame, now: Instant) -> list[Effect]:
+        """Any frame but TUNNEL_OPEN. Raises ``RemoteError``."""
+        key = (peer, frame.stream)
+        leg = self._legs.get(key)
+        if leg is None:
+            self.counters.add("tunnel-unknown")  # it ended here a moment ago
+            return []
+        match frame.kind:
+            case Kind.TUNNEL_DATA:
+                return self._data(key, leg, frame, now)
+            case Kind.TUNNEL_CREDIT:
+                return self._credit(key, leg, body_of(frame, Credit).total, now)
+            case Kind.TUNNEL_OPENED if not leg.opener and not leg.opened:
+                leg.opened = self._legs[leg.other].opened = True
+                return [_post(leg.other[0], frame_of(Kind.TUNNEL_OPENED, leg.other[1]))]
+            case Kind.TUNNEL_REFUSED if not leg.opener and not leg.opened:
+                why = body_of(frame, Why)
+                self._end(key, leg, why.reason)
+                return [_post(leg.other[0], frame_of(Kind.TUNNEL_REFUSED, leg.other[1], why))]
+            case Kind.TUNNEL_CLOSE:
+                return self._end(key, leg, body_of(frame, Why).reason)
+            case _:
+                return self._broken(key, leg, "tunnel-unexpected")
+
+    def _data(self, key: Key, leg: _Leg, frame: Frame, now: Instant) -> list[Effect]:
+        size = len(frame.payload)
+        leg.got += size
+        if not leg.opened:
+            return self._broken(key, leg, "tunnel-unexpected")
+        if leg.got > leg.limit:
+            return self._broken(key, leg, "tunnel-credit")
+        self.bytes_carried += size
+        self._purse(leg.client, now).left -= size
+        return [_post(leg.other[0], frame_of(Kind.TUNNEL_DATA, leg.other[1], data=frame.payload))]
+
+    def _credit(self, key: Key, leg: _Leg, total: int, now: Instant) -> list[Effect]:
+        """The end ``key`` takes more of what comes from the other one, who gets to know it when his client may."""
+        other = self._legs[leg.other]
+        if not other.limit <= total <= other.got + WINDOW_BYTES:
+            return self._broken(key, leg, "tunnel-credit")
+        purse = self._purse(leg.client, now)
+        if purse.left >= 0:
+            return [self._grant(leg.other, other, total)]
+        other.held = total
+        self.counters.add("relay-slowed")
+        self._debts.set(leg.client, now.mono_us - purse.left * SECOND // self.config.bytes_per_s + 1)
+        return []
+
+    def _grant(self, key: Key, leg: _Leg, total: int) -> Effect:
+        leg.limit, leg.held = total, None
+        return _post(key[0], frame_of(Kind.TUNNEL_CREDIT, key[1], Credit(total)))
+
+    def _purse(self, client: NodeId, now: Instant) -> _Purse:
+        purse = self._purses.get(client)
+        if purse is None:
+            purse = self._purses[client] = _Purse(self.config.burst_bytes, now.mono_us)
+        earned = (now.mono_us - purse.at_us) * self.config.bytes_per_s // SECOND
+        if earned > 0:
+            purse.left, purse.at_us = min(self.config.burst_bytes, purse.left + earned), now.mono_us
+        return purse
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def wake(self, now: Instant) -> list[Effect]:
+        """Clients whose debt is paid get the credit that waited."""
+        effects: list[Effect] = []
+        for client in self._debts.pop_due(now.mono_us):
+            purse = self._purse(client, now)
+            if purse.left < 0:
+                self._debts.set(client, now.mono_us - purse.left * SECOND // self.config.bytes_per_s + 1)
+                continue
+            for key, leg in self._legs.items():
+                if leg.client == client and leg.held is not None:
+                    effects.append(self._grant(key, leg, leg.held))
+        return effects
+
+    def deadline(self) -> int | None:
+        return self._debts.deadline()
+
+
+def _post(peer: NodeId, frame: Frame) -> Post:
+    return Post(peer, (frame,))
