@@ -1,6 +1,6 @@
 """Links that come and go, and dials that end: what that means to each of the small machines."""
 
-from meshnode.gossip.letters import post
+from meshnode.gossip.letters import Doubt, post
 from meshnode.gossip.messages import DialFailed, Reached
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.repair import row_letters
@@ -69,8 +69,17 @@ class Doorway:
         entry, standing = parts.directory.entry(parts.config.node), parts.detector.standing()
         effects = row_letters(peer, [entry.signed] if entry else [])
         effects += [post(peer, standing)] if standing else []
+        effects += self._remembered(peer)
         effects += [*parts.broadcast.up(peer, now), *parts.soft.up(peer, now, returned=returned)]
         return effects + (parts.repairs.open(peer) if parts.config.node < peer else [])
+
+    def _remembered(self, peer: NodeId) -> list[Effect]:
+        """Who was silent so long that it was forgotten is a member again by a row newer than that: ask it for one."""
+        directory = self._parts.directory
+        entry = directory.entry(peer)
+        if entry is None or entry.left or directory.counted(peer) is not None:
+            return []
+        return [post(peer, Doubt(entry.boot, entry.incarnation))]
 
     def peer_down(self, event: PeerDown, now: Instant) -> list[Effect]:
         parts, peer = self._parts, event.peer

@@ -341,6 +341,9 @@ class Gossip:
         for subject in list(parts.detector.notable()):
             silent_us = now.mono_us - max(subject.proof_us or 0, subject.changed_us, self._started_us)
             if subject.node in parts.directory.rows and not subject.linked and silent_us > self.config.forget_after_us:
+                entry = parts.directory.entry(subject.node)
+                for address in entry.row.endpoints if entry is not None else ():
+                    parts.contacts.place(address, now)  # who was cut off as long has forgotten us, too
                 parts.directory.forget(subject.node)
                 parts.detector.forget(subject.node)
                 parts.planning.forget(subject.node)
