@@ -14,11 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from meshnode.api import bus
 from meshnode.api.errors import failure_of, invalid_request, response_of
 from meshnode.api.events import EventStreams, story_of, until_gone
 from meshnode.api.lines import Lines
 from meshnode.api.operations import OPERATIONS, Operation
-from meshnode.api.ports import Asker, Streamed
+from meshnode.api.ports import AgentDoor, Asker, Streamed
 from meshnode.api.topics import topics_of
 from meshnode.api.watch import changes_of
 from meshnode.model.commands import AnyCommand, CallSkill
@@ -37,7 +38,8 @@ _NOBODY = Response(status_code=499)
 class Api:
     """The application and the streams it must end before its server can close."""
 
-    def __init__(self, asker: Asker, *, heartbeat_s: float = 15.0) -> None:
+    def __init__(self, asker: Asker, *, agents: AgentDoor | None = None, heartbeat_s: float = 15.0) -> None:
+        self._closing = asyncio.Event()
         self.streams = (
             EventStreams(story_of(asker), heartbeat_s=heartbeat_s),
             EventStreams(changes_of(asker), heartbeat_s=heartbeat_s),
@@ -49,6 +51,7 @@ class Api:
                 Route("/v1/events", self.streams[0], methods=["GET"]),
                 Route("/v1/watch", self.streams[1], methods=["GET"]),
                 Route("/v1/subscribe", self.streams[2], methods=["GET"]),
+                *(bus.routes(agents, self._closing) if agents is not None else ()),
                 Route("/openapi.json", _openapi, methods=["GET"]),
                 Route("/", _pointer, methods=["GET"]),
             ],
@@ -57,6 +60,7 @@ class Api:
 
     def close(self) -> None:
         """End every stream in order, and all that come later."""
+        self._closing.set()
         for streams in self.streams:
             streams.close()
 

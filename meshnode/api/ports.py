@@ -7,6 +7,7 @@ import msgspec
 
 from meshnode.model.commands import AnyCommand, CallSkill
 from meshnode.model.views import AnyView, CallView, EventView, Failure, StreamItem
+from meshnode.wire import http
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -53,4 +54,48 @@ class Asker(Protocol):
 
         A reader that is too slow loses events rather than holding the node up; the gap in the numbers shows it.
         """
+        ...
+
+
+class AgentLine(Protocol):
+    """One agent without the SDK, connected over HTTP. What it says may raise ``LocalError``."""
+
+    def events(self) -> AsyncGenerator[bytes]:
+        """What it hears, as server-sent events, until its connection ends."""
+        ...
+
+    def gone(self) -> None:
+        """Whoever read them has left, and the agent with it."""
+        ...
+
+    def answer(self, said: http.Answer) -> None: ...
+
+    def fail(self, said: http.Fail) -> None: ...
+
+    async def item(self, said: http.Item) -> None:
+        """Waits until the reader of the stream has room."""
+        ...
+
+    async def call(self, said: http.Ask) -> object: ...
+
+    def publish(self, said: http.Tell) -> None: ...
+
+    def subscribe(self, said: http.Listen) -> None: ...
+
+    def state(self) -> dict[str, object]: ...
+
+    async def put(self, said: http.Put) -> int:
+        """The version that holds it, once it is kept."""
+        ...
+
+
+class AgentDoor(Protocol):
+    """The bus of the node, for agents that speak HTTP."""
+
+    def open(self, descriptor: int, said: http.Registration) -> AgentLine:
+        """A connection of whoever is at the other end of that socket. Raises ``LocalError``."""
+        ...
+
+    def of(self, token: str) -> AgentLine:
+        """Raises ``LocalError``: there is none."""
         ...

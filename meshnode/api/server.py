@@ -3,18 +3,29 @@
 Uvicorn's own main loop is left out: it would take the process's signals and wake ten times a second.
 """
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from meshnode.api.app import Api
 from meshnode.model.errors import LocalError
 
 # Requests under way at the end get this long; by then the node has nothing more to say to them.
 GRACE_S = 1
+
+
+class Knocked(H11Protocol):
+    """Notes the descriptor of the connection as its client: who is behind it, only the kernel can say (``api/bus.py``
+    asks for agents)."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        self.client = ("unix", transport.get_extra_info("socket").fileno())
 
 
 @contextlib.asynccontextmanager
@@ -59,7 +70,7 @@ def _config(api: Api) -> uvicorn.Config:
     return uvicorn.Config(
         api.app,
         loop="none",
-        http="h11",
+        http=Knocked,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -20,6 +20,7 @@ from meshnode.host.addresses import reachable_addresses
 from meshnode.host.agentbus import AgentBus
 from meshnode.host.blobhand import BlobHand
 from meshnode.host.blobs import BlobStore
+from meshnode.host.bus_http import HttpAgents
 from meshnode.host.clock import SystemClock
 from meshnode.host.credentials import Credentials
 from meshnode.host.discovery import Discovery, DiscoveryConfig
@@ -129,7 +130,7 @@ class House:
             DiscoveryConfig(mesh=self._identity.mesh, node=self._identity.node, port=port), loop.tell, counters
         )
         # The group is the inner one: what goes wrong with the socket must not come out wrapped in a group of errors.
-        async with serve(Api(door), str(run / "api.sock")), asyncio.TaskGroup() as tasks:
+        async with serve(Api(door, agents=HttpAgents(hands.bus)), str(run / "api.sock")), asyncio.TaskGroup() as tasks:
             loop.start()
             self._adapt.beside(loop)
             hands.supervisor.start()

@@ -177,6 +177,7 @@ class Supervisor:
             "MESHNODE_INSTANCE": effect.instance,
             "MESHNODE_TICKET": effect.ticket,
             "MESHNODE_BUS": self._bus,
+            "MESHNODE_API": str(self._run / "api.sock"),  # for agents without the SDK, see api/bus.py
             "MESHNODE_NODE": self._node,
             "MESHNODE_FIRST_SLOT": str(effect.first_slot),
             "MESHNODE_SLOTS": str(effect.slots),
