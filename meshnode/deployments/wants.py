@@ -88,30 +88,75 @@ def wants(documents: Iterable[Declared]) -> tuple[tuple[Want, ...], dict[str, st
 
 
 def read(documents: Iterable[Declared]) -> Reading:
+    return Reader().read(documents)
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """What one document says by itself."""
+
+    document: Declared
+    subject: str
+    agent: AgentIntent | None = None
+    drains: dict[str, str] = {}
+    rows: tuple[Row, ...] = ()
+    generation: int = 0
+    problem: Problem | None = None
+
+
+class Reader:
+    """Reads all documents again and again. Of those that are the very objects of the time before nothing is parsed:
+    ten thousand documents are read in the time of a few, as one of them changes."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, _Part] = {}  # by identity of the document, which the part keeps alive
+
+    def read(self, documents: Iterable[Declared]) -> Reading:
+        known, parts = self._parts, dict[int, _Part]()
+        for document in documents:
+            parts[id(document)] = known.get(id(document)) or _part(document)
+        self._parts = parts
+        return _together(sorted(parts.values(), key=_subject))
+
+
+def _subject(part: _Part) -> str:
+    return part.subject
+
+
+def _part(document: Declared) -> _Part:
+    subject = subject_of(document)
+    try:
+        if document.kind == AGENT:
+            return _Part(document, subject, agent=_agent(document))
+        if document.kind == NODE:
+            node = intent_of(document)
+            return _Part(document, subject, drains={document.name: node.reason} if node.drain else {})
+        if document.kind != CLUSTER:
+            return _Part(document, subject)
+        intent = parse_spec(document.spec)
+    except Invalid as error:
+        return _Part(document, subject, problem=_contradiction(document, error))
+    found = tuple(rows(intent))
+    problem = _unnamed(intent) if intent.free and not found else None
+    return _Part(document, subject, rows=found, generation=intent.generation, problem=problem)
+
+
+def _together(parts: Sequence[_Part]) -> Reading:
     problems: dict[str, list[Problem]] = {}
     agents: dict[str, AgentIntent] = {}
     demands: dict[str, list[tuple[str, Row]]] = {}
     generations: dict[str, int] = {}
     drains: dict[str, str] = {}
-    for document in sorted(documents, key=subject_of):
-        subject = subject_of(document)
-        try:
-            if document.kind == AGENT:
-                agents[document.name] = _agent(document)
-            elif document.kind == NODE:
-                node = intent_of(document)
-                drains |= {document.name: node.reason} if node.drain else {}
-            elif document.kind == CLUSTER:
-                intent = parse_spec(document.spec)
-                found = rows(intent)
-                for row in found:
-                    demands.setdefault(row.agent, []).append((subject, row))
-                for agent in dict.fromkeys(row.agent for row in found):
-                    generations[agent] = generations.get(agent, 0) + intent.generation
-                if intent.free and not found:
-                    problems[subject] = [_unnamed(intent)]
-        except Invalid as error:
-            problems[subject] = [_contradiction(document, error)]
+    for part in parts:
+        if part.agent is not None:
+            agents[part.document.name] = part.agent
+        if part.drains:
+            drains |= part.drains
+        for row in part.rows:
+            demands.setdefault(row.agent, []).append((part.subject, row))
+        for agent in dict.fromkeys(row.agent for row in part.rows):
+            generations[agent] = generations.get(agent, 0) + part.generation
+        if part.problem is not None:
+            problems[part.subject] = [part.problem]
     wanted: list[Want] = []
     for name in sorted({**agents, **demands}):
         want = _want(name, agents.get(name), demands.get(name, []), generations.get(name, 0), problems)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshnode.deployments.wants import Reading, read
+from meshnode.deployments.wants import Reader, Reading
 from meshnode.node import drains
 from meshnode.scheduler.messages import DrainsChanged, Wanted
 
@@ -28,7 +28,7 @@ class Intentions:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._wants: dict[AgentName, Want] = {}
-        self._reading = Reading((), {})
+        self._reading, self._reader = Reading((), {}), Reader()
         self._stale = self._untold = True
         self._declared: dict[DocId, Declared] | None = None  # None: all are to be read
         self._due: dict[DocId, None] = {}  # those that changed since
@@ -81,7 +81,7 @@ class Intentions:
     def _read(self) -> None:
         if self._stale:
             self._stale = False
-            self._reading = read(self._up_to_date().values())
+            self._reading = self._reader.read(self._up_to_date().values())
             self._wants = {want.agent: want for want in self._reading.wants}
 
     def _up_to_date(self) -> dict[DocId, Declared]:

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.deployments.wants import rows, wants
+from meshnode.deployments.wants import Reader, read, rows, wants
 from meshnode.kernel.instant import SECOND
 from meshnode.model.agentcluster import parse_spec
 from meshnode.model.durability import AUTO, Durability
@@ -142,3 +142,20 @@ def test_every_free_replica_is_given_to_some_agent(free: int, shares: dict[str, 
 @given(order=st.permutations([agent("reader"), agent("painter"), cluster(BY_REGION), cluster({"agents": []}, "z")]))
 def test_the_order_of_documents_does_not_matter(order: list[Written]) -> None:
     assert wants(order) == wants([agent("reader"), agent("painter"), cluster(BY_REGION), cluster({"agents": []}, "z")])
+
+
+def test_a_reader_that_goes_over_all_again_says_what_one_that_begins_anew_says(monkeypatch: Any) -> None:  # noqa: ANN401
+    """And parses only what was written since."""
+    parsed: list[object] = []
+    monkeypatch.setattr("meshnode.deployments.wants.parse_spec", lambda spec: parsed.append(spec) or parse_spec(spec))
+    reader = Reader()
+    documents: dict[str, Written] = {f"c{number}": cluster({"replicas": number}, f"c{number}") for number in range(9)}
+    documents |= {"a": agent("words"), "b": cluster(BY_REGION, "b"), "bad": agent("No Name")}
+    assert reader.read(documents.values()) == read(documents.values())
+    parsed.clear()
+    documents["c3"] = cluster({"replicas": 30, "regions": [{"name": "eu", "agent_distribution": {"words": 2}}]}, "c3")
+    del documents["c4"]
+    again = reader.read(documents.values())
+    assert len(parsed) == 1
+    assert again == read(documents.values()) == reader.read(documents.values())
+    assert len(reader._parts) == len(documents)

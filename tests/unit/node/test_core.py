@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.deployments.wants import read
+from meshnode.deployments.wants import Reader
 from meshnode.gossip.messages import Disturbed, SoftChanged
 from meshnode.kernel.effects import Effect, Note, Persist, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, ClockTrust, Instant
@@ -16,7 +16,6 @@ from meshnode.links.messages import CloseLink, LinkBytes, LinkOpened, Transmit
 from meshnode.model.commands import GetStatus, ListNodes, RunAgent
 from meshnode.model.ids import LinkId
 from meshnode.model.views import Done, NodesView, StatusView
-from meshnode.node import intentions
 from meshnode.node.core import CALM_MAX_US, EARLY_MAX
 from meshnode.node.effects import Announce, Reply, Store
 from meshnode.node.inputs import CommandGiven, HardwareProbed, LoadSampled, Measured, Slept, Stored, StoreFailed
@@ -170,7 +169,8 @@ def test_many_documents_that_come_at_once_are_read_a_few_times(monkeypatch: pyte
     for number in range(60):
         a.answer(RunAgent(name=f"agent{number}", argv=["x"], replicas=0))
     readings: list[int] = []
-    monkeypatch.setattr(intentions, "read", lambda documents: readings.append(len(documents)) or read(documents))
+    read = Reader.read
+    monkeypatch.setattr(Reader, "read", lambda self, all_: readings.append(len(all_)) or read(self, all_))
     b = Box(mesh, "beta", seeds=["alpha"]).start()
     mesh.run(5 * SECOND)
     assert len(b.core.intentions.wants()) == 60
