@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from meshnode.crdt.fields import JsonValue
+from meshnode.model.commands import JsonObject
 from meshnode.model.errors import Invalid
 from meshnode.model.ids import NodeId, short
+from meshnode.model.schemas import SCHEMAS
 
 COUNTER_MAX = 1 << 53  # readers in other languages hold integers as doubles
 _COUNTER = re.compile(r"count:(?P<name>[^@]+)@(?P<node>[0-9a-f]{12})\Z")
@@ -35,6 +37,35 @@ class Kind(msgspec.Struct, frozen=True):
     def knows(self, field: str) -> bool:
         root, dot, _ = field.partition(".")
         return field in self.fields or root + dot in self.fields
+
+
+def kind_of(schema: JsonObject) -> Kind:
+    """What a schema of ``model/schemas.py`` says may stand in a document of its kind, as it is stored."""
+    shape = _shapes.decode(msgspec.json.encode(schema))
+    return Kind(shape.title, shape.version, ("apiVersion", "labels.", *(f"spec.{key}" for key in shape.fields)))
+
+
+class _Object(msgspec.Struct, frozen=True):
+    properties: dict[str, msgspec.Raw]
+
+
+class _Properties(msgspec.Struct, frozen=True):
+    spec: _Object
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    title: str
+    properties: _Properties
+    version: int = 1
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return tuple(self.properties.spec.properties)
+
+
+_shapes = msgspec.json.Decoder(_Shape)
+# All there are. A release that gives one a new field raises its "version" in the schema.
+OURS = tuple(kind_of(schema) for schema in SCHEMAS.values())
 
 
 class Kinds:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from meshnode.checkpoints.rules import Rules as StateRules
 from meshnode.crdt.config import DocumentsConfig
+from meshnode.crdt.kinds import OURS
 from meshnode.crdt.store import StateStore
 from meshnode.kernel.ports import Signer, Verifier
 from meshnode.model.ids import MeshId, NodeId, NodeName, Region
@@ -34,7 +35,7 @@ class NodeConfig:
     certificate_sha256: str = ""
     certificate_expires_ms: int = 0
     root_sha256: str = ""
-    documents: DocumentsConfig = field(default_factory=DocumentsConfig)
+    documents: DocumentsConfig = DocumentsConfig(kinds=OURS)
     notes: tuple[str, ...] = ()  # what the host found at the start and a person should know
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ the real length.
 from dataclasses import replace
 
 from meshnode.crdt.config import DocumentsConfig
+from meshnode.crdt.kinds import OURS
 from meshnode.kernel.rng import Random
 from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.faults import Fault, Kind
@@ -14,7 +15,7 @@ from meshnode.sim.scenario import Scenario, storm
 from meshnode.sim.workloads import Pace
 
 _HOT = Pace(writes_per_s=8.0, calls_per_s=0.5, documents=2, skills=("words.count",), offers=1)
-_SHORT = DocumentsConfig(generation_changes=20, generation_bytes=16 * 1024)
+_SHORT = DocumentsConfig(generation_changes=20, generation_bytes=16 * 1024, kinds=OURS)
 _WIRES = (Kind.CUT, Kind.ONE_WAY, Kind.RESET_CUT, Kind.UNPLUG)
 _CRASHES = (Kind.KILL, Kind.POWER, Kind.TORN, Kind.RESTART, Kind.FULL, Kind.BROKEN, Kind.SLOW)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from meshnode.crdt.config import DocumentsConfig
+from meshnode.crdt.kinds import OURS
 from meshnode.kernel.instant import MS
 from meshnode.kernel.journal import Disk
 from meshnode.node.config import NodePorts
@@ -34,4 +35,4 @@ class Plan:
     clock: ClockSpec = field(default_factory=ClockSpec)
     sync_us: int = 2 * MS
     adapt: Adapt = field(default_factory=Adapt)
-    documents: DocumentsConfig = field(default_factory=DocumentsConfig)
+    documents: DocumentsConfig = DocumentsConfig(kinds=OURS)

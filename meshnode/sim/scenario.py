@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from meshnode.crdt.config import DocumentsConfig
+from meshnode.crdt.kinds import OURS
 from meshnode.kernel.rng import Random
 from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.faults import Fault, Kind, draw
@@ -37,7 +38,7 @@ class Scenario:
     pace: Pace = field(default_factory=Pace)
     accounts: Accounts | None = None
     clocks: Clocks = right_clocks
-    documents: DocumentsConfig = DocumentsConfig()
+    documents: DocumentsConfig = DocumentsConfig(kinds=OURS)
     generations: int = 0  # so many at least must a document have begun
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from meshnode.crdt.config import DocumentsConfig
+from meshnode.crdt.kinds import OURS
 from meshnode.kernel import rng
 from meshnode.kernel.instant import SECOND
 from meshnode.kernel.rng import Random
@@ -60,7 +61,7 @@ class Setup:
     cities: tuple[City, ...] = ()  # where they stand, by turns; empty: the seed says
     wire_us: int | None = None  # every wire takes as long; None: as far as the cities are apart
     traced: bool = True  # without it a run goes faster and has no hash
-    documents: DocumentsConfig = DocumentsConfig()
+    documents: DocumentsConfig = DocumentsConfig(kinds=OURS)
 
     def __post_init__(self) -> None:
         most = NODES_MAX_OF.get(self.tier)

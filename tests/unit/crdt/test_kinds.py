@@ -1,11 +1,14 @@
 """Releases that know different fields, and counters: nobody undoes what he does not know or has not counted."""
 
 import pytest
+from msgspec.structs import replace
 
-from meshnode.crdt.kinds import COUNTER_MAX, Kind, counters_of
+from meshnode.crdt.fields import JsonValue
+from meshnode.crdt.kinds import COUNTER_MAX, OURS, Kind, counters_of
 from meshnode.crdt.replica import DocumentsConfig
 from meshnode.kernel.effects import Persist
 from meshnode.model.errors import Invalid
+from meshnode.model.schemas import SCHEMAS
 from tests.unit.crdt.ports import Mesh, Node
 from tests.unit.crdt.test_gate import HLC, chunk_of, refused, sealed
 
@@ -45,6 +48,29 @@ def test_an_older_release_keeps_a_field_it_does_not_know_when_it_writes_the_docu
     mesh.put("b", "x", {"spec": {"replicas": 2}})
     mesh.settle()
     assert fields(mesh, "a") == {"spec.replicas": 2}
+
+
+def test_a_later_release_gives_a_kind_of_ours_a_field_and_this_one_keeps_it() -> None:
+    """Every kind that may be written is known here, with all its fields and no others."""
+    assert [kind.name for kind in OURS] == list(SCHEMAS)
+    mesh = Mesh("a", "b")
+    for name, kinds in (("a", OURS), ("b", tuple(replace(kind, fields=(*kind.fields, "spec.later")) for kind in OURS))):
+        mesh.nodes[name] = Node(name, mesh.trust, mesh.authority, config=DocumentsConfig(kinds=kinds))
+    mesh.link("a", "b")
+    for kind in SCHEMAS:
+        names = (kind, "default", "x")
+        spec: dict[str, JsonValue] = {field.partition(".")[2]: 1 for field in known(kind) if field.startswith("spec.")}
+        for name, fields in (("b", {**spec, "later": 7}), ("a", {})):
+            change = mesh.nodes[name].documents.put(*names, {"apiVersion": "v1", "spec": fields}, mesh.now)
+            mesh.give(name, [Persist(change.records, change.effects)])
+            mesh.settle()
+        document = mesh.nodes["b"].documents.get(*names)
+        assert document is not None
+        assert document.spec == {"later": 7}
+
+
+def known(kind: str) -> tuple[str, ...]:
+    return next(each.fields for each in OURS if each.name == kind)
 
 
 def test_what_both_sides_of_a_cut_count_adds_up() -> None:
