@@ -2,7 +2,8 @@
 
 Bands are absolute points, not shares of the value: near zero every value is "50 % more" than the one before. Only the
 network, which spans six decades, and the load average, which on an overloaded machine is never at rest, need both a
-floor and a factor. Flags are news at once.
+floor and a factor. Flags are news at once. That a load average falls says what the processor has said a minute before,
+again and again for minutes after every peak, and all machines of a mesh at once: it is told seldom.
 """
 
 import math
@@ -37,6 +38,7 @@ class Bands:
     load_per_cpu: float = 0.25
     load_min: float = 0.5
     load_factor: float = 1.25
+    load_fall_s: float = 120.0
     network_kib_s: float = 256.0
     network_factor: float = 2.0
 
@@ -102,13 +104,14 @@ class Smoother:
         self._means = _Means()
         self._at_s: float | None = None
         self._flags_told = -1
+        self._told_s = -math.inf
 
     def step(self, sample: LoadSample) -> LoadVector | None:
         """The mean so far at the first sample, when a metric left its band and when a flag changed; else ``None``."""
         self._take(sample)
         if sample.load.flags() == self._flags_told and not self._moved(sample.cpus):
             return None
-        self._flags_told = sample.load.flags()
+        self._flags_told, self._told_s = sample.load.flags(), sample.at_s
         for mean in self._means.all():
             mean.told = mean.now
         return self._vector(sample)
@@ -136,11 +139,18 @@ class Smoother:
             or means.disk.moved(bands.disk_points)
             or means.accelerator.moved(bands.accelerator_points)
             or means.accelerator_memory.moved(bands.accelerator_memory_points)
-            or means.load.outgrew(max(bands.load_min, bands.load_per_cpu * cpus), bands.load_factor)
+            or self._load_moved(cpus)
             or means.celsius.moved(bands.celsius)
             or means.received.outgrew(bands.network_kib_s, bands.network_factor)
             or means.sent.outgrew(bands.network_kib_s, bands.network_factor)
         )
+
+    def _load_moved(self, cpus: float) -> bool:
+        load, bands = self._means.load, self._bands
+        falls = load.now is not None and load.told is not None and load.now < load.told
+        if falls and self._at_s is not None and self._at_s < self._told_s + bands.load_fall_s:
+            return False
+        return load.outgrew(max(bands.load_min, bands.load_per_cpu * cpus), bands.load_factor)
 
     def _vector(self, sample: LoadSample) -> LoadVector:
         means = self._means

@@ -156,3 +156,18 @@ def test_a_clock_that_stands_still_or_goes_back_breaks_nothing() -> None:
 def test_bands_refuse_nonsense() -> None:
     with pytest.raises(ValueError, match="mean_over_s"):
         Bands(mean_over_s=0)
+
+
+def test_an_average_that_falls_after_a_peak_is_told_seldom_and_one_that_rises_at_once() -> None:
+    smoother, told = Smoother(), list[tuple[int, float]]()
+    for at_s in range(0, 600, 2):
+        vector = smoother.step(sample(at_s, 2.0, load_average=30 * math.exp(-at_s / 60)))
+        if vector is not None:
+            assert vector.load_average is not None
+            told.append((at_s, vector.load_average))
+    assert [at_s for at_s, _ in told] == [0, 120, 240, 360]
+    assert told[-1][1] < 1, "what is told in the end is so"
+    for at_s in range(600, 630, 2):
+        if smoother.step(sample(at_s, 2.0, load_average=10)) is not None:
+            return
+    raise AssertionError("a machine that is busy again says so")
