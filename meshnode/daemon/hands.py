@@ -15,6 +15,7 @@ from meshnode.host.transport import Transport
 from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
 from meshnode.kernel.effects import Dial, Effect, Undial
 from meshnode.links.messages import CloseLink, Transmit
+from meshnode.links.tunnelwire import TunnelBytes, TunnelCredit, TunnelGone, TunnelStart
 from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Input, Stored, StoreFailed
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment
@@ -44,6 +45,8 @@ class Hands:
         match effect:
             case Transmit() | CloseLink() | Dial() | Undial() | IssueLeaf() | RefuseEnrolment():
                 self.transport.perform(effect)
+            case TunnelBytes() | TunnelCredit() | TunnelStart() | TunnelGone():
+                self.transport.tunnels.perform(effect)
             case Store():
                 self._store(effect)
             case Reply(command_no, view):

@@ -19,10 +19,12 @@ from meshnode.host.dialer import DialError, connect
 from meshnode.host.enrolment import EnrolmentDoor
 from meshnode.host.listener import Listener, ListenerConfig
 from meshnode.host.tlslink import LINGER_S, UNSENT_BYTES_MAX, Scratch, TlsLink, attach
+from meshnode.host.tunnel import TunnelHand, TunnelStream
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Dial, Undial
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Transmit
+from meshnode.links.tunnelwire import TunnelClosed, TunnelStart, TunnelWritten
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId
 from meshnode.security.messages import EnrolmentAsked, IssueLeaf, RefuseEnrolment
@@ -30,7 +32,7 @@ from meshnode.security.tls import ALPN_ENROL, ALPN_MESH
 
 log = logging.getLogger(__name__)
 
-Told = LinkOpened | LinkBytes | LinkLost | DialFailed | Reached | EnrolmentAsked
+Told = LinkOpened | LinkBytes | LinkLost | DialFailed | Reached | EnrolmentAsked | TunnelWritten | TunnelClosed
 Tell = Callable[[Told], None]
 
 
@@ -60,6 +62,8 @@ class Transport:
         self._counters = counters
         self._scratch = Scratch()
         self._listener = Listener(config.listen, counters, self._welcome)
+        self._inner_scratch: Scratch | None = None  # of links in tunnels, which are read while a link around them is
+        self.tunnels = TunnelHand(tell, counters, self._tunnelled)
         self._door = EnrolmentDoor(tell, counters, self._scratch, self._dialable)
         self._tasks: asyncio.TaskGroup | None = None
         self._numbers = itertools.count(1)
@@ -84,7 +88,8 @@ class Transport:
                 for dial in self._early:
                     self._begin(tasks, dial)
                 try:
-                    await self._listener.serve()
+                    with self.tunnels.serving(tasks):
+                        await self._listener.serve()
                 finally:
                     self._tasks = None  # no dial begins any more
         finally:
@@ -183,18 +188,50 @@ class Transport:
     def _session(self, address: str, dial: Dial | None) -> "_Session":
         return _Session(self, LinkId(next(self._numbers)), address, dial)
 
-    async def _shake(self, connected: socket.socket, session: "_Session", context: ssl.SSLContext) -> None:
+    async def _tunnelled(self, stream: TunnelStream, start: TunnelStart) -> None:
+        """As ``_dial`` and ``_welcome``, over a tunnel, whose failure says nothing about the node that was dialled."""
+        address = f"relay/{start.relay_name}"
+        dial = None if start.inbound else Dial(start.dial_no, address, 0, start.peer)
+        session, credentials = self._session(address, dial), self.credentials
+        session.relay = start.relay
+        context = credentials.mutual_server if start.inbound else credentials.mutual_client
+        within_s = self._config.listen.handshake_s if start.inbound else self._config.dial_s
+        try:
+            async with asyncio.timeout(within_s):
+                await self._shake(stream, session, context)
+        except TimeoutError:
+            self._untunnelled(dial, DialFailure.TIMEOUT, f"no answer within {within_s:g} s")
+        except _NoLink as error:
+            untrusted = error.meaning() is DialFailure.UNTRUSTED
+            self._untunnelled(dial, DialFailure.UNTRUSTED if untrusted else DialFailure.UNREACHABLE, error.reason)
+
+    def _untunnelled(self, dial: Dial | None, how: DialFailure, detail: str) -> None:
+        if dial is None:
+            self._counters.add("tunnel-without-link")
+            return
+        self._counters.add(f"dial-{how.value}")
+        self.tell(DialFailed(dial.dial_no, how, detail, dial.host))
+
+    async def _shake(
+        self, connected: socket.socket | TunnelStream, session: "_Session", context: ssl.SSLContext
+    ) -> None:
         """Takes the socket over. Returns when the link is open; else raises ``_NoLink``."""
+        scratch = self._scratch
+        if isinstance(connected, TunnelStream):
+            scratch = self._inner_scratch = self._inner_scratch or Scratch()
         link = TlsLink(
             session,
             context,
-            self._scratch,
+            scratch,
             server_side=session.dial is None,
             unsent_bytes_max=self._config.unsent_bytes_max,
         )
         session.link = link
         try:
-            await attach(link, connected)
+            if isinstance(connected, TunnelStream):
+                connected.attach(link)
+            else:
+                await attach(link, connected)
             failure = await session.settled
         except BaseException:
             link.abort()
@@ -213,7 +250,7 @@ class Transport:
         log.info("link opened", extra={"link": session.number, "peer": peer.name, "address": session.address})
         dial_no = dial.dial_no if dial else 0
         inbound = dial is None
-        self.tell(LinkOpened(session.number, peer.node, peer.name, inbound, dial_no, session.address))
+        self.tell(LinkOpened(session.number, peer.node, peer.name, inbound, dial_no, session.address, session.relay))
 
     def lost(self, session: "_Session", how: Loss, reason: str) -> None:
         del self._sessions[session.number]
@@ -274,6 +311,7 @@ class _Session:
         self.number = number
         self.address = address
         self.dial = dial
+        self.relay = UNKNOWN_NODE  # that carries it
         self.settled: asyncio.Future[_NoLink | None] = asyncio.get_running_loop().create_future()
         self._transport = transport
         self._is_open = False

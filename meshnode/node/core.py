@@ -17,12 +17,14 @@ from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed
 from meshnode.kernel import rng
 from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.kernel.counters import Counters
-from meshnode.kernel.effects import Effect, Fact, Hangup, Note, Persist, Reject, Send
+from meshnode.kernel.effects import Dial, Effect, Fact, Hangup, Note, Persist, Reject, Send
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Post
+from meshnode.links.tunnels import RelayConfig, Tunnels
+from meshnode.links.tunnelwire import RELAY_PORT, TunnelClosed, TunnelWritten, relay_at, relay_host
 from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Around, Switch, SwitchConfig
 from meshnode.model.errors import Invalid
@@ -57,6 +59,7 @@ from meshnode.node.journals import Journals
 from meshnode.node.names import Names
 from meshnode.node.offering import Offering
 from meshnode.node.places import Places
+from meshnode.node.policies import Policies
 from meshnode.node.proven import ProvenTime
 from meshnode.node.refusals import Refusals
 from meshnode.node.rooms import Rooms
@@ -110,7 +113,7 @@ class Core:
         self.rooms = Rooms((
             self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
             self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits, self.proven,
-            self.watching,
+            self.watching, self.tunnels,
         ))  # fmt: skip
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
@@ -132,10 +135,17 @@ class Core:
             run_id=config.run_id, member=config.member, codec=ports.codec,
         ).of_profile(config.profile)  # fmt: skip
         self.hub = Hub(links, rng.fork(config.seed, "links"))
+        carries = RelayConfig(carries=config.profile == "relay")
+        self.tunnels = Tunnels(
+            carries, me=config.node, ways=self.hub, is_client=self._is_client, name_of=self.names.of,
+        )  # fmt: skip
+        # A relay names itself in its row: whoever cannot be dialled looks for such rows.
+        willing = ((relay_host(config.node), RELAY_PORT),) if carries.carries else ()
+        self.endpoints = (*config.endpoints, *willing)
         self.gossip = Gossip(
             GossipConfig(
                 node=config.node, name=config.name, region=config.region, boot=self.boot, member=config.member,
-                endpoints=config.endpoints, seeds=config.seeds, profile=config.profile,
+                endpoints=self.endpoints, seeds=config.seeds, profile=config.profile,
                 whole_mesh_max=config.whole_mesh_max, ping_us=links.idle_ping_max_us,
             ),
             signer=ports.signer, verifier=ports.verifier, trust=self.trust, links=self.hub,
@@ -146,6 +156,7 @@ class Core:
             boot=self.boot, restored=restored, rng=rng.fork(config.seed, "documents"), store=ports.store,
         )  # fmt: skip
         self.documents.attend(self.gossip)
+        self.policies = Policies(self.documents, self.authority)
         self.watching = Watching(self, restored)
         self._build_work(restored)
 
@@ -225,6 +236,11 @@ class Core:
         """How many instances of an agent the mesh wants; 0 = none."""
         return self.intentions.replicas(AgentName(agent))
 
+    def _is_client(self, node: NodeId) -> bool:
+        """It says that it is reached through this node."""
+        row = self.gossip.row(node)
+        return row is not None and (relay_host(self.config.node), RELAY_PORT) in row.endpoints
+
     def region_of(self, node: NodeId) -> str:
         member = self.trust.member(node)
         return member.region if member is not None else ""
@@ -250,6 +266,8 @@ class Core:
             case LinkOpened(address=address):
                 self.strangers.pop(address, None)
                 return self.hub.take(event, now)
+            case TunnelWritten() | TunnelClosed():
+                return self.tunnels.handle(event, now)
             case DialFailed():
                 return [*self._stranger(event, now), *self.gossip.handle(event, now)]
             case Discovered() | Reached():
@@ -287,7 +305,7 @@ class Core:
             case HardwareProbed(facts):
                 self.hardware = facts
                 self.index.described(self.config.node)
-                described = self.gossip.handle(Describe(facts, self.config.endpoints), now)
+                described = self.gossip.handle(Describe(facts, self.endpoints), now)
                 return [*described, *self.scheduler.member_changed(self.config.node, now)]
             case LoadSampled(vector):
                 self.load = vector
@@ -325,6 +343,8 @@ class Core:
         match effect:
             case Send() | Hangup() | Post():
                 return self.hub.take(effect, now)
+            case Dial(host=host) if relay_at(host) is not None:
+                return self.tunnels.handle(effect, now)
             case Persist(records, then, lazily):
                 return (self.commits.store(records, then, lazily=lazily),)
             case Note(subject, text, idly, lazily):

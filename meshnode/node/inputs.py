@@ -13,6 +13,7 @@ from meshnode.agents.messages import (
 from meshnode.gossip.messages import DialFailed, Discovered, Reached
 from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened
+from meshnode.links.tunnelwire import TunnelClosed, TunnelWritten
 from meshnode.model.commands import AnyCommand
 from meshnode.model.views import Failure, LogsView
 from meshnode.security.messages import EnrolmentAsked
@@ -116,6 +117,8 @@ Input = (
     | LinkOpened
     | LinkBytes
     | LinkLost
+    | TunnelWritten
+    | TunnelClosed
     | DialFailed
     | Reached
     | Discovered

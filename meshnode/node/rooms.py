@@ -22,6 +22,16 @@ from meshnode.links.messages import (
     Post,
     Transmit,
 )
+from meshnode.links.tunnelwire import (
+    TunnelBytes,
+    TunnelClosed,
+    TunnelCredit,
+    TunnelFailed,
+    TunnelGone,
+    TunnelReceived,
+    TunnelStart,
+    TunnelWritten,
+)
 from meshnode.messaging.messages import CallOverdue, ListensTo, Reach
 from meshnode.node.effects import Announce, Store, StreamItemTold
 from meshnode.node.inputs import Input, LoadSampled, Measured, Slept, Stored
@@ -42,7 +52,7 @@ class Room(Protocol):
 # In the order in which they are woken: from the links up.
 NAMES = (
     "hub", "gossip", "documents", "intentions", "agents", "checkpoints", "scheduler", "switch", "journals", "bundles",
-    "offering", "succession", "commits", "proven", "watching",
+    "offering", "succession", "commits", "proven", "watching", "tunnels",
 )  # fmt: skip
 ALL = (1 << len(NAMES)) - 1
 
@@ -57,14 +67,17 @@ TOUCHES: dict[type[Input | Effect], int] = {
     LinkBytes: _of("hub"), LinkOpened: _of("hub"), LinkLost: _of("hub"), AgentFrames: _of("switch"), Measured: 0,
     Stored: _of("commits", "journals"), LoadSampled: _of("gossip"), DialFailed: _of("gossip"),
     Discovered: _of("gossip"), Reached: _of("gossip"), Slept: _of("gossip"),
+    TunnelWritten: _of("tunnels"), TunnelClosed: _of("tunnels"),
     # effects that stay inside
     Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits"), Note: 0, Reject: 0,
     FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),
     SoftChanged: _PLACEMENT, Described: 0,
     ListensTo: _of("gossip"), Spread: 0, ClaimsChanged: _of("offering", "gossip"), Reach: _of("gossip"),
+    TunnelReceived: _of("tunnels"), TunnelFailed: _of("gossip"),
     CallOverdue: _of("gossip"), DocumentChanged: _of("intentions", "watching"), EnvelopesKept: _of("documents"),
     # effects for the host
-    Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, Dial: 0, ToAgent: 0, StreamItemTold: 0,
+    Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, Dial: _of("tunnels"), TunnelBytes: 0,
+    TunnelCredit: 0, TunnelGone: 0, TunnelStart: 0, ToAgent: 0, StreamItemTold: 0,
 }  # fmt: skip
 _CHANNELS = {
     Channel.GOSSIP: _of("gossip"), Channel.STATE: _of("documents"), Channel.CHECKPOINT: _of("checkpoints"),

@@ -27,7 +27,16 @@ from meshnode.checkpoints.messages import (
 )
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.deployments.bundles import BundleArrived, BundleLacking
-from meshnode.gossip.messages import Described, Doubted, MemberChanged, MemberState, Publish, SoftChanged, Twinned
+from meshnode.gossip.messages import (
+    Described,
+    DialFailed,
+    Doubted,
+    MemberChanged,
+    MemberState,
+    Publish,
+    SoftChanged,
+    Twinned,
+)
 from meshnode.kernel.effects import Channel, Effect, Hangup, Note, Reject
 from meshnode.kernel.reasons import Bye
 from meshnode.links.messages import (
@@ -39,6 +48,7 @@ from meshnode.links.messages import (
     PeerUp,
     Shutdown,
 )
+from meshnode.links.tunnelwire import RelayNeeded, TunnelFailed, TunnelReceived
 from meshnode.messaging.messages import (
     CallOverdue,
     Emitted,
@@ -83,6 +93,12 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return _control(core, fact, now)
         case FramesReceived():
             return _frames(core, fact, now)
+        case TunnelReceived(peer):
+            return core.tunnels.handle(fact, now) if peer in core.linked else ()
+        case TunnelFailed(dial_no, how, detail, address):
+            return core.gossip.handle(DialFailed(dial_no, how, detail, address), now)
+        case RelayNeeded(relay):
+            return core.gossip.reach(relay, now)
         case Expelled():
             return _expelled(core, fact)
         case Twinned(reason):
@@ -203,6 +219,7 @@ def _peer_up(core: Core, fact: PeerUp, now: Instant) -> list[Effect]:
     return [
         Note(f"node/{admitted.name}", f"linked {'from' if fact.inbound else 'to'} {fact.address}"),
         *core.gossip.handle(fact, now),
+        *core.tunnels.handle(fact, now),
         *core.documents.handle(fact, now),
         *core.switch.peer_up(fact.peer, fact.boot, now),
         *core.checkpoints.handle(fact, now),
@@ -216,6 +233,7 @@ def _peer_down(core: Core, fact: PeerDown, now: Instant) -> list[Effect]:
         return []  # it was refused: for the rooms it never was there
     why = fact.bye or fact.how.value
     return [
+        *core.tunnels.handle(fact, now),
         Note(f"node/{core.names.of(fact.peer)}", f"link lost: {why}"),
         *core.gossip.handle(fact, now),
         *core.documents.handle(fact, now),
@@ -268,6 +286,7 @@ def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:
 def _document(core: Core, fact: DocumentChanged) -> Sequence[Effect]:
     subject = f"agent/{fact.name}" if fact.kind == "Agent" else f"{_word_of(fact.kind)}/{fact.namespace}/{fact.name}"
     core.intentions.changed(fact.doc_id)
+    core.policies.changed(fact)
     if fact.kind == "Node":
         return ()  # told as what it means, see node/drains.py
     return [Note(subject, f"changed by {core.names.of(fact.by)}", idly=True, lazily=fact.lazily)]
