@@ -1,7 +1,6 @@
 """Replicas in this process: the room of documents as the daemon has it, real keys, a real journal, and no sockets."""
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from meshnode.crdt.replica import Documents, DocumentsConfig
 from meshnode.host.journal import JournalWriter
 from meshnode.kernel import rng
 from meshnode.kernel.effects import Effect, Persist, Reject, Send
-from meshnode.kernel.instant import ClockTrust, Instant
+from meshnode.kernel.instant import SECOND, ClockTrust, Instant
 from meshnode.kernel.records import Record
 from meshnode.links.messages import ControlReceived, PeerUp
 from meshnode.security.bundle import Bundle
@@ -65,11 +64,16 @@ class Clock:
     """A synchronised clock that goes on by a step a question: no two writes of one moment."""
 
     def __init__(self) -> None:
-        self._us = itertools.count(_STEP_US, _STEP_US)
+        self._us = 0
 
     def now(self) -> Instant:
-        us = next(self._us)
-        return Instant(us, START_MS + us // 1000, ClockTrust.SYNCED)
+        self._us += _STEP_US
+        return Instant(self._us, START_MS + self._us // 1000, ClockTrust.SYNCED)
+
+    def rest(self, seconds: float) -> Instant:
+        """So much time passes without a question."""
+        self._us += round(seconds * SECOND)
+        return self.now()
 
 
 class Replica:
