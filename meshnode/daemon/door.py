@@ -13,7 +13,7 @@ from meshnode.kernel.instant import Instant
 from meshnode.model.commands import AnyCommand, CallSkill, GetStatus
 from meshnode.model.views import AnyView, CallView, EventView, Failure, StreamItem
 from meshnode.node.core import Core
-from meshnode.node.inputs import CommandDropped, CommandGiven, Measured, StreamWanted
+from meshnode.node.inputs import CommandDropped, CommandGiven, Measured, StreamWanted, TopicsWanted
 from meshnode.wire.bus import Spread
 
 WATCHERS_MAX = 64
@@ -140,6 +140,10 @@ class Door:
 
     def subscribe(self, filters: tuple[str, ...]) -> AsyncGenerator[TopicTold]:
         return self.topics.subscribe(filters)
+
+    def tell(self, event: TopicsWanted | CommandGiven) -> None:
+        """What a door beside this one says; nobody waits for an answer to its commands."""
+        self._loop.tell(event)
 
     def spread(self, effect: Spread) -> None:
         """Events for those who listen through this door."""

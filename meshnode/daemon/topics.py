@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
 
 import msgspec
 
@@ -50,6 +51,12 @@ class _Queue:
         return told
 
 
+class Beside(Protocol):
+    """Another door, for many at once."""
+
+    def spread(self, effect: Spread) -> None: ...
+
+
 class TopicDoors:
     """``tell`` gives the core an input."""
 
@@ -57,6 +64,7 @@ class TopicDoors:
         self._tell, self._counters = tell, counters
         self._queues: dict[int, _Queue] = {}
         self._last_door = 0
+        self.beside: Beside | None = None  # door 0, if there is one: processes that are no agents
 
     async def subscribe(self, filters: tuple[str, ...]) -> AsyncGenerator[TopicTold]:
         """``LISTENING`` comes first: the core was told. Raises ``LocalError`` before anything is given."""
@@ -80,6 +88,8 @@ class TopicDoors:
 
     def spread(self, effect: Spread) -> None:
         """Events for some of them: each is written out once."""
+        if self.beside is not None and 0 in effect.doors:
+            self.beside.spread(effect)
         queues = [self._queues[door] for door in effect.doors if door in self._queues]
         if not queues:
             return

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meshnode.api.app import Api
 from meshnode.api.server import serve
@@ -44,6 +45,9 @@ from meshnode.node.effects import Exit
 from meshnode.node.inputs import Measured
 from meshnode.security.clock import MeshClock
 from meshnode.security.identity import Ed25519Verifier
+
+if TYPE_CHECKING:
+    from meshnode.host.bus_pub import PubEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +129,7 @@ class House:
         door = hands.door = Door(
             core, loop, lambda: _measured(loop, opened.writer, counters, hands.bus.counters), counters
         )
+        pub = self._pub(run, door, counters)
         hardware = Hardware(loop.tell)
         discovery = Discovery(
             DiscoveryConfig(mesh=self._identity.mesh, node=self._identity.node, port=port), loop.tell, counters
@@ -146,6 +151,8 @@ class House:
                 await hands.left.wait()
             door.leave(hands.exit.reason if hands.exit else "it was told to")
             await self._go(hands)
+            if pub is not None:
+                pub.close()
             for task in serving:
                 task.cancel()
             loop.stop()
@@ -161,6 +168,15 @@ class House:
         )  # fmt: skip
         hands.blobs = BlobHand(store, loop.tell)
         hands.logs = LogReader(logs, name, loop.tell)
+
+    def _pub(self, run: Path, door: Door, counters: Counters) -> "PubEndpoint | None":
+        """Topics for processes that are no agents. Its library costs memory: it comes with the bus that needs it."""
+        if self._settings.bus != "zmq":
+            return None
+        from meshnode.host.bus_pub import PubEndpoint
+
+        pub = door.topics.beside = PubEndpoint(run / "bus.sock", door.tell, counters)
+        return pub
 
     async def _go(self, hands: Hands) -> None:
         """What is queued leaves first: the goodbye to peers, the last records."""
