@@ -90,6 +90,10 @@ class Carriage:
     def tunnels(self) -> int:
         return len(self._legs) // 2
 
+    def holds(self, key: Key) -> bool:
+        """Whether that number on that link is one of a carried tunnel."""
+        return key in self._legs
+
     # -- tunnels come and go ------------------------------------------------------------------------------------------
 
     def open(self, peer: NodeId, frame: Frame, asked: Open, now: Instant) -> list[Effect]:

@@ -189,7 +189,7 @@ class Tunnels:
         key = (relay, frame.stream)
         if asked.opener in (self._me, relay) or self._ways.via(relay):
             refusal = "relay-loop"
-        elif key in self._by_key or key in self._asked:
+        elif key in self._by_key or self.carriage.holds(key):
             refusal = "tunnel-number"
         elif sum(end.inbound for end in self._ends.values()) >= INBOUND_MAX:
             refusal = "tunnel-full"
@@ -212,6 +212,8 @@ class Tunnels:
         if end is not None:
             return self._of_end(end, frame)
         if frame.kind is Kind.TUNNEL_OPEN:
+            if frame.stream & 1 != (self._me < peer):  # a number of ours would hide a tunnel that this node opens
+                raise RemoteError("tunnel-number", f"{frame.stream} is not for the other end to give")
             asked = body_of(frame, Open)
             ours = asked.wanted == self._me
             return self._wanted(peer, frame, asked) if ours else self.carriage.open(peer, frame, asked, now)
@@ -220,8 +222,8 @@ class Tunnels:
             return self.carriage.carry(peer, frame, now)
         if frame.kind is Kind.TUNNEL_OPENED:
             return self._opened(dial_no, (peer, frame.stream), now)
-        del self._asked[peer, frame.stream]
         reason = body_of(frame, Why).reason if frame.kind is not Kind.TUNNEL_DATA else "tunnel-unexpected"
+        del self._asked[peer, frame.stream]
         self.counters.add("tunnel-refused")
         return self._fail(dial_no, reason)
 

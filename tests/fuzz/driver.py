@@ -82,9 +82,9 @@ def drive(
 def replay(one_input: OneInput, corpus_dir: Path, opens: Opens | None = None) -> int:
     """Give every file of the corpus to the target, and every folder to a session; how many there were. A finding
     propagates."""
-    seeds, folders = _corpus(corpus_dir), _folders(corpus_dir)
+    seeds, folders = corpus_of(corpus_dir), _folders(corpus_dir)
     for data in seeds:
-        _outcome(one_input, data)
+        outcome_of(one_input, data)
     for inputs in folders:
         assert opens is not None, "a folder is a session"
         played(opens, inputs)
@@ -95,7 +95,7 @@ def played(opens: Opens, inputs: Sequence[bytes]) -> None:
     """One session from its first input to its end."""
     session = opens()
     for data in inputs:
-        _outcome(session.tell, data)
+        outcome_of(session.tell, data)
     session.end()
 
 
@@ -194,6 +194,10 @@ class Lines:
     def __len__(self) -> int:
         return len(self._seen)
 
+    def of(self, path: Path) -> frozenset[int]:
+        """Those of one file."""
+        return frozenset(line for file, line in self._seen if file == str(path))
+
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ANN401  # the shape settrace wants
         code = frame.f_code.co_filename
         if event == "call":
@@ -228,7 +232,7 @@ class Campaign:
         for inputs in _folders(self._corpus_dir):
             assert self._opens is not None, "a folder is a session"
             played(self._opens, inputs)
-        seeds = _corpus(self._corpus_dir)
+        seeds = corpus_of(self._corpus_dir)
         mutator, lines, data = Mutator(list(seeds), self._seed), Lines(), b""
         end, pending = time.perf_counter() + seconds, iter(seeds)
         try:
@@ -252,13 +256,13 @@ class Campaign:
         target = self._one_input if alone else self._in_session
         if self.tries % TRACE_EVERY == 1:
             with lines:
-                return _outcome(target, data)
+                return outcome_of(target, data)
         began_s = time.perf_counter()
-        outcome = _outcome(target, data)
+        outcome = outcome_of(target, data)
         took_s = time.perf_counter() - began_s
         if took_s > SLOW_S:  # or others had the processor, or this process was collecting garbage: ask its own clock
             began_s = time.thread_time()
-            _outcome(self._one_input, data)
+            outcome_of(self._one_input, data)
             took_s = time.thread_time() - began_s
             assert took_s <= SLOW_S, f"{took_s * 1000:.0f} ms for one input"
         self.slowest_s = max(self.slowest_s, took_s)
@@ -299,7 +303,7 @@ class Campaign:
         return 1
 
     def _alone(self, inputs: Sequence[bytes]) -> None:
-        _outcome(self._one_input, inputs[0])
+        outcome_of(self._one_input, inputs[0])
 
 
 def breaks(play: Callable[[Sequence[bytes]], None], inputs: Sequence[bytes]) -> bool:
@@ -323,7 +327,8 @@ def shortest(opens: Opens, inputs: Sequence[bytes]) -> list[bytes]:
         step //= 2
 
 
-def _outcome(one_input: OneInput, data: bytes) -> str:
+def outcome_of(one_input: OneInput, data: bytes) -> str:
+    """ "accepted", or the name of its refusal; a finding propagates."""
     try:
         one_input(data)
     except RemoteError as error:
@@ -331,9 +336,10 @@ def _outcome(one_input: OneInput, data: bytes) -> str:
     return "accepted"
 
 
-def _corpus(corpus_dir: Path) -> list[bytes]:
+def corpus_of(corpus_dir: Path) -> list[bytes]:
+    """Its inputs, without the sessions."""
     return [path.read_bytes() for path in sorted(corpus_dir.iterdir()) if path.is_file()]
 
 
 def _folders(corpus_dir: Path) -> list[list[bytes]]:
-    return [_corpus(path) for path in sorted(corpus_dir.iterdir()) if path.is_dir()]
+    return [corpus_of(path) for path in sorted(corpus_dir.iterdir()) if path.is_dir()]

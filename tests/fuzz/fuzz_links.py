@@ -41,10 +41,10 @@ LINK = LinkId(1)
 class End:
     """One node's links, and what it told of them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, boot: int = 1) -> None:
         config = HubConfig(
-            mesh=MeshId("mesh"), node=NODES[name], name=NodeName(name), region=Region("here"), boot=1,
-            run_id=hashlib.sha256(b"run" + name.encode()).digest()[:8],
+            mesh=MeshId("mesh"), node=NODES[name], name=NodeName(name), region=Region("here"), boot=boot,
+            run_id=hashlib.sha256(b"run" + name.encode() + bytes([boot])).digest()[:8],
         )  # fmt: skip
         self.hub = Hub(config, rng.fork(name.encode(), "links"))
         self.now = NOW
@@ -71,11 +71,14 @@ class End:
             match effect:
                 case Transmit(link, data):
                     assert link not in closed, "nothing leaves after a link was closed"
-                    self.out += data
+                    self.transmit(link, data)
                 case CloseLink(link, _):
                     self.closed[link] = None
                 case _:
                     self.told.append(effect)
+
+    def transmit(self, link: LinkId, data: bytes) -> None:
+        self.out += data
 
     def said(self) -> bytes:
         said, self.out = self.out, b""
@@ -114,7 +117,7 @@ class Visits:
         return not up or NODES["liar"] in me.hub.peers()
 
     def end(self) -> None:
-        _still_links(self._me)
+        still_links(self._me)
 
 
 def _hello() -> bytes:
@@ -133,7 +136,7 @@ def one_input(data: bytes) -> None:
     refused = [effect.reason for effect in whole.told if isinstance(effect, Reject)]
     if not refused:
         assert _told(_heard(place, stream, 1 + len(stream) // 3)) == _told(whole)
-    _still_links(whole)
+    still_links(whole)
     if refused:
         raise RemoteError(refused[0])
 
@@ -186,7 +189,8 @@ def _meet(me: End, other: End, name: str, link: LinkId) -> None:
         other.hear(link, me.said())
 
 
-def _still_links(me: End) -> None:
+def still_links(me: End) -> None:
+    """Whatever one peer did, another one's link comes up and carries a letter."""
     honest, link = End("honest"), LinkId(2)
     me.said()
     _meet(me, honest, "honest", link)

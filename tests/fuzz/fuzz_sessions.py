@@ -1,0 +1,248 @@
+"""Fuzz target: what two nodes live through together. An input is a program, a byte a step: the low three bits say what
+
+    0 a call or an item is posted   1 a letter is sent   2 bytes of one link arrive, all or half of them   3 all arrive
+    4 a connection breaks, or one hangs up   5 one of them dials, or the other one starts again   6 time passes
+    7 one of them lies
+
+and the high five who, which or how much. A lie is a forged frame of a session, its number the byte after it.
+
+Properties beside "no exception out of the machines": nothing is taken twice, letters come in order, whatever broke
+meanwhile (as long as nobody lies); at the end nothing is left to wait for; and a third node's link still comes up.
+"""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from meshnode.kernel.effects import Channel, Hangup, Send
+from meshnode.kernel.instant import MS, Instant
+from meshnode.kernel.reasons import Bye, Loss
+from meshnode.links.hello import Ping, Pong, Total, frame_of
+from meshnode.links.messages import ControlReceived, FramesReceived, LinkLost, Post
+from meshnode.model.ids import LinkId
+from meshnode.wire.frame import Frame, Kind, encode
+from tests.fuzz.fuzz_links import NODES, NOW, End, still_links
+
+CORPUS = Path(__file__).parent / "corpus" / "sessions"
+NAMES = ("me", "liar")
+SIZES = (1, 300, 5_000, 40_000)
+STEPS_MAX = 96
+LINKS_MAX = 8
+ROUNDS = 4
+NUMBER_BYTES = 4
+BOOTS_MAX = 4
+GOODBYES = (Bye.IDLE, Bye.EVICTED, Bye.UNTRUSTED, Bye.SILENT)
+
+
+class Wire:
+    """One connection: what each end has said and the other has not heard."""
+
+    def __init__(self, number: int) -> None:
+        self.ends = {name: LinkId(2 * number + at) for at, name in enumerate(NAMES)}
+        self.waiting = dict.fromkeys(NAMES, b"")  # by who is to hear it
+
+
+class Side(End):
+    """One node; keeps apart what it says on each link."""
+
+    def __init__(self, name: str, now: Instant, boot: int = 1) -> None:
+        super().__init__(name, boot)
+        self.name, self.boot, self.now = name, boot, now
+        self.said_on: dict[LinkId, bytes] = {}
+
+    def transmit(self, link: LinkId, data: bytes) -> None:
+        self.said_on[link] = self.said_on.get(link, b"") + data
+
+    def said(self) -> bytes:
+        said, self.said_on = b"".join(self.said_on.values()), {}
+        return said
+
+
+class Pair:
+    """Both of them and what is between them."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.sides = {name: Side(name, NOW) for name in NAMES}
+        self.wires: list[Wire] = []
+        self.lied = False
+        self.got = {name: list[tuple[bool, int]]() for name in NAMES}
+        self._posted, self._dialled = itertools.count(1), itertools.count(1)
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    def post(self, how: int, _: Iterator[int]) -> None:
+        side, other = self._who(how)
+        body = next(self._posted).to_bytes(NUMBER_BYTES) + bytes(SIZES[how >> 1 & 3])
+        kind = (Kind.CALL, Kind.CHUNK, Kind.EVENT, Kind.EVENT)[how >> 3 & 3]
+        side.take(side.hub.handle(Post(NODES[other.name], (Frame(kind, header=b"\x90", payload=body),)), self.now))
+
+    def send(self, how: int, _: Iterator[int]) -> None:
+        side, other = self._who(how)
+        body = next(self._posted).to_bytes(NUMBER_BYTES) + bytes(SIZES[how >> 1 & 1])
+        letter = Send(NODES[other.name], Channel.GOSSIP, body, patient=bool(how & 8))
+        side.take(side.hub.handle(letter, self.now))
+
+    def arrive(self, how: int, _: Iterator[int]) -> None:
+        if self.wires:
+            wire = self.wires[(how >> 2) % len(self.wires)]
+            self._hear(wire, NAMES[how & 1], half=bool(how & 2))
+
+    def arrive_all(self, _: int, __: Iterator[int]) -> None:
+        for _ in range(ROUNDS):
+            for wire in list(self.wires):
+                for name in NAMES:
+                    self._hear(wire, name)
+
+    def break_one(self, how: int, _: Iterator[int]) -> None:
+        side, other = self._who(how)
+        if how >= 24:
+            side.take(side.hub.handle(Hangup(NODES[other.name], GOODBYES[how & 3]), self.now))
+        elif self.wires:
+            self._break(self.wires[how % len(self.wires)])
+
+    def dial(self, how: int, _: Iterator[int]) -> None:
+        side, other = self._who(how)
+        if how >= 28 and other.boot < BOOTS_MAX:
+            self._start_again(other)
+        if len(self.wires) < LINKS_MAX:
+            wire = Wire(next(self._dialled))
+            self.wires.append(wire)
+            side.open(wire.ends[side.name], other.name, inbound=False)
+            other.open(wire.ends[other.name], side.name, inbound=True)
+
+    def wait(self, how: int, _: Iterator[int]) -> None:
+        self.now = Instant(self.now.mono_us + how * how * 20 * MS, self.now.wall_ms + how * how * 20)
+        for side in self.sides.values():
+            side.now = self.now
+            side.take(side.hub.wake(self.now))
+
+    def lie(self, how: int, rest: Iterator[int]) -> None:
+        number = next(rest, 0)
+        forged = (
+            frame_of(Kind.ACK, Total(number)), frame_of(Kind.CREDIT, Total(number << 16)),
+            frame_of(Kind.CREDIT, Total(number << 16), 1), frame_of(Kind.PONG, Pong(number), number),
+            frame_of(Kind.PING, Ping(number, -number), number), Frame(Kind.CONTROL, 1, number),
+            Frame(Kind.CHUNK, 1, payload=bytes(number * 4096)), Frame(Kind.GRANT, 0),
+        )  # fmt: skip
+        self.lied = True
+        if self.wires:
+            wire = self.wires[number % len(self.wires)]
+            wire.waiting[NAMES[how & 1]] += encode(forged[how >> 1 & 7])
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _who(self, how: int) -> tuple[Side, Side]:
+        return self.sides[NAMES[how & 1]], self.sides[NAMES[1 - (how & 1)]]
+
+    def collect(self) -> None:
+        """What was said is on its way; what was closed is closed; what was taken is noted."""
+        for side in self.sides.values():
+            other = NAMES[1 - NAMES.index(side.name)]
+            for wire in self.wires:
+                wire.waiting[other] += side.said_on.pop(wire.ends[side.name], b"")
+            for wire in [wire for wire in self.wires if wire.ends[side.name] in side.closed]:
+                self._hear(wire, other)  # a goodbye is heard before the end
+                self._break(wire)
+            self._note(side)
+
+    def _note(self, side: Side) -> None:
+        for effect in side.told:
+            match effect:
+                case ControlReceived(peer, _, body) if peer != NODES["honest"]:
+                    self.got[side.name].append((True, int.from_bytes(body[:NUMBER_BYTES])))
+                case FramesReceived(_, frames):
+                    self.got[side.name] += [(False, int.from_bytes(each.payload[:NUMBER_BYTES])) for each in frames]
+                case _:
+                    pass
+        side.told.clear()
+
+    def _hear(self, wire: Wire, name: str, *, half: bool = False) -> None:
+        data = wire.waiting[name]
+        if data:
+            count = len(data) // 2 if half else len(data)
+            wire.waiting[name] = data[count:]
+            self.sides[name].hear(wire.ends[name], data[:count])
+            self._spread(name)
+
+    def _spread(self, name: str) -> None:
+        side, other = self.sides[name], NAMES[1 - NAMES.index(name)]
+        for wire in self.wires:
+            wire.waiting[other] += side.said_on.pop(wire.ends[name], b"")
+
+    def _break(self, wire: Wire) -> None:
+        if wire in self.wires:
+            self.wires.remove(wire)
+            for side in self.sides.values():
+                side.take(side.hub.handle(LinkLost(wire.ends[side.name], Loss.RESET), self.now))
+
+    def _start_again(self, side: Side) -> None:
+        for wire in list(self.wires):
+            self._break(wire)
+        self._note(side)
+        self.sides[side.name] = Side(side.name, self.now, side.boot + 1)
+
+    def end(self) -> None:
+        for wire in list(self.wires):
+            self._break(wire)
+        for _ in range(ROUNDS):
+            self.wait(63, iter(()))
+            self.collect()
+        for side in self.sides.values():
+            assert side.hub.deadline() is None, "nobody is left to wait for"
+        if not self.lied:
+            for got in self.got.values():
+                assert len(set(got)) == len(got), "taken twice"
+                letters = [number for is_letter, number in got if is_letter]
+                assert letters == sorted(letters), "letters out of order"
+        me = self.sides["me"]
+        me.closed.clear()
+        still_links(me)
+
+
+STEPS: tuple[Callable[[Pair, int, Iterator[int]], None], ...] = (
+    Pair.post, Pair.send, Pair.arrive, Pair.arrive_all, Pair.break_one, Pair.dial, Pair.wait, Pair.lie,
+)  # fmt: skip
+
+
+def one_input(data: bytes) -> None:
+    pair, rest = Pair(), iter(data[:STEPS_MAX])
+    for step in rest:
+        STEPS[step & 7](pair, step >> 3, rest)
+        pair.collect()
+    pair.end()
+
+
+def program(*steps: tuple[int, int] | int) -> bytes:
+    return bytes(step if isinstance(step, int) else step[0] | step[1] << 3 for step in steps)
+
+
+def seeds() -> Iterator[tuple[str, bytes]]:
+    """How the corpus was made."""
+    up = ((5, 0), (3, 0))
+    yield "empty", b""
+    yield "talk", program(*up, (0, 0), (0, 3), (1, 0), (1, 1), (3, 0), (6, 2), (3, 0))
+    yield "break-and-resume", program(*up, (0, 0), (0, 4), (2, 1), (4, 0), (0, 2), (5, 1), (3, 0), (6, 4), (3, 0))
+    yield "break-in-the-middle", program(*up, *[(0, 6)] * 4, (2, 3), (4, 0), (5, 0), (3, 0), (0, 1), (3, 0))
+    yield "both-dial", program((5, 0), (5, 1), (2, 0), (2, 5), (3, 0), (0, 0), (0, 1), (3, 0))
+    yield "dial-beside-a-silent-link", program(*up, (0, 0), (6, 20), (5, 0), (3, 0), (0, 1), (3, 0))
+    yield "starts-again", program(*up, (0, 0), (5, 28), (3, 0), (0, 0), (0, 1), (3, 0))
+    yield "expires", program(*up, (0, 0), (4, 0), (6, 31), (6, 31), (5, 1), (3, 0), (0, 1), (3, 0))
+    yield "events", program(*up, (0, 16), (0, 17), (0, 20), (3, 0), (0, 22), (0, 22), (4, 0), (0, 16), (3, 0))
+    yield (
+        "patience-and-goodbyes",
+        program(*up, (1, 8), (6, 15), (1, 9), (4, 24), (3, 0), (5, 1), (3, 0), (4, 31), (3, 0)),
+    )
+    yield "full", program(*up, *[(0, 6)] * 60, (3, 0), (6, 9), (3, 0))
+    for number in range(16):
+        yield f"lie-{number:02}", program(*up, (0, number & 1), (3, 0), (7, number), number + 1, (3, 0), (0, 1), (3, 0))
+
+
+if __name__ == "__main__":
+    from tests.fuzz.driver import main
+
+    sys.exit(main("sessions", one_input, CORPUS))

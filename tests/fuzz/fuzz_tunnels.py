@@ -1,0 +1,188 @@
+"""Fuzz target: frames about tunnels, as three peers of a relay send them, and what its own host does. A program, a byte
+a step: the low three bits say which frame (or, 6 and 7: the host, or a link that breaks), the next two who, the rest
+how; the byte after it is the number of the tunnel, the one after that what the frame says.
+
+Properties beside "no exception but RemoteError": the two legs of a tunnel are forgotten together; what is held is
+bounded; and once all links have broken and a minute is over, nothing is left.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from meshnode.kernel.effects import Dial, Effect
+from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.reasons import Loss
+from meshnode.links.messages import PeerDown, PeerUp
+from meshnode.links.tunnels import RelayConfig, Tunnels
+from meshnode.links.tunnelwire import (
+    WINDOW_BYTES,
+    Credit,
+    Open,
+    TunnelClosed,
+    TunnelCredit,
+    TunnelGone,
+    TunnelReceived,
+    TunnelStart,
+    TunnelWritten,
+    Why,
+    frame_of,
+    relay_host,
+)
+from meshnode.model.ids import UNKNOWN_NODE, NodeId
+from meshnode.wire.frame import Frame, Kind, encode
+
+CORPUS = Path(__file__).parent / "corpus" / "tunnels"
+ME, *PEERS = (NodeId(bytes([number]) * 32) for number in (3, 1, 2, 4))
+FRAMES = (
+    Kind.TUNNEL_OPEN, Kind.TUNNEL_OPENED, Kind.TUNNEL_REFUSED, Kind.TUNNEL_DATA, Kind.TUNNEL_CREDIT, Kind.TUNNEL_CLOSE,
+)  # fmt: skip
+SIZES = (0, 1, 64 * 1024, WINDOW_BYTES)
+STEPS_MAX = 400
+CONFIG = RelayConfig(carries=True, bytes_per_s=1 << 20, burst_bytes=1 << 20, tunnels_per_client_max=4, tunnels_max=6)
+START = Instant(10 * SECOND, 1_800_000_000_000)
+
+
+class Place:
+    """A relay that is wanted, too, and its host."""
+
+    def __init__(self) -> None:
+        self.now, self.up = START, dict.fromkeys(PEERS, True)
+        self.tunnels = Tunnels(
+            CONFIG, me=ME, ways=self, is_client=lambda node: node in self.up, name_of=lambda node: f"n{node[0]}"
+        )
+        self.credit: dict[int, int] = {}
+        self.dials = 0
+
+    def last_heard_us(self, peer: NodeId) -> int | None:
+        return self.now.mono_us if self.up.get(peer) else None
+
+    def via(self, _: NodeId) -> NodeId:
+        return UNKNOWN_NODE
+
+    def take(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case TunnelStart(tunnel):
+                    self.credit[tunnel] = WINDOW_BYTES
+                case TunnelCredit(tunnel, total):
+                    assert tunnel in self.credit, "credit for a tunnel the host does not have"
+                    assert total >= 0
+                case TunnelGone(tunnel):
+                    del self.credit[tunnel]
+                case _:
+                    pass
+
+    def hear(self, peer: NodeId, frame: Frame) -> None:
+        encode(frame)
+        if self.up[peer]:
+            self.take(self.tunnels.handle(TunnelReceived(peer, frame), self.now))
+
+    def host(self, how: int, number: int) -> None:
+        """It writes what it may, closes, or dials through a relay."""
+        tunnels = list(self.credit)
+        match how & 3:
+            case 0 if tunnels:
+                tunnel = tunnels[number % len(tunnels)]
+                size = min(self.credit[tunnel], SIZES[number & 3])
+                self.credit[tunnel] -= size
+                self.take(self.tunnels.handle(TunnelWritten(tunnel, bytes(size)), self.now))
+            case 1 if tunnels:
+                tunnel = tunnels[number % len(tunnels)]
+                del self.credit[tunnel]
+                self.take(self.tunnels.handle(TunnelClosed(tunnel), self.now))
+            case 2:
+                self.dials += 1
+                relay, wanted = PEERS[number % 3], (*PEERS, ME)[(number >> 2) & 3]
+                dial = Dial(self.dials, relay_host(relay), 1, wanted)
+                self.take(self.tunnels.handle(dial, self.now))
+            case _:
+                self.wait(number * number * MS)
+
+    def wait(self, us: int) -> None:
+        self.now = Instant(self.now.mono_us + us, self.now.wall_ms + us // MS)
+        self.take(self.tunnels.wake(self.now))
+
+    def link(self, peer: NodeId) -> None:
+        """The link to it breaks, or is there again."""
+        self.up[peer] = not self.up[peer]
+        told = PeerUp(peer, "n", "r", 1, False, 0, "", b"") if self.up[peer] else PeerDown(peer, Loss.RESET, "")
+        self.take(self.tunnels.handle(told, self.now))
+
+    def check(self) -> None:
+        carriage = self.tunnels.carriage
+        for key, leg in carriage._legs.items():
+            assert carriage._legs[leg.other].other == key, "a leg without its other one"
+        assert carriage.tunnels <= CONFIG.tunnels_max
+        assert len(self.tunnels._ends) == len(self.tunnels._by_key) == len(self.credit)
+
+    def end(self) -> None:
+        for peer in PEERS:
+            if self.up[peer]:
+                self.link(peer)
+        self.wait(30 * SECOND)
+        self.wait(30 * SECOND)
+        self.check()
+        assert not self.credit and not self.tunnels.carriage._legs
+        assert self.tunnels.deadline() is None, "nobody is left to wait for"
+
+
+def body(kind: Kind, what: int, number: int) -> Frame:
+    match kind:
+        case Kind.TUNNEL_OPEN:
+            asked = Open((*PEERS, ME)[what & 3], (*PEERS, ME)[what >> 2 & 3])
+            return frame_of(kind, number, asked)
+        case Kind.TUNNEL_REFUSED | Kind.TUNNEL_CLOSE:
+            return Frame(kind, 0, number, bytes([what])) if what & 1 else frame_of(kind, number, Why("because"))
+        case Kind.TUNNEL_DATA:
+            return frame_of(kind, number, data=bytes(SIZES[what & 3]))
+        case Kind.TUNNEL_CREDIT:
+            return frame_of(kind, number, Credit(what * WINDOW_BYTES // 4))
+        case _:
+            return frame_of(kind, number)
+
+
+def one_input(data: bytes) -> None:
+    place, rest = Place(), iter(data[:STEPS_MAX])
+    for step in rest:
+        who, number, what = PEERS[(step >> 3 & 3) % 3], next(rest, 0), step >> 5
+        if step & 7 < len(FRAMES):
+            kind = FRAMES[step & 7]
+            place.hear(who, body(kind, next(rest, 0) if kind is not Kind.TUNNEL_OPENED else 0, number))
+        elif step & 7 == len(FRAMES):
+            place.host(what, number)
+        else:
+            place.link(who)
+        place.check()
+    place.end()
+
+
+def _step(kind: Kind, who: int, number: int, what: int = 0) -> bytes:
+    first = bytes([FRAMES.index(kind) | who << 3, number])
+    return first if kind is Kind.TUNNEL_OPENED else first + bytes([what])
+
+
+def seeds() -> Iterator[tuple[str, bytes]]:
+    """How the corpus was made."""
+    carried = _step(Kind.TUNNEL_OPEN, 0, 5, 1) + _step(Kind.TUNNEL_OPENED, 1, 2) + _step(Kind.TUNNEL_OPENED, 1, 3)
+    ours = _step(Kind.TUNNEL_OPEN, 0, 4, 3 | 1 << 2)
+    dialled = bytes([6 | 2 << 5, 9]) + b"".join(_step(Kind.TUNNEL_OPENED, 0, number) for number in (2, 3))
+    yield "empty", b""
+    yield "carried", carried + _step(Kind.TUNNEL_DATA, 0, 5, 1) + _step(Kind.TUNNEL_CREDIT, 1, 3, 4)
+    yield "carried-too-much", carried + _step(Kind.TUNNEL_DATA, 0, 5, 3) * 2
+    yield "ours", ours + _step(Kind.TUNNEL_DATA, 0, 4, 1) + bytes([6, 1]) + _step(Kind.TUNNEL_CREDIT, 0, 4, 5)
+    yield "ours-closed", ours + bytes([6 | 1 << 5, 0]) + _step(Kind.TUNNEL_DATA, 0, 4, 1)
+    yield "dialled", dialled + bytes([6, 1]) + _step(Kind.TUNNEL_CLOSE, 0, 3)
+    yield "dialled-late", dialled[:2] + bytes([6 | 3 << 5, 255]) * 2
+    yield "numbers-of-the-other-side", _step(Kind.TUNNEL_OPEN, 0, 3, 1) + _step(Kind.TUNNEL_OPEN, 1, 5, 0 | 1 << 2)
+    yield "link-breaks", carried + bytes([7 | 1 << 3, 0]) + _step(Kind.TUNNEL_DATA, 0, 5, 1)
+    yield "opens-for-ever", b"".join(_step(Kind.TUNNEL_OPEN, 0, number, 1) for number in range(10))
+
+
+if __name__ == "__main__":
+    from tests.fuzz.driver import main
+
+    sys.exit(main("tunnels", one_input, CORPUS))
