@@ -117,6 +117,7 @@ class _Record(msgspec.Struct):
     history: History
     fields: Registers
     rooted: Rooted | None = None
+    cold: "_Cold | None" = None  # as it was before it was woken, if nothing has been written since
 
 
 class _Cold(msgspec.Struct, frozen=True):
@@ -284,6 +285,7 @@ class AutomergeStore:
             del self._engines[admitted.doc]
         record.history.append(admitted.changes, admitted.sealed)
         record.fields.take(fresh)
+        record.cold = None
         self._keep(admitted.doc, record)
 
     def _said(self, admitted: Admitted) -> tuple[str, str, str]:
@@ -350,6 +352,8 @@ def _judged(record: _Record, admitted: Admitted) -> Fresh:
 
 
 def _cooled(record: _Record) -> _Cold:
+    if record.cold is not None:
+        return record.cold
     history, rooted = record.history, record.rooted
     return _Cold(
         record.names, b"" if rooted is None else rooted.data, tuple(each.data for each in history.beyond({})),
@@ -374,9 +378,10 @@ def _hydrated(cold: _Cold) -> _Record:
     rooted = root.read(cold.root) if cold.root else None
     record = _Record(cold.names, History(rooted), Registers(rooted), rooted)
     for data in cold.envelopes:
-        admitted = gate.opened(envelope.unseal(data), data, None)
+        admitted = gate.opened(envelope.reread(data), data, None)
         record.fields.take(record.fields.fresh(admitted.changes, admitted.sealed))
         record.history.append(admitted.changes, admitted.sealed)
+    record.cold = cold
     return record
 
 
@@ -400,7 +405,7 @@ def _at(record: _Record, heads: Sequence[bytes]) -> tuple[Registers, Sequence[Se
 
 
 def parsed_changes(sealed: Sealed) -> list[ParsedChange]:
-    return [usual.parse(chunk)[0] for chunk in envelope.unseal(sealed.data).envelope.changes]
+    return [usual.parse(chunk)[0] for chunk in envelope.reread(sealed.data).envelope.changes]
 
 
 def _judge_replaced(record: _Record, changes: Sequence[ParsedChange]) -> None:
