@@ -96,6 +96,7 @@ class Contacts:
         self._targets: dict[_Key, _Target] = {}
         self._due: Timers[_Key] = Timers()
         self._dials: dict[int, tuple[_Key, Address, int]] = {}
+        self._late: dict[int, None] = {}  # dials to nodes that spoke since: that nobody answers them means nothing
         self._standing: dict[int, None] = {}  # dials whose TCP connection stands, TLS being under way
         self._last_dial = 0
         self._worked: dict[Address, NodeId] = {}
@@ -173,9 +174,13 @@ class Contacts:
             self._due.cancel(attempt[0])
         return self._remember(attempt[1], node)
 
+    def spoke(self, node: NodeId) -> None:
+        """Others hear it, now: what was dialled before went into a cut that is over."""
+        self._late.update((number, None) for number, (key, _, _) in self._dials.items() if key == node)
+
     def failed(self, dial_no: int, how: DialFailure, *, lonely: bool, now: Instant) -> Attempt | None:
-        """A dial ended without a link. ``None``: it was written off or its target is settled."""
-        dial = self._dials.get(dial_no)
+        """A dial ended without a link. ``None``: it was written off, or says nothing."""
+        dial, late = self._dials.get(dial_no), dial_no in self._late and how is DialFailure.TIMEOUT
         self._end(dial_no)
         if dial is None:
             return None
@@ -189,6 +194,8 @@ class Contacts:
             self._plan(key, now.mono_us + STRANGER_PACE.wait_us(target.strangers, self._rng))
         elif key not in self._due:
             self._plan(key, now.mono_us + self._pause_us(target, now, lonely=lonely))
+        if late:
+            return None
         node = target.node or self._worked.get(address, UNKNOWN_NODE)
         return Attempt(node, address, proven=bool(node) and self._worked.get(address) == node)
 
@@ -286,6 +293,7 @@ class Contacts:
 
     def _end(self, number: int) -> None:
         self._dials.pop(number, None)
+        self._late.pop(number, None)
         self._standing.pop(number, None)
 
     @property

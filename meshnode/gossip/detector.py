@@ -135,7 +135,8 @@ class Detector:
             held.observed = held.observed or held.linked
         else:
             self._council.signed(held, subject.boot, now)
-            held.advance(subject.boot, subject.incarnation)
+            large = self._subjects.count() >= self._config.full_mesh_max
+            held.advance(subject.boot, subject.incarnation, elsewhere=alive_now and large)
             self._subjects.describe(held, subject.name, subject.region, left=subject.left)
         if alive_now:
             held.vouched, held.proof_us = True, now.mono_us

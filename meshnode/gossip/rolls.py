@@ -261,6 +261,8 @@ class Rolls:
         member, left = entry.member, entry.left
         subject = Subject(member.node, member.name, member.region, entry.boot, entry.incarnation, left)
         effects = detector.learn(subject, source, now, alive_now=alive_now and not left, before=before)
+        if alive_now and not left:
+            self._parts.contacts.spoke(member.node)
         self._parts.planning.note(member.node, now)
         return effects
 

@@ -56,14 +56,18 @@ class Subject:
         """More than silence speaks against it."""
         return max(self.own or 0, *self.votes.values(), 0) >= STRONG
 
-    def advance(self, boot: int, incarnation: int) -> None:
-        """The node signed something newer: what was said about the older is void."""
+    def advance(self, boot: int, incarnation: int, *, elsewhere: bool = False) -> None:
+        """The node signed something newer: what was said about the older is void. ``elsewhere``: just now, it is heard
+        by others, and this node needs no link to it: what it did not hear itself is no evidence any more.
+        """
         if boot > self.boot:
             self.own = None
             self.observed = self.linked
             self.helper = None
             self.told, self.tellings = None, 0
             self.observers.clear()
+        elif elsewhere and not self.linked and self.own is not None and self.own < STRONG:
+            self.own, self.helper, self.observed = None, None, False
         elif self.own is not None and self.own > Evidence.SILENT:
             self.own = Evidence.SILENT  # it lives somewhere, only not for us; the next dial will tell
         self.boot, self.incarnation = boot, incarnation
