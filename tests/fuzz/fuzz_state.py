@@ -4,6 +4,7 @@ The first byte chooses where the bytes enter:
 
     0 the stream of a welcomed agent, cut into pieces in several ways   1 the header of a registration
     2 its payload   3 one frame, whole: kind, u16 header length, header, payload   4 the changes of a STATE   5 a key
+    6 messages with bounds, from the first word on: u16 length, bytes   7 a body of HTTP: which one, its JSON
 
 Properties beside "no exception but RemoteError": how a stream is cut never changes what goes up, and never parts a
 STATE from the RESULT of its call; changes that are accepted read the same when read again.
@@ -13,10 +14,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from meshnode.host.bus_talk import Phase, Talk, read_registration
 from meshnode.messaging import letters
 from meshnode.model.errors import RemoteError
-from meshnode.wire import events, state
+from meshnode.wire import events, http, state
 from meshnode.wire.bus import FROM_AGENT
 from meshnode.wire.calls import RegisterHeader
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
@@ -36,10 +39,16 @@ READERS: dict[Kind, Callable[[Frame], object]] = {
     Kind.SUBSCRIBE: events.read_subscribe,
 }
 assert tuple(READERS) == FROM_AGENT
+Said = (
+    http.Registration | http.Answer | http.Fail | http.Item | http.Ask | http.Tell | http.Listen | http.Put
+)  # fmt: skip
+BODIES: tuple[type[Said], ...] = (
+    http.Registration, http.Answer, http.Fail, http.Item, http.Ask, http.Tell, http.Listen, http.Put,
+)  # fmt: skip
 
 
 def one_input(data: bytes) -> None:
-    where, rest = (data[0] % 6, data[1:]) if data else (0, b"")
+    where, rest = (data[0] % 8, data[1:]) if data else (0, b"")
     match where:
         case 0:
             _stream(rest)
@@ -51,8 +60,73 @@ def one_input(data: bytes) -> None:
             _frame(rest)
         case 4:
             _changes(rest)
-        case _:
+        case 5:
             _key(rest.decode("utf-8", "replace"))
+        case 6:
+            _messages(rest)
+        case _:
+            _http(rest)
+
+
+def _messages(data: bytes) -> None:
+    """As over ZeroMQ, where nothing is cut: every message is whole frames, and the first one is the registration."""
+    talk = Talk()
+    while data:
+        end = 2 + int.from_bytes(data[:2])
+        message, data = data[2:end], data[end:]
+        frames = talk.hear_message(memoryview(message))
+        assert not talk.cut or talk.holds
+        if talk.phase is Phase.NEW:
+            talk.register(frames)
+            talk.phase = Phase.WELCOME
+        else:
+            for frame in talk.take(frames)[0]:
+                _believe(frame)
+
+
+def _http(data: bytes) -> None:
+    """What the body becomes is read as any frame of an agent."""
+    body_type = BODIES[data[0] % len(BODIES)] if data else http.Ask
+    try:
+        said = msgspec.json.decode(data[1:], type=body_type)
+    except (ValueError, RecursionError):  # as the API answers it
+        raise RemoteError("http-body") from None
+    for frame in _said(said):
+        _believe(frame)
+
+
+def _said(said: Said) -> Iterator[Frame]:
+    call_id = bytes(16)
+    match said:
+        case http.Registration():
+            read_registration(http.register_frame(said, "fuzz", 1))
+        case http.Answer(_, result, values, deleted):
+            yield http.state_frame(call_id, 1, 0, http.changes_of(values, deleted))
+            yield http.result_frame(call_id, result)
+        case http.Fail(_, message, code):
+            yield http.failure_frame(call_id, http.OWN + code, message)
+        case http.Item(_, item):
+            yield http.item_frame(call_id, 0, item)
+        case http.Ask():
+            yield http.ask_frame(call_id, said)
+        case http.Tell():
+            yield http.tell_frame(said)
+        case http.Listen(topics):
+            yield http.listen_frame(tuple(topics))
+        case http.Put(values, deleted):
+            yield http.state_frame(b"", 1, 0, http.changes_of(values, deleted))
+
+
+def _heard(frame: Frame) -> None:
+    """What an agent over HTTP is told of a frame is one event, whatever stands in it."""
+    match frame.kind:
+        case Kind.CALL:
+            told = http.call_event(letters.read_call(frame), frame.payload)
+        case Kind.EVENT:
+            told = http.topic_event(events.read_event(frame), frame.payload)
+        case _:
+            return
+    assert told.count(b"\n") == 3 and told.endswith(b"\n\n"), "two events of one"
 
 
 def _stream(data: bytes) -> None:
@@ -119,6 +193,7 @@ def _frame(data: bytes) -> None:
 def _believe(frame: Frame) -> None:
     """Read it as the core does."""
     READERS[frame.kind](frame)
+    _heard(frame)
     if frame.kind in (Kind.STATE, Kind.MERGED):
         _changes(frame.payload)
 
@@ -177,6 +252,7 @@ def seeds() -> Iterator[tuple[str, bytes]]:
         name = f"frame-{frame.kind.name.lower()}{'-alone' if frame is alone else ''}"
         yield name, _body(frame)
     yield from _junk(call)
+    yield from _more(call, end)
     yield "changes", b"\4" + body
 
 
@@ -201,6 +277,34 @@ def _junk(call: Frame) -> Iterator[tuple[str, bytes]]:
     yield "key-slot-of-another-script", "\5\x1d\u0667\x1dname".encode()
     yield "key-session-open", b"\5\x1esession"
     yield "key-slot-after-session", b"\5\x1es\x1e\x1d7\x1dname"
+
+
+def _bounded(*messages: bytes) -> bytes:
+    return b"\6" + b"".join(len(message).to_bytes(2) + message for message in messages)
+
+
+def _more(call: Frame, end: Frame) -> Iterator[tuple[str, bytes]]:
+    """Messages and bodies."""
+    register = encode(Frame(Kind.REGISTER, header=REGISTER, payload=b"[]"))
+    yield "messages", _bounded(register, encode(call) + encode(end), encode(Frame(Kind.PING)))
+    yield "messages-half", _bounded(register, encode(call)[:-1])
+    yield "messages-early", _bounded(register + encode(call))
+    yield "messages-unregistered", _bounded(encode(call))
+    yield "messages-empty", _bounded(register, b"")
+    call_id = b"0" * 32
+    bodies = (
+        b'{"instance": "fuzz/0", "ticket": "t", "skills": [{"name": "fuzz.one", "tags": ["a"]}]}',
+        b'{"call_id": "%s", "result": [1e15], "set": {"a": 1}, "delete": ["b"]}' % call_id,
+        b'{"call_id": "%s", "message": "no", "code": "bad-luck"}' % call_id,
+        b'{"call_id": "%s", "item": "\\u2028\\n"}' % call_id,
+        b'{"skill": "a.b", "arguments": {"x": "\\n"}, "deadline_s": 0.5, "key": "k", "session": "s"}',
+        b'{"topic": "topic/a", "data": "\\r\\n"}',
+        b'{"topics": ["topic/a/*"]}',
+        b'{"set": {"k": {}}, "delete": []}',
+    )
+    for number, body in enumerate(bodies):
+        yield f"http-{BODIES[number].__name__.lower()}", bytes([7, number]) + body
+    yield "http-nested-deep", b"\7\1" + b'{"result": ' + b"[" * 20_000
 
 
 def _body(frame: Frame) -> bytes:
