@@ -50,7 +50,7 @@ def daemon_arguments(given: Given) -> list[str]:
     for option in ("seed", "advertise"):
         for address in getattr(given, option):
             argv += [f"--{option}", address]
-    for flag in ("no_mdns", "verbose"):
+    for flag in ("no_mdns", "no_listen", "listen", "verbose"):
         if getattr(given, flag):
             argv.append(f"--{flag.replace('_', '-')}")
     return argv
@@ -180,6 +180,8 @@ def _up_options(parser: Parser) -> None:
     )
     parser.add_argument("--bus", choices=("unix", "zmq"), default="", help="what its agents are connected by")
     parser.add_argument("--verbose", action="store_true", help="log every input and every effect")
+    parser.add_argument("--no-listen", action="store_true", help="take no port: others reach this node through relays")
+    parser.add_argument("--listen", action="store_true", help="take a port again (the default)")
     parser.add_argument("--no-mdns", action="store_true", help="neither look for peers on the LAN nor show up there")
     output_option(parser)
 

@@ -63,7 +63,7 @@ def _ping_summary(count: int, rtts: list[float]) -> str:
 
     middle = statistics.median(rtts)
     words = " / ".join(milliseconds(value) for value in (min(rtts), middle, max(rtts)))
-    return f"{len(rtts)} of {count} answered, min / median / max {words}"
+    return f"{len(rtts)} of {count} answered, {count - len(rtts)} lost, min / median / max {words}"
 
 
 def _events(given: Given) -> int:

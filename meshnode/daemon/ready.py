@@ -53,4 +53,5 @@ class Ready:
             print(f"made mesh {made['mesh']}, this node is {made['name']}", flush=True)  # noqa: T201
         if recovery_words:
             print(f"recovery words (shown once, keep them offline): {recovery_words}", flush=True)  # noqa: T201
-        print(f"ready, listening on {listen}", flush=True)  # noqa: T201
+        where = f"listening on {listen}" if listen else "reached through relays only"
+        print(f"ready, {where}", flush=True)  # noqa: T201

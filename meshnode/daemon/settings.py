@@ -22,6 +22,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     advertise: tuple[str, ...] = ()  # HOST:PORT under which peers reach this node
     seeds: tuple[str, ...] = ()
     dial_from: str = ""
+    listen: bool = True  # without it nobody can dial this node: it is reached through relays
     mdns: bool = True
     profile: Literal["edge", "default", "relay"] = "default"
     bus: Literal["unix", "zmq"] = "unix"  # what agents of this node are connected by

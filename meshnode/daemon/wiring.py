@@ -110,7 +110,9 @@ class House:
         counters = Counters()
         transport = hands.transport = Transport(
             TransportConfig(
-                listen=ListenerConfig(host=self._settings.bind, port=self._settings.port),
+                listen=ListenerConfig(
+                    host=self._settings.bind, port=self._settings.port, closed=not self._settings.listen
+                ),
                 dial_from=self._settings.dial_from,
             ),
             Credentials.of(self._identity, ports.clock, clock.now),
@@ -141,12 +143,12 @@ class House:
             hands.supervisor.start()
             serving = [tasks.create_task(transport.serve(), name="transport")]
             serving.append(tasks.create_task(hardware.watch(), name="hardware"))
-            if self._settings.mdns:
+            if self._settings.mdns and self._settings.listen:
                 serving.append(tasks.create_task(discovery.serve(), name="discovery"))
             self._obey_signals(tasks, door)
             if await _begun(tasks, door, hands):
                 names = {"mesh": self._identity.mesh, "name": self._identity.name, "region": self._identity.region}
-                listen = f"{'*' if host in _ANY else host}:{port}"
+                listen = f"{'*' if host in _ANY else host}:{port}" if self._settings.listen else ""
                 self._ready.succeeded(names if made else None, recovery_words, listen)
                 await hands.left.wait()
             door.leave(hands.exit.reason if hands.exit else "it was told to")
@@ -200,6 +202,8 @@ class House:
     def _config(self, host: str, port: int, opened: Opened) -> NodeConfig:
         identity, settings = self._identity, self._settings
         endpoints = tuple(map(kept.address, settings.advertise)) or reachable_addresses(host, port)
+        if not settings.listen:
+            endpoints = ()
         seeds = dict.fromkeys(map(kept.address, settings.seeds)) | dict.fromkeys(identity.seeds)
         notes = [
             f"journal: {piece.reason}, {len(piece.data)} bytes kept aside" for piece in opened.recovered.quarantined

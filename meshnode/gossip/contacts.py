@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from meshnode.gossip.relays import direct
+from meshnode.gossip.upgrades import Upgrades
 from meshnode.kernel.backoff import Backoff
 from meshnode.kernel.effects import Dial, Effect, Persist
 from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.machine import earliest
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.kernel.rng import Random
@@ -87,14 +90,16 @@ class Contacts:
         own: Callable[[Address], bool],
         holder: Callable[[Address], NodeId | None],
         near: Callable[[NodeId], bool] = lambda _node: True,
+        via: Callable[[NodeId], NodeId] = lambda _node: UNKNOWN_NODE,
         restored: Sequence[Record] = (),
     ) -> None:
         """``own``: an address is this node's, never dialled; ``holder``: whose row names an address; ``near``: a node
-        is of the own region.
+        is of the own region; ``via``: the relay that carries the link to a node.
         """
         self._rng, self._own, self._holder, self._near = rng, own, holder, near
         self._targets: dict[_Key, _Target] = {}
         self._due: Timers[_Key] = Timers()
+        self.upgrades = Upgrades(rng, via)
         self._dials: dict[int, tuple[_Key, Address, int]] = {}
         self._late: dict[int, None] = {}  # dials to nodes that spoke since: that nobody answers them means nothing
         self._standing: dict[int, None] = {}  # dials whose TCP connection stands, TLS being under way
@@ -228,7 +233,7 @@ class Contacts:
     def wake(self, now: Instant, *, lonely: bool, linked: Callable[[NodeId], bool], calm: bool = False) -> list[Effect]:
         """Dial who is due. ``calm``: this node has the links it wants, so one dial at a time to each is enough."""
         self._calm = calm
-        effects: list[Effect] = []
+        effects = [self._dial_once(node, address, now) for node, address in self.upgrades.due(now)]
         due_us = self._due.deadline()
         if due_us is None or due_us > now.mono_us:
             return effects
@@ -248,7 +253,13 @@ class Contacts:
         return effects
 
     def deadline(self) -> int | None:
-        return self._due.deadline()
+        return earliest(self._due.deadline(), self.upgrades.deadline())
+
+    def _dial_once(self, node: NodeId, address: Address, now: Instant) -> Effect:
+        """Beside a link that stands: nobody is missed if it fails."""
+        self._last_dial += 1
+        self._dials[self._last_dial] = (node, address, now.mono_us)
+        return Dial(self._last_dial, *address, node)
 
     def dial_now(self, node: NodeId, addresses: Sequence[Address], now: Instant) -> list[Effect]:
         """One fresh dial beside any plan: its outcome is evidence."""
@@ -331,9 +342,11 @@ class Contacts:
     # -- addresses ----------------------------------------------------------------------------------------------------
 
     def _ordered(self, node: NodeId, addresses: Sequence[Address]) -> tuple[Address, ...]:
-        """Those that worked first, then the node's own word."""
+        """Those that worked first, then the node's own word; relays when nothing else is left."""
         worked = [address for address, who in reversed(self._worked.items()) if who == node]
-        return tuple(a for a in dict.fromkeys((*worked, *addresses)) if not self._own(a))
+        usable = [a for a in dict.fromkeys((*worked, *addresses)) if not self._own(a)]
+        straight = direct(usable)
+        return (*straight, *(a for a in usable if a not in straight))
 
     def _settled(self, address: Address, linked: Callable[[NodeId], bool]) -> bool:
         """The node of this address is linked, or dialled under its own name and not known to live elsewhere now."""
@@ -342,6 +355,8 @@ class Contacts:
         return node is not None and (linked(node) or (target is not None and not target.strangers))
 
     def _remember(self, address: Address, node: NodeId) -> list[Effect]:
+        if not direct([address]):
+            return []  # who carries is told anew by the node itself
         known = self._worked.pop(address, None) == node
         self._worked[address] = node
         if known:

@@ -44,7 +44,7 @@ from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
 from meshnode.kernel.records import Record
 from meshnode.kernel.rng import Random
 from meshnode.links.messages import ControlReceived, LinkRejected, PeerDown, PeerUp
-from meshnode.model.ids import NodeId
+from meshnode.model.ids import UNKNOWN_NODE, NodeId
 
 __all__ = ["Gossip", "GossipConfig"]
 
@@ -71,12 +71,15 @@ class Gossip:
         rng: Random,
         restored: Sequence[Record] = (),
         ground: Ground | None = None,
+        via: Callable[[NodeId], NodeId] = lambda _node: UNKNOWN_NODE,
     ) -> None:
-        """``ground``: rows known from the start, shared with others; a daemon has none."""
+        """``ground``: rows known from the start, shared with others; a daemon has none. ``via``: the relay that carries
+        the link to a node, if one does.
+        """
         ports = Ports(signer=signer, verifier=verifier, trust=trust, links=links)
         self.config = config
         self._restored = [record for record in restored if record.key != config.node]
-        self._parts = Parts(config, ports, rng, self._restored, ground)
+        self._parts = Parts(config, ports, rng, self._restored, ground, via)
         self.counters = self._parts.counters
         self._rolls = Rolls(self._parts)
         self._mailroom = Mailroom(self._parts, self._rolls)
@@ -272,7 +275,7 @@ class Gossip:
             fault = "they are no JSON object"
         if fault:
             return [Note(f"node/{self.config.name}", f"own facts not published: {fault}")]
-        signed = self._parts.me.describe(facts, endpoints, now)
+        signed = self._parts.me.describe(facts, self._parts.relays.endpoints(endpoints), now)
         self._parts.contacts.moved()
         return self._rolls.publish(signed, now)
 
@@ -304,6 +307,9 @@ class Gossip:
             else:
                 queue.extendleft(reversed(inside))
         self._dues.touch(ALL)
+        for effect in self._rolls.publish(self._parts.planning.readdressed(now), now):
+            self._count(effect, now)
+            out.append(effect)
         self._parts.planning.wake(now)
         if not self._parts.me.left:
             overlay = self._parts.overlay

@@ -52,6 +52,7 @@ class Overlay:
         self._wishes = Wishes(config, rng, mesh)
         self._swaps = Swaps(rng)
         self._links: dict[NodeId, _Link] = {}
+        self.kept: dict[NodeId, None] = {}  # the relays through which this node is reached: they take no slot
         self._demands: dict[NodeId, None] = {}  # dialled for a call, not yet up
         self._idle: Timers[NodeId] = Timers()
         self._avoid: dict[NodeId, int] = {}
@@ -241,7 +242,7 @@ class Overlay:
 
     def _taken(self) -> int:
         """Slots: clients and bridges take none."""
-        return sum(self._takes(link) for link in self._links.values())
+        return sum(self._takes(link) for peer, link in self._links.items() if peer not in self.kept)
 
     def _takes(self, link: _Link) -> bool:
         return not (link.demanded or link.client or link.going or link.role is Role.BRIDGE)
@@ -251,7 +252,9 @@ class Overlay:
 
     def _victim(self, newcomer: NodeId | None, now: Instant) -> NodeId | None:
         """One of those with the most other links; never the own long link, nor a guest, if it can be helped."""
-        others = {p: link for p, link in self._links.items() if p != newcomer and self._takes(link)}
+        others = {
+            p: link for p, link in self._links.items() if p != newcomer and p not in self.kept and self._takes(link)
+        }
         settled = {p: link for p, link in others.items() if now.mono_us >= link.guest_until_us}
         plain = {p: link for p, link in settled.items() if not (link.mine and link.role is Role.LONG)}
         far = {p: link for p, link in plain.items() if not self._is_near(p)}

@@ -1,6 +1,6 @@
 """The small machines of the gossip room, made once and known by name to those who carry news between them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from meshnode.gossip.broadcast import Broadcast
@@ -17,6 +17,7 @@ from meshnode.gossip.manners import Manners
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.planning import Outlook, Planning
+from meshnode.gossip.relays import Relays, direct
 from meshnode.gossip.repair import Repairs
 from meshnode.gossip.saving import Saving
 from meshnode.gossip.scope import Scope, holds_whole
@@ -28,7 +29,8 @@ from meshnode.kernel.counters import Counters
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
 from meshnode.kernel.records import Record
 from meshnode.kernel.rng import Random
-from meshnode.model.ids import NodeId
+from meshnode.links.tunnelwire import RELAY_PORT, relay_host
+from meshnode.model.ids import UNKNOWN_NODE, NodeId
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +47,11 @@ class Parts:
     """All of them. Each knows none of the others but what its constructor names."""
 
     def __init__(
-        self, config: GossipConfig, ports: Ports, rng: Random, restored: Sequence[Record], ground: Ground | None = None
-    ) -> None:
+        self, config: GossipConfig, ports: Ports, rng: Random, restored: Sequence[Record], ground: Ground | None = None,
+        via: Callable[[NodeId], NodeId] = lambda _node: UNKNOWN_NODE,
+    ) -> None:  # fmt: skip
         self.config, self.ports = config, ports
+        self._through_me = (relay_host(config.node), RELAY_PORT)
         self.own_addresses: dict[Address, None] = {}  # found out by dialling ourselves
         self.me = SelfRow(config, ports.signer)
         self.directory = Directory(ports.verifier, ports.trust, ground)
@@ -82,10 +86,18 @@ class Parts:
         )  # fmt: skip
         self.repairs = Repairs(config, self.directory, self.soft, self.catalogue, rng, self.budgets)
         self.contacts = Contacts(
-            rng, own=self._is_own, holder=self.directory.holder, near=self.outlook.near, restored=restored
+            rng, own=self._is_own, holder=self.directory.holder, near=self.outlook.near, via=via, restored=restored
         )
+        self.relays = Relays(config, self.directory)
         self.planning = Planning(
-            config, self.me, self.directory, self.outlook, self.overlay, self.contacts, hold=self.soft.hold
+            config,
+            self.me,
+            self.directory,
+            self.outlook,
+            self.overlay,
+            self.contacts,
+            self.relays,
+            hold=self.soft.hold,
         )
 
     def _region_of(self, node: NodeId) -> str:
@@ -104,4 +116,4 @@ class Parts:
         return lost or node not in self.directory.rows
 
     def _is_own(self, address: Address) -> bool:
-        return address in self.own_addresses or address in self.me.endpoints
+        return address in self.own_addresses or address in direct(self.me.endpoints) or address == self._through_me

@@ -13,8 +13,10 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Contacts
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory
+from meshnode.gossip.letters import SignedRow
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
+from meshnode.gossip.relays import Relays, direct
 from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.strays import Strays
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -62,13 +64,13 @@ class Outlook:
 
     def dialable(self) -> bool:
         """Others can dial this node, as far as it knows."""
-        return bool(self._me.endpoints)
+        return bool(direct(self._me.endpoints))
 
     def open(self, node: NodeId) -> bool:
         if node == self._node or self.lost(node):
             return False
         entry = self._directory.entry(node)
-        return entry is not None and bool(entry.row.endpoints)
+        return entry is not None and bool(direct(entry.row.endpoints))
 
     def rtt_us(self, peer: NodeId) -> int | None:
         return self._links.rtt_us(peer)
@@ -88,11 +90,12 @@ class Planning:
 
     def __init__(
         self, config: GossipConfig, me: SelfRow, directory: Directory, outlook: Outlook, overlay: Overlay,
-        contacts: Contacts, hold: Callable[[int], None] = lambda _: None,
+        contacts: Contacts, relays: Relays, hold: Callable[[int], None] = lambda _: None,
     ) -> None:  # fmt: skip
         """``hold``: what is not about members is to wait until then."""
         self._config, self._me, self._directory = config, me, directory
-        self._outlook, self._overlay, self._contacts = outlook, overlay, contacts
+        self._outlook, self._overlay, self._contacts, self._relays = outlook, overlay, contacts, relays
+        self._relays_stale = True
         self._strays = Strays(config.node)
         self._rush, self._hold = Rush(), hold
         self._due_us: int | None = None
@@ -109,6 +112,9 @@ class Planning:
         if self._rush.count(members, now) and members >= HELD_MEMBERS_MIN:
             self._hold(self._rush.until_us)
         entry = self._directory.entry(node)
+        self._relays_stale = True
+        if entry is not None and self._overlay.linked(node):
+            self._contacts.upgrades.watch(node, direct(entry.row.endpoints), now)
         matters = node in self._strays or self._overlay.matters(node)
         if entry is not None and node in self._directory.rows and self._outlook.lost(node):
             self._lost_us = self._lost_us if len(self._strays) else now.mono_us
@@ -157,6 +163,17 @@ class Planning:
             for node in self._strays.sought(few=self._overlay.full):
                 self._contacts.hurry(node, now)
 
+    def readdressed(self, now: Instant) -> SignedRow | None:
+        """The own row, if it names other relays than before."""
+        if not self._relays_stale or not self._relays.hidden or self._me.left:
+            return None
+        self._relays_stale = False
+        if not self._relays.choose(self._overlay.peers()):
+            return None
+        self._overlay.kept = dict.fromkeys(self._relays.used)
+        self._plan_by(now.mono_us)
+        return self._me.readdress(self._relays.endpoints(direct(self._me.endpoints)), now)
+
     # -- plans --------------------------------------------------------------------------------------------------------
 
     def _plan_by(self, at_us: int) -> None:
@@ -175,7 +192,11 @@ class Planning:
 
     def _plan(self, now: Instant) -> None:
         wanted = dict.fromkeys(
-            (*self._overlay.wanted(self._strays.sought(few=self._overlay.full), now), *self._overlay.demanded())
+            (
+                *self._overlay.wanted(self._strays.sought(few=self._overlay.full), now),
+                *self._overlay.demanded(),
+                *self._relays.wanted(lambda node: self._outlook.open(node) and not self._overlay.linked(node)),
+            )
         )
         for node in self._contacts.aimed():
             if node not in wanted:

@@ -57,6 +57,10 @@ class SelfRow:
         self._facts, self._endpoints = facts, endpoints
         return self._next(now)
 
+    def readdress(self, endpoints: tuple[tuple[str, int], ...], now: Instant) -> SignedRow | None:
+        """It is reached otherwise; ``None`` when nothing changed."""
+        return self.describe(self._facts, endpoints, now)
+
     def refute(self, boot: int, incarnation: int, now: Instant) -> SignedRow | None:
         """Answer a report of our loss. Reports about anything but the row in force are void already."""
         if self.left or (boot, incarnation) != (self._config.boot, self._incarnation):

@@ -24,7 +24,7 @@ _BACKLOG = 128
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListenerConfig:
-    """``host`` empty: all interfaces. ``port`` 0: the system chooses."""
+    """``host`` empty: all interfaces. ``port`` 0: the system chooses. ``closed``: no port is taken, nobody comes in."""
 
     host: str = ""
     port: int = 0
@@ -32,6 +32,7 @@ class ListenerConfig:
     half_open_per_source_max: int = 8
     first_bytes_s: float = 0.5
     handshake_s: float = 5.0
+    closed: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -63,13 +64,17 @@ class Listener:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens; the port is the real one."""
+        """Where it listens; the port is the real one, or that of the settings while it is closed."""
+        if self._config.closed:
+            return self._config.host, self._config.port
         assert self._socket is not None
         name: tuple[str, int] = self._socket.getsockname()[:2]
         return name
 
     def open(self) -> None:
         """Raises ``CannotListen`` with what to do about it."""
+        if self._config.closed:
+            return
         self._socket = _bound(self._config.host, self._config.port)
         self._socket.setblocking(False)  # noqa: FBT003 - the socket module's signature
 
@@ -79,6 +84,8 @@ class Listener:
             self._socket = None
 
     async def serve(self) -> None:
+        if self._config.closed:
+            await asyncio.get_running_loop().create_future()  # until it is cancelled
         assert self._socket is not None
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -33,7 +33,8 @@ class NodeView(View, frozen=True):
     """One node as this node knows it.
 
     ``state``: "ready", "suspect", "unreachable", "down", "left". ``age_s``: since last proof of life here (0 for
-    this node itself). ``path``: "-" (self), "direct", "mesh" (known through others). ``rtt_ms``: None unless direct.
+    this node itself). ``path``: "-" (self), "direct", "relay NAME" (it carries the link), "mesh" (known
+    through others). ``rtt_ms``: None without a link. ``endpoints``: HOST:PORT, or relay/NAME of who brings others to it.
     """
 
     name: str
@@ -232,7 +233,7 @@ class PublishedView(View, frozen=True):
 
 
 class PingView(View, frozen=True):
-    """An answered ping. ``path`` is "self", "direct"."""
+    """An answered ping. ``path`` is "self", "direct", "relay NAME"."""
 
     node: str
     rtt_ms: float

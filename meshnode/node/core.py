@@ -149,7 +149,7 @@ class Core:
                 whole_mesh_max=config.whole_mesh_max, ping_us=links.idle_ping_max_us,
             ),
             signer=ports.signer, verifier=ports.verifier, trust=self.trust, links=self.hub,
-            rng=rng.fork(config.seed, "gossip"), restored=restored,
+            rng=rng.fork(config.seed, "gossip"), restored=restored, via=self.hub.via,
         )  # fmt: skip
         self.documents = Documents(
             config.documents, signer=ports.signer, verifier=ports.verifier, authority=self.authority, trust=self.trust,

@@ -162,12 +162,16 @@ def _details(core: Core, view: NodeView) -> list[str]:
 
 
 def _path(core: Core, view: NodeView) -> str:
-    if view.path == "direct" and view.state != "ready":
+    relay = view.path.removeprefix("relay ") if view.path.startswith("relay ") else ""
+    linked = bool(relay) or view.path == "direct"
+    if linked and view.state != "ready":
         return "a link to it stands, but nothing comes over it"
-    if view.path == "direct":
+    if linked:
         kept = core.gossip.is_neighbour(NodeId(bytes.fromhex(view.node_id)))
         made = "a link of its own" if kept else "a link made for calls"
-        return f"reached by {made}" + (f", {view.rtt_ms:.1f} ms there and back" if view.rtt_ms is not None else "")
+        through = f" through the relay {relay}, which cannot read it" if relay else ""
+        took = f", {view.rtt_ms:.1f} ms there and back" if view.rtt_ms is not None else ""
+        return f"reached by {made}{through}{took}"
     if view.state != "ready":
         return f"no link; looked for at {', '.join(view.endpoints)}" if view.endpoints else "no link, and no address"
     return "no link: what is known of it came through others; a call makes one"

@@ -16,6 +16,7 @@ from meshnode.gossip.messages import MemberState
 from meshnode.gossip.verdict import words_of
 from meshnode.kernel import hlc
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
+from meshnode.links.tunnelwire import relay_at
 from meshnode.model.errors import Invalid, LocalError, NotFound
 from meshnode.model.ids import NodeId
 from meshnode.model.loads import load_view
@@ -133,13 +134,24 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
         name=core.names.of(node), node_id=node.hex(), state=state.value, votes=votes, observers=observers,
         region=member.region if member else "", roles=list(member.roles) if member else [],
         boot=row.boot if row else 0, incarnation=row.incarnation if row else 0,
-        path="-" if me else "direct" if direct else "mesh", age_s=0.0 if me else age_s(core, node, now),
+        path="-" if me else way_to(core, node) if direct else "mesh", age_s=0.0 if me else age_s(core, node, now),
         rtt_ms=None if rtt is None else round(rtt / MS, 3), reason="" if me else core.gossip.reason(node),
-        endpoints=[written(*endpoint) for endpoint in row.endpoints] if row else [],
+        endpoints=[_endpoint(core, *endpoint) for endpoint in row.endpoints] if row else [],
         hardware=json_object(row.facts if row else b"{}"), load=_load(core, node, now),
         agents=core.index.agents_on(node), self_node=me, labels=dict(member.labels) if member else {},
         drained=core.names.of(node) in core.intentions.reading.drains,
     )  # fmt: skip
+
+
+def way_to(core: Core, node: NodeId) -> str:
+    """How the link to a node runs: "direct", or "relay NAME" with who carries it."""
+    relay = core.hub.via(node)
+    return f"relay {core.names.of(relay)}" if relay else "direct"
+
+
+def _endpoint(core: Core, host: str, port: int) -> str:
+    relay = relay_at(host)
+    return written(host, port) if relay is None else f"relay/{core.names.of(relay)}"
 
 
 def _votes(core: Core, node: NodeId) -> tuple[dict[str, str], int]:

@@ -285,7 +285,7 @@ def test_pings_that_all_fail_end_with_their_code_and_some_with_5(
     monkeypatch.setattr(node, "ask", every_other)
     ran = Ran("ping node/beta -c 2", capsys)
     assert ran.code == 5
-    assert ran.err.splitlines()[-1] == "1 of 2 answered, min / median / max 0.9ms / 0.9ms / 0.9ms"
+    assert ran.err.splitlines()[-1] == "1 of 2 answered, 1 lost, min / median / max 0.9ms / 0.9ms / 0.9ms"
 
 
 def test_an_invite_prints_the_token_alone_on_stdout(node: CannedNode, capsys: pytest.CaptureFixture[str]) -> None:
