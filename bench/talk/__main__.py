@@ -12,6 +12,7 @@ from bench.talk import beside
 from bench.talk.agents import agents
 from bench.talk.calls import calls
 from bench.talk.effort import FULL, QUICK, Effort
+from bench.talk.relayed import relays
 
 IDS = (
     "rpc-64", "rpc-64-cpu", "rpc-1", "rpc-1-p99", "a2a-1", "a2a-1-p99", "a2a-1-zmq", "a2a-64", "local-64", "stream",
@@ -26,7 +27,6 @@ UNBUILT = {
         "frames",
         "resumption is tested in the simulator and with sockets; no harness breaks links under load",
     ),
-    "relay": ("x", "relays are not built"),
 }
 
 
@@ -36,7 +36,7 @@ def unbuilt(_: Effort) -> Iterator[Row]:
         yield Meter().row(id_, None, unit, None, n=0, why=why, ok=False)
 
 
-GROUPS: dict[str, Group[Effort]] = {"calls": calls, "agents": agents, "unbuilt": unbuilt}
+GROUPS: dict[str, Group[Effort]] = {"calls": calls, "agents": agents, "relays": relays, "unbuilt": unbuilt}
 BENCH = Bench(
     name="talk", ids=IDS, groups=GROUPS, full=FULL, quick=QUICK,
     quick_is="under 50 s of measuring", prepare=beside.prepare,

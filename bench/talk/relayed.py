@@ -1,0 +1,138 @@
+"""Calls through a relay beside direct ones: the same daemons in the same rounds, so that only the way differs.
+
+Two nodes that nobody can dial, and a relay between them. One of the two calls the relay itself, over its link to it,
+and then the other one, over a tunnel through it.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from bench.gossip.identities import admitted
+from bench.rows import Meter, Row
+from bench.talk.candidate import Figures, read_line
+from bench.talk.effort import Effort
+from meshnode.client.client import Client
+from meshnode.host.rundir import discard_run_directory
+from meshnode.model.errors import LocalError
+from tests.demo.fleet import ROOT, Broken
+
+NAMES = ("here", "there", "relay")
+LINK_S, STOP_S, ORDER_S = 30.0, 10.0, 30.0
+IN_FLIGHT, BYTES = 64, 128
+P50_GOAL, RATE_GOAL = 1.7, 0.5
+
+
+class Relayed:
+    """The three daemons; the first one is given orders. Made by ``relayed()``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directories = [directory / name for name in NAMES]
+        self._ids = admitted(self._directories, ["one"] * len(NAMES))
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def up(self) -> None:
+        *_, relay = self._directories
+        listen = self._start(relay, "127.0.2.9", "--profile", "relay")
+        for number, at in enumerate(self._directories[:2], start=1):
+            self._start(at, f"127.0.2.{number}", "--no-listen", "--seed", listen)
+        self._processes = [*self._processes[1:], self._processes[0]]
+        until = time.monotonic() + LINK_S
+        while not self._stands():
+            if time.monotonic() > until:
+                raise Broken(f"no link through the relay after {LINK_S:g} s")
+            time.sleep(0.1)
+
+    def _stands(self) -> bool:
+        with contextlib.suppress(LocalError):
+            return Client(self._directories[0]).node("there").path.startswith("relay ")
+        return False
+
+    def _start(self, at: Path, address: str, *more: str) -> str:
+        read_fd, write_fd = os.pipe()
+        command = [
+            sys.executable, "-m", "bench.talk.daemon", "--dir", str(at), "--bind", address, "--dial-from", address,
+            "--no-mdns", "--ready-fd", str(write_fd), *more,
+        ]  # fmt: skip
+        with (at / "daemon.log").open("ab") as log:
+            self._processes.append(
+                subprocess.Popen(
+                    command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                    pass_fds=(write_fd,),
+                )
+            )  # fmt: skip
+        os.close(write_fd)
+        with os.fdopen(read_fd) as ready:
+            told = json.loads(ready.readline() or "{}")
+        if not told.get("ok"):
+            raise Broken(f"the daemon {at.name} did not start: see {at / 'daemon.log'}")
+        return told["listen"]
+
+    def order(self, what: str, to: str, for_s: float) -> Figures:
+        """Calls of the first daemon to the one of this name."""
+        first = self._processes[0]
+        assert first.stdin is not None
+        node = self._ids[NAMES.index(to)].hex()
+        given = {"what": what, "node": node, "bytes": BYTES, "for_s": for_s}
+        first.stdin.write(json.dumps({**given, "at_once": IN_FLIGHT if what == "window" else 1}) + "\n")
+        first.stdin.flush()
+        return Figures(read_line(first, ORDER_S), 0.0)
+
+    def down(self) -> None:
+        for process in self._processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+            process.kill()
+        for at in self._directories:
+            discard_run_directory(at)
+
+
+@contextlib.contextmanager
+def relayed() -> Generator[Relayed]:
+    directory = Path(tempfile.mkdtemp(prefix="meshnode-relay-"))
+    made = Relayed(directory)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def relays(effort: Effort) -> Iterator[Row]:
+    """The row of relays: how much longer a lone call takes, and how much of the direct rate is left."""
+    meter = Meter()
+    lone: dict[str, list[float]] = {"relay": [], "there": []}
+    rate: dict[str, list[float]] = {"relay": [], "there": []}
+    with relayed() as mesh:
+        for number in range(effort.rounds + 1):
+            for to in ("relay", "there"):
+                took = mesh.order("sequence", to, effort.lone_s)
+                many = mesh.order("window", to, effort.window_s)
+                if number:  # the first round warms
+                    lone[to].append(took.told["p50_us"])
+                    rate[to].append(many.told["per_s"])
+    p50 = [there / direct for there, direct in zip(lone["there"], lone["relay"], strict=True)]
+    share = [there / direct for there, direct in zip(rate["there"], rate["relay"], strict=True)]
+    slower, left = statistics.median(p50), statistics.median(share)
+    yield meter.row(
+        "relay", slower, "x", P50_GOAL, n=effort.rounds, ok=slower <= P50_GOAL and left >= RATE_GOAL,
+        why=f"p50 of lone calls through one relay over direct ones, {BYTES} B, rounds {_each(p50, 2)} (direct "
+        f"{_each(lone['relay'])} us); with {IN_FLIGHT} in flight {left:.2f} of the direct rate (goal {RATE_GOAL}), "
+        f"direct {_each(rate['relay'])} calls/s",
+    )  # fmt: skip
+
+
+def _each(values: list[float], digits: int = 0) -> str:
+    return " ".join(f"{value:.{digits}f}" for value in values)
