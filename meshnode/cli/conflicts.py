@@ -49,7 +49,8 @@ def _resolve(given: Given) -> int:
     found = document_kind(word)
     if found is None:
         raise Invalid(
-            f"{word} is no kind of documents", next_step="kinds of documents: agents, agentclusters (clusters), nodes"
+            f"{word} is no kind of documents",
+            next_step="kinds of documents: agents, agentclusters (clusters), nodes, policies",
         )
     if (given.pick is None) == (given.value is None):
         raise Invalid(

@@ -30,6 +30,7 @@ _KINDS = (
     Kind(word="agent", plural="agents", document="Agent", also=("instance", "instances", "unit", "units")),
     Kind(word="skill", plural="skills", also=("caps", "capabilities")),
     Kind(word="agentcluster", plural="agentclusters", document="AgentCluster", also=("cluster", "clusters", "ac")),
+    Kind(word="policy", plural="policies", document="Policy"),
     Kind(word="document", plural="documents", also=("docs",)),
 )
 _BY_WORD = {word: kind for kind in _KINDS for word in (kind.word, kind.plural, *kind.also)}
@@ -44,7 +45,8 @@ def kind_of(word: str) -> Kind:
     kind = _BY_WORD.get(word.lower())
     if kind is None:
         raise Invalid(
-            f"unknown kind: {word}", next_step="kinds: nodes, agents, skills, agentclusters (clusters), documents"
+            f"unknown kind: {word}",
+            next_step="kinds: nodes, agents, skills, agentclusters (clusters), policies, documents",
         )
     return kind
 
@@ -58,6 +60,7 @@ def document_kind(word: str) -> Kind:
     kind = kind_of(word)
     if not kind.document:
         raise Invalid(
-            f"{kind.plural} are no kind of documents", next_step="kinds of documents: agents, agentclusters (clusters)"
+            f"{kind.plural} are no kind of documents",
+            next_step="kinds of documents: agents, agentclusters (clusters), policies",
         )
     return kind

@@ -15,7 +15,7 @@ from meshnode.cli.words import printable, size, span
 from meshnode.model.errors import NotFound
 from meshnode.model.views import NodeView, StatusView
 
-DOCUMENT_WORDS = ("agentcluster", "document")  # whose changes the node tells as they come
+DOCUMENT_WORDS = ("agentcluster", "policy", "document")  # whose changes the node tells as they come
 RowT = TypeVar("RowT", bound=msgspec.Struct)
 
 
@@ -185,7 +185,9 @@ def _ps_options(parser: Parser) -> None:
 
 
 def _get_options(parser: Parser) -> None:
-    parser.add_argument("kind", metavar="KIND", help="nodes, agents, skills, agentclusters (clusters), documents")
+    parser.add_argument(
+        "kind", metavar="KIND", help="nodes, agents, skills, agentclusters (clusters), policies, documents"
+    )
     parser.add_argument("name", metavar="NAME", nargs="?", default="")
     parser.add_argument("-n", dest="namespace", metavar="NAMESPACE", default="", help="of documents (default: all)")
     watch_option(parser)

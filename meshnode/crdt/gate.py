@@ -5,7 +5,7 @@ cannot spend somebody else's allowance with forgeries.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -25,6 +25,8 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
 
 ATTEST_CONTEXT = "root/v1"
+# Up to which hybrid time an author that may not write a resource any more might do so; ``None``: it never might.
+Until = Callable[[NodeId, str], int | None]
 # Texts that are canonical as they stand, as nearly all are: plain strings, whole numbers and those with few digits.
 _PLAIN_TEXT = re.compile(
     r'"[^"\\\x00-\x1f]*"|-?[1-9][0-9]{0,17}|0|true|false|null|-?[1-9][0-9]{0,8}\.(?:0|[0-9]{0,5}[1-9])'
@@ -86,6 +88,7 @@ class Gate:
         self._trust = trust
         self._peers = peers
         self._authors = authors
+        self.until: Until = lambda _author, _resource: None
 
     def admit(self, data: bytes, via: NodeId, known: Known, now: Instant) -> Admitted | None:
         """``None``: we hold it already. Raises ``RemoteError`` with the name of the refusal."""
@@ -94,7 +97,7 @@ class Gate:
         key = self._key_of(author)
         self.charge(via, now)
         self.judge_clock(unsealed.envelope.hlc, now)
-        self._judge_policy(author, unsealed.envelope.resource)
+        self._judge_policy(author, unsealed.envelope, via)
         doc = DocId(unsealed.envelope.doc)
         _judge_generation(unsealed.envelope.pin, known.pin(doc))
         actor = envelope.actor_of(key, doc, unsealed.envelope.boot, unsealed.envelope.root)
@@ -148,10 +151,18 @@ class Gate:
             raise RemoteError("unknown-member", author.hex()[:12])
         return member.public_key
 
-    def _judge_policy(self, author: NodeId, resource: str) -> None:
-        verdict = self._authority.may(author, Action.WRITE, resource)
-        if not verdict.allowed:
-            raise RemoteError("denied", f"{resource}: {verdict.reason}")
+    def _judge_policy(self, author: NodeId, sender: Envelope, via: NodeId) -> None:
+        verdict = self._authority.may(author, Action.WRITE, sender.resource)
+        if not verdict.allowed and not self._might(author, sender, via):
+            raise RemoteError("denied", f"{sender.resource}: {verdict.reason}")
+
+    def _might(self, author: NodeId, sender: Envelope, via: NodeId) -> bool:
+        """What it wrote before its authority shrank stays. What it wrote since comes in by nobody but a member who may
+        write it himself, and had it before he knew: he might as well have written it, and all come to hold the same."""
+        cut = self.until(author, sender.resource)
+        if cut is None:
+            return False
+        return sender.hlc <= cut or (via != author and self.may_write(via, sender.resource))
 
 
 def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:

@@ -66,6 +66,11 @@ def conflicts_of(store: StateStore, doc: DocId) -> list[Conflict]:
     return [Conflict(doc, *names, field, s.values, s.writers) for field, s in siblings_of(store, doc).items()]
 
 
+def versions_of(store: StateStore, doc: DocId, field: str) -> list[tuple[JsonValue, int]]:
+    """Every current value of a field, the one in force first, with the hybrid time of what its writer signed."""
+    return [(_value(write), write.hlc) for write in store.fields(doc).writes(field)]
+
+
 def _sibling(writes: Sequence[Write]) -> Sibling:
     return Sibling(tuple(_value(write) for write in writes), tuple(write.author for write in writes))
 

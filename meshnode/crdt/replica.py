@@ -16,7 +16,7 @@ from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.exchange import Exchange
 from meshnode.crdt.fields import JsonValue
 from meshnode.crdt.freeze import Limits
-from meshnode.crdt.gate import Admitted, Fork, Gate
+from meshnode.crdt.gate import Admitted, Fork, Gate, Until
 from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
@@ -24,7 +24,7 @@ from meshnode.crdt.kinds import Kinds
 from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootItem, RootPart, Roots, RootsWanted
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.crdt.rates import Rates
-from meshnode.crdt.reading import conflicts_of, declared_of, document_of
+from meshnode.crdt.reading import conflicts_of, declared_of, document_of, versions_of
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item
 from meshnode.crdt.store import AutomergeStore, StateStore
@@ -112,6 +112,10 @@ class Documents:
     def attend(self, liveness: Liveness) -> None:
         """Whom to wait for before a generation ends; without it the linked peers."""
         self._succession.liveness = liveness
+
+    def heed(self, until: Until) -> None:
+        """Whose authority has shrunk, and when."""
+        self._gate.until = until
 
     # -- the machine
 
@@ -247,6 +251,11 @@ class Documents:
     def live(self) -> dict[DocId, None]:
         """All documents that are not deleted, by id."""
         return {doc: None for doc in self._store.docs() if self.is_live(doc)}
+
+    def versions(self, kind: str, namespace: str, name: str, field: str) -> list[tuple[JsonValue, int]]:
+        """All current values of one field, and when each was signed; none, if there is no such document."""
+        doc = doc_id_of(kind, namespace, name)
+        return versions_of(self._store, doc, field) if self.is_live(doc) else []
 
     def strays(self, doc: DocId) -> Sequence[Stray]:
         """Writes known here that the present generation does not hold yet: somebody will write them again."""

@@ -7,14 +7,18 @@ from meshnode.model.commands import JsonObject
 from meshnode.model.manifest import parse_manifest
 from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.nodewish import NodeWish, parse_node
+from meshnode.model.policy import KIND as POLICY
+from meshnode.model.policy import PolicyWish, parse_policy
 
 
-def parse_declared(manifest: JsonObject) -> Agent | AgentCluster | NodeWish:
+def parse_declared(manifest: JsonObject) -> Agent | AgentCluster | NodeWish | PolicyWish:
     """Raises ``FieldInvalid``."""
     match parse_manifest(manifest).kind:
         case kind if kind == AGENT:
             return parse_agent(manifest)
         case kind if kind == NODE:
             return parse_node(manifest)
+        case kind if kind == POLICY:
+            return parse_policy(manifest)
         case _:
             return parse_agentcluster(manifest)

@@ -8,7 +8,7 @@ from meshnode.model.commands import JsonObject
 from meshnode.model.fields import Field, quoted
 
 API_VERSIONS = ("v1",)
-KINDS = ("AgentCluster", "Agent", "Node")
+KINDS = ("AgentCluster", "Agent", "Node", "Policy")
 NAMESPACE_DEFAULT = "default"
 # Also the name of a log file and the first half of a unit's name.
 AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
@@ -65,4 +65,4 @@ def _node_name(field: Field) -> str:
     return text
 
 
-_NAMES = {"Agent": agent_name, "Node": _node_name}
+_NAMES = {"Agent": agent_name, "Node": _node_name, "Policy": _node_name}

@@ -8,6 +8,7 @@ from meshnode.model.agent import GENERATION_MAX, REPLICAS_MAX
 from meshnode.model.commands import JsonObject
 from meshnode.model.durability import COPIES_MAX
 from meshnode.model.manifest import API_VERSIONS
+from meshnode.model.policy import ROLES
 from meshnode.model.recipe import TIERS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -287,4 +288,24 @@ NODE["examples"] = [
         "spec": {"drain": True, "reason": "new disk"},
     }
 ]  # fmt: skip
-SCHEMAS: dict[str, JsonObject] = {"Agent": AGENT, "AgentCluster": AGENTCLUSTER, "Node": NODE}
+POLICY = _kind(
+    "Policy",
+    "What is left to one member of the roles it joined with. Only admins write it; of two written at once both hold.",
+    _text("The member's name.", pattern=NODE_NAME, examples=["alpha"]),
+    _fields(
+        "One list, changed as a whole.", ("roles",),
+        {
+            "roles": _list(
+                "The roles that are left. What it wrote before stays; none: it may do nothing any more.",
+                _choice("A role of its member record.", ROLES), most=len(ROLES), uniqueItems=True,
+            ),
+        },
+    ),
+)  # fmt: skip
+POLICY["examples"] = [
+    {
+        "apiVersion": "v1", "kind": "Policy", "metadata": {"name": "alpha"},
+        "spec": {"roles": ["member"]},
+    }
+]  # fmt: skip
+SCHEMAS: dict[str, JsonObject] = {"Agent": AGENT, "AgentCluster": AGENTCLUSTER, "Node": NODE, "Policy": POLICY}

@@ -1,4 +1,4 @@
-"""Who may do what, until policies arrive: a table of roles. What no row allows is denied.
+"""Who may do what: a table of roles, and policies that narrow it. What no row allows is denied.
 
 =======  =====================================================================================================
 admin    everything
@@ -11,6 +11,9 @@ A node reads its own journal without asking anybody.
 """
 
 import re
+from collections.abc import Sequence
+
+import msgspec
 
 from meshnode.kernel.ports import Action, Member, Trust, Verdict
 from meshnode.model.ids import NodeId
@@ -29,11 +32,20 @@ _MEMBER_WRITES = frozenset({"Agent", "AgentCluster"})
 _MEMBER_ACTIONS = frozenset({Action.CALL, Action.RUN, Action.PUBLISH, Action.SUBSCRIBE})
 
 
+class Left(msgspec.Struct, frozen=True):
+    """What one version of a policy leaves to a member. ``hlc``: when an admin signed it."""
+
+    roles: tuple[str, ...]
+    hlc: int
+
+
 class Roles:
-    """Implements ``kernel.ports.Authority`` from the roles that admins wrote into member records."""
+    """Implements ``kernel.ports.Authority`` from the roles that admins wrote into member records, and from the policies
+    that take some of them away. Of concurrent versions of a policy all hold: allowed is what all of them allow."""
 
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
+        self._left: dict[str, tuple[Left, ...]] = {}  # by name of the member
         # Calls ask the same again and again. A verdict holds for the record of the member it was given for.
         self._given: dict[tuple[NodeId, Action, str], tuple[Member, Verdict]] = {}
 
@@ -46,10 +58,40 @@ class Roles:
         if given is not None and given[0] is member:
             return given[1]
         verdict = _verdict(member, action, resource)
+        if verdict.allowed and not all(self._leaves(each, member, action, resource) for each in self._of(member)):
+            verdict = Verdict(allowed=False, reason="policy")
         if len(self._given) >= _GIVEN_MAX:
             self._given.clear()
         self._given[question] = member, verdict
         return verdict
+
+    def limit(self, name: str, versions: Sequence[Left]) -> None:
+        """The policy of a member is these versions now, all of them; none: it has its member record alone."""
+        self._left.pop(name, None)
+        if versions:
+            self._left[name] = tuple(versions)
+        self._given.clear()
+
+    def limits(self) -> dict[str, tuple[Left, ...]]:
+        """Every policy in force, by the name of the member."""
+        return dict(sorted(self._left.items()))
+
+    def until(self, subject: NodeId, resource: str) -> int | None:
+        """The cut: a member that may not write this any more might do so up to this hybrid time, which stands in what
+        the admin signed. ``None``: it may, or never might."""
+        member = self._trust.member(subject)
+        if member is None or not _verdict(member, Action.WRITE, resource).allowed:
+            return None
+        cuts = [each.hlc for each in self._of(member) if not self._leaves(each, member, Action.WRITE, resource)]
+        return min(cuts, default=None)
+
+    def _of(self, member: Member) -> tuple[Left, ...]:
+        return self._left.get(member.name, ())
+
+    @staticmethod
+    def _leaves(left: Left, member: Member, action: Action, resource: str) -> bool:
+        roles = tuple(role for role in member.roles if role in left.roles)
+        return _verdict(msgspec.structs.replace(member, roles=roles), action, resource).allowed
 
 
 def _verdict(member: Member, action: Action, resource: str) -> Verdict:

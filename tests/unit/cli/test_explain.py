@@ -17,7 +17,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_without_a_kind_the_kinds_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "-o", "name").split() == ["Agent", "AgentCluster", "Node"]
+    assert said(capsys, "-o", "name").split() == ["Agent", "AgentCluster", "Node", "Policy"]
     assert "What people want of one node." in said(capsys)
 
 
