@@ -16,7 +16,9 @@ from meshnode.host.listener import ListenerConfig
 from meshnode.host.transport import TransportConfig
 from meshnode.kernel.effects import Channel
 from meshnode.kernel.reasons import Bye, Loss
+from meshnode.links.gusts import EVENTS_STREAM, WINDOW_BYTES
 from meshnode.links.hello import Goaway, Ping, Total, frame_of
+from meshnode.wire.events import event_frame
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Frame, Kind, encode, size
 from tests.fuzz.driver import Mutator
 from tests.fuzz.fuzz_links import CORPUS, HELLO
@@ -53,6 +55,9 @@ JUNK = {
     "ack-huge": (encode(Frame(Kind.ACK, header=msgspec.msgpack.encode([2**62]))), "ack-malformed"),
     "credit-that-shrinks": (encode(frame_of(Kind.CREDIT, Total(1))), "credit-backwards"),
     "credit-that-overflows": (encode(Frame(Kind.CREDIT, header=b"\x91\xcf" + b"\xff" * 8)), "credit-malformed"),
+    "event-credit-that-shrinks": (encode(frame_of(Kind.CREDIT, Total(1), EVENTS_STREAM)), "event-credit"),
+    "event-credit-nobody-may-give": (encode(frame_of(Kind.CREDIT, Total(1 << 40), EVENTS_STREAM)), "event-credit"),
+    "event-sequenced": (encode(Frame(Kind.EVENT, 1)), "frame-flags"),
     "ping-nested-deep": (encode(Frame(Kind.PING, header=b"\x91" * 9_000)), "ping-malformed"),
     "goaway-that-is-a-book": (
         encode(Frame(Kind.GOAWAY, header=msgspec.msgpack.encode(["x" * 99]))),
@@ -155,6 +160,19 @@ async def test_data_beyond_the_window_is_junk(tmp_path: Path):
             saying = asyncio.to_thread(rogue.say, *[CALL] * count)
             await asyncio.gather(saying, _come(stage, waiting, count * size(CALL)))
         await ended(stage, rogue, "credit-exceeded")
+
+
+@in_loop
+async def test_events_beyond_their_window_are_junk(tmp_path: Path):
+    async with scene(tmp_path) as stage:
+        rogue, victim = await stage.up(), stage.victim
+        event = event_frame("topic/a", "node/rowan", bytes(60_000))
+        with victim.held() as waiting:
+            count = WINDOW_BYTES // size(event) + 2
+            await asyncio.gather(
+                asyncio.to_thread(rogue.say, *[event] * count), _come(stage, waiting, count * size(event))
+            )
+        await ended(stage, rogue, "event-credit")
 
 
 async def _come(stage: Scene, waiting: list, count: int) -> None:
