@@ -18,7 +18,7 @@ _MAGIC = b"\x85\x6f\x4a\x83"
 _DEFLATE_FROM = 256  # bytes of body; the engine draws the line there too
 _SMALL, _SMALL_WINDOW, _SMALL_LEVEL = 1024, -10, 1  # of a small body: making zlib's tables costs more than filling them
 _WINDOW, _LEVEL = -15, 8
-_REMEMBERED_MAX = 2048
+_REMEMBERED_MAX, _REMEMBERED_ROWS_MAX = 512, 64
 _ULEBS_MAX = 4096
 _ULEBS = [uleb(value) for value in range(_ULEBS_MAX)]
 
@@ -66,6 +66,9 @@ def packed(change: ParsedChange) -> bytes:
 
 def _columns(settings: Sequence[Setting], actors: dict[bytes, int]) -> list[tuple[int, bytes]]:
     count = len(settings)
+    is_short = count <= _REMEMBERED_ROWS_MAX
+    keys_of = _key_column if is_short else _key_column.__wrapped__
+    counts_of = _counts if is_short else _counts.__wrapped__
     raw = [b"" if each.value is None else each.value.encode() for each in settings]
     metas = [0 if each.value is None else len(data) << 4 | 6 for each, data in zip(settings, raw, strict=True)]
     preds = [pred for each in settings for pred in sorted(each.preds)]
@@ -75,12 +78,12 @@ def _columns(settings: Sequence[Setting], actors: dict[bytes, int]) -> list[tupl
         steps.append(counter - before)
         before = counter
     columns = (
-        (0x15, _key_column(tuple([each.key for each in settings]))),
+        (0x15, keys_of(tuple([each.key for each in settings]))),
         (0x34, uleb(count)),
         (0x42, _repeated(1, count)),
         (0x56, runs([_ULEBS[meta] if meta < _ULEBS_MAX else uleb(meta) for meta in metas])),
         (0x57, b"".join(raw)),
-        (0x70, _counts(tuple([len(each.preds) for each in settings]))),
+        (0x70, counts_of(tuple([len(each.preds) for each in settings]))),
         (0x71, _owners(preds, actors)),
         (0x73, runs([sleb(step) for step in steps])),
     )

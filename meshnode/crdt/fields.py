@@ -78,7 +78,7 @@ def stamp_of(change: ParsedChange) -> int:
 
 
 def _checked_name(name: str) -> str:
-    if not _is_known_name(name):
+    if not (_is_known_name(name) if len(name) <= KEY_BYTES_MAX else is_field_name(name)):
         raise Invalid(
             f"field {name[:60]!r}: names have 1 to {KEY_BYTES_MAX} bytes and no control characters",
             next_step="rename the field",

@@ -34,8 +34,8 @@ _KEY, _INSERT, _ACTION, _META, _RAW, _COUNTS, _WHO, _WHEN = 0x15, 0x34, 0x42, 0x
 _ORDER = (_KEY, _INSERT, _ACTION, _META, _RAW, _COUNTS, _WHO, _WHEN)
 _ACTORS_MAX = 100  # named by one change; more is not usual
 _OP_MAX = 1 << 32
-_REMEMBERED_BYTES_MAX = 1024  # a longer column is read each time
-_REMEMBERED_MAX = 2048
+# Longer columns are read each time: what is remembered stays under 10 MB, whatever a peer sends.
+_REMEMBERED_BYTES_MAX, _REMEMBERED_ROWS_MAX, _REMEMBERED_MAX = 512, 64, 512
 
 Columns = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 
@@ -187,15 +187,19 @@ def _keys(column: bytes) -> tuple[str, ...]:
 
 
 def _unsigned(column: bytes, count: int) -> tuple[int, ...]:
-    return _unsigned_once(column, count) if len(column) <= _REMEMBERED_BYTES_MAX else _read_unsigned(column, count)
+    return _unsigned_once(column, count) if _is_short(column, count) else _read_unsigned(column, count)
 
 
 def _sizes(column: bytes, count: int) -> tuple[int, ...]:
-    return _sizes_once(column, count) if len(column) <= _REMEMBERED_BYTES_MAX else _read_sizes(column, count)
+    return _sizes_once(column, count) if _is_short(column, count) else _read_sizes(column, count)
 
 
 def _deltas(column: bytes, count: int) -> tuple[int, ...]:
-    return _deltas_once(column, count) if len(column) <= _REMEMBERED_BYTES_MAX else _read_deltas(column, count)
+    return _deltas_once(column, count) if _is_short(column, count) else _read_deltas(column, count)
+
+
+def _is_short(column: bytes, count: int) -> bool:
+    return len(column) <= _REMEMBERED_BYTES_MAX and count <= _REMEMBERED_ROWS_MAX
 
 
 def _read_keys(column: bytes) -> tuple[str, ...]:
@@ -236,7 +240,7 @@ _sizes_once = lru_cache(_REMEMBERED_MAX)(_read_sizes)
 _deltas_once = lru_cache(_REMEMBERED_MAX)(_read_deltas)
 
 
-@lru_cache(OPS_MAX)
+@lru_cache(_REMEMBERED_MAX)
 def _fixed(count: int) -> tuple[bytes, bytes]:
     """The columns that say of each row that it sets a field."""
     return uleb(count), runs([b"\x01"] * count)
