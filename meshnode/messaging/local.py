@@ -21,6 +21,8 @@ class Unit(msgspec.Struct, eq=False):
     calls: int = 0
     takes: bool = True
     given: int = 0  # calls given without a slot, for taking turns between its slots
+    emits_left: int = 0  # see ``states.emitted``
+    emits_us: int | None = None
 
     def holds(self, slot: int) -> bool:
         return self.first_slot <= slot < self.first_slot + self.slots

@@ -5,6 +5,7 @@ is handed on, and both are kept together.
 """
 
 from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.messaging import letters
 from meshnode.messaging.calls import Call
 from meshnode.messaging.local import Unit
@@ -12,6 +13,9 @@ from meshnode.messaging.messages import Emitted, MergeDone, StateWritten
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import Change, StateHeader, decode_changes
+
+EMITS_BURST = 512  # of the 4,000 events that a node keeps
+EMITS_PER_S = 16
 
 
 def read(frame: Frame) -> tuple[StateHeader, tuple[Change, ...]]:
@@ -37,9 +41,17 @@ def merged(unit: Unit, frame: Frame) -> list[Effect]:
     return [MergeDone(unit.name, unit.conn, header.merge_no, header.seq, tuple(decode_changes(frame.payload)))]
 
 
-def emitted(unit: Unit, frame: Frame) -> list[Effect]:
-    """Raises ``RemoteError``."""
-    return [Emitted(unit.name, *letters.read_emit(frame))]
+def emitted(unit: Unit, frame: Frame, now: Instant) -> list[Effect]:
+    """Raises ``RemoteError``, also when one process emits so much that nothing else would be left in the journal."""
+    told = letters.read_emit(frame)
+    since_us = EMITS_BURST * SECOND if unit.emits_us is None else now.mono_us - unit.emits_us
+    earned = since_us * EMITS_PER_S // SECOND
+    if earned:
+        unit.emits_left, unit.emits_us = min(EMITS_BURST, unit.emits_left + earned), now.mono_us
+    if not unit.emits_left:
+        raise RemoteError("emit-flood", f"more than {EMITS_PER_S} events a second")
+    unit.emits_left -= 1
+    return [Emitted(unit.name, *told)]
 
 
 def answered_id(follows: Frame | None) -> bytes:

@@ -152,8 +152,9 @@ class Switch:
                     effects += self._state(unit, frame, frames[at + 1] if at + 1 < len(frames) else None, now)
                 else:
                     effects += self._from_agent(unit, frame, now)
-            except RemoteError:
+            except RemoteError as error:
                 self.counters.add("agent-junk")
+                self.counters.add(f"agent-{error.reason}")
         return gathered(effects)
 
     def from_peer(self, peer: NodeId, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
@@ -216,7 +217,7 @@ class Switch:
             case Kind.MERGED:
                 return states.merged(unit, frame)
             case Kind.EMIT:
-                return states.emitted(unit, frame)
+                return states.emitted(unit, frame, now)
             case Kind.EVENT | Kind.SUBSCRIBE:
                 return self.topics.from_agent(unit, frame, now)
             case _:
@@ -388,11 +389,17 @@ class Switch:
 
     def _cancelled(self, waiter: Waiter, now: Instant) -> list[Effect]:
         call = self._calls.of(waiter)
-        return [] if call is None else self._life.drop(call, now)
+        if call is None:
+            self.counters.add("cancel-late")
+            return []
+        return self._life.drop(call, now)
 
     def _granted(self, waiter: Waiter, total: int) -> list[Effect]:
         call = self._calls.of(waiter)
-        return [] if call is None else streams.grant(call, total, self._me)
+        if call is None:
+            self.counters.add("grant-late")
+            return []
+        return streams.grant(call, total, self._me)
 
     def _started_again(self, peer: NodeId, now: Instant) -> list[Effect]:
         """What the former process worked on is gone with it, and so is what it waited for."""

@@ -13,7 +13,8 @@ import pytest
 
 from meshnode.agents.messages import AgentGone, AgentRegistered
 from meshnode.host.agentbus import Told
-from meshnode.messaging.messages import StateWritten
+from meshnode.messaging.messages import Emitted, StateWritten
+from meshnode.messaging.states import EMITS_BURST
 from meshnode.messaging.switch import SwitchConfig
 from meshnode.model.ids import AgentConn
 from meshnode.model.units import unit_id
@@ -260,10 +261,11 @@ async def test_a_stream_without_end_ends_at_its_deadline(make: Make, tmp_path: P
 
 @in_loop
 async def test_grants_that_shrink_or_are_for_nothing_change_nothing(make: Make, tmp_path: Path):
-    async with pair(make, tmp_path) as (_, honest, rogue):
+    async with pair(make, tmp_path) as (here, honest, rogue):
         await rogue.say(call_frame(OWN[0], "honest.work", stream=True), grant_frame(OWN[0], 40))
         call_id = call_of(await honest.hear(Kind.CALL)).call_id
         await rogue.say(grant_frame(OWN[0], 3), grant_frame(OWN[1], 99), grant_frame(OWN[0], 50))
+        await here.counted("grant-late")
         told = [msgspec.msgpack.decode((await honest.hear(Kind.GRANT)).header)[1] for _ in range(2)]
         assert told == [40, 50]
         await honest.say(*(chunk_frame(call_id, number) for number in range(50)), result_frame(call_id))
@@ -275,7 +277,7 @@ async def test_grants_that_shrink_or_are_for_nothing_change_nothing(make: Make, 
 async def test_a_grant_that_overflows_is_junk(make: Make, total: int, tmp_path: Path):
     async with pair(make, tmp_path) as (here, honest, rogue):
         await rogue.say(call_frame(OWN[0], "honest.work", stream=True), grant_frame(OWN[0], total))
-        await here.counted("agent-junk")
+        await here.counted("agent-grant-number")
         await honest.hear(Kind.CALL)
         assert here.house.switch.in_flight == 1
 
@@ -362,6 +364,18 @@ async def test_events_that_are_none_are_refused_by_name(make: Make, reason: str,
         assert here.counters.get("event-published", 0) == (reason == "event-origin"), (
             "what it says of itself is not used"
         )
+
+
+@in_loop
+async def test_events_for_the_journal_without_end_are_dropped_and_counted(make: Make, tmp_path: Path):
+    async with pair(make, tmp_path) as (here, _, rogue):
+        emit = Frame(Kind.EMIT, header=msgspec.msgpack.encode(["rogue.shouts"]), payload=b"1")
+        await rogue.say(*[emit] * (EMITS_BURST + 100))
+        await here.counted("agent-emit-flood", 100)
+        assert len(here.house.told(Emitted)) == EMITS_BURST, "the house's clock stands still"
+        here.town.run(1_000_000)
+        await rogue.say(emit)
+        await here.until(lambda: len(here.house.told(Emitted)) == EMITS_BURST + 1)
 
 
 # Junk
