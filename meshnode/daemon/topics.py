@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -13,7 +13,7 @@ from meshnode.model.errors import Invalid, Offline, RemoteError
 from meshnode.model.view_parts import TopicEventView
 from meshnode.node.inputs import TopicsWanted
 from meshnode.wire.bus import Spread
-from meshnode.wire.events import checked, read_event
+from meshnode.wire.events import checked, payloads, read_event
 from meshnode.wire.frame import Frame
 
 LISTENERS_MAX = 1024
@@ -94,19 +94,21 @@ class TopicDoors:
         if not queues:
             return
         for frame in effect.frames:
-            said = self._written(frame)
-            if said is None:
-                self._counters.add("event-junk")
-                continue
-            for queue in queues:
-                if not queue.add(said):
-                    self._counters.add("event-dropped")
+            for said in self._written(frame):
+                for queue in queues:
+                    if not queue.add(said):
+                        self._counters.add("event-dropped")
 
-    def _written(self, frame: Frame) -> bytes | None:
-        """``None``: it is no JSON; nobody has looked until now."""
+    def _written(self, frame: Frame) -> Iterator[bytes]:
+        """What is no JSON is left out: nobody has looked until now."""
         try:
             header = read_event(frame)
-            data: object = msgspec.json.decode(frame.payload)
-            return msgspec.json.encode(TopicEventView(topic=header.topic, publisher=header.publisher, data=data))
-        except (RemoteError, ValueError, RecursionError):
-            return None
+        except RemoteError as error:
+            self._counters.add(error.reason)
+            return
+        for payload in payloads(header, frame):
+            try:
+                data: object = msgspec.json.decode(payload)
+                yield msgspec.json.encode(TopicEventView(topic=header.topic, publisher=header.publisher, data=data))
+            except (ValueError, RecursionError):
+                self._counters.add("event-junk")

@@ -29,7 +29,7 @@ from meshnode.wire.calls import (
     RegisteredHeader,
     ResultHeader,
 )
-from meshnode.wire.events import EventHeader, checked, is_topic
+from meshnode.wire.events import EventHeader, checked, is_topic, payloads
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
 from meshnode.wire.state import KeptHeader, MergedCell, MergedHeader, MergeHeader, RestoredCell, RestoreHeader
 
@@ -349,10 +349,12 @@ class HttpLine:
             self._pieces.append(http.event("cancel", {"call_id": header.call_id.hex()}))
 
     def _told(self, frame: Frame) -> None:
-        try:
-            self._pieces.append(http.topic_event(_read(frame.header, type=EventHeader), frame.payload))
-        except RemoteError:
-            self._taker.count("event-junk")
+        header = _read(frame.header, type=EventHeader)
+        for payload in payloads(header, frame):
+            try:
+                self._pieces.append(http.topic_event(header, payload))
+            except RemoteError:
+                self._taker.count("event-junk")
 
     def _restored(self, frame: Frame) -> None:
         header = _read(frame.header, type=RestoreHeader)

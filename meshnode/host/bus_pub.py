@@ -23,7 +23,7 @@ from meshnode.model.errors import RemoteError
 from meshnode.node.inputs import CommandGiven, TopicsWanted
 from meshnode.sdk.pump import Pump
 from meshnode.wire.bus import Spread
-from meshnode.wire.events import EVENT_BYTES_MAX, FILTERS_MAX, TOPIC_PREFIX, is_filter, read_event
+from meshnode.wire.events import EVENT_BYTES_MAX, FILTERS_MAX, TOPIC_PREFIX, is_filter, payloads, read_event
 from meshnode.wire.frame import Frame
 
 DOOR = 0  # among the doors of the node: theirs are counted from 1
@@ -123,11 +123,13 @@ class PubEndpoint:
         except RemoteError as error:
             self._counters.add(error.reason)
             return
-        if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + len(frame.payload) > WAITING_BYTES_MAX:
-            self._counters.add("event-dropped")
-            return
-        self._waiting.append((header.topic.encode(), header.publisher.encode(), frame.payload))
-        self._waiting_bytes += len(frame.payload)
+        topic, publisher = header.topic.encode(), header.publisher.encode()
+        for payload in payloads(header, frame):
+            if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + len(payload) > WAITING_BYTES_MAX:
+                self._counters.add("event-dropped")
+                continue
+            self._waiting.append((topic, publisher, payload))
+            self._waiting_bytes += len(payload)
 
     def _flush(self) -> None:
         while self._waiting:

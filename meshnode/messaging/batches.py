@@ -6,7 +6,8 @@ from meshnode.kernel.effects import Effect
 from meshnode.links.messages import Post
 from meshnode.model.ids import AgentConn, NodeId
 from meshnode.wire.bus import Spread, ToAgent
-from meshnode.wire.frame import Frame
+from meshnode.wire.events import packed
+from meshnode.wire.frame import Frame, Kind
 
 
 def gathered(effects: Sequence[Effect]) -> list[Effect]:
@@ -14,8 +15,12 @@ def gathered(effects: Sequence[Effect]) -> list[Effect]:
     if len(effects) < 2:
         return list(effects)
     frames: dict[NodeId | AgentConn, list[Frame]] = {}
+    spreads: dict[tuple[int, int], list[Frame]] = {}  # by who listens: a plan is one object for all its events
     out: list[Effect] = []
-    for effect in _spread(effects):
+    for effect in effects:
+        if isinstance(effect, Spread):
+            _add(effect, spreads, out)
+            continue
         if not isinstance(effect, Post | ToAgent):
             out.append(effect)
             continue
@@ -24,7 +29,10 @@ def gathered(effects: Sequence[Effect]) -> list[Effect]:
             frames[receiver] = []
             out.append(effect)
         frames[receiver] += effect.frames
-    return [_whole(effect, frames) if isinstance(effect, Post | ToAgent) else effect for effect in out]
+    whole = [_whole(effect, frames) if isinstance(effect, Post | ToAgent) else effect for effect in out]
+    return (
+        [_packed(effect, spreads) if isinstance(effect, Spread) else effect for effect in whole] if spreads else whole
+    )
 
 
 def _receiver(effect: Post | ToAgent) -> NodeId | AgentConn:
@@ -33,25 +41,18 @@ def _receiver(effect: Post | ToAgent) -> NodeId | AgentConn:
 
 def _whole(effect: Post | ToAgent, frames: dict[NodeId | AgentConn, list[Frame]]) -> Post | ToAgent:
     whole = tuple(frames[_receiver(effect)])
-    return Post(effect.peer, whole) if isinstance(effect, Post) else ToAgent(effect.conn, whole)
+    if isinstance(effect, ToAgent):
+        return ToAgent(effect.conn, whole)
+    return Post(effect.peer, packed(whole) if whole[0].kind is Kind.EVENT else whole)
 
 
-def _spread(effects: Sequence[Effect]) -> list[Effect]:
-    """Events in a row for the same listeners as one effect."""
-    out: list[Effect] = []
-    row: list[Frame] = []
-    first: Spread | None = None
-    for effect in effects:
-        if isinstance(effect, Spread):
-            if first is not None and effect.conns is first.conns and effect.doors is first.doors:
-                row += effect.frames
-                continue
-            if first is not None:
-                out.append(Spread(first.conns, first.doors, tuple(row)))
-            first, row = effect, list(effect.frames)
-        elif first is not None and not isinstance(effect, Post):
-            out += [Spread(first.conns, first.doors, tuple(row)), effect]
-            first = None
-        else:
-            out.append(effect)
-    return out if first is None else [*out, Spread(first.conns, first.doors, tuple(row))]
+def _add(effect: Spread, spreads: dict[tuple[int, int], list[Frame]], out: list[Effect]) -> None:
+    key = id(effect.conns), id(effect.doors)
+    if key not in spreads:
+        spreads[key] = []
+        out.append(effect)
+    spreads[key] += effect.frames
+
+
+def _packed(effect: Spread, spreads: dict[tuple[int, int], list[Frame]]) -> Spread:
+    return Spread(effect.conns, effect.doors, packed(spreads[id(effect.conns), id(effect.doors)]))

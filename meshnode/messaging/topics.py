@@ -29,14 +29,17 @@ from meshnode.model.ids import AgentConn, NodeId
 from meshnode.wire.bus import Spread
 from meshnode.wire.events import (
     BELOW,
+    EVENT_BYTES_MAX,
     FILTERS_MAX,
     TOPIC_PREFIX,
+    EventHeader,
     checked,
     covering,
-    event_frame,
+    encode,
     is_filter,
     is_topic,
     matches,
+    payloads,
     read_event,
     read_subscribe,
 )
@@ -105,6 +108,7 @@ class _Plan:
     conns: tuple[AgentConn, ...]
     doors: tuple[int, ...]
     nodes: tuple[NodeId, ...]
+    headers: dict[str, bytes] = field(default_factory=dict[str, bytes])  # by publisher
 
 
 @dataclass(slots=True)
@@ -214,7 +218,8 @@ class Topics:
             header = read_event(frame)
             if header.publisher not in ("", unit.caller):
                 self._counters.add("event-origin")
-            return self.publish(header.topic, unit.caller, frame.payload, now)
+            said = payloads(header, frame)
+            return [effect for each in said for effect in self.publish(header.topic, unit.caller, each, now)]
         except RemoteError as error:
             self._counters.add(error.reason)
             return []
@@ -222,8 +227,12 @@ class Topics:
     def publish(self, topic: str, publisher: str, payload: bytes, now: Instant) -> list[Effect]:
         """One event of this node. Raises ``RemoteError``."""
         plan = self._plan(topic)
-        frame = event_frame(topic, publisher, payload)
-        read_event(frame)
+        if len(payload) > EVENT_BYTES_MAX:
+            raise RemoteError("event-too-long", f"{len(payload)} bytes, the limit is {EVENT_BYTES_MAX}")
+        header = plan.headers.get(publisher)
+        if header is None:
+            header = plan.headers[publisher] = encode(EventHeader(topic, publisher))
+        frame = Frame(Kind.EVENT, header=header, payload=payload)
         if not self._may(self._me, Action.PUBLISH, topic):
             raise RemoteError("event-denied", f"this node may not publish {topic}")
         self._counters.add("event-published")
@@ -246,7 +255,7 @@ class Topics:
         if not self._may(peer, Action.PUBLISH, header.topic):
             return []
         if not plan.conns and not plan.doors:
-            self._counters.add("event-unwanted")
+            self._counters.add("event-unwanted", max(1, len(header.lengths)))
         return self._here(plan, frame)
 
     def _is_own(self, peer: NodeId, publisher: str) -> bool:

@@ -21,6 +21,7 @@ from meshnode.wire.events import (
     is_filter,
     is_topic,
     matches,
+    payloads,
 )
 from meshnode.wire.frame import Frame, Kind
 
@@ -130,7 +131,8 @@ class Handlers:
         header = _headers.decode(frame.header)
         for each in self.all:
             if matches(each.wanted, header.topic):
-                each.add(header, frame.payload)
+                for payload in payloads(header, frame):
+                    each.add(header, payload)
 
 
 def event_frame(topic: str, data: object) -> Frame:

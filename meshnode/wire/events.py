@@ -5,6 +5,7 @@ below ``topic/a``, however deep; ``topic/*`` is everything.
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -15,6 +16,8 @@ TOPIC_PREFIX = "topic/"
 TOPIC_CHARS_MAX = 160
 TOPIC_WORDS_MAX = 16
 EVENT_BYTES_MAX = 64 * 1024
+PACK_BYTES_MAX = 32 * 1024  # of several in one frame
+PACK_MAX = 256
 FILTERS_MAX = 64  # of one listener
 PUBLISHER_CHARS_MAX = 256
 BELOW = "/*"
@@ -23,10 +26,13 @@ _TOPIC = re.compile(r"topic(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._:@+-]+)+")
 
 
 class EventHeader(msgspec.Struct, frozen=True, array_like=True):
-    """One event. ``publisher``: "node/NAME" or "agent/NAME/NODE", set by the daemon where it was published."""
+    """One event, or several of one topic and publisher in a row. ``publisher``: "node/NAME" or "agent/NAME/NODE", set
+    by the daemon where it was published. ``lengths``: of each payload where the frame holds several; none = one.
+    """
 
     topic: str
     publisher: str = ""
+    lengths: tuple[int, ...] = ()
 
 
 class SubscribeHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +71,33 @@ def event_frame(topic: str, publisher: str, payload: bytes) -> Frame:
     return Frame(Kind.EVENT, header=encode(EventHeader(topic, publisher)), payload=payload)
 
 
+def packed(frames: Sequence[Frame]) -> tuple[Frame, ...]:
+    """The same events in fewer frames: those of one topic and publisher that follow each other share one."""
+    out: list[Frame] = []
+    row: list[bytes] = []
+    row_bytes, first = 0, frames[0]
+    for frame in frames:
+        size = len(frame.payload)
+        joins = frame.header == first.header and frame.kind is Kind.EVENT and len(row) < PACK_MAX
+        if row and not (joins and row_bytes + size <= PACK_BYTES_MAX):
+            out.append(_pack(first, row))
+            row, row_bytes = [], 0
+        if not row:
+            first = frame
+        row.append(frame.payload)
+        row_bytes += size
+    out.append(_pack(first, row))
+    return tuple(out)
+
+
+def _pack(first: Frame, row: list[bytes]) -> Frame:
+    if len(row) == 1:
+        return first
+    header = _events.decode(first.header)
+    lengths = tuple(map(len, row))
+    return Frame(Kind.EVENT, header=encode(EventHeader(header.topic, header.publisher, lengths)), payload=b"".join(row))
+
+
 def read_event(frame: Frame) -> EventHeader:
     """Raises ``RemoteError``: it is none, or over the limits."""
     try:
@@ -75,7 +108,31 @@ def read_event(frame: Frame) -> EventHeader:
         raise RemoteError("event-too-long", f"{len(frame.payload)} bytes, the limit is {EVENT_BYTES_MAX}")
     if len(header.publisher) > PUBLISHER_CHARS_MAX:
         raise RemoteError("event-junk", f"a publisher of {len(header.publisher)} characters")
+    if header.lengths:
+        _check_lengths(header.lengths, len(frame.payload))
     return header
+
+
+def _check_lengths(lengths: tuple[int, ...], payload_bytes: int) -> None:
+    if len(lengths) > PACK_MAX or min(lengths) < 0 or sum(lengths) != payload_bytes:
+        raise RemoteError("event-junk", f"{len(lengths)} events that do not fill their {payload_bytes} bytes")
+
+
+def payloads(header: EventHeader, frame: Frame) -> list[bytes]:
+    """Of each event in a frame that was read."""
+    if not header.lengths:
+        return [frame.payload]
+    out: list[bytes] = []
+    at = 0
+    for length in header.lengths:
+        out.append(frame.payload[at : at + length])
+        at += length
+    return out
+
+
+def events_in(frame: Frame) -> list[bytes]:
+    """The payloads of a frame. Raises ``RemoteError``."""
+    return payloads(read_event(frame), frame)
 
 
 def read_subscribe(frame: Frame) -> tuple[str, ...]:

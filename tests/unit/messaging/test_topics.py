@@ -24,15 +24,18 @@ from meshnode.wire.bus import Spread
 from meshnode.wire.events import (
     EVENT_BYTES_MAX,
     FILTERS_MAX,
+    PACK_BYTES_MAX,
     EventHeader,
     SubscribeHeader,
     checked,
     covering,
     encode,
     event_frame,
+    events_in,
     is_filter,
     is_topic,
     matches,
+    packed,
     read_event,
 )
 from meshnode.wire.frame import Frame, Kind
@@ -122,7 +125,7 @@ def test_an_event_goes_to_each_who_listens_and_once_to_each_node() -> None:
     room.topics.learned(PEER, told((TOPIC, "topic/line/*")))
     room.topics.learned(FAR, told(("topic/other",)))
     effects = gathered(room.topics.from_agent(room.unit, from_agent(), room.now))
-    post, spread = effects
+    spread, post = effects
     assert isinstance(spread, Spread) and (spread.conns, spread.doors) == ((CONN,), (5,))
     assert isinstance(post, Post) and post.peer == PEER and post.frames == spread.frames
     assert read_event(spread.frames[0]) == EventHeader(TOPIC, "agent/words/n1")
@@ -134,9 +137,25 @@ def test_events_of_one_turn_leave_in_one_piece_and_in_order() -> None:
     room.topics.learned(PEER, told((TOPIC,)))
     payloads = [str(number).encode() for number in range(50)]
     effects = [e for p in payloads for e in room.topics.from_agent(room.unit, from_agent(payload=p), room.now)]
-    post, spread = gathered(effects)
-    assert isinstance(post, Post) and [frame.payload for frame in post.frames] == payloads
-    assert isinstance(spread, Spread) and [frame.payload for frame in spread.frames] == payloads
+    for effect in gathered(effects):
+        assert isinstance(effect, Post | Spread)
+        (frame,) = effect.frames
+        assert events_in(frame) == payloads and read_event(frame).publisher == "agent/words/n1"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["topic/a", "topic/b"]), st.binary(max_size=20_000)), min_size=1, max_size=40)
+)
+def test_packing_keeps_every_event_its_topic_and_its_order(events: list[tuple[str, bytes]]) -> None:
+    frames = packed([event_frame(topic, "node/n1", payload) for topic, payload in events])
+    assert [(read_event(frame).topic, each) for frame in frames for each in events_in(frame)] == events
+    assert all(len(frame.payload) <= max(PACK_BYTES_MAX, len(events_in(frame)[0])) for frame in frames)
+
+
+@pytest.mark.parametrize("lengths", [[1], [1, 1, 2], [4, -1], [0] * 300 + [3], ["x"]])
+def test_events_that_do_not_fill_their_frame_are_junk(lengths: list[object]) -> None:
+    with pytest.raises(RemoteError, match="event-junk"):
+        read_event(Frame(Kind.EVENT, header=encode([TOPIC, "node/n2", lengths]), payload=b"123"))
 
 
 def test_who_published_is_what_the_daemon_knows() -> None:
