@@ -12,6 +12,7 @@ from bench.talk import beside
 from bench.talk.agents import agents
 from bench.talk.calls import calls
 from bench.talk.effort import FULL, QUICK, Effort
+from bench.talk.events import events
 from bench.talk.relayed import relays
 
 IDS = (
@@ -20,8 +21,6 @@ IDS = (
 )  # fmt: skip
 # What nothing can be measured of: it is not there yet.
 UNBUILT = {
-    "events": ("MB/s", "topics are not built: there is nothing to publish to"),
-    "events-fanout": ("copies", "topics are not built"),
     "links-1000": ("s", "no harness opens a thousand links yet"),
     "resume": (
         "frames",
@@ -36,7 +35,13 @@ def unbuilt(_: Effort) -> Iterator[Row]:
         yield Meter().row(id_, None, unit, None, n=0, why=why, ok=False)
 
 
-GROUPS: dict[str, Group[Effort]] = {"calls": calls, "agents": agents, "relays": relays, "unbuilt": unbuilt}
+GROUPS: dict[str, Group[Effort]] = {
+    "calls": calls,
+    "agents": agents,
+    "events": events,
+    "relays": relays,
+    "unbuilt": unbuilt,
+}
 BENCH = Bench(
     name="talk", ids=IDS, groups=GROUPS, full=FULL, quick=QUICK,
     quick_is="under 50 s of measuring", prepare=beside.prepare,

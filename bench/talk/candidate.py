@@ -39,7 +39,7 @@ class Candidate(Protocol):
 class Anchor:
     """A server and a client of one anchor, each a script of ``anchors``; kept up for all rounds."""
 
-    knows = frozenset(("sequence", "window", "stream"))
+    knows: frozenset[str] = frozenset(("sequence", "window", "stream"))
 
     def __init__(self, name: str, script: str, port: int, certificates: Path) -> None:
         self.name = name

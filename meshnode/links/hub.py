@@ -101,6 +101,11 @@ class Hub:
         link = self._roster.up.get(peer)
         return link.relay if link else UNKNOWN_NODE
 
+    def events_waiting(self, peer: NodeId) -> int:
+        """How many events for it wait for room."""
+        link = self._roster.up.get(peer)
+        return link.gusts.waiting if link is not None and link.gusts is not None else 0
+
     def stats(self, node: NodeId) -> PeerStats | None:
         link = self._roster.up.get(node)
         if link is None:

@@ -1,0 +1,136 @@
+"""The daemon as it ships, with a driver of events inside: ``python -m bench.talk.blowing --dir DIR ...``, orders on
+stdin.
+
+    {"what": "listen", "topic": "topic/bench"}           a door of the core listens, and only counts
+    {"what": "heard"}                                    how many it got
+    {"what": "stream", "bytes": 1024, "for_s": 1}        publish as fast as the link takes it
+    {"what": "some", "bytes": 1024, "count": 10}         publish so many now
+    {"what": "wire"}                                     bytes written so far, by peer
+
+An event passes everything from ``Topics.publish`` on: policy, plan, link, the other's policy and plan, up to the effect
+for its host. One line of JSON a finished order.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from meshnode.daemon.main import run
+from meshnode.daemon.wiring import AS_BUILT, Adapt
+from meshnode.host.loop import CoreLoop
+from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import Instant
+from meshnode.messaging.batches import gathered
+from meshnode.node.core import Core
+from meshnode.node.inputs import Input, LoadSampled
+from meshnode.wire.bus import Spread
+from meshnode.wire.events import events_in
+
+MOUTH = 0
+ORDER_BYTES_MAX = 4096
+DOOR = 1 << 30  # above those of the API
+TOPIC = "topic/bench"
+BATCH = 64
+WAITING_MAX = 256  # events that wait for the link
+TICKS: list[Callable[[], object]] = []  # what brings the next turn
+
+
+class Order(LoadSampled, frozen=True, kw_only=True):
+    """An input of the harness; ``what`` "" = go on."""
+
+    what: str = ""
+    topic: str = TOPIC
+    bytes: int = 0
+    count: int = 0
+    for_s: float = 0.0
+
+
+class Blowing(Core):
+    """The core, and events that are published as soon as the links have room."""
+
+    _payload = b""
+    _until = 0.0
+    _sent = 0
+    _heard = 0
+    _ticking = False
+
+    def handle(self, event: Input, now: Instant) -> list[Effect]:
+        effects = super().handle(event, now)
+        if self._until:
+            effects += self._settle(self._blow(now), now)
+        return effects
+
+    def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
+        if not isinstance(event, Order):
+            return super()._enter(event, now)
+        match event.what:
+            case "listen":
+                say({"listening": True})
+                return self.switch.listen(DOOR, (event.topic,), now)
+            case "heard":
+                say({"heard": self._heard})
+            case "stream":
+                self._payload, self._sent = payload_of(event.bytes), 0
+                self._until = time.perf_counter() + event.for_s
+            case "some":
+                return self._publish(event.topic, payload_of(event.bytes), event.count, now)
+            case "wire":
+                stats = [self.hub.stats(peer) for peer in self.hub.peers()]
+                say({each.name: each.bytes_out for each in stats if each is not None})
+            case _:
+                self._ticking = False
+        return ()
+
+    def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
+        if isinstance(effect, Spread) and DOOR in effect.doors:
+            self._heard += sum(len(events_in(frame)) for frame in effect.frames)
+            return ()
+        return super()._carry(effect, now)
+
+    def _blow(self, now: Instant) -> list[Effect]:
+        if time.perf_counter() >= self._until:
+            self._until = 0.0
+            say({"count": self._sent, "dropped": self.hub.counters.snapshot().get("event-dropped", 0)})
+            return []
+        if any(self.hub.events_waiting(peer) > WAITING_MAX for peer in self.hub.peers()):
+            return []  # whatever gives room again is an input
+        if not self._ticking:
+            self._ticking = True
+            TICKS[0]()
+        self._sent += BATCH
+        return self._publish(TOPIC, self._payload, BATCH, now)
+
+    def _publish(self, topic: str, payload: bytes, count: int, now: Instant) -> list[Effect]:
+        publisher, publish = f"node/{self.config.name}", self.switch.topics.publish
+        return gathered([effect for _ in range(count) for effect in publish(topic, publisher, payload, now)])
+
+
+def payload_of(size: int) -> bytes:
+    return json.dumps("x" * (size - 2)).encode()
+
+
+def say(told: dict[str, object] | dict[str, int]) -> None:
+    print(json.dumps(told), flush=True)
+
+
+def listen(loop: CoreLoop) -> None:
+    """Read orders until nobody gives any more."""
+    running = asyncio.get_running_loop()
+    TICKS.append(lambda: running.call_soon(loop.tell, Order(vector=b"")))
+
+    def read() -> None:
+        data = os.read(MOUTH, ORDER_BYTES_MAX)
+        if not data:
+            running.remove_reader(MOUTH)
+        for line in data.decode().splitlines():
+            loop.tell(Order(vector=b"", **json.loads(line)))
+
+    running.add_reader(MOUTH, read)
+
+
+if __name__ == "__main__":
+    status = run(sys.argv[1:], Adapt(ports=AS_BUILT.ports, disk=AS_BUILT.disk, core=Blowing, beside=listen))
+    os._exit(status)

@@ -1,0 +1,250 @@
+"""Events between daemons: one way beside zenoh and NATS, and to a thousand programs on ten nodes, one copy a link."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.gossip.identities import admitted
+from bench.gossip.process import cpu_s
+from bench.rows import Anchor as Beside
+from bench.rows import Meter, Row
+from bench.talk import certificates
+from bench.talk.calls import SCRIPTS
+from bench.talk.candidate import Anchor, Candidate, Figures, read_line
+from bench.talk.effort import Effort
+from bench.talk.rounds import Results, known, take
+from meshnode.host.rundir import discard_run_directory
+from meshnode.wire.events import event_frame
+from meshnode.wire.frame import size
+from tests.demo.fleet import ROOT, Broken
+
+SEED = 8
+BYTES = 1024
+OTHERS = ("zenoh", "NATS")
+NODES, EACH = 10, 100
+COUNT_FULL, COUNT_QUICK = 500, 100
+READY_S, STOP_S, HEAR_S = 60.0, 10.0, 60.0
+POLL_S = 0.002
+WARM, RUN = "topic/bench/warm", "topic/bench/run"
+COPIES_MAX = 1.15  # with heartbeats, acknowledgements and gossip on the same link
+
+
+class Crowd:
+    """Daemons of one mesh with the driver inside. Made by ``crowd()``."""
+
+    def __init__(self, directory: Path, names: tuple[str, ...]) -> None:
+        self.directories = [directory / name for name in names]
+        admitted(self.directories, ["one"] * len(names))
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def up(self) -> None:
+        seed: list[str] = []
+        for number, at in enumerate(self.directories, start=1):
+            address = f"127.0.3.{number}"
+            read_fd, write_fd = os.pipe()
+            command = [
+                sys.executable, "-m", "bench.talk.blowing", "--dir", str(at), "--bind", address, "--dial-from", address,
+                "--bus", "zmq", "--no-mdns", "--ready-fd", str(write_fd), *seed,
+            ]  # fmt: skip
+            with (at / "daemon.log").open("ab") as log:
+                self.processes.append(
+                    subprocess.Popen(
+                        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                        pass_fds=(write_fd,),
+                    )
+                )  # fmt: skip
+            os.close(write_fd)
+            with os.fdopen(read_fd) as ready:
+                told = json.loads(ready.readline() or "{}")
+            if not told.get("ok"):
+                raise Broken(f"the daemon {at.name} did not start: see {at / 'daemon.log'}")
+            seed = seed or ["--seed", told["listen"]]
+
+    def order(self, number: int, within_s: float = HEAR_S, *, silent: bool = False, **what: object) -> dict[str, Any]:
+        process = self.processes[number]
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(what) + "\n")
+        process.stdin.flush()
+        return {} if silent else read_line(process, within_s)
+
+    def endpoint(self, number: int) -> str:
+        return f"ipc://{(self.directories[number] / 'run').read_text().strip()}/bus.pub"
+
+    def down(self) -> None:
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process, at in zip(self.processes, self.directories, strict=False):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+            process.kill()
+            discard_run_directory(at)
+
+
+@contextlib.contextmanager
+def crowd(*names: str) -> Generator[Crowd]:
+    directory = Path(tempfile.mkdtemp(prefix="meshnode-events-"))
+    made = Crowd(directory, names)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+class OneWay:
+    """Two of them as a contestant: the first publishes, the second listens."""
+
+    name = "meshnode"
+    knows: frozenset[str] = frozenset(("stream",))
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+        self._sent = 0
+        crowd.order(1, what="listen")
+        until(self._arrives, "an event arrives")
+        self._sent = self._heard()
+
+    def _arrives(self) -> bool:
+        self._crowd.order(0, what="some", bytes=BYTES, count=1, silent=True)
+        return self._heard() > 0
+
+    def _heard(self) -> int:
+        return self._crowd.order(1, what="heard")["heard"]
+
+    def order(self, what: dict[str, Any], within_s: float) -> Figures:
+        before, began = self._cpu_s(), time.perf_counter()
+        told = self._crowd.order(0, within_s, **what)
+        self._sent += told["count"]
+        lost = told["dropped"]
+        until(lambda: self._heard() >= self._sent - lost, f"{told['count']} events arrive", within_s)
+        took_s = time.perf_counter() - began
+        if lost:
+            raise Broken(f"{lost} events were dropped")
+        return Figures({**told, "mb_s": told["count"] * what["bytes"] / took_s / 1e6}, self._cpu_s() - before)
+
+    def _cpu_s(self) -> float:
+        return sum(cpu_s(process.pid) for process in self._crowd.processes)
+
+
+def until(look: Callable[[], bool], what: str, within_s: float = HEAR_S) -> None:
+    deadline = time.monotonic() + within_s
+    while not look():
+        if time.monotonic() > deadline:
+            raise Broken(f"not within {within_s:g} s: {what}")
+        time.sleep(POLL_S)
+
+
+def events(effort: Effort) -> Iterator[Row]:
+    """The rows of events."""
+    meter = Meter()
+    orders = {"one-way": {"what": "stream", "bytes": BYTES, "for_s": effort.stream_s}}
+    with crowd("here", "there") as made, others() as theirs:
+        results = take([OneWay(made), *theirs], orders, effort.rounds, SEED)
+    if OneWay.name in results.broken:
+        raise Broken(results.broken[OneWay.name])
+    yield _one_way(meter, results, effort)
+    yield fanned_out(COUNT_FULL if effort.full else COUNT_QUICK)
+
+
+@contextlib.contextmanager
+def others() -> Generator[list[Candidate]]:
+    """zenoh and NATS, as far as they can be had."""
+    with tempfile.TemporaryDirectory(prefix="meshnode-events-") as name:
+        at = Path(name)
+        certificates.write(at)
+        up: list[Anchor] = []
+        try:
+            for shown in OTHERS:
+                script, port = SCRIPTS[shown]
+                try:
+                    up.append(Anchor(shown, script, port + 10, at))
+                except (Broken, OSError) as error:
+                    print(f"no {shown}: {error}", file=sys.stderr)
+            yield [*up]
+        finally:
+            for anchor in up:
+                anchor.close()
+
+
+def _one_way(meter: Meter, results: Results, effort: Effort) -> Row:
+    us = results.median(OneWay.name, "one-way", "mb_s")
+    zenoh, nats = (results.median(name, "one-way", "mb_s") for name in OTHERS)
+    goal = None if zenoh is None or nats is None else round(max(zenoh, 3 * nats), 1)
+    cpu = ", ".join(f"{who} {results.cpu_100k_s(who, 'one-way') or 0:.2f}" for who in (OneWay.name, *OTHERS))
+    return meter.row(
+        "events", us, "MB/s", goal, n=effort.rounds, more=True,
+        why=f"{BYTES} B one way, transient, batched, the last one heard; goal the larger of zenoh and 3 x NATS; rounds "
+        f"{results.rounds(OneWay.name, 'one-way', 'mb_s')}; MB/s of the others: "
+        f"{known(results, OTHERS, 'one-way', 'mb_s')}; CPU s per 100,000: {cpu}",
+        anchor=Beside(name="zenoh TLS", value=zenoh, why=results.broken.get("zenoh", "")),
+    )  # fmt: skip
+
+
+def fanned_out(count: int) -> Row:
+    """One publishes, a thousand programs on ten other nodes listen: copies a link, by the bytes it wrote."""
+    meter = Meter()
+    names = ("source", *(f"node{number}" for number in range(NODES)))
+    with crowd(*names) as made, programs([made.endpoint(number) for number in range(1, NODES + 1)]) as heard:
+        until(lambda: _all_hear(made, heard), "all programs hear")
+        before = made.order(0, what="wire")
+        began = time.perf_counter()
+        for _ in range(count // 10):
+            made.order(0, what="some", topic=RUN, bytes=BYTES, count=10, silent=True)
+        complete = _complete(heard, count)
+        took_s = time.perf_counter() - began
+        wire = {name: written - before.get(name, 0) for name, written in made.order(0, what="wire").items()}
+    frame_bytes = size(event_frame(RUN, "node/source", b"x" * BYTES))
+    copies = {name: written / (count * frame_bytes) for name, written in wire.items()}
+    most = max(copies.values())
+    good = complete and most <= COPIES_MAX and len(copies) == NODES
+    return meter.row(
+        "events-fanout", most, "copies", COPIES_MAX, n=count, ok=good,
+        why=f"{NODES * EACH} programs on {NODES} nodes, {count} events of {BYTES} B: bytes written to a link over "
+        f"those of one copy each, the worst link of {len(copies)}; {'all' if complete else 'NOT all'} "
+        f"{count * NODES * EACH} deliveries came, the last after {took_s:.1f} s",
+    )  # fmt: skip
+
+
+def _all_hear(made: Crowd, heard: Callable[[], dict[str, dict[str, int]]]) -> bool:
+    made.order(0, what="some", topic=WARM, bytes=BYTES, count=1, silent=True)
+    warm = heard().get(WARM, {})
+    return sum(warm.values()) == NODES * EACH and "0" not in warm
+
+
+def _complete(heard: Callable[[], dict[str, dict[str, int]]], count: int) -> bool:
+    """Whether each program got each event of the run, once."""
+    with contextlib.suppress(Broken):
+        until(lambda: heard().get(RUN) == {str(count): NODES * EACH}, "all deliveries")
+    return heard().get(RUN) == {str(count): NODES * EACH}
+
+
+@contextlib.contextmanager
+def programs(endpoints: list[str]) -> Generator[Callable[[], dict[str, dict[str, int]]]]:
+    """A thousand SUB sockets in a process of their own; gives how many of them got how many, by topic."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.talk.listeners", str(EACH), *endpoints],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def heard() -> dict[str, dict[str, int]]:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return read_line(process, HEAR_S)
+
+    try:
+        read_line(process, READY_S)
+        yield heard
+    finally:
+        process.kill()
+        process.wait()
