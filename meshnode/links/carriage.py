@@ -21,6 +21,8 @@ from meshnode.links.tunnelwire import WINDOW_BYTES, Credit, Open, Why, body_of, 
 from meshnode.model.ids import NodeId
 from meshnode.wire.frame import Frame, Kind
 
+PURSES_MAX = 4096  # of clients that come and go, with or without a link; far more than may have tunnels at once
+
 Key = tuple[NodeId, int]  # a peer, and the number of a tunnel on the link to it
 
 
@@ -136,8 +138,7 @@ class Carriage:
             leg = self._legs.get(key)
             if leg is not None:
                 effects += self._end(key, leg, "relay-client-lost")
-        self._purses.pop(peer, None)
-        self._debts.cancel(peer)
+        self._debts.cancel(peer)  # the debt stays: whoever comes back has not paid it
         return effects
 
     def _end(self, key: Key, leg: _Leg, reason: str) -> list[Effect]:
@@ -212,6 +213,8 @@ class Carriage:
     def _purse(self, client: NodeId, now: Instant) -> _Purse:
         purse = self._purses.get(client)
         if purse is None:
+            if len(self._purses) >= PURSES_MAX:
+                self._purses.pop(next((each for each, held in self._purses.items() if not held.tunnels), client), None)
             purse = self._purses[client] = _Purse(self.config.burst_bytes, now.mono_us)
         earned = (now.mono_us - purse.at_us) * self.config.bytes_per_s // SECOND
         if earned > 0:

@@ -58,6 +58,22 @@ def test_a_peer_that_gives_a_tunnel_a_number_of_ours_is_refused() -> None:
     assert place.tunnels.counters["tunnel-number"] == 1 and not place.tunnels.carriage.tunnels
 
 
+def test_a_client_in_debt_is_in_debt_when_it_comes_back() -> None:
+    """Else whoever breaks its link has a new quota each time."""
+    place = fuzz_tunnels.Place()
+    client, other = fuzz_tunnels.PEERS[0], fuzz_tunnels.PEERS[1]
+    number = 3 if client > fuzz_tunnels.ME else 2
+    refused = 0
+    for _ in range(40):
+        number += 2
+        place.hear(client, frame_of(Kind.TUNNEL_OPEN, number, Open(other, client)))
+        refused += place.tunnels.counters["relay-quota"]
+        place.link(client)
+        place.link(client)
+        place.check()
+    assert refused and place.tunnels.carriage.tunnels == 0
+
+
 def test_a_refusal_nobody_can_read_leaves_the_dial_to_its_deadline() -> None:
     place = fuzz_tunnels.Place()
     fuzz_tunnels.one_input((fuzz_tunnels.CORPUS / "a-refusal-nobody-reads").read_bytes())
