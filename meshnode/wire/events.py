@@ -79,6 +79,8 @@ def packed(frames: Sequence[Frame]) -> tuple[Frame, ...]:
     for frame in frames:
         size = len(frame.payload)
         joins = frame.header == first.header and frame.kind is Kind.EVENT and len(row) < PACK_MAX
+        if joins and len(row) == 1:
+            joins = not _events.decode(first.header).lengths  # packed by a peer: it has bounds of its own
         if row and not (joins and row_bytes + size <= PACK_BYTES_MAX):
             out.append(_pack(first, row))
             row, row_bytes = [], 0
