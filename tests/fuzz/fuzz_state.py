@@ -194,6 +194,10 @@ def _believe(frame: Frame) -> None:
     """Read it as the core does."""
     READERS[frame.kind](frame)
     _heard(frame)
+    if frame.kind is Kind.EVENT:
+        told = events.events_in(frame)
+        assert b"".join(told) == frame.payload
+        assert [body for each in events.packed([frame, frame]) for body in events.events_in(each)] == told * 2
     if frame.kind in (Kind.STATE, Kind.MERGED):
         _changes(frame.payload)
 
@@ -286,6 +290,9 @@ def _bounded(*messages: bytes) -> bytes:
 def _more(call: Frame, end: Frame) -> Iterator[tuple[str, bytes]]:
     """Messages and bodies."""
     register = encode(Frame(Kind.REGISTER, header=REGISTER, payload=b"[]"))
+    several = events.packed([events.event_frame("topic/a", "node/n", body) for body in (b"1", b"22", b"")])[0]
+    yield "frame-event-several", _body(several)
+    yield "frame-event-of-wrong-lengths", _body(Frame(Kind.EVENT, header=several.header, payload=b"1"))
     yield "messages", _bounded(register, encode(call) + encode(end), encode(Frame(Kind.PING)))
     yield "messages-half", _bounded(register, encode(call)[:-1])
     yield "messages-early", _bounded(register + encode(call))
