@@ -21,6 +21,7 @@ from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.kernel.rng import Random
 from meshnode.kernel.timers import Timers
+from meshnode.links.tunnelwire import relay_at
 from meshnode.model.ids import UNKNOWN_NODE, NodeId
 
 Address = tuple[str, int]
@@ -346,7 +347,7 @@ class Contacts:
         worked = [address for address, who in reversed(self._worked.items()) if who == node]
         usable = [a for a in dict.fromkeys((*worked, *addresses)) if not self._own(a)]
         straight = direct(usable)
-        return (*straight, *(a for a in usable if a not in straight))
+        return (*straight, *(a for a in usable if a not in straight and relay_at(a[0]) != node))
 
     def _settled(self, address: Address, linked: Callable[[NodeId], bool]) -> bool:
         """The node of this address is linked, or dialled under its own name and not known to live elsewhere now."""

@@ -34,7 +34,7 @@ class NodeView(View, frozen=True):
 
     ``state``: "ready", "suspect", "unreachable", "down", "left". ``age_s``: since last proof of life here (0 for
     this node itself). ``path``: "-" (self), "direct", "relay NAME" (it carries the link), "mesh" (known
-    through others). ``rtt_ms``: None without a link. ``endpoints``: HOST:PORT, or relay/NAME of who brings others to it.
+    through others). ``rtt_ms``: None without a link. ``endpoints``: HOST:PORT, or relay/NAME of who brings us to it.
     """
 
     name: str

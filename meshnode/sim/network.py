@@ -19,7 +19,10 @@ from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.kernel.rng import Random
 from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened
+from meshnode.links.tunnelwire import TunnelClosed, TunnelWritten
 from meshnode.model.ids import LinkId, NodeId
+from meshnode.sim.tunnels import Effects as TunnelEffect
+from meshnode.sim.tunnels import SimTunnels
 
 DIAL_US = 3 * SECOND
 SYN_AGAIN_US = 1 * SECOND
@@ -29,7 +32,7 @@ UNSENT_BYTES_MAX = 8 * 1024 * 1024
 TLS_CPU_US = 2 * MS
 LINGER_US = 1 * SECOND
 
-Told = LinkOpened | LinkBytes | LinkLost | DialFailed
+Told = LinkOpened | LinkBytes | LinkLost | DialFailed | TunnelWritten | TunnelClosed
 
 
 class Machine(Protocol):
@@ -157,6 +160,7 @@ class Network:
         self._blocked: dict[tuple[str, str], list[Cut]] = {}
         self._numbers: dict[tuple[str, int], itertools.count[int]] = {}
         self._resends: dict[int, _End] = {}
+        self.tunnels = SimTunnels(self._number)
 
     def join(self, machine: Machine, address: tuple[str, int]) -> None:
         self._machines[address] = machine
@@ -226,6 +230,12 @@ class Network:
 
     # -- what a process asks for --------------------------------------------------------------------------------------
 
+    def perform(self, machine: Machine, effect: Dial | TunnelEffect) -> None:
+        if isinstance(effect, Dial):
+            self.dial(machine, effect)
+        else:
+            self.tunnels.perform(machine, effect)
+
     def dial(self, machine: Machine, dial: Dial) -> None:
         self.counts.dials += 1
         began_us, life = self._schedule.now_us, machine.life
@@ -246,6 +256,7 @@ class Network:
     def transmit(self, machine: Machine, link: LinkId, data: bytes) -> None:
         end = self._ends.get((machine.name, machine.life, link))
         if end is None or not end.stands:
+            self.tunnels.transmit(machine, link, data)
             return
         self.sent_bytes[machine.name] = self.sent_bytes.get(machine.name, 0) + len(data)
         self._put(end, What.DATA, data)
@@ -255,6 +266,7 @@ class Network:
     def close(self, machine: Machine, link: LinkId, *, abort: bool) -> None:
         end = self._ends.get((machine.name, machine.life, link))
         if end is None or not end.stands:
+            self.tunnels.close(machine, link)
             return
         self._lose(end, Loss.CLOSED)
         end.lingers_us = 0 if abort else self._schedule.now_us + LINGER_US

@@ -16,6 +16,7 @@ from meshnode.kernel.journal import Header, JournalUnreadable, recover
 from meshnode.kernel.ports import Verifier
 from meshnode.links.hello import Ping, frame_of
 from meshnode.links.messages import CloseLink, LinkBytes, Transmit
+from meshnode.links.tunnelwire import TunnelBytes, TunnelCredit, TunnelGone, TunnelStart
 from meshnode.model.commands import AnyCommand, Shutdown
 from meshnode.model.ids import LinkId, NodeId, NodeName, Region
 from meshnode.model.views import LogsView
@@ -130,10 +131,9 @@ class SimNode:
         self.exit, self.refused, self._inbox = None, "", []
         self._told_to_go = self._again = False
         self.clock.process_started(self._world.now_us)
-        header = Header(self.node, self._luck.randbytes(8))
         disk = self.plan.adapt.disk(self.disk)
         try:
-            self.journal = SimJournal(disk, header, self, self.tell_later)
+            self.journal = SimJournal(disk, Header(self.node, self._luck.randbytes(8)), self, self.tell_later)
         except (OSError, JournalUnreadable) as error:
             self.refused = str(error)
             self._world.trace.happened(self._world.now_us, self.name, f"cannot start: {self.refused}")
@@ -396,8 +396,8 @@ class SimNode:
                 world.network.transmit(self, link, data)
             case CloseLink(link, abort):
                 world.network.close(self, link, abort=abort)
-            case Dial():
-                world.network.dial(self, effect)
+            case Dial() | TunnelStart() | TunnelBytes() | TunnelCredit() | TunnelGone():
+                world.network.perform(self, effect)
             case Store(batch_no, records):
                 self.journal.append(batch_no, records)
             case Reply(command_no, view):
@@ -485,9 +485,9 @@ class SimNode:
         identity, bundle = self.plan.identity, trusted_bundle()
         return NodeConfig(
             mesh=MESH, name=NodeName(identity.name), node=self.node, region=Region(identity.region), bundle=bundle,
-            bundle_bytes=bundle.data, member=identity.member, endpoints=(self.plan.address,), seeds=self.plan.seeds,
+            bundle_bytes=bundle.data, member=identity.member, endpoints=self.plan.endpoints, seeds=self.plan.seeds,
             run_id=self._luck.randbytes(8), seed=self._luck.randbytes(32), root_sha256=bundle.root_sha256.hex(),
-            documents=self.plan.documents,
+            documents=self.plan.documents, profile=self.plan.profile,
         )  # fmt: skip
 
 

@@ -34,5 +34,12 @@ class Plan:
     seeds: tuple[tuple[str, int], ...] = ()
     clock: ClockSpec = field(default_factory=ClockSpec)
     sync_us: int = 2 * MS
+    profile: str = "default"
+    hidden: bool = False  # nobody can dial it, and it knows
     adapt: Adapt = field(default_factory=Adapt)
     documents: DocumentsConfig = DocumentsConfig(kinds=OURS)
+
+    @property
+    def endpoints(self) -> tuple[tuple[str, int], ...]:
+        """Where others can dial it."""
+        return () if self.hidden else (self.address,)

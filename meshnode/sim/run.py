@@ -81,6 +81,8 @@ class Run:
                 show=show,
                 tier=tier,
                 documents=scenario.documents,
+                relays=scenario.relays,
+                hidden=scenario.hidden,
             )
         )
         plan = scenario.plan(self.world.luck("faults"), nodes)
@@ -156,6 +158,9 @@ class Run:
             raise Violated("Coverage", self.world.now_us, "world", f"never happened: {', '.join(missing)}")
         if self.writes.generations < self.scenario.generations and self._whole:
             raise Violated("Coverage", self.world.now_us, "world", f"only {self.writes.generations} generations")
+
+        if self.scenario.hidden > 1 and self._whole and not self.world.network.tunnels.opened:
+            raise Violated("Coverage", self.world.now_us, "world", "nobody was reached through a relay")
 
     def _sum_up(self) -> None:
         world, report = self.world, self.report

@@ -40,6 +40,8 @@ class Scenario:
     clocks: Clocks = right_clocks
     documents: DocumentsConfig = DocumentsConfig(kinds=OURS)
     generations: int = 0  # so many at least must a document have begun
+    relays: int = 0  # so many of the first machines carry for others
+    hidden: int = 0  # so many of the last ones can be dialled by nobody, and know it
 
 
 def storm(*kinds: Kind, storm_s: float, times: int = 2) -> Plan:

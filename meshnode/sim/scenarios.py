@@ -6,6 +6,7 @@ from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.drains import DRAINS
 from meshnode.sim.faults import Fault, Kind
 from meshnode.sim.generations import GENERATIONS
+from meshnode.sim.relayed import RELAYED
 from meshnode.sim.scenario import Scenario, in_turn, storm
 from meshnode.sim.survival import SURVIVAL
 from meshnode.sim.workloads import Pace
@@ -127,4 +128,4 @@ _TABLE = (
     ),
 )  # fmt: skip
 
-SCENARIOS = {scenario.name: scenario for scenario in (*_TABLE, *SURVIVAL, *DRAINS, *GENERATIONS)}
+SCENARIOS = {scenario.name: scenario for scenario in (*_TABLE, *SURVIVAL, *DRAINS, *GENERATIONS, *RELAYED)}

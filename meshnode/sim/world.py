@@ -62,6 +62,8 @@ class Setup:
     wire_us: int | None = None  # every wire takes as long; None: as far as the cities are apart
     traced: bool = True  # without it a run goes faster and has no hash
     documents: DocumentsConfig = DocumentsConfig(kinds=OURS)
+    relays: int = 0  # so many of the first machines carry for others
+    hidden: int = 0  # so many of the last ones can be dialled by nobody
 
     def __post_init__(self) -> None:
         most = NODES_MAX_OF.get(self.tier)
@@ -189,9 +191,13 @@ class World:
                 clock=setup.clocks[number] if number < len(setup.clocks) else ClockSpec(),
                 adapt=adapts.get(number, Adapt()),
                 documents=setup.documents,
+                profile="relay" if number < setup.relays else "default",
+                hidden=number >= setup.nodes - setup.hidden,
             )
             nodes.append(SimNode(self, plan))
             self.network.join(nodes[-1], plan.address)
+            if plan.hidden:
+                self.network.hidden[name] = None
         return nodes
 
     # -- wires --------------------------------------------------------------------------------------------------------
