@@ -33,8 +33,8 @@ MOUTH = 0
 ORDER_BYTES_MAX = 4096
 DOOR = 1 << 30  # above those of the API
 TOPIC = "topic/bench"
-BATCH = 64
-WAITING_MAX = 256  # events that wait for the link
+BATCH = 256
+WAITING_MAX = 64  # events that wait for the link
 TICKS: list[Callable[[], object]] = []  # what brings the next turn
 
 

@@ -5,7 +5,7 @@ import time
 
 import msgspec
 
-from meshnode.cli.output import json_of, show_one
+from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option, warn
 from meshnode.cli.words import clock, one_line
 from meshnode.client.events import TopicEvent
@@ -58,8 +58,8 @@ def _show(given: Given, heard: TopicEvent, event: TopicEventView) -> None:
     if heard.dropped:
         warn(f"{heard.dropped} events were lost here: they came faster than they were read")
     if given.output in ("table", "wide"):
-        now = clock(int(time.time() * 1000))
-        print(one_line(f"{now}  {event.topic}  by {event.publisher}  {json_of(event.data)}"))
+        now, data = clock(int(time.time() * 1000)), msgspec.json.encode(event.data).decode()
+        print(one_line(f"{now}  {event.topic}  by {event.publisher}  {data}"))
     elif given.output == "name":
         print(event.topic)
     else:

@@ -10,7 +10,7 @@ from meshnode.links.hello import Total, frame_of
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import Frame, Kind, size
 
-WINDOW_BYTES = 1024 * 1024
+WINDOW_BYTES = 2 * 1024 * 1024  # with that of data well below what a connection may have unsent
 QUEUE_BYTES_MAX = 2 * 1024 * 1024
 EVENTS_STREAM = 1  # of a CREDIT frame that is about events; data's is 0
 
