@@ -77,7 +77,7 @@ class Generations:
         before = self._store.fields(doc).values()
         was_live = doc in self._store and not self._store.fields(doc).is_deleted()
         strays = self._strays_under(doc, rooted)
-        remains = [doc + each.id for each in self._store.beyond(doc, {})] + self._pieces(doc)
+        remains = [doc + each.id for each in self._store.beyond(doc, {})] + self._root_keys(doc)
         self._store.adopt(rooted)
         self._keeping.forget(doc)
         self._intake.rooted(doc)
@@ -88,6 +88,8 @@ class Generations:
             told, strays = max(len(strays), was_live), []
         self._keep_strays(doc, strays, now)
         self._unkept[doc] = now.mono_us
+        for key in self._root_keys(doc):
+            self._leaving[doc].pop(key, None)
         self._candidates.pop(rooted.hash, None)
         self._adopt_orphans(doc)
         mine = tuple(each for each in strays if each.author == self._signer.node)
@@ -104,10 +106,9 @@ class Generations:
             shelf.root_records(doc, rooted, list(self._attests[doc].items()), self._strays.get(doc, []))
         )  # fmt: skip
 
-    def _pieces(self, doc: DocId) -> list[bytes]:
-        """Keys of the root's pieces in the journal."""
-        rooted = self._store.rooted(doc)
-        return [] if rooted is None else [record.key for record in shelf.piece_records(doc, rooted)]
+    def _root_keys(self, doc: DocId) -> list[bytes]:
+        """Keys of the present root in the journal."""
+        return [] if self._store.rooted(doc) is None else [record.key for record in self.records(doc)]
 
     def _strays_under(self, doc: DocId, rooted: Rooted) -> list[Stray]:
         if doc not in self._store:
@@ -244,19 +245,23 @@ class Generations:
     def restore(self, record: Record, pieces: Mapping[bytes, bytes]) -> None:
         """Raises ``RemoteError``."""
         rooted, shelved = shelf.restored_root(record, pieces)
-        self._store.adopt(rooted, proven=True)
         doc = roots.doc_of(rooted.root)
+        if rooted.pin <= self._store.pin(doc):
+            return
+        self._store.adopt(rooted, proven=True)
         self._intake.rooted(doc)
         self._attests[doc] = dict(shelved.attests)
+        self._strays.pop(doc, None)
+        self._due.pop(doc, None)
         if shelved.strays:
             self._strays[doc] = shelved.strays
             self._due[doc] = 0
 
-    def restored(self, pieces: Iterable[bytes]) -> None:
-        """All roots of the journal are read. ``pieces``: keys of all there are; those of no root are remains."""
-        for key in pieces:
+    def restored(self, keys: Iterable[bytes]) -> None:
+        """All roots of the journal are read. ``keys``: of all records about roots; those of no present one may go."""
+        for key in keys:
             doc = DocId(key[: shelf.DOC_BYTES])
-            if key not in self._pieces(doc):
+            if self._store.rooted(doc) is not None and key not in self._root_keys(doc):
                 self._leaving.setdefault(doc, {})[key] = None
 
     def place(self, admitted: Admitted) -> bool:

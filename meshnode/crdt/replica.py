@@ -393,7 +393,9 @@ class Documents:
         facts = [self._fact(each, lazily=lazily) for each in self._keeping.untold(applied)]
         if lazily:
             self._keeping.tell(applied)
-        hashes = tuple(self._store.pin(DocId(record.key))[1] for record in roots if shelf.is_root(record))
+        hashes = tuple(
+            self._store.pin(DocId(record.key[: shelf.DOC_BYTES]))[1] for record in roots if shelf.is_root(record)
+        )
         kept = EnvelopesKept(tuple(each.sealed.id for each in applied), hashes)
         return Persist((*roots, *(shelf.record_of(each) for each in applied)), (kept, *onward, *facts), lazily)
 
@@ -468,7 +470,7 @@ class Documents:
                     continue
                 for each, error in self._intake.place(admitted, restored=True).refused:
                     self._quarantine(each.doc + each.sealed.id, error)
-        self._generations.restored(pieces)
+        self._generations.restored(each.key for each in mine if shelf.is_piece(each) or shelf.is_root(each))
         self._succession.restored()
 
     def _attests(self, rooted: Rooted) -> Sequence[tuple[bytes, bytes]]:

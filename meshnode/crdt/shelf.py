@@ -2,7 +2,9 @@
 
 A document that was re-rooted has one record more, under its id alone: the root, who attests it, and the strays that are
 still to be written again. It is written before the envelopes of the generation before are forgotten. A root larger than
-``PIECE_BYTES`` has records of its own, one a piece, under document + root hash + number; they are in the same commit.
+``PIECE_BYTES`` has records of its own, one a piece, under document + root hash + number, and its root record is the
+last of those numbers: of a commit that a power cut tears the record may be there and a piece not, so nothing of the
+root before is overwritten. Of several roots the highest one that is whole is read.
 
 Key: document id + hash of the envelope's last change. Body: 8 bytes of hash over the envelope, then the envelope. The
 author may be unknown at start, so a signature cannot be what detects a flipped bit.
@@ -26,6 +28,7 @@ _DIGEST_BYTES = 8
 DOC_BYTES = 16
 PIECE_BYTES = 48 * 1024
 _NUMBER_BYTES = 2
+_LAST = (1 << 8 * _NUMBER_BYTES) - 1
 _PIECE_KEY_BYTES = DOC_BYTES + HASH_BYTES + _NUMBER_BYTES
 
 
@@ -64,7 +67,8 @@ def root_records(
     pieces = piece_records(doc, rooted)
     data = rooted.hash if pieces else rooted.data
     body = msgspec.msgpack.encode(Shelved(data, list(attests), list(strays), len(pieces)))
-    return [*pieces, Record(RecordKind.ENVELOPE, doc, _digest(body) + body)]
+    key = _piece_key(doc, rooted.hash, _LAST) if pieces else doc
+    return [*pieces, Record(RecordKind.ENVELOPE, key, _digest(body) + body)]
 
 
 def piece_records(doc: DocId, rooted: Rooted) -> list[Record]:
@@ -83,11 +87,15 @@ def _piece_key(doc: DocId, digest: bytes, number: int) -> bytes:
 
 
 def is_root(record: Record) -> bool:
-    return len(record.key) == DOC_BYTES
+    return len(record.key) == DOC_BYTES or (len(record.key) == _PIECE_KEY_BYTES and _is_last(record.key))
 
 
 def is_piece(record: Record) -> bool:
-    return len(record.key) == _PIECE_KEY_BYTES
+    return len(record.key) == _PIECE_KEY_BYTES and not _is_last(record.key)
+
+
+def _is_last(key: bytes) -> bool:
+    return key[-_NUMBER_BYTES:] == _LAST.to_bytes(_NUMBER_BYTES)
 
 
 def restored_root(record: Record, pieces: Mapping[bytes, bytes]) -> tuple[Rooted, Shelved]:
@@ -99,11 +107,12 @@ def restored_root(record: Record, pieces: Mapping[bytes, bytes]) -> tuple[Rooted
         raise RemoteError("record-corrupt", str(error)) from error
     if not 0 <= shelved.pieces <= root.ROOT_BYTES_MAX // PIECE_BYTES + 1:
         raise RemoteError("record-corrupt", f"{shelved.pieces} pieces")
-    keys = [_piece_key(DocId(record.key), shelved.root, number) for number in range(shelved.pieces)]
+    doc = DocId(record.key[:DOC_BYTES])
+    keys = [_piece_key(doc, shelved.root, number) for number in range(shelved.pieces)]
     if any(key not in pieces for key in keys):
         raise RemoteError("record-corrupt", "a piece of its root is missing")
     rooted = root.read(b"".join(_whole(pieces[key]) for key in keys) if keys else shelved.root)
-    if rooted.root.doc != record.key or (keys and rooted.hash != shelved.root):
+    if rooted.root.doc != doc or (keys and rooted.hash != shelved.root):
         raise RemoteError("record-corrupt", "filed under another key")
     return rooted, shelved
 

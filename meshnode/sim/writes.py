@@ -12,7 +12,7 @@ from meshnode.crdt.envelope import UNROOTED, Pin, doc_id_of
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.root import Rooted
-from meshnode.crdt.shelf import DOC_BYTES, piece_records
+from meshnode.crdt.shelf import piece_records
 from meshnode.crdt.store import StateStore, parsed_changes
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.records import ENVELOPE_KEY_BYTES, RecordKind
@@ -212,7 +212,9 @@ class KeptWrites(Checker):
             promised.pop(doc, None)
         others = [other.disk.durable for other in self.world.nodes if other is not node]
         # What a lost root summed up may be nowhere else, whoever has a root of that document too.
-        lost = [key for key in node.lost_keys if len(key) == DOC_BYTES or not any(key in disk for disk in others)]
+        lost = [
+            key for key in node.lost_keys if len(key) != ENVELOPE_KEY_BYTES or not any(key in disk for disk in others)
+        ]
         if not lost:
             return
         kept = [write for write in self.acknowledged if write.node != node.name or write.doc not in spoilt]
