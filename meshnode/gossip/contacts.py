@@ -270,8 +270,8 @@ class Contacts:
         return self._try(node, target, now, URGENT_MAX) if target is not None else []
 
     def _try(self, key: _Key, target: _Target, now: Instant, young_max: int = DIALS_MAX) -> list[Effect]:
-        if self._stands(target):
-            return []
+        if not target.addresses or self._stands(target):
+            return []  # who cannot be dialled has not named his relays yet
         young = sum(len(t.young) for t in self._targets.values())
         racing = min(RACERS_MAX, len(target.addresses)) if target.racing else 0
         usual = YOUNG_MAX if target.node and not self._calm else 1

@@ -7,7 +7,8 @@ from meshnode.kernel.effects import Dial, Persist
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
-from meshnode.model.ids import NodeId
+from meshnode.links.tunnelwire import RELAY_PORT, relay_host
+from meshnode.model.ids import UNKNOWN_NODE, NodeId
 from tests.unit.gossip.world import luck
 
 PEER = NodeId(b"p" * 32)
@@ -268,3 +269,33 @@ def test_a_single_lost_node_costs_a_dial_in_half_a_minute() -> None:
     dialler.aim(PEER, [HOME], 0, at(1))
     when = run(dialler, 1, 900, fail=DialFailure.TIMEOUT, lonely=False)
     assert min(b - a for a, b in itertools.pairwise(when) if a > 400) >= 15.0
+
+
+def test_relays_are_asked_when_nothing_else_is_left_and_never_for_themselves() -> None:
+    dialler = contacts()
+    through, itself = (relay_host(NodeId(b"r" * 32)), RELAY_PORT), (relay_host(PEER), RELAY_PORT)
+    dialler.aim(PEER, [through, itself, HOME], 0, at(1))
+    dialled = [dialler.wake(at(1 + n), lonely=True, linked=lambda _n: False) for n in range(2)]
+    assert [(dial.host, dial.port) for [dial] in dialled if isinstance(dial, Dial)] == [HOME, through]
+
+
+def test_a_node_that_names_no_address_at_all_is_not_dialled() -> None:
+    dialler = contacts()
+    dialler.aim(PEER, [HOME], 0, at(1))
+    dialler.aim(PEER, [], 0, at(1))
+    assert dialler.wake(at(2), lonely=True, linked=lambda _n: False) == []
+    assert dialler.dial_now(PEER, [], at(3)) == []
+
+
+def test_a_link_through_a_relay_is_tried_directly_ever_more_rarely_until_it_is_direct() -> None:
+    ways = {PEER: NodeId(b"r" * 32)}
+    dialler = Contacts(luck(1), own=lambda _a: False, holder=lambda _a: None, via=lambda node: ways[node])
+    dialler.upgrades.watch(PEER, [HOME], at(0))
+    when = run(dialler, 0, 3_600, fail=DialFailure.TIMEOUT, lonely=False)
+    gaps = [b - a for a, b in itertools.pairwise([0.0, *when])]
+    assert 1.0 <= gaps[0] <= 2.0
+    assert max(gaps) <= 300.0
+    assert 15 <= len(when) <= 40, "some twenty handshakes an hour"
+    ways[PEER] = UNKNOWN_NODE
+    assert run(dialler, 3_600, 7_200, fail=None, lonely=False) == []
+    assert dialler.deadline() is None
