@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.daemon_kit import Daemon, Daemons, cli, until
+from tests.real.daemon_kit import PRODUCT, ROOT, Cuttable, Daemon, Daemons, cli, until
 from tests.real.mesh_kit import call, run
 
 pytestmark = pytest.mark.real
@@ -13,6 +13,9 @@ pytestmark = pytest.mark.real
 RELAYS = ("rho", "rue")
 CLIENTS = ("ann", "ben")
 HIDDEN = ("--no-listen",)
+OVERHEARING = (str(ROOT / "tests" / "real" / "overhearing_relay.py"),)
+RECORD = b"\x17\x03\x03"  # how a record of TLS begins that carries data
+SECRET = "the-vault-opens-at-nine"
 
 
 class Hidden:
@@ -53,3 +56,50 @@ def test_calls_go_both_ways_through_relays_and_on_when_one_of_two_dies(hidden: H
     until(lambda: path(hidden.ann, "ben") in {f"relay {other}" for other in RELAYS if other != name}, "the other relay")
     assert call(hidden.ann, "of-ben.total").node == "ben"
     assert call(hidden.ben, "of-ann.total").node == "ann"
+
+
+def test_a_relay_sees_neither_what_is_said_nor_which_skill_is_called(tmp_path: Path) -> None:
+    with Daemons(tmp_path) as daemons:
+        rho = daemons.start("rho", "--profile", "relay", program=OVERHEARING)
+        ann, ben = (daemons.join(rho, name, *HIDDEN) for name in CLIENTS)
+        until(lambda: path(ann, "ben") == "relay rho", "the tunnel")
+        run(ben, "of-ben", "--on", "ben", known=(ann,))
+        call(ann, "of-ben.put", {"key": "vault", "value": SECRET})
+        assert call(ann, "of-ben.read", {"key": "vault"}).result == SECRET
+        overheard = (rho.directory / "overheard").read_bytes()
+    assert RECORD in overheard, "the tunnel was overheard at all"
+    for word in (SECRET, "of-ben.put", "of-ben.read", "vault"):
+        assert word.encode() not in overheard, word
+
+
+class Firewalled(Cuttable):
+    """A mesh whose last node takes no port."""
+
+    def start(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
+        if "--no-listen" not in arguments:
+            return super().start(name, *arguments, program=program)
+        address = f"127.0.1.{self._numbers[name]}"
+        daemon = self.try_start(name, "--bind", address, "--dial-from", address, "--no-mdns", *arguments)
+        assert daemon.ready["ok"], f"{daemon.ready}\n{daemon.log()[-2000:]}"
+        return daemon
+
+
+def test_the_direct_way_takes_the_session_over_as_soon_as_it_opens(tmp_path: Path) -> None:
+    daemons = Firewalled(tmp_path, "rho", "ben", "ann")
+    with daemons:
+        rho = daemons.start("rho", "--profile", "relay")
+        ben = daemons.join(rho, "ben")
+        daemons.cut(("ben", "ann"))
+        ann = daemons.join(rho, "ann", *HIDDEN)
+        until(lambda: path(ben, "ann") == path(ann, "ben") == "relay rho", "ben reaches ann through rho")
+        run(ann, "of-ann", "--on", "ann", known=(ben,))
+        assert call(ben, "of-ann.add").result == 1
+        daemons.heal()
+        calls = 1
+        while path(ben, "ann") != "direct":  # each once, whichever way it takes
+            calls += 1
+            assert call(ben, "of-ann.add").result == calls
+            assert calls < 100_000, "the direct way is never taken"
+        until(lambda: path(ann, "ben") == "direct", "ann sees it, too")
+        assert call(ben, "of-ann.add").result == calls + 1
+        assert "through the relay" not in cli(ben.directory, "why", "ann").out
