@@ -39,7 +39,7 @@ from meshnode.security.messages import IssueLeaf, RefuseEnrolment
 from meshnode.sim.agents import SCRIPT, SimProcesses
 from meshnode.sim.blobs import SimBlobs
 from meshnode.sim.disk import SimDisk
-from meshnode.wire.bus import ToAgent
+from meshnode.wire.bus import Spread, ToAgent
 from meshnode.wire.frame import Frame
 from tests.unit.security.world import ADMIN, BUNDLE, MESH, NOW_MS, bundle, member_record
 
@@ -203,7 +203,7 @@ class Box:
                     self.mesh.close(self, link)
                 case StartProcess() | StopProcess() | WelcomeAgent() | ToAgent():
                     self.machine.perform(effect)
-                case IssueLeaf() | RefuseEnrolment():
+                case IssueLeaf() | RefuseEnrolment() | Spread():
                     pass
                 case _:
                     self._fetch(effect)
