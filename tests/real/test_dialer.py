@@ -11,6 +11,8 @@ import pytest
 from meshnode.host import dialer
 from meshnode.host.dialer import DialError, interleaved
 from meshnode.kernel.reasons import DialFailure
+from meshnode.links.tunnelwire import RELAY_PORT, relay_host
+from meshnode.model.ids import NodeId
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -103,3 +105,13 @@ def test_a_name_with_one_or_several_addresses_is_dialled() -> None:
 def test_families_take_turns() -> None:
     a, b, c, d = (("a",), ("b",), ("c",), ("d",))
     assert interleaved([(V6, a), (V6, b), (V4, c), (V6, d)]) == [(V6, a), (V4, c), (V6, b), (V6, d)]
+
+
+def test_a_release_without_relays_takes_the_name_of_one_for_no_machine_at_once() -> None:
+    """The endpoint of a row that says who relays: no question goes to any name server, and it is no evidence."""
+    began = time.monotonic()
+    with pytest.raises(DialError) as failed:
+        asyncio.run(dialer.connect(relay_host(NodeId(b"r" * 32)), RELAY_PORT))
+    assert failed.value.how is DialFailure.UNREACHABLE
+    assert "label too long" in failed.value.detail
+    assert time.monotonic() - began < 5.0
