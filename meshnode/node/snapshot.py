@@ -358,7 +358,7 @@ def _clock(now: Instant) -> str:
 def _counters(core: Core) -> dict[str, int]:
     rooms = {
         "node": core.counters, "links": core.hub.counters, "calls": core.switch.counters,
-        "gossip": core.gossip.counters, "documents": core.documents.counters,
+        "gossip": core.gossip.counters, "documents": core.documents.counters, "tunnels": core.tunnels.counters,
     }  # fmt: skip
     counted = {f"{room}.{name}": n for room, counts in rooms.items() for name, n in counts.snapshot().items()}
     return counted | {f"host.{name}": n for name, n in core.measured.counters.items()}
