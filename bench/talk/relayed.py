@@ -54,7 +54,7 @@ class Relayed:
 
     def _stands(self) -> bool:
         with contextlib.suppress(LocalError):
-            return Client(self._directories[0]).node("there").path.startswith("relay ")
+            return Client(str(self._directories[0])).node("there").path.startswith("relay ")
         return False
 
     def _start(self, at: Path, address: str, *more: str) -> str:
