@@ -371,6 +371,8 @@ class Hub:
         self._armed.pop(link_id, None)
         link = self._links.pop(link_id, None)
         if link is not None:
+            if link.gusts is not None and link.gusts.waiting:
+                self.counters.add("event-dropped", link.gusts.waiting)
             self._roster.gone(link, how, now)
 
     def _hang_up(self, node: NodeId, reason: str, now: Instant) -> None:

@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.kernel.effects import Reject
+from meshnode.kernel.reasons import Loss
 from meshnode.links.gusts import EVENTS_STREAM, QUEUE_BYTES_MAX, WINDOW_BYTES, Gusts
 from meshnode.links.hello import Total, body_of, frame_of
-from meshnode.links.messages import CloseLink, FramesReceived, Post
+from meshnode.links.messages import CloseLink, FramesReceived, LinkLost, Post
 from meshnode.model.errors import RemoteError
 from meshnode.wire.events import event_frame
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode, size
-from tests.unit.links.test_hostile import NOW, THEM, Victim
+from tests.unit.links.test_hostile import LINK, NOW, THEM, Victim
 
 BIG = event_frame("topic/a", "node/n9", b"x" * 60_000)
 
@@ -43,6 +44,15 @@ def test_a_slow_peer_loses_what_does_not_fit_and_it_is_counted() -> None:
     assert 15 <= lost <= 20 and victim.hub.events_waiting(THEM) > 0
     victim.receive(frame_of(Kind.CREDIT, Total(2 * WINDOW_BYTES), EVENTS_STREAM))
     assert victim.hub.events_waiting(THEM) == 0 and not victim.told(CloseLink)
+
+
+def test_what_waits_for_a_link_that_breaks_is_lost_and_counted() -> None:
+    victim = Victim(up=True)
+    for _ in range(WINDOW_BYTES // size(BIG) + 5):
+        victim.hub.handle(Post(THEM, (BIG,)), NOW)
+    waiting = victim.hub.events_waiting(THEM)
+    victim.hub.handle(LinkLost(LINK, Loss.RESET), NOW)
+    assert waiting > 0 and victim.hub.counters.snapshot()["event-dropped"] == waiting
 
 
 def test_credit_is_given_back_as_events_come() -> None:
