@@ -229,7 +229,22 @@ class Generations:
         others = [NodeId(node) for node in attests if node != self._signer.node]
         if any(self._gate.may_write(node, rooted.root.resource) for node in others):
             return True
-        return len(others) >= min(BELIEVED_FROM, max(1, self._others()))
+        if len(others) >= BELIEVED_FROM:
+            return True
+        # The only other member in reach, and he may not write it: believed as far as he takes nothing away.
+        return len(others) >= max(1, self._others()) and not self._takes_away(rooted)
+
+    def _takes_away(self, rooted: Rooted) -> bool:
+        """Whether something that we show is said to be removed or overwritten there."""
+        doc, context, there = roots.doc_of(rooted.root), rooted.root.context(), dict(rooted.root.fields)
+        return any(
+            write.value is not None
+            and context.includes(write.author, write.boot, write.at)
+            and all(each.origin != write.origin for each in there.get(key, ()))
+            for key, writes in (self._store.fields(doc).items() if doc in self._store else ())
+            for write in writes
+            if key != STAMP
+        )
 
     def _stand_by(self, doc: DocId, attests: Sequence[tuple[bytes, bytes]]) -> None:
         known = self._attests.setdefault(doc, {})
