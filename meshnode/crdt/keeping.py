@@ -7,6 +7,8 @@ again later; a local write repeated in the meantime waits for its commit instead
 from collections.abc import Iterable, Sequence
 
 from meshnode.crdt.gate import Admitted
+from meshnode.crdt.messages import EnvelopesKept
+from meshnode.kernel.effects import Effect, Persist
 from meshnode.kernel.instant import Instant
 from meshnode.model.ids import DocId
 
@@ -69,3 +71,9 @@ class Keeping:
         for _, again_us in self._pending.values():
             return again_us
         return None
+
+
+def spread(lazy: Persist) -> list[Effect]:
+    """What need not wait for a commit whose writer was content with memory, and last the commit itself."""
+    waits = [each for each in lazy.then if isinstance(each, EnvelopesKept)]
+    return [*(each for each in lazy.then if each not in waits), Persist(lazy.records, tuple(waits), lazily=True)]

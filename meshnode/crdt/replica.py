@@ -19,7 +19,7 @@ from meshnode.crdt.freeze import Limits
 from meshnode.crdt.gate import Admitted, Fork, Gate, Until
 from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
-from meshnode.crdt.keeping import Keeping
+from meshnode.crdt.keeping import Keeping, spread
 from meshnode.crdt.kinds import Kinds
 from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootItem, RootPart, Roots, RootsWanted
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
@@ -87,13 +87,9 @@ class Documents:
             self._store, self._hlc, signer=signer, authority=authority, boot=boot, kinds=Kinds(config.kinds)
         )  # fmt: skip
         self._gate = Gate(
-            signer=signer,
-            verifier=verifier,
-            authority=authority,
-            trust=trust,
-            peers=_rates(config),
+            signer=signer, verifier=verifier, authority=authority, trust=trust, peers=_rates(config),
             authors=_rates(config),
-        )
+        )  # fmt: skip
         self._exchange = Exchange(self._store, self._intake.index, self._keeping, self._attests)
         room = Room(
             self._store, self._intake, self._keeping, self._exchange, self._pen, self._gate, signer, self._hlc,
@@ -159,23 +155,15 @@ class Documents:
     def deadline(self) -> int | None:
         if self._notes:
             return 0
-        keeping = earliest(
-            self._keeping.deadline(), self._succession.deadline()
-        )  # fmt: skip
+        keeping = earliest(self._keeping.deadline(), self._succession.deadline())
         return earliest(self._timers.deadline(), keeping)
 
     # -- local writes
 
     def put(
-        self,
-        kind: str,
-        namespace: str,
-        name: str,
-        fields: Mapping[str, JsonValue],
-        now: Instant,
-        *,
+        self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant, *,
         lazily: bool = False,
-    ) -> Change:
+    ) -> Change:  # fmt: skip
         """Make the document read ``fields``: changed ones are written, absent ones removed, conflicts thereby resolved.
 
         ``lazily``: peers are told at once, and the journal may take ``lazy_us``. A node that loses such a write in a
@@ -370,7 +358,7 @@ class Documents:
             for each in applied:
                 self._hlc.witness(each.sealed.hlc, now)
             kept = self._kept(via, applied, now, eager=letter.eager, lazily=letter.lazy)
-            effects += _spread(kept) if kept.lazily else [kept]
+            effects += spread(kept) if kept.lazily else [kept]
         effects += self._exchange.ask(incomplete, via, last=True)
         return [*effects, *self._continued(via, letter, progress=bool(applied))]
 
@@ -378,18 +366,15 @@ class Documents:
         self, via: NodeId, applied: Sequence[Admitted], now: Instant, *, eager: bool, lazily: bool = False
     ) -> Persist:
         """Everything that may only happen once ``applied`` is in the journal, behind its commit; ``lazily``: see
-        ``_spread``."""
+        ``spread``."""
         lazily = lazily and eager  # what comes by repair may be old, and long since promised
         self._keeping.offer(applied, now, patience_us=self._config.lazy_us if lazily else 0)
         self.counters.add("applied", len(applied))
         docs = list(dict.fromkeys(each.doc for each in applied))
         roots = self._succession.changed(docs, now)
         self._rest_until_freeze(now)
-        onward = (
-            self._exchange.push([each.sealed for each in applied], via, lazily=lazily)
-            if eager
-            else self._exchange.announce(docs, via)
-        )
+        sealed = [each.sealed for each in applied]
+        onward = self._exchange.push(sealed, via, lazily=lazily) if eager else self._exchange.announce(docs, via)
         facts = [self._fact(each, lazily=lazily) for each in self._keeping.untold(applied)]
         if lazily:
             self._keeping.tell(applied)
@@ -439,7 +424,7 @@ class Documents:
         persist = self._kept(UNKNOWN_NODE, [*unkept, *placed.applied], now, eager=True, lazily=lazily)
         if not lazily:
             return Change(draft.doc, persist.records, persist.then, draft.created)
-        *at_once, later = _spread(persist)
+        *at_once, later = spread(persist)
         assert isinstance(later, Persist)
         return Change(draft.doc, later.records, later.then, draft.created, at_once=tuple(at_once), lazily=True)
 
@@ -500,12 +485,6 @@ class Documents:
             for names, doc in named
             if kind in ("", names[0]) and namespace in ("", names[1]) and not self._store.is_deleted(doc)
         ]
-
-
-def _spread(lazy: Persist) -> Effects:
-    """What need not wait for a commit whose writer was content with memory, and last the commit itself."""
-    waits = [each for each in lazy.then if isinstance(each, EnvelopesKept)]
-    return [*(each for each in lazy.then if each not in waits), Persist(lazy.records, tuple(waits), lazily=True)]
 
 
 def _forgotten(records: Sequence[Record]) -> Effects:
