@@ -11,8 +11,8 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
 from meshnode.gossip.directory import Entry
 from meshnode.gossip.flaps import BACK, Flaps
-from meshnode.gossip.hearsay import STATES, Hearsay
-from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Doubt, Probe, ProbeAck, Standing, post
+from meshnode.gossip.hearsay import Hearsay
+from meshnode.gossip.letters import Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.silence import ABSENT_US, LATE_US, Health, Silence
 from meshnode.gossip.subject import Subject
@@ -107,17 +107,8 @@ class Detector:
         return node in self._subjects.doubtful
 
     def standing(self) -> Standing | None:
-        """What to tell a new neighbour about the others; ``None`` when all are ready.
-
-        In a large mesh even that is told: there a word about all is the only one that comes about most. Who is not
-        vouched for here, or has too much to tell, vouches for nobody.
-        """
-        told = [(s.node[:ALIAS_BYTES], s.state.value) for s in self._subjects.known() if s.state.value in STATES]
-        unheard = list(self._subjects.unheard())
-        if self._subjects.count() >= self._config.whole_mesh_max:
-            return Standing(told[:UNREADY_MAX], partial=bool(unheard) or len(told) > UNREADY_MAX)
-        told += [(node[:ALIAS_BYTES], MemberState.UNREACHABLE.value) for node in unheard]
-        return Standing(told[:UNREADY_MAX]) if told else None
+        """What to tell a new neighbour about the others."""
+        return self._hearsay.standing(self._config.whole_mesh_max)
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 
@@ -271,12 +262,11 @@ class Detector:
             silence.void(self._calm_us)
         return []
 
-    def woken(self, now: Instant) -> None:
-        """Something arrives. Whoever was away finds that out before he reads what others did meanwhile: links they gave
-        up long ago look as if they broke just now. The host may say so as well, but not each time."""
-        if self._poll_us is not None and now.mono_us >= self._poll_us + ABSENT_US:
-            self._lag(now.mono_us - self._poll_us, now)
-            self._poll_us = now.mono_us
+    def woken(self, late_us: int, now: Instant) -> None:
+        """What was due was due so long ago. Whoever was away is told before he reads what others did meanwhile: links
+        they gave up long ago look as if they broke just now. The host may say so as well, but not each time."""
+        self._lag(late_us, now)
+        self._poll_us = max(self._poll_us, now.mono_us) if self._poll_us is not None else None
 
     def probed(self, peer: NodeId, subject: NodeId, now: Instant) -> list[Effect]:
         """Answer a probe from what our own link knows: it pings after a second of quiet anyway."""
@@ -354,10 +344,17 @@ class Detector:
         return effects
 
     def _lag(self, late_us: int, now: Instant) -> None:
-        """Who misses timers of its own is patient; who was away blames nobody for what it did not hear meanwhile."""
+        """Who misses timers of its own is patient; who was away blames nobody for what it did not hear meanwhile, tells
+        nobody of what it lost before, and has not given the accused the time in which it could not hear them."""
         self._health.late(late_us, now.mono_us)
-        if late_us >= ABSENT_US:
-            self.disturbed(BLAME_SELF_US, now)
+        if late_us < ABSENT_US:
+            return
+        self.disturbed(BLAME_SELF_US, now)
+        for subject in [s for s in self._subjects.doubtful.values() if s.state is MemberState.SUSPECT]:
+            subject.slept(late_us, now.mono_us)
+            self._ripen(subject, now)
+            if subject.node in self._alerts:
+                self._alerts.set(subject.node, self._calm_us)
 
     def _doubt_due(self, peer: NodeId, now: Instant) -> list[Effect]:
         subject = self._subjects.held(peer)

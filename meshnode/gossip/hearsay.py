@@ -4,7 +4,7 @@ After a start all of a large mesh is unheard, and the first neighbour's word is 
 slice a turn, so that no turn is a long one.
 """
 
-from meshnode.gossip.letters import ALIAS_BYTES, Standing
+from meshnode.gossip.letters import ALIAS_BYTES, UNREADY_MAX, Standing
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import SILENT_NEIGHBOUR, Subject, Word
 from meshnode.gossip.subjects import Subjects
@@ -24,6 +24,19 @@ class Hearsay:
         self._subjects = subjects
         self._words: dict[NodeId, Word] = {}
         self._backlog = Backlog()
+
+    def standing(self, whole_mesh_max: int) -> Standing | None:
+        """What to tell a new neighbour about the others; ``None`` when all are ready.
+
+        In a large mesh even that is told: there a word about all is the only one that comes about most. Who is not
+        vouched for here, or has too much to tell, vouches for nobody.
+        """
+        told = [(s.node[:ALIAS_BYTES], s.state.value) for s in self._subjects.known() if s.state.value in STATES]
+        unheard = list(self._subjects.unheard())
+        if self._subjects.count() >= whole_mesh_max:
+            return Standing(told[:UNREADY_MAX], partial=bool(unheard) or len(told) > UNREADY_MAX)
+        told += [(node[:ALIAS_BYTES], MemberState.UNREACHABLE.value) for node in unheard]
+        return Standing(told[:UNREADY_MAX]) if told else None
 
     def told(self, peer: NodeId, letter: Standing, now: Instant) -> list[Subject]:
         """A neighbour's view came. Returns whom it changed, as ``read`` does."""

@@ -36,6 +36,7 @@ from meshnode.gossip.messages import (
 )
 from meshnode.gossip.parts import Parts, Ports
 from meshnode.gossip.rolls import Rolls
+from meshnode.gossip.silence import ABSENT_US
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -85,7 +86,7 @@ class Gossip:
         self._mailroom = Mailroom(self._parts, self._rolls)
         self._doorway = Doorway(self._parts)
         self._forget_due_us: int | None = None
-        self._started_us = 0
+        self._started_us = self._awake_us = 0
         self._dues = Dues(self._questions())
 
     # -- the machine --------------------------------------------------------------------------------------------------
@@ -104,11 +105,13 @@ class Gossip:
         return self._finish(effects, now)
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
+        self._awake(now)
         effects = self._enter(event, now)
         tag = event.body[1] if type(event) is ControlReceived and len(event.body) > 1 else None
         return self._finish(effects, now, touched(None if tag is None else TOUCHES.get(tag), effects))
 
     def wake(self, now: Instant) -> list[Effect]:
+        self._awake(now)
         parts, due = self._parts, self._dues.at(now.mono_us)
         if not due & ~QUIET:
             effects = parts.broadcast.wake(now) if due & BROADCAST else []
@@ -129,6 +132,15 @@ class Gossip:
 
     def deadline(self) -> int | None:
         return self._dues.deadline()
+
+    def _awake(self, now: Instant) -> None:
+        """Something was due long ago: this machine was away, and nobody tells it so but its own timers."""
+        due_us = self._dues.deadline()
+        late_us = 0 if due_us is None else now.mono_us - max(due_us, self._awake_us)
+        if late_us >= ABSENT_US:
+            self._awake_us = now.mono_us
+            self._parts.detector.woken(late_us, now)
+            self._dues.touch(ALL)
 
     def _questions(self) -> list[Callable[[], int | None]]:
         """Of the parts, in the order of ``dues.py``. Who says goodbye dials nobody."""
@@ -242,7 +254,6 @@ class Gossip:
     # -- inputs -------------------------------------------------------------------------------------------------------
 
     def _enter(self, event: Input, now: Instant) -> list[Effect]:
-        self._parts.detector.woken(now)
         match event:
             case ControlReceived(peer, channel, body):
                 assert channel is Channel.GOSSIP

@@ -82,6 +82,12 @@ class Subject:
         self.own = kind
         return True
 
+    def slept(self, for_us: int, now_us: int) -> None:
+        """This machine was away: an answer may lie unread."""
+        self.since_us = min(now_us, self.since_us + for_us)
+        self.excused_us += for_us if self.excused_us else 0
+        self.hearing_us += for_us if self.hearing_us else 0
+
     def vote(self, observer: NodeId, kind: Evidence, now_us: int) -> bool:
         """Take the word of another observer; whether it is news."""
         held = self.votes.get(observer)

@@ -32,7 +32,7 @@ def test_of_a_fifth_that_wakes_again_and_again_nobody_takes_those_who_ran_for_go
 
 
 def test_whoever_reads_on_waking_before_it_knows_that_it_slept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def asleep(_self: Detector, _now: Instant) -> None:
+    def asleep(_self: Detector, _late_us: int, _now: Instant) -> None:
         """It believes what it reads."""
 
     monkeypatch.setattr(Detector, "woken", asleep)
