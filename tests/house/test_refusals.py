@@ -1,4 +1,4 @@
-"""Every refusal that gossip, links and documents can raise stands in the page of troubles, and none that they cannot."""
+"""Every refusal that gossip, links and documents can raise stands in the page of troubles, and no other."""
 
 import ast
 import re
