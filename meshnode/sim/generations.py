@@ -46,6 +46,7 @@ GENERATIONS = (
     replace(
         _BOTH_SIDES, name="re-roots-and-crashes", about="machines die at every step of beginning a generation",
         kinds=(Kind.KILL, Kind.POWER, Kind.TORN), plan=storm(*_CRASHES, storm_s=40.0, times=3), storm_s=40.0,
+        generations=2,  # whoever comes and goes holds the freezing up
     ),
     replace(
         _BOTH_SIDES, name="re-roots-and-everything", about="cuts, crashes, clocks and older releases over generations",
