@@ -6,9 +6,13 @@ from meshnode.crdt.fields import DELETED
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.registers import Registers, Write, by_time
 from meshnode.crdt.root import LAYERS_MAX, ROOT_BYTES_MAX, VERSION, Root, Rooted, RootWrite, judge_bulk, rooted
-from meshnode.crdt.seen import Seen
+from meshnode.crdt.seen import HORIZON_MS, Seen
+from meshnode.kernel.hlc import COUNTER_BITS
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
+
+REMOVALS_MAX = 64
+REMOVAL_BYTES_MAX = 16 * 1024  # of the envelopes that prove them
 
 
 def context_of(before: Rooted | None, envelopes: Sequence[Sealed]) -> Seen:
@@ -30,16 +34,17 @@ def folded(
     """The next root. ``state``: fields and envelopes at ``heads``. Raises ``RemoteError`` when it cannot be made."""
     registers, envelopes = state
     proofs = _Proofs(before, envelopes)
+    context = context_of(before, envelopes).pruned()
+    current = {key: _distinct(writes) for key, writes in sorted(registers.items())} if not grave_ms else {}
+    removals = _remembered(current, proofs, max(context.values(), default=0))
     fields: list[tuple[str, list[RootWrite]]] = []
-    for key, writes in sorted(registers.items()) if not grave_ms else ():
-        kept = _distinct(writes)
+    for key, kept in current.items():
         if len(kept) > LAYERS_MAX:
             raise RemoteError("root-siblings", f"{len(kept)} values of {key[:60]!r} wait for somebody to choose")
-        if len(kept) > 1 or kept[0].value is not None:  # a removed field is remembered by ``seen`` alone
+        if not _is_removed(kept) or key in removals:
             fields.append((key, [proofs.proven(key, write) for write in kept]))
     kind, namespace, name = names
     generation, pinned = before.pin if before is not None else (0, b"")
-    context = context_of(before, envelopes).pruned()
     seen: list[tuple[bytes, int, int]] = [(author, boot, hlc) for (author, boot), hlc in context.items()]
     judge_bulk(proofs.envelopes())
     root = Root(
@@ -58,6 +63,29 @@ def deleted_ms(registers: Registers) -> int:
         return 0
     deletions = [write for write in registers.writes(DELETED) if write.value is not None]
     return max((write.at >> 16 for write in deletions), default=0)
+
+
+def _remembered(current: Mapping[str, Sequence[Write]], proofs: "_Proofs", newest: int) -> dict[str, None]:
+    """Removed fields that a root still names: the root of another cut may win that has the value and not the removal.
+
+    The newest ones, no older than the horizon; of all others ``seen`` alone tells, as it does of what was overwritten.
+    """
+    oldest = newest - (HORIZON_MS << COUNTER_BITS)
+    removed = [(kept[0].hlc, kept[0].origin, key) for key, kept in current.items() if _is_removed(kept)]
+    found: dict[str, None] = {}
+    envelopes: dict[bytes, None] = {}
+    room = REMOVAL_BYTES_MAX
+    for hlc, _, key in sorted(removed, reverse=True)[:REMOVALS_MAX]:
+        data = proofs.envelope(key, current[key][0])
+        cost = 0 if data in envelopes else len(data)
+        if hlc >= oldest and cost <= room:
+            found[key] = envelopes[data] = None
+            room -= cost
+    return found
+
+
+def _is_removed(kept: Sequence[Write]) -> bool:
+    return len(kept) == 1 and kept[0].value is None
 
 
 def _distinct(writes: Sequence[Write]) -> list[Write]:
@@ -82,9 +110,13 @@ class _Proofs:
         self._numbers: dict[bytes, int] = {}
 
     def proven(self, key: str, write: Write) -> RootWrite:
-        data = self._by_change.get(write.change) or self._before[key, write.origin]
+        data = self.envelope(key, write)
         number = self._numbers.setdefault(data, len(self._numbers))
         return RootWrite(write.value, write.author, write.boot, write.at, write.hlc, write.origin, number)
+
+    def envelope(self, key: str, write: Write) -> bytes:
+        """The signed one that brought this write."""
+        return self._by_change.get(write.change) or self._before[key, write.origin]
 
     def envelopes(self) -> list[bytes]:
         return list(self._numbers)
