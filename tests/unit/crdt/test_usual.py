@@ -105,8 +105,10 @@ def test_the_engine_takes_every_usual_change_that_fits_and_reads_the_same() -> N
 def test_long_columns_are_not_remembered() -> None:
     """What is kept of columns has a bound in bytes, whatever a peer sends."""
     caches = (usual._keys_once, usual._unsigned_once, usual._sizes_once, usual._deltas_once)
-    before = [each.cache_info().currsize for each in caches]
-    for number in range(3):
+    before = [0] * len(caches)
+    for number in range(4):
+        if number == 1:  # the short ones that all of them have are known now, whoever ran before this test
+            before = [each.cache_info().currsize for each in caches]
         fields = [Setting(f"{number}/{row}", str(number), ((row + 1, B),)) for row in range(100)]
         assert usual.parse(packed(written(A, 1, 101, (), fields)))[1]
     assert [each.cache_info().currsize for each in caches] == before
