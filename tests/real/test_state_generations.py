@@ -46,7 +46,9 @@ def test_a_hot_document_begins_anew_while_one_is_away_and_nobody_loses_anything(
         for number in range(WRITES // 2):
             put(alpha, 2 + 2 * number)
             put(beta, 3 + 2 * number)
-        last = 3 + 2 * (WRITES // 2 - 1)
+        until(lambda: are_equal(alpha, beta), "both have heard the other's last")
+        last = 3 + WRITES
+        put(beta, last)  # over whatever the two wrote at the same time
         until(
             lambda: changes(alpha) < 256 and changes(beta) < 256 and are_equal(alpha, beta), "it has begun anew", 30.0
         )

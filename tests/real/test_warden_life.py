@@ -269,8 +269,9 @@ async def test_an_agent_gets_a_clean_place_and_no_way_to_more_rights(
         assert {name: given[name] for name in given if name.startswith("MESHNODE_") and name != "MESHNODE_MARK"} == {
             "MESHNODE_AGENT": "tested", "MESHNODE_INSTANCE": "tested/7", "MESHNODE_TICKET": "ticket-tested/7",
             "MESHNODE_BUS": "unix:///nowhere", "MESHNODE_NODE": "north", "MESHNODE_FIRST_SLOT": "0",
-            "MESHNODE_SLOTS": "1",
+            "MESHNODE_SLOTS": "1", "MESHNODE_API": given["MESHNODE_API"],
         }  # fmt: skip
+        assert given["MESHNODE_API"].startswith(str(tmp_path)) and given["MESHNODE_API"].endswith("api.sock")
         status = dict(line.split(":\t", 1) for line in shown["status"].splitlines() if ":\t" in line)
         assert status["NoNewPrivs"] == "1" and shown["core"] == [0, 0]
         ordinary = 0x7FFFFFFF  # 32 and above belong to the C library

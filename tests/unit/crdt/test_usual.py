@@ -109,6 +109,6 @@ def test_long_columns_are_not_remembered() -> None:
     for number in range(4):
         if number == 1:  # the short ones that all of them have are known now, whoever ran before this test
             before = [each.cache_info().currsize for each in caches]
-        fields = [Setting(f"{number}/{row}", str(number), ((row + 1, B),)) for row in range(100)]
+        fields = [Setting(f"spec.long/{number}/{row}", str(number), ((row + 1, B),)) for row in range(100)]
         assert usual.parse(packed(written(A, 1, 101, (), fields)))[1]
     assert [each.cache_info().currsize for each in caches] == before
