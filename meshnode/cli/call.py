@@ -27,6 +27,7 @@ def _call(given: Given) -> int:
         to=given.to,
         idempotency_key=given.key,
         session=given.session,
+        batch=given.batch,
     )
     if given.stream:
         return _stream(given, wanted)
@@ -123,6 +124,7 @@ def _options(parser: Parser) -> None:
     parser.add_argument("--to", metavar="WHO", default="", help="NODE, AGENT/NODE, agent/AGENT or agent/AGENT/SLOT")
     parser.add_argument("--key", metavar="KEY", default="", help="idempotency key: a repeat gets the first answer")
     parser.add_argument("--session", metavar="NAME", default="", help="calls of one session go to one instance")
+    parser.add_argument("--batch", action="store_true", help="it may wait: refused first where there is too much to do")
     parser.add_argument("--stream", action="store_true", help="show items as they come")
     output_option(parser)
 

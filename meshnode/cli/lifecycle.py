@@ -41,7 +41,7 @@ def _up(given: Given) -> int:
 def daemon_arguments(given: Given) -> list[str]:
     """The daemon's own command line. Paths are absolute: it runs in another directory."""
     argv = ["--dir", str(data_dir(directory_of(given)))]
-    for option in ("name", "region", "bind", "dial_from", "profile", "bus"):
+    for option in ("name", "region", "bind", "dial_from", "profile", "bus", "loop"):
         value: str = getattr(given, option)
         if value:
             argv += [f"--{option.replace('_', '-')}", value]
@@ -179,6 +179,10 @@ def _up_options(parser: Parser) -> None:
         "--profile", choices=("edge", "default", "relay"), default="", help="how much this node takes on"
     )
     parser.add_argument("--bus", choices=("unix", "zmq"), default="", help="what its agents are connected by")
+    parser.add_argument(
+        "--loop", choices=("asyncio", "uvloop"), default="",
+        help="what drives the node (default: asyncio); uvloop is faster, and comes with meshnode[fast]",
+    )  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="log every input and every effect")
     parser.add_argument("--no-listen", action="store_true", help="take no port: others reach this node through relays")
     parser.add_argument("--listen", action="store_true", help="take a port again (the default)")

@@ -4,7 +4,9 @@ A client belongs to one thread. It holds no connection between calls, so a daemo
 """
 
 import contextlib
+import os
 import socket
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -12,12 +14,12 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from meshnode.client.errors import error_of
+from meshnode.client.errors import error_of, retry_after_ms
 from meshnode.client.events import Told, TopicEvent, read_changes, read_events, read_topics
 from meshnode.client.exchange import Answer, BrokenAnswer, ask
 from meshnode.client.lines import read_call
 from meshnode.client.locate import data_dir, no_daemon, not_yours, socket_of, went_away
-from meshnode.model import commands, views
+from meshnode.model import commands, patience, views
 from meshnode.model.errors import Invalid, LocalError, TimedOut
 
 ViewT = TypeVar("ViewT", bound=views.View)
@@ -160,7 +162,20 @@ class Client:
 
     # Talk
     def call(self, command: commands.CallSkill) -> views.CallView:
-        return self._post("/v1/call", command, views.CallView, command.deadline_s + GRACE_S)
+        """One that is shed (``overloaded``) waits as long as the node asks for and is made again, while its deadline
+        allows it."""
+        due_s, tries = time.monotonic() + command.deadline_s, 1
+        while True:
+            try:
+                return self._post("/v1/call", command, views.CallView, command.deadline_s + GRACE_S)
+            except LocalError as error:
+                left_s = due_s - time.monotonic()
+                wait_s = patience.wait_s(retry_after_ms(error), tries, left_s, os.urandom(1)[0] / 256)
+                if wait_s is None:
+                    raise
+            time.sleep(wait_s)
+            command = msgspec.structs.replace(command, deadline_s=due_s - time.monotonic())
+            tries += 1
 
     def call_stream(self, command: commands.CallSkill) -> Generator[views.StreamItem | views.CallView]:
         """The items of a call as they come, then its ``CallView``. Closing it before its end cancels the call.

@@ -3,6 +3,7 @@
 import msgspec
 
 from meshnode.model.errors import Denied, Invalid, LocalError, NotFound, Offline, TimedOut
+from meshnode.model.patience import SHED
 from meshnode.model.views import Failure
 
 _FAMILIES: tuple[type[LocalError], ...] = (Invalid, NotFound, Denied, Offline, TimedOut)
@@ -28,3 +29,9 @@ def error_from(failure: Failure) -> LocalError:
     error.code = failure.code
     error.exit_code = failure.exit_code
     return error
+
+
+def retry_after_ms(error: LocalError) -> int:
+    """When a call that was shed may be made again; 0 = not said, or it failed for another reason."""
+    said = error.details.get("retry_after_ms")
+    return said if error.code == SHED and isinstance(said, int) else 0

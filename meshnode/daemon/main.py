@@ -18,7 +18,7 @@ from meshnode.daemon import logs
 from meshnode.daemon import settings as kept
 from meshnode.daemon.ready import Ready
 from meshnode.daemon.wiring import AS_BUILT, JOURNAL, Adapt, House
-from meshnode.host import keystore
+from meshnode.host import engine, keystore
 from meshnode.host.disk import DirectoryLock
 from meshnode.host.identity import Identity
 from meshnode.model.errors import Invalid, LocalError
@@ -46,17 +46,19 @@ def _run(given: argparse.Namespace, ready: Ready, adapt: Adapt) -> int:
         settings = kept.load(directory).merged(
             bind=given.bind, port=given.port, advertise=given.advertise and tuple(given.advertise),
             seeds=given.seed and tuple(given.seed), dial_from=given.dial_from, mdns=given.mdns, profile=given.profile,
-            bus=given.bus, listen=given.listen,
+            bus=given.bus, listen=given.listen, loop=given.loop,
         )  # fmt: skip
         for text in (*settings.advertise, *settings.seeds):
             kept.address(text)
+        make_loop = engine.maker(settings.loop)
         journal = directory / JOURNAL
         makes_mesh = not keystore.exists(directory)
         new = [keystore.identity_directory(directory), *([] if journal.exists() else [journal])]
         try:
             identity, words = _identity(directory, given)
             house = House(directory, identity, settings, ready, adapt)
-            return asyncio.run(house.live(made=words is not None, recovery_words=words))
+            with asyncio.Runner(loop_factory=make_loop) as runner:
+                return runner.run(house.live(made=words is not None, recovery_words=words))
         finally:
             if makes_mesh and not ready.served:
                 _unmake(new)
@@ -148,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", choices=("edge", "default", "relay"))
     parser.add_argument("--no-listen", dest="listen", action="store_false", default=None)
     parser.add_argument("--listen", action="store_true", default=None)
+    parser.add_argument("--loop", choices=("asyncio", "uvloop"))
     parser.add_argument("--no-mdns", dest="mdns", action="store_false", default=None)
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--verbose", action="store_true")

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from meshnode.host.atomic import replace_file
+from meshnode.host.engine import Engine
 from meshnode.model.errors import Invalid, LocalError
 
 FILE = "settings.json"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})", re.ASCII)
+_LATER: dict[str, object] = {"loop": "asyncio"}  # fields that came later, with their defaults
 _MEND = "mend the file, or remove it to choose again"
 
 
@@ -26,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mdns: bool = True
     profile: Literal["edge", "default", "relay"] = "default"
     bus: Literal["unix", "zmq"] = "unix"  # what agents of this node are connected by
+    loop: Engine = "asyncio"  # uvloop: for nodes that carry much; it is an extra
 
     def merged(self, **given: object) -> "Settings":
         """These settings with what was given now on top; ``None`` leaves what is. Raises ``Invalid``."""
@@ -64,7 +67,7 @@ def save(directory: Path, settings: Settings) -> None:
     Raises:
         LocalError: the disk does not take it; what was there before is there still.
     """
-    content = msgspec.json.format(msgspec.json.encode(settings)) + b"\n"
+    content = msgspec.json.format(msgspec.json.encode(_written(settings))) + b"\n"
     path = directory / FILE
     try:
         if not path.exists() or path.read_bytes() != content:
@@ -73,6 +76,12 @@ def save(directory: Path, settings: Settings) -> None:
         raise LocalError(
             f"{path} cannot be written: {error.strerror or error}", next_step="free disk space or mend the disk"
         ) from error
+
+
+def _written(settings: Settings) -> dict[str, object]:
+    """An older daemon refuses what it does not know: nothing of that is written unless somebody chose it."""
+    every = msgspec.structs.asdict(settings)
+    return {name: value for name, value in every.items() if _LATER.get(name) != value}
 
 
 def address(text: str) -> tuple[str, int]:

@@ -398,7 +398,8 @@ class CallRefused(LocalError):
 
 
 def _failed(skill: str, header: ResultHeader) -> CallRefused:
-    failure = CallRefused(f"{skill}: {header.message}")
+    details: dict[str, object] = {"retry_after_ms": header.retry_after_ms} if header.retry_after_ms else {}
+    failure = CallRefused(f"{skill}: {header.message}", details=details)
     failure.code = header.code
     return failure
 

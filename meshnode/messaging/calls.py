@@ -52,6 +52,7 @@ class Ending(msgspec.Struct, frozen=True):
     code: str = ""
     message: str = ""
     payload: bytes = b""
+    retry_after_ms: int = 0
 
 
 class Call(msgspec.Struct):

@@ -19,8 +19,12 @@ class SwitchConfig:
     settle_us: int = SECOND // 2  # how long a call that nobody can take waits for news of a start; 0: not at all
     doubt_us: int = 2 * SECOND  # how long a key given up while its call ran counts as still at work
     runs_max: int = 4  # how often a call that may run twice is tried where it may have run
+    retry_after_min_us: int = SECOND // 10  # what callers are asked to wait, at least, when there is no room
+    retry_after_max_us: int = 2 * SECOND
 
     def __post_init__(self) -> None:
         limits = (self.calls_max, self.held_bytes_max, self.deadline_max_us, self.payload_bytes_max, self.runs_max)
         if min(*limits, self.reach_us, self.orphan_us, self.wait_us, self.doubt_us) <= 0 or self.settle_us < 0:
             raise ValueError(f"switch limits must be positive: {self}")
+        if not 0 < self.retry_after_min_us <= self.retry_after_max_us:
+            raise ValueError(f"the least wait must be positive, and no longer than the longest: {self}")

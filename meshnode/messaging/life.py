@@ -164,6 +164,7 @@ class Life:
         header = CallHeader(
             call.call_id, call.skill, max(1, (call.due_us - now.mono_us) // MS), call.agent, call.caller,
             asked.idempotency_key, asked.trace, asked.hlc, call.slot, asked.session, asked.stream, call.idempotent,
+            asked.batch,
         )  # fmt: skip
         frame = letters.call_frame(header, call.payload)
         return (frame, letters.grant_frame(call.call_id, call.granted)) if call.granted > CREDIT else (frame,)

@@ -45,6 +45,7 @@ class CallEnded(Effect, frozen=True):
     durability: str = ""
     version: int = 0
     replayed: bool = False
+    retry_after_ms: int = 0  # with "overloaded"
 
 
 class CallItem(Effect, frozen=True):

@@ -12,14 +12,18 @@ from meshnode.wire.calls import ResultHeader
 
 def refusal(waiter: Waiter, me: NodeId, ending: Ending) -> Effect:
     """The end of a call that never was in the table."""
+    retry_after_ms = ending.retry_after_ms
     match waiter:
         case Door(ticket):
-            return CallEnded(ticket, b"", ending.code, ending.message, ending.payload, me, "", 0, 0)
+            return CallEnded(
+                ticket, b"", ending.code, ending.message, ending.payload, me, "", 0, 0,
+                retry_after_ms=retry_after_ms,
+            )  # fmt: skip
         case LocalAgent(conn, call_id):
-            header = ResultHeader(call_id, ending.code, ending.message)
+            header = ResultHeader(call_id, ending.code, ending.message, retry_after_ms=retry_after_ms)
             return ToAgent(conn, (letters.result_frame(header, ending.payload),))
         case Peer(node, call_id):
-            header = ResultHeader(call_id, ending.code, ending.message)
+            header = ResultHeader(call_id, ending.code, ending.message, retry_after_ms=retry_after_ms)
             return Post(node, (letters.result_frame(header, ending.payload),))
 
 
@@ -28,11 +32,12 @@ def answer(call: Call, ending: Ending, now_us: int) -> Effect:
     if isinstance(waiter, Door):
         return CallEnded(
             waiter.ticket, call.call_id, ending.code, ending.message, ending.payload, call.node, call.instance, took,
-            call.attempts, call.durability, call.version, call.replayed,
+            call.attempts, call.durability, call.version, call.replayed, ending.retry_after_ms,
         )  # fmt: skip
     header = ResultHeader(
-        waiter.call_id, ending.code, ending.message, call.instance, took, call.durability, call.version, call.replayed
-    )
+        waiter.call_id, ending.code, ending.message, call.instance, took, call.durability, call.version, call.replayed,
+        ending.retry_after_ms,
+    )  # fmt: skip
     frames = (letters.result_frame(header, ending.payload),)
     return ToAgent(waiter.conn, frames) if isinstance(waiter, LocalAgent) else Post(waiter.node, frames)
 

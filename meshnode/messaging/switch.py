@@ -2,7 +2,7 @@
 
 Invariants: every call ends exactly once, at its deadline at the latest; a call is tried again only while it surely has
 not run, or where running twice is running once; an answer leaves only when what the call changed is kept; what is in
-flight is bounded by ``calls_max`` and ``held_bytes_max``.
+flight is bounded by ``calls_max`` and ``held_bytes_max`` (``sheds`` says for whom how).
 """
 
 import msgspec
@@ -12,7 +12,7 @@ from meshnode.kernel.effects import Effect, Reject
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import Action
-from meshnode.messaging import letters, refusals, replies, retry, states, streams
+from meshnode.messaging import letters, refusals, replies, retry, sheds, states, streams
 from meshnode.messaging.around import Around
 from meshnode.messaging.batches import gathered
 from meshnode.messaging.calls import Call, Door, Ending, LocalAgent, Peer, Phase, Waiter
@@ -280,6 +280,9 @@ class Switch:
         refusal = self._refusal(waiter, header, payload)
         if refusal is not None:
             return self._refuse(waiter, *refusal)
+        shed = self._shed(header, payload)
+        if shed is not None:
+            return [replies.refusal(waiter, self._me, shed)]
         call = self._life.new(waiter, header, payload, node, now, caller)
         if header.skill.startswith(MESH_PREFIX):
             return self._mesh(call, now)
@@ -310,10 +313,19 @@ class Switch:
             if not verdict.allowed:
                 self.counters.add(f"denied-{verdict.reason}")
                 return "denied", f"this node may not call {header.skill}: {verdict.reason}"
-        held = self._calls.payload_bytes + len(payload)
-        if len(self._calls) >= self._config.calls_max or held > self._config.held_bytes_max:
-            return "overloaded", f"{len(self._calls)} calls are in flight on {self._name}; try again in a second"
         return None
+
+    def _shed(self, header: CallHeader, payload: bytes) -> Ending | None:
+        """The refusal of a call for which there is no room now."""
+        config, calls, held = self._config, len(self._calls), self._calls.payload_bytes + len(payload)
+        kind = sheds.class_of(header)
+        calls_max, held_max = sheds.share(kind, config.calls_max), sheds.share(kind, config.held_bytes_max)
+        if calls < calls_max and held <= held_max:
+            return None
+        self.counters.add(f"shed-{kind.word}")
+        wait_ms = sheds.retry_after_ms(kind, max(calls / calls_max, held / held_max), config)
+        message = f"{calls} calls are in flight on {self._name}; try again in {wait_ms} ms"
+        return Ending("overloaded", message, retry_after_ms=wait_ms)
 
     def _refuse(self, waiter: Waiter, code: str, message: str) -> list[Effect]:
         return [replies.refusal(waiter, self._me, Ending(code, message))]
@@ -340,7 +352,8 @@ class Switch:
         if isinstance(call, list):
             return [*call, *(self._life.laid(header.call_id, unit.name, now) if unit is not None else [])]
         if header.code in retry.NOT_RUN and not call.unkept:
-            return self._life.next(call, Ending(header.code, header.message), now)
+            wait_ms = sheds.heard_ms(header, self._config)
+            return self._life.next(call, Ending(header.code, header.message, retry_after_ms=wait_ms), now)
         if unit is None:
             # What a peer's daemon says of its agent; an agent itself cannot say how its changes are kept.
             call.instance = header.instance or call.instance

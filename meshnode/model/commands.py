@@ -234,11 +234,12 @@ class Resume(Command, frozen=True, tag="resume"):
     node: str
 
 
-class CallSkill(Command, frozen=True, tag="call"):
+class CallSkill(Command, frozen=True, tag="call", omit_defaults=True):
     """-> CallView. ``skill``: its name, or ``cap/TAG`` for any skill with that capability. ``arguments`` by name.
 
     ``to`` narrows: NODE, AGENT/NODE, "agent/AGENT" or "agent/AGENT/SLOT". ``session``: calls of one go to one slot.
-    ``stream``: items as they come (over the API as JSON lines), then the CallView. Ends by ``deadline_s``.
+    ``stream``: items as they come (over the API as JSON lines), then the CallView. ``batch``: it may wait, and is
+    refused first where there is too much to do. Ends by ``deadline_s``.
     """
 
     skill: str
@@ -248,6 +249,7 @@ class CallSkill(Command, frozen=True, tag="call"):
     idempotency_key: str = ""
     session: str = ""
     stream: bool = False
+    batch: bool = False
 
 
 class PublishEvent(Command, frozen=True, tag="publish"):

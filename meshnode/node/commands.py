@@ -96,7 +96,7 @@ NEXT_STEPS = {
     "unavailable": "meshnode ps shows the agent's state",
     "timeout": "raise --deadline, or ask meshnode why NODE",
     "denied": "meshnode id shows this node's roles",
-    "overloaded": "try again in a second",
+    "overloaded": "try again in a second; --batch marks calls that may wait, so that others pass",
     "skill-failed": "the agent's log on its node tells more; meshnode why AGENT shows how often",
     "result-too-long": "let the skill return less, or a path to what it made",
     "answer-not-kept": "it ran once: meshnode state show tells what it did; a new key runs it again",
@@ -217,11 +217,14 @@ class Desk:
         )  # fmt: skip
 
     def _call_failed(self, command: Called, ended: CallEnded) -> list[Effect]:
-        what = _what(command)
+        what, next_step = _what(command), NEXT_STEPS.get(ended.code, "")
+        details: dict[str, object] = {"call_id": ended.call_id.hex(), "took_ms": round(ended.took_us / MS, 3)}
+        if ended.retry_after_ms:
+            details["retry_after_ms"] = ended.retry_after_ms
+            next_step = next_step.replace("in a second", f"in {ended.retry_after_ms / 1000:g} s", 1)
         failure = Failure(
-            code=ended.code, message=f"{what}: {ended.message}", next_step=NEXT_STEPS.get(ended.code, ""),
-            exit_code=EXIT_CODES.get(ended.code, 1),
-            details={"call_id": ended.call_id.hex(), "took_ms": round(ended.took_us / MS, 3)},
+            code=ended.code, message=f"{what}: {ended.message}", next_step=next_step,
+            exit_code=EXIT_CODES.get(ended.code, 1), details=details,
         )  # fmt: skip
         effects: list[Effect] = [Reply(ended.ticket, failure)]
         if ended.call_id:
@@ -320,7 +323,7 @@ class Desk:
         header = CallHeader(
             call_id=b"", skill=command.skill, deadline_ms=deadline_ms, agent=agent, slot=slot,
             caller=f"node/{self._core.config.name}", idempotency_key=command.idempotency_key,
-            session=command.session, stream=command.stream,
+            session=command.session, stream=command.stream, batch=command.batch,
         )  # fmt: skip
         self._calls[command_no] = command
         return self._core.switch.ask(command_no, header, msgspec.json.encode(command.arguments), now, node=node)

@@ -206,6 +206,7 @@ class Agent:
         deadline_s: float = DEADLINE_S,
         session: str = "",
         key: str = "",
+        batch: bool = False,
         **more: object,
     ) -> Any:  # noqa: ANN401 - JSON
         """Call a skill anywhere in the mesh and return its result, as decoded JSON. See ``Ctx.call``.
@@ -213,7 +214,8 @@ class Agent:
         Raises:
             Unavailable, DeadlinePassed, Cancelled, CallFailed: see there.
         """
-        return await self._connected().call(skill, {**(arguments or {}), **more}, deadline_s, session, key)
+        named = {**(arguments or {}), **more}
+        return await self._connected().call(skill, named, deadline_s, session, key, batch=batch)
 
     def stream(
         self,

@@ -164,7 +164,16 @@ class Alone:
             turn.drop()
         return ended
 
-    def call(self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str) -> Any:  # noqa: ANN401, ARG002
+    def call(
+        self,
+        skill: str,
+        arguments: Mapping[str, object],
+        deadline_s: float,
+        session: str,  # noqa: ARG002 - the door of Host
+        key: str,  # noqa: ARG002
+        *,
+        batch: bool,  # noqa: ARG002
+    ) -> Any:  # noqa: ANN401
         asked = self._ask(skill, arguments, deadline_s)
         if self.threads.here_is_loop:
             return asked

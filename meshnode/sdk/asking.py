@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from meshnode.model import patience
 from meshnode.sdk.errors import CallFailed, DeadlinePassed, Unavailable, failure_of
 from meshnode.sdk.streams import Inbox
 from meshnode.sdk.wheel import Wheel
@@ -40,10 +41,35 @@ class Asking:
         self._life, self._count = secrets.token_bytes(8), 0
 
     async def call(
-        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str = "", key: str = ""
+        self,
+        skill: str,
+        arguments: Mapping[str, object],
+        deadline_s: float,
+        session: str = "",
+        key: str = "",
+        *,
+        batch: bool = False,
+    ) -> Any:  # noqa: ANN401 - JSON
+        """One that is shed waits as long as it is told and is tried again, while its deadline allows it."""
+        due_s = min(self._loop.time() + deadline_s, serving_due_s.get())
+        tries = 1
+        while True:
+            left_s = due_s - self._loop.time()
+            try:
+                return await self._try(skill, arguments, left_s, session, key, batch=batch)
+            except CallFailed as error:
+                left_s = due_s - self._loop.time()
+                wait_s = patience.wait_s(error.retry_after_ms, tries, left_s, secrets.randbelow(100) / 100)
+                if error.code != patience.SHED or wait_s is None:
+                    raise
+            await asyncio.sleep(wait_s)
+            tries += 1
+
+    async def _try(
+        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str, *, batch: bool
     ) -> Any:  # noqa: ANN401 - JSON
         answer: asyncio.Future[bytes] = self._loop.create_future()
-        header, due_s = self._ask(skill, arguments, deadline_s, session=session, key=key)
+        header, due_s = self._ask(skill, arguments, deadline_s, session=session, key=key, batch=batch)
         self._answers[header.call_id] = answer
         call_id = header.call_id
         late = self._wheel.set(call_id, due_s + _DAEMON_LATE_S, functools.partial(self._late, call_id, skill))
@@ -87,7 +113,7 @@ class Asking:
         answer = self._answers.get(header.call_id) if inbox is None else inbox.end
         if answer is not None and not answer.done():
             if header.code:
-                answer.set_exception(failure_of(header.code, header.message))
+                answer.set_exception(failure_of(header.code, header.message, header.retry_after_ms))
                 answer.exception()  # seen: a reader that left early never looks
             else:
                 answer.set_result(payload)
@@ -128,6 +154,7 @@ class Asking:
         session: str = "",
         key: str = "",
         stream: bool = False,
+        batch: bool = False,
     ) -> tuple[CallHeader, float]:
         now_s = self._loop.time()
         due_s = min(now_s + deadline_s, serving_due_s.get())
@@ -141,7 +168,7 @@ class Asking:
             raise DeadlinePassed("timeout", f"{skill}: the deadline had passed before the call")
         self._count += 1
         call_id = self._life + self._count.to_bytes(8)
-        header = CallHeader(call_id, skill, left_ms, idempotency_key=key, session=session, stream=stream)
+        header = CallHeader(call_id, skill, left_ms, idempotency_key=key, session=session, stream=stream, batch=batch)
         encoded = _encode(header)
         if len(encoded) > HEADER_BYTES_MAX:
             raise CallFailed("invalid", f"{skill[:40]}: its name, session and key are over {HEADER_BYTES_MAX} bytes")

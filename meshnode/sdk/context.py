@@ -20,7 +20,9 @@ DEADLINE_S = 10.0
 class Host(Protocol):
     """What a context needs of its surroundings: a daemon, a lone process, or a test."""
 
-    def call(self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str) -> Any:  # noqa: ANN401 - JSON
+    def call(
+        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str, *, batch: bool
+    ) -> Any:  # noqa: ANN401 - JSON
         """An awaitable; in a skill's thread the result itself."""
         ...
 
@@ -136,6 +138,7 @@ class Ctx:
         deadline_s: float = DEADLINE_S,
         session: str = "",
         key: str = "",
+        batch: bool = False,
         **more: object,
     ) -> Any:  # noqa: ANN401 - JSON
         """Call a skill anywhere in the mesh: ``await ctx.call("words.count", text=...)``.
@@ -148,12 +151,15 @@ class Ctx:
             deadline_s: how long to wait at most, and never longer than this call's own caller waits.
             session: calls of one session go to one instance.
             key: an idempotency key: however often the call is repeated with it, it runs once.
+            batch: work that may wait: a node with too much to do refuses it first.
+
+        Where there is no room, the call is made again as late as the node asks for, while its deadline allows it.
 
         Raises:
             Unavailable, DeadlinePassed, Cancelled, CallFailed: see there.
         """
         limit_s = min(deadline_s, self.deadline_s)
-        return self._host.call(skill, {**(arguments or {}), **more}, limit_s, session, key)
+        return self._host.call(skill, {**(arguments or {}), **more}, limit_s, session, key, batch=batch)
 
     def stream(
         self,

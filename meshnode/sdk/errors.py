@@ -39,12 +39,16 @@ class StateError(Exception):
 
 
 class CallFailed(Exception):
-    """The other skill was asked and did not deliver. ``code`` is stable: its own, or one of the mesh."""
+    """The other skill was asked and did not deliver. ``code`` is stable: its own, or one of the mesh.
 
-    def __init__(self, code: str, message: str) -> None:
+    ``retry_after_ms``: with ``overloaded``, when there may be room again; 0 = not said.
+    """
+
+    def __init__(self, code: str, message: str, retry_after_ms: int = 0) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+        self.retry_after_ms = retry_after_ms
 
 
 class Unavailable(CallFailed):
@@ -70,6 +74,6 @@ _KINDS: dict[str, type[CallFailed]] = {
 }
 
 
-def failure_of(code: str, message: str) -> CallFailed:
+def failure_of(code: str, message: str, retry_after_ms: int = 0) -> CallFailed:
     """The error for the code of a result."""
-    return _KINDS.get(code, CallFailed)(code.removeprefix(OWN), message)
+    return _KINDS.get(code, CallFailed)(code.removeprefix(OWN), message, retry_after_ms)

@@ -49,7 +49,16 @@ class _TestHost:
     ) -> None:
         self._calls, self._emitted, self._published = calls, emitted, published
 
-    def call(self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str) -> Any:  # noqa: ANN401, ARG002
+    def call(
+        self,
+        skill: str,
+        arguments: Mapping[str, object],
+        deadline_s: float,  # noqa: ARG002 - the door of Host
+        session: str,  # noqa: ARG002
+        key: str,  # noqa: ARG002
+        *,
+        batch: bool,  # noqa: ARG002
+    ) -> Any:  # noqa: ANN401
         async def answer() -> object:
             result = self._answer(skill, arguments)
             return await result if asyncio.iscoroutine(result) else result

@@ -297,8 +297,10 @@ class Runtime:
 
     # What a context needs (context.Host)
 
-    def call(self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str) -> Any:  # noqa: ANN401
-        asked = self._asking.call(skill, arguments, deadline_s, session, key)
+    def call(
+        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str, *, batch: bool
+    ) -> Any:  # noqa: ANN401
+        asked = self._asking.call(skill, arguments, deadline_s, session, key, batch=batch)
         if self.threads.here_is_loop:
             return asked
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()

@@ -18,6 +18,7 @@ class CallHeader(msgspec.Struct, frozen=True, array_like=True):
     session: str = ""  # calls of one session go to one slot
     stream: bool = False  # the caller takes CHUNK frames; grants come as GRANT
     idempotent: bool = False  # the skill says that running twice is running once
+    batch: bool = False  # work that may wait: refused first where a node has much to do
 
 
 class ResultHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -31,6 +32,7 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True):
     durability: str = ""  # reached by what the call changed: "lazy", "local", "replicated(k)"; "" = nothing changed
     version: int = 0  # of the state after the call; 0 = nothing changed
     replayed: bool = False  # the stored answer to an idempotency key; the skill did not run again
+    retry_after_ms: int = 0  # with "overloaded": when there may be room again; 0 = not said
 
 
 class ChunkHeader(msgspec.Struct, frozen=True, array_like=True):

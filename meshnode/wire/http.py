@@ -83,6 +83,7 @@ class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0
     key: Text = ""
     session: Text = ""
+    batch: bool = False
 
 
 class Tell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,8 +139,9 @@ def item_frame(call_id: bytes, number: int, item: object) -> Frame:
 
 def ask_frame(call_id: bytes, said: Ask) -> Frame:
     header = CallHeader(
-        call_id, said.skill, max(1, int(said.deadline_s * 1000)), idempotency_key=said.key, session=said.session
-    )
+        call_id, said.skill, max(1, int(said.deadline_s * 1000)), idempotency_key=said.key, session=said.session,
+        batch=said.batch,
+    )  # fmt: skip
     return Frame(Kind.CALL, header=_pack(header), payload=_json(said.arguments))
 
 

@@ -6,6 +6,7 @@ Its certificate, its link and the daemon are real. After each story an agent of 
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from meshnode.host import keystore
@@ -15,12 +16,14 @@ from meshnode.model.commands import CallSkill
 from meshnode.wire.calls import CallHeader, ResultHeader
 from meshnode.wire.events import event_frame
 from meshnode.wire.frame import Flag, Frame, Kind
-from tests.real.daemon_kit import Daemon, Daemons, cli, run_echo, until
+from tests.real.daemon_kit import Daemon, Daemons, cli, run_echo, typed, until
 from tests.real.links_kit import Rogue
+from tests.real.mesh_kit import ROGUE, run
 from tests.unit.messaging.town import chunk_frame, grant_frame
 
 pytestmark = pytest.mark.real
 ID = b"of the rogue %03d"
+SHARE = 5_000  # of the table that is open to batch calls
 HELLOS = iter(range(1, 1_000))  # each link of the one process is a later one
 
 
@@ -135,6 +138,33 @@ def test_calls_without_end_fill_no_table(alpha: Daemon, rogue: Rogue) -> None:
     rogue.say(call(700))
     assert answer(rogue, 700).code == ""
     until(lambda: alpha.ask.status().counters.get("calls.in-flight", 0) == 0, "no call is in flight")
+
+
+def test_a_node_that_is_full_of_what_may_wait_sheds_it_and_answers_the_rest(alpha: Daemon, rogue: Rogue) -> None:
+    """Calls under one key wait for the first, which hangs: they fill half of the table, and no agent."""
+    run(alpha, "stuck", "--on", "alpha", file=ROGUE)
+    arguments = msgspec.json.encode({"mark": str(alpha.directory.parent / "mark")})
+    calls = [
+        sequenced(
+            letters.call_frame(CallHeader(b"%016d" % n, "stuck.hang", 60_000, "", "", "k", batch=True), arguments)
+        )
+        for n in range(SHARE + 1)
+    ]
+    for at in range(0, len(calls), 500):
+        rogue.say(*calls[at : at + 500])
+    shed = letters.read_result(rogue.hear(Kind.RESULT))
+    assert (shed.call_id, shed.code) == (b"%016d" % SHARE, "overloaded")
+    assert 200 <= shed.retry_after_ms <= 2_000
+    rogue.say(call(800))
+    assert answer(rogue, 800).code == "", "a usual call passes"
+    refused = cli(alpha.directory, "call", "echo.say", "text=x", "--batch", "--deadline", "0.1")
+    assert refused.code == 1 and "-> try again in 0.2 s" in refused.err, refused.err
+    counted(alpha, "shed-batch", 2)
+    with typed(alpha.directory, "call", "echo.say", "text=late", "--batch", "--deadline", "60") as waiting:
+        counted(alpha, "shed-batch", 3)
+        for call_id in (b"%016d" % n for n in range(SHARE)):
+            rogue.say(Frame(Kind.CANCEL, Flag.SEQUENCED.value, 0, letters.cancel_frame(call_id).header))
+        assert waiting.wait(60) == 0, "it got through by itself once there was room"
 
 
 def _cancel(number: int) -> Frame:

@@ -145,6 +145,7 @@ class CannedNode:
     def __init__(self) -> None:
         self.asked: list[AnyCommand] = []
         self.refusal: Failure | LocalError | None = None
+        self.sheds: list[Failure] = []  # for as many calls, before any answer
         self.fault: Exception | None = None
         self.never = False
         self.items: list[Streamed] = [views.StreamItem(number=n, item={"n": n}) for n in range(3)]
@@ -168,6 +169,8 @@ class CannedNode:
             await self._never()
         if isinstance(self.refusal, LocalError):
             raise self.refusal
+        if self.sheds:
+            return self.sheds.pop(0)
         return self.refusal or self._answer(command)
 
     async def _never(self) -> None:

@@ -258,13 +258,15 @@ def test_the_directory_behind_the_verb_wins(
 
 
 def test_a_call_prints_the_result_alone_on_stdout(node: CannedNode, capsys: pytest.CaptureFixture[str]) -> None:
-    ran = Ran("""call words.count text=hi n=3 --json '{"n": 1, "b": false}' --deadline 2 --to beta --key k""", capsys)
+    ran = Ran(
+        """call words.count text=hi n=3 --json '{"n": 1, "b": false}' --deadline 2 --to beta --key k --batch""", capsys
+    )
     assert json.loads(ran.out) == {"n": 3, "b": False, "text": "hi"}
     assert ran.err == "words/0@alpha  4.2ms  1 attempt  call c1\n"
     assert node.asked == [
         commands.CallSkill(
             skill="words.count", arguments={"n": 3, "b": False, "text": "hi"}, deadline_s=2.0, to="beta",
-            idempotency_key="k",
+            idempotency_key="k", batch=True,
         )
     ]  # fmt: skip
 

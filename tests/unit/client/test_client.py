@@ -14,6 +14,7 @@ from meshnode.client.events import read_events
 from meshnode.model import commands
 from meshnode.model.commands import CallSkill
 from meshnode.model.errors import Denied, Invalid, LocalError, NotFound, Offline, TimedOut
+from meshnode.model.patience import TRIES_MAX
 from meshnode.model.views import CallView, Failure, LogsView, StreamItem
 from tests.unit.api.asker import (
     ALPHA,
@@ -47,6 +48,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Can
 def node(served: tuple[Path, CannedNode]) -> CannedNode:
     served[1].asked.clear()
     served[1].refusal = None
+    served[1].sheds.clear()
     served[1].never = False
     served[1].breaks = False
     served[1].dropped = 0
@@ -72,6 +74,34 @@ def test_answers_come_back_as_the_views_they_were(client: Client) -> None:
     assert (client.states(), client.state("words"), client.history("words")) == ([STATE, COPY], SHOWN, HISTORY)
     assert (client.plan(), client.diff("words", 3), client.checkpoint("words")) == (PLAN, DIFF, [STATE, COPY])
     assert client.logs() == LogsView(items=LINES)
+
+
+def shed(retry_after_ms: object, code: str = "overloaded") -> Failure:
+    return Failure(code=code, message="no room", details={"retry_after_ms": retry_after_ms})
+
+
+def test_a_call_that_is_shed_is_made_again_until_there_is_room(client: Client, node: CannedNode) -> None:
+    node.sheds = [shed(1), shed(1)]
+    assert client.call(CallSkill(skill="s", deadline_s=20.0, batch=True)).call_id == "c1"
+    asked = [command for command in node.asked if isinstance(command, CallSkill)]
+    assert len(asked) == 3 and all(command.batch for command in asked)
+    assert 0 < asked[2].deadline_s < asked[1].deadline_s < asked[0].deadline_s == 20.0, "all within the one deadline"
+
+
+def test_a_call_that_is_shed_again_and_again_fails_as_it_was_refused(client: Client, node: CannedNode) -> None:
+    node.sheds = [shed(1)] * (TRIES_MAX + 1)
+    with pytest.raises(LocalError, match="no room") as caught:
+        client.call(CallSkill(skill="s"))
+    assert (caught.value.code, caught.value.details) == ("overloaded", {"retry_after_ms": 1})
+    assert (len(node.asked), len(node.sheds)) == (TRIES_MAX, 1)
+
+
+@pytest.mark.parametrize("refusal", [shed(5_000), shed(0), shed("soon"), shed(1, "unavailable"), shed(None)])
+def test_a_call_is_not_made_again_without_a_wait_that_fits(client: Client, node: CannedNode, refusal: Failure) -> None:
+    node.sheds = [refusal]
+    with pytest.raises(LocalError, match="no room"):
+        client.call(CallSkill(skill="s", deadline_s=1.5))
+    assert len(node.asked) == 1
 
 
 def test_every_method_asks_its_command(client: Client, node: CannedNode) -> None:

@@ -91,6 +91,16 @@ def test_what_is_given_now_keeps_the_same_rules(given: dict[str, object]) -> Non
     assert refused.value.next_step
 
 
+def test_what_came_later_is_written_only_if_somebody_chose_it(tmp_path: Path) -> None:
+    kept.save(tmp_path, Settings())
+    assert "loop" not in json.loads((tmp_path / FILE).read_bytes()), "an older daemon would refuse the file"
+    kept.save(tmp_path, Settings(loop="uvloop"))
+    assert kept.load(tmp_path).loop == json.loads((tmp_path / FILE).read_bytes())["loop"] == "uvloop"
+    kept.save(tmp_path, kept.load(tmp_path).merged(loop="asyncio"))
+    assert "loop" not in json.loads((tmp_path / FILE).read_bytes())
+    assert kept.load(tmp_path) == Settings()
+
+
 def test_a_disk_that_refuses_leaves_the_old_settings_and_says_so(tmp_path: Path) -> None:
     kept.save(tmp_path, CHOSEN)
     tmp_path.chmod(0o500)

@@ -13,7 +13,7 @@ from meshnode.kernel.records import RecordKind
 from meshnode.links.hub import Input as HubInput
 from meshnode.links.messages import Post
 from meshnode.messaging import life
-from meshnode.messaging.switch import PING_SKILL
+from meshnode.messaging.switch import PING_SKILL, SwitchConfig
 from meshnode.model.commands import (
     AnyCommand,
     Apply,
@@ -339,6 +339,21 @@ def test_a_failed_call_is_told_by_why() -> None:
     story = a.answer(Why(subject=f"call/{call_id}"))
     assert isinstance(story, WhyView)
     assert "call slow.one failed: timeout" in story.events[-1].text
+
+
+def test_a_call_that_is_shed_says_when_to_come_back_and_a_usual_one_passes() -> None:
+    mesh = Mesh()
+    a, b = mesh.start("alpha", "beta")
+    mesh.run_agent(b, "slow", "slow.one", answer_ms=NEVER_MS)
+    a.core.switch._config = SwitchConfig(calls_max=2)
+    waiting = a.ask(CallSkill(skill="slow.one", deadline_s=60, batch=True))
+    view = mesh.call(a, "slow.one", batch=True)
+    assert isinstance(view, Failure)
+    assert (view.code, view.exit_code, view.details["retry_after_ms"]) == ("overloaded", 1, 200)
+    assert view.next_step == "try again in 0.2 s; --batch marks calls that may wait, so that others pass"
+    usual = a.ask(CallSkill(skill="slow.one", deadline_s=60))
+    mesh.run(100 * MS)
+    assert a.core.switch.in_flight == 2 and not {waiting, usual} & a.replies.keys()
 
 
 def test_a_call_whose_asker_is_gone_is_cancelled_at_the_agent() -> None:

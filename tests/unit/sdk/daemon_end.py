@@ -131,6 +131,10 @@ class DaemonEnd(asyncio.Protocol):
     def answer(self, call_id: bytes, payload: bytes, code: str = "") -> None:
         self.send(Frame(Kind.RESULT, header=pack(ResultHeader(call_id, code, "words")), payload=payload))
 
+    def shed(self, call_id: bytes, retry_after_ms: int, code: str = "overloaded") -> None:
+        header = ResultHeader(call_id, code, "no room", retry_after_ms=retry_after_ms)
+        self.send(Frame(Kind.RESULT, header=pack(header)))
+
     def item(self, call_id: bytes, number: int, payload: bytes) -> None:
         self.send(Frame(Kind.CHUNK, header=pack(ChunkHeader(call_id, number)), payload=payload))
 

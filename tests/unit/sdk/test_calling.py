@@ -2,7 +2,8 @@
 
 import msgspec
 
-from meshnode.sdk import CallFailed, Ctx
+from meshnode.model.patience import TRIES_MAX
+from meshnode.sdk import Agent, CallFailed, Ctx
 from meshnode.sdk.streams import WINDOW_MAX
 from meshnode.wire.calls import CancelHeader, GrantHeader
 from meshnode.wire.frame import Kind
@@ -106,3 +107,61 @@ async def test_a_stream_left_early_is_cancelled_and_one_out_of_order_is_broken()
 
 
 # Actors
+
+
+def asking() -> Agent:
+    """It tells what it got, or why it got nothing."""
+    agent = counting()
+
+    @agent.skill
+    async def ask(ctx: Ctx, deadline_s: float = 10.0) -> object:
+        try:
+            return await ctx.call("other.skill", deadline_s=deadline_s, key="k", batch=True)
+        except CallFailed as error:
+            return [type(error).__name__, error.code, error.retry_after_ms]
+
+    return agent
+
+
+@in_loop
+async def test_a_call_that_is_shed_is_made_again_until_there_is_room():
+    async with at_work(asking()) as end:
+        end.ask("tested.ask", deadline_ms=60_000)
+        ids: list[bytes] = []
+        for _ in range(3):
+            header = await end.asked()
+            assert (header.idempotency_key, header.batch) == ("k", True)
+            assert 0 < header.deadline_ms <= 10_000
+            ids.append(header.call_id)
+            end.shed(header.call_id, 1)
+        end.answer((await end.asked()).call_id, b'"at last"')
+        assert (await end.result())[1] == "at last"
+        assert len(set(ids)) == 3, "each try is a call of its own"
+
+
+@in_loop
+async def test_a_call_that_is_shed_again_and_again_fails_with_the_last_word():
+    async with at_work(asking()) as end:
+        end.ask("tested.ask", deadline_ms=60_000)
+        for _ in range(TRIES_MAX):
+            end.shed((await end.asked()).call_id, 1)
+        assert (await end.result())[1] == ["Unavailable", "overloaded", 1]
+        await end.ping()
+        assert not end.waiting(Kind.CALL)
+
+
+@in_loop
+async def test_a_wait_that_is_longer_than_the_deadline_is_not_begun():
+    async with at_work(asking()) as end:
+        end.ask("tested.ask", b'{"deadline_s": 0.9}', deadline_ms=60_000)
+        end.shed((await end.asked()).call_id, 1_000)
+        assert (await end.result())[1] == ["Unavailable", "overloaded", 1_000]
+
+
+@in_loop
+async def test_only_a_call_that_was_shed_is_made_again_and_only_if_a_wait_was_named():
+    async with at_work(asking()) as end:
+        for code, wait_ms in (("unavailable", 1), ("agent-died", 1), ("overloaded", 0)):
+            end.ask("tested.ask")
+            end.shed((await end.asked()).call_id, wait_ms, code)
+            assert (await end.result())[1] == ["Unavailable", code, wait_ms]
