@@ -81,14 +81,16 @@ class Server:
     def round(self, where: str, samples: int, window_s: float) -> tuple[list[float], float]:
         """Latencies in microseconds, and calls a second with 64 in flight (0 without a window)."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{where} {samples} {window_s}\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the reading below says how
+            self._process.stdin.write(f"{where} {samples} {window_s}\n")
+            self._process.stdin.flush()
         told = self._read()
         return told["us"], told["calls_s"]
 
     def close(self) -> None:
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
