@@ -10,6 +10,7 @@ from bench.groups import Bench, Group
 from bench.rows import Meter, Row
 from bench.talk import beside
 from bench.talk.agents import agents
+from bench.talk.breaks import breaks
 from bench.talk.calls import calls
 from bench.talk.effort import FULL, QUICK, Effort
 from bench.talk.events import events
@@ -17,15 +18,12 @@ from bench.talk.relayed import relays
 
 IDS = (
     "rpc-64", "rpc-64-cpu", "rpc-1", "rpc-1-p99", "a2a-1", "a2a-1-p99", "a2a-1-zmq", "a2a-64", "local-64", "stream",
-    "object", "hang", "events", "events-fanout", "links-1000", "resume", "relay",
+    "object", "hang", "events", "events-fanout", "links-1000", "resume", "resume-stall",
+    "relay",
 )  # fmt: skip
 # What nothing can be measured of: it is not there yet.
 UNBUILT = {
     "links-1000": ("s", "no harness opens a thousand links yet"),
-    "resume": (
-        "frames",
-        "resumption is tested in the simulator and with sockets; no harness breaks links under load",
-    ),
 }
 
 
@@ -40,6 +38,7 @@ GROUPS: dict[str, Group[Effort]] = {
     "agents": agents,
     "events": events,
     "relays": relays,
+    "breaks": breaks,
     "unbuilt": unbuilt,
 }
 BENCH = Bench(
