@@ -28,6 +28,11 @@ NEXT = {
     "page-queries": "the tail is a round of polls, 5 s of CPU for 205,000 rows, most of it for renewed proofs; the "
     "slowest medians are named here (docs/performance.md)",
     "rss": "what a burst of events or the keys of a start took lies in pieces between what stays (docs/performance.md)",
+    "links-1000": "CPU of both ends, 2.5 ms a link at the listener, on the cores there are: profile a handshake there",
+    "links-1000-idle": "some 75 us for a PING and its PONG, 1,000 a second: let the WELCOME of a node with hundreds of "
+    "links tell a slower pace (pace_us is there), as far as its peers may find it silent later",
+    "resume-stall": "what was under way goes before it, some 100 frames sent again and decoded: 2.6 ms of the p50 at "
+    "64 under way each way, 0.6 at one: write what was logged as bytes, not as frames to encode anew",
     "agent-mem": "some 1,000 pages with one touched object each, 1.1 MiB of them for asyncio: a loop of our own for "
     "agents (docs/performance.md)",
 }

@@ -4,43 +4,29 @@ Exit 1 when a figure is missing. A figure over its goal is told, not hidden, and
 """
 
 import sys
-from collections.abc import Iterator
 
 from bench.groups import Bench, Group
-from bench.rows import Meter, Row
 from bench.talk import beside
 from bench.talk.agents import agents
+from bench.talk.breaks import breaks
 from bench.talk.calls import calls
 from bench.talk.effort import FULL, QUICK, Effort
 from bench.talk.events import events
 from bench.talk.relayed import relays
+from bench.talk.thousand import thousand
 
 IDS = (
     "rpc-64", "rpc-64-cpu", "rpc-1", "rpc-1-p99", "a2a-1", "a2a-1-p99", "a2a-1-zmq", "a2a-64", "local-64", "stream",
-    "object", "hang", "events", "events-fanout", "links-1000", "resume", "relay",
+    "object", "hang", "events", "events-fanout", "links-1000", "links-1000-rss", "links-1000-idle", "resume",
+    "resume-stall", "relay",
 )  # fmt: skip
-# What nothing can be measured of: it is not there yet.
-UNBUILT = {
-    "links-1000": ("s", "no harness opens a thousand links yet"),
-    "resume": (
-        "frames",
-        "resumption is tested in the simulator and with sockets; no harness breaks links under load",
-    ),
-}
-
-
-def unbuilt(_: Effort) -> Iterator[Row]:
-    """Rows that say so."""
-    for id_, (unit, why) in UNBUILT.items():
-        yield Meter().row(id_, None, unit, None, n=0, why=why, ok=False)
-
-
 GROUPS: dict[str, Group[Effort]] = {
     "calls": calls,
     "agents": agents,
     "events": events,
     "relays": relays,
-    "unbuilt": unbuilt,
+    "breaks": breaks,
+    "thousand": thousand,
 }
 BENCH = Bench(
     name="talk", ids=IDS, groups=GROUPS, full=FULL, quick=QUICK,

@@ -12,8 +12,9 @@ class Effort:
     window_s: float
     stream_s: float
     samples: int  # of calls between agents, one at a time
+    breaks: int  # of a connection under load
     full: bool
 
 
-FULL = Effort(rounds=7, lone_s=1.0, window_s=2.0, stream_s=1.0, samples=1500, full=True)
-QUICK = Effort(rounds=3, lone_s=0.3, window_s=0.5, stream_s=0.4, samples=300, full=False)
+FULL = Effort(rounds=7, lone_s=1.0, window_s=2.0, stream_s=1.0, samples=1500, breaks=1000, full=True)
+QUICK = Effort(rounds=3, lone_s=0.3, window_s=0.5, stream_s=0.4, samples=300, breaks=50, full=False)

@@ -44,7 +44,7 @@ class TransportConfig:
     dial_from: str = ""
     dial_s: float = 3.0
     dials_max: int = 64
-    links_max: int = 1024
+    links_max: int = 2048  # above what the hub bears, which says why it has no room
     unsent_bytes_max: int = UNSENT_BYTES_MAX
 
     def __post_init__(self) -> None:

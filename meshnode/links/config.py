@@ -52,7 +52,7 @@ class HubConfig:
     log_bytes_max: int = 8 * 1024 * 1024  # sent and not acknowledged
     log_frames_max: int = 8192
     queue_bytes_max: int = 4 * 1024 * 1024  # not sent yet: no credit, no room in the log, or no link
-    links_max: int = 512
+    links_max: int = 1024
     peers_max: int = 4096  # peers remembered, linked or not
 
     def __post_init__(self) -> None:
