@@ -27,6 +27,14 @@ class Class(enum.Enum):
         return self.name.lower()
 
 
+_LEAST = Class.BATCH.value
+
+
+def roomy(calls: int, held_bytes: int, config: SwitchConfig) -> bool:
+    """There is room for whatever comes, also for what may wait: asked for every call, so no class is looked for."""
+    return calls * _PARTS < config.calls_max * _LEAST and held_bytes * _PARTS <= config.held_bytes_max * _LEAST
+
+
 def class_of(header: CallHeader) -> Class:
     if header.skill.startswith(MESH_PREFIX):
         return Class.CONTROL  # no agent may call these: see ``Switch``

@@ -318,6 +318,8 @@ class Switch:
     def _shed(self, header: CallHeader, payload: bytes) -> Ending | None:
         """The refusal of a call for which there is no room now."""
         config, calls, held = self._config, len(self._calls), self._calls.payload_bytes + len(payload)
+        if sheds.roomy(calls, held, config):
+            return None
         kind = sheds.class_of(header)
         calls_max, held_max = sheds.share(kind, config.calls_max), sheds.share(kind, config.held_bytes_max)
         if calls < calls_max and held <= held_max:

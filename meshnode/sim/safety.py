@@ -18,7 +18,7 @@ from meshnode.sim.world import World
 LATE_US = 5 * MS
 # After a cut, a stop or a start that others noticed, verdicts have this long to become right again.
 SETTLE_US = 20 * SECOND
-IN_FLIGHT_MAX = 10_000
+IN_FLIGHT_MAX = 11_250  # with the eighth that daemons have for what they ask each other
 HELD_MAX = 4_096
 TURNS_MAX = 5_000
 

@@ -11,6 +11,7 @@ from meshnode.sim.faults import Fault, Kind
 from meshnode.sim.node import Adapt, SimNode
 from meshnode.sim.run import Run
 from meshnode.sim.safety import (
+    IN_FLIGHT_MAX,
     Bounds,
     ComesToRest,
     GenuineRows,
@@ -130,7 +131,7 @@ def test_a_table_without_a_limit_is_noticed() -> None:
     world = run.world
 
     def flood() -> None:
-        for _ in range(10_001):
+        for _ in range(IN_FLIGHT_MAX + 1):
             world[0].ask(CallSkill(skill="deaf.ear", deadline_s=60.0))
 
     words = [SCRIPT, "deaf.ear", "answer_ms=100000"]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.messaging import sheds
@@ -150,6 +152,15 @@ def test_a_wait_that_is_no_number_is_junk_and_ends_nothing() -> None:
     header = msgspec.msgpack.encode([ours, "overloaded", "", "", 0, "", 0, False, "soon"])
     town.hears(a, b.node, Frame(Kind.RESULT, header=header))
     assert a.ended == [] and a.switch.counters.snapshot() == {"result-junk": 1}
+
+
+@given(calls=st.integers(0, 50), held=st.integers(0, 50), bound=st.integers(1, 40))
+def test_where_there_is_room_for_all_no_class_is_refused(calls: int, held: int, bound: int) -> None:
+    config = SwitchConfig(calls_max=bound, held_bytes_max=bound)
+    least = sheds.share(sheds.Class.BATCH, bound)
+    fits = calls < least and held <= least
+    assert not sheds.roomy(calls, held, config) or fits
+    assert sheds.roomy(calls, held, config) == fits or held * 2 == bound + 1, "all but the last byte is seen at once"
 
 
 def test_the_wait_grows_with_what_is_over_and_for_what_may_wait_and_has_an_end() -> None:
