@@ -3,7 +3,7 @@
 A generation sums up those before it, so that what overwrote what cannot be read from a document any more. Here every
 write is noted when somebody makes it, with the writes it named as replaced; roots and carried strays only tell under
 which number a write goes on. A write is accounted for when it is current (in force or a sibling), or when a write that
-had seen it is accounted for.
+had seen it is accounted for. A removal is a write too: that a root says to have seen it is no account of it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ import msgspec
 from meshnode.crdt.fields import DELETED, STAMP, stamp_of
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.root import Rooted
-from meshnode.crdt.seen import HORIZON_MS, Seen
+from meshnode.crdt.seen import HORIZON_MS
 from meshnode.crdt.store import StateStore, parsed_changes
 from meshnode.crdt.strays import Stray
 from meshnode.kernel.hlc import wall_ms
@@ -96,12 +96,10 @@ class Lineage:
         found: dict[Name, None] = dict(known.buried)
         edge = [(write.origin, key) for key, writes in store.fields(doc).items() for write in writes]
         edge += [stray.name for stray in strays]
-        rooted = store.rooted(doc)
-        if rooted is not None:
-            edge += _removed(known.made, rooted.root.context())
+        is_rooted = store.rooted(doc) is not None
         while edge:
             _walk(known.made, edge, found)
-            edge = _equal(known.made, found) if rooted is not None else []
+            edge = _equal(known.made, found) if is_rooted else []
         return found
 
     def _of(self, doc: DocId) -> _Doc:
@@ -136,11 +134,6 @@ def _number_root(known: _Doc, rooted: Rooted) -> None:
     if grave_ms:
         old = [name for name, made in known.made.items() if wall_ms(made.hlc) <= grave_ms + HORIZON_MS]
         known.buried.update(dict.fromkeys(old))
-
-
-def _removed(made: Mapping[Name, Made], context: Seen) -> list[Name]:
-    """A removal leaves no trace in a root but that it was seen."""
-    return [n for n, each in made.items() if each.value is None and context.includes(each.author, each.boot, each.hlc)]
 
 
 def _walk(made: Mapping[Name, Made], edge: list[Name], found: dict[Name, None]) -> None:

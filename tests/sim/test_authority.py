@@ -66,6 +66,10 @@ def may_write(world: World, about: int) -> list[bool]:
     ]
 
 
+def has(world: World, name: str) -> list[bool]:
+    return [node.core.documents.get(KIND, "default", name) is not None for node in world.nodes if node.core]
+
+
 def conflicts(node: SimNode) -> tuple[Conflict, ...]:
     assert node.core is not None
     return node.core.documents.conflicts()
@@ -125,9 +129,7 @@ def test_what_a_member_wrote_before_its_authority_shrank_stays_whoever_hears_of_
     world.run_for(2.0)
     world.network.heal(apart)
     settle(world, 60.0)
-    assert [node.core.documents.get(KIND, "default", "before") is not None for node in world.nodes if node.core] == [
-        True
-    ] * 5
+    assert has(world, "before") == [True] * 5
     assert may_write(world, 3) == [False] * 5
 
 
@@ -146,6 +148,22 @@ def test_what_it_wrote_since_comes_in_by_nobody_but_a_member_who_had_it_before_h
     assert getattr(do(world, 3, cluster("later", 0)), "code", "") == "denied"
     world.network.heal(alone)
     settle(world, 60.0)
+
+
+def test_what_it_wrote_since_while_alone_stays_its_own_until_an_admin_gives_the_role_back() -> None:
+    """It acknowledged that write: it is kept and shown to nobody, not lost."""
+    world = joined(8)
+    apart = cut(world, 3)
+    world.run_for(8.0)
+    done(world, 0, policy("n3"))
+    world.run_for(2.0)
+    done(world, 3, cluster("since", 0))
+    world.network.heal(apart)
+    world.run_for(30.0)
+    assert has(world, "since") == [False, False, False, True, False]
+    done(world, 1, policy("n3", "member"))
+    settle(world, 60.0)
+    assert has(world, "since") == [True] * 5
 
 
 def test_a_node_that_does_not_hear_of_policies_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,9 +56,14 @@ def replaces_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Registers, "fresh", lambda self, *said: {k: writes[:1] for k, writes in fresh(self, *said).items()})
 
 
+def forgets_removals(patch: pytest.MonkeyPatch) -> None:
+    """A root says nothing of what was removed: the root of another cut brings it back."""
+    patch.setattr(folding, "_remembered", lambda *_: {})
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario"),
-    [(no_strays, CUTS), (one_value, MEETING), (replaces_all, CUTS), (keeps_no_root, CUTS)],
+    [(no_strays, CUTS), (one_value, MEETING), (replaces_all, CUTS), (keeps_no_root, CUTS), (forgets_removals, CUTS)],
 )
 def test_writes_that_get_lost_over_generations_are_noticed(
     plant: Plant, scenario: Scenario, monkeypatch: pytest.MonkeyPatch

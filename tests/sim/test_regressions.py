@@ -4,6 +4,7 @@ import pytest
 
 from meshnode.sim.cuts import CutRun
 from meshnode.sim.faults import Kind
+from meshnode.sim.forgers import ForgerRun
 from meshnode.sim.run import Run
 from meshnode.sim.safety import NoFalseDeath
 from meshnode.sim.scenarios import SCENARIOS
@@ -56,3 +57,8 @@ def test_what_those_before_a_firewall_said_kills_nobody_behind_it_when_it_is_lif
     report = Run(scenario, seed=7, nodes=24, only=(35, 37), judges=(NoFalseDeath,), tier=2).play()
     assert report.passed, report.violation
     assert report.faults == {Kind.REJECT: 2}
+
+
+def test_a_removal_that_a_root_summed_up_is_not_lost_when_the_root_of_another_cut_wins() -> None:
+    forged = ForgerRun(1004).play()
+    assert not forged.why, forged.why
