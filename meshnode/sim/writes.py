@@ -12,7 +12,7 @@ from meshnode.crdt.envelope import UNROOTED, Pin, doc_id_of
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.root import Rooted
-from meshnode.crdt.shelf import piece_records
+from meshnode.crdt.shelf import DOC_BYTES, piece_records
 from meshnode.crdt.store import StateStore, parsed_changes
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.records import ENVELOPE_KEY_BYTES, RecordKind
@@ -81,10 +81,9 @@ class KeptWrites(Checker):
             self._asked[node.name, number] = doc_id_of(*named)
 
     def handled(self, node: SimNode, event: Input, effects: Sequence[Effect]) -> None:
-        if not isinstance(event, CommandGiven):
-            return
-        named, store = _named(event.command), node.store
-        if named is None or store is None:
+        named, store = _named(event.command) if isinstance(event, CommandGiven) else None, node.store
+        if not isinstance(event, CommandGiven) or named is None or store is None:
+            self._learn_carried(node, effects)
             return
         doc = self._asked.pop((node.name, event.command_no))
         keys = [r.key for e in effects if isinstance(e, Store) for r in e.records if r.kind is RecordKind.ENVELOPE]
@@ -96,6 +95,14 @@ class KeptWrites(Checker):
         all_keys = tuple(doc + sealed.id for sealed in store.beyond(doc, {}))
         pending = _Pending(doc, named[2], change, store.heads(doc), store.pin(doc), all_keys)
         self._pending[node.name, event.command_no] = pending
+
+    def _learn_carried(self, node: SimNode, effects: Sequence[Effect]) -> None:
+        """Under which names writes go on, before a root sums up the envelopes that say so."""
+        keys = [r.key for e in effects if isinstance(e, Store) for r in e.records if r.kind is RecordKind.ENVELOPE]
+        docs = dict.fromkeys(DocId(key[:DOC_BYTES]) for key in keys if len(key) == ENVELOPE_KEY_BYTES)
+        for doc in docs:
+            if node.store is not None and node.store.pin(doc) != UNROOTED:
+                self.lineage.read(node.store, doc)
 
     def replied(self, node: SimNode, number: int, view: AnyView) -> None:
         pending = self._pending.pop((node.name, number), None)

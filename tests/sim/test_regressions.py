@@ -62,3 +62,9 @@ def test_what_those_before_a_firewall_said_kills_nobody_behind_it_when_it_is_lif
 def test_a_removal_that_a_root_summed_up_is_not_lost_when_the_root_of_another_cut_wins() -> None:
     forged = ForgerRun(1004).play()
     assert not forged.why, forged.why
+
+
+def test_a_deletion_that_was_carried_is_known_under_its_new_name_before_a_root_sums_it_up() -> None:
+    """The oracle's own: it learned names once a second, and a root was made in between."""
+    forged = ForgerRun(1012).play()
+    assert not forged.why, forged.why
