@@ -8,7 +8,7 @@ from meshnode.model.commands import JsonObject, RunAgent
 from meshnode.model.durability import AUTO, Durability, parse_durability
 from meshnode.model.errors import Invalid
 from meshnode.model.fields import Field, FieldInvalid
-from meshnode.model.manifest import API_VERSIONS, NAMESPACE_DEFAULT, parse_manifest
+from meshnode.model.manifest import API_VERSIONS, NAMESPACE_DEFAULT, parse_unscoped
 from meshnode.model.recipe import PROCESS, TIERS, Recipe
 from meshnode.model.resources import Resources, optional, resources_of
 
@@ -61,15 +61,7 @@ class Agent(msgspec.Struct, frozen=True):
 
 def parse_agent(manifest: JsonObject) -> Agent:
     """Raises ``FieldInvalid``, which knows the path of the field; nothing is ever corrected silently."""
-    envelope = parse_manifest(manifest)
-    if envelope.kind != KIND:
-        raise FieldInvalid(("kind",), f"is {envelope.kind}, not {KIND}", next_step=f"write kind: {KIND}")
-    if envelope.namespace != NAMESPACE_DEFAULT:
-        raise FieldInvalid(
-            ("metadata", "namespace"),
-            f"is {envelope.namespace}, but an agent's name is unique in its mesh",
-            next_step="leave the namespace out",
-        )
+    envelope = parse_unscoped(manifest, KIND, "an agent's")
     intent = _intent(envelope.spec)
     notes = () if intent.replicas else ("replicas is 0: nothing runs until it is scaled",)
     return Agent(envelope.api_version, envelope.name, envelope.labels, manifest["spec"], intent, notes=notes)

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from meshnode.model.commands import JsonObject
-from meshnode.model.fields import Field, quoted
+from meshnode.model.fields import Field, FieldInvalid, quoted
 
 API_VERSIONS = ("v1",)
 KINDS = ("AgentCluster", "Agent", "Node", "Policy")
@@ -66,3 +66,17 @@ def _node_name(field: Field) -> str:
 
 
 _NAMES = {"Agent": agent_name, "Node": _node_name, "Policy": _node_name}
+
+
+def parse_unscoped(manifest: JsonObject, kind: str, whose: str) -> Manifest:
+    """Of a kind whose names are unique in the mesh. ``whose``: "an agent's". Raises ``FieldInvalid``."""
+    envelope = parse_manifest(manifest)
+    if envelope.kind != kind:
+        raise FieldInvalid(("kind",), f"is {envelope.kind}, not {kind}", next_step=f"write kind: {kind}")
+    if envelope.namespace != NAMESPACE_DEFAULT:
+        raise FieldInvalid(
+            ("metadata", "namespace"),
+            f"is {envelope.namespace}, but {whose} name is unique in its mesh",
+            next_step="leave the namespace out",
+        )
+    return envelope

@@ -3,8 +3,8 @@
 import msgspec
 
 from meshnode.model.commands import JsonObject
-from meshnode.model.fields import Field, FieldInvalid
-from meshnode.model.manifest import API_VERSIONS, NAMESPACE_DEFAULT, parse_manifest
+from meshnode.model.fields import Field
+from meshnode.model.manifest import API_VERSIONS, NAMESPACE_DEFAULT, parse_unscoped
 
 KIND = "Node"
 
@@ -34,15 +34,7 @@ class NodeWish(msgspec.Struct, frozen=True):
 
 def parse_node(manifest: JsonObject) -> NodeWish:
     """Raises ``FieldInvalid``."""
-    envelope = parse_manifest(manifest)
-    if envelope.kind != KIND:
-        raise FieldInvalid(("kind",), f"is {envelope.kind}, not {KIND}", next_step=f"write kind: {KIND}")
-    if envelope.namespace != NAMESPACE_DEFAULT:
-        raise FieldInvalid(
-            ("metadata", "namespace"),
-            f"is {envelope.namespace}, but a node's name is unique in its mesh",
-            next_step="leave the namespace out",
-        )
+    envelope = parse_unscoped(manifest, KIND, "a node's")
     return NodeWish(envelope.api_version, envelope.name, envelope.labels, manifest["spec"], _intent(envelope.spec))
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from meshnode.model.commands import JsonObject
 from meshnode.model.fields import Field, FieldInvalid, refuse_repeats
-from meshnode.model.manifest import NAMESPACE_DEFAULT, parse_manifest
+from meshnode.model.manifest import NAMESPACE_DEFAULT, parse_unscoped
 
 KIND = "Policy"
 ROLES = ("admin", "gateway", "member")
@@ -33,15 +33,7 @@ class PolicyWish(msgspec.Struct, frozen=True):
 
 def parse_policy(manifest: JsonObject) -> PolicyWish:
     """Raises ``FieldInvalid``."""
-    envelope = parse_manifest(manifest)
-    if envelope.kind != KIND:
-        raise FieldInvalid(("kind",), f"is {envelope.kind}, not {KIND}", next_step=f"write kind: {KIND}")
-    if envelope.namespace != NAMESPACE_DEFAULT:
-        raise FieldInvalid(
-            ("metadata", "namespace"),
-            f"is {envelope.namespace}, but a node's name is unique in its mesh",
-            next_step="leave the namespace out",
-        )
+    envelope = parse_unscoped(manifest, KIND, "a node's")
     items = envelope.spec.fields((FIELD,))[FIELD].items(count_max=len(ROLES))
     roles = tuple(item.choice(ROLES) for item in items)
     refuse_repeats(items, roles)
