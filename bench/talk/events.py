@@ -1,10 +1,7 @@
 """Events between daemons: one way beside zenoh and NATS, and to a thousand programs on ten nodes, one copy a link."""
 
 import contextlib
-import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +19,7 @@ from bench.talk.calls import SCRIPTS
 from bench.talk.candidate import Anchor, Candidate, Figures, read_line
 from bench.talk.effort import Effort
 from bench.talk.rounds import Results, known, take
-from meshnode.host.rundir import discard_run_directory
+from bench.talk.started import end, give, started
 from meshnode.wire.events import event_frame
 from meshnode.wire.frame import size
 from tests.demo.fleet import ROOT, Broken
@@ -32,7 +29,7 @@ BYTES = 1024
 OTHERS = ("zenoh", "NATS")
 NODES, EACH = 10, 100
 COUNT_FULL, COUNT_QUICK = 500, 100
-READY_S, STOP_S, HEAR_S = 60.0, 10.0, 60.0
+READY_S, HEAR_S = 60.0, 60.0
 POLL_S = 0.002
 WARM, RUN = "topic/bench/warm", "topic/bench/run"
 COPIES_MAX = 1.15  # with heartbeats, acknowledgements and gossip on the same link
@@ -50,43 +47,20 @@ class Crowd:
         seed: list[str] = []
         for number, at in enumerate(self.directories, start=1):
             address = f"127.0.3.{number}"
-            read_fd, write_fd = os.pipe()
-            command = [
-                sys.executable, "-m", "bench.talk.blowing", "--dir", str(at), "--bind", address, "--dial-from", address,
-                "--bus", "zmq", "--no-mdns", "--ready-fd", str(write_fd), *seed,
-            ]  # fmt: skip
-            with (at / "daemon.log").open("ab") as log:
-                self.processes.append(
-                    subprocess.Popen(
-                        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                        pass_fds=(write_fd,),
-                    )
-                )  # fmt: skip
-            os.close(write_fd)
-            with os.fdopen(read_fd) as ready:
-                told = json.loads(ready.readline() or "{}")
-            if not told.get("ok"):
-                raise Broken(f"the daemon {at.name} did not start: see {at / 'daemon.log'}")
-            seed = seed or ["--seed", told["listen"]]
+            process, listen = started("bench.talk.blowing", at, address, "--bus", "zmq", *seed)
+            self.processes.append(process)
+            seed = seed or ["--seed", listen]
 
     def order(self, number: int, within_s: float = HEAR_S, *, silent: bool = False, **what: object) -> dict[str, Any]:
         process = self.processes[number]
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(what) + "\n")
-        process.stdin.flush()
+        give(process, what)
         return {} if silent else read_line(process, within_s)
 
     def endpoint(self, number: int) -> str:
         return f"ipc://{(self.directories[number] / 'run').read_text().strip()}/bus.pub"
 
     def down(self) -> None:
-        for process in self.processes:
-            process.send_signal(signal.SIGTERM)
-        for process, at in zip(self.processes, self.directories, strict=False):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_S)
-            process.kill()
-            discard_run_directory(at)
+        end(self.processes, self.directories)
 
 
 @contextlib.contextmanager

@@ -5,13 +5,9 @@ and then the other one, over a tunnel through it.
 """
 
 import contextlib
-import json
-import os
 import shutil
-import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -21,13 +17,13 @@ from bench.gossip.identities import admitted
 from bench.rows import Meter, Row
 from bench.talk.candidate import Figures, read_line
 from bench.talk.effort import Effort
+from bench.talk.started import end, give, started
 from meshnode.client.client import Client
-from meshnode.host.rundir import discard_run_directory
 from meshnode.model.errors import LocalError
-from tests.demo.fleet import ROOT, Broken
+from tests.demo.fleet import Broken
 
 NAMES = ("here", "there", "relay")
-LINK_S, STOP_S, ORDER_S = 30.0, 10.0, 30.0
+LINK_S, ORDER_S = 30.0, 30.0
 IN_FLIGHT, BYTES = 64, 128
 P50_GOAL, RATE_GOAL = 1.7, 0.5
 
@@ -58,44 +54,20 @@ class Relayed:
         return False
 
     def _start(self, at: Path, address: str, *more: str) -> str:
-        read_fd, write_fd = os.pipe()
-        command = [
-            sys.executable, "-m", "bench.talk.daemon", "--dir", str(at), "--bind", address, "--dial-from", address,
-            "--no-mdns", "--ready-fd", str(write_fd), *more,
-        ]  # fmt: skip
-        with (at / "daemon.log").open("ab") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                    pass_fds=(write_fd,),
-                )
-            )  # fmt: skip
-        os.close(write_fd)
-        with os.fdopen(read_fd) as ready:
-            told = json.loads(ready.readline() or "{}")
-        if not told.get("ok"):
-            raise Broken(f"the daemon {at.name} did not start: see {at / 'daemon.log'}")
-        return told["listen"]
+        process, listen = started("bench.talk.daemon", at, address, *more)
+        self._processes.append(process)
+        return listen
 
     def order(self, what: str, to: str, for_s: float) -> Figures:
         """Calls of the first daemon to the one of this name."""
         first = self._processes[0]
-        assert first.stdin is not None
         node = self._ids[NAMES.index(to)].hex()
         given = {"what": what, "node": node, "bytes": BYTES, "for_s": for_s}
-        first.stdin.write(json.dumps({**given, "at_once": IN_FLIGHT if what == "window" else 1}) + "\n")
-        first.stdin.flush()
+        give(first, {**given, "at_once": IN_FLIGHT if what == "window" else 1})
         return Figures(read_line(first, ORDER_S), 0.0)
 
     def down(self) -> None:
-        for process in self._processes:
-            process.send_signal(signal.SIGTERM)
-        for process in self._processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_S)
-            process.kill()
-        for at in self._directories:
-            discard_run_directory(at)
+        end(self._processes, self._directories)
 
 
 @contextlib.contextmanager
