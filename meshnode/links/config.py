@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.links.hello import MEMBER_BYTES_MAX
+from meshnode.links.parts import FEATURE as PARTS
 from meshnode.model.ids import MeshId, NodeId, NodeName, Region
 from meshnode.wire.codec import WIRE, Codec
 from meshnode.wire.frame import FRAME_BYTES_MAX
@@ -33,7 +34,7 @@ class HubConfig:
     boot: int
     run_id: bytes
     member: bytes = b""
-    features: tuple[str, ...] = ()
+    features: tuple[str, ...] = (PARTS,)  # what this release can, told to peers
     codec: Codec = WIRE
 
     handshake_us: int = 5 * SECOND

@@ -40,6 +40,7 @@ class Handshake:
         link.hello_no = self._hellos
         if peer.session is not None:
             link.offered, link.count = peer.session.id, peer.session.received
+            peer.session.muted = True
         link.put(frame_of(Kind.HELLO, self._greeting(peer.session, peer.proposal)))
 
     def hello(self, link: Link, hello: Hello, now: Instant) -> None:

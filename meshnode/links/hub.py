@@ -310,7 +310,7 @@ class Hub:
 
     def _frame(self, link: Link, frame: Frame, now: Instant) -> None:
         match frame.kind:
-            case Kind.CALL | Kind.RESULT | Kind.CANCEL | Kind.CHUNK | Kind.GRANT | Kind.CONTROL:
+            case Kind.CALL | Kind.RESULT | Kind.CANCEL | Kind.CHUNK | Kind.GRANT | Kind.CONTROL | Kind.PART:
                 self._sequenced(link, frame, now)
             case kind if kind in TUNNEL_KINDS:
                 self._sequenced(link, frame, now)
@@ -337,8 +337,13 @@ class Hub:
 
     def _sequenced(self, link: Link, frame: Frame, now: Instant) -> None:
         link.count += 1
-        if not self._session(link).accept(link.count, frame, now):
+        session = self._session(link)
+        if not session.accept(link.count, frame, now):
             self.counters.add("frame-duplicate")
+        elif frame.kind is Kind.PART:
+            whole = session.assembly.take(frame)
+            if whole is not None:
+                self._roster.turn.data(link.peer, whole)
         elif frame.kind in TUNNEL_KINDS:
             self._roster.turn.tell(TunnelReceived(link.peer, frame))
         elif frame.kind is not Kind.CONTROL:

@@ -18,7 +18,7 @@ from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES,
 DATA_KINDS = (Kind.CALL, Kind.RESULT, Kind.CANCEL, Kind.CHUNK, Kind.GRANT)
 SOON_PART = 12  # of the time between two pings: so much earlier than due one may be sent
 SEQUENCED = Flag.SEQUENCED.value  # a plain int: an enum's operators cost more than the rest of encoding
-SEQUENCED_KINDS = (*DATA_KINDS, Kind.CONTROL, *TUNNEL_KINDS)
+SEQUENCED_KINDS = (*DATA_KINDS, Kind.PART, Kind.CONTROL, *TUNNEL_KINDS)
 
 
 class Phase(enum.Enum):

@@ -127,10 +127,18 @@ class Roster:
             self._keep_session(peer, now)
         elif peer.dialling is link:
             peer.dialling = None
+            self._unmute(peer)
             self.turn.tell(LinkRejected(link.dial_no, link.peer, how, theirs or ours))
             self.tell_held(peer)
             if peer.up is None:
                 self._keep_session(peer, now)
+
+    def _unmute(self, peer: Peer) -> None:
+        """The HELLO that was under way came to nothing: what came meanwhile is acknowledged over the link there is."""
+        if peer.session is not None and peer.session.muted:
+            peer.session.muted = False
+            if peer.up is not None:
+                self.turn.touch(peer.up)
 
     def tell_held(self, peer: Peer) -> None:
         if peer.down_held is not None:

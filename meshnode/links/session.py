@@ -3,7 +3,8 @@
 Sequenced frames are numbered by counting, not by a field: a connection keeps order, so both ends count alike. A link
 starts counting where its receiver said in HELLO or WELCOME that it stands; the sender sends everything after that
 again. Frames that arrived over the older link in the meantime are then counted a second time and dropped: exactly once,
-in order, without a byte of overhead per frame.
+in order, without a byte of overhead per frame. While a HELLO is under way they are not acknowledged: the receiver of
+the acknowledgement would have dropped from its log what that HELLO asks for.
 
 Invariant: ``log`` holds the frames numbered ``_log_first .. _next - 1``, and the peer acknowledged all before.
 """
@@ -14,11 +15,15 @@ from meshnode.kernel.instant import Instant
 from meshnode.kernel.machine import earliest
 from meshnode.links.config import HubConfig
 from meshnode.links.hello import Hello, Total, frame_of
+from meshnode.links.parts import FEATURE as PARTS
+from meshnode.links.parts import LONG_BYTES, Assembly
+from meshnode.links.rota import Rota
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import Frame, Kind, size
 
 ACK_FRAMES = 256  # more than this unacknowledged are acknowledged without waiting: the sender's log is bounded
 ACK_BYTES = 64 * 1024
+SHORT_BYTES = 128 * 1024  # of short frames leave before what is long has its next piece
 Sized = tuple[Frame, int]  # with its bytes on the wire
 
 
@@ -37,16 +42,21 @@ class Session:
         self._control: deque[Sized] = deque()
         self._patient: deque[Sized] = deque()  # control, too, that waits for something to ride on
         self._patient_due_us: int | None = None
-        self._data: deque[Sized] = deque()
+        self._data: deque[Sized] = deque()  # short frames, as they came
+        self._rota = Rota()  # long ones, and what follows them in their calls
+        self._in_parts = False  # the peer puts parts together
+        self._short_sent = self._short_run = 0  # frames; bytes since the last piece of a long one
         self._queue_bytes = 0
         self._data_sent = 0
         self._data_limit = 0
         # receiving
         self.received = 0
+        self.assembly = Assembly()
         self._told = 0
         self._data_got = 0
         self._data_granted = config.window_bytes
         self._unacked_bytes = 0
+        self.muted = False  # a HELLO is under way that says how much was received: nothing later is acknowledged
         self._ack_due_us: int | None = None
 
     # -- a link comes ---------------------------------------------------------------------------------------------
@@ -62,8 +72,9 @@ class Session:
             raise RemoteError("resume-range", f"{theirs.received} of {self._log_first - 1}..{self._next - 1}")
         if theirs.data_got > self._data_sent:
             raise RemoteError("resume-range", f"{theirs.data_got} of {self._data_sent} data bytes")
-        self.attached = attached
+        self.attached, self.muted = attached, False
         self.peer_run = theirs.run_id
+        self._in_parts = PARTS in theirs.features
         self._forget_until(theirs.received)
         self._data_limit = max(self._data_limit, theirs.data_got + theirs.window)
         return [frame for frame, _ in self._log]
@@ -71,9 +82,11 @@ class Session:
     def abandon(self) -> int:
         """It will not go on. How many of its frames may never have arrived."""
         queues = (self._log, self._patient, self._control, self._data)
-        lost = sum(map(len, queues))
+        lost = sum(map(len, queues)) + len(self._rota)
         for queue in queues:
             queue.clear()
+        self._rota.clear()
+        self.assembly = Assembly()
         self._patient_due_us = None
         self._queue_bytes = self._log_bytes = 0
         return lost
@@ -90,8 +103,14 @@ class Session:
         if self._queue_bytes + frame_bytes > self._config.queue_bytes_max:
             return False
         self._queue_bytes += frame_bytes
-        (self._control if frame.kind is Kind.CONTROL else self._data).append((frame, frame_bytes))
+        if frame.kind is Kind.CONTROL:
+            self._control.append((frame, frame_bytes))
+        elif not (self._in_parts and (frame_bytes > LONG_BYTES or self._rota) and self._long(frame, frame_bytes)):
+            self._data.append((frame, frame_bytes))
         return True
+
+    def _long(self, frame: Frame, frame_bytes: int) -> bool:
+        return self._rota.add(frame, frame_bytes, self._short_sent + len(self._data))
 
     def offer_patiently(self, frame: Frame, now: Instant) -> bool:
         """As ``offer``, for a control frame that may leave with the next thing written, or when an ack would be due."""
@@ -111,17 +130,38 @@ class Session:
         """
         out: list[Frame] = []
         due_us = self._patient_due_us
-        if due_us is not None and (riding or self._control or self._data or due_us <= now.mono_us):
+        if due_us is not None and (riding or self._control or self._data or self._rota or due_us <= now.mono_us):
             self._control.extendleft(reversed(self._patient))
             self._patient.clear()
             self._patient_due_us = None
         while self._control and self._has_room():
             self._log_one(self._control.popleft(), out)
         # A frame may overdraw the credit it begins within: so the largest frame passes through any window.
-        while self._data and self._has_room() and self._data_sent < self._data_limit:
-            self._data_sent += self._data[0][1]
-            self._log_one(self._data.popleft(), out)
+        while self._data_sent < self._data_limit and self._has_room():
+            if self._data and not (self._rota and self._short_run >= SHORT_BYTES):
+                self._short(out)
+            elif not (self._rota and self._piece(out)) and not self._data:
+                break
         return out
+
+    def _short(self, out: list[Frame]) -> None:
+        sized = self._data.popleft()
+        self._short_sent += 1
+        self._short_run += sized[1]
+        self._data_sent += sized[1]
+        self._log_one(sized, out)
+
+    def _piece(self, out: list[Frame]) -> bool:
+        """One of what is long, if any may leave now."""
+        self._short_run = 0
+        piece = self._rota.next(self._short_sent)
+        if piece is None:
+            return False
+        frame, frame_bytes, freed = piece
+        self._data_sent += frame_bytes
+        self._queue_bytes += frame_bytes - freed  # the place of a frame is free when all of it has left
+        self._log_one((frame, frame_bytes), out)
+        return True
 
     def acknowledged(self, total: int) -> None:
         if total >= self._next:
@@ -176,7 +216,7 @@ class Session:
     def dues(self, now: Instant, *, riding: bool) -> list[Frame]:
         """ACK and CREDIT to send now: when due, or earlier when something else is being written anyway."""
         out: list[Frame] = []
-        if self._ack_due_us is not None and (riding or self._ack_due_us <= now.mono_us):
+        if self._ack_due_us is not None and not self.muted and (riding or self._ack_due_us <= now.mono_us):
             self._told, self._unacked_bytes, self._ack_due_us = self.received, 0, None
             out.append(frame_of(Kind.ACK, Total(self.received)))
         if self._data_granted - self._data_got <= self._config.window_bytes // 2:
@@ -185,4 +225,4 @@ class Session:
         return out
 
     def deadline(self) -> int | None:
-        return earliest(self._ack_due_us, self._patient_due_us)
+        return earliest(None if self.muted else self._ack_due_us, self._patient_due_us)

@@ -1,7 +1,8 @@
 """A node of an earlier release among newer ones: it knows neither their newest letters nor the newest fields.
 
-It stands before the links, as a codec: what an older decoder would refuse arrives as junk, fields that came later are
-not there, and what only a newer node would write leaves as an empty announcement, since links count their frames.
+It stands before the links, as a codec: it says of itself that it can nothing new, what an older decoder would refuse
+arrives as junk, fields that came later are not there, and what only a newer node would write leaves as an empty
+announcement, since links count their frames.
 """
 
 from collections.abc import Sequence
@@ -9,11 +10,14 @@ from collections.abc import Sequence
 import msgspec
 
 from meshnode.kernel.effects import Channel
+from meshnode.links.hello import Hello, body_of, frame_of
+from meshnode.model.errors import RemoteError
 from meshnode.wire.codec import Codec, Reader
 from meshnode.wire.frame import Frame, Kind
 
 # The letters of gossip as first released: how many fields each tag had.
 RELEASED = {1: 2, 2: 1, 3: 1, 4: 3, 5: 2, 6: 2, 7: 1, 8: 1, 9: 1, 10: 0, 11: 1, 12: 3, 13: 1, 14: 2, 15: 1, 16: 2}
+_LATER = (Kind.PART,)  # kinds of frames that were not there yet
 _JUNK = b"\xc1"  # no msgpack begins so
 _decode = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _tag = msgspec.msgpack.Decoder(int).decode
@@ -30,7 +34,10 @@ class OlderReader:
 
     def feed(self, data: bytes, /) -> list[Frame]:
         self._reader.frame_bytes_max = self.frame_bytes_max
-        return [self._met.changed(frame, _JUNK) for frame in self._reader.feed(data)]
+        frames = self._reader.feed(data)
+        if any(frame.kind in _LATER for frame in frames):
+            raise RemoteError("frame-kind")
+        return [self._met.changed(frame, _JUNK) for frame in frames]
 
 
 class Older:
@@ -51,6 +58,8 @@ class Older:
 
     def changed(self, frame: Frame, unknown: bytes) -> Frame:
         """``unknown``: what stands for a letter that was not there yet."""
+        if frame.kind in (Kind.HELLO, Kind.WELCOME):
+            return _without_features(frame)
         if frame.kind is not Kind.CONTROL or frame.stream != Channel.GOSSIP:
             return frame
         body = _as_released(frame.payload, unknown)
@@ -58,6 +67,15 @@ class Older:
             return frame
         self.skewed += 1
         return msgspec.structs.replace(frame, payload=body)
+
+
+def _without_features(frame: Frame) -> Frame:
+    """It says of itself that it can nothing new, and does not read what others can."""
+    try:
+        hello = body_of(frame, Hello)
+    except RemoteError:
+        return frame
+    return frame_of(frame.kind, msgspec.structs.replace(hello, features=()))
 
 
 def _as_released(body: bytes, unknown: bytes) -> bytes:

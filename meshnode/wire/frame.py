@@ -32,6 +32,7 @@ class Kind(enum.IntEnum):
     ACK = 6
     CREDIT = 7
     CONTROL = 8
+    PART = 9  # a piece of a long frame; only peers that put parts together get it
     CALL = 16
     RESULT = 17
     CANCEL = 18

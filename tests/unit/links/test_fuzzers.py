@@ -1,21 +1,40 @@
-"""The fuzzers of sessions and tunnels: what they have found stays mended, and they find what is planted."""
+"""The fuzzers of sessions, parts and tunnels: what they have found stays mended, and they find what is planted."""
 
+import msgspec
 import pytest
 
 from meshnode.kernel.effects import Reject
 from meshnode.kernel.instant import Instant
 from meshnode.links.carriage import Carriage
+from meshnode.links.parts import Assembly, PartHeader
 from meshnode.links.session import Session
 from meshnode.links.tunnelwire import Open, TunnelReceived, frame_of
 from meshnode.model.ids import NodeId
 from meshnode.wire.frame import Frame, Kind
-from tests.fuzz import fuzz_sessions, fuzz_tunnels
+from tests.fuzz import fuzz_parts, fuzz_sessions, fuzz_tunnels
 from tests.fuzz.driver import replay
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def test_every_program_of_the_corpora_keeps_its_promises() -> None:
     assert replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS) >= 25
     assert replay(fuzz_tunnels.one_input, fuzz_tunnels.CORPUS) >= 12
+    assert replay(fuzz_parts.one_input, fuzz_parts.CORPUS) >= 15
+
+
+def test_parts_that_are_put_together_as_they_come_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: whatever a part says of its place, it is the next."""
+    take = Assembly.take
+
+    def gullible(self: Assembly, frame: Frame) -> Frame | None:
+        begun = self._begun.get(frame.stream)
+        told = PartHeader(begun.have) if begun is not None else None
+        return take(self, frame if told is None else Frame(Kind.PART, 1, frame.stream, _encode(told), frame.payload))
+
+    monkeypatch.setattr(Assembly, "take", gullible)
+    with pytest.raises(AssertionError):
+        replay(fuzz_parts.one_input, fuzz_parts.CORPUS)
 
 
 def test_a_session_that_takes_a_frame_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ NOW = Instant(SECOND, 0)
 HOUSE = Place(1).config
 ACTS = st.one_of(
     st.tuples(st.just("post"), st.booleans(), st.integers(1, 5)),
-    st.tuples(st.just("big"), st.booleans(), st.just(30_000)),
+    st.tuples(st.just("big"), st.booleans(), st.sampled_from([30_000, 100_000])),
     st.tuples(st.just("run"), st.booleans(), st.integers(0, 40 * MS)),
     st.tuples(st.just("reset"), st.booleans(), st.just(0)),
     st.tuples(st.just("blacken"), st.booleans(), st.just(0)),
@@ -116,6 +116,31 @@ def test_what_still_arrives_over_the_old_link_is_not_taken_twice() -> None:
     world.post(b, a, b"next")
     world.run(1 * SECOND)
     assert a.bodies() == [b"slow", b"too", b"next"]
+
+
+@pytest.mark.parametrize("welcomed", [True, False])
+def test_what_arrives_while_a_hello_is_under_way_is_acknowledged_after_it(welcomed: bool) -> None:
+    """Else the peer has forgotten what the HELLO, which it reads later, asks for: its session would end."""
+    a, b = Place(1), Place(2)
+    world = World(a, b, latency_us=10 * MS)
+    _, far = world.dial(a, b)
+    world.run(100 * MS)
+    world.slow[far] = 2 * SECOND
+    world.post(b, a, b"slow", b"too")
+    world.run(1995 * MS)
+    second, _ = world.dial(a, b)
+    world.slow[second] = 300 * MS  # HELLO is late, the acknowledgement on the old link would not be
+    if not welcomed:
+        world.run(100 * MS)
+        world.reset(second)
+    world.run(2 * SECOND)
+    assert a.bodies() == [b"slow", b"too"]
+    assert b.told(Reject) == [] and b.hub.counters["resume-range"] == 0
+    world.post(b, a, b"next")
+    world.run(3 * SECOND)
+    assert a.bodies() == [b"slow", b"too", b"next"]
+    session = b.hub._roster[a.node].session
+    assert session is not None and not session._log, "all of it was acknowledged in the end"
 
 
 def test_what_hello_grants_is_kept() -> None:
