@@ -274,7 +274,9 @@ HOSTILE = {
     "part-total": [first(FRAME_BYTES_MAX)],
     "part-overrun": [first(PART_BYTES - 1)],
     "part-short": [first(WHOLE, length=100)],
-    "part-many": [_part(PartHeader(0, WHOLE, Kind.CALL), PART_BYTES, number) for number in range(OPEN_MAX + 1)],
+    "part-many": [
+        _part(PartHeader(0, WHOLE, Kind.CALL), parts.PART_BYTES_MIN, number) for number in range(OPEN_MAX + 1)
+    ],
 }
 
 
