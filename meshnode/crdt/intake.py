@@ -48,12 +48,17 @@ class Intake:
         self.index.put(doc, version_of(self._store, doc))
 
     def _apply(self, each: Admitted, placed: Placed, *, restored: bool) -> bool:
+        before = self.index.version(each.doc)
         try:
             (self._store.restore if restored else self._store.apply)(each)
         except RemoteError as error:
             placed.refused.append((each, error))
             return False
-        self.index.put(each.doc, version_of(self._store, each.doc))
+        version = version_of(self._store, each.doc)
+        if version == before:  # believed, it would be told on and asked for again, without end
+            placed.refused.append((each, RemoteError("change-lost", "the store holds nothing of what it took")))
+            return False
+        self.index.put(each.doc, version)
         placed.applied.append(each)
         return True
 

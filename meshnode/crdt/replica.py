@@ -393,8 +393,9 @@ class Documents:
         if letter.more:
             return []
         moved = self._progress.pop(via, False) is None
-        if letter.rest:
-            return self._exchange.ask([DocId(doc) for doc in letter.rest], via, last=True)
+        rest = letter.rest if moved else letter.rest[1:]  # the first was cut short: what was refused of it comes again
+        if rest:
+            return self._exchange.ask([DocId(doc) for doc in rest], via, last=True)
         return [self._exchange.open(via)] if moved else []
 
     def _refused(self, via: NodeId, error: RemoteError, now: Instant) -> Effects:

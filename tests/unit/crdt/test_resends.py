@@ -1,0 +1,113 @@
+"""A node that does not take what it is given, by a fault or by a rule, is not given it again and again at once."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from meshnode.crdt import letters
+from meshnode.crdt.gate import Admitted
+from meshnode.crdt.intake import Intake, Placed
+from meshnode.crdt.letters import Envelopes
+from meshnode.crdt.replica import DocumentsConfig
+from meshnode.crdt.store import AutomergeStore, StateStore
+from meshnode.model.ids import NodeId
+from tests.faults.planted import OneSided
+from tests.unit.crdt.ports import Mesh, Table
+
+MINUTE_S = 60.0
+ROUNDS = 15  # of repair, in a minute; each node opens one
+NAMES = ("a", "b", "c")
+LARGE = DocumentsConfig(generation_changes=10_000, generation_bytes=1 << 30)
+
+
+def met(mesh: Mesh) -> Mesh:
+    for a, b in (("a", "b"), ("a", "c"), ("b", "c")):
+        mesh.link(a, b)
+    mesh.settle()
+    return mesh
+
+
+def one_sided(me: NodeId) -> Callable[[], StateStore]:
+    return lambda: OneSided(AutomergeStore(), me)  # type: ignore[return-value]
+
+
+def forgetful_mesh() -> Mesh:
+    """Node b says that it took the later writes of others, and did not."""
+    mesh = Mesh(*NAMES)
+    node = mesh.nodes["b"]
+    node.store = one_sided(node.id)
+    node.start()
+    met(mesh)
+    mesh.put("a", "x", {"v": 1})
+    mesh.settle()
+    return mesh
+
+
+def given_to(mesh: Mesh, name: str) -> Counter[bytes]:
+    """How often each envelope was."""
+    found: Counter[bytes] = Counter()
+    for _, to, body in mesh.log:
+        letter = letters.decode(body)
+        if to == name and isinstance(letter, Envelopes):
+            found.update(letter.items)
+    return found
+
+
+def test_a_write_that_a_store_loses_is_given_again_once_a_round_and_not_told_on() -> None:
+    mesh = forgetful_mesh()
+    mesh.put("a", "x", {"v": 2})
+    mesh.settle()
+    mesh.run(MINUTE_S)
+    assert max(given_to(mesh, "b").values()) <= 3 * ROUNDS
+    lost = mesh.nodes["b"].documents.counters["applied"]
+    assert lost == 1, "what is not there is not counted as taken, journalled or told"
+    assert {each.reason for each in mesh.nodes["b"].rejects} == {"change-lost"}
+    assert mesh.nodes["a"].documents.root() == mesh.nodes["c"].documents.root()
+
+
+def test_a_node_that_believes_its_store_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: what the store took counts as progress, whatever it holds then."""
+    apply = Intake._apply  # pyright: ignore[reportPrivateUsage]
+
+    def believing(self: Intake, each: Admitted, placed: Placed, *, restored: bool) -> bool:
+        taken = apply(self, each, placed, restored=restored)
+        if not taken and placed.refused and placed.refused[-1][1].reason == "change-lost":
+            placed.refused.pop()
+            placed.applied.append(each)
+            return True
+        return taken
+
+    monkeypatch.setattr(Intake, "_apply", believing)
+    mesh = forgetful_mesh()
+    mesh.put("a", "x", {"v": 2})
+    mesh.settle()
+    monkeypatch.setattr(mesh, "settle", partial(mesh.settle, messages_max=500))
+    with pytest.raises(AssertionError, match="never fall silent"):
+        mesh.run(MINUTE_S)
+
+
+def test_a_long_document_that_a_node_refuses_is_not_asked_for_without_end() -> None:
+    """Its answer has no room for all of it: what was left out is asked for at once only while that gets us on."""
+    mesh = Mesh("a", "b", config=LARGE)
+    refusing = mesh.nodes["b"]
+    refusing.authority = Table((mesh.nodes["a"].id, "Thing/default/x"))
+    refusing.start()
+    for number in range(20):
+        mesh.put("a", "x", {f"v{number}": noise(number)})
+    mesh.put("a", "y", {"v": 1})
+    mesh.settle()
+    mesh.link("a", "b")
+    mesh.settle(messages_max=200)
+    assert refusing.documents.get("Thing", "default", "y") is not None, "what follows it is given all the same"
+    assert refusing.documents.get("Thing", "default", "x") is None
+
+
+def noise(number: int) -> str:
+    """30 KiB that no deflation makes small."""
+    state, text = number + 1, list[str]()
+    for _ in range(3_000):
+        state = state * 6_364_136_223_846_793_005 % 2**64 + 1
+        text.append(f"{state:020}"[-10:])
+    return "".join(text)
