@@ -13,6 +13,9 @@ from tests.real.mesh_kit import Gate, beside, call, cut_power, run, spread, unit
 pytestmark = pytest.mark.real
 
 IMPATIENT = ("-m", "tests.real.impatient_daemon")
+# Of a call that a daemon's death cuts short. Behind it its agent gives it up, but a thread that waits at a gate cannot
+# be stopped: it would take the one opening from the call that follows. So it outlasts any start of a daemon.
+LONG_S = 120.0
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def test_a_killed_daemons_agents_work_on_are_adopted_and_finish_the_call_they_we
     pid = value(node, "books.pid")
     with Gate(daemons.directory) as gate:
         asked = {"gate": str(gate.path), "n": 2}
-        with beside(call, node, "books.gated", asked, idempotency_key="order-1") as cut_short:
+        with beside(call, node, "books.gated", asked, idempotency_key="order-1", deadline_s=LONG_S) as cut_short:
             until(lambda: gate.runs == 1, "the call is in work")
             node.kill()
             with pytest.raises(Offline, match=r"has ended|went away"):
@@ -51,7 +54,7 @@ def test_a_keyed_call_asked_for_again_while_it_is_still_in_work_waits_for_it(dae
     run(node, "books")
     with Gate(daemons.directory) as gate:
         asked = {"gate": str(gate.path)}
-        with beside(call, node, "books.gated", asked, idempotency_key="order-1"):
+        with beside(call, node, "books.gated", asked, idempotency_key="order-1", deadline_s=LONG_S):
             until(lambda: gate.runs == 1, "the call is in work")
             node.kill()
         node = daemons.start("alpha")
