@@ -46,7 +46,7 @@ def load(directory: Path) -> Settings:
         return Settings()
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Settings)
-    except (OSError, ValueError) as error:  # of msgspec, too
+    except (OSError, ValueError, RecursionError) as error:  # of msgspec, too
         raise Invalid(f"{path}: {error}", next_step=_MEND) from error
     for field in ("advertise", "seeds"):
         for text in getattr(found, field):

@@ -132,7 +132,7 @@ def read_order(body: bytes) -> ToWarden:
     """Raises ``RemoteError``."""
     try:
         return _TO_WARDEN(body)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError("not-an-order", str(error)) from error
 
 
@@ -140,5 +140,5 @@ def read_report(body: bytes) -> FromWarden:
     """Raises ``RemoteError``."""
     try:
         return _FROM_WARDEN(body)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError("not-a-report", str(error)) from error

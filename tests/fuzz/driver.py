@@ -14,11 +14,13 @@ seed is printed, and the same seed tries the same inputs in the same order. File
 they are; a unit test replays them with ``replay``.
 
 An input that reaches a line of meshnode no input reached before, or a refusal with a new name, joins the pool that
-later mutations start from. One that takes more than a tenth of a second of the processor, twice, is a finding too.
+later mutations start from. One that takes more than a tenth of a second of the processor, twice, is a finding too, and
+so is a target that takes more than 50 MiB of memory for all of them.
 
 A target that is dear to build gives ``opens`` as well: a session takes many inputs one after the other and ends with
 the properties that must hold whatever came. A finding of a session is reduced to the inputs it needs, and kept as a
-folder; a folder in the corpus is one session. Now and then an input goes to ``one_input``, on its own.
+folder; a folder in the corpus is one session. Now and then an input goes to ``one_input``, on its own. An execution is
+one input, wherever it went.
 
 ``python tests/fuzz/fuzz_NAME.py SECONDS SEED FILE`` adds what was tried to the counts in FILE (``bench/results``).
 """
@@ -31,7 +33,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Protocol
 
 from meshnode.model.errors import RemoteError
@@ -51,13 +53,21 @@ class Session(Protocol):
 Opens = Callable[[], Session]
 
 ROOT = Path(__file__).resolve().parents[2]
+PRODUCT = f"{ROOT / 'meshnode'}/"
 POOL_MAX = 2048
+POOL_BYTES_MAX = 8 * 1024 * 1024
 INPUT_BYTES_MAX = 64 * 1024
 HANG_S = 30.0
 SLOW_S = 0.1
+GROWN_MIB_MAX = 50.0
+WARM_TRIES = 2_000  # before them a target fills its caches
+GROWTH_EVERY = 4_096
 SESSION_INPUTS = 200
 ALONE_EVERY = 500
-TRACE_EVERY = 64  # line tracing costs several times the run itself
+# Line tracing costs several times the run itself: at first it looks for what to breed from, later now and then.
+EARLY_TRIES, EARLY_EVERY, TRACE_EVERY = 20_000, 4, 64
+_MORE = 0.5  # how often one more move follows
+_SHORTER = 0.75  # how often the shorter of two is bred from: it costs less and says as much
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
@@ -68,7 +78,7 @@ def main(name: str, one_input: OneInput, corpus_dir: Path, opens: Opens | None =
     campaign = Campaign(name, one_input, corpus_dir, seed, opens)
     status = campaign.run(seconds)
     if len(sys.argv) > 3:
-        tally.add(Path(sys.argv[3]), name, campaign.tries, campaign.slowest_s, seconds, findings=status)
+        tally.add(Path(sys.argv[3]), name, campaign.tried(seconds), findings=status)
     return status
 
 
@@ -104,7 +114,9 @@ class Mutator:
 
     def __init__(self, pool: list[bytes], seed: int) -> None:
         self._pool = pool or [b""]
+        self._bytes = sum(map(len, self._pool))
         self._rng = random.Random(seed)
+        self._luck = self._rng.random
         self._moves: tuple[Callable[[bytearray], None], ...] = (
             self._flip_bit,
             self._set_byte,
@@ -121,27 +133,41 @@ class Mutator:
         return len(self._pool)
 
     def keep(self, data: bytes) -> None:
-        if len(self._pool) < POOL_MAX:
+        if len(self._pool) < POOL_MAX and self._bytes + len(data) <= POOL_BYTES_MAX:
             self._pool.append(data)
-        else:
-            self._pool[self._rng.randrange(len(self._pool))] = data
+            self._bytes += len(data)
+            return
+        at = int(self._luck() * len(self._pool))
+        if self._bytes + len(data) - len(self._pool[at]) <= POOL_BYTES_MAX:
+            self._bytes += len(data) - len(self._pool[at])
+            self._pool[at] = data
 
     def breed(self) -> bytes:
-        data = bytearray(self._rng.choice(self._pool))
-        for _ in range(1 + int(self._rng.expovariate(0.7))):
-            self._rng.choice(self._moves)(data)
+        luck, moves = self._luck, self._moves
+        data = bytearray(self._parent())
+        moves[int(luck() * len(moves))](data)
+        while luck() < _MORE:
+            moves[int(luck() * len(moves))](data)
         return bytes(data[:INPUT_BYTES_MAX])
 
+    def _parent(self) -> bytes:
+        luck, pool = self._luck, self._pool
+        first = pool[int(luck() * len(pool))]
+        if luck() >= _SHORTER:
+            return first
+        other = pool[int(luck() * len(pool))]
+        return other if len(other) < len(first) else first
+
     def _at(self, data: bytearray) -> int:
-        return self._rng.randrange(len(data) + 1)
+        return int(self._luck() * (len(data) + 1))
 
     def _flip_bit(self, data: bytearray) -> None:
         if data:
-            data[self._rng.randrange(len(data))] ^= 1 << self._rng.randrange(8)
+            data[int(self._luck() * len(data))] ^= 1 << int(self._luck() * 8)
 
     def _set_byte(self, data: bytearray) -> None:
         if data:
-            data[self._rng.randrange(len(data))] = self._rng.randrange(256)
+            data[int(self._luck() * len(data))] = int(self._luck() * 256)
 
     def _set_number(self, data: bytearray) -> None:
         width = self._rng.choice((1, 2, 4, 8))
@@ -158,11 +184,11 @@ class Mutator:
 
     def _delete_slice(self, data: bytearray) -> None:
         at = self._at(data)
-        del data[at : at + self._rng.randint(1, 16)]
+        del data[at : at + 1 + int(self._luck() * 16)]
 
     def _repeat_slice(self, data: bytearray) -> None:
         at = self._at(data)
-        piece = bytes(data[at : at + self._rng.randint(1, 64)])
+        piece = bytes(data[at : at + 1 + int(self._luck() * 64)])
         data[at:at] = piece * self._rng.choice((1, 1, 2, 16))
 
     def _insert_noise(self, data: bytearray) -> None:
@@ -173,14 +199,16 @@ class Mutator:
         del data[self._at(data) :]
 
     def _splice(self, data: bytearray) -> None:
-        other = self._rng.choice(self._pool)
-        data[self._at(data) :] = other[self._rng.randrange(len(other) + 1) :]
+        other = self._parent()
+        data[self._at(data) :] = other[int(self._luck() * (len(other) + 1)) :]
 
 
 class Lines:
-    """Which lines of meshnode ran: a small coverage by ``sys.settrace``."""
+    """Which lines of meshnode ran: a small coverage by ``sys.settrace``. A function all of whose lines ran is left
+    alone, so that tracing soon costs little."""
 
     def __init__(self) -> None:
+        self._left: dict[int, set[int]] = {}  # by the id of code that a module keeps
         self._seen: set[tuple[str, int]] = set()
         self.fresh = False
 
@@ -199,14 +227,21 @@ class Lines:
         return frozenset(line for file, line in self._seen if file == str(path))
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ANN401  # the shape settrace wants
-        code = frame.f_code.co_filename
-        if event == "call":
-            return self._trace if "meshnode" in code else None
-        line = (code, frame.f_lineno)
-        if event == "line" and line not in self._seen:
-            self._seen.add(line)
+        code = frame.f_code
+        left = self._left.get(id(code))
+        if left is None:
+            left = lines_of(code) if code.co_filename.startswith(PRODUCT) else set()
+            self._left[id(code)] = left
+        if event == "line" and frame.f_lineno in left:
+            left.remove(frame.f_lineno)
+            self._seen.add((code.co_filename, frame.f_lineno))
             self.fresh = True
-        return self._trace
+        return self._trace if left else None
+
+
+def lines_of(code: CodeType) -> set[int]:
+    """Of one function, without the line that begins it."""
+    return {line for _, _, line in code.co_lines() if line is not None and line != code.co_firstlineno}
 
 
 class Campaign:
@@ -220,6 +255,8 @@ class Campaign:
         self._outcomes: dict[str, int] = {}
         self.tries = 0
         self.slowest_s = 0.0
+        self._used_s = time.process_time()
+        self._warm_mib = self._grown_mib = 0.0
 
     def run(self, seconds: float) -> int:
         """The exit status."""
@@ -227,6 +264,11 @@ class Campaign:
         status = self._try_all(seconds)
         faulthandler.cancel_dump_traceback_later()
         return status
+
+    def tried(self, seconds: float) -> tally.Run:
+        """What came of it."""
+        used_s = time.process_time() - self._used_s
+        return tally.Run(self.tries, seconds, used_s, self.slowest_s, self._grown_mib)
 
     def _try_all(self, seconds: float) -> int:
         for inputs in _folders(self._corpus_dir):
@@ -242,19 +284,31 @@ class Campaign:
                 if lines.fresh or outcome not in self._outcomes:
                     mutator.keep(data)
                 self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
+                if self.tries % GROWTH_EVERY == 0 or self.tries == WARM_TRIES:
+                    self._weigh()
             self._end_session()
+            self._weigh()
         except Exception:  # noqa: BLE001  # whatever it is, it is the finding
             return self._report(data)
         told = f"{self.tries} inputs in {seconds:g} s, seed {self._seed}, pool {len(mutator)}, lines {len(lines)}"
-        print(f"fuzz {self._name}: {told}, slowest {self.slowest_s * 1000:.1f} ms, {self._outcomes}")
+        most = f"slowest {self.slowest_s * 1000:.1f} ms, grew {self._grown_mib:.1f} MiB"
+        print(f"fuzz {self._name}: {told}, {most}, {self._outcomes}")
         return 0
+
+    def _weigh(self) -> None:
+        """The most memory it ever had, against what it had when it was warm."""
+        if self.tries < WARM_TRIES:
+            return
+        self._warm_mib = self._warm_mib or peak_mib()
+        self._grown_mib = peak_mib() - self._warm_mib
+        assert self._grown_mib <= GROWN_MIB_MAX, f"{self._grown_mib:.0f} MiB more than after {WARM_TRIES} inputs"
 
     def _try(self, data: bytes, lines: Lines) -> str:
         lines.fresh = False
         self.tries += 1
         alone = self._opens is None or self.tries % ALONE_EVERY == 0
         target = self._one_input if alone else self._in_session
-        if self.tries % TRACE_EVERY == 1:
+        if self.tries % (EARLY_EVERY if self.tries < EARLY_TRIES else TRACE_EVERY) == 1:
             with lines:
                 return outcome_of(target, data)
         began_s = time.perf_counter()
@@ -325,6 +379,12 @@ def shortest(opens: Opens, inputs: Sequence[bytes]) -> list[bytes]:
         if step == 1:
             return kept
         step //= 2
+
+
+def peak_mib() -> float:
+    """The most memory this process ever had."""
+    (line,) = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
 
 
 def outcome_of(one_input: OneInput, data: bytes) -> str:

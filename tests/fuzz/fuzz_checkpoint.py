@@ -6,7 +6,7 @@ The first byte chooses where the bytes enter:
     4 a STATE record   5 a CHECKPOINT record
 
 Properties beside "no exception but RemoteError": a node that refused something still takes an honest entry or writes
-one, and what it then holds is told by its records alone.
+one, and what it then holds is told by its records alone. One holder and one owner hear many letters.
 """
 
 import sys
@@ -27,7 +27,7 @@ from meshnode.checkpoints.state import State
 from meshnode.kernel.blobs import BlobRead, BlobsKept, KeepBlobs, ReadBlob, digest_of
 from meshnode.kernel.effects import Channel, Effect, Persist, Reject, Send
 from meshnode.kernel.epochs import Epoch
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ledger import live
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.messages import ControlReceived, PeerUp
@@ -50,13 +50,14 @@ class Host:
     def __init__(self, records: Sequence[Record] = ()) -> None:
         self.records, self.blobs = list(records), dict[str, bytes]()
         self.sent: list[bytes] = []
+        self.now = NOW
         self.refused = ""
         self.machine = Checkpoints(
             CheckpointsConfig(), me=ME, boot=1, liveness=self, links=self, name_of=lambda node: node.hex(),
             rules=Rules(), restored=live(self.records),
         )  # fmt: skip
-        self.take(self.machine.start(NOW))
-        self.take(self.machine.handle(PeerUp(PEER, "p", "", 1, True, 0, "p", b""), NOW))
+        self.take(self.machine.start(self.now))
+        self.take(self.machine.handle(PeerUp(PEER, "p", "", 1, True, 0, "p", b""), self.now))
 
     def peers(self) -> list[NodeId]:
         return [PEER]
@@ -68,13 +69,17 @@ class Host:
         return node == PEER
 
     def last_heard_us(self, peer: NodeId) -> int | None:
-        return NOW.mono_us if peer == PEER else None
+        return self.now.mono_us if peer == PEER else None
 
     def rtt_us(self, peer: NodeId) -> int | None:
         return 1 if peer == PEER else None
 
+    def wait(self, seconds: int) -> None:
+        self.now = Instant(self.now.mono_us + seconds * SECOND, self.now.wall_ms + 1000 * seconds)
+        self.take(self.machine.wake(self.now))
+
     def told(self, body: bytes) -> None:
-        self.take(self.machine.handle(ControlReceived(PEER, Channel.CHECKPOINT, body), NOW))
+        self.take(self.machine.handle(ControlReceived(PEER, Channel.CHECKPOINT, body), self.now))
 
     def take(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -83,18 +88,18 @@ class Host:
                     self.records += records
                     for each in then:
                         if isinstance(each, CommitFact):
-                            self.take(self.machine.handle(each, NOW))
+                            self.take(self.machine.handle(each, self.now))
                 case Send(_, _, body):
                     self.sent.append(body)
                 case Reject(_, reason):
                     self.refused = reason
                 case KeepBlobs(batch_no, blobs):
                     self.blobs.update({digest_of(blob): blob for blob in blobs})
-                    self.take(self.machine.handle(BlobsKept(batch_no), NOW))
+                    self.take(self.machine.handle(BlobsKept(batch_no), self.now))
                 case ReadBlob(read_no, digest):
                     error = "" if digest in self.blobs else "missing"
                     read = BlobRead(read_no, digest, self.blobs.get(digest, b""), error)
-                    self.take(self.machine.handle(read, NOW))
+                    self.take(self.machine.handle(read, self.now))
                 case _:
                     pass
 
@@ -129,6 +134,32 @@ def one_input(data: bytes) -> None:
         raise RemoteError(host.refused)
 
 
+class Pair:
+    """One holder and one owner for many letters; what goes another way goes alone."""
+
+    def __init__(self) -> None:
+        self._hosts = (_holder(), _owner())
+
+    def tell(self, data: bytes) -> None:
+        where = data[0] % 6 if data else 0
+        if where > 2:
+            one_input(data)
+            return
+        host = self._hosts[where % 2]
+        host.refused = ""
+        host.told(_encoded(Append(UNIT, data[1:])) if where == 2 else data[1:])
+        if host.refused:
+            raise RemoteError(host.refused)
+
+    def end(self) -> None:
+        """A minute later, when nobody waits any more for an answer that never came."""
+        holder, owner = self._hosts
+        for host in self._hosts:
+            host.wait(60)
+        _still_holds(holder)
+        _still_writes(owner)
+
+
 def _holder() -> Host:
     """Follows an owner that has written nothing yet."""
     host = Host()
@@ -144,7 +175,7 @@ def _given(host: Host, copy: Copy) -> bytes:
 
 def _owner(records: Sequence[Record] = (), *, ready: bool = True) -> Host:
     host = Host(records)
-    host.take(host.machine.open(UNIT, Epoch(2, ME), AUTO, NOW))
+    host.take(host.machine.open(UNIT, Epoch(2, ME), AUTO, host.now))
     if ready:
         for ask in [each for each in map(letters.decode, host.sent) if isinstance(each, Ask)]:
             host.told(_encoded(Give(UNIT, ask.ask_no)))
@@ -164,11 +195,10 @@ def _still_holds(host: Host) -> None:
 
 
 def _still_writes(host: Host) -> None:
-    later = Instant(NOW.mono_us + 20_000_000, NOW.wall_ms)
-    host.take(host.machine.wake(later))
-    host.take(host.machine.attached(UNIT, AgentConn(1), (), later, resumed=False, merge_no=0))
+    host.wait(20)
+    host.take(host.machine.attached(UNIT, AgentConn(1), (), host.now, resumed=False, merge_no=0))
     written = StateWritten(UNIT, AgentConn(1), b"", (Change("honest", Op.SET, b"1"),), 1, 0)
-    host.take(host.machine.wrote(written, later))
+    host.take(host.machine.wrote(written, host.now))
     assert host.machine.values(UNIT)["honest"] == b"1"
     _told_by_its_records(host)
 
@@ -186,4 +216,4 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.fuzz.driver import main
 
-    sys.exit(main("checkpoint", one_input, CORPUS))
+    sys.exit(main("checkpoint", one_input, CORPUS, Pair))

@@ -6,12 +6,14 @@ The first byte chooses where the bytes enter, so that the fuzzer need not forge 
     5 a change body in an envelope signed by a member, given to a whole replica with its engine
 
 Property beside "no exception but RemoteError": what is accepted reads the same when read again, and a replica that
-refused something still writes, reads and restarts from its journal.
+refused something still writes, reads and restarts from its journal. One replica takes many bodies, each in a document
+of its own.
 """
 
 import hashlib
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -19,10 +21,12 @@ from meshnode.crdt import change, envelope, letters
 from meshnode.crdt.columns import uleb
 from meshnode.crdt.envelope import Envelope, actor_of, doc_id_of
 from meshnode.crdt.letters import Envelopes
+from meshnode.crdt.messages import EnvelopesKept
 from meshnode.crdt.replica import Documents, DocumentsConfig
-from meshnode.kernel.effects import Channel, Persist, Reject
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.effects import Channel, Effect, Persist, Reject
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import Action, Member, Verdict
+from meshnode.kernel.records import Record
 from meshnode.links.messages import ControlReceived
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
@@ -35,6 +39,7 @@ DOC = doc_id_of(*NAMES)
 ACTOR = actor_of(KEY, DOC, 1)
 HLC = 7
 NOW = Instant(0, 1_800_000_000_000)
+WRITES_EVERY = 8
 
 
 class Key:
@@ -100,6 +105,60 @@ def _through_a_replica(body: bytes) -> None:
             raise RemoteError(effect.reason)
 
 
+class Shelf:
+    """One replica for many inputs: a body comes in a document of its own, a second after the one before."""
+
+    def __init__(self) -> None:
+        self._key, self._records, self._count = Key(), list[Record](), 0
+        self._replica = _replica(self._key, ())
+        self._now = NOW
+
+    def tell(self, data: bytes) -> None:
+        if not data or data[0] % 6 != 5:
+            one_input(data)
+            return
+        names = (*NAMES[:2], f"x{self._count}")
+        self._count += 1
+        self._now = Instant(self._now.mono_us + SECOND, self._now.wall_ms + 1000)
+        doc = doc_id_of(*names)
+        body = data[1:].replace(ACTOR, actor_of(KEY, doc, 1))
+        sealed = envelope.seal(Envelope(1, doc, *names, NODE, 1, 1, HLC, [chunk(body, deflated=False)]), self._key)
+        letter = letters.encode(Envelopes([sealed], eager=True))
+        refused = self.take(self._replica.handle(ControlReceived(NODE, Channel.STATE, letter), self._now))
+        if self._count % WRITES_EVERY == 0 or not refused:
+            self._write(names)
+        if refused:
+            raise RemoteError(refused)
+
+    def take(self, effects: Sequence[Effect]) -> str:
+        """The name of a refusal, if there is one."""
+        refused = ""
+        for effect in effects:
+            match effect:
+                case Persist(records, then):
+                    self._records += records
+                    self.take([kept for each in then if isinstance(each, EnvelopesKept) for kept in self._kept(each)])
+                case Reject(_, reason):
+                    refused = reason
+                case _:
+                    pass
+        return refused
+
+    def _kept(self, fact: EnvelopesKept) -> Sequence[Effect]:
+        return self._replica.handle(fact, self._now)
+
+    def _write(self, names: tuple[str, str, str]) -> None:
+        written = self._replica.put(*names, {"v": self._count}, self._now)
+        self.take([Persist(written.records, tuple(written.effects))])
+        document = self._replica.get(*names)
+        assert document is not None and document.fields == {"v": self._count}
+
+    def end(self) -> None:
+        self._write(NAMES)
+        again = _replica(self._key, tuple(self._records))
+        assert (again.root(), again.list()) == (self._replica.root(), self._replica.list())
+
+
 def _replica(key: Key, restored: tuple) -> Documents:  # pyright: ignore[reportMissingTypeArgument]
     return Documents(
         DocumentsConfig(), signer=key, verifier=key, authority=key, trust=key, boot=1, restored=restored, rng=Random(1)
@@ -119,4 +178,4 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.fuzz.driver import main
 
-    sys.exit(main("envelope", one_input, CORPUS))
+    sys.exit(main("envelope", one_input, CORPUS, Shelf))

@@ -66,16 +66,17 @@ class End:
         self.take(self.hub.handle(LinkLost(link, Loss.RESET), self.now))
 
     def take(self, effects: Sequence[Effect]) -> None:
-        closed = dict(self.closed)
+        closing: list[LinkId] = []
         for effect in effects:
             match effect:
                 case Transmit(link, data):
-                    assert link not in closed, "nothing leaves after a link was closed"
+                    assert link not in self.closed, "nothing leaves after a link was closed"
                     self.transmit(link, data)
                 case CloseLink(link, _):
-                    self.closed[link] = None
+                    closing.append(link)
                 case _:
                     self.told.append(effect)
+        self.closed.update(dict.fromkeys(closing))
 
     def transmit(self, link: LinkId, data: bytes) -> None:
         self.out += data

@@ -7,10 +7,11 @@ The first byte chooses where the bytes enter:
     5 proofs in an honest root
 
 Property beside "no exception but RemoteError": what is accepted reads the same when read again, the engine takes its
-layers, and a replica that refused something still writes and reads.
+layers, and a replica that refused something still writes and reads. One replica hears of many roots.
 """
 
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from meshnode.crdt import letters, root, shelf
 from meshnode.crdt.encoding import Setting, packed, written
 from meshnode.crdt.envelope import Envelope, actor_of, seal
 from meshnode.crdt.letters import Envelopes, RootItem, RootPart, Roots
+from meshnode.crdt.messages import EnvelopesKept
 from meshnode.crdt.parts import Heaps
 from meshnode.crdt.root import Root
 from meshnode.crdt.store import AutomergeStore
-from meshnode.kernel.effects import Channel, Reject
+from meshnode.kernel.effects import Channel, Effect, Persist, Reject
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.messages import ControlReceived
 from meshnode.model.errors import RemoteError
@@ -87,18 +90,54 @@ def _put_together(parts: list[RootPart]) -> None:
 
 def _through_a_replica(edits: list[tuple[int, int]]) -> None:
     """Bytes of an honest root are others: wherever that leads, the replica goes on."""
-    data = bytearray(root.rooted(honest()).data)
-    for at, by in edits[:16]:
-        data[at % len(data)] ^= by & 0xFF
     replica = _replica(Key(), ())
-    said = letters.encode(Roots([RootItem(bytes(data), [(NODE, Key().sign("root/v1", b""))])]))
-    effects = replica.handle(ControlReceived(NODE, Channel.STATE, said), NOW)
+    effects = replica.handle(ControlReceived(NODE, Channel.STATE, _edited(edits)), NOW)
     replica.put(*NAMES, {"v": 2}, NOW)
     document = replica.get(*NAMES)
     assert document is not None and document.fields["v"] == 2
     for effect in effects:
         if isinstance(effect, Reject):
             raise RemoteError(effect.reason)
+
+
+def _edited(edits: list[tuple[int, int]]) -> bytes:
+    data = bytearray(_honest_data())
+    for at, by in edits[:16]:
+        data[at % len(data)] ^= by & 0xFF
+    return letters.encode(Roots([RootItem(bytes(data), [(NODE, Key().sign("root/v1", b""))])]))
+
+
+class Heirs:
+    """One replica for many inputs: of the roots of its document the highest wins."""
+
+    def __init__(self) -> None:
+        self._replica, self._now = _replica(Key(), ()), NOW
+
+    def tell(self, data: bytes) -> None:
+        if not data or data[0] % 6 != 3:
+            one_input(data)
+            return
+        self._now = Instant(self._now.mono_us + SECOND, self._now.wall_ms + 1000)
+        said = _edited(_decoded(_edits, data[1:]))
+        self._take(self._replica.handle(ControlReceived(NODE, Channel.STATE, said), self._now))
+
+    def _take(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Reject):
+                raise RemoteError(effect.reason)
+            for fact in effect.then if isinstance(effect, Persist) else ():
+                if isinstance(fact, EnvelopesKept):
+                    self._take(self._replica.handle(fact, self._now))
+
+    def end(self) -> None:
+        self._replica.put(*NAMES, {"v": 2}, self._now)
+        document = self._replica.get(*NAMES)
+        assert document is not None and document.fields["v"] == 2
+
+
+@cache
+def _honest_data() -> bytes:
+    return root.rooted(honest()).data
 
 
 @cache
@@ -122,4 +161,4 @@ def honest() -> Root:
 if __name__ == "__main__":
     from tests.fuzz.driver import main
 
-    sys.exit(main("root", one_input, CORPUS))
+    sys.exit(main("root", one_input, CORPUS, Heirs))

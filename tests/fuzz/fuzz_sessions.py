@@ -4,7 +4,8 @@
     4 a connection breaks, or one hangs up   5 one of them dials, or the other one starts again   6 time passes
     7 one of them lies
 
-and the high five who, which or how much. A lie is a forged frame of a session, its number the byte after it.
+and the high five who, which or how much. A lie is a forged frame of a session, its number the byte after it. One pair
+lives through many programs; the first of them says whether anybody lies in any.
 
 Properties beside "no exception out of the machines": nothing is taken twice, letters come in order, whatever broke
 meanwhile (as long as nobody lies); at the end nothing is left to wait for; and a third node's link still comes up.
@@ -12,6 +13,7 @@ meanwhile (as long as nobody lies); at the end nothing is left to wait for; and 
 
 import itertools
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,12 +31,14 @@ from tests.fuzz.fuzz_links import NODES, NOW, End, still_links
 
 CORPUS = Path(__file__).parent / "corpus" / "sessions"
 NAMES = ("me", "liar")
+_OTHER = dict(zip(NAMES, reversed(NAMES), strict=True))
 SIZES = (1, 300, 5_000, 40_000)
 STEPS_MAX = 96
+LIVING_STEPS_MAX = 16  # of a program, where the pair lives on
 LINKS_MAX = 8
 ROUNDS = 4
 NUMBER_BYTES = 4
-BOOTS_MAX = 4
+BOOTS_MAX = 4  # of a program
 GOODBYES = (Bye.IDLE, Bye.EVICTED, Bye.UNTRUSTED, Bye.SILENT)
 
 
@@ -69,7 +73,7 @@ class Pair:
         self.now = NOW
         self.sides = {name: Side(name, NOW) for name in NAMES}
         self.wires: list[Wire] = []
-        self.lied = False
+        self.lied, self.boots_max = False, BOOTS_MAX
         self.got = {name: list[tuple[bool, int]]() for name in NAMES}
         self._posted, self._dialled = itertools.count(1), itertools.count(1)
 
@@ -94,9 +98,11 @@ class Pair:
 
     def arrive_all(self, _: int, __: Iterator[int]) -> None:
         for _ in range(ROUNDS):
-            for wire in list(self.wires):
-                for name in NAMES:
-                    self._hear(wire, name)
+            waiting = [(wire, name) for wire in self.wires for name in NAMES if wire.waiting[name]]
+            for wire, name in waiting:
+                self._hear(wire, name)
+            if not waiting:
+                return
 
     def break_one(self, how: int, _: Iterator[int]) -> None:
         side, other = self._who(how)
@@ -107,7 +113,7 @@ class Pair:
 
     def dial(self, how: int, _: Iterator[int]) -> None:
         side, other = self._who(how)
-        if how >= 28 and other.boot < BOOTS_MAX:
+        if how >= 28 and other.boot < self.boots_max:
             self._start_again(other)
         if len(self.wires) < LINKS_MAX:
             wire = Wire(next(self._dialled))
@@ -142,13 +148,13 @@ class Pair:
     def collect(self) -> None:
         """What was said is on its way; what was closed is closed; what was taken is noted."""
         for side in self.sides.values():
-            other = NAMES[1 - NAMES.index(side.name)]
-            for wire in self.wires:
-                wire.waiting[other] += side.said_on.pop(wire.ends[side.name], b"")
-            for wire in [wire for wire in self.wires if wire.ends[side.name] in side.closed]:
-                self._hear(wire, other)  # a goodbye is heard before the end
+            if side.said_on:
+                self._spread(side.name)
+            for wire in [wire for wire in self.wires if wire.ends[side.name] in side.closed] if side.closed else ():
+                self._hear(wire, _OTHER[side.name])  # a goodbye is heard before the end
                 self._break(wire)
-            self._note(side)
+            if side.told:
+                self._note(side)
 
     def _note(self, side: Side) -> None:
         for effect in side.told:
@@ -170,9 +176,11 @@ class Pair:
             self._spread(name)
 
     def _spread(self, name: str) -> None:
-        side, other = self.sides[name], NAMES[1 - NAMES.index(name)]
-        for wire in self.wires:
-            wire.waiting[other] += side.said_on.pop(wire.ends[name], b"")
+        side, other = self.sides[name], _OTHER[name]
+        for wire in self.wires if side.said_on else ():
+            said = side.said_on.pop(wire.ends[name], b"")
+            if said:
+                wire.waiting[other] += said
 
     def _break(self, wire: Wire) -> None:
         if wire in self.wires:
@@ -209,12 +217,43 @@ STEPS: tuple[Callable[[Pair, int, Iterator[int]], None], ...] = (
 )  # fmt: skip
 
 
-def one_input(data: bytes) -> None:
-    pair, rest = Pair(), iter(data[:STEPS_MAX])
-    for step in rest:
-        STEPS[step & 7](pair, step >> 3, rest)
+class Years:
+    """One pair for many programs. Before most of them all that was said has come, and a link is up."""
+
+    def __init__(self) -> None:
+        self._pair, self._honest = Pair(), True
+
+    def tell(self, data: bytes) -> None:
+        pair, luck = self._pair, zlib.crc32(data)
+        if pair.now is NOW:
+            self._honest = bool(luck & 8)
+        pair.wait(1, iter(()))
+        pair.boots_max = BOOTS_MAX + max(side.boot for side in pair.sides.values())
+        if luck & 3:
+            pair.arrive_all(0, iter(()))
+            if not pair.wires:
+                pair.dial(luck >> 4 & 1, iter(()))
+                pair.arrive_all(0, iter(()))
         pair.collect()
+        _played(pair, data[:LIVING_STEPS_MAX], lies=not self._honest)
+
+    def end(self) -> None:
+        self._pair.end()
+
+
+def one_input(data: bytes) -> None:
+    pair = Pair()
+    _played(pair, data[:STEPS_MAX])
     pair.end()
+
+
+def _played(pair: Pair, program: bytes, *, lies: bool = True) -> None:
+    rest = iter(program)
+    for step in rest:
+        do = STEPS[step & 7]
+        if lies or do is not Pair.lie:
+            do(pair, step >> 3, rest)
+            pair.collect()
 
 
 def program(*steps: tuple[int, int] | int) -> bytes:
@@ -245,4 +284,4 @@ def seeds() -> Iterator[tuple[str, bytes]]:
 if __name__ == "__main__":
     from tests.fuzz.driver import main
 
-    sys.exit(main("sessions", one_input, CORPUS))
+    sys.exit(main("sessions", one_input, CORPUS, Years))

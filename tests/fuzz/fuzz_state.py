@@ -131,7 +131,7 @@ def _heard(frame: Frame) -> None:
 
 def _stream(data: bytes) -> None:
     whole, refusal = _told(data, len(data) or 1)
-    for step in (1 + len(data) // 3, 7 if len(data) <= 4096 else len(data)):
+    for step in (1 + len(data) // 3, max(7, len(data) // 64)):
         pieces, trouble = _told(data, step)
         if refusal or trouble:
             # Too many STATE frames may be met before their RESULT has come.

@@ -6,7 +6,7 @@ The first byte chooses where the bytes enter:
     2 items, each behind its length, given to a whole replica with its engine
 
 Properties beside "no exception but a named refusal": what is accepted reads the same when written and read again, and a
-replica that was given junk still writes, reads, carries and restarts from its journal.
+replica that was given junk still writes, reads, carries and restarts from its journal. One replica takes many sticks.
 """
 
 import hashlib
@@ -20,10 +20,12 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from meshnode.crdt import envelope, stick
+from meshnode.crdt.document import Change
 from meshnode.crdt.envelope import Envelope
 from meshnode.crdt.messages import EnvelopesKept
 from meshnode.crdt.replica import Documents, DocumentsConfig
 from meshnode.crdt.stick import Item, ItemKind, StickUnreadable
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.records import Record
 from meshnode.model.errors import RemoteError
 from tests.fuzz.fuzz_envelope import ACTOR, DOC, HLC, NAMES, NODE, NOW, Key
@@ -74,6 +76,38 @@ def _items(data: bytes) -> None:
         raise RemoteError(reason)
 
 
+class Pocket:
+    """One replica for many inputs, a second after each other."""
+
+    def __init__(self) -> None:
+        self._key, self._records, self._now = Key(), list[Record](), NOW
+        self._replica = _replica(self._key)
+
+    def tell(self, data: bytes) -> None:
+        if not data or data[0] % 3 != 2:
+            one_input(data)
+            return
+        self._now = Instant(self._now.mono_us + SECOND, self._now.wall_ms + 1000)
+        items = [Item(ItemKind.ENVELOPE, piece) for piece in _pieces(data[1:])]
+        taken, change = self._replica.take_in(items, self._now)
+        assert len(taken.applied) + taken.held + taken.waits + sum(taken.refused.values()) >= len(items)
+        self._keep(change)
+        for reason in taken.refused:
+            raise RemoteError(reason)
+
+    def _keep(self, change: Change) -> None:
+        self._records += change.records
+        for fact in change.effects:
+            if isinstance(fact, EnvelopesKept):
+                self._replica.handle(fact, self._now)
+
+    def end(self) -> None:
+        self._keep(self._replica.put(*NAMES, {"v": 2}, self._now))
+        again = _replica(self._key, *self._records)
+        assert (again.root(), again.get(*NAMES)) == (self._replica.root(), self._replica.get(*NAMES))
+        assert self._replica.take_in(self._replica.carried().items, self._now)[0].refused == {}
+
+
 def _replica(key: Key, *restored: Record) -> Documents:
     return Documents(
         DocumentsConfig(), signer=key, verifier=key, authority=key, trust=key, boot=1, restored=restored, rng=Random(1)
@@ -114,4 +148,4 @@ def seeds() -> Iterator[tuple[str, bytes]]:
 if __name__ == "__main__":
     from tests.fuzz.driver import main
 
-    sys.exit(main("stick", one_input, CORPUS))
+    sys.exit(main("stick", one_input, CORPUS, Pocket))

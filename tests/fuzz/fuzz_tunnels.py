@@ -1,13 +1,16 @@
 """Fuzz target: frames about tunnels, as three peers of a relay send them, and what its own host does. A program, a byte
 a step: the low three bits say which frame (or, 6 and 7: the host, or a link that breaks), the next two who, the rest
-how; the byte after it is the number of the tunnel, the one after that what the frame says.
+how; the byte after it is the number of the tunnel, the one after that what the frame says. One relay lives through many
+programs; there a number that no tunnel of the peer has stands for one that it has.
 
 Properties beside "no exception but RemoteError": the two legs of a tunnel are forgotten together; what is held is
 bounded; and once all links have broken and a minute is over, nothing is left.
 """
 
 import sys
+import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -41,7 +44,10 @@ FRAMES = (
     Kind.TUNNEL_OPEN, Kind.TUNNEL_OPENED, Kind.TUNNEL_REFUSED, Kind.TUNNEL_DATA, Kind.TUNNEL_CREDIT, Kind.TUNNEL_CLOSE,
 )  # fmt: skip
 SIZES = (0, 1, 64 * 1024, WINDOW_BYTES)
+DATA = tuple(map(bytes, SIZES))
 STEPS_MAX = 400
+LIVING_STEPS_MAX = 64  # bytes of a program, where the relay lives on
+RAW_FROM = 224  # numbers that are always meant as they are
 CONFIG = RelayConfig(carries=True, bytes_per_s=1 << 20, burst_bytes=1 << 20, tunnels_per_client_max=4, tunnels_max=6)
 START = Instant(10 * SECOND, 1_800_000_000_000)
 
@@ -76,8 +82,12 @@ class Place:
                 case _:
                     pass
 
+    def numbers(self, peer: NodeId) -> list[int]:
+        """Of the tunnels on the link to it, in whatever state."""
+        keys = (*self.tunnels._by_key, *self.tunnels._asked, *self.tunnels.carriage._legs)
+        return [number for node, number in keys if node == peer]
+
     def hear(self, peer: NodeId, frame: Frame) -> None:
-        encode(frame)
         if self.up[peer]:
             self.take(self.tunnels.handle(TunnelReceived(peer, frame), self.now))
 
@@ -89,7 +99,7 @@ class Place:
                 tunnel = tunnels[number % len(tunnels)]
                 size = min(self.credit[tunnel], SIZES[number & 3])
                 self.credit[tunnel] -= size
-                self.take(self.tunnels.handle(TunnelWritten(tunnel, bytes(size)), self.now))
+                self.take(self.tunnels.handle(TunnelWritten(tunnel, DATA[-1][:size]), self.now))
             case 1 if tunnels:
                 tunnel = tunnels[number % len(tunnels)]
                 del self.credit[tunnel]
@@ -130,7 +140,14 @@ class Place:
         assert self.tunnels.deadline() is None, "nobody is left to wait for"
 
 
+@lru_cache(16_384)
 def body(kind: Kind, what: int, number: int) -> Frame:
+    frame = _body(kind, what, number)
+    encode(frame)  # it could come from a wire
+    return frame
+
+
+def _body(kind: Kind, what: int, number: int) -> Frame:
     match kind:
         case Kind.TUNNEL_OPEN:
             asked = Open((*PEERS, ME)[what & 3], (*PEERS, ME)[what >> 2 & 3])
@@ -138,26 +155,58 @@ def body(kind: Kind, what: int, number: int) -> Frame:
         case Kind.TUNNEL_REFUSED | Kind.TUNNEL_CLOSE:
             return Frame(kind, 0, number, bytes([what])) if what & 1 else frame_of(kind, number, Why("because"))
         case Kind.TUNNEL_DATA:
-            return frame_of(kind, number, data=bytes(SIZES[what & 3]))
+            return frame_of(kind, number, data=DATA[what & 3])
         case Kind.TUNNEL_CREDIT:
             return frame_of(kind, number, Credit(what * WINDOW_BYTES // 4))
         case _:
             return frame_of(kind, number)
 
 
+class Living:
+    """One relay for many programs. Before each a second passes and the links are up; before most of them they broke."""
+
+    def __init__(self) -> None:
+        self._place = Place()
+
+    def tell(self, data: bytes) -> None:
+        place, breaks = self._place, zlib.crc32(data) & 3
+        place.wait(SECOND)
+        for peer in PEERS:
+            if place.up[peer] and breaks:
+                place.link(peer)
+            if not place.up[peer]:
+                place.link(peer)
+        for _ in played(place, data[:LIVING_STEPS_MAX], living=True):
+            pass
+        place.check()
+
+    def end(self) -> None:
+        self._place.end()
+
+
 def one_input(data: bytes) -> None:
-    place, rest = Place(), iter(data[:STEPS_MAX])
+    place = Place()
+    for _ in played(place, data[:STEPS_MAX]):
+        place.check()
+    place.end()
+
+
+def played(place: Place, program: bytes, *, living: bool = False) -> Iterator[None]:
+    """A step each."""
+    rest = iter(program)
     for step in rest:
         who, number, what = PEERS[(step >> 3 & 3) % 3], next(rest, 0), step >> 5
         if step & 7 < len(FRAMES):
             kind = FRAMES[step & 7]
+            if living and kind is not Kind.TUNNEL_OPEN and number < RAW_FROM:
+                known = place.numbers(who)
+                number = known[number % len(known)] if known and number not in known else number
             place.hear(who, body(kind, next(rest, 0) if kind is not Kind.TUNNEL_OPENED else 0, number))
         elif step & 7 == len(FRAMES):
             place.host(what, number)
         else:
             place.link(who)
-        place.check()
-    place.end()
+        yield
 
 
 def _step(kind: Kind, who: int, number: int, what: int = 0) -> bytes:
@@ -185,4 +234,4 @@ def seeds() -> Iterator[tuple[str, bytes]]:
 if __name__ == "__main__":
     from tests.fuzz.driver import main
 
-    sys.exit(main("tunnels", one_input, CORPUS))
+    sys.exit(main("tunnels", one_input, CORPUS, Living))
