@@ -20,7 +20,7 @@ from tests.fuzz import (
 
 OPENS = {
     "checkpoint": "Pair", "enrolment": "Office", "envelope": "Shelf", "gossip_room": "Guests", "links": "Visits",
-    "root": "Heirs", "sessions": "Years", "stick": "Pocket", "tunnels": "Living",
+    "parts": "Link", "root": "Heirs", "sessions": "Years", "stick": "Pocket", "tunnels": "Living",
 }  # fmt: skip
 
 
