@@ -136,7 +136,7 @@ class EnrolmentDesk:
             roles=invite.roles,
             region=invite.region,
             labels={},
-            issued_ms=at_ms,
+            issued_ms=self._trust.issue_ms(node_id(request.record_key), at_ms),
             invite_id=invite.invite_id,
         )
         admitted = self._trust.admit(member)

@@ -1,5 +1,6 @@
 """Who belongs to the mesh: member records signed by admins, and the table of those this node has admitted."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -58,8 +59,13 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def order(self) -> tuple[int, bytes]:
-        """The higher one is in force, whatever order they came in."""
+        """Of two that one admin signed the higher one is in force, whatever order they came in."""
         return (self.issued_ms, read_signed(self.member.record, RECORD_BYTES_MAX).body)
+
+    @property
+    def by(self) -> bytes:
+        """The admin's key."""
+        return read_signed(self.member.record, RECORD_BYTES_MAX).by
 
 
 class _Shared:
@@ -85,6 +91,9 @@ class Members:
 
     The first record key to hold a name keeps it: a second key under the same name is refused and both are noted,
     because one invite used on two sides of a cut, or a stolen enroller, looks just like that.
+
+    What one admin signs is in order: his newest record replaces the others. What another one signs he may not have
+    known: both are kept, and the member has the roles that both give it.
     """
 
     def __init__(
@@ -97,6 +106,7 @@ class Members:
         self._rows: dict[NodeId, _Row] = {}
         self._names: dict[str, NodeId] = {}
         self._shared = _Shared()
+        self._apart: dict[NodeId, dict[bytes, _Row]] = {}  # versions by admin, of those with more than one
         self._conflicts: dict[str, dict[NodeId, None]] = {}
 
     @property
@@ -135,15 +145,29 @@ class Members:
         body = self._judged(signed)
         node = node_id(body.record_key)
         held = self._rows.get(node)
-        order = (body.issued_ms, signed.body)
-        if held and held.order >= order:
+        versions = self._versions(node)
+        before = versions.get(signed.by)
+        if held and before and before.order >= (body.issued_ms, signed.body):
             return held.member
-        self._claim_name(body.name, node, held)
         roles, region = self._shared.roles(body.roles), self._shared.region(body.region)
         labels = self._shared.labels(body.labels)
         member = Member(node, body.name, body.record_key, roles, region, labels, record)
-        self._rows[node] = _Row(member, body.issued_ms)
-        return member
+        versions = {**versions, signed.by: _Row(member, body.issued_ms)}
+        row = _in_force(versions)
+        self._claim_name(row.member.name, node, held)
+        self._rows[node] = row
+        if len(versions) > 1:
+            self._apart[node] = versions
+        return row.member
+
+    def issue_ms(self, node: NodeId, at_ms: int) -> int:
+        """When the next record about a node is to say that it was signed: later than those before, whatever the clock
+        says."""
+        return max([at_ms, *(row.issued_ms + 1 for row in self._versions(node).values())])
+
+    def _versions(self, node: NodeId) -> dict[bytes, _Row]:
+        held = self._rows.get(node)
+        return {} if held is None else self._apart.get(node) or {held.by: held}
 
     def _judged(self, signed: Signed) -> MemberBody:
         if signed.by not in self._bundle.admins:
@@ -173,6 +197,14 @@ class Members:
         noted = self._conflicts.setdefault(name, {holder: None})
         if len(noted) < self._conflicts_max:
             noted[claimant] = None
+
+
+def _in_force(versions: Mapping[bytes, _Row]) -> _Row:
+    """The newest one, with the roles that all of them give."""
+    newest = max(versions.values(), key=lambda row: row.order)
+    given = newest.member.roles
+    roles = tuple(role for role in given if all(role in row.member.roles for row in versions.values()))
+    return newest if roles == given else _Row(msgspec.structs.replace(newest.member, roles=roles), newest.issued_ms)
 
 
 def _once(known: dict[KeyT, ValueT], key: KeyT, value: ValueT) -> ValueT:

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.kernel.ports import Member
-from meshnode.security.identity import RecordSigner, new_record_key
-from meshnode.security.members import MemberBody
+from meshnode.security.bundle import make_bundle, read_bundle
+from meshnode.security.identity import Ed25519Verifier, RecordSigner, new_record_key
+from meshnode.security.members import MemberBody, Members
 from meshnode.security.signed import Signed, seal
 from tests.unit.security import world
 
@@ -143,3 +144,53 @@ def test_a_record_with_any_bit_turned_is_refused_by_name(at: int, bit: int) -> N
 @given(junk=st.binary(max_size=300))
 def test_junk_is_refused_by_name(junk: bytes) -> None:
     assert world.members().admit(junk) == "signed-malformed"
+
+
+SECOND = RecordSigner(new_record_key())
+BOTH = make_bundle(
+    world.ROOT_KEY, world.ROOT, mesh=world.MESH, version=1, admins=(world.ADMIN.public_key, SECOND.public_key)
+)
+
+
+def of_two_admins() -> Members:
+    return Members(read_bundle(BOTH, world.ROOT_SHA256), Ed25519Verifier())
+
+
+@given(order=st.permutations([0, 1, 2, 3]))
+def test_what_two_admins_signed_is_both_kept_and_only_what_both_give_is_given(order: list[int]) -> None:
+    records = [
+        world.member_record("n", KEY, roles=("member",), issued_ms=world.NOW_MS),
+        world.member_record("n", KEY, roles=("member", "gateway"), issued_ms=world.NOW_MS + 1),
+        world.member_record("n", KEY, admin=SECOND, roles=("gateway",), issued_ms=world.NOW_MS + 2),
+        world.member_record("n", KEY, admin=SECOND, roles=("gateway", "admin"), issued_ms=world.NOW_MS + 3),
+    ]
+    trust = of_two_admins()
+    for number in order:
+        assert isinstance(trust.admit(records[number]), Member)
+    member = trust.by_name("n")
+    assert member is not None
+    assert member.roles == ("gateway",)
+    assert member.record == records[3]
+
+
+def test_an_admin_takes_back_his_own_and_not_what_another_one_withholds() -> None:
+    trust = of_two_admins()
+    trust.admit(world.member_record("n", KEY, roles=("member",)))
+    trust.admit(world.member_record("n", KEY, admin=SECOND, roles=("gateway",), issued_ms=world.NOW_MS + 1))
+    assert trust.all()[0].roles == ()
+    again = trust.admit(world.member_record("n", KEY, roles=("member", "gateway"), issued_ms=world.NOW_MS + 2))
+    assert isinstance(again, Member)
+    assert again.roles == ("gateway",)
+
+
+def test_a_record_is_issued_later_than_those_before_though_the_clock_went_back() -> None:
+    trust = world.members()
+    member = trust.admit(world.member_record("n", KEY, issued_ms=world.NOW_MS))
+    assert isinstance(member, Member)
+    back_ms = world.NOW_MS - world.DAY_MS
+    issued_ms = trust.issue_ms(member.node, back_ms)
+    assert issued_ms == world.NOW_MS + 1
+    newer = trust.admit(world.member_record("n", KEY, roles=("gateway",), issued_ms=issued_ms))
+    assert isinstance(newer, Member)
+    assert newer.roles == ("gateway",)
+    assert trust.issue_ms(RecordSigner(new_record_key()).node, back_ms) == back_ms
