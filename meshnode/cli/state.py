@@ -1,10 +1,11 @@
-"""The state of agents: state list|show|history|diff|restore|forget, and checkpoint; show|history|diff of documents."""
+"""The state of agents: state list|show|history|diff|restore|forget, and checkpoint; show|history|diff of documents, and
+verify: whether the journal holds them whole."""
 
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from meshnode.cli import record, rows
+from meshnode.cli import record, rows, verifying
 from meshnode.cli.agents import bare
 from meshnode.cli.output import show_list, show_one, yaml_of
 from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_option, warn
@@ -13,7 +14,7 @@ from meshnode.cli.words import clock, one_line, size
 from meshnode.model.errors import Invalid
 from meshnode.model.views import HistoryRow, StateDiffView, StateView, UnitStateView
 
-ACTIONS = ("list", "show", "history", "diff", "restore", "forget")
+ACTIONS = ("list", "show", "history", "diff", "restore", "forget", "verify")
 _HASH_CHARS = 12
 
 _STATES: tuple[Column[UnitStateView], ...] = (
@@ -176,7 +177,7 @@ def _shown(value: object) -> str:
 
 
 _ACTIONS: dict[str, Callable[[Given], int]] = dict(
-    zip(ACTIONS, (_list, _show, _history, _diff, _restore, _forget), strict=True)
+    zip(ACTIONS, (_list, _show, _history, _diff, _restore, _forget, verifying.verify), strict=True)
 )
 
 

@@ -40,7 +40,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "events": ("talk", "what happened here; -f follows"),
     },
     "State": {
-        "state": ("state", "list, show, history, diff, restore or forget the state of units; of documents: KIND NAME"),
+        "state": (
+            "state",
+            "list, show, history, diff, restore or forget states; of documents: KIND NAME; or verify all",
+        ),
         "checkpoint": ("state", "write a checkpoint of every unit of an agent now"),
         "conflicts": ("conflicts", "fields and keys with concurrent values, all of them kept; resolve settles one"),
         "sync": ("sync", "compare documents with all peers now, or carry them by hand: now, export or import FILE"),
