@@ -90,6 +90,7 @@ def _lines(view: DocumentStateView) -> list[str]:
         ("written", f"{clock(view.updated_ms)} by {view.updated_by}"),
         ("writes", f"{view.changes}, heads {', '.join(head[:_HASH_CHARS] for head in view.heads)}"),
         ("id", view.doc_id),
+        *((("note", view.note),) if view.note else ()),
     )
     head = [one_line(f"{name + ':':<10} {value}") for name, value in pairs]
     return [*head, *table(view.fields, _FIELDS, wide=False, colour=False)]

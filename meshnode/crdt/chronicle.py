@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from meshnode.crdt.change import ParsedChange
+from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP, JsonValue
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.registers import Registers
@@ -39,6 +40,25 @@ class Touch(msgspec.Struct, frozen=True):
     fields: tuple[str, ...]
     deletes: bool
     begins: bool
+
+
+class Chronicle:
+    """The story of any document of a store, by its names."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    def writes(self, kind: str, namespace: str, name: str) -> list[Written]:
+        """Every write that is kept, oldest first, also of a deleted document; empty for an unknown one."""
+        return writes_of(self._store, doc_id_of(kind, namespace, name))
+
+    def read_at(self, kind: str, namespace: str, name: str, number: int) -> dict[str, JsonValue]:
+        """The fields in force after the first ``number`` writes of its history."""
+        return fields_at(self._store, doc_id_of(kind, namespace, name), number)
+
+    def writers(self, kind: str, namespace: str, name: str) -> dict[str, tuple[NodeId, int]]:
+        """By field: who wrote the value in force, and when (wall ms)."""
+        return writers_of(self._store, doc_id_of(kind, namespace, name))
 
 
 def touch_of(admitted: Admitted) -> Touch:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from meshnode.crdt.kinds import Kind
+from meshnode.crdt.rates import Rates
 from meshnode.kernel.instant import SECOND
 
 
@@ -34,3 +35,7 @@ class DocumentsConfig:
         )  # fmt: skip
         if min(*rhythm, *limits) < 1 or not 0.0 <= self.repair_jitter < 1.0:
             raise ValueError(f"documents config out of range: {self}")
+
+    def rates(self) -> Rates:
+        """What every node, or every author, has to spend."""
+        return Rates(per_s=self.rate_per_s, burst=self.rate_burst, nodes_max=self.rated_nodes_max)

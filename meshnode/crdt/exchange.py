@@ -6,9 +6,10 @@ only announced by its clock, so that a region that heals over many links does no
 
 from collections.abc import Callable, Iterable, Sequence
 
-from meshnode.crdt import letters
+from meshnode.crdt import envelope, letters
 from meshnode.crdt.envelope import UNROOTED, Pin
 from meshnode.crdt.history import Clock, Sealed
+from meshnode.crdt.interest import Interests
 from meshnode.crdt.keeping import Keeping
 from meshnode.crdt.letters import PARTS_ASKED_MAX, Clocks, Letter, RootItem, RootPart, RootsWanted
 from meshnode.crdt.parts import HEAPS_OF_PEER_MAX, WHOLE_BYTES_MAX, count_of, part_of
@@ -32,9 +33,12 @@ Attests = Callable[[Rooted], Sequence[tuple[bytes, bytes]]]
 class Exchange:
     """The peers we are linked with, and what they are known to hold."""
 
-    def __init__(self, store: StateStore, index: Fingerprints, keeping: Keeping, attests: Attests) -> None:
-        """``attests``: who stands by a root."""
+    def __init__(
+        self, store: StateStore, index: Fingerprints, keeping: Keeping, attests: Attests, interests: Interests
+    ) -> None:
+        """``attests``: who stands by a root; ``interests``: who is told of which documents."""
         self._attests = attests
+        self._interests = interests
         self._store = store
         self._index = index
         self._keeping = keeping
@@ -65,23 +69,51 @@ class Exchange:
         sends: list[Effect] = []
         for peer, known in self._known.items():
             lacking = [each for each in envelopes if each.id not in known] if peer != via else []
+            if lacking and self._interests.is_narrow(peer):
+                lacking = [each for each in lacking if self._interests.is_for(peer, doc_of(each))]
             for each in lacking:
                 self.learn(peer, each.id)
             batch = letters.eager_letters([each.data for each in lacking], lazily=lazily)
             sends += [send(peer, letter) for letter in batch]
+        self._interests.pushed()
         return sends
 
     def announce(self, docs: Iterable[DocId], via: NodeId) -> list[Effect]:
         """Clocks of changed documents, to all peers but the one the changes came from."""
-        batch = self._clocks(docs, last=False)
-        return [send(peer, letter) for peer in self._known if peer != via for letter in batch]
+        changed, sends = list(docs), list[Effect]()
+        batch = self._clocks(changed, last=False)
+        for peer in self._known:
+            if peer != via and self._interests.is_narrow(peer):
+                sends += self.ask([doc for doc in changed if self._interests.is_for(peer, doc)], peer)
+            elif peer != via:
+                sends += [send(peer, letter) for letter in batch]
+        self._interests.pushed()
+        return sends
 
     def open(self, peer: NodeId) -> Effect:
-        return send(peer, repair.opening(self._index))
+        return send(peer, repair.opening(self._interests.share(peer)))
+
+    def narrowed(self, name: str) -> list[Effect]:
+        """A node wants other documents than before: what it lacks of them, or holds beyond, is compared at once."""
+        named = self._interests.is_called
+        peers = [peer for peer in self._known if named(self._interests.me, name) or named(peer, name)]
+        return [each for peer in peers for each in (*self.hand_over(peer), self.open(peer))]
+
+    def fetch(self, doc: DocId) -> list[Effect]:
+        """Ask everybody, whether it is wanted or not."""
+        return [each for peer in self._known for each in self.ask([doc], peer)]
+
+    def give(self, peer: NodeId, doc: DocId) -> list[Effect]:
+        """All of one document, unasked: for a peer who will not have the time to ask."""
+        return self.answer(peer, Clocks([(doc, b"", {})], last=True))
+
+    def hand_over(self, peer: NodeId) -> list[Effect]:
+        """What is here and not wanted here, to a peer who wants it: he asks for what he lacks."""
+        return self.ask(self._interests.unwanted(peer), peer)
 
     def compare(self, peer: NodeId, message: RepairMessage) -> list[Effect]:
         """The next step of the repair dialogue; at its end, what we hold of every document that differs."""
-        match repair.answer(self._index, message):
+        match repair.answer(self._interests.share(peer), message):
             case None:
                 return []
             case Difference(push, pull):
@@ -161,6 +193,10 @@ class Exchange:
         rows = [(doc, self._index.version(doc) or b"", self._store.clock(doc)) for doc in docs]
         pins: dict[bytes, Pin] = {doc: pin for doc, _, _ in rows if (pin := self._store.pin(doc)) != UNROOTED}
         return letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=last, pins=pins)
+
+
+def doc_of(sealed: Sealed) -> DocId:
+    return DocId(envelope.unseal(sealed.data).envelope.doc)
 
 
 def _is_ahead(theirs: Clock, ours: Clock) -> bool:

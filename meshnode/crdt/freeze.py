@@ -57,13 +57,15 @@ class Freezes:
         may_propose: Callable[[DocId], bool],
         may_bury: Callable[[DocId, int], bool],
         live: Callable[[], Iterable[NodeId]],
+        wants: Callable[[NodeId, DocId], bool] = lambda _node, _doc: True,
     ) -> None:
+        """``live``: who is waited for, if it ``wants`` the document."""
         self._store = store
         self._limits = limits
         self._me = me[:HOLDER_BYTES]
         self._may_propose = may_propose
         self._may_bury = may_bury
-        self._live = live
+        self._live, self._wants = live, wants
         self._frozen: dict[DocId, Frozen] = {}
         self._touched: dict[DocId, None] = {}  # something about their freeze may have changed
         self._hopeless: dict[DocId, int] = {}  # could not be folded; how many changes it had
@@ -126,7 +128,7 @@ class Freezes:
 
     def ripe(self) -> list[tuple[DocId, Frozen]]:
         """Freezes that are complete; they are over with this."""
-        live = [node[:HOLDER_BYTES] for node in self._live()]
+        live = list(self._live())
         found: list[tuple[DocId, Frozen]] = []
         for doc in self._touched:
             each = self._frozen.get(doc)
@@ -151,8 +153,9 @@ class Freezes:
             if len(self._hopeless) > FREEZES_MAX:
                 del self._hopeless[next(iter(self._hopeless))]
 
-    def _is_complete(self, doc: DocId, each: Frozen, live: Sequence[bytes]) -> bool:
-        return all(node in each.holders for node in live) or self._limits.times(self._store, doc) > HURRY
+    def _is_complete(self, doc: DocId, each: Frozen, live: Sequence[NodeId]) -> bool:
+        held = all(node[:HOLDER_BYTES] in each.holders or not self._wants(node, doc) for node in live)
+        return held or self._limits.times(self._store, doc) > HURRY
 
     def _is_worth_a_try(self, doc: DocId) -> bool:
         return self._store.changes(doc) >= self._hopeless.get(doc, -self._limits.changes) + self._limits.changes

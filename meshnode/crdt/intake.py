@@ -1,6 +1,7 @@
 """Puts judged envelopes into documents, in causal order, and keeps the index of heads that repair compares."""
 
 import hashlib
+from collections.abc import Callable
 
 import msgspec
 
@@ -25,6 +26,7 @@ class Intake:
 
     def __init__(self, store: StateStore, held: Held) -> None:
         self.index = Fingerprints()
+        self.noticed: Callable[[DocId, bytes | None], None] = lambda _doc, _before: None  # another version
         self._store = store
         self._held = held
 
@@ -45,7 +47,7 @@ class Intake:
     def rooted(self, doc: DocId) -> None:
         """The document began a generation: what waited for a change of the one before waits for nothing any more."""
         self._held.forget(doc)
-        self.index.put(doc, version_of(self._store, doc))
+        self._index(doc, version_of(self._store, doc))
 
     def _apply(self, each: Admitted, placed: Placed, *, restored: bool) -> bool:
         before = self.index.version(each.doc)
@@ -58,9 +60,14 @@ class Intake:
         if version == before:  # believed, it would be told on and asked for again, without end
             placed.refused.append((each, RemoteError("change-lost", "the store holds nothing of what it took")))
             return False
-        self.index.put(each.doc, version)
+        self._index(each.doc, version)
         placed.applied.append(each)
         return True
+
+    def _index(self, doc: DocId, version: bytes) -> None:
+        before = self.index.version(doc)
+        self.index.put(doc, version)
+        self.noticed(doc, before)
 
 
 def version_of(store: StateStore, doc: DocId) -> bytes:

@@ -7,9 +7,9 @@ document; two nodes that hold the same envelopes hold the same documents.
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, assert_never
 
-from meshnode.crdt import carrying, chronicle, envelope, letters, shelf
+from meshnode.crdt import carrying, envelope, letters, shelf
 from meshnode.crdt.carrying import Carried, Taken
-from meshnode.crdt.chronicle import Written, touch_of
+from meshnode.crdt.chronicle import Chronicle, touch_of
 from meshnode.crdt.config import DocumentsConfig
 from meshnode.crdt.document import Change, Conflict, Declared, Document
 from meshnode.crdt.envelope import doc_id_of
@@ -19,17 +19,17 @@ from meshnode.crdt.freeze import Limits
 from meshnode.crdt.gate import Admitted, Fork, Gate, Until
 from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
+from meshnode.crdt.interest import Interests
 from meshnode.crdt.keeping import Keeping, spread
 from meshnode.crdt.kinds import Kinds
 from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootItem, RootPart, Roots, RootsWanted
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
-from meshnode.crdt.rates import Rates
 from meshnode.crdt.reading import conflicts_of, declared_of, document_of, versions_of
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item
 from meshnode.crdt.store import AutomergeStore, StateStore
 from meshnode.crdt.strays import Stray
-from meshnode.crdt.succession import Room, Succession
+from meshnode.crdt.succession import Room, Succession, forgotten
 from meshnode.crdt.writing import Broken, Draft, Full, Pen
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject
@@ -44,6 +44,7 @@ from meshnode.kernel.timers import Timers
 from meshnode.links.messages import ControlReceived, PeerDown, PeerUp
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, DocId, NodeId
+from meshnode.model.interest import Interest
 
 Effects: TypeAlias = list[Effect]
 
@@ -80,20 +81,23 @@ class Documents:
         self._notes: list[Effect] = []
         self._hlc = Hlc()
         self._store = store()
+        self.chronicle = Chronicle(self._store)
         self._keeping = Keeping(config.keep_again_after_us)
         self._held = Held(envelopes_max=config.held_max, per_author_max=config.held_per_author_max)
         self._intake = Intake(self._store, self._held)
+        self.interests = Interests(self._me, self._store, self._intake.index, trust)
+        self._intake.noticed = self.interests.placed
         self._pen = Pen(
             self._store, self._hlc, signer=signer, authority=authority, boot=boot, kinds=Kinds(config.kinds)
         )  # fmt: skip
         self._gate = Gate(
-            signer=signer, verifier=verifier, authority=authority, trust=trust, peers=_rates(config),
-            authors=_rates(config),
+            signer=signer, verifier=verifier, authority=authority, trust=trust, peers=config.rates(),
+            authors=config.rates(),
         )  # fmt: skip
-        self._exchange = Exchange(self._store, self._intake.index, self._keeping, self._attests)
+        self._exchange = Exchange(self._store, self._intake.index, self._keeping, self._attests, self.interests)
         room = Room(
-            self._store, self._intake, self._keeping, self._exchange, self._pen, self._gate, signer, self._hlc,
-            self.counters,
+            self._store, self._intake, self._keeping, self._exchange, self.interests, self._pen, self._gate, signer,
+            self._hlc, self.counters,
         )  # fmt: skip
         self._succession = Succession(
             room, Limits(config.generation_changes, config.generation_bytes), acks_max=config.acks_max,
@@ -104,6 +108,7 @@ class Documents:
         self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
         self._forks: dict[str, None] = {}
         self._restore(restored)
+        self.interests.pushed()
 
     def attend(self, liveness: Liveness) -> None:
         """Whom to wait for before a generation ends; without it the linked peers."""
@@ -112,6 +117,17 @@ class Documents:
     def heed(self, until: Until) -> None:
         """Whose authority has shrunk, and when."""
         self._gate.until = until
+
+    def narrow(self, name: str, interest: Interest) -> Effects:
+        """What a node wants from now on. What it lacks of that, or holds beyond it, is compared at once."""
+        return self._exchange.narrowed(name) if self.interests.say(name, interest) else []
+
+    def fetch(self, kind: str, namespace: str, name: str) -> Effects:
+        """Ask all linked peers for a document, wanted or not."""
+        return self._exchange.fetch(doc_id_of(kind, namespace, name))
+
+    def give(self, peer: NodeId, kind: str, namespace: str, name: str) -> Effects:
+        return self._exchange.give(peer, doc_id_of(kind, namespace, name))
 
     # -- the machine
 
@@ -131,11 +147,11 @@ class Documents:
                 return self._told()
             case EnvelopesKept(envelopes, roots):
                 self._keeping.kept(envelopes)
-                return [*self._told(), *_forgotten(self._generations.kept(roots))]
+                return [*self._told(), *forgotten(self._generations.kept(roots))]
 
     def wake(self, now: Instant) -> Sequence[Effect]:
         self._succession.now = now
-        effects = [*self._told(), *_forgotten(self._generations.remains()), *self._succession.bury(now)]
+        effects = [*self._told(), *forgotten(self._generations.remains()), *self._succession.bury(now)]
         self._rest_until_freeze(now)
         peers = self._exchange.peers()
         for key in self._timers.pop_due(now.mono_us):
@@ -171,24 +187,28 @@ class Documents:
 
         Raises ``Denied``, ``Invalid`` or another ``LocalError``; then nothing changed.
         """
+        self.interests.judge(kind, namespace, name, fields)
         return self._filed(self._pen.put(kind, namespace, name, fields, now), now, lazily=lazily)
 
     def delete(self, kind: str, namespace: str, name: str, now: Instant) -> Change:
-        """Leave a tombstone. Raises ``NotFound``, ``Denied``."""
+        """Leave a tombstone. Raises ``NotFound``, ``Denied``, ``NotHeld``."""
+        self.interests.judge(kind, namespace, name)
         return self._filed(self._pen.delete(kind, namespace, name, now), now)
 
     def add(self, kind: str, namespace: str, name: str, counter: str, amount: int, now: Instant) -> Change:
         """Add to a counter of the document; what others add at the same time is added too (``kinds.counters_of``).
 
-        Raises ``Denied``, ``Invalid``.
+        Raises ``Denied``, ``Invalid``, ``NotHeld``.
         """
+        self.interests.judge(kind, namespace, name)
         return self._filed(self._pen.add(kind, namespace, name, counter, amount, now), now)
 
     def settle(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Change:
         """Write these stored fields and no others (``None``: removed): whatever is concurrent there is thereby settled.
 
-        Raises ``NotFound``, ``Denied``, ``Invalid``.
+        Raises ``NotFound``, ``Denied``, ``Invalid``, ``NotHeld``.
         """
+        self.interests.judge(kind, namespace, name)
         return self._filed(self._pen.settle(kind, namespace, name, fields, now), now)
 
     # -- the stick
@@ -224,18 +244,6 @@ class Documents:
 
     # -- questions
 
-    def history(self, kind: str, namespace: str, name: str) -> list[Written]:
-        """Every write that is kept, oldest first, also of a deleted document; empty for an unknown one."""
-        return chronicle.writes_of(self._store, doc_id_of(kind, namespace, name))
-
-    def read_at(self, kind: str, namespace: str, name: str, number: int) -> dict[str, JsonValue]:
-        """The fields in force after the first ``number`` writes of its history."""
-        return chronicle.fields_at(self._store, doc_id_of(kind, namespace, name), number)
-
-    def writers(self, kind: str, namespace: str, name: str) -> dict[str, tuple[NodeId, int]]:
-        """By field: who wrote the value in force, and when (wall ms)."""
-        return chronicle.writers_of(self._store, doc_id_of(kind, namespace, name))
-
     def live(self) -> dict[DocId, None]:
         """All documents that are not deleted, by id."""
         return {doc: None for doc in self._store.docs() if self.is_live(doc)}
@@ -250,7 +258,9 @@ class Documents:
         return self._generations.strays(doc) if doc in self._store else ()
 
     def is_live(self, doc: DocId) -> bool:
-        return doc in self._store and not self._store.is_deleted(doc)
+        """It exists, and is wanted here."""
+        known = doc in self._store and not self._store.is_deleted(doc)
+        return known and self.interests.wants(self._me, doc)
 
     def names(self, doc: DocId) -> tuple[str, str, str] | None:
         """Kind, namespace, name; ``None`` for an unknown one."""
@@ -258,7 +268,7 @@ class Documents:
 
     def get(self, kind: str, namespace: str, name: str) -> Document | None:
         doc = doc_id_of(kind, namespace, name)
-        return None if doc not in self._store or self._store.is_deleted(doc) else document_of(self._store, doc)
+        return document_of(self._store, doc) if self.is_live(doc) else None
 
     def list(self, kind: str = "", namespace: str = "") -> tuple[Document, ...]:
         """Live documents, sorted by kind, namespace and name; empty arguments mean all."""
@@ -295,7 +305,7 @@ class Documents:
         self._exchange.add(peer)
         if _ROUND not in self._timers:
             self._rest_until_next_round(now)
-        told = self._succession.greeting(peer)
+        told = [*self._succession.greeting(peer), *self._exchange.hand_over(peer)]
         # One of the two opens, so that a healed link carries each difference once.
         return [*told, self._exchange.open(peer)] if self._me < peer else told
 
@@ -482,19 +492,9 @@ class Documents:
     def _live(self, kind: str = "", namespace: str = "") -> Sequence[DocId]:
         named = sorted((self._store.names(doc), doc) for doc in self._store.docs())
         return [
-            doc
-            for names, doc in named
-            if kind in ("", names[0]) and namespace in ("", names[1]) and not self._store.is_deleted(doc)
+            doc for names, doc in named if kind in ("", names[0]) and namespace in ("", names[1]) and self.is_live(doc)
         ]
-
-
-def _forgotten(records: Sequence[Record]) -> Effects:
-    return [Persist(tuple(records))] if records else []
 
 
 def _rejection(peer: NodeId, error: RemoteError) -> Reject:
     return Reject(peer, error.reason, str(error))
-
-
-def _rates(config: DocumentsConfig) -> Rates:
-    return Rates(per_s=config.rate_per_s, burst=config.rate_burst, nodes_max=config.rated_nodes_max)

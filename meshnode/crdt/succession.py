@@ -12,6 +12,7 @@ from meshnode.crdt.freeze import Freezes, Limits
 from meshnode.crdt.gate import Admitted, Gate
 from meshnode.crdt.generations import Begun, Generations
 from meshnode.crdt.intake import Intake
+from meshnode.crdt.interest import Interests
 from meshnode.crdt.keeping import Keeping
 from meshnode.crdt.letters import Frozen, RootItem, RootPart, Roots, RootsWanted
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
@@ -41,6 +42,7 @@ class Room(msgspec.Struct, frozen=True):
     intake: Intake
     keeping: Keeping
     exchange: Exchange
+    interests: Interests
     pen: Pen
     gate: Gate
     signer: Signer
@@ -63,6 +65,7 @@ class Succession:
         self.liveness: Liveness | None = None  # without it the linked peers are waited for
         self.now = Instant(0, 0, ClockTrust.FLOOR)
         self._store, self._intake, self._exchange = room.store, room.intake, room.exchange
+        self._interests = room.interests
         self._pen, self._gate, self._hlc, self._counters = room.pen, room.gate, room.hlc, room.counters
         self._me = room.signer.node
         self._acks_max = acks_max
@@ -76,6 +79,7 @@ class Succession:
         )  # fmt: skip
         self.freezes = Freezes(
             room.store, limits, self._me, may_propose=self._may_propose, live=self.awaited,
+            wants=room.interests.wants,
             may_bury=lambda doc, grave_ms: self.generations.may_bury(doc, grave_ms, self.now),
         )  # fmt: skip
 
@@ -110,6 +114,7 @@ class Succession:
             elif self.generations.is_spent(doc, now):
                 del self._dead[doc]
                 gone.append(self.generations.end(doc))
+                self._interests.dropped(doc)
         return [Persist(tuple(gone))] if gone else []
 
     def restored(self) -> None:
@@ -229,3 +234,8 @@ class Succession:
 
     def _may_propose(self, doc: DocId) -> bool:
         return self._gate.may_write(self._me, resource_of(*self._store.names(doc)))
+
+
+def forgotten(records: Sequence[Record]) -> Effects:
+    """Records that are to leave the journal."""
+    return [Persist(tuple(records))] if records else []

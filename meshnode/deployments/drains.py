@@ -7,6 +7,7 @@ import msgspec
 
 from meshnode.model.commands import JsonObject
 from meshnode.model.errors import Invalid
+from meshnode.model.interest import EVERYTHING
 from meshnode.model.manifest import NAMESPACE_DEFAULT
 from meshnode.model.nodewish import NodeIntent, parse_node_spec
 from meshnode.model.views import Condition
@@ -86,9 +87,10 @@ def conditions(document: Document, standing_on: StandingOn) -> list[Condition]:
 
 
 def _wish(intent: NodeIntent) -> str:
+    wants = "" if intent.interest == EVERYTHING else f"; it wants {intent.interest.words()}"
     if not intent.drain:
-        return "it takes units"
-    return "it is to be without units" + (f": {intent.reason}" if intent.reason else "")
+        return f"it takes units{wants}"
+    return "it is to be without units" + (f": {intent.reason}" if intent.reason else "") + wants
 
 
 def _drained(left: Left) -> Condition:

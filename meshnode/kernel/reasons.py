@@ -39,3 +39,4 @@ class Bye(enum.StrEnum):
     IDLE = "idle"
     VERSION = "version"  # no protocol version in common
     SELF = "self"  # we dialled ourselves
+    BANNED = "banned"  # an admin says that nobody is to keep a link to this node

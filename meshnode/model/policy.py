@@ -1,7 +1,8 @@
 """Policy: what is left to one member of the roles that its member record gives it, as a document of its name.
 
 One list, written and read as a whole by admins alone. Two that were written at once both hold, and what either of them
-denies is denied, until an admin has chosen (``meshnode conflicts``).
+denies is denied, until an admin has chosen (``meshnode conflicts``). A member may also be banned: it has no role left,
+and nobody keeps a link to it.
 """
 
 import msgspec
@@ -13,10 +14,11 @@ from meshnode.model.manifest import NAMESPACE_DEFAULT, parse_unscoped
 KIND = "Policy"
 ROLES = ("admin", "gateway", "member")
 FIELD = "roles"
+BANNED = "banned"
 
 
 class PolicyWish(msgspec.Struct, frozen=True):
-    """A checked manifest. ``roles``: those that are left; none: it may do nothing."""
+    """A checked manifest. ``roles``: those that are left; none: it may do nothing. ``banned``: nobody keeps a link."""
 
     api_version: str
     name: str
@@ -25,6 +27,7 @@ class PolicyWish(msgspec.Struct, frozen=True):
     roles: tuple[str, ...]
     namespace: str = NAMESPACE_DEFAULT
     notes: tuple[str, ...] = ()
+    banned: bool = False
 
     @property
     def kind(self) -> str:
@@ -34,10 +37,13 @@ class PolicyWish(msgspec.Struct, frozen=True):
 def parse_policy(manifest: JsonObject) -> PolicyWish:
     """Raises ``FieldInvalid``."""
     envelope = parse_unscoped(manifest, KIND, "a node's")
-    items = envelope.spec.fields((FIELD,))[FIELD].items(count_max=len(ROLES))
+    entry = envelope.spec.fields((FIELD,), (BANNED,))
+    items = entry[FIELD].items(count_max=len(ROLES))
     roles = tuple(item.choice(ROLES) for item in items)
     refuse_repeats(items, roles)
-    return PolicyWish(envelope.api_version, envelope.name, envelope.labels, manifest["spec"], roles)
+    banned = BANNED in entry and entry[BANNED].flag()
+    spec = manifest["spec"]
+    return PolicyWish(envelope.api_version, envelope.name, envelope.labels, spec, roles, banned=banned)
 
 
 def roles_of(value: object) -> tuple[str, ...]:
@@ -46,3 +52,8 @@ def roles_of(value: object) -> tuple[str, ...]:
         return tuple(item.choice(ROLES) for item in Field((FIELD,), value).items(count_max=len(ROLES)))
     except FieldInvalid:
         return ()
+
+
+def bans(value: object) -> bool:
+    """Of a stored value: whatever does not say that it bans nobody bans."""
+    return value not in (None, False)

@@ -7,6 +7,7 @@ know rules that concern several fields at once (``tests/unit/model/test_schemas.
 from meshnode.model.agent import GENERATION_MAX, REPLICAS_MAX
 from meshnode.model.commands import JsonObject
 from meshnode.model.durability import COPIES_MAX
+from meshnode.model.interest import OPTIONAL, REGIONS_MAX
 from meshnode.model.manifest import API_VERSIONS
 from meshnode.model.policy import ROLES
 from meshnode.model.recipe import TIERS
@@ -254,6 +255,16 @@ AGENTCLUSTER = _kind(
     ),
     namespaced=True,
 )  # fmt: skip
+_INTEREST = _fields(
+    "Which documents it is sent and keeps up to date, beside those of kind Node and Policy; left out: all.", (),
+    {
+        "kinds": _list("Only these kinds.", _choice("A kind.", OPTIONAL), most=len(OPTIONAL), uniqueItems=True),
+        "regions": _list(
+            "Only of these regions (the label region, or region in the spec), and those of none.",
+            _text("A region.", pattern=LABEL, examples=["west"]), most=REGIONS_MAX, uniqueItems=True,
+        ),
+    },
+)  # fmt: skip
 NODE = _kind(
     "Node",
     "What people want of one node. meshnode drain and resume write it.",
@@ -263,6 +274,7 @@ NODE = _kind(
         {
             "drain": _flag("Its units move to other nodes, and it takes no new ones."),
             "reason": _text("For people.", examples=["new disk"]),
+            "interest": _INTEREST,
         },
     ),
 )  # fmt: skip
@@ -299,6 +311,7 @@ POLICY = _kind(
                 "The roles that are left. What it wrote before stays; none: it may do nothing any more.",
                 _choice("A role of its member record.", ROLES), most=len(ROLES), uniqueItems=True,
             ),
+            "banned": _flag("It has no role left, and nobody keeps a link to it until this is gone.", default=False),
         },
     ),
 )  # fmt: skip

@@ -290,7 +290,7 @@ class ConflictsView(View, frozen=True):
 
 
 class DocumentStateView(View, frozen=True):
-    """One document, field by field. ``changes``: writes that are kept; ``deleted``: a tombstone."""
+    """One document, field by field. ``changes``: writes that are kept; ``note``: if it may be old."""
 
     kind: str
     namespace: str
@@ -302,6 +302,7 @@ class DocumentStateView(View, frozen=True):
     updated_by: str
     fields: list[FieldView]
     deleted: bool = False
+    note: str = ""
 
 
 class DocumentHistoryView(View, frozen=True):

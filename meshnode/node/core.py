@@ -31,6 +31,7 @@ from meshnode.model.errors import Invalid
 from meshnode.model.ids import AgentName, InstanceId, NodeId
 from meshnode.node import finding
 from meshnode.node.asking import replied
+from meshnode.node.bans import Bans
 from meshnode.node.beyond import Beyond
 from meshnode.node.commands import Desk
 from meshnode.node.commits import Commits
@@ -54,6 +55,7 @@ from meshnode.node.inputs import (
     TopicsWanted,
 )
 from meshnode.node.intentions import Intentions
+from meshnode.node.interests import InterestReader
 from meshnode.node.journal_desk import around
 from meshnode.node.journals import Journals
 from meshnode.node.names import Names
@@ -157,6 +159,7 @@ class Core:
         )  # fmt: skip
         self.documents.attend(self.gossip)
         self.policies = Policies(self.documents, self.authority)
+        self.interests, self.bans = InterestReader(self), Bans(self)
         self.watching = Watching(self, restored)
         self._build_work(restored)
 
@@ -343,6 +346,10 @@ class Core:
         match effect:
             case Send() | Hangup() | Post():
                 return self.hub.take(effect, now)
+            case Dial(dial_no, expect=node) if self.bans.bars(node, now):
+                failed = DialFailed(dial_no, DialFailure.UNTRUSTED)
+                self.rooms.touch(failed)
+                return self.gossip.handle(failed, now)
             case Dial(host=host) if relay_at(host) is not None:
                 return self.tunnels.handle(effect, now)
             case Persist(records, then, lazily):

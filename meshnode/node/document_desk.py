@@ -12,7 +12,8 @@ from meshnode.model import commands, views
 from meshnode.model.declared import parse_declared
 from meshnode.model.errors import Invalid, NotFound
 from meshnode.model.ids import DocId, NodeId
-from meshnode.node import memory
+from meshnode.model.interest import EVERYTHING
+from meshnode.node import memory, snapshot
 from meshnode.node.effects import Reply
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class DocumentDesk:
     def ask(self, command_no: int, command: Asked, now: Instant) -> Sequence[Effect]:
         match command:
             case commands.ShowDocument():
-                return [Reply(command_no, self._show(command))]
+                return self._show(command_no, command)
             case commands.DocumentHistory():
                 return [Reply(command_no, self._history(command))]
             case commands.DocumentDiff():
@@ -64,16 +65,30 @@ class DocumentDesk:
 
     # -- one document
 
-    def _show(self, command: commands.ShowDocument) -> views.DocumentStateView:
+    def _show(self, command_no: int, command: commands.ShowDocument) -> Sequence[Effect]:
         core, names = self._core, (command.kind, command.namespace, command.name)
         found = core.documents.get(*names)
-        if found is None:
+        if found is not None:
+            return [Reply(command_no, self._shown(found, ""))]
+        interest = core.documents.interests.mine
+        if interest == EVERYTHING:
             raise self._unknown(*names)
-        writers = core.documents.writers(*names)
+        kept = core.documents.interests.unkept(*names)
+        apart = f"{core.config.name} wants {interest.words()}"
+        unknown = NotFound(
+            f"no {command.kind} {command.namespace}/{command.name} is here: {apart}. Its neighbours are asked for it",
+            next_step="ask again in a second",
+        )
+        note = f"{apart}, so this may be old: its neighbours are asked for what is newer"
+        view = snapshot.failure_of(unknown) if kept is None else self._shown(kept, note)
+        return [*core.documents.fetch(*names), Reply(command_no, view)]
+
+    def _shown(self, found: Document, note: str) -> views.DocumentStateView:
+        core, writers = self._core, self._core.documents.chronicle.writers(found.kind, found.namespace, found.name)
         return views.DocumentStateView(
             kind=found.kind, namespace=found.namespace, name=found.name, doc_id=found.doc_id.hex(),
             changes=found.changes, heads=[head.hex() for head in found.heads], updated_ms=found.updated_ms,
-            updated_by=core.names.of(found.updated_by),
+            updated_by=core.names.of(found.updated_by), note=note,
             fields=[
                 self._field(key, value, found.siblings.get(key), *writers[key]) for key, value in found.fields.items()
             ],
@@ -112,8 +127,8 @@ class DocumentDesk:
                     f"{command.kind} {command.namespace}/{command.name} has {count} writes here, and no write {number}",
                     next_step=f"meshnode state history {command.kind.lower()} {command.name} lists them",
                 )
-        before = self._core.documents.read_at(*names, command.first)
-        after = self._core.documents.read_at(*names, command.second or count)
+        before = self._core.documents.chronicle.read_at(*names, command.first)
+        after = self._core.documents.chronicle.read_at(*names, command.second or count)
         return views.DocumentDiffView(
             kind=command.kind, namespace=command.namespace, name=command.name, first=command.first,
             second=command.second,
@@ -121,7 +136,7 @@ class DocumentDesk:
         )  # fmt: skip
 
     def _writes(self, kind: str, namespace: str, name: str) -> list[Written]:
-        writes = self._core.documents.history(kind, namespace, name)
+        writes = self._core.documents.chronicle.writes(kind, namespace, name)
         if not writes:
             raise self._unknown(kind, namespace, name)
         return writes

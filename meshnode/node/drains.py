@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshnode.deployments.drains import left_of
 from meshnode.kernel.effects import Note, Persist
+from meshnode.model.interest import FIELD as INTEREST
 from meshnode.model.manifest import NAMESPACE_DEFAULT
 from meshnode.model.nodewish import KIND, NodeIntent, node_manifest
 from meshnode.model.views import AppliedView
@@ -53,7 +54,9 @@ def resume(core: Core, command_no: int, command: Resume, now: Instant) -> Sequen
 def _write(
     core: Core, command_no: int, name: str, intent: NodeIntent, notes: list[str], now: Instant
 ) -> Sequence[Effect]:
-    manifest = node_manifest(name, drain=intent.drain, reason=intent.reason)
+    held = core.documents.get(KIND, NAMESPACE_DEFAULT, name)
+    interest = None if held is None else held.spec.get(INTEREST)
+    manifest = node_manifest(name, drain=intent.drain, reason=intent.reason, interest=interest)
     kind, namespace, _, fields, _ = manifest_fields(manifest)
     change = core.documents.put(kind, namespace, name, fields, now)
     action = "created" if change.created else "unchanged" if change.unchanged else "updated"

@@ -194,7 +194,7 @@ def _names(names: list[str]) -> str:
 
 def _node(view: NodeView) -> str:
     if view.self_node:
-        return f"node {view.name}: {view.state}, this node"
+        return f"node {view.name}: {view.state}, this node" + (f": {view.reason}" if view.reason else "")
     heard = f"last heard {view.age_s:g} s ago" if view.age_s >= 0 else "not heard since this daemon started"
     return f"node {view.name}: {view.state}" + (f": {view.reason}" if view.reason else "") + f" ({heard})"
 

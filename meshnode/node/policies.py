@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshnode.model.manifest import NAMESPACE_DEFAULT
-from meshnode.model.policy import FIELD, KIND, roles_of
+from meshnode.model.policy import BANNED, FIELD, KIND, bans, roles_of
 from meshnode.security.roles import Left
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from meshnode.crdt.replica import Documents
     from meshnode.security.roles import Roles
 
-_STORED = f"spec.{FIELD}"
+_STORED, _STORED_BAN = f"spec.{FIELD}", f"spec.{BANNED}"
 
 
 class Policies:
@@ -35,4 +35,6 @@ class Policies:
 
     def _read(self, name: str) -> None:
         versions = self._documents.versions(KIND, NAMESPACE_DEFAULT, name, _STORED)
-        self._roles.limit(name, [Left(roles_of(value), hlc) for value, hlc in versions])
+        said = self._documents.versions(KIND, NAMESPACE_DEFAULT, name, _STORED_BAN)
+        banned = [Left((), hlc, banned=True) for value, hlc in said if bans(value)]
+        self._roles.limit(name, [*(Left(roles_of(value), hlc) for value, hlc in versions), *banned])

@@ -30,6 +30,7 @@ _ADVICE = {
     "row-member-": "its member record is not in force here: join that node anew",
     "member-": "its member record is not in force here: join it anew (`meshnode invite`, `meshnode join`)",
     "expelled-without-proof": f"it says that this node runs twice. If it does, end the copy; else {_FAULTY}",
+    "banned": "an admin banned it: meshnode get policies; it comes back when its Policy says so no more",
     "catalogue-": f"it speaks for a region as it may not: {_FAULTY}",
     "soft-too-many-keys": "its agents offer more than 512 things in all: give them fewer skills",
     "whole-without-role": "it wants the facts of all regions, and has no role for that: join it as gateway or admin",

@@ -135,12 +135,16 @@ def _node(core: Core, node: NodeId, now: Instant) -> NodeView:
         region=member.region if member else "", roles=list(member.roles) if member else [],
         boot=row.boot if row else 0, incarnation=row.incarnation if row else 0,
         path="-" if me else way_to(core, node) if direct else "mesh", age_s=0.0 if me else age_s(core, node, now),
-        rtt_ms=None if rtt is None else round(rtt / MS, 3), reason="" if me else core.gossip.reason(node),
+        rtt_ms=None if rtt is None else round(rtt / MS, 3), reason=_reason(core, node),
         endpoints=[_endpoint(core, *endpoint) for endpoint in row.endpoints] if row else [],
         hardware=json_object(row.facts if row else b"{}"), load=_load(core, node, now),
         agents=core.index.agents_on(node), self_node=me, labels=dict(member.labels) if member else {},
         drained=core.names.of(node) in core.intentions.reading.drains,
     )  # fmt: skip
+
+
+def _reason(core: Core, node: NodeId) -> str:
+    return core.bans.words(core.names.of(node)) or ("" if node == core.config.node else core.gossip.reason(node))
 
 
 def way_to(core: Core, node: NodeId) -> str:
@@ -365,7 +369,8 @@ def _counters(core: Core) -> dict[str, int]:
 
 
 def _problems(core: Core, now: Instant) -> list[str]:
-    problems = _lost(core, now)
+    banned = core.bans.words(core.config.name)
+    problems = [*([f"this node is {banned}"] if banned else []), *_lost(core, now)]
     problems += [
         f"{address} answers as somebody else ({why}): check the address, it may be of another mesh"
         for address, why in core.strangers.items()

@@ -114,7 +114,10 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
         case AgentsStopped():
             return [*core.switch.close(now), *core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
         case DocumentChanged():
-            return [*core.watching.changed(fact, now), *_document(core, fact)]
+            return [
+                *core.watching.changed(fact, now), *_document(core, fact), *core.interests.changed(fact),
+                *core.bans.changed(fact, now),
+            ]  # fmt: skip
         case WishesUnkept():
             core.intentions.changed()
             return ()
@@ -214,6 +217,8 @@ def _peer_up(core: Core, fact: PeerUp, now: Instant) -> list[Effect]:
         why = admitted if isinstance(admitted, str) else "of-another-node"
         core.counters.add("member-refused")
         return [Reject(fact.peer, f"member-{why}"), Hangup(fact.peer, Bye.UNTRUSTED)]
+    if core.bans.refuses(fact.peer):
+        return core.bans.turned_away(fact.peer)
     core.linked[fact.peer] = None
     core.index.described(fact.peer)
     return [

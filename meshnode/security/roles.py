@@ -33,10 +33,11 @@ _MEMBER_ACTIONS = frozenset({Action.CALL, Action.RUN, Action.PUBLISH, Action.SUB
 
 
 class Left(msgspec.Struct, frozen=True):
-    """What one version of a policy leaves to a member. ``hlc``: when an admin signed it."""
+    """What one version of a policy leaves to a member. ``hlc``: when an admin signed it; ``banned``: no link."""
 
     roles: tuple[str, ...]
     hlc: int
+    banned: bool = False
 
 
 class Roles:
@@ -71,6 +72,10 @@ class Roles:
         if versions:
             self._left[name] = tuple(versions)
         self._given.clear()
+
+    def is_banned(self, name: str) -> bool:
+        """Whether any version of the policy of this member bans it."""
+        return any(each.banned for each in self._left.get(name, ()))
 
     def limits(self) -> dict[str, tuple[Left, ...]]:
         """Every policy in force, by the name of the member."""

@@ -38,10 +38,14 @@ def test_the_whole_schema_is_given_to_programs(kind: str, capsys: pytest.Capture
 
 
 def test_fields_are_listed_by_name_and_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "Node.spec", "-o", "name").split() == ["Node.spec.drain", "Node.spec.reason"]
+    assert said(capsys, "Node.spec", "-o", "name").split() == [
+        "Node.spec.drain",
+        "Node.spec.reason",
+        "Node.spec.interest",
+    ]
     assert said(capsys, "Node.spec.drain", "-o", "name").split() == ["Node.spec.drain"]
     lines = [json.loads(line) for line in said(capsys, "Node.spec", "-o", "jsonl").splitlines()]
-    assert [line["path"] for line in lines] == ["spec.drain", "spec.reason"]
+    assert [line["path"] for line in lines] == ["spec.drain", "spec.reason", "spec.interest"]
 
 
 @pytest.mark.parametrize(

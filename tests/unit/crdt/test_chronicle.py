@@ -17,13 +17,13 @@ def test_the_history_names_every_write_with_author_and_fields() -> None:
     mesh.delete("a", "doc")
     mesh.settle()
     a, b = (mesh.nodes[name] for name in "ab")
-    history = a.documents.history(*DOC)
+    history = a.documents.chronicle.writes(*DOC)
     assert [(each.number, mesh.named(each.author), each.fields, each.deletes) for each in history] == [
         (1, "a", {"spec.x": 1, "spec.y": 1}, False), (2, "b", {"spec.x": 2}, False), (3, "a", {}, True),
     ]  # fmt: skip
-    assert history == b.documents.history(*DOC)
+    assert history == b.documents.chronicle.writes(*DOC)
     assert history[0].at_ms <= history[1].at_ms <= history[2].at_ms
-    assert a.documents.history("Thing", "default", "nothing") == []
+    assert a.documents.chronicle.writes("Thing", "default", "nothing") == []
 
 
 def test_a_reading_at_a_write_is_what_was_in_force_then() -> None:
@@ -31,8 +31,13 @@ def test_a_reading_at_a_write_is_what_was_in_force_then() -> None:
     for number in (1, 2, 3):
         mesh.put("a", "doc", {"spec": {"x": number}} if number < 3 else {"spec": {"y": number}})
     documents = mesh.nodes["a"].documents
-    assert [documents.read_at(*DOC, at) for at in range(4)] == [{}, {"spec.x": 1}, {"spec.x": 2}, {"spec.y": 3}]
-    assert difference(documents.read_at(*DOC, 1), documents.read_at(*DOC, 3)) == {
+    assert [documents.chronicle.read_at(*DOC, at) for at in range(4)] == [
+        {},
+        {"spec.x": 1},
+        {"spec.x": 2},
+        {"spec.y": 3},
+    ]
+    assert difference(documents.chronicle.read_at(*DOC, 1), documents.chronicle.read_at(*DOC, 3)) == {
         "spec.x": (1, None), "spec.y": (None, 3),
     }  # fmt: skip
 
@@ -44,7 +49,7 @@ def test_each_field_in_force_names_who_wrote_it() -> None:
     mesh.settle()
     mesh.put("b", "doc", {"spec": {"x": 2, "y": 1}})
     mesh.settle()
-    writers = mesh.nodes["a"].documents.writers(*DOC)
+    writers = mesh.nodes["a"].documents.chronicle.writers(*DOC)
     assert {field: mesh.named(node) for field, (node, _) in writers.items()} == {"spec.x": "b", "spec.y": "a"}
 
 

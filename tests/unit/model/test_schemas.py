@@ -144,6 +144,6 @@ def test_a_field_is_found_through_lists_and_keys_and_a_wrong_one_names_the_right
     assert at("AgentCluster", "spec.resource_management.words.gpu")[0].path == "spec.resource_management.*.gpu"
     with pytest.raises(NotFound, match=r"Node\.spec has no field drian") as refused:
         at("Node", "spec.drian")
-    assert refused.value.next_step == "known there: drain, reason"
+    assert refused.value.next_step == "known there: drain, reason, interest"
     with pytest.raises(NotFound, match=r"Node\.spec\.drain has no field x"):
         at("Node", "spec.drain.x")
