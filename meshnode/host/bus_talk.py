@@ -22,6 +22,7 @@ HELD_BYTES_MAX = 20 * 1024 * 1024
 MESSAGE_CHARS_MAX = 1000
 
 _DATA = frozenset(FROM_AGENT)
+_PASSED_ON = _DATA - {Kind.STATE}  # as they come
 _TAKEN = _DATA | {Kind.PING, Kind.PONG}
 _encode = msgspec.msgpack.Encoder().encode
 _registers = msgspec.msgpack.Decoder(RegisterHeader)
@@ -82,6 +83,8 @@ class Talk:
 
     def take(self, frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
         """(what goes up to the core, what is answered at once) of what a registered agent said."""
+        if self.phase is Phase.WELCOME and not self._held and all(frame.kind in _PASSED_ON for frame in frames):
+            return frames, []
         for frame in frames:
             if frame.kind not in _TAKEN:
                 raise RemoteError("bus-kind", f"an agent sends no {frame.kind.name}")

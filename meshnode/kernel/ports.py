@@ -24,6 +24,8 @@ class Action(enum.StrEnum):
     SUBSCRIBE = "subscribe"  # to events; resource "topic/a/b", for filters what they have in common
     READ = "read"  # what a node keeps for readers; resource "journal"
 
+    __hash__ = str.__hash__  # that of an enum is Python, and verdicts are remembered by action
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """The answer of the policy. ``reason`` is a name, shown and counted."""

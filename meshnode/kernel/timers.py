@@ -24,11 +24,15 @@ class Timers(Generic[KeyT]):
     def __contains__(self, key: KeyT) -> bool:
         return key in self._due
 
-    def set(self, key: KeyT, at_us: int) -> None:
+    def place(self) -> int:
+        """A place in the order of setting, for a deadline that may be set later."""
         self._count += 1
-        entry = (at_us, self._count, key)
+        return self._count
+
+    def set(self, key: KeyT, at_us: int, place: int = 0) -> None:
+        entry = (at_us, place or self.place(), key)
         first, self._due[key] = self._first, entry
-        if first is not None and (first[2] == key or at_us < first[0]):
+        if first is not None and (first[2] == key or entry < first):
             self._first = None
         heapq.heappush(self._heap, entry)
         if len(self._heap) > 64 + 4 * len(self._due):

@@ -35,6 +35,50 @@ def gathered(effects: Sequence[Effect]) -> list[Effect]:
     )
 
 
+class Batch:
+    """The effects of one turn as they come: those of calls that go by the express lane frame by frame, others whole.
+
+    What comes out is what ``gathered`` makes of them one by one.
+    """
+
+    def __init__(self) -> None:
+        self._whole: list[Effect] = []
+        self._order: list[NodeId | AgentConn | Effect] = []
+        self._frames: dict[NodeId | AgentConn, list[Frame]] = {}
+
+    def frame(self, receiver: NodeId | AgentConn, frame: Frame) -> None:
+        frames = self._frames.get(receiver)
+        if frames is None:
+            self._frames[receiver] = [frame]
+            self._order.append(receiver)
+        else:
+            frames.append(frame)
+
+    def tell(self, effect: Effect) -> None:
+        self._order.append(effect)
+
+    def add(self, effects: Sequence[Effect]) -> None:
+        """Those of the slow path."""
+        if self._order:
+            self._whole += self._run()
+        self._whole += effects
+
+    def effects(self) -> list[Effect]:
+        if not self._whole:
+            return self._run()
+        return gathered([*self._whole, *self._run()])
+
+    def _run(self) -> list[Effect]:
+        """What came frame by frame since the last call."""
+        order, frames = self._order, self._frames
+        self._order, self._frames = [], {}
+        return [each if isinstance(each, Effect) else _to(each, tuple(frames[each])) for each in order]
+
+
+def _to(receiver: NodeId | AgentConn, frames: tuple[Frame, ...]) -> Post | ToAgent:
+    return ToAgent(receiver, frames) if isinstance(receiver, int) else Post(receiver, frames)
+
+
 def _receiver(effect: Post | ToAgent) -> NodeId | AgentConn:
     return effect.peer if isinstance(effect, Post) else effect.conn
 

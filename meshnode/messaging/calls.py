@@ -1,16 +1,23 @@
-"""The call table: one row per call in flight through this node, with who waits for it and who works on it."""
+"""The call table: one row per call in flight through this node, with who waits for it and who works on it.
+
+A call that goes by the express lane has a lean row, which is made whole as soon as anybody looks for it: nobody but
+that lane ever meets one.
+"""
 
 import enum
 from collections.abc import Callable
 
 import msgspec
 
+from meshnode.kernel.instant import SECOND
+from meshnode.kernel.timers import Timers
 from meshnode.model.ids import AgentConn, InstanceId, NodeId
 from meshnode.wire.calls import CallHeader
 
 UNASKED = NodeId(b"")
 NO_CONN = AgentConn(-1)  # no agent has it
 CREDIT = 16  # items of a stream that may come before any GRANT
+LOOK_EVERY_US = SECOND // 20  # lean rows are looked through so often at most
 
 
 class Phase(enum.Enum):
@@ -99,13 +106,72 @@ class Call(msgspec.Struct):
         return self.idempotent or self.header.idempotency_key != ""
 
 
-class Calls:
-    """All rows, by this node's call id and by waiter."""
+class Plan(msgspec.Struct, eq=False):
+    """What the slow path decided about a call, and would again about one that differs in nothing but its id, payload
+    and deadline: see ``plans``. ``header``: of the call that it was decided for."""
 
-    def __init__(self) -> None:
-        self._rows: dict[bytes, Call] = {}
-        self._by_waiter: dict[Waiter, Call] = {}
+    header: CallHeader
+    caller: str  # as the callee is told
+    asker: NodeId  # the peer that asks; none: the call is this node's own
+    asker_name: str
+    where: NodeId | None
+    node: NodeId  # who answers
+    agent: str  # "" = the daemon of that node itself
+    alone: bool  # nobody else would be chosen, whatever is measured
+    idempotent: bool
+    resource: str  # that whoever calls must be allowed to call
+    before: bytes  # what stands before and behind the deadline in the header that goes on
+    behind: bytes
+    turn: int = 0  # in which it was last found to hold
+    look_us: int = 0  # after so long without an answer the slow path looks at it, if its deadline is not sooner
+
+
+class Lean(msgspec.Struct, eq=False, gc=False):
+    """A call in flight under a plan: handed to its target, and nothing has happened to it since."""
+
+    call_id: bytes
+    plan: Plan
+    payload: bytes
+    waiter: Waiter
+    started_us: int
+    deadline_ms: int
+    due_us: int
+    look_us: int
+    node: NodeId
+    conn: AgentConn
+    unit: InstanceId
+    place: int = 0  # of its timer, if it gets one
+
+    @property
+    def phase(self) -> Phase:
+        return Phase.RUNNING
+
+    @property
+    def repeatable(self) -> bool:
+        return self.plan.idempotent
+
+    def whole(self) -> Call:
+        plan, waiter = self.plan, self.waiter
+        call_id = b"" if isinstance(waiter, Door) else waiter.call_id
+        header = msgspec.structs.replace(plan.header, call_id=call_id, deadline_ms=self.deadline_ms)
+        return Call(
+            self.call_id, header, self.payload, waiter, self.started_us, self.due_us, plan.caller, plan.where,
+            Phase.RUNNING, self.node, self.conn, self.unit, plan.agent, header.skill, -1, self.unit, self.started_us, 1,
+            idempotent=plan.idempotent, queued=plan.agent != "",
+            what="due" if self.look_us == self.due_us else "overdue",
+        )  # fmt: skip
+
+
+class Calls:
+    """All rows, by this node's call id and by waiter. ``timers``: of whole rows."""
+
+    def __init__(self, timers: Timers[bytes]) -> None:
+        self._rows: dict[bytes, Call | Lean] = {}
+        self._by_waiter: dict[Waiter, bytes] = {}
         self._unsettled: dict[bytes, None] = {}
+        self._timers = timers
+        self.lean_count = 0
+        self._look_us = 0  # no lean row is to be looked at before
         self.payload_bytes = 0
 
     def __len__(self) -> int:
@@ -115,19 +181,22 @@ class Calls:
         return waiter in self._by_waiter
 
     def get(self, call_id: bytes) -> Call | None:
-        return self._rows.get(call_id)
+        row = self._rows.get(call_id)
+        return self._made_whole(row) if isinstance(row, Lean) else row
 
     def of(self, waiter: Waiter) -> Call | None:
-        return self._by_waiter.get(waiter)
+        call_id = self._by_waiter.get(waiter)
+        return None if call_id is None else self.get(call_id)
 
-    def where(self, fits: Callable[[Call], bool]) -> list[Call]:
+    def where(self, fits: Callable[[Call | Lean], bool]) -> list[Call]:
         """Rows that fit now, oldest first; a list, so that they may be ended while it is read."""
-        return [call for call in self._rows.values() if fits(call)]
+        rows = [row for row in self._rows.values() if fits(row)]
+        return [self._made_whole(row) if isinstance(row, Lean) else row for row in rows]
 
     def add(self, call: Call) -> None:
         assert call.waiter not in self._by_waiter
         self._rows[call.call_id] = call
-        self._by_waiter[call.waiter] = call
+        self._by_waiter[call.waiter] = call.call_id
         self.payload_bytes += len(call.payload)
 
     def remove(self, call: Call) -> None:
@@ -145,4 +214,45 @@ class Calls:
         self._unsettled.pop(call.call_id, None)
 
     def unsettled(self) -> list[Call]:
-        return [self._rows[call_id] for call_id in self._unsettled]
+        return [call for call_id in self._unsettled if (call := self.get(call_id)) is not None]
+
+    # Lean rows. The order of the table is that of all rows.
+
+    def add_lean(self, lean: Lean) -> None:
+        lean.place = self._timers.place()
+        self._rows[lean.call_id] = lean
+        self._by_waiter[lean.waiter] = lean.call_id
+        self.payload_bytes += len(lean.payload)
+        if not self.lean_count or lean.look_us < self._look_us:
+            self._look_us = lean.look_us
+        self.lean_count += 1
+
+    def lean(self, call_id: bytes) -> Lean | None:
+        row = self._rows.get(call_id)
+        return row if isinstance(row, Lean) else None
+
+    def remove_lean(self, lean: Lean) -> None:
+        del self._rows[lean.call_id]
+        del self._by_waiter[lean.waiter]
+        self.payload_bytes -= len(lean.payload)
+        self.lean_count -= 1
+
+    def look(self, now_us: int) -> None:
+        """Make those whole that are due, and with them those that soon will be: then nobody looks again before."""
+        if not self.lean_count or self._look_us > now_us:
+            return
+        until_us = now_us + LOOK_EVERY_US
+        for row in list(self._rows.values()):
+            if isinstance(row, Lean) and row.look_us <= until_us:
+                self._made_whole(row)
+        self._look_us = until_us
+
+    def deadline(self) -> int | None:
+        """When ``look`` is to be called; a spurious call does nothing."""
+        return self._look_us if self.lean_count else None
+
+    def _made_whole(self, lean: Lean) -> Call:
+        call = self._rows[lean.call_id] = lean.whole()
+        self.lean_count -= 1
+        self._timers.set(call.call_id, lean.look_us, lean.place)
+        return call

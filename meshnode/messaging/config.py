@@ -21,10 +21,12 @@ class SwitchConfig:
     runs_max: int = 4  # how often a call that may run twice is tried where it may have run
     retry_after_min_us: int = SECOND // 10  # what callers are asked to wait, at least, when there is no room
     retry_after_max_us: int = 2 * SECOND
+    plans_max: int = 1024  # of the express lane; 0: every call takes the slow path
 
     def __post_init__(self) -> None:
         limits = (self.calls_max, self.held_bytes_max, self.deadline_max_us, self.payload_bytes_max, self.runs_max)
-        if min(*limits, self.reach_us, self.orphan_us, self.wait_us, self.doubt_us) <= 0 or self.settle_us < 0:
+        waits = (self.reach_us, self.orphan_us, self.wait_us, self.doubt_us)
+        if min(*limits, *waits) <= 0 or min(self.settle_us, self.plans_max) < 0:
             raise ValueError(f"switch limits must be positive: {self}")
         if not 0 < self.retry_after_min_us <= self.retry_after_max_us:
             raise ValueError(f"the least wait must be positive, and no longer than the longest: {self}")

@@ -7,6 +7,7 @@ has one timer, for its deadline or for what comes before it.
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import StoredAnswer
 from meshnode.kernel.timers import Timers
 from meshnode.links.messages import Post
@@ -36,11 +37,11 @@ class Life:
 
     def __init__(self, config: SwitchConfig, around: Around, counters: Counters) -> None:
         self._config, self._around, self._counters = config, around, counters
-        self.calls = Calls()
+        self._timers: Timers[bytes] = Timers()
+        self.calls = Calls(self._timers)
         self.units = LocalUnits(around.name)
         self.routes = Routes(around, self.units)
         self._keys = Keys(config.calls_max)
-        self._timers: Timers[bytes] = Timers()
         self._last_call = 0
 
     # -- begin --------------------------------------------------------------------------------------------------------
@@ -49,11 +50,14 @@ class Life:
         self, waiter: Waiter, header: CallHeader, payload: bytes, where: NodeId | None, now: Instant, caller: str
     ) -> Call:
         """A row, not yet in the table."""
-        self._last_call += 1
-        call_id = self.id_of(self._last_call)
+        call_id = self.next_id()
         due_us = now.mono_us + min(header.deadline_ms * MS, self._config.deadline_max_us)
         idempotent = header.idempotent
         return Call(call_id, header, payload, waiter, now.mono_us, due_us, caller, where, idempotent=idempotent)
+
+    def next_id(self) -> bytes:
+        self._last_call += 1
+        return self.id_of(self._last_call)
 
     def id_of(self, number: int) -> bytes:
         return self._around.call_prefix + number.to_bytes(8)
@@ -129,7 +133,7 @@ class Life:
         """To a peer with a link."""
         self._running(call, now)
         rtt = self._around.links.rtt_us(call.node) or 0
-        self._arm(call, "overdue", now.mono_us + 3 * rtt + 100 * MS)
+        self._arm(call, "overdue", now.mono_us + overdue_us(rtt))
         return [Post(call.node, self._frames(call, now))]
 
     def _send_here(self, call: Call, unit: Unit, now: Instant) -> list[Effect]:
@@ -266,6 +270,7 @@ class Life:
 
     def wake(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
+        self.calls.look(now.mono_us)
         while due := self._timers.pop_due(now.mono_us):  # one that ends may free another that is due as well
             for call_id in due:
                 call = self.calls.get(call_id)
@@ -273,7 +278,7 @@ class Life:
         return effects
 
     def deadline(self) -> int | None:
-        return self._timers.deadline()
+        return earliest(self._timers.deadline(), self.calls.deadline())
 
     def _due(self, call: Call, now: Instant) -> list[Effect]:
         node = self._around.name_of(call.node)
@@ -408,6 +413,11 @@ class Life:
         if call.agent and not call.header.stream:
             took = now.mono_us - call.sent_us
             self._around.index.observed(call.node, call.agent, call.skill, took, now, ok=ok)
+
+
+def overdue_us(rtt_us: int) -> int:
+    """A peer that has said nothing for so long since a call went to it is doubted."""
+    return 3 * rtt_us + 100 * MS
 
 
 def _standing(call: Call, node: str) -> str:

@@ -12,11 +12,13 @@ from meshnode.kernel.effects import Effect, Reject
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import Action
-from meshnode.messaging import letters, refusals, replies, retry, sheds, states, streams
+from meshnode.messaging import letters, replies, retry, sheds, states, streams
+from meshnode.messaging.admission import Admission
 from meshnode.messaging.around import Around
-from meshnode.messaging.batches import gathered
-from meshnode.messaging.calls import Call, Door, Ending, LocalAgent, Peer, Phase, Waiter
+from meshnode.messaging.batches import Batch, gathered
+from meshnode.messaging.calls import Call, Door, Ending, Lean, LocalAgent, Peer, Phase, Waiter
 from meshnode.messaging.config import SwitchConfig
+from meshnode.messaging.express import Express
 from meshnode.messaging.letters import RESULT_BYTES_MAX, TEXT_CHARS_MAX
 from meshnode.messaging.life import Life
 from meshnode.messaging.local import Unit
@@ -25,7 +27,6 @@ from meshnode.messaging.refusals import ASK_SKILL, MESH_PREFIX, PING_SKILL
 from meshnode.messaging.topics import Topics
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import AgentConn, InstanceId, NodeId
-from meshnode.registry.index import CAP_PREFIX
 from meshnode.wire.calls import CallHeader, ChunkHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind
 
@@ -43,6 +44,8 @@ class Switch:
         self.counters = Counters()
         self._life = Life(config, around, self.counters)
         self._calls, self._units = self._life.calls, self._life.units
+        self._admission = Admission(config, around, self._calls, self.counters)
+        self._express = Express(config, around, self._life, self._admission, self.counters)
         self.topics = Topics(around, self.counters)
         self._boots: dict[NodeId, int] = {}  # of peers met, to notice that one started again
 
@@ -79,7 +82,12 @@ class Switch:
         self, ticket: int, header: CallHeader, payload: bytes, now: Instant, *, node: NodeId | None = None
     ) -> list[Effect]:
         """A call from a door of this node. Ends in ``CallEnded(ticket)``."""
-        return self._open(Door(ticket), header, payload, now, node, header.caller)
+        batch = self._begin()
+        if self._express.ask(ticket, header, payload, node, batch, now):
+            return batch.effects()
+        effects = self._open(Door(ticket), header, payload, now, node, header.caller)
+        self._express.plans.learn_of_door(ticket, header, node)
+        return effects
 
     def grant(self, ticket: int, total: int) -> list[Effect]:
         """That door takes items of its stream numbered below ``total``; 16 it takes without being asked."""
@@ -145,27 +153,36 @@ class Switch:
         if unit is None:
             self.counters.add("agent-unknown", len(frames))
             return []
-        effects: list[Effect] = []
+        batch = self._begin()
         for at, frame in enumerate(frames):
+            if self._express.take(conn, frame, batch, now):
+                continue
             try:
                 if frame.kind is Kind.STATE:
-                    effects += self._state(unit, frame, frames[at + 1] if at + 1 < len(frames) else None, now)
+                    batch.add(self._state(unit, frame, frames[at + 1] if at + 1 < len(frames) else None, now))
                 else:
-                    effects += self._from_agent(unit, frame, now)
+                    batch.add(self._from_agent(unit, frame, now))
             except RemoteError as error:
                 self.counters.add("agent-junk")
                 self.counters.add(f"agent-{error.reason}")
-        return gathered(effects)
+        return batch.effects()
 
     def from_peer(self, peer: NodeId, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
-        effects: list[Effect] = []
+        batch = self._begin()
         for frame in frames:
+            if self._express.take(peer, frame, batch, now):
+                continue
             try:
-                effects += self._from_peer(peer, frame, now)
+                batch.add(self._from_peer(peer, frame, now))
             except RemoteError as error:
                 self.counters.add(error.reason)
-                effects.append(Reject(peer, error.reason, str(error)))
-        return gathered(effects)
+                batch.add([Reject(peer, error.reason, str(error))])
+        return batch.effects()
+
+    def _begin(self) -> Batch:
+        """A turn that may bring calls."""
+        self._express.plans.begin()
+        return Batch()
 
     def peer_up(self, peer: NodeId, boot: int, now: Instant) -> list[Effect]:
         effects = self._started_again(peer, now) if self._boots.get(peer, boot) != boot else []
@@ -204,7 +221,7 @@ class Switch:
     def _from_agent(self, unit: Unit, frame: Frame, now: Instant) -> list[Effect]:
         match frame.kind:
             case Kind.CALL:
-                return self._asked_by_agent(unit, letters.read_call(frame), frame.payload, now)
+                return self._asked_by_agent(unit, frame, now)
             case Kind.RESULT:
                 return self._result(_NO_ONE, unit, letters.read_result(frame), frame.payload, now)
             case Kind.CHUNK:
@@ -227,7 +244,7 @@ class Switch:
     def _from_peer(self, peer: NodeId, frame: Frame, now: Instant) -> list[Effect]:
         match frame.kind:
             case Kind.CALL:
-                return self._asked_by_peer(peer, letters.read_call(frame), frame.payload, now)
+                return self._asked_by_peer(peer, frame, now)
             case Kind.RESULT:
                 return self._result(peer, None, letters.read_result(frame), frame.payload, now)
             case Kind.CHUNK:
@@ -242,16 +259,20 @@ class Switch:
             case _:
                 raise RemoteError("call-frame-kind", frame.kind.name)
 
-    def _asked_by_agent(self, unit: Unit, asked: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
+    def _asked_by_agent(self, unit: Unit, frame: Frame, now: Instant) -> list[Effect]:
         """Who calls is what this daemon knows of the connection, never what the agent says."""
+        asked = letters.read_call(frame)
         waiter = LocalAgent(unit.conn, asked.call_id)
         if waiter in self._calls:
             self.counters.add("call-repeated")
             return []
-        return self._open(waiter, asked, payload, now, None, unit.caller)
+        effects = self._open(waiter, asked, frame.payload, now, None, unit.caller)
+        self._express.plans.learn(unit.conn, frame, asked)
+        return effects
 
-    def _asked_by_peer(self, peer: NodeId, asked: CallHeader, payload: bytes, now: Instant) -> list[Effect]:
+    def _asked_by_peer(self, peer: NodeId, frame: Frame, now: Instant) -> list[Effect]:
         """The callee's side judges again: a caller's daemon cannot speak for us."""
+        asked = letters.read_call(frame)
         waiter = Peer(peer, asked.call_id)
         of_mesh = asked.skill.startswith(MESH_PREFIX) and asked.skill != PING_SKILL
         verdict = self._around.authority.may(peer, Action.CALL, f"skill/{ASK_SKILL if of_mesh else asked.skill}")
@@ -261,7 +282,9 @@ class Switch:
         if waiter in self._calls:
             self.counters.add("call-repeated")
             return []
-        return self._open(waiter, asked, payload, now, self._me, self._caller(peer, asked.caller))
+        effects = self._open(waiter, asked, frame.payload, now, self._me, self._caller(peer, asked.caller))
+        self._express.plans.learn(peer, frame, asked)
+        return effects
 
     def _caller(self, peer: NodeId, claimed: str) -> str:
         """A peer speaks for itself and its own agents only; any other name it gives becomes its own."""
@@ -277,12 +300,9 @@ class Switch:
         self, waiter: Waiter, header: CallHeader, payload: bytes, now: Instant, node: NodeId | None, caller: str
     ) -> list[Effect]:
         """``caller``: who calls, as this node knows it; what the header says of that counts for nothing."""
-        refusal = self._refusal(waiter, header, payload)
+        refusal = self._admission.refusal(waiter, header, payload)
         if refusal is not None:
-            return self._refuse(waiter, *refusal)
-        shed = self._shed(header, payload)
-        if shed is not None:
-            return [replies.refusal(waiter, self._me, shed)]
+            return [replies.refusal(waiter, self._me, refusal)]
         call = self._life.new(waiter, header, payload, node, now, caller)
         if header.skill.startswith(MESH_PREFIX):
             return self._mesh(call, now)
@@ -301,33 +321,6 @@ class Switch:
         ticket = self._life.hold(call)
         asker = call.waiter.node if isinstance(call.waiter, Peer) else self._me
         return [MeshAsked(ticket, asker, skill, call.payload)]
-
-    def _refusal(self, waiter: Waiter, header: CallHeader, payload: bytes) -> tuple[str, str] | None:
-        """Why this call is not even tried, as code and message."""
-        own = not isinstance(waiter, Peer)
-        objection = refusals.objection(header, payload, self._config, own=own)
-        if objection is not None:
-            return objection
-        if own and not header.skill.startswith(CAP_PREFIX):  # of a capability it depends on who is found
-            verdict = self._around.authority.may(self._me, Action.CALL, f"skill/{header.skill}")
-            if not verdict.allowed:
-                self.counters.add(f"denied-{verdict.reason}")
-                return "denied", f"this node may not call {header.skill}: {verdict.reason}"
-        return None
-
-    def _shed(self, header: CallHeader, payload: bytes) -> Ending | None:
-        """The refusal of a call for which there is no room now."""
-        config, calls, held = self._config, len(self._calls), self._calls.payload_bytes + len(payload)
-        if sheds.roomy(calls, held, config):
-            return None
-        kind = sheds.class_of(header)
-        calls_max, held_max = sheds.share(kind, config.calls_max), sheds.share(kind, config.held_bytes_max)
-        if calls < calls_max and held <= held_max:
-            return None
-        self.counters.add(f"shed-{kind.word}")
-        wait_ms = sheds.retry_after_ms(kind, max(calls / calls_max, held / held_max), config)
-        message = f"{calls} calls are in flight on {self._name}; try again in {wait_ms} ms"
-        return Ending("overloaded", message, retry_after_ms=wait_ms)
 
     def _refuse(self, waiter: Waiter, code: str, message: str) -> list[Effect]:
         return [replies.refusal(waiter, self._me, Ending(code, message))]
@@ -427,5 +420,5 @@ class Switch:
         return effects
 
 
-def _waits(call: Call, conn: AgentConn) -> bool:
+def _waits(call: Call | Lean, conn: AgentConn) -> bool:
     return isinstance(call.waiter, LocalAgent) and call.waiter.conn == conn

@@ -83,6 +83,7 @@ class Index:
         self._running: dict[str, int] = {}  # agent -> the nodes where a unit of it runs
         self._abroad = Abroad()
         self._news: dict[NodeId, int] = {}
+        self.changes = 0  # grows with everything learned: what was decided before may be decided otherwise now
         self._records = Records()
         self._ranks = Ranks()
         self._places = GONE_MAX  # so many, before those that stand for nothing are looked for
@@ -102,6 +103,7 @@ class Index:
         else:
             return
         self._news[node] = self._news.get(node, 0) + 1
+        self.changes += 1
 
     def observed(self, node: NodeId, agent: str, skill: str, took_us: int, now: Instant, *, ok: bool) -> None:
         """A call there ended after ``took_us``, the way included."""
@@ -116,6 +118,7 @@ class Index:
         """Another region's offer under the address that was asked for. It counts for a moment, and only where nobody
         whose facts are held here may be called."""
         self._abroad.put(address, offer)
+        self.changes += 1
 
     def described(self, node: NodeId) -> None:
         """What constraints on it are measured against may have changed."""
@@ -183,6 +186,14 @@ class Index:
             return offer
         alone = self._lanes.only(skill, self._ranks.bit(self._me))
         return offer if alone and self._works(self._me, skill, offer.agent, now) else None
+
+    def alone(self, node: NodeId, skill: str, agent: str, among: NodeId | None) -> bool:
+        """Whether one agent of ``node`` alone offers the skill: nobody else would be called, whatever is measured.
+        ``agent``: only that one is asked for, "" = any; ``among``: only that node is."""
+        bit = self._ranks.bit(node)
+        only = EVERYBODY if among is None else self._ranks.bit(among)
+        found = [bits & only for lane, bits in self._lanes.of_skill(skill) if not agent or lane.agent == agent]
+        return bool(bit) and [bits for bits in found if bits] == [bit]
 
     def agents_of(self, skill: str) -> list[str]:
         """Names of the agents that offer a skill, or a capability, anywhere; sorted."""

@@ -13,12 +13,15 @@ from meshnode.model import patience
 from meshnode.sdk.errors import CallFailed, DeadlinePassed, Unavailable, failure_of
 from meshnode.sdk.streams import Inbox
 from meshnode.sdk.wheel import Wheel
+from meshnode.wire import plain
 from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, Frame, Kind
 
 PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - HEADER_BYTES_MAX - 64
 # Own calls in flight at once; one more fails.
 ASKING_MAX = 4096
+# Skills whose headers are remembered, and the length of their names.
+WAYS_MAX, WAY_CHARS_MAX = 256, 60
 # The daemon ends a call at its deadline; this much later it is taken to hang.
 _DAEMON_LATE_S = 1.0
 
@@ -39,6 +42,7 @@ class Asking:
         self._inboxes: dict[bytes, Inbox] = {}
         # A daemon may still work on calls of an earlier process: ids never repeat.
         self._life, self._count = secrets.token_bytes(8), 0
+        self._ways: dict[tuple[str, bool], tuple[bytes, bytes]] = {}
 
     async def call(
         self,
@@ -54,9 +58,9 @@ class Asking:
         due_s = min(self._loop.time() + deadline_s, serving_due_s.get())
         tries = 1
         while True:
-            left_s = due_s - self._loop.time()
             try:
-                return await self._try(skill, arguments, left_s, session, key, batch=batch)
+                result = await self._try(skill, arguments, due_s, session, key, batch=batch)
+                return msgspec.json.decode(result) if result else None
             except CallFailed as error:
                 left_s = due_s - self._loop.time()
                 wait_s = patience.wait_s(error.retry_after_ms, tries, left_s, secrets.randbelow(100) / 100)
@@ -66,28 +70,26 @@ class Asking:
             tries += 1
 
     async def _try(
-        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str, *, batch: bool
-    ) -> Any:  # noqa: ANN401 - JSON
+        self, skill: str, arguments: Mapping[str, object], due_s: float, session: str, key: str, *, batch: bool
+    ) -> bytes:
         answer: asyncio.Future[bytes] = self._loop.create_future()
-        header, due_s = self._ask(skill, arguments, deadline_s, session=session, key=key, batch=batch)
-        self._answers[header.call_id] = answer
-        call_id = header.call_id
+        call_id = self._ask(skill, arguments, due_s, session=session, key=key, batch=batch)
+        self._answers[call_id] = answer
         late = self._wheel.set(call_id, due_s + _DAEMON_LATE_S, functools.partial(self._late, call_id, skill))
         try:
-            result = await answer
+            return await answer
         finally:
             self._wheel.clear(call_id, late)
             del self._answers[call_id]
             if answer.cancelled():
                 self._withdraw(call_id)
-        return msgspec.json.decode(result) if result else None
 
     async def stream(
         self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str = ""
     ) -> AsyncIterator[Any]:
         inbox = Inbox()
-        header, due_s = self._ask(skill, arguments, deadline_s, session=session, stream=True)
-        call_id = header.call_id
+        due_s = min(self._loop.time() + deadline_s, serving_due_s.get())
+        call_id = self._ask(skill, arguments, due_s, session=session, stream=True)
         self._inboxes[call_id] = inbox
         try:
             while True:
@@ -149,32 +151,45 @@ class Asking:
         self,
         skill: str,
         arguments: Mapping[str, object],
-        deadline_s: float,
+        due_s: float,
         *,
         session: str = "",
         key: str = "",
         stream: bool = False,
         batch: bool = False,
-    ) -> tuple[CallHeader, float]:
-        now_s = self._loop.time()
-        due_s = min(now_s + deadline_s, serving_due_s.get())
+    ) -> bytes:
+        """The id of the call that is under way now."""
         payload = _json(arguments)
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise CallFailed("invalid", f"{skill}: the arguments are over {PAYLOAD_BYTES_MAX} bytes")
         if len(self._answers) + len(self._inboxes) >= ASKING_MAX:
             raise Unavailable("overloaded", f"{skill}: this agent waits for {ASKING_MAX} calls already")
-        left_ms = int((due_s - now_s) * 1000)
+        left_ms = int((due_s - self._loop.time()) * 1000)
         if left_ms <= 0:
             raise DeadlinePassed("timeout", f"{skill}: the deadline had passed before the call")
         self._count += 1
         call_id = self._life + self._count.to_bytes(8)
-        header = CallHeader(call_id, skill, left_ms, idempotency_key=key, session=session, stream=stream, batch=batch)
-        encoded = _encode(header)
-        if len(encoded) > HEADER_BYTES_MAX:
-            raise CallFailed("invalid", f"{skill[:40]}: its name, session and key are over {HEADER_BYTES_MAX} bytes")
+        if session or key or stream or len(skill) > WAY_CHARS_MAX:
+            header = CallHeader(
+                call_id, skill, left_ms, idempotency_key=key, session=session, stream=stream, batch=batch
+            )
+            encoded = _encode(header)
+            if len(encoded) > HEADER_BYTES_MAX:
+                words = f"{skill[:40]}: its name, session and key are over {HEADER_BYTES_MAX} bytes"
+                raise CallFailed("invalid", words)
+        else:
+            before, behind = self._ways.get((skill, batch)) or self._way(skill, batch=batch)
+            encoded = plain.call(call_id, before, plain.number(left_ms), behind)
         if not self._send(Frame(Kind.CALL, header=encoded, payload=payload)):
             raise Unavailable("unavailable", f"{skill}: there is no daemon now, or this agent is stopping")
-        return header, due_s
+        return call_id
+
+    def _way(self, skill: str, *, batch: bool) -> tuple[bytes, bytes]:
+        """What plain calls of one skill have in common."""
+        if len(self._ways) >= WAYS_MAX:
+            self._ways.clear()
+        way = self._ways[skill, batch] = plain.split(CallHeader(b"", skill, 0, batch=batch))
+        return way
 
     def _withdraw(self, call_id: bytes) -> None:
         self._send(Frame(Kind.CANCEL, header=_encode(CancelHeader(call_id, "cancelled by the caller"))))

@@ -56,8 +56,10 @@ class Kind(enum.IntEnum):
     TUNNEL_CREDIT = 52
     TUNNEL_CLOSE = 53
 
+    __hash__ = int.__hash__  # that of an enum is Python: sets of kinds are asked for every frame
 
-_KINDS = {int(kind): kind for kind in Kind}
+
+_KINDS: dict[int, Kind] = {int(kind): kind for kind in Kind}
 
 
 class Flag(enum.IntFlag):
@@ -67,7 +69,7 @@ class Flag(enum.IntFlag):
     SEQUENCED = 1  # counts in the sender's sequence: acknowledged, resent after a broken connection, deduplicated
 
 
-class Frame(msgspec.Struct, frozen=True):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """A decoded frame. ``payload`` is owned by the frame (already copied out of any receive buffer)."""
 
     kind: Kind
@@ -150,6 +152,7 @@ class FrameReader:
     def _whole_frames(self, data: bytes | memoryview, frames: list[Frame]) -> int:
         """Adds those that are complete. Returns how many bytes they are."""
         at, have = 0, len(data)
+        is_view = isinstance(data, memoryview)
         while have - at >= PREFIX_BYTES:
             length, kind, flags, stream, header_bytes = _PREFIX.unpack_from(data, at)
             end = at + 4 + length
@@ -164,7 +167,11 @@ class FrameReader:
             known = _KINDS.get(kind)
             if known is None:
                 raise RemoteError("frame-kind", str(kind))
-            frames.append(Frame(known, flags, stream, bytes(data[header_at:payload_at]), bytes(data[payload_at:end])))
+            if is_view:
+                header, payload = bytes(data[header_at:payload_at]), bytes(data[payload_at:end])
+            else:
+                header, payload = data[header_at:payload_at], data[payload_at:end]
+            frames.append(Frame(known, flags, stream, header, payload))
             at = end
         if have - at >= 4:  # the length is judged as soon as it is known
             self._refuse(int.from_bytes(data[at : at + 4]))

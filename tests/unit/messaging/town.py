@@ -144,10 +144,10 @@ class Views:
 class House:
     """One node: its switch, and everything it wanted."""
 
-    def __init__(self, number: int, boot: int = 1, **limits: int) -> None:
+    def __init__(self, number: int, boot: int = 1, index: type[Index] = Index, **limits: int) -> None:
         self.node, self.boot = node_id(number), boot
         self.views = Views()
-        self.index = Index(self.node, self.views, self.views, heard_us=self.views.heard_us)
+        self.index = index(self.node, self.views, self.views, heard_us=self.views.heard_us)
         self.switch = Switch(
             SwitchConfig(**{"settle_us": 0, **limits}),
             Around(

@@ -1,0 +1,132 @@
+"""The express lane decides nothing: whatever happens, it does what the slow path would."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from meshnode.kernel.instant import SECOND
+from meshnode.links.messages import Post
+from meshnode.messaging import letters
+from meshnode.model.ids import NodeId
+from meshnode.registry.index import Index
+from meshnode.wire.frame import Frame, Kind
+from tests.unit.messaging.town import (
+    House,
+    Town,
+    call_frame,
+    call_header,
+    call_of,
+    cancel_frame,
+    node_id,
+    result_frame,
+    result_of,
+)
+from tests.unit.messaging.twins import STEPS, Step, play
+
+PEER = node_id(2)
+
+
+def lean_rows(house: House) -> int:
+    return house.switch._calls.lean_count  # pyright: ignore[reportPrivateUsage]
+
+
+def plans(house: House) -> int:
+    return len(house.switch._express.plans)  # pyright: ignore[reportPrivateUsage]
+
+
+def cancel_frame_of(call: Frame) -> Frame:
+    return letters.cancel_frame(call_of(call).call_id)
+
+
+@settings(max_examples=400, deadline=None)
+@given(script=STEPS)
+def test_calls_by_the_express_lane_and_by_the_slow_path_are_not_to_be_told_apart(script: list[Step]) -> None:
+    play(script)
+
+
+class Forgetful(Index):
+    """A planted fault: what it learns is not counted."""
+
+    def learn(self, node: NodeId, key: str, value: bytes) -> None:
+        super().learn(node, key, value)
+        self.changes = 0
+
+
+# A peer's call is answered here; then another agent of this node, that does not run, takes the skill over.
+TAKEN_OVER: list[Step] = [("peer calls", 0, 0, 0), ("offer", 2, 0, 0), ("peer calls", 0, 0, 0)]
+
+
+def test_an_index_that_does_not_count_what_it_learns_is_found_out() -> None:
+    play(TAKEN_OVER)
+    with pytest.raises(AssertionError, match="express"):
+        play(TAKEN_OVER, index=Forgetful)
+
+
+def test_plain_calls_and_their_answers_go_by_the_express_lane() -> None:
+    """Two at a time: the first shows the way, and both ends of the second are cut."""
+    house = House(1)
+    conn, town = house.agent(), Town(house)
+    for number in (1, 2):
+        town.hears(house, PEER, call_frame(number.to_bytes(16), payload=b"[1]"))
+    first, second = (call_of(frame) for frame in house.asked_of_agents())
+    assert lean_rows(house) == 1
+    assert msgspec.structs.replace(second, call_id=first.call_id) == first
+    answers = tuple(result_frame(each.call_id, instance="liar/7") for each in (first, second))
+    (post,) = house.switch.from_agent(conn, answers, town.now)
+    assert isinstance(post, Post) and post.peer == PEER
+    assert [result_of(frame).instance for frame in post.frames] == ["words/0", "words/0"]
+    assert house.switch.in_flight == lean_rows(house) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"idempotency_key": "k"}, {"session": "s"}, {"slot": 0}, {"stream": True}, {"trace": "t"}, {"hlc": 7},
+        {"deadline_ms": 20},
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_takes_the_slow_path(more: dict[str, object]) -> None:
+    house = House(1)
+    house.agent()
+    town = Town(house)
+    for number in (1, 2):
+        town.hears(house, PEER, call_frame(number.to_bytes(16), **more))  # pyright: ignore[reportArgumentType]
+    assert house.switch.in_flight == 2 and lean_rows(house) == 0
+
+
+def test_plans_are_bounded_however_many_ways_of_calling_there_are() -> None:
+    house = House(1, plans_max=8)
+    house.agent()
+    town = Town(house)
+    for number in range(100):
+        town.hears(house, PEER, call_frame(number.to_bytes(16), caller=f"agent/a{number}/n2"))
+    assert house.switch.in_flight == 100
+    assert plans(house) <= 8
+
+
+def test_a_lean_call_is_cancelled_at_its_callee_and_ends_at_its_deadline() -> None:
+    house = House(1)
+    conn, town = house.agent(), Town(house)
+    for number in (1, 2, 3):
+        town.hears(house, PEER, call_frame(number.to_bytes(16)))
+    assert lean_rows(house) == 2
+    town.hears(house, PEER, cancel_frame((2).to_bytes(16)))
+    assert house.to_agents[-1] == (conn, cancel_frame_of(house.asked_of_agents()[1]))
+    town.run(2 * SECOND)
+    assert house.switch.in_flight == 0
+    ends = [frame for _, frame in house.to_agents if frame.kind is Kind.CANCEL]
+    assert len(ends) == 3
+
+
+def test_a_thousand_lean_calls_wake_nobody_but_twenty_times_a_second() -> None:
+    house = House(1)
+    house.agent()
+    town = Town(house)
+    town.ask(house, 1, call_header(deadline_ms=60_000))
+    for ticket in range(2, 1_000):
+        town.ask(house, ticket, call_header(deadline_ms=60_000))
+    assert lean_rows(house) == 998
+    town.run(59 * SECOND)
+    assert lean_rows(house) == 998, "none is due"
+    town.run(2 * SECOND)
+    assert house.switch.in_flight == 0 and len(house.ended) == 999

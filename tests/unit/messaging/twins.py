@@ -1,0 +1,327 @@
+"""Two switches that are fed the same: one whose plain calls go by the express lane, and one that has none.
+
+A script is a list of steps, each an operation and three numbers that say which of what there is. ``play`` compares
+after each step everything that comes out: effects in their order, counters, calls in flight, and that nothing is woken
+too late.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+from hypothesis import strategies as st
+
+from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.links.messages import Post
+from meshnode.messaging.switch import PING_SKILL
+from meshnode.model.ids import AgentConn, InstanceId, NodeId
+from meshnode.registry.index import Index
+from meshnode.wire.bus import ToAgent
+from meshnode.wire.calls import CallHeader, ResultHeader
+from meshnode.wire.frame import Frame, Kind
+from tests.unit.messaging.town import (
+    START_US,
+    House,
+    call_of,
+    cancel_frame,
+    chunk_frame,
+    grant_frame,
+    name_of,
+    node_id,
+    state_frame,
+)
+
+HeldT = TypeVar("HeldT")
+Step = tuple[str, int, int, int]
+PEERS = tuple(node_id(number) for number in (2, 3))
+SKILLS = ("words.count", "eyes.look", "words.count", PING_SKILL)
+AGENTS = {"words.count": "words", "eyes.look": "eyes"}
+UNITS = tuple(InstanceId(name) for name in ("words/0", "words/1", "eyes/0"))
+DEADLINES_MS = (2_000, 2_000, 300, 50, 90_000, 4_000_000, 0)
+MOMENTS_US = (0, 100, MS, 60 * MS, 150 * MS, SECOND, 3 * SECOND)
+CODES = ("", "", "", "", "unavailable", "agent-died", "own.sorry", "invalid")
+OPERATIONS = (
+    "peer calls", "agent calls", "door calls", "many call", "answer", "answer", "answer many", "strange answer",
+    "cancel", "time", "time", "link", "boot", "doubt", "reach", "deny", "forbid", "offer", "withdraw", "unit",
+    "closing", "state", "item", "grant",
+)  # fmt: skip
+STEPS = st.lists(
+    st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 15), st.integers(0, 63)), max_size=60
+)
+
+
+class Twins:
+    """Both houses, and what a script may refer to."""
+
+    def __init__(self, index: type[Index] = Index, **limits: int) -> None:
+        self.houses = House(1, index=index, **limits), House(1, plans_max=0, **limits)
+        self.now_us = START_US
+        self._ids = 0
+        self._conns = 100
+        self.conns: dict[InstanceId, AgentConn] = {}
+        self.boots = dict.fromkeys(PEERS, 1)
+        self.asked: list[tuple[NodeId | AgentConn, bytes]] = []  # who was given which call
+        self.waiting: list[tuple[NodeId | AgentConn | int, bytes]] = []  # who made which
+        for peer in PEERS:
+            self._link(peer, up=True)
+        for unit in UNITS[::2]:
+            self._unit(unit)
+
+    @property
+    def now(self) -> Instant:
+        return Instant(self.now_us, 1_800_000_000_000 + self.now_us // MS)
+
+    @property
+    def in_flight(self) -> int:
+        return self.houses[0].switch.in_flight
+
+    def both(self, does: Callable[[House], Sequence[Effect] | None]) -> None:
+        """The same to both; what comes out is the same."""
+        ours, theirs = (list(does(house) or ()) for house in self.houses)
+        assert ours == theirs, f"express: {ours}\nslow: {theirs}"
+        fast, slow = (house.switch for house in self.houses)
+        assert fast.in_flight == slow.in_flight
+        assert fast.counters.snapshot() == slow.counters.snapshot()
+        early, due = fast.deadline(), slow.deadline()
+        assert (early is None) == (due is None), f"{early} and {due}"
+        assert early is None or due is None or early <= due, f"woken at {early}, due at {due}"
+        self._note(theirs)
+
+    def pass_time(self, for_us: int) -> None:
+        until_us = self.now_us + for_us
+        while True:
+            due = [at for house in self.houses if (at := house.switch.deadline()) is not None]
+            self.now_us = max(self.now_us, min([until_us, *due]))
+            self.both(lambda house: house.switch.wake(self.now))
+            if self.now_us == until_us:
+                return
+
+    def step(self, step: Step) -> None:
+        operation, a, b, c = step
+        _DOES[operation](self, a, b, c)
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def peer_calls(self, a: int, b: int, c: int) -> None:
+        peer = PEERS[a % 2]
+        frame = self._call(peer, b, c, f"agent/there/{name_of(peer)}")
+        self.both(lambda house: house.switch.from_peer(peer, (frame,), self.now))
+
+    def agent_calls(self, a: int, b: int, c: int) -> None:
+        conn = self._conn(a)
+        frame = self._call(conn, b, c, "")
+        self.both(lambda house: house.switch.from_agent(conn, (frame,), self.now))
+
+    def door_calls(self, a: int, b: int, c: int) -> None:
+        self._ids += 1
+        ticket, node = self._ids, (None, None, None, PEERS[0], PEERS[1], self.houses[0].node, None, None)[a]
+        header = _header(b"", b, c, "node/n1")
+        self.waiting.append((ticket, b""))
+        self.both(lambda house: house.switch.ask(ticket, header, b"{}", self.now, node=node))
+
+    def many_call(self, a: int, b: int, c: int) -> None:
+        """Several calls in one turn, a cancel of one of them, and something that is no call."""
+        peer = PEERS[a % 2]
+        frames = [self._call(peer, b, c, "") for _ in range(1 + b % 5)]
+        frames.insert(c % 4, Frame(Kind.CALL, header=b"junk"))
+        frames.append(cancel_frame(self.waiting[-1][1]))
+        self.both(lambda house: house.switch.from_peer(peer, tuple(frames), self.now))
+
+    def answer(self, a: int, b: int, c: int) -> None:
+        if self.asked:
+            source, call_id = self.asked.pop(c % len(self.asked))
+            self._says(source, _result(call_id, a, b))
+
+    def answer_many(self, _a: int, _b: int, _c: int) -> None:
+        """All that one party was asked, in one turn."""
+        if not self.asked:
+            return
+        source = self.asked[0][0]
+        frames = [_result(call_id, 0, 0) for who, call_id in self.asked if who == source]
+        self.asked = [each for each in self.asked if each[0] != source]
+        self._says(source, *frames)
+
+    def strange_answer(self, a: int, b: int, c: int) -> None:
+        """By somebody who was not asked, or a second time."""
+        if self.asked:
+            source = (*PEERS, *self.conns.values())[a % (2 + len(self.conns))]
+            self._says(source, _result(self.asked[c % len(self.asked)][1], 0, b))
+
+    def cancel(self, _a: int, _b: int, c: int) -> None:
+        if not self.waiting:
+            return
+        source, call_id = self.waiting.pop(c % len(self.waiting))
+        if call_id:
+            self._says(NodeId(source) if isinstance(source, bytes) else AgentConn(source), cancel_frame(call_id))
+        elif isinstance(source, int):
+            self.both(lambda house: house.switch.dropped(source, self.now))
+
+    def state(self, a: int, b: int, c: int) -> None:
+        """An answer that changed something, which is kept, or not, or never told of."""
+        mine = [each for each in self.asked if isinstance(each[0], int)]
+        if not mine:
+            return
+        source, call_id = mine[c % len(mine)]
+        self.asked.remove((source, call_id))
+        self._says(source, state_frame(call_id), _result(call_id, 0, b))
+        if a < 4:
+            self.both(lambda house: house.switch.kept(call_id, "local", 3, self.now))
+        elif a < 6:
+            self.both(lambda house: house.switch.refused(call_id, "unavailable", "no", self.now))
+
+    def item(self, a: int, _b: int, c: int) -> None:
+        if self.asked:
+            source, call_id = self.asked[c % len(self.asked)]
+            self._says(source, chunk_frame(call_id, a))
+
+    def grant(self, a: int, _b: int, c: int) -> None:
+        if self.waiting:
+            source, call_id = self.waiting[c % len(self.waiting)]
+            if call_id:
+                self._says(NodeId(source) if isinstance(source, bytes) else AgentConn(source), grant_frame(call_id, a))
+            elif isinstance(source, int):
+                self.both(lambda house: house.switch.grant(source, 16 + a))
+
+    # -- the world ----------------------------------------------------------------------------------------------------
+
+    def time(self, a: int, _b: int, c: int) -> None:
+        self.pass_time(MOMENTS_US[a % len(MOMENTS_US)] + c)
+
+    def link(self, a: int, _b: int, c: int) -> None:
+        peer = PEERS[a % 2]
+        self._link(peer, up=peer not in self.houses[0].views.heard, rtt_us=c * MS)
+
+    def boot(self, a: int, _b: int, _c: int) -> None:
+        peer = PEERS[a % 2]
+        self.boots[peer] += 1
+        self._link(peer, up=True)
+
+    def doubt(self, a: int, _b: int, _c: int) -> None:
+        self.both(lambda house: house.switch.peer_doubted(PEERS[a % 2]))
+
+    def reach(self, a: int, b: int, _c: int) -> None:
+        """It cannot be reached, or can be again; the switch hears of it at once, or only with the next news."""
+        for house in self.houses:
+            _toggle(house.views.unreachable, PEERS[a % 2])
+        if b % 2:
+            self.both(lambda house: house.switch.offers_changed(self.now))
+
+    def deny(self, a: int, _b: int, _c: int) -> None:
+        for house in self.houses:
+            _toggle(house.views.denied, (*PEERS, house.node)[a % 3])
+
+    def forbid(self, a: int, _b: int, _c: int) -> None:
+        for house in self.houses:
+            _toggle(house.views.forbidden, SKILLS[a % 4])
+
+    def offer(self, a: int, b: int, c: int) -> None:
+        """A peer offers a skill, or this node a second agent's."""
+        skill, node = SKILLS[b % 2], (*PEERS, self.houses[0].node)[a % 3]
+        agent = AGENTS[skill] if c % 5 else "other"
+        for house in self.houses:
+            house.offer(node, skill, agent, (5,), idempotent=c % 2 == 0)
+        self.both(lambda house: house.switch.offers_changed(self.now))
+
+    def withdraw(self, a: int, b: int, _c: int) -> None:
+        for house in self.houses:
+            house.index.learn((*PEERS, house.node)[a % 3], f"skill/{SKILLS[b % 2]}", b"")
+
+    def unit(self, a: int, b: int, _c: int) -> None:
+        """A unit ends, or begins."""
+        unit = UNITS[a % 3]
+        if unit not in self.conns:
+            self._unit(unit, slots=1 + (b == 0))
+            return
+        conn = self.conns.pop(unit)
+        self.asked = [each for each in self.asked if each[0] != conn]
+        self.both(lambda house: house.switch.agent_down(unit, self.now))
+
+    def closing(self, a: int, _b: int, _c: int) -> None:
+        self.both(lambda house: house.switch.agent_closing(UNITS[a % 3]))
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _link(self, peer: NodeId, *, up: bool, rtt_us: int = MS) -> None:
+        for house in self.houses:
+            house.views.rtt[peer] = rtt_us
+            house.views.heard.pop(peer, None)
+            if up:
+                house.views.heard[peer] = self.now_us
+        if up:
+            self.both(lambda house: house.switch.peer_up(peer, self.boots[peer], self.now))
+        else:
+            self.both(lambda house: house.switch.peer_down(peer, self.now))
+
+    def _unit(self, unit: InstanceId, slots: int = 1) -> None:
+        self._conns += 1
+        conn = self.conns[unit] = AgentConn(self._conns)
+        agent, slot = unit.split("/")
+        self.both(lambda house: house.switch.agent_up(unit, conn, int(slot), slots))
+        for house in self.houses:
+            house.offer(house.node, f"{agent}.{'count' if agent == 'words' else 'look'}", agent, (0, 1))
+
+    def _conn(self, number: int) -> AgentConn:
+        conns = tuple(self.conns.values())
+        return conns[number % len(conns)] if conns else AgentConn(7)
+
+    def _call(self, source: NodeId | AgentConn, b: int, c: int, caller: str) -> Frame:
+        self._ids += 1 if c != 7 else 0  # else the id of the call before
+        header = _header(self._ids.to_bytes(16), b, c, caller)
+        self.waiting.append((source, header.call_id))
+        data = msgspec.msgpack.encode(header)
+        if c == 9:
+            data = data.replace(b"\xcd\x07\xd0", b"\xce\x00\x00\x07\xd0")  # longer than need be
+        return Frame(Kind.CALL, header=data, payload=b"x" * (c % 3))
+
+    def _says(self, source: NodeId | AgentConn, *frames: Frame) -> None:
+        if isinstance(source, int):
+            self.both(lambda house: house.switch.from_agent(source, frames, self.now))
+        else:
+            self.both(lambda house: house.switch.from_peer(source, frames, self.now))
+
+    def _note(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, ToAgent | Post):
+                who = effect.conn if isinstance(effect, ToAgent) else effect.peer
+                self.asked += [(who, call_of(frame).call_id) for frame in effect.frames if frame.kind is Kind.CALL]
+
+
+def play(script: Iterable[Step], index: type[Index] = Index, **limits: int) -> Twins:
+    """The script, then an hour, after which nothing is left. Raises ``AssertionError`` where the twins differ."""
+    twins = Twins(index, **limits)
+    for step in script:
+        twins.step(step)
+    twins.pass_time(4_000 * SECOND)
+    assert twins.in_flight == 0
+    return twins
+
+
+def _header(call_id: bytes, b: int, c: int, caller: str) -> CallHeader:
+    """Most are plain; some have what makes them take the slow path."""
+    skill = SKILLS[b % 4]
+    return CallHeader(
+        call_id, skill, DEADLINES_MS[b % len(DEADLINES_MS)], agent=AGENTS.get(skill, "") if c == 1 else "",
+        caller="admin" if c == 2 else caller, idempotency_key="k" if c == 3 else "", trace="t" if c == 4 else "",
+        slot=0 if c == 5 else -1, session="s" if c == 6 else "", stream=c == 8, idempotent=c == 10, batch=c == 11,
+    )  # fmt: skip
+
+
+def _result(call_id: bytes, a: int, b: int) -> Frame:
+    header = ResultHeader(
+        call_id, CODES[a], "why" if CODES[a] else "", ("words/0", "", "w" * 40, "w" * 300)[b % 4],
+        (0, 200, 70_000, 2**40)[b // 4], durability="local" if b == 13 else "", version=b == 14,
+    )  # fmt: skip
+    return Frame(Kind.RESULT, header=msgspec.msgpack.encode(header), payload=b"1")
+
+
+def _toggle(held: list[HeldT], what: HeldT) -> None:
+    if what in held:
+        held.remove(what)
+    else:
+        held.append(what)
+
+
+_DOES: dict[str, Callable[[Twins, int, int, int], None]] = {
+    name: getattr(Twins, name.replace(" ", "_")) for name in dict.fromkeys(OPERATIONS)
+}
