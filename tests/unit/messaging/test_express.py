@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from meshnode.kernel.instant import SECOND
 from meshnode.links.messages import Post
 from meshnode.messaging import letters
+from meshnode.messaging.batches import Batch
 from meshnode.model.ids import NodeId
 from meshnode.registry.index import Index
 from meshnode.wire.frame import Frame, Kind
@@ -20,6 +21,7 @@ from tests.unit.messaging.town import (
     node_id,
     result_frame,
     result_of,
+    state_frame,
 )
 from tests.unit.messaging.twins import STEPS, Step, play
 
@@ -76,6 +78,21 @@ def test_plain_calls_and_their_answers_go_by_the_express_lane() -> None:
     assert isinstance(post, Post) and post.peer == PEER
     assert [result_of(frame).instance for frame in post.frames] == ["words/0", "words/0"]
     assert house.switch.in_flight == lean_rows(house) == 0
+
+
+def test_a_plain_answer_ends_a_lean_call_and_anything_else_makes_it_whole() -> None:
+    house = House(1)
+    conn, town = house.agent(), Town(house)
+    for number in (1, 2, 3):
+        town.hears(house, PEER, call_frame(number.to_bytes(16)))
+    _, *leans = (call_of(frame).call_id for frame in house.asked_of_agents())
+    express = house.switch._express  # pyright: ignore[reportPrivateUsage]
+    assert not express.take(conn, result_frame(leans[0], "own.sorry"), Batch(), town.now)
+    assert not express.take(PEER, result_frame(leans[0]), Batch(), town.now), "it was not asked"
+    assert express.take(conn, result_frame(leans[0]), Batch(), town.now)
+    assert (house.switch.in_flight, lean_rows(house)) == (2, 1)
+    town.says(house, conn, state_frame(leans[1]), result_frame(leans[1]))
+    assert (house.switch.in_flight, lean_rows(house)) == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,14 @@ DEADLINES_MS = (2_000, 2_000, 300, 50, 90_000, 4_000_000, 0)
 MOMENTS_US = (0, 100, MS, 60 * MS, 150 * MS, SECOND, 3 * SECOND)
 CODES = ("", "", "", "", "unavailable", "agent-died", "own.sorry", "invalid")
 OPERATIONS = (
-    "peer calls", "agent calls", "door calls", "many call", "answer", "answer", "answer many", "strange answer",
+    *("peer calls", "agent calls", "door calls", "many call", "answer", "answer many") * 3, "strange answer",
     "cancel", "time", "time", "link", "boot", "doubt", "reach", "deny", "forbid", "offer", "withdraw", "unit",
     "closing", "state", "item", "grant",
 )  # fmt: skip
 STEPS = st.lists(
-    st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 15), st.integers(0, 63)), max_size=60
-)
+    st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 15), st.integers(0, 63)),
+    min_size=20, max_size=80,
+)  # fmt: skip
 
 
 class Twins:
@@ -310,7 +311,7 @@ def _header(call_id: bytes, b: int, c: int, caller: str) -> CallHeader:
 def _result(call_id: bytes, a: int, b: int) -> Frame:
     header = ResultHeader(
         call_id, CODES[a], "why" if CODES[a] else "", ("words/0", "", "w" * 40, "w" * 300)[b % 4],
-        (0, 200, 70_000, 2**40)[b // 4], durability="local" if b == 13 else "", version=b == 14,
+        (0, 200, 70_000, 2**40)[b // 4], durability="local" if b == 13 else "", version=int(b == 14),
     )  # fmt: skip
     return Frame(Kind.RESULT, header=msgspec.msgpack.encode(header), payload=b"1")
 
