@@ -14,7 +14,15 @@ class Admission:
     """The door of one switch's call table."""
 
     def __init__(self, config: SwitchConfig, around: Around, calls: Calls, counters: Counters) -> None:
-        self._config, self._around, self._calls, self._counters = config, around, calls, counters
+        self._around, self._calls, self._counters = around, calls, counters
+        self.bound(config)
+
+    def bound(self, config: SwitchConfig) -> None:
+        """These bounds from now on."""
+        self._config = config
+        self.payload_bytes_max = config.payload_bytes_max
+        # Up to so much there is room for whatever kind of call comes.
+        self.calls_room, self.bytes_room = sheds.room(config)
 
     def refusal(self, waiter: Waiter, header: CallHeader, payload: bytes) -> Ending | None:
         """Why this call is not tried."""
@@ -29,16 +37,10 @@ class Admission:
                 return Ending("denied", f"this node may not call {header.skill}: {verdict.reason}")
         return self._shed(header, payload)
 
-    def roomy(self, payload: bytes) -> bool:
-        """Whatever kind of call it comes with, there is room for it."""
-        calls, config = self._calls, self._config
-        held = calls.payload_bytes + len(payload)
-        return len(payload) <= config.payload_bytes_max and sheds.roomy(len(calls), held, config)
-
     def _shed(self, header: CallHeader, payload: bytes) -> Ending | None:
         """There is no room for it now."""
         config, calls, held = self._config, len(self._calls), self._calls.payload_bytes + len(payload)
-        if sheds.roomy(calls, held, config):
+        if calls < self.calls_room and held <= self.bytes_room:
             return None
         kind = sheds.class_of(header)
         calls_max, held_max = sheds.share(kind, config.calls_max), sheds.share(kind, config.held_bytes_max)

@@ -59,9 +59,9 @@ class Batch:
 
     def add(self, effects: Sequence[Effect]) -> None:
         """Those of the slow path."""
-        if self._order:
+        if effects:
             self._whole += self._run()
-        self._whole += effects
+            self._whole += effects
 
     def effects(self) -> list[Effect]:
         if not self._whole:

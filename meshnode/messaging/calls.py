@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from meshnode.kernel.instant import SECOND
+from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.timers import Timers
 from meshnode.model.ids import AgentConn, InstanceId, NodeId
 from meshnode.wire.calls import CallHeader
@@ -127,7 +127,7 @@ class Plan(msgspec.Struct, eq=False):
 
 
 class Lean(msgspec.Struct, eq=False, gc=False):
-    """A call in flight under a plan: handed to its target, and nothing has happened to it since."""
+    """A call in flight under a plan: handed to ``worker``, and nothing has happened to it since."""
 
     call_id: bytes
     plan: Plan
@@ -135,30 +135,36 @@ class Lean(msgspec.Struct, eq=False, gc=False):
     waiter: Waiter
     started_us: int
     deadline_ms: int
-    due_us: int
-    look_us: int
-    node: NodeId
-    conn: AgentConn
-    unit: InstanceId
-    place: int = 0  # of its timer, if it gets one
+    look_us: int  # when the slow path has to look at it
+    worker: NodeId | AgentConn
+    unit: InstanceId  # on this node
+    place: int  # of its timer, if it gets one
 
     @property
     def phase(self) -> Phase:
         return Phase.RUNNING
 
     @property
+    def node(self) -> NodeId:
+        return self.plan.node
+
+    @property
+    def conn(self) -> AgentConn:
+        return self.worker if isinstance(self.worker, int) else NO_CONN
+
+    @property
     def repeatable(self) -> bool:
         return self.plan.idempotent
 
     def whole(self) -> Call:
-        plan, waiter = self.plan, self.waiter
-        call_id = b"" if isinstance(waiter, Door) else waiter.call_id
+        plan, waiter, started_us = self.plan, self.waiter, self.started_us
+        call_id = plan.header.call_id if isinstance(waiter, Door) else waiter.call_id
         header = msgspec.structs.replace(plan.header, call_id=call_id, deadline_ms=self.deadline_ms)
+        due_us = started_us + self.deadline_ms * MS
         return Call(
-            self.call_id, header, self.payload, waiter, self.started_us, self.due_us, plan.caller, plan.where,
-            Phase.RUNNING, self.node, self.conn, self.unit, plan.agent, header.skill, -1, self.unit, self.started_us, 1,
-            idempotent=plan.idempotent, queued=plan.agent != "",
-            what="due" if self.look_us == self.due_us else "overdue",
+            self.call_id, header, self.payload, waiter, started_us, due_us, plan.caller, plan.where,
+            Phase.RUNNING, plan.node, self.conn, self.unit, plan.agent, header.skill, -1, self.unit, started_us, 1,
+            idempotent=plan.idempotent, queued=plan.agent != "", what="due" if self.look_us == due_us else "overdue",
         )  # fmt: skip
 
 
@@ -219,7 +225,6 @@ class Calls:
     # Lean rows. The order of the table is that of all rows.
 
     def add_lean(self, lean: Lean) -> None:
-        lean.place = self._timers.place()
         self._rows[lean.call_id] = lean
         self._by_waiter[lean.waiter] = lean.call_id
         self.payload_bytes += len(lean.payload)

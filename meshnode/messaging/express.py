@@ -6,14 +6,17 @@ promises: a lean row (``calls``) becomes a whole one as soon as anybody looks fo
 ``tests/unit/messaging/test_express.py`` feeds both ways the same inputs and compares what comes out.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+
 import msgspec
 
 from meshnode.kernel.counters import Counters
+from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, Instant
 from meshnode.messaging.admission import Admission
 from meshnode.messaging.around import Around
 from meshnode.messaging.batches import Batch
-from meshnode.messaging.calls import NO_CONN, Door, Lean, LocalAgent, Peer, Plan, Waiter
+from meshnode.messaging.calls import Door, Lean, LocalAgent, Peer, Plan, Waiter
 from meshnode.messaging.config import SwitchConfig
 from meshnode.messaging.letters import RESULT_BYTES_MAX, TEXT_CHARS_MAX
 from meshnode.messaging.life import Life
@@ -25,13 +28,16 @@ from meshnode.wire import plain
 from meshnode.wire.calls import CallHeader
 from meshnode.wire.frame import Frame, Kind
 
+Slow = Callable[[int, Frame], Sequence[Effect]]  # given its place among the frames of the turn
+
+_CALL, _RESULT = Kind.CALL, Kind.RESULT
 _NOBODY = InstanceId("")
 _PONG_BY = plain.text("")  # a ping is answered by nobody's agent
 _INSTANCES_MAX = 1024
 
 
 class Express:
-    """One switch's. Each method says whether it took what it was given; what it did not take is as it was."""
+    """One switch's."""
 
     def __init__(
         self, config: SwitchConfig, around: Around, life: Life, admission: Admission, counters: Counters
@@ -44,61 +50,80 @@ class Express:
         self._instances: dict[bytes, InstanceId] = {}
         self._written: dict[InstanceId, bytes] = {}
 
-    def take(self, source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
-        """A frame of a peer, or of an agent of this node."""
-        if frame.kind is Kind.CALL:
-            return self.call(source, frame, batch, now)
-        return frame.kind is Kind.RESULT and self.answer(source, frame, batch, now)
+    def turn(self, source: Source, frames: tuple[Frame, ...], now: Instant, slow: Slow) -> list[Effect]:
+        """What a peer, or an agent of this node, says in one turn; ``slow`` is given what takes the slow path."""
+        batch, plans, ended = Batch(), self.plans.begin(source), 0
+        for at, frame in enumerate(frames):
+            if frame.kind is _CALL and self._call(plans, source, frame, batch, now):
+                continue
+            if frame.kind is _RESULT and self._answer(source, frame, batch, now):
+                ended += 1
+            else:
+                batch.add(slow(at, frame))
+        if ended:
+            self._counters.add("calls-ok", ended)
+        return batch.effects()
 
-    # -- calls --------------------------------------------------------------------------------------------------------
-
-    def call(self, source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
-        """A CALL of a peer, or of an agent of this node."""
-        cut = plain.cut_call(frame.header) if self.plans.knows(source) else None
-        plan = self.plans.of(source, cut[0], now) if cut is not None else None
-        if cut is None or plan is None:
-            return False
-        call_id = frame.header[plain.ID_AT : plain.ID_END]
-        waiter = LocalAgent(source, call_id) if isinstance(source, int) else Peer(source, call_id)
-        if waiter in self._calls:
-            return False
-        if plan.node == self._me and not plan.agent:
-            return self._pong(source, call_id, frame.payload, batch, now)
-        deadline = cut[1]
-        return self._go(plan, waiter, int.from_bytes(deadline[1:]), deadline, frame.payload, batch, now)
+    # Each of these says whether it took what it was given; what it did not take is as it was.
 
     def ask(
         self, ticket: int, header: CallHeader, payload: bytes, where: NodeId | None, batch: Batch, now: Instant
     ) -> bool:
         """A call of a door."""
-        plan = self.plans.of_door(where, header, now)
-        if plan is None:
+        plan = self.plans.of_door(where, header)
+        if plan is None or not self.plans.holds(plan, now):
             return False
-        deadline_ms = header.deadline_ms
-        return self._go(plan, Door(ticket), deadline_ms, plain.number(deadline_ms), payload, batch, now)
+        return self._go(plan, Door(ticket), plain.number(header.deadline_ms), header.deadline_ms, payload, batch, now)
+
+    def _call(self, plans: Mapping[bytes, Plan], source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
+        header = frame.header
+        cut = plain.cut_call(header)
+        if cut is None:
+            return False
+        plan = plans.get(cut[0])
+        if plan is None or not self.plans.holds(plan, now):
+            return False
+        call_id, deadline = header[plain.ID_AT : plain.ID_END], cut[1]
+        waiter = LocalAgent(source, call_id) if isinstance(source, int) else Peer(source, call_id)
+        if waiter in self._calls:
+            return False
+        if not plan.agent and plan.node == self._me:
+            return self._pong(source, call_id, frame.payload, batch, now)
+        return self._go(plan, waiter, deadline, int.from_bytes(deadline[1:]), frame.payload, batch, now)
 
     def _go(
-        self, plan: Plan, waiter: Waiter, deadline_ms: int, deadline: bytes, payload: bytes, batch: Batch, now: Instant
+        self, plan: Plan, waiter: Waiter, deadline: bytes, deadline_ms: int, payload: bytes, batch: Batch, now: Instant
     ) -> bool:
-        if deadline_ms > self._deadline_max_ms or not self._admission.roomy(payload):
+        life, agent, node, now_us = self._life, plan.agent, plan.node, now.mono_us
+        if deadline_ms > self._deadline_max_ms or not self._has_room(len(payload)):
             return False
-        now_us = now.mono_us
-        due_us = now_us + deadline_ms * MS
-        look_us, conn, name, receiver = min(due_us, now_us + plan.look_us), NO_CONN, _NOBODY, plan.node
-        if plan.node == self._me:
+        look_us, worker, name = now_us + deadline_ms * MS, node, _NOBODY
+        if node == self._me:
             unit = self._unit(plan, now)
             if unit is None:
                 return False
             self._units.took(unit)
-            look_us, conn, name, receiver = due_us, unit.conn, unit.name, unit.conn
-        if plan.agent:
-            self._index.queued(plan.node, plan.agent, 1)
-        call_id = self._life.next_id()
-        lean = Lean(call_id, plan, payload, waiter, now_us, deadline_ms, due_us, look_us, plan.node, conn, name)
-        self._calls.add_lean(lean)
+            worker, name = unit.conn, unit.name
+        else:
+            look_us = min(look_us, now_us + plan.look_us)
+        if agent:
+            self._index.queued(node, agent, 1)
+        call_id = life.next_id()
+        self._calls.add_lean(
+            Lean(call_id, plan, payload, waiter, now_us, deadline_ms, look_us, worker, name, life.place())
+        )
         header = plain.call(call_id, plan.before, deadline, plan.behind)
-        batch.frame(receiver, Frame(Kind.CALL, header=header, payload=payload))
+        batch.frame(worker, Frame(_CALL, 0, 0, header, payload))
         return True
+
+    def _has_room(self, payload_bytes: int) -> bool:
+        """For any call that comes."""
+        calls, admission = self._calls, self._admission
+        return (
+            len(calls) < admission.calls_room
+            and calls.payload_bytes + payload_bytes <= admission.bytes_room
+            and payload_bytes <= admission.payload_bytes_max
+        )
 
     def _unit(self, plan: Plan, now: Instant) -> Unit | None:
         """Who takes it here: the next unit of its agent, as long as this node is where the slow path would go."""
@@ -110,47 +135,36 @@ class Express:
         return unit if unit is not None and unit.slots == 1 else None
 
     def _pong(self, source: Source, call_id: bytes, payload: bytes, batch: Batch, now: Instant) -> bool:
-        if not self._admission.roomy(payload):
+        if not self._has_room(len(payload)):
             return False
         self._life.next_id()  # as if it had a row: ids are the same, whichever way calls go
         pong = msgspec.json.encode({"wall_ms": now.wall_ms})
-        batch.frame(source, Frame(Kind.RESULT, header=plain.result(call_id, _PONG_BY, 0), payload=pong))
+        batch.frame(source, Frame(_RESULT, 0, 0, plain.result(call_id, _PONG_BY, 0), pong))
         return True
 
-    # -- answers ------------------------------------------------------------------------------------------------------
-
-    def answer(self, source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
-        """A RESULT of a peer, or of an agent of this node."""
-        lean = self._calls.lean(frame.header[plain.ID_AT : plain.ID_END])
-        if lean is None or source != (lean.node if lean.conn == NO_CONN else lean.conn):
+    def _answer(self, source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
+        header, payload = frame.header, frame.payload
+        lean = self._calls.lean(header[plain.ID_AT : plain.ID_END])
+        if lean is None or lean.worker != source:
             return False
-        written = plain.plain_instance(frame.header)
+        written = plain.instance(header)
         instance = self._instance(written) if written is not None else None
-        if written is None or instance is None or len(frame.payload) > RESULT_BYTES_MAX:
+        if written is None or instance is None or len(payload) > RESULT_BYTES_MAX:
             return False
-        if lean.conn != NO_CONN:  # an agent itself cannot say who it is
-            instance, written = lean.unit, self._as_written(lean.unit)
-        self._end(lean, instance, written, frame.payload, batch, now)
-        return True
-
-    def _end(
-        self, lean: Lean, instance: InstanceId, written: bytes, payload: bytes, batch: Batch, now: Instant
-    ) -> None:
-        plan, waiter = lean.plan, lean.waiter
-        took_us = now.mono_us - lean.started_us
+        plan, waiter, took_us = lean.plan, lean.waiter, now.mono_us - lean.started_us
         self._calls.remove_lean(lean)
-        self._counters.add("calls-ok")
+        if lean.unit:  # an agent itself cannot say who it is
+            instance, written = lean.unit, self._as_written(lean.unit)
+            self._units.gave_back(lean.conn)
         if plan.agent:
             self._index.observed(plan.node, plan.agent, plan.header.skill, took_us, now, ok=True)
             self._index.queued(plan.node, plan.agent, -1)
-            if lean.conn != NO_CONN:
-                self._units.gave_back(lean.conn)
         if isinstance(waiter, Door):
             batch.tell(CallEnded(waiter.ticket, lean.call_id, "", "", payload, plan.node, instance, took_us, 1))
-            return
-        receiver = waiter.node if isinstance(waiter, Peer) else waiter.conn
-        header = plain.result(waiter.call_id, written, took_us)
-        batch.frame(receiver, Frame(Kind.RESULT, header=header, payload=payload))
+        else:
+            receiver = waiter.node if isinstance(waiter, Peer) else waiter.conn
+            batch.frame(receiver, Frame(_RESULT, 0, 0, plain.result(waiter.call_id, written, took_us), payload))
+        return True
 
     def _instance(self, written: bytes) -> InstanceId | None:
         """``None``: it is not written as we would, or too long to be passed on, and the slow path looks at it."""

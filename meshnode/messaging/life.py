@@ -59,6 +59,10 @@ class Life:
         self._last_call += 1
         return self.id_of(self._last_call)
 
+    def place(self) -> int:
+        """Where the timer of a row stands among others that are due with it."""
+        return self._timers.place()
+
     def id_of(self, number: int) -> bytes:
         return self._around.call_prefix + number.to_bytes(8)
 

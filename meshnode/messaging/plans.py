@@ -5,6 +5,8 @@ A plan is no second opinion. What the index and the units of this node know is c
 names, links, who can be reached) is asked again, once a turn, within which nothing of it changes.
 """
 
+from collections.abc import Mapping
+
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import Action
 from meshnode.messaging import letters
@@ -17,6 +19,8 @@ from meshnode.registry.index import CAP_PREFIX
 from meshnode.wire import plain
 from meshnode.wire.calls import CallHeader
 from meshnode.wire.frame import Frame
+
+_NONE: dict[bytes, Plan] = {}
 
 Source = NodeId | AgentConn  # a peer, or an agent of this node
 
@@ -35,30 +39,23 @@ class Plans:
     def __len__(self) -> int:
         return self._count
 
-    def begin(self) -> None:
-        """A turn of the switch."""
+    def begin(self, source: Source | None = None) -> Mapping[bytes, Plan]:
+        """A turn of the switch; the plans of who speaks in it, by what their calls have in common
+        (``plain.cut_call``)."""
         self._turn += 1
         made_for = self._around.index.changes, self._life.units.changes
         if made_for != self._made_for:
             self._made_for = made_for
             self._forget()
+        return _NONE if source is None else self._of.get(source, _NONE)
 
-    # -- questions ----------------------------------------------------------------------------------------------------
+    def of_door(self, where: NodeId | None, header: CallHeader) -> Plan | None:
+        return self._of_doors.get((where, header))
 
-    def knows(self, source: Source) -> bool:
-        return source in self._of
-
-    def of(self, source: Source, same: bytes, now: Instant) -> Plan | None:
-        """``same``: what calls under one plan have in common, see ``plain.cut_call``."""
-        plan = self._of[source].get(same)
-        return plan if plan is not None and (plan.turn == self._turn or self._holds(plan, now)) else None
-
-    def of_door(self, where: NodeId | None, header: CallHeader, now: Instant) -> Plan | None:
-        plan = self._of_doors.get((where, header))
-        return plan if plan is not None and (plan.turn == self._turn or self._holds(plan, now)) else None
-
-    def _holds(self, plan: Plan, now: Instant) -> bool:
+    def holds(self, plan: Plan, now: Instant) -> bool:
         """Whether the slow path would still decide so."""
+        if plan.turn == self._turn:
+            return True
         around, asker = self._around, plan.asker
         if not around.authority.may(asker or around.me, Action.CALL, plan.resource).allowed:
             return False

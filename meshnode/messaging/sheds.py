@@ -30,9 +30,10 @@ class Class(enum.Enum):
 _LEAST = Class.BATCH.value
 
 
-def roomy(calls: int, held_bytes: int, config: SwitchConfig) -> bool:
-    """There is room for whatever comes, also for what may wait: asked for every call, so no class is looked for."""
-    return calls * _PARTS < config.calls_max * _LEAST and held_bytes * _PARTS <= config.held_bytes_max * _LEAST
+def room(config: SwitchConfig) -> tuple[int, int]:
+    """Calls and bytes up to which there is room for whatever comes, also for what may wait: one is let in while there
+    are fewer of the one, and with it no more of the other. Then no class need be looked for."""
+    return -(-config.calls_max * _LEAST // _PARTS), config.held_bytes_max * _LEAST // _PARTS
 
 
 def class_of(header: CallHeader) -> Class:

@@ -82,7 +82,8 @@ class Switch:
         self, ticket: int, header: CallHeader, payload: bytes, now: Instant, *, node: NodeId | None = None
     ) -> list[Effect]:
         """A call from a door of this node. Ends in ``CallEnded(ticket)``."""
-        batch = self._begin()
+        batch = Batch()
+        self._express.plans.begin()
         if self._express.ask(ticket, header, payload, node, batch, now):
             return batch.effects()
         effects = self._open(Door(ticket), header, payload, now, node, header.caller)
@@ -153,36 +154,10 @@ class Switch:
         if unit is None:
             self.counters.add("agent-unknown", len(frames))
             return []
-        batch = self._begin()
-        for at, frame in enumerate(frames):
-            if self._express.take(conn, frame, batch, now):
-                continue
-            try:
-                if frame.kind is Kind.STATE:
-                    batch.add(self._state(unit, frame, frames[at + 1] if at + 1 < len(frames) else None, now))
-                else:
-                    batch.add(self._from_agent(unit, frame, now))
-            except RemoteError as error:
-                self.counters.add("agent-junk")
-                self.counters.add(f"agent-{error.reason}")
-        return batch.effects()
+        return self._express.turn(conn, frames, now, lambda at, _: self._said(unit, frames, at, now))
 
     def from_peer(self, peer: NodeId, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
-        batch = self._begin()
-        for frame in frames:
-            if self._express.take(peer, frame, batch, now):
-                continue
-            try:
-                batch.add(self._from_peer(peer, frame, now))
-            except RemoteError as error:
-                self.counters.add(error.reason)
-                batch.add([Reject(peer, error.reason, str(error))])
-        return batch.effects()
-
-    def _begin(self) -> Batch:
-        """A turn that may bring calls."""
-        self._express.plans.begin()
-        return Batch()
+        return self._express.turn(peer, frames, now, lambda _, frame: self._told(peer, frame, now))
 
     def peer_up(self, peer: NodeId, boot: int, now: Instant) -> list[Effect]:
         effects = self._started_again(peer, now) if self._boots.get(peer, boot) != boot else []
@@ -217,6 +192,25 @@ class Switch:
         return len(self._calls)
 
     # -- frames -------------------------------------------------------------------------------------------------------
+
+    def _said(self, unit: Unit, frames: tuple[Frame, ...], at: int, now: Instant) -> list[Effect]:
+        """One of the frames of an agent."""
+        frame = frames[at]
+        try:
+            if frame.kind is Kind.STATE:
+                return self._state(unit, frame, frames[at + 1] if at + 1 < len(frames) else None, now)
+            return self._from_agent(unit, frame, now)
+        except RemoteError as error:
+            self.counters.add("agent-junk")
+            self.counters.add(f"agent-{error.reason}")
+            return []
+
+    def _told(self, peer: NodeId, frame: Frame, now: Instant) -> list[Effect]:
+        try:
+            return self._from_peer(peer, frame, now)
+        except RemoteError as error:
+            self.counters.add(error.reason)
+            return [Reject(peer, error.reason, str(error))]
 
     def _from_agent(self, unit: Unit, frame: Frame, now: Instant) -> list[Effect]:
         match frame.kind:

@@ -16,6 +16,7 @@ _RESULT = b"\x99\xc4\x10"
 _OK = b"\xa0\xa0"  # no code, no message
 _PLAIN = b"\xa0\x00\xc2\x00"  # nothing changed, and it was no repetition
 _FIXSTR, _FIXSTR_MAX, _STR8 = 0xA0, 0xBF, 0xD9
+_SHORT_MIN, _SHORT_MAX, _LONG = b"\xcd\x01", b"\xcd\xff", b"\xce"  # deadlines of two bytes, and of four
 _UINT8, _UINT16, _UINT32, _UINT64 = 0xCC, 0xCD, 0xCE, 0xCF
 _UINT_BYTES = {_UINT8: 2, _UINT16: 3, _UINT32: 5, _UINT64: 9}  # with its first byte
 _FIXINT_MAX = 0x7F
@@ -33,15 +34,13 @@ def cut_call(header: bytes) -> tuple[bytes, bytes] | None:
     at = _behind_text(header, ID_END)
     if not at:
         return None
-    first = header[at]
-    if first == _UINT16:
+    mark = header[at : at + 2]
+    if _SHORT_MIN <= mark <= _SHORT_MAX:
         end = at + 3
-        if not header[at + 1]:  # we would have written it shorter
-            return None
-    elif first == _UINT32 and header[at + 1 : at + 3] != b"\0\0":
+    elif mark[:1] == _LONG and header[at + 1 : at + 3] != b"\0\0":
         end = at + 5
     else:
-        return None
+        return None  # under a quarter of a second, or not written as we would
     return header[ID_END:at] + header[end:], header[at:end]
 
 
@@ -69,7 +68,7 @@ def text(value: str) -> bytes:
     return _encode(value)
 
 
-def plain_instance(header: bytes) -> bytes | None:
+def instance(header: bytes) -> bytes | None:
     """Who answered, as it stands in the header of a RESULT that says nothing else; its id is not looked at."""
     if header[:ID_AT] != _RESULT or header[ID_END : ID_END + 2] != _OK or header[-4:] != _PLAIN:
         return None

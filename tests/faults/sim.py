@@ -116,7 +116,7 @@ class Restless(Wrapped):
 
 def boundless(core: Core) -> Core:
     """A switch without the limit the product has."""
-    core.switch._admission._config = SwitchConfig(calls_max=10**9)
+    core.switch._admission.bound(SwitchConfig(calls_max=10**9))
     return core
 
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from meshnode.kernel.instant import SECOND
 from meshnode.links.messages import Post
 from meshnode.messaging import letters
-from meshnode.messaging.batches import Batch
-from meshnode.model.ids import NodeId
+from meshnode.model.ids import AgentConn, NodeId
 from meshnode.registry.index import Index
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.messaging.town import (
@@ -87,9 +86,16 @@ def test_a_plain_answer_ends_a_lean_call_and_anything_else_makes_it_whole() -> N
         town.hears(house, PEER, call_frame(number.to_bytes(16)))
     _, *leans = (call_of(frame).call_id for frame in house.asked_of_agents())
     express = house.switch._express  # pyright: ignore[reportPrivateUsage]
-    assert not express.take(conn, result_frame(leans[0], "own.sorry"), Batch(), town.now)
-    assert not express.take(PEER, result_frame(leans[0]), Batch(), town.now), "it was not asked"
-    assert express.take(conn, result_frame(leans[0]), Batch(), town.now)
+    slow: list[Frame] = []
+
+    def says(source: NodeId | AgentConn, frame: Frame) -> None:
+        express.turn(source, (frame,), town.now, lambda _, each: slow.append(each) or [])
+
+    says(conn, result_frame(leans[0], "own.sorry"))
+    says(PEER, result_frame(leans[0]))
+    assert len(slow) == 2, "another code, and somebody who was not asked"
+    says(conn, result_frame(leans[0]))
+    assert len(slow) == 2
     assert (house.switch.in_flight, lean_rows(house)) == (2, 1)
     town.says(house, conn, state_frame(leans[1]), result_frame(leans[1]))
     assert (house.switch.in_flight, lean_rows(house)) == (2, 0)

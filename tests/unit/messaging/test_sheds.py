@@ -67,7 +67,7 @@ def test_each_class_is_refused_at_its_own_share_of_the_bytes() -> None:
 
 def test_a_node_that_is_full_still_answers_what_other_daemons_ask_it() -> None:
     town, a, b, _ = pair()
-    b.switch._admission._config = SwitchConfig(settle_us=0, calls_max=8)
+    b.switch._admission.bound(SwitchConfig(settle_us=0, calls_max=8))
     assert fill(town, a, 9) == []
     town.run(5 * MS)
     assert [ended.ticket for ended in a.ended] == [108]
@@ -81,7 +81,7 @@ def test_a_node_that_is_full_still_answers_what_other_daemons_ask_it() -> None:
 
 def test_what_a_call_is_goes_with_it_to_the_other_node() -> None:
     town, a, b, _ = pair()
-    b.switch._admission._config = SwitchConfig(settle_us=0, calls_max=8)
+    b.switch._admission.bound(SwitchConfig(settle_us=0, calls_max=8))
     assert fill(town, a, 5, 100, batch=True) == []
     town.run(5 * MS)
     (ended,) = a.ended
@@ -100,7 +100,7 @@ def test_an_agent_and_a_peer_hear_when_there_may_be_room_again() -> None:
     town.says(a, mine, call_frame(ID, SKILL))
     told = [frame for conn, frame in a.to_agents if conn == mine and frame.kind is Kind.RESULT]
     assert [(result_of(f).code, result_of(f).retry_after_ms) for f in told] == [("overloaded", 100)]
-    b.switch._admission._config = SwitchConfig(settle_us=0, calls_max=1)
+    b.switch._admission.bound(SwitchConfig(settle_us=0, calls_max=1))
     b.take(b.switch.from_peer(a.node, (call_frame(ID), call_frame(ID[::-1])), town.now))
     said = [result_of(frame) for _, frame in b.posts if frame.kind is Kind.RESULT]
     assert [(header.call_id, header.retry_after_ms) for header in said] == [(ID[::-1], 100)]
@@ -159,8 +159,10 @@ def test_where_there_is_room_for_all_no_class_is_refused(calls: int, held: int, 
     config = SwitchConfig(calls_max=bound, held_bytes_max=bound)
     least = sheds.share(sheds.Class.BATCH, bound)
     fits = calls < least and held <= least
-    assert not sheds.roomy(calls, held, config) or fits
-    assert sheds.roomy(calls, held, config) == fits or held * 2 == bound + 1, "all but the last byte is seen at once"
+    calls_room, bytes_room = sheds.room(config)
+    roomy = calls < calls_room and held <= bytes_room
+    assert not roomy or fits
+    assert roomy == fits or held * 2 == bound + 1, "all but the last byte is seen at once"
 
 
 def test_the_wait_grows_with_what_is_over_and_for_what_may_wait_and_has_an_end() -> None:

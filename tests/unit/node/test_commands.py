@@ -345,7 +345,7 @@ def test_a_call_that_is_shed_says_when_to_come_back_and_a_usual_one_passes() -> 
     mesh = Mesh()
     a, b = mesh.start("alpha", "beta")
     mesh.run_agent(b, "slow", "slow.one", answer_ms=NEVER_MS)
-    a.core.switch._admission._config = SwitchConfig(calls_max=2)
+    a.core.switch._admission.bound(SwitchConfig(calls_max=2))
     waiting = a.ask(CallSkill(skill="slow.one", deadline_s=60, batch=True))
     view = mesh.call(a, "slow.one", batch=True)
     assert isinstance(view, Failure)
