@@ -26,11 +26,12 @@ from meshnode.host.transport import Told, TransportConfig
 from meshnode.kernel.effects import Effect
 from meshnode.links.config import HubConfig
 from meshnode.links.messages import FramesReceived, LinkLost, LinkOpened, LinkRejected, PeerUp
-from meshnode.wire.frame import Frame, Kind
+from meshnode.messaging.letters import chunk_frame
 from tests.demo.fleet import Broken
 
 HOST, SEED = "127.0.0.1", 13
 IN_FLIGHT, BYTES = 64, 512
+CALL = bytes(16)
 BETWEEN = (20, 400)  # frames that arrive, in either direction, from one break to the next
 BLOCK, CALM = 10, 4  # of ten breaks under load and four at rest, which say what a stall is held against
 STEP_S = 10.0  # a bound for what never comes, not a pace
@@ -80,7 +81,10 @@ class Side:
 class Breaking:
     """Both ends and their load."""
 
-    def __init__(self, directory: Path, config_of: Callable[[Identity], HubConfig] = hub_config) -> None:
+    def __init__(
+        self, directory: Path, config_of: Callable[[Identity], HubConfig] = hub_config, *, frame_bytes: int = BYTES
+    ) -> None:
+        """``frame_bytes``: of each; if they are long, they go by a lane, and that is what breaks."""
         paths = [directory / "dialler", directory / "listener"]
         admitted(paths, ["here", "here"])
         config = TransportConfig(listen=ListenerConfig(host=HOST))
@@ -95,6 +99,7 @@ class Breaking:
         self.trips_s: list[float] = []
         self.redials = 0  # that came to nothing
         self._luck = random.Random(SEED)
+        self._frame_bytes = frame_bytes
         self._dials = 0
         self._dialled_at = self._cut_at = 0.0
         self._loaded = self._over = False
@@ -213,7 +218,7 @@ class Breaking:
     def _post(self, side: Side, count: int) -> None:
         numbers = range(side.posted + 1, side.posted + count + 1)
         side.posted += count
-        frames = tuple(Frame(Kind.CHUNK, 0, 1, b"", number.to_bytes(8).ljust(BYTES)) for number in numbers)
+        frames = tuple(chunk_frame(CALL, number, number.to_bytes(8).ljust(self._frame_bytes)) for number in numbers)
         side.end.post(self._other(side).end.node, frames)
 
     def _arrived(self, side: Side) -> bool:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 
+from meshnode.gossip.messages import DialFailed
 from meshnode.host.clock import SystemClock
 from meshnode.host.credentials import Credentials
 from meshnode.host.identity import Identity
@@ -17,7 +18,16 @@ from meshnode.kernel.instant import SECOND
 from meshnode.kernel.rng import fork
 from meshnode.links.config import HubConfig
 from meshnode.links.hub import Hub
-from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Post, Transmit
+from meshnode.links.messages import (
+    LANE_DIALS,
+    CloseLink,
+    LaneFailed,
+    LinkBytes,
+    LinkLost,
+    LinkOpened,
+    Post,
+    Transmit,
+)
 from meshnode.model.ids import LinkId, MeshId, NodeId, NodeName, Region
 from meshnode.security.clock import MeshClock
 from meshnode.wire.frame import Frame
@@ -34,12 +44,15 @@ def hub_config(identity: Identity) -> HubConfig:
 
 
 class End:
-    """``hear`` is told what became of connections, and every fact of the links, at the end of each turn."""
+    """``hear`` is told what became of connections, and every fact of the links, at the end of each turn; of lanes,
+    which are the hub's own, only who was dialled hears.
+    """
 
     def __init__(self, identity: Identity, links: HubConfig, config: TransportConfig, hear: Hear) -> None:
         self.node, self.counters = identity.node, Counters()
         self.hub = Hub(links, fork(identity.node[:8], "links"))
-        self.link: LinkId | None = None  # the newest
+        self.links: list[LinkId] = []  # that stand, the newest last
+        self._lanes: dict[LinkId, None] = {}  # of those dialled by itself
         self._clock = SystemClock()
         credentials = Credentials.of(identity, MeshClock(identity.not_before_ms), self._clock.now)
         self.transport = Transport(config, credentials, self._tell, self.counters)
@@ -59,8 +72,8 @@ class End:
 
     def cut(self) -> None:
         """Drop the connection as a dying process does: nothing unsent leaves, nothing unread is read."""
-        if self.link is not None:
-            self.transport.perform(CloseLink(self.link, abort=True))
+        if self.links:
+            self.transport.perform(CloseLink(self.links[-1], abort=True))
 
     def rest(self) -> None:
         if self._timer is not None:
@@ -76,24 +89,30 @@ class End:
         facts: list[Told | Effect] = []
         for event in waiting:
             match event:
-                case LinkOpened(link):
-                    self.link = link
-                    facts += [event, *self.hub.take(event, now)]
+                case LinkOpened(link, dial_no=dial_no):
+                    self.links.append(link)
+                    self._lanes |= {link: None} if dial_no > LANE_DIALS else {}
+                    facts += [*self._heard(link, event), *self.hub.take(event, now)]
                 case LinkLost(link):
-                    self.link = None if self.link == link else self.link
-                    facts += [event, *self.hub.take(event, now)]
+                    self.links.remove(link)
+                    facts += [*self._heard(link, event), *self.hub.take(event, now)]
+                case DialFailed(dial_no) if dial_no > LANE_DIALS:
+                    facts += self.hub.take(LaneFailed(dial_no), now)
                 case LinkBytes() | Post():
                     facts += self.hub.take(event, now)
                 case _:
                     facts.append(event)
         self._perform([*facts, *self.hub.flush(now)])
 
+    def _heard(self, link: LinkId, event: LinkOpened | LinkLost) -> list[Told | Effect]:
+        return [] if link in self._lanes else [event]
+
     def _wake(self) -> None:
         self._perform(self.hub.wake(self._clock.now()))
 
     def _perform(self, effects: Sequence[Told | Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Transmit | CloseLink):
+            if isinstance(effect, Transmit | CloseLink | Dial):
                 self.transport.perform(effect)
             else:
                 self._hear(effect)

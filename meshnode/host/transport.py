@@ -18,6 +18,7 @@ from meshnode.host.credentials import Credentials
 from meshnode.host.dialer import DialError, connect
 from meshnode.host.enrolment import EnrolmentDoor
 from meshnode.host.listener import Listener, ListenerConfig
+from meshnode.host.pages import LARGE_BYTES, keep_pages
 from meshnode.host.tlslink import LINGER_S, UNSENT_BYTES_MAX, Scratch, TlsLink, attach
 from meshnode.host.tunnel import TunnelHand, TunnelStream
 from meshnode.kernel.counters import Counters
@@ -70,6 +71,7 @@ class Transport:
         self._sessions: dict[LinkId, _Session] = {}
         self._dialling = 0
         self._dials: dict[int, asyncio.Task[None]] = {}
+        self._frugal = True  # nothing large was written yet
         self._early: list[Dial] = []  # asked for before ``serve`` began
 
     @property
@@ -101,6 +103,8 @@ class Transport:
             case Transmit(link, data):
                 if link in self._sessions:
                     self._sessions[link].link.write(data)
+                if len(data) >= LARGE_BYTES:
+                    self.met_large()
             case CloseLink(link, abort):
                 self._close(link, abort=abort)
             case Dial():
@@ -113,6 +117,12 @@ class Transport:
                 self._door.issue(effect)
             case RefuseEnrolment():
                 self._door.refuse(effect)
+
+    def met_large(self) -> None:
+        """Something large passes: it will not be the last."""
+        if self._frugal:
+            self._frugal = False
+            keep_pages()
 
     def _close(self, number: LinkId, *, abort: bool) -> None:
         session = self._sessions.get(number)
@@ -323,6 +333,8 @@ class _Session:
             self.settled.set_result(None)
 
     def received(self, data: memoryview) -> None:
+        if len(data) >= LARGE_BYTES:
+            self._transport.met_large()
         self._transport.tell(LinkBytes(self.number, bytes(data)))
 
     def ended(self, how: Loss, reason: str) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from meshnode.kernel.instant import MS, SECOND
-from meshnode.links.hello import MEMBER_BYTES_MAX
+from meshnode.links.hello import LANE, MEMBER_BYTES_MAX
 from meshnode.links.parts import FEATURE as PARTS
 from meshnode.model.ids import MeshId, NodeId, NodeName, Region
 from meshnode.wire.codec import WIRE, Codec
@@ -34,7 +34,8 @@ class HubConfig:
     boot: int
     run_id: bytes
     member: bytes = b""
-    features: tuple[str, ...] = (PARTS,)  # what this release can, told to peers
+    features: tuple[str, ...] = (PARTS, LANE)  # what this release can, told to peers
+    lane: int = 0  # 1: of the second connections, not of the links beside which they are
     codec: Codec = WIRE
 
     handshake_us: int = 5 * SECOND

@@ -99,7 +99,7 @@ class Handshake:
         return Hello(
             (VERSION_MIN, VERSION_MAX), config.mesh, config.node, config.name, config.region, config.boot,
             config.run_id, self._hellos, session.id if session else b"", fresh, attached, received, data_got,
-            config.window_bytes, self.member, config.features, config.idle_ping_max_us,
+            config.window_bytes, self.member, config.features, config.idle_ping_max_us, config.lane,
         )  # fmt: skip
 
     def _meet_process(self, peer: Peer, theirs: Hello, now: Instant) -> None:
@@ -111,7 +111,7 @@ class Handshake:
             self._roster.tell_held(peer)
             self._roster.end_session(peer)
         peer.boot, peer.run_id = theirs.boot, theirs.run_id
-        peer.name, peer.region = theirs.name, theirs.region
+        peer.name, peer.region, peer.features = theirs.name, theirs.region, theirs.features
 
     def _establish(
         self, peer: Peer, link: Link, theirs: Hello, session: Session, missing: list[Frame], now: Instant

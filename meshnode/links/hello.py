@@ -14,6 +14,7 @@ from meshnode.wire.frame import Frame, Kind
 VERSION_MIN = 1
 VERSION_MAX = 1
 MEMBER_BYTES_MAX = 8 * 1024
+LANE = "lane"  # a feature: its sender takes a second connection for what is long
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 Word = Annotated[str, msgspec.Meta(max_length=255)]
@@ -34,7 +35,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     ``attached``: how many links the session has had, which tells whether the sender knows of a link that the receiver
     still holds. ``received`` and ``data_got``: sequenced frames, and bytes of data frames, got in it so far;
     ``window``: how many data bytes more may be under way. ``pace_us``: so much quiet, and its sender
-    pings; 0 = unsaid.
+    pings; 0 = unsaid. ``lane``: 0 the link itself, 1 a second connection beside it (see lanes.py); said only to who
+    tells the feature.
     """
 
     versions: tuple[Count, Count]
@@ -54,6 +56,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     member: Annotated[bytes, msgspec.Meta(max_length=MEMBER_BYTES_MAX)] = b""
     features: Annotated[tuple[Word, ...], msgspec.Meta(max_length=64)] = ()
     pace_us: Count = 0
+    lane: Count = 0
 
 
 class Goaway(msgspec.Struct, frozen=True, array_like=True):

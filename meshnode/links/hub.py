@@ -1,8 +1,8 @@
 """All links of one node: bytes in, facts out, and everything of a turn that goes to a peer as one piece.
 
-Invariants: at most one link a peer is up; at most one Transmit per link and ``handle`` call, and none after its
-CloseLink. Who stays when links or processes compete is decided in peer.py, by the handshake; what the end of a link
-means, in roster.py.
+Invariants: at most one link a peer is up, and one lane beside it (lanes.py); at most one Transmit per link and
+``handle`` call, and none after its CloseLink. Who stays when links or processes compete is decided in peer.py, by the
+handshake; what the end of a link means, in roster.py.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,13 @@ from meshnode.links.config import HubConfig
 from meshnode.links.gusts import EVENTS_STREAM
 from meshnode.links.handshake import Handshake
 from meshnode.links.hello import MEMBER_BYTES_MAX, Goaway, Hello, Total, body_of
+from meshnode.links.lanes import Lanes
 from meshnode.links.link import Link, Phase
 from meshnode.links.messages import (
     CloseLink,
     ControlReceived,
     Expelled,
+    LaneFailed,
     LinkBytes,
     LinkLost,
     LinkOpened,
@@ -34,6 +36,7 @@ from meshnode.links.messages import (
     Shutdown,
     Transmit,
 )
+from meshnode.links.parts import LONG_BYTES
 from meshnode.links.roster import Roster
 from meshnode.links.session import Session
 from meshnode.links.tunnelwire import TUNNEL_KINDS, TunnelReceived
@@ -43,7 +46,7 @@ from meshnode.wire.frame import Frame, Kind
 
 __all__ = ["Hub", "HubConfig", "PeerStats"]
 
-Input = LinkOpened | LinkBytes | LinkLost | Post | Send | Hangup | Shutdown
+Input = LinkOpened | LinkBytes | LinkLost | LaneFailed | Post | Send | Hangup | Shutdown
 HEALTHY_US = 450 * MS  # a link is in order that was heard so lately beyond the time of a ping
 _CHANNELS = {int(channel): channel for channel in Channel}
 
@@ -76,12 +79,13 @@ class Hub:
         self._armed: dict[LinkId, int] = {}
         self._roster = Roster(config, self.counters)
         self._handshake = Handshake(config, rng, self._roster, self.counters)
+        self._lanes = Lanes(config, rng, self.counters, self._roster)
         self._leaving = False
 
     def update_member(self, record: bytes) -> None:
         """This node's admin-signed record changed; peers met from now on see the new one."""
         assert len(record) <= MEMBER_BYTES_MAX
-        self._handshake.member = record
+        self._handshake.member = self._lanes.handshake.member = record
 
     # -- questions ------------------------------------------------------------------------------------------------
 
@@ -110,10 +114,11 @@ class Hub:
         link = self._roster.up.get(node)
         if link is None:
             return None
-        peer = self._roster[node]
+        peer, lane = self._roster[node], self._lanes.roster.up.get(node)
+        bytes_in, bytes_out = (lane.bytes_in, lane.bytes_out) if lane is not None else (0, 0)
         return PeerStats(
             node, peer.name, peer.region, link.address, link.inbound, peer.boot, peer.up_us, link.heard_us,
-            link.rtt_us, link.ahead_ms, link.bytes_in, link.bytes_out,
+            link.rtt_us, link.ahead_ms, link.bytes_in + bytes_in, link.bytes_out + bytes_out,
         )  # fmt: skip
 
     # -- the machine ----------------------------------------------------------------------------------------------
@@ -129,6 +134,7 @@ class Hub:
         waits leaves before a goodbye that is said now."""
         before = self.flush(now) if isinstance(event, Hangup | Shutdown) else []
         self._take(event, now)
+        self._lanes.settle(now)
         facts = self._roster.turn.facts()
         return [*before, *facts] if before else facts
 
@@ -162,11 +168,13 @@ class Hub:
             case Send(node, channel, body):
                 self._send(node, Frame(Kind.CONTROL, 0, channel, b"", body), now, patient=event.patient)
             case Post(node, frames):
-                self._post(node, frames)
+                self._post(node, frames, now)
             case LinkOpened():
                 self._opened(event, now)
             case LinkLost(link_id, how):
                 self._lost(link_id, how, now)
+            case LaneFailed(dial_no):
+                self._lanes.failed(dial_no, now)
             case Hangup(node, reason):
                 self._hang_up(node, reason, now)
             case Shutdown(reason):
@@ -184,10 +192,11 @@ class Hub:
                 link.ping(now)
                 self._roster.turn.touch(link)
         self._roster.expire_sessions(now)
+        self._lanes.wake(now)
         return [*self.flush(now), *self._roster.turn.facts()]
 
     def deadline(self) -> int | None:
-        return earliest(self._first_us(), self._roster.deadline())
+        return earliest(self._first_us(), self._roster.deadline(), self._lanes.deadline())
 
     def _first_us(self) -> int | None:
         """Of all links. Whoever was heard meanwhile is due later than his timer says: it is set again when he comes
@@ -215,8 +224,11 @@ class Hub:
             self._armed[link.id] = due
             self._timers.set(link.id, due)
 
+    def _roster_of(self, link: Link) -> Roster:
+        return self._lanes.roster if link.lane else self._roster
+
     def _session(self, link: Link) -> Session:
-        session = self._roster[link.peer].session
+        session = (self._lanes.roster if link.lane else self._roster)[link.peer].session
         assert session is not None, "a link that is up has a session"
         return session
 
@@ -233,17 +245,20 @@ class Hub:
         else:
             self.counters.add("send-queue-full")
 
-    def _post(self, node: NodeId, frames: Sequence[Frame]) -> None:
+    def _post(self, node: NodeId, frames: Sequence[Frame], now: Instant) -> None:
         """Data waits for a peer whose link broke as long as its session is kept."""
         peer = self._roster.get(node)
         if peer is None or peer.session is None:
             self.counters.add("post-no-link", len(frames))
             return
+        session, by_lane = peer.session, self._lanes.busy(node)
         for frame in frames:
             if frame.kind is Kind.EVENT:
                 if peer.up is None or not peer.up.events().offer(frame):
                     self.counters.add("event-dropped")
-            elif not peer.session.offer(frame):
+                continue
+            by_lane = by_lane or len(frame.payload) >= LONG_BYTES
+            if not (self._lanes.offer(peer, frame, now) if by_lane else session.offer(frame)):
                 self.counters.add("post-queue-full")
         if peer.up is not None:
             self._roster.turn.touch(peer.up)
@@ -266,13 +281,13 @@ class Hub:
         self._roster.turn.touch(link)
         if refusal is None:
             if not link.inbound:
-                self._handshake.begin(link)
+                (self._lanes.handshake if link.lane else self._handshake).begin(link)
             return
         self.counters.add(f"link-{refusal}")
         self._roster.say_goodbye(link, refusal, now)
         if not link.inbound:
             how = Loss.REPLACED if refusal == Bye.DUPLICATE_LINK else Loss.CLOSED
-            self._roster.turn.tell(LinkRejected(link.dial_no, link.peer, how, refusal))
+            self._roster_of(link).turn.tell(LinkRejected(link.dial_no, link.peer, how, refusal))
 
     def _refusal(self, link: Link, now: Instant) -> str | None:
         """Why a new connection is of no use, before a word was said."""
@@ -283,7 +298,7 @@ class Hub:
         if len(self._links) >= self._config.links_max:
             return "no-room"
         peer = self._roster.get(link.peer)
-        if link.inbound or peer is None:
+        if link.inbound or link.lane or peer is None:
             return None
         if peer.up is not None and peer.up.relay and not link.relay and peer.dialling is None:
             return None  # the direct way is open now, and takes over what goes through a tunnel
@@ -321,19 +336,31 @@ class Hub:
                 link.pinged(frame)
             case Kind.PONG:
                 link.ponged(frame, now)
-            case Kind.ACK:
-                self._session(link).acknowledged(body_of(frame, Total).total)
-            case Kind.CREDIT if frame.stream == EVENTS_STREAM:
-                link.events().credited(body_of(frame, Total).total)
-            case Kind.CREDIT:
-                self._session(link).credited(body_of(frame, Total).total)
+            case Kind.ACK | Kind.CREDIT:
+                self._allowed(link, frame)
             case Kind.HELLO:
-                self._handshake.hello(link, body_of(frame, Hello), now)
+                hello = body_of(frame, Hello)
+                link.lane = hello.lane > 0
+                (self._lanes if link.lane else self._handshake).hello(link, hello, now)
             case Kind.WELCOME:
-                self._handshake.welcome(link, body_of(frame, Hello), now)
+                (self._lanes.handshake if link.lane else self._handshake).welcome(link, body_of(frame, Hello), now)
+            case Kind.LANE:
+                self._lanes.asked(link.peer, now)
             case _:
                 assert frame.kind is Kind.GOAWAY, "link.check lets nothing else pass"
                 self._goodbye(link, body_of(frame, Goaway).reason, now)
+
+    def _allowed(self, link: Link, frame: Frame) -> None:
+        """Our frames arrived, or there is room for more of them."""
+        total = body_of(frame, Total).total
+        if frame.kind is Kind.ACK:
+            self._session(link).acknowledged(total)
+            if not link.lane:
+                self._lanes.acknowledged(link.peer)
+        elif frame.stream == EVENTS_STREAM:
+            link.events().credited(total)
+        else:
+            self._session(link).credited(total)
 
     def _sequenced(self, link: Link, frame: Frame, now: Instant) -> None:
         link.count += 1
@@ -358,7 +385,10 @@ class Hub:
         self._roster.reject(link.peer, error.reason, str(error))
         if link.phase is Phase.UP:
             self._roster.end_session(self._roster[link.peer])
-        self._roster.drop(link, Bye.JUNK, Loss.PROTOCOL, now)
+            beside = self._roster.up.get(link.peer)
+            if link.lane and beside is not None:
+                self._roster.drop(beside, Bye.JUNK, Loss.PROTOCOL, now)
+        self._roster_of(link).drop(link, Bye.JUNK, Loss.PROTOCOL, now)
 
     # -- links go -------------------------------------------------------------------------------------------------
 
@@ -366,10 +396,11 @@ class Hub:
         self.counters.add("goodbye")
         if reason in (Bye.TWIN, Bye.STALE_BOOT):
             self._roster.turn.tell(Expelled(link.peer, reason))
+        roster = self._roster_of(link)
         if reason in (Bye.SHUTDOWN, Bye.JUNK) and link.phase is Phase.UP:
-            self._roster.end_session(self._roster[link.peer])
-        self._roster.shut(link, now)
-        self._roster.gone(link, Loss.EOF, now, theirs=reason)
+            roster.end_session(roster[link.peer])
+        roster.shut(link, now)
+        roster.gone(link, Loss.EOF, now, theirs=reason)
 
     def _lost(self, link_id: LinkId, how: Loss, now: Instant) -> None:
         self._timers.cancel(link_id)
@@ -378,7 +409,7 @@ class Hub:
         if link is not None:
             if link.gusts is not None and link.gusts.waiting:
                 self.counters.add("event-dropped", link.gusts.waiting)
-            self._roster.gone(link, how, now)
+            self._roster_of(link).gone(link, how, now)
 
     def _hang_up(self, node: NodeId, reason: str, now: Instant) -> None:
         self._drop_all([link for link in self._links.values() if link.peer == node], reason, now)
@@ -389,7 +420,7 @@ class Hub:
     def _drop_all(self, links: list[Link], reason: str, now: Instant) -> None:
         for link in links:
             if not link.closing:
-                self._roster.drop(link, reason, Loss.CLOSED, now)
+                self._roster_of(link).drop(link, reason, Loss.CLOSED, now)
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -402,6 +433,7 @@ class Hub:
         if how is None:
             return
         self.counters.add("link-silent" if how is Loss.SILENT else "link-lingered")
-        self._roster.shut(link, now, abort=True)
+        roster = self._roster_of(link)
+        roster.shut(link, now, abort=True)
         if how is Loss.SILENT:
-            self._roster.gone(link, how, now)
+            roster.gone(link, how, now)

@@ -10,7 +10,7 @@ from meshnode.kernel.reasons import Loss
 from meshnode.links.config import PACE_MAX_US, HubConfig
 from meshnode.links.gusts import Gusts
 from meshnode.links.hello import Ping, Pong, body_of, frame_of
-from meshnode.links.messages import LinkOpened
+from meshnode.links.messages import LANE_DIALS, LinkOpened
 from meshnode.links.tunnelwire import TUNNEL_KINDS
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Flag, Frame, Kind
@@ -33,9 +33,10 @@ class Phase(enum.Enum):
 KINDS_IN_PHASE = {
     Phase.AWAITING_HELLO: (Kind.HELLO, Kind.GOAWAY),
     Phase.AWAITING_WELCOME: (Kind.WELCOME, Kind.GOAWAY),
-    Phase.UP: (Kind.GOAWAY, Kind.PING, Kind.PONG, Kind.ACK, Kind.CREDIT, Kind.EVENT, *SEQUENCED_KINDS),
+    Phase.UP: (Kind.GOAWAY, Kind.PING, Kind.PONG, Kind.ACK, Kind.CREDIT, Kind.EVENT, Kind.LANE, *SEQUENCED_KINDS),
     Phase.CLOSING: (),
 }
+NOT_BY_LANE = (Kind.EVENT, Kind.LANE, Kind.CONTROL, *TUNNEL_KINDS)
 
 
 class Link:
@@ -44,6 +45,7 @@ class Link:
     def __init__(self, opened: LinkOpened, config: HubConfig, now: Instant) -> None:
         self.id, self.peer, self.name = opened.link, opened.peer, opened.name
         self.inbound, self.dial_no, self.address = opened.inbound, opened.dial_no, opened.address
+        self.lane = opened.dial_no > LANE_DIALS  # a second connection; of one that came in, HELLO tells
         self.relay = opened.relay  # that carries it; none: it is a connection of our own
         self.phase = Phase.AWAITING_HELLO if opened.inbound else Phase.AWAITING_WELCOME
         self.hello_no = 0  # of the HELLO that opened it
@@ -82,6 +84,8 @@ class Link:
 
     def check(self, frame: Frame) -> None:
         """Raises ``RemoteError`` unless a frame of this kind may come now, sequenced or not as its kind demands."""
+        if self.lane and frame.kind in NOT_BY_LANE:
+            raise RemoteError("frame-unexpected", f"{frame.kind.name} by a lane")
         if self.phase is Phase.UP and frame.flags == SEQUENCED and frame.kind in SEQUENCED_KINDS:
             return
         if frame.kind not in KINDS_IN_PHASE[self.phase]:

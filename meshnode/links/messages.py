@@ -7,6 +7,8 @@ from meshnode.kernel.reasons import Bye, Loss
 from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
 from meshnode.wire.frame import Frame
 
+LANE_DIALS = 1 << 40  # above the numbers of dials that others ask for
+
 
 class LinkOpened(msgspec.Struct, frozen=True):
     """TLS stands and ``check_peer`` accepted. ``dial_no`` is that of the Dial effect, 0 for inbound links."""
@@ -30,6 +32,12 @@ class LinkLost(msgspec.Struct, frozen=True):
 
     link: LinkId
     how: Loss
+
+
+class LaneFailed(msgspec.Struct, frozen=True):
+    """A dial that the hub asked for by itself, numbered above ``LANE_DIALS``, came to nothing."""
+
+    dial_no: int
 
 
 class Post(Effect, frozen=True):

@@ -16,6 +16,7 @@ class Peer:
     def __init__(self, node: NodeId) -> None:
         self.node = node
         self.name = self.region = ""
+        self.features: tuple[str, ...] = ()
         self.boot = 0
         self.run_id = b""  # of the process last talked to
         self.up: Link | None = None

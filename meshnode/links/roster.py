@@ -21,8 +21,9 @@ from meshnode.wire.frame import Kind
 class Roster:
     """Peers, and the one link each may have up. ``turn`` is the hub's turn under way."""
 
-    def __init__(self, config: HubConfig, counters: Counters) -> None:
-        self.turn = Turn()
+    def __init__(self, config: HubConfig, counters: Counters, turn: Turn | None = None) -> None:
+        self.turn = turn or Turn()
+        self.changes = 0  # of links that are up, and of sessions
         self.up: dict[NodeId, Link] = {}  # in the order in which the peers came up
         self._config = config
         self._counters = counters
@@ -54,6 +55,7 @@ class Roster:
     # -- sessions -------------------------------------------------------------------------------------------------
 
     def end_session(self, peer: Peer) -> None:
+        self.changes += 1
         lost = peer.session.abandon() if peer.session is not None else 0
         peer.session = None
         if lost:
@@ -79,6 +81,7 @@ class Roster:
         """The handshake is done. A peer that had a link until now, or just lost it to this one, did not come up."""
         former, held = peer.up, peer.down_held
         self._keeping.cancel(peer.node)
+        self.changes += 1
         link.come_up(now)
         peer.up = self.up[peer.node] = link
         peer.down_held = None
@@ -117,6 +120,7 @@ class Roster:
         if peer is None:
             return
         if peer.up is link:
+            self.changes += 1
             peer.up = None
             del self.up[peer.node]
             down = PeerDown(peer.node, how, theirs)

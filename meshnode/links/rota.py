@@ -14,6 +14,7 @@ from meshnode.links.parts import call_of
 from meshnode.wire.frame import Frame, size
 
 TURN_BYTES = 64 * 1024
+Piece = tuple[Frame, int, int, bytes]
 
 
 class _Line:
@@ -53,8 +54,8 @@ class Rota:
         self._frames += 1
         return True
 
-    def next(self, passed: int) -> tuple[Frame, int, int] | None:
-        """What leaves next, its bytes, and those of the frame that ends with it (0: there is more of it).
+    def next(self, passed: int) -> Piece | None:
+        """What leaves next, its bytes, those of the frame that ends with it (0: there is more of it), and its call.
 
         ``passed``: short frames of the session that have left.
         """
@@ -77,12 +78,12 @@ class Rota:
             return True
         return self._open < parts.OPEN_MAX and self._open_bytes + len(frame.payload) <= parts.OPEN_BYTES_MAX
 
-    def _piece(self, line: _Line) -> tuple[Frame, int, int]:
+    def _piece(self, line: _Line) -> Piece:
         frame, frame_bytes = line.frames[0]
         if not parts.fits(frame):
             line.left -= min(frame_bytes, TURN_BYTES)
             self._end_frame(line)
-            return frame, frame_bytes, frame_bytes
+            return frame, frame_bytes, frame_bytes, line.key
         if not line.at:
             self._last = line.number = (self._last + 1) % 2**32
             self._open += 1
@@ -92,11 +93,11 @@ class Rota:
         line.left -= piece_bytes
         line.at += len(piece.payload)
         if line.at < len(frame.payload):
-            return piece, piece_bytes, 0
+            return piece, piece_bytes, 0, line.key
         self._open -= 1
         self._open_bytes -= len(frame.payload)
         self._end_frame(line)
-        return piece, piece_bytes, frame_bytes
+        return piece, piece_bytes, frame_bytes, line.key
 
     def _end_frame(self, line: _Line) -> None:
         line.frames.popleft()

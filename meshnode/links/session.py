@@ -16,7 +16,7 @@ from meshnode.kernel.machine import earliest
 from meshnode.links.config import HubConfig
 from meshnode.links.hello import Hello, Total, frame_of
 from meshnode.links.parts import FEATURE as PARTS
-from meshnode.links.parts import LONG_BYTES, Assembly
+from meshnode.links.parts import LONG_BYTES, Assembly, call_of
 from meshnode.links.rota import Rota
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import Frame, Kind, size
@@ -46,6 +46,8 @@ class Session:
         self._rota = Rota()  # long ones, and what follows them in their calls
         self._in_parts = False  # the peer puts parts together
         self._short_sent = self._short_run = 0  # frames; bytes since the last piece of a long one
+        self.calls: dict[bytes, int] = {}  # frames of calls with something long, or by a lane of all, not acknowledged
+        self._ends: deque[tuple[int, bytes]] = deque()  # the numbers of those that have left, and their calls
         self._queue_bytes = 0
         self._data_sent = 0
         self._data_limit = 0
@@ -86,10 +88,30 @@ class Session:
         for queue in queues:
             queue.clear()
         self._rota.clear()
+        self._ends.clear()
+        self.calls.clear()
         self.assembly = Assembly()
         self._patient_due_us = None
         self._queue_bytes = self._log_bytes = 0
         return lost
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits to leave or to be acknowledged."""
+        return not (self._log or self._data or self._rota or self._control or self._patient)
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """How many frames went out and came in."""
+        return self._next, self.received
+
+    def holds(self, call: bytes) -> bool:
+        """Something of that call is not acknowledged yet."""
+        if call in self.calls:
+            return True
+        return any(call_of(frame.header) == call for frames in (self._data, self._log) for frame, _ in frames)
 
     # -- sending --------------------------------------------------------------------------------------------------
 
@@ -105,12 +127,20 @@ class Session:
         self._queue_bytes += frame_bytes
         if frame.kind is Kind.CONTROL:
             self._control.append((frame, frame_bytes))
-        elif not (self._in_parts and (frame_bytes > LONG_BYTES or self._rota) and self._long(frame, frame_bytes)):
+        elif self._in_parts and (frame_bytes > LONG_BYTES or self._rota) and self._long(frame, frame_bytes):
+            self._count(frame)
+        else:
             self._data.append((frame, frame_bytes))
+            if self._config.lane:
+                self._count(frame)
         return True
 
     def _long(self, frame: Frame, frame_bytes: int) -> bool:
         return self._rota.add(frame, frame_bytes, self._short_sent + len(self._data))
+
+    def _count(self, frame: Frame) -> None:
+        call = call_of(frame.header)
+        self.calls[call] = self.calls.get(call, 0) + 1
 
     def offer_patiently(self, frame: Frame, now: Instant) -> bool:
         """As ``offer``, for a control frame that may leave with the next thing written, or when an ack would be due."""
@@ -149,6 +179,8 @@ class Session:
         self._short_sent += 1
         self._short_run += sized[1]
         self._data_sent += sized[1]
+        if self._config.lane:
+            self._ends.append((self._next, call_of(sized[0].header)))
         self._log_one(sized, out)
 
     def _piece(self, out: list[Frame]) -> bool:
@@ -157,7 +189,9 @@ class Session:
         piece = self._rota.next(self._short_sent)
         if piece is None:
             return False
-        frame, frame_bytes, freed = piece
+        frame, frame_bytes, freed, call = piece
+        if freed:
+            self._ends.append((self._next, call))
         self._data_sent += frame_bytes
         self._queue_bytes += frame_bytes - freed  # the place of a frame is free when all of it has left
         self._log_one((frame, frame_bytes), out)
@@ -188,6 +222,13 @@ class Session:
         while self._log and self._log_first <= total:
             self._log_bytes -= self._log.popleft()[1]
             self._log_first += 1
+        while self._ends and self._ends[0][0] <= total:
+            call = self._ends.popleft()[1]
+            left = self.calls[call] - 1
+            if left:
+                self.calls[call] = left
+            else:
+                del self.calls[call]
 
     # -- receiving ------------------------------------------------------------------------------------------------
 

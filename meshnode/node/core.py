@@ -22,7 +22,7 @@ from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
-from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Post
+from meshnode.links.messages import LANE_DIALS, CloseLink, LaneFailed, LinkBytes, LinkLost, LinkOpened, Post
 from meshnode.links.tunnels import RelayConfig, Tunnels
 from meshnode.links.tunnelwire import RELAY_PORT, TunnelClosed, TunnelWritten, relay_at, relay_host
 from meshnode.messaging.messages import CallEnded, CallItem
@@ -271,6 +271,8 @@ class Core:
                 return self.hub.take(event, now)
             case TunnelWritten() | TunnelClosed():
                 return self.tunnels.handle(event, now)
+            case DialFailed(dial_no) | Reached(dial_no) if dial_no > LANE_DIALS:
+                return self.hub.take(LaneFailed(dial_no), now) if isinstance(event, DialFailed) else ()
             case DialFailed():
                 return [*self._stranger(event, now), *self.gossip.handle(event, now)]
             case Discovered() | Reached():

@@ -65,7 +65,7 @@ _PLACEMENT = _of("checkpoints", "scheduler", "switch", "succession")
 TOUCHES: dict[type[Input | Effect], int] = {
     # inputs
     LinkBytes: _of("hub"), LinkOpened: _of("hub"), LinkLost: _of("hub"), AgentFrames: _of("switch"), Measured: 0,
-    Stored: _of("commits", "journals"), LoadSampled: _of("gossip"), DialFailed: _of("gossip"),
+    Stored: _of("commits", "journals"), LoadSampled: _of("gossip"), DialFailed: _of("gossip", "hub"),
     Discovered: _of("gossip"), Reached: _of("gossip"), Slept: _of("gossip"),
     TunnelWritten: _of("tunnels"), TunnelClosed: _of("tunnels"),
     # effects that stay inside

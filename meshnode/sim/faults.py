@@ -26,6 +26,7 @@ class Kind(enum.StrEnum):
     RESET_CUT = "reset-cut"  # connections are reset first
     REJECT = "reject"  # a firewall: connections are reset, dials refused, all processes live
     BLIP = "blip"  # connections are reset, nothing else
+    LANE_BLIP = "lane-blip"  # of several connections of two machines the newest is reset
     UNPLUG = "unplug"  # one machine's cable, and it knows
     LOSS = "loss"  # packets get lost, so bytes are late
     KILL = "kill"  # the daemon alone: its agents look for the next one
@@ -76,11 +77,11 @@ _LASTS = {
     Kind.FULL: (2.0, 15.0), Kind.BROKEN: (2.0, 15.0), Kind.SLOW: (3.0, 20.0), Kind.PAUSE: (0.05, 12.0),
     Kind.SUSPEND: (1.0, 25.0), Kind.JUMP: (0.0, 0.0), Kind.NO_CLOCK: (1.0, 10.0), Kind.AGENT: (0.0, 0.0),
     Kind.NODE_KILL: (0.1, 15.0), Kind.BLOB: (0.0, 0.0), Kind.DRAIN: (8.0, 20.0), Kind.LOST: (0.5, 10.0),
-    Kind.NAT: (5.0, 30.0), Kind.DOWNGRADE: (5.0, 30.0),
+    Kind.NAT: (5.0, 30.0), Kind.DOWNGRADE: (5.0, 30.0), Kind.LANE_BLIP: (0.0, 0.0),
 }  # fmt: skip
 # They are asked for, and nobody may notice: the promises about time and reading hold while they last.
 PEACEFUL = (Kind.DRAIN,)
-_GROUPS = (Kind.CUT, Kind.ONE_WAY, Kind.RESET_CUT, Kind.REJECT, Kind.BLIP)
+_GROUPS = (Kind.CUT, Kind.ONE_WAY, Kind.RESET_CUT, Kind.REJECT, Kind.BLIP, Kind.LANE_BLIP)
 TRIES = 30
 # Wrong by less than this together, so that what is written under one clock is not refused under another.
 JUMP_MAX_MS = 200_000
@@ -182,7 +183,7 @@ class Misfortune:
         """Do it. How to end it; ``None``: it cannot befall them now."""
         node = self._world[fault.nodes[0]]
         match fault.kind:
-            case Kind.CUT | Kind.ONE_WAY | Kind.RESET_CUT | Kind.REJECT | Kind.BLIP | Kind.UNPLUG:
+            case Kind.CUT | Kind.ONE_WAY | Kind.RESET_CUT | Kind.REJECT | Kind.BLIP | Kind.LANE_BLIP | Kind.UNPLUG:
                 return self._on_wires(fault)
             case Kind.LOSS:
                 return self._lose_packets(fault)
@@ -237,6 +238,10 @@ class Misfortune:
         back = [(b, a) for a, b in out]
         if not out:
             return None
+        if fault.kind is Kind.LANE_BLIP:
+            if network.reset_newest(out):
+                self._count(fault.kind)
+            return _nothing
         self._count(fault.kind)
         if fault.kind is Kind.BLIP:
             network.reset(out)

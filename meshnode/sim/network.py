@@ -204,6 +204,20 @@ class Network:
                 self._lose(end, Loss.RESET)
                 self._lose(end.other, Loss.RESET)
 
+    def reset_newest(self, pairs: Sequence[tuple[str, str]]) -> int:
+        """Of several connections of these pairs only the newest. How many there were."""
+        found: dict[tuple[str, str], list[_End]] = {pair: [] for pair in pairs}
+        for end in self._ends.values():
+            pair = (end.machine.name, end.other.machine.name)
+            if pair in found and end.stands and end.told_open and end.other.told_open:
+                found[pair].append(end)
+        newest = [ends[-1] for ends in found.values() if len(ends) > 1]
+        for end in newest:
+            self.counts.resets += 1
+            self._lose(end, Loss.RESET)
+            self._lose(end.other, Loss.RESET)
+        return len(newest)
+
     def passes(self, a: str, b: str) -> bool:
         return (a, b) not in self._blocked
 

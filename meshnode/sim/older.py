@@ -17,7 +17,7 @@ from meshnode.wire.frame import Frame, Kind
 
 # The letters of gossip as first released: how many fields each tag had.
 RELEASED = {1: 2, 2: 1, 3: 1, 4: 3, 5: 2, 6: 2, 7: 1, 8: 1, 9: 1, 10: 0, 11: 1, 12: 3, 13: 1, 14: 2, 15: 1, 16: 2}
-_LATER = (Kind.PART,)  # kinds of frames that were not there yet
+_LATER = (Kind.PART, Kind.LANE)  # kinds of frames that were not there yet
 _JUNK = b"\xc1"  # no msgpack begins so
 _decode = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _tag = msgspec.msgpack.Decoder(int).decode

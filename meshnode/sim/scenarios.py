@@ -6,6 +6,7 @@ from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.drains import DRAINS
 from meshnode.sim.faults import Fault, Kind
 from meshnode.sim.generations import GENERATIONS
+from meshnode.sim.lanes import LANES
 from meshnode.sim.relayed import RELAYED
 from meshnode.sim.scenario import Scenario, in_turn, storm
 from meshnode.sim.survival import SURVIVAL
@@ -128,4 +129,4 @@ _TABLE = (
     ),
 )  # fmt: skip
 
-SCENARIOS = {scenario.name: scenario for scenario in (*_TABLE, *SURVIVAL, *DRAINS, *GENERATIONS, *RELAYED)}
+SCENARIOS = {scenario.name: scenario for scenario in (*_TABLE, *SURVIVAL, *DRAINS, *GENERATIONS, *RELAYED, *LANES)}

@@ -14,13 +14,16 @@ KIND, NAMESPACE = "AgentCluster", "default"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
-    """How busy they are, all together. ``documents``: names they write under, few, so that they meet."""
+    """How busy they are, all together. ``documents``: names they write under, few, so that they meet;
+    ``luggage_bytes``: what a call brings along, and its answer back, at most.
+    """
 
     writes_per_s: float = 1.0
     calls_per_s: float = 3.0
     documents: int = 6
     skills: tuple[str, ...] = ("words.count", "maths.add", "echo.say")
     offers: int = 2  # instances of each agent
+    luggage_bytes: int = 0
 
     def __post_init__(self) -> None:
         if min(self.writes_per_s, self.calls_per_s) <= 0 or self.documents < 1 or not self.skills:
@@ -86,6 +89,8 @@ class Users:
             self._ask(PingNode(name=target, deadline_s=deadline_s))
         else:
             arguments: JsonObject = {"number": self._luck.randrange(1000)}
+            if self.pace.luggage_bytes:
+                arguments["luggage"] = "x" * round(self.pace.luggage_bytes * self._luck.random() ** 2)
             self._ask(CallSkill(skill=self._luck.choice(self.pace.skills), arguments=arguments, deadline_s=deadline_s))
 
     def _ask(self, command: AnyCommand) -> None:

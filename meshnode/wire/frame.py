@@ -33,6 +33,7 @@ class Kind(enum.IntEnum):
     CREDIT = 7
     CONTROL = 8
     PART = 9  # a piece of a long frame; only peers that put parts together get it
+    LANE = 10  # a second connection is asked for, of whoever has dialled the first
     CALL = 16
     RESULT = 17
     CANCEL = 18

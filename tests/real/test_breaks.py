@@ -10,7 +10,7 @@ from bench.talk.breaks import Breaking
 from bench.talk.ends import hub_config, serving
 
 pytestmark = pytest.mark.real
-BREAKS = 10
+BREAKS, LONG = 10, 40_000
 
 
 def test_what_is_under_way_when_a_connection_breaks_arrives_once_and_in_order(tmp_path: Path):
@@ -18,6 +18,13 @@ def test_what_is_under_way_when_a_connection_breaks_arrives_once_and_in_order(tm
     assert [verdict.wrong for verdict in broken.verdicts()] == [0, 0]
     assert broken.counted("frame-resent"), "no break hit anything that was under way"
     assert len(broken.stalls_s) == BREAKS
+
+
+def test_what_is_long_goes_by_a_lane_that_breaks_and_arrives_once_and_in_order(tmp_path: Path):
+    broken = asyncio.run(some_breaks(Breaking(tmp_path, frame_bytes=LONG)))
+    assert [verdict.wrong for verdict in broken.verdicts()] == [0, 0]
+    assert broken.counted("lane-dialled") > 1, "no lane broke"
+    assert broken.counted("frame-resent") and not broken.counted("lane-lost")
 
 
 def test_ends_that_keep_no_session_over_a_break_are_caught_losing_frames(tmp_path: Path):

@@ -6,7 +6,7 @@ from random import Random
 
 import msgspec
 
-from meshnode.kernel.effects import Channel, Effect, Fact, Reject, Send
+from meshnode.kernel.effects import Channel, Dial, Effect, Fact, Reject, Send
 from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.reasons import Loss
 from meshnode.links.config import HubConfig
@@ -15,6 +15,7 @@ from meshnode.links.messages import (
     CloseLink,
     ControlReceived,
     FramesReceived,
+    LaneFailed,
     LinkBytes,
     LinkLost,
     LinkOpened,
@@ -86,6 +87,8 @@ class World:
         self.rng = Random(seed)
         self.silent = False  # everything sent is swallowed, nobody is told
         self.slow: dict[LinkId, int] = {}  # extra flight time of what this end sends, us
+        self.lanes: list[tuple[LinkId, LinkId]] = []  # that a hub has dialled by itself
+        self.refuses = False  # such dials
         self._ends: dict[LinkId, End] = {}
         self._queue: list[tuple[int, int, Place, Input, End | None]] = []
         self._count = 0
@@ -96,12 +99,14 @@ class World:
 
     # -- acts -------------------------------------------------------------------------------------------------------
 
-    def dial(self, caller: Place, callee: Place, dial_no: int = 1, *, later_us: int = 0) -> tuple[LinkId, LinkId]:
-        """TLS stands on both ends, the caller's first."""
+    def dial(
+        self, caller: Place, callee: Place, dial_no: int = 1, *, later_us: int = 0, address: str = "there"
+    ) -> tuple[LinkId, LinkId]:
+        """TLS stands on both ends, the caller's first. Only by an ``address`` with a port a second one is dialled."""
         near, far = LinkId(2 * len(self._ends) + 1), LinkId(2 * len(self._ends) + 2)
         self._ends[near], self._ends[far] = End(caller, near, far), End(callee, far, near)
         start = self.now_us + later_us
-        self._at(start, caller, LinkOpened(near, callee.node, callee.config.name, False, dial_no, "there"))
+        self._at(start, caller, LinkOpened(near, callee.node, callee.config.name, False, dial_no, address))
         # Whoever accepts a TLS 1.3 connection knows of it a flight later, and never after the first bytes.
         wait = self._flight_us()
         self._ends[far].arrives_us = start + wait
@@ -187,11 +192,23 @@ class World:
                     self._carry(link, LinkBytes(self._ends[link].other, data))
                 case CloseLink(link, _):
                     self._close(link)
+                case Dial():
+                    self._dial_lane(place, effect)
                 case Fact() | Reject():
                     place.facts.append(effect)
                 case _:
                     raise AssertionError(f"unexpected {effect}")
         self._check_alternation(place)
+
+    def _dial_lane(self, place: Place, dial: Dial) -> None:
+        callee = next((each for each in self.places if each.node == dial.expect), None)
+        if callee is None or self.refuses:
+            self._at(self.now_us + self._flight_us(), place, LaneFailed(dial.dial_no))
+        else:
+            wait_us = 2 * self._flight_us()
+            self.lanes.append(
+                self.dial(place, callee, dial.dial_no, later_us=wait_us, address=f"{dial.host}:{dial.port}")
+            )
 
     def _carry(self, link: LinkId, event: LinkBytes) -> None:
         end = self._ends[link]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from meshnode.kernel.effects import Reject
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.links import parts
-from meshnode.links.hello import Hello
 from meshnode.links.messages import FramesReceived
 from meshnode.links.parts import OPEN_BYTES_MAX, OPEN_MAX, PART_BYTES, Assembly, PartHeader, call_of, fits, part
 from meshnode.links.rota import TURN_BYTES, Rota
@@ -327,4 +326,4 @@ def test_a_frame_in_parts_for_a_call_nobody_knows_is_passed_on_as_any_other() ->
 
 
 def test_hello_tells_that_parts_are_put_together() -> None:
-    assert parts.FEATURE in HOUSE.features and Hello.__struct_fields__[-2] == "features"
+    assert parts.FEATURE in HOUSE.features
