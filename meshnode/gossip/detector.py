@@ -6,7 +6,7 @@ Two consumers, two thresholds: routing avoids a suspect at once; a verdict of ``
 
 from collections.abc import Iterable, Sequence
 
-from meshnode.gossip.alerts import Alert, Raise
+from meshnode.gossip.alerts import Alert
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
 from meshnode.gossip.directory import Entry
@@ -17,6 +17,7 @@ from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.silence import ABSENT_US, LATE_US, Health, Silence
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
+from meshnode.gossip.telling import Telling
 from meshnode.gossip.verdict import STRONG, Evidence
 from meshnode.kernel.effects import Effect, Hangup, Note
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -31,7 +32,6 @@ from meshnode.model.ids import NodeId
 BROKEN_GRACE_US = 100 * MS  # for the fresh dial to say more than "broken"
 SILENT_GRACE_US = 500 * MS  # for the indirect probe
 BLAME_SELF_US = 2 * SECOND  # who loses most links at once is cut off itself, and says nothing for a while
-RETELL_US = 10 * SECOND  # an alert that was refuted is raised again no sooner, then twice as late each time
 HELPERS_MAX = 3
 OBSERVERS_MAX = 64  # of one node, as told by others
 HEARD_MS = 1_500  # a helper that heard the subject this lately vouches for it
@@ -63,7 +63,7 @@ class Detector:
         self._silences: dict[NodeId, Silence] = {}
         self._hearsay = Hearsay(subjects)
         self._ripening: Timers[NodeId] = Timers()
-        self._alerts: Timers[NodeId] = Timers()
+        self._telling = Telling()
         self._doubts: Timers[NodeId] = Timers()
         self._helps: Timers[NodeId] = Timers()
         self._poll_us: int | None = None
@@ -216,6 +216,15 @@ class Detector:
             case DialFailure.UNREACHABLE | DialFailure.UNTRUSTED:
                 return self._accuse(subject, Evidence.NO_ROUTE, now)
 
+    def broken_off(self, node: NodeId, now: Instant) -> list[Effect]:
+        """TLS stood, and ended without a word before the two had met: whoever answered was this node, and was there a
+        moment ago. What became of it a fresh dial will say, one for each story: it may break off all that come."""
+        subject = self._subjects.take(node)
+        if subject is None or subject.fresh:
+            return []
+        first = subject.own is None or subject.own < Evidence.BROKEN
+        return [*([Redial(node)] if first else []), *self._accuse(subject, Evidence.BROKEN, now)]
+
     # -- doubts and votes ---------------------------------------------------------------------------------------------
 
     def doubt(self, peer: NodeId, now: Instant) -> list[Effect]:
@@ -287,7 +296,7 @@ class Detector:
         subject.helper = peer
         subject.helped_us = max(subject.helped_us, now.mono_us - letter.age_ms * MS + HELPED_US)
         self._helps.set(subject.node, min(now.mono_us + HELP_AGAIN_US, subject.helped_us))
-        self._alerts.cancel(subject.node)
+        self._telling.cancel(subject.node)
         return self._settle(subject, now)
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -298,21 +307,21 @@ class Detector:
             effects += self._poll(now)
         for peer in self._doubts.pop_due(now.mono_us):
             effects += self._doubt_due(peer, now)
-        for subject in self._due(self._alerts, now):
-            effects += self._alert_due(subject, now)
-        for subject in self._due(self._helps, now):
+        for subject in self._held(self._telling.due(now)):
+            effects += self._telling.tell(subject, now)
+        for subject in self._held(self._helps.pop_due(now.mono_us)):
             effects += self._help_due(subject, now)
         for node in self._flaps.due(now.mono_us):
             effects += self._announced(node, BACK)
         for node in self._flaps.lasting(now.mono_us):
             effects += self._announced(node)
-        ripe = self._due(self._ripening, now)
+        ripe = self._held(self._ripening.pop_due(now.mono_us))
         for subject in ripe:
             effects += self._ripened(subject, now)
         return effects + self._settle_all(ripe, now)
 
     def deadline(self) -> int | None:
-        timers = (self._doubts, self._alerts, self._helps, self._ripening)
+        timers = (self._doubts, self._telling, self._helps, self._ripening)
         return earliest(
             self._poll_us, self._flaps.deadline(), self._hearsay.deadline(), *(each.deadline() for each in timers)
         )
@@ -353,8 +362,7 @@ class Detector:
         for subject in [s for s in self._subjects.doubtful.values() if s.state is MemberState.SUSPECT]:
             subject.slept(late_us, now.mono_us)
             self._ripen(subject, now)
-            if subject.node in self._alerts:
-                self._alerts.set(subject.node, self._calm_us)
+            self._telling.put_off(subject.node, self._calm_us)
 
     def _doubt_due(self, peer: NodeId, now: Instant) -> list[Effect]:
         subject = self._subjects.held(peer)
@@ -374,7 +382,7 @@ class Detector:
         if subject.own is None:
             return []
         again = self._ask_others(subject.node) if subject.helper is None else []
-        self._tell_later(subject, 0, now)
+        self._telling.later(subject, 0, now)
         return again + ([Hangup(subject.node, Bye.SILENT)] if subject.linked else [])
 
     def _help_due(self, subject: Subject, now: Instant) -> list[Effect]:
@@ -385,7 +393,7 @@ class Detector:
             self._helps.set(subject.node, min(now.mono_us + HELP_AGAIN_US, subject.helped_us))
             return self._ask_others(subject.node, subject.helper)
         subject.helper = None
-        self._tell_later(subject, 0, now)
+        self._telling.later(subject, 0, now)
         return [*self._ask_others(subject.node), *self._settle(subject, now)]
 
     # -- evidence -----------------------------------------------------------------------------------------------------
@@ -397,20 +405,20 @@ class Detector:
         if now.mono_us < self._calm_us and kind < STRONG:
             return self._settle(subject, now)
         if not subject.accuse(kind, now.mono_us):
-            self._tell_later(subject, 0, now)
+            self._telling.later(subject, 0, now)
             return []
         self._ripen(subject, now)
         grace = {Evidence.SILENT: SILENT_GRACE_US, Evidence.BROKEN: BROKEN_GRACE_US}.get(kind, 0)
         if kind <= Evidence.SILENT and self._council.cut_off():
             grace = BLAME_SELF_US
-        self._tell_later(subject, grace, now)
+        self._telling.later(subject, grace, now)
         return self._settle(subject, now)
 
     def _acquit(self, subject: Subject, now: Instant) -> list[Effect]:
         reported = subject.told is not None or bool(subject.votes)
         subject.acquit()
         subject.vouched, subject.hearsay, subject.proof_us = True, None, now.mono_us
-        self._alerts.cancel(subject.node)
+        self._telling.cancel(subject.node)
         self._ripening.cancel(subject.node)
         ask = [post(subject.node, Doubt(subject.boot, subject.incarnation))] if reported else []
         return [*ask, *self._settle(subject, now)]
@@ -420,29 +428,6 @@ class Detector:
         due_us = min((at_us for at_us in self._council.times(subject) if at_us > now.mono_us), default=None)
         if due_us is not None:
             self._ripening.set(subject.node, due_us)
-
-    # -- alerts -------------------------------------------------------------------------------------------------------
-
-    def _tell_later(self, subject: Subject, grace_us: int, now: Instant) -> None:
-        """Alert once a kind; again only for a raised incarnation, and then ever more rarely."""
-        silent = subject.left or not subject.observed or subject.helper is not None
-        if silent or subject.own is None or subject.own is Evidence.NO_ROUTE:
-            return
-        current = (subject.boot, subject.incarnation, subject.own)
-        if subject.told is not None and subject.told >= current:
-            return
-        at_us = now.mono_us + grace_us
-        if subject.told is not None and subject.told[2] >= subject.own:
-            at_us = max(at_us, subject.told_us + RETELL_US * 2 ** min(subject.tellings, 5))
-        self._alerts.set(subject.node, at_us)
-
-    def _alert_due(self, subject: Subject, now: Instant) -> list[Effect]:
-        if subject.own is None or subject.helper is not None:
-            return []
-        subject.told = (subject.boot, subject.incarnation, subject.own)
-        subject.told_us = now.mono_us
-        subject.tellings += 1
-        return [Raise(subject.node, subject.boot, subject.incarnation, subject.own, tuple(subject.observers))]
 
     def _ask_others(self, peer: NodeId, first: NodeId | None = None) -> list[Effect]:
         """``first``: whose word is to be renewed."""
@@ -488,9 +473,9 @@ class Detector:
         subject = self._subjects.view(node)
         return [Note(f"node/{subject.name}", text or f"{subject.state.value}: {subject.reason}")] if subject else []
 
-    def _due(self, timers: Timers[NodeId], now: Instant) -> list[Subject]:
-        return [held for node in timers.pop_due(now.mono_us) if (held := self._subjects.held(node)) is not None]
+    def _held(self, nodes: Iterable[NodeId]) -> list[Subject]:
+        return [held for node in nodes if (held := self._subjects.held(node)) is not None]
 
     def _cancel(self, node: NodeId) -> None:
-        for timers in (self._ripening, self._alerts, self._doubts, self._helps):
+        for timers in (self._ripening, self._telling, self._doubts, self._helps):
             timers.cancel(node)

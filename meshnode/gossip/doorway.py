@@ -100,12 +100,23 @@ class Doorway:
         parts.planning.dial_failed(attempt.node, now)
         return effects
 
+    def _broken_off(self, dial_no: int, now: Instant) -> list[Effect]:
+        """No refusal: with a reset of the way, or of the relay on it, the connections of all who dial end at once."""
+        parts = self._parts
+        attempt = parts.contacts.failed(dial_no, DialFailure.REFUSED, lonely=parts.overlay.lonely, now=now)
+        if attempt is None or not attempt.node:
+            return []
+        effects = parts.detector.broken_off(attempt.node, now)
+        parts.planning.dial_failed(attempt.node, now)
+        return effects
+
     def link_rejected(self, event: LinkRejected, now: Instant) -> list[Effect]:
-        """TLS stood, the handshake of the links did not. Who says why is alive; who just goes refuses."""
+        """TLS stood, the handshake of the links did not. Who says why is alive; who just goes may have been cut off."""
         parts, contacts = self._parts, self._parts.contacts
+        if not event.bye and event.how is Loss.SILENT:
+            return self.dial_failed(event.dial_no, DialFailure.TIMEOUT, now)
         if not event.bye:
-            how = DialFailure.TIMEOUT if event.how is Loss.SILENT else DialFailure.REFUSED
-            return self.dial_failed(event.dial_no, how, now)
+            return self._broken_off(event.dial_no, now)
         if event.bye == Bye.DUPLICATE_LINK and parts.overlay.linked(event.peer):
             return contacts.found(event.dial_no, event.peer, now)
         address = contacts.address(event.dial_no)
