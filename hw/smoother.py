@@ -2,8 +2,10 @@
 
 Bands are absolute points, not shares of the value: near zero every value is "50 % more" than the one before. Only the
 network, which spans six decades, and the load average, which on an overloaded machine is never at rest, need both a
-floor and a factor. Flags are news at once. That a load average falls says what the processor has said a minute before,
-again and again for minutes after every peak, and all machines of a mesh at once: it is told seldom.
+floor and a factor. Flags are news at once, and so is whatever rises. What falls is waited for: a mean that comes down
+from a peak leaves its band again and again on the way, on all machines at once that were busy for the same reason, and
+where it comes to rest is all that anybody needs. A load average falls for minutes, and says what the processor has said
+before: it is told more seldom still.
 """
 
 import math
@@ -38,6 +40,7 @@ class Bands:
     load_per_cpu: float = 0.25
     load_min: float = 0.5
     load_factor: float = 1.25
+    fall_s: float = 15.0  # after whatever was told
     load_fall_s: float = 120.0
     network_kib_s: float = 256.0
     network_factor: float = 2.0
@@ -63,6 +66,10 @@ class _Mean:
             return
         self.misses = 0
         self.now = value if self.now is None else self.now + share * (value - self.now)
+
+    @property
+    def falls(self) -> bool:
+        return self.now is not None and self.told is not None and self.now < self.told
 
     def moved(self, band: float) -> bool:
         if self.now is None or self.told is None:
@@ -133,24 +140,24 @@ class Smoother:
 
     def _moved(self, cpus: float) -> bool:
         means, bands = self._means, self._bands
+        settled = self._at_s is None or self._at_s >= self._told_s + bands.fall_s
+        lasting = self._at_s is None or self._at_s >= self._told_s + bands.load_fall_s
+        load_band = max(bands.load_min, bands.load_per_cpu * cpus)
         return (
-            means.cpu.moved(bands.cpu_points)
+            (means.cpu.moved(bands.cpu_points) and (settled or not means.cpu.falls))
             or means.memory.moved(bands.memory_points)
             or means.disk.moved(bands.disk_points)
-            or means.accelerator.moved(bands.accelerator_points)
+            or (means.accelerator.moved(bands.accelerator_points) and (settled or not means.accelerator.falls))
             or means.accelerator_memory.moved(bands.accelerator_memory_points)
-            or self._load_moved(cpus)
+            or (means.load.outgrew(load_band, bands.load_factor) and (lasting or not means.load.falls))
             or means.celsius.moved(bands.celsius)
-            or means.received.outgrew(bands.network_kib_s, bands.network_factor)
-            or means.sent.outgrew(bands.network_kib_s, bands.network_factor)
+            or self._traffic_moved(means.received, settled=settled)
+            or self._traffic_moved(means.sent, settled=settled)
         )
 
-    def _load_moved(self, cpus: float) -> bool:
-        load, bands = self._means.load, self._bands
-        falls = load.now is not None and load.told is not None and load.now < load.told
-        if falls and self._at_s is not None and self._at_s < self._told_s + bands.load_fall_s:
-            return False
-        return load.outgrew(max(bands.load_min, bands.load_per_cpu * cpus), bands.load_factor)
+    def _traffic_moved(self, rate: _Mean, *, settled: bool) -> bool:
+        news = rate.outgrew(self._bands.network_kib_s, self._bands.network_factor)
+        return news and (settled or not rate.falls)
 
     def _vector(self, sample: LoadSample) -> LoadVector:
         means = self._means

@@ -171,3 +171,18 @@ def test_an_average_that_falls_after_a_peak_is_told_seldom_and_one_that_rises_at
         if smoother.step(sample(at_s, 2.0, load_average=10)) is not None:
             return
     raise AssertionError("a machine that is busy again says so")
+
+
+@pytest.mark.parametrize("metric", ["cpu_percent", "accelerator_percent", "received_kib_s", "sent_kib_s"])
+def test_what_comes_to_rest_after_a_peak_is_told_once_and_what_rises_at_once(metric: str) -> None:
+    """Twenty nodes of one machine that was busy told it seven times each, in twelve seconds."""
+    high, low = (8_000.0, 80.0) if metric.endswith("kib_s") else (100.0, 15.0)
+    smoother, fallen = Smoother(), list[tuple[int, float]]()
+    for at_s in range(0, 120, 2):
+        vector = smoother.step(sample(at_s, **{metric: high if at_s < 30 else low}))
+        if vector is not None and at_s >= 30:
+            fallen.append((at_s, getattr(vector, metric)))
+    assert 1 <= len(fallen) <= 2
+    assert fallen[-1][1] - low < 256 if metric.endswith("kib_s") else fallen[-1][1] - low < 10
+    risen = [at_s for at_s in range(120, 140, 2) if smoother.step(sample(at_s, **{metric: high})) is not None]
+    assert risen[0] <= 122, "that it is busy again is told at once"
