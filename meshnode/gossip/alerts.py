@@ -1,11 +1,12 @@
 """The signed word of one observer against one node, or against several at once: what a verdict counts."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
 
-from meshnode.gossip.letters import AlertRumour, AlertsRumour, Count, Id
+from meshnode.gossip.letters import AlertRumour, AlertsRumour, Count, Id, decode_rumour
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, Instant
@@ -19,6 +20,7 @@ OBSERVERS_MAX = 16
 BATCH_OBSERVERS_MAX = 8
 BATCH_MIN, BATCH_MAX = 4, 32
 MOMENT_US = 200 * MS
+ABOUT_MAX = 1024
 
 
 class Alert(msgspec.Struct, frozen=True, array_like=True):
@@ -117,6 +119,29 @@ def read(rumour: AlertRumour | AlertsRumour) -> list[Alert]:
     except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
         raise RemoteError("alert-malformed", str(error)[:80]) from error
     return [Alert(t.subject, t.boot, t.incarnation, batch.observer, t.kind, t.observers) for t in batch.alerts]
+
+
+class Answerable:
+    """Picks alerts, newest first, so that everybody they are about hears of one that it can answer."""
+
+    def __init__(self) -> None:
+        self._newest: dict[NodeId, tuple[int, int]] = {}
+
+    def adds(self, rumour: bytes) -> bool:
+        """Whether this one is about somebody no other one was, or about what it signed since."""
+        adds = False
+        for subject, order in _about(rumour):
+            if order > self._newest.get(subject, (-1, -1)):
+                self._newest[subject], adds = order, True
+        return adds
+
+
+@lru_cache(maxsize=ABOUT_MAX)
+def _about(rumour: bytes) -> tuple[tuple[NodeId, tuple[int, int]], ...]:
+    """Asked of the same alerts for every link that comes up."""
+    told = decode_rumour(rumour)
+    alerts = read(told) if isinstance(told, AlertRumour | AlertsRumour) else []
+    return tuple((NodeId(alert.subject), (alert.boot, alert.incarnation)) for alert in alerts)
 
 
 def check(rumour: AlertRumour | AlertsRumour, trust: Trust, verifier: Verifier) -> list[Alert]:

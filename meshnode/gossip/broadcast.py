@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
+from meshnode.gossip.alerts import Answerable
 from meshnode.gossip.letters import ID_BYTES, IDS_MAX, Graft, IHave, Prune, Push, encode, is_alert, is_row, post
 from meshnode.gossip.manners import Overdone
 from meshnode.kernel.effects import Channel, Effect, Send
@@ -63,6 +64,7 @@ class _Missing:
     by: NodeId
     since_us: int
     holders: list[NodeId]
+    recent: bool = False  # told on new links only: that it is missing says nothing about the tree
 
 
 class Broadcast:
@@ -95,7 +97,7 @@ class Broadcast:
         # The other end may have enough, and this one has nobody yet who would tell it in full.
         first = [] if eager else [post(peer, Graft([]))]
         recent = self._recent(now.mono_us)
-        return [*first, *self._choose(), *([post(peer, IHave(recent))] if recent else [])]
+        return [*first, *self._choose(), *([post(peer, IHave(recent, recent=True))] if recent else [])]
 
     def down(self, peer: NodeId) -> list[Effect]:
         """The tree may have been cut there: the second parent takes over at once, not when something is missed."""
@@ -125,7 +127,7 @@ class Broadcast:
                 effects.append(Send(peer, Channel.GOSSIP, letter))
             elif missing is None or peer not in missing.holders:
                 self._tell_later(branch, number, now)
-        if source is not None and source in self._branches:
+        if source is not None and source in self._branches and not (missing is not None and missing.recent):
             effects += self._raise(source)
         return [*effects, *self._raced(missing, source, now)]
 
@@ -174,7 +176,7 @@ class Broadcast:
 
     # -- letters ------------------------------------------------------------------------------------------------------
 
-    def told(self, peer: NodeId, ids: Sequence[bytes], now: Instant) -> None:
+    def told(self, peer: NodeId, ids: Sequence[bytes], now: Instant, *, recent: bool = False) -> None:
         """A neighbour has these; what does not come by itself soon is asked for. Raises ``Overdone``: too many."""
         branch = self._branches.get(peer)
         for number in ids:
@@ -182,9 +184,10 @@ class Broadcast:
                 if branch is not None:
                     branch.lazy_ids.pop(number, None)
                 continue
-            missing = self._missing.get(number) or self._promise(peer, number, now)
+            missing = self._missing.get(number) or self._promise(peer, number, now, recent=recent)
             if missing is None:
                 continue
+            missing.recent &= recent
             if peer not in missing.holders:
                 missing.holders.append(peer)
             if number not in self._graft_due:
@@ -194,10 +197,10 @@ class Broadcast:
         if self._promises.get(peer, 0) >= PROMISES_MAX:
             raise Overdone("flood-ids", f"it announces more than {PROMISES_MAX} rumours and brings none of them", peer)
 
-    def grafted(self, peer: NodeId, ids: Sequence[bytes]) -> list[Effect]:
-        """It wants these, and from now on all. Without ids: from now on."""
+    def grafted(self, peer: NodeId, ids: Sequence[bytes], *, only: bool = False) -> list[Effect]:
+        """It wants these, and from now on all. Without ids: from now on. ``only``: these."""
         held = [post(peer, Push(self._cache[number])) for number in ids if number in self._cache]
-        return [*held, *(self._raise(peer) if peer in self._branches else [])]
+        return [*held, *(self._raise(peer) if peer in self._branches and not only else [])]
 
     def pruned(self, peer: NodeId, *, soon: bool = False) -> list[Effect]:
         branch = self._branches.get(peer)
@@ -209,10 +212,7 @@ class Broadcast:
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def wake(self, now: Instant) -> list[Effect]:
-        effects: list[Effect] = []
-        for number in self._graft_due.pop_due(now.mono_us):
-            effects += self._ask(number, now)
-        return effects + self._flush(now.mono_us)
+        return self._ask(self._graft_due.pop_due(now.mono_us), now) + self._flush(now.mono_us)
 
     def deadline(self) -> int | None:
         return earliest(self._graft_due.deadline(), self._soon_us, self._later_us, self._latest_us)
@@ -232,15 +232,29 @@ class Broadcast:
         self._latest_us = None if latest else self._latest_us
         return effects
 
-    def _ask(self, number: bytes, now: Instant) -> list[Effect]:
-        missing = self._missing.get(number)
-        while missing is not None and missing.holders:
+    def _ask(self, numbers: Sequence[bytes], now: Instant) -> list[Effect]:
+        """Each of who announced it first and was not asked yet, one letter to each."""
+        asked: dict[tuple[NodeId, bool], list[bytes]] = {}
+        for number in numbers:
+            missing = self._missing.get(number)
+            peer = self._next_holder(missing) if missing is not None else None
+            if missing is None or peer is None:
+                self._settle(number)  # nobody left to ask: the repair brings it
+                continue
+            self._graft_due.set(number, now.mono_us + self._patience_us(peer))
+            asked.setdefault((peer, missing.recent), []).append(number)
+        effects: list[Effect] = []
+        for (peer, only), wanted in asked.items():
+            effects += [post(peer, Graft(wanted[at : at + IDS_MAX], only)) for at in range(0, len(wanted), IDS_MAX)]
+            effects += [] if only else self._raise(peer)
+        return effects
+
+    def _next_holder(self, missing: _Missing) -> NodeId | None:
+        while missing.holders:
             peer = missing.holders.pop(0)
             if peer in self._branches:
-                self._graft_due.set(number, now.mono_us + self._patience_us(peer))
-                return [post(peer, Graft([number])), *self._raise(peer)]
-        self._settle(number)  # nobody left to ask: the repair brings it
-        return []
+                return peer
+        return None
 
     # -- the second parent --------------------------------------------------------------------------------------------
 
@@ -297,26 +311,29 @@ class Broadcast:
         """Ids of what came lately and can still be sent, oldest first: the newest of them if there are many.
 
         Not of rows: a new link compares all of them at once (``doorway.py``); many who meet would ask for each twice.
-        Alerts are told longer: who was reported lost beyond a cut must hear of it to answer, and one link is enough.
+        Alerts are told longer, one about each: who was reported lost beyond a cut must hear of it to answer, and one
+        link, and one alert, is enough.
         """
         ids: list[bytes] = []
+        answerable = Answerable()
         for number, at_us in reversed(self._seen.items()):
             if at_us <= now_us - ALERTS_US or len(ids) >= IDS_MAX:
                 break
             rumour = self._cache.get(number)
-            late = at_us <= now_us - RECENT_US
-            if rumour is not None and not is_row(rumour) and (not late or is_alert(rumour)):
+            if rumour is None or is_row(rumour):
+                continue
+            if at_us > now_us - RECENT_US or (is_alert(rumour) and answerable.adds(rumour)):
                 ids.append(number)
         ids.reverse()
         return ids
 
-    def _promise(self, peer: NodeId, number: bytes, now: Instant) -> _Missing | None:
+    def _promise(self, peer: NodeId, number: bytes, now: Instant, *, recent: bool) -> _Missing | None:
         """Wait for one more by this neighbour, if there is room."""
         promises = self._promises.get(peer, 0)
         if len(self._missing) >= GRAFTS_MAX or promises >= PROMISES_MAX:
             return None
         self._promises[peer] = promises + 1
-        missing = self._missing[number] = _Missing(peer, now.mono_us, [])
+        missing = self._missing[number] = _Missing(peer, now.mono_us, [], recent)
         return missing
 
     def _tell_later(self, branch: _Branch, number: bytes, now: Instant) -> None:

@@ -415,7 +415,7 @@ class Detector:
         return self._settle(subject, now)
 
     def _acquit(self, subject: Subject, now: Instant) -> list[Effect]:
-        reported = subject.told is not None or bool(subject.votes)
+        reported = bool(subject.votes) or (subject.told or ())[:2] == (subject.boot, subject.incarnation)
         subject.acquit()
         subject.vouched, subject.hearsay, subject.proof_us = True, None, now.mono_us
         self._telling.cancel(subject.node)

@@ -109,13 +109,17 @@ class Push(msgspec.Struct, frozen=True, array_like=True, tag=7):
 
 
 class IHave(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """``recent``: what was new lately, told on a new link. Who lacks some of it has a tree all the same."""
+
     ids: RumourIds
+    recent: bool = False
 
 
 class Graft(msgspec.Struct, frozen=True, array_like=True, tag=9):
-    """Send these, and be an eager neighbour from now on."""
+    """Send these, and be an eager neighbour from now on. ``only``: send these."""
 
     ids: RumourIds
+    only: bool = False
 
 
 class Prune(msgspec.Struct, frozen=True, array_like=True, tag=10):

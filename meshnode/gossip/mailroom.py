@@ -100,10 +100,10 @@ class Mailroom:
         match letter:
             case Push(rumour):
                 return self._rolls.rumour(peer, rumour, now)
-            case IHave(ids):
-                self._parts.broadcast.told(peer, ids, now)
-            case Graft(ids):
-                return self._parts.broadcast.grafted(peer, ids)
+            case IHave(ids, recent):
+                self._parts.broadcast.told(peer, ids, now, recent=recent)
+            case Graft(ids, only):
+                return self._parts.broadcast.grafted(peer, ids, only=only)
             case Prune(soon):
                 return self._parts.broadcast.pruned(peer, soon=soon)
         return []

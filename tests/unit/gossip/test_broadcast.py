@@ -1,5 +1,8 @@
 """The tree of rumours, driven by letters alone."""
 
+import msgspec
+
+from meshnode.gossip.alerts import Alert, Batch, Told
 from meshnode.gossip.broadcast import (
     CACHE_MAX,
     EAGER_ENOUGH,
@@ -26,6 +29,7 @@ from meshnode.gossip.letters import (
     decode,
     encode,
 )
+from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.effects import Effect, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.model.ids import UNKNOWN_NODE, NodeId
@@ -33,6 +37,7 @@ from tests.unit.gossip.world import Stats, World
 
 A, B, C = (NodeId(bytes([n]) * 32) for n in range(3))
 T0 = Instant(SECOND, 0)
+SIGNED = b"s" * 64
 
 
 def after(us: int) -> Instant:
@@ -45,6 +50,17 @@ def tree(*peers: NodeId, me: NodeId = UNKNOWN_NODE) -> Broadcast:
     for peer in peers:
         broadcast.up(peer, T0)
     return broadcast
+
+
+def alert(subject: NodeId, incarnation: int, observer: NodeId = B) -> bytes:
+    return encode(
+        AlertRumour(msgspec.msgpack.encode(Alert(subject, 1, incarnation, observer, Evidence.SILENT)), SIGNED)
+    )
+
+
+def alerts(*subjects: NodeId) -> bytes:
+    told = tuple(Told(subject, 1, 0, Evidence.SILENT) for subject in subjects)
+    return encode(AlertsRumour(msgspec.msgpack.encode(Batch(A, told)), SIGNED))
 
 
 def letters(effects: list[Effect]) -> list[tuple[NodeId, Letter]]:
@@ -109,18 +125,59 @@ def test_a_new_link_hears_of_recent_rumours_only() -> None:
     broadcast.spread(b"old", T0)
     now = Instant(T0.mono_us + 60 * SECOND, 0)
     broadcast.spread(b"new", now)
-    assert letters(broadcast.up(B, now)) == [(B, IHave([rumour_id(b"new")]))]
+    assert letters(broadcast.up(B, now)) == [(B, IHave([rumour_id(b"new")], recent=True))]
 
 
 def test_a_new_link_hears_of_alerts_longer_and_of_rows_not_at_all() -> None:
     broadcast = tree(A)
     row = encode(RowRumour(SignedRow(b"body", b"s" * 64, b"member")))
-    told = [encode(AlertRumour(b"one", b"s" * 64)), encode(AlertsRumour(b"many", b"s" * 64))]
+    told = [alert(A, 0), alerts(B, C)]
     for rumour in (row, *told, encode(RegionRumour(b"region", b"s" * 64))):
         broadcast.spread(rumour, T0)
     later, long_after = (Instant(T0.mono_us + seconds * SECOND, 0) for seconds in (60, 601))
-    assert letters(broadcast.up(B, later)) == [(B, IHave([rumour_id(rumour) for rumour in told]))]
+    assert letters(broadcast.up(B, later)) == [(B, IHave([rumour_id(rumour) for rumour in told], recent=True))]
     assert letters(broadcast.up(C, long_after)) == []
+
+
+def test_of_older_alerts_a_new_link_hears_one_about_each_the_newest_it_can_answer() -> None:
+    """After a cut of fifty nodes each half held two hundred against the other, and two dozen would have done."""
+    broadcast = tree(A)
+    void, newer, again = alert(B, 0), alert(B, 1, C), alert(B, 1, A)
+    for rumour in (void, alerts(C), newer, alert(C, 0), again):
+        broadcast.spread(rumour, T0)
+    later = Instant(T0.mono_us + 60 * SECOND, 0)
+    assert letters(broadcast.up(B, later)) == [(B, IHave([rumour_id(alert(C, 0)), rumour_id(again)], recent=True))]
+    soon = Instant(T0.mono_us + SECOND, 0)
+    assert [len(letter.ids) for _, letter in letters(broadcast.up(C, soon)) if isinstance(letter, IHave)] == [5]
+
+
+def test_what_a_new_link_brings_of_late_is_fetched_in_one_letter_and_the_tree_stays_as_it_is() -> None:
+    """Each new link of a mesh that healed was made to bring all rumours in full: every row came four times."""
+    broadcast, missed = tree(A, B), [rumour_id(b"%d" % number) for number in range(20)]
+    broadcast.pruned(B)
+    broadcast.told(B, missed, T0, recent=True)
+    asked = letters(broadcast.wake(Instant(T0.mono_us + SECOND, 0)))
+    assert asked == [(B, Graft(missed, only=True))]
+    assert B not in [peer for peer, _ in letters(broadcast.spread(b"0", T0, source=B))], "it was asked for that only"
+    assert [peer for peer, letter in letters(broadcast.spread(b"ours", T0)) if isinstance(letter, Push)] == [A]
+
+
+def test_who_asks_for_some_rumours_only_stays_lazy() -> None:
+    broadcast = tree(A, B)
+    broadcast.spread(b"r", T0)
+    broadcast.pruned(B)
+    assert letters(broadcast.grafted(B, [rumour_id(b"r")], only=True)) == [(B, Push(b"r"))]
+    assert [peer for peer, letter in letters(broadcast.spread(b"s", T0)) if isinstance(letter, Push)] == [A]
+    assert letters(broadcast.grafted(B, [rumour_id(b"r")])) == [(B, Push(b"r"))]
+    assert [peer for peer, letter in letters(broadcast.spread(b"t", T0)) if isinstance(letter, Push)] == [A, B]
+
+
+def test_what_the_tree_did_not_bring_either_is_a_hole_in_it() -> None:
+    broadcast, missed = tree(A, B), [rumour_id(b"r")]
+    broadcast.pruned(B)
+    broadcast.told(B, missed, T0, recent=True)
+    broadcast.told(B, missed, T0)
+    assert letters(broadcast.wake(Instant(T0.mono_us + SECOND, 0)))[0] == (B, Graft(missed))
 
 
 def test_copies_that_were_under_way_when_a_link_became_lazy_are_not_answered_one_by_one() -> None:

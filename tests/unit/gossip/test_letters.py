@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from meshnode.gossip.letters import LETTER_BYTES_MAX, Greeting, IHave, Probe, decode, decode_rumour, encode
+from meshnode.gossip.letters import LETTER_BYTES_MAX, Graft, Greeting, IHave, Probe, decode, decode_rumour, encode
 from meshnode.kernel.effects import Channel
 from meshnode.links.messages import ControlReceived
 from meshnode.model.errors import RemoteError
@@ -46,8 +46,13 @@ def test_an_oversized_letter_is_refused_unread() -> None:
 
 
 def test_fields_added_by_a_later_version_are_ignored() -> None:
-    later = msgspec.msgpack.encode([8, [b"x" * 16], "new"])
-    assert decode(later) == IHave([b"x" * 16])
+    later = msgspec.msgpack.encode([8, [b"x" * 16], True, "new"])
+    assert decode(later) == IHave([b"x" * 16], recent=True)
+
+
+def test_letters_of_an_earlier_version_say_what_they_said() -> None:
+    assert decode(msgspec.msgpack.encode([8, [b"x" * 16]])) == IHave([b"x" * 16])
+    assert decode(msgspec.msgpack.encode([9, [b"x" * 16]])) == Graft([b"x" * 16])
 
 
 def test_junk_from_a_peer_changes_nothing_and_is_counted() -> None:
