@@ -131,6 +131,7 @@ class Exchange:
         asks += self._roots_for(peer, theirs)
         items: list[bytes] = []
         rest: list[DocId] = []
+        begun: list[DocId] = []  # its turn is over: what did not come at all comes before the rest of it
         room = _ANSWER_BYTES_MAX
         for doc, version, clock in theirs.docs:
             lacking = self._beyond(DocId(doc), theirs.pins.get(doc, UNROOTED), version, clock) if room > 0 else ()
@@ -140,8 +141,8 @@ class Exchange:
                     items.append(each.data)
                     room -= len(each.data)
             if room <= 0:
-                rest.append(DocId(doc))
-        return [*asks, *(send(peer, letter) for letter in letters.answer_letters(items, rest))]
+                (begun if lacking else rest).append(DocId(doc))
+        return [*asks, *(send(peer, letter) for letter in letters.answer_letters(items, [*rest, *begun]))]
 
     def _is_behind(self, doc: DocId, theirs: Clocks, clock: Clock) -> bool:
         pin, ours = theirs.pins.get(doc, UNROOTED), self._store.pin(doc)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshnode.crdt import change, envelope, letters
+from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.exchange import Exchange
 from meshnode.crdt.fields import JsonValue
 from meshnode.crdt.letters import Clocks, Envelopes
@@ -283,6 +284,26 @@ def test_more_than_fits_into_one_answer_is_fetched_on(monkeypatch: pytest.Monkey
     said = [type(letters.decode(body)).__name__ for _, _, body in mesh.log]
     assert said.count("RepairRows") <= 2  # asked on for the rest, not compared from the start again
     assert said.count("Clocks") > 3
+
+
+def test_one_long_document_does_not_keep_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshnode.crdt.exchange._ANSWER_BYTES_MAX", 4_000)
+    mesh = Mesh("a", "b")
+    ids = {name: doc_id_of("Thing", "default", name) for name in (f"d{number}" for number in range(20))}
+    hot, *others = sorted(ids, key=lambda name: ids[name])
+    for number in range(200):
+        mesh.put("a", hot, {"v": number})
+    for name in others:
+        mesh.put("a", name, {"v": 1})
+    mesh.link("a", "b")
+    b = mesh.nodes["b"].documents
+    while b.count() < len(ids):
+        mesh.step()
+    document = b.get("Thing", "default", hot)
+    assert document is not None
+    assert document.changes < 100
+    mesh.settle()
+    assert len(mesh.roots()) == 1
 
 
 def test_a_repair_broken_off_anywhere_is_taken_up_again() -> None:
