@@ -78,6 +78,10 @@ class Interests:
     def pushed(self) -> None:
         self._moved.clear()
 
+    def hides(self, doc: DocId) -> bool:
+        """It is here, and out of sight."""
+        return self.mine is not EVERYTHING and doc in self._store and not self.wants(self.me, doc)
+
     def unwanted(self, peer: NodeId) -> list[DocId]:
         """What is here and not wanted here, and wanted by this peer."""
         if self.mine is EVERYTHING:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from meshnode.crdt.messages import DocumentChanged
     from meshnode.kernel.effects import Effect
+    from meshnode.kernel.instant import Instant
     from meshnode.node.core import Core
 
 _STORED = f"spec.{FIELD}"
@@ -28,13 +29,14 @@ class InterestReader:
         for document in core.documents.list(KIND):
             core.documents.narrow(document.name, self._read(document.name))
 
-    def changed(self, fact: DocumentChanged) -> Sequence[Effect]:
+    def changed(self, fact: DocumentChanged, now: Instant) -> Sequence[Effect]:
         if fact.kind != KIND:
             return ()
         before = self._core.documents.interests.mine
         effects = self._core.documents.narrow(fact.name, self._read(fact.name))
         if self._core.documents.interests.mine != before:
-            self._core.intentions.changed()  # others are in sight now
+            self._core.intentions.changed()
+            return [*effects, *self._core.watching.sight_changed(fact, now)]
         return effects
 
     def _read(self, name: str) -> Interest:

@@ -115,7 +115,7 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return [*core.switch.close(now), *core.hub.handle(Shutdown(), now), Exit(0, "asked to go down")]
         case DocumentChanged():
             return [
-                *core.watching.changed(fact, now), *_document(core, fact), *core.interests.changed(fact),
+                *core.watching.changed(fact, now), *_document(core, fact), *core.interests.changed(fact, now),
                 *core.bans.changed(fact, now),
             ]  # fmt: skip
         case WishesUnkept():

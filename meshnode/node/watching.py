@@ -9,6 +9,7 @@ Invariant: a wait ends with a change that fits, at its time, or when its asker i
 
 from __future__ import annotations
 
+import hashlib
 import re
 from bisect import bisect_right
 from collections import deque
@@ -86,9 +87,21 @@ class Watching:
         names = (fact.kind, fact.namespace, fact.name)
         # A root that replaces what stood here is no write of its own time: what it did is how the document reads now.
         buried = not fact.hlc and not self._core.documents.is_live(fact.doc_id)
-        type_ = self._type_of(fact.doc_id, deletes=fact.deletes or buried)
+        hidden = self._core.documents.interests.hides(fact.doc_id)
+        type_ = self._type_of(fact.doc_id, deletes=fact.deletes or buried or hidden)
         if type_:
             self._add(_Told(type_, fact.doc_id, names, fact.by, fact.hlc, fact.fields, fact.change))
+        return self._tell(now)
+
+    def sight_changed(self, fact: DocumentChanged, now: Instant) -> list[Effect]:
+        """This node wants other documents since this change: whoever watches sees those come and these go."""
+        before, self._live = self._live, self._core.documents.live()
+        gone = [(DELETED, doc) for doc in before if doc not in self._live]
+        for type_, doc in (*gone, *((ADDED, doc) for doc in self._live if doc not in before)):
+            names = self._core.documents.names(doc)
+            if names is not None:
+                place = hashlib.sha256(fact.change + doc).digest()
+                self._add(_Told(type_, doc, names, fact.by, fact.hlc, (), place))
         return self._tell(now)
 
     def _type_of(self, doc: DocId, *, deletes: bool) -> str:

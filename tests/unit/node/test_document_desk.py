@@ -6,7 +6,7 @@ import pytest
 
 from meshnode.kernel.instant import SECOND
 from meshnode.model import commands
-from meshnode.model.commands import Apply, ListConflicts, ResolveConflict, StickItem
+from meshnode.model.commands import Apply, Drain, ListConflicts, ResolveConflict, StickItem
 from meshnode.model.views import (
     AnyView,
     AppliedView,
@@ -14,6 +14,8 @@ from meshnode.model.views import (
     DocumentDiffView,
     DocumentHistoryView,
     DocumentStateView,
+    DocumentsView,
+    Failure,
     ImportedView,
     StickView,
     SyncView,
@@ -179,3 +181,27 @@ def test_a_level_that_documents_do_not_have_is_refused_and_nothing_is_stored(lev
     view = box.has(Apply(manifest=manifest(1, 1), durability=level), "invalid", 2)
     assert level in view.message and "lazy" in view.next_step
     assert told(box, Apply(manifest=manifest(1, 1)), AppliedView).action == "created"
+
+
+def test_a_document_that_a_node_does_not_want_is_fetched_when_it_is_asked_for() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.start("alpha", "beta")
+    spec = {"drain": False, "interest": {"regions": ["west"]}}
+    beta.answer(Apply(manifest={"apiVersion": "v1", "kind": "Node", "metadata": {"name": "beta"}, "spec": spec}))
+    mesh.run(5 * SECOND)
+    far = manifest(1, 1)
+    far["metadata"]["labels"] = {"region": "east"}
+    alpha.answer(Apply(manifest=far))
+    mesh.run(10 * SECOND)
+    first = beta.answer(commands.ShowDocument(**NAMES))
+    assert isinstance(first, Failure)
+    assert first.message.startswith("no AgentCluster default/line is here: beta wants documents of region west")
+    assert first.next_step == "ask again in a second"
+    mesh.run(SECOND)
+    view: DocumentStateView = told(beta, commands.ShowDocument(**NAMES), DocumentStateView)
+    assert "may be old" in view.note
+    assert {field.field: field.value for field in view.fields}["spec.generation"] == 1
+    listed: DocumentsView = told(beta, commands.ListDocuments(kind=KIND), DocumentsView)
+    assert listed.items == []
+    beta.answer(Drain(node="beta", reason="new disk"))
+    assert beta.core.documents.interests.mine.regions == ("west",), "a drain keeps what else stands there"

@@ -6,7 +6,7 @@ import pytest
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.commands import Apply, DeleteDocument, WatchDocuments
-from meshnode.model.views import DocumentEvent, WatchView
+from meshnode.model.views import AppliedView, DocumentEvent, WatchView
 from meshnode.node import watching
 from meshnode.node.inputs import CommandDropped
 from tests.unit.node.mesh import Box, Mesh
@@ -166,6 +166,35 @@ def test_a_change_of_another_node_is_told_with_its_author() -> None:
     mesh.run(SECOND)
     view = watched(beta, cursor)
     assert [(event.type, event.name, event.by) for event in view.items] == [("added", "one", "alpha")]
+
+
+def of_region(name: str, region: str) -> Apply:
+    written = manifest(name, 0)
+    written["metadata"]["labels"] = {"region": region}
+    return Apply(manifest=written)
+
+
+def interest(box: Box, *regions: str) -> None:
+    spec = {"drain": False, **({"interest": {"regions": list(regions)}} if regions else {})}
+    view = box.answer(Apply(manifest={"apiVersion": "v1", "kind": "Node", "metadata": {"name": "alpha"}, "spec": spec}))
+    assert isinstance(view, AppliedView), view
+
+
+def test_what_a_node_wants_no_more_is_seen_to_go_and_to_come_back() -> None:
+    _, box = alone()
+    box.answer(of_region("one", "west"))
+    box.answer(of_region("two", "east"))
+    cursor = watched(box, kind=KIND).cursor
+    interest(box, "west")
+    then = watched(box, cursor, kind=KIND)
+    assert types(then) == [("deleted", "two")]
+    assert sorted(types(watched(box, kind=KIND))) == [("added", "one"), ("synced", "")]
+    box.answer(of_region("one", "east"))
+    moved = watched(box, then.cursor, kind=KIND)
+    assert types(moved) == [("deleted", "one")]
+    assert box.answer(of_region("two", "east")).code == "not-held-here"  # pyright: ignore[reportAttributeAccessIssue]
+    interest(box)
+    assert sorted(types(watched(box, moved.cursor, kind=KIND))) == [("added", "one"), ("added", "two")]
 
 
 def test_junk_is_refused_by_name() -> None:
