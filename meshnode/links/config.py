@@ -53,7 +53,8 @@ class HubConfig:
     window_bytes: int = 2 * 1024 * 1024  # data bytes a peer may have under way to us
     log_bytes_max: int = 8 * 1024 * 1024  # sent and not acknowledged
     log_frames_max: int = 8192
-    queue_bytes_max: int = 4 * 1024 * 1024  # not sent yet: no credit, no room in the log, or no link
+    queue_bytes_max: int = 4 * 1024 * 1024  # control not sent yet: no room in the log, or no link
+    data_queue_bytes_max: int = 32 * 1024 * 1024  # the same of calls: some thirty answers of the largest at once
     links_max: int = 1024
     peers_max: int = 4096  # peers remembered, linked or not
 
@@ -73,7 +74,8 @@ class HubConfig:
             raise ValueError("idle_ping_max_us is the longer of the two")
         if self.silent_us < 2 * self.acceptor_patience * self.idle_ping_max_us:
             raise ValueError("silent_us must leave room for two pings of either side")
-        if min(self.window_bytes, self.log_bytes_max, self.queue_bytes_max) < FRAME_BYTES_MAX:
+        rooms = (self.window_bytes, self.log_bytes_max, self.queue_bytes_max, self.data_queue_bytes_max)
+        if min(rooms) < FRAME_BYTES_MAX:
             raise ValueError(f"window, log and queue must hold at least one frame of {FRAME_BYTES_MAX} bytes")
 
     def of_profile(self, profile: str) -> "HubConfig":

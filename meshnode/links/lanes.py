@@ -31,7 +31,7 @@ from meshnode.links.turn import Turn
 from meshnode.model.ids import NodeId
 from meshnode.wire.frame import Frame, Kind, size
 
-CROSSING_BYTES_MAX = 4 * 1024 * 1024
+CROSSING_BYTES_MAX = 32 * 1024 * 1024
 IDLE_US = 10 * SECOND
 AGAIN_US = 1 * SECOND  # between two dials, or two times it is asked for
 LOST_US = 5 * SECOND  # a lane that broke with something under way is awaited so long

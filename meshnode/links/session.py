@@ -48,7 +48,7 @@ class Session:
         self._short_sent = self._short_run = 0  # frames; bytes since the last piece of a long one
         self.calls: dict[bytes, int] = {}  # frames of calls with something long, or by a lane of all, not acknowledged
         self._ends: deque[tuple[int, bytes]] = deque()  # the numbers of those that have left, and their calls
-        self._queue_bytes = 0
+        self._control_bytes = self._queue_bytes = 0  # waiting: control, and calls
         self._data_sent = 0
         self._data_limit = 0
         # receiving
@@ -92,7 +92,7 @@ class Session:
         self.calls.clear()
         self.assembly = Assembly()
         self._patient_due_us = None
-        self._queue_bytes = self._log_bytes = 0
+        self._control_bytes = self._queue_bytes = self._log_bytes = 0
         return lost
 
     # -- questions ------------------------------------------------------------------------------------------------
@@ -122,17 +122,24 @@ class Session:
     def offer(self, frame: Frame) -> bool:
         """Queue one frame; False if the queue is full and the frame is dropped."""
         frame_bytes = size(frame)
-        if self._queue_bytes + frame_bytes > self._config.queue_bytes_max:
+        if frame.kind is Kind.CONTROL:
+            return self._offer_control(frame, frame_bytes, self._control)
+        if self._queue_bytes + frame_bytes > self._config.data_queue_bytes_max:
             return False
         self._queue_bytes += frame_bytes
-        if frame.kind is Kind.CONTROL:
-            self._control.append((frame, frame_bytes))
-        elif self._in_parts and (frame_bytes > LONG_BYTES or self._rota) and self._long(frame, frame_bytes):
+        if self._in_parts and (frame_bytes > LONG_BYTES or self._rota) and self._long(frame, frame_bytes):
             self._count(frame)
         else:
             self._data.append((frame, frame_bytes))
             if self._config.lane:
                 self._count(frame)
+        return True
+
+    def _offer_control(self, frame: Frame, frame_bytes: int, queue: deque[Sized]) -> bool:
+        if self._control_bytes + frame_bytes > self._config.queue_bytes_max:
+            return False
+        self._control_bytes += frame_bytes
+        queue.append((frame, frame_bytes))
         return True
 
     def _long(self, frame: Frame, frame_bytes: int) -> bool:
@@ -144,11 +151,8 @@ class Session:
 
     def offer_patiently(self, frame: Frame, now: Instant) -> bool:
         """As ``offer``, for a control frame that may leave with the next thing written, or when an ack would be due."""
-        frame_bytes = size(frame)
-        if self._queue_bytes + frame_bytes > self._config.queue_bytes_max:
+        if not self._offer_control(frame, size(frame), self._patient):
             return False
-        self._queue_bytes += frame_bytes
-        self._patient.append((frame, frame_bytes))
         if self._patient_due_us is None:
             self._patient_due_us = now.mono_us + self._config.control_ack_us
         return True
@@ -165,6 +169,7 @@ class Session:
             self._patient.clear()
             self._patient_due_us = None
         while self._control and self._has_room():
+            self._control_bytes -= self._control[0][1]
             self._log_one(self._control.popleft(), out)
         # A frame may overdraw the credit it begins within: so the largest frame passes through any window.
         while self._data_sent < self._data_limit and self._has_room():
@@ -179,6 +184,7 @@ class Session:
         self._short_sent += 1
         self._short_run += sized[1]
         self._data_sent += sized[1]
+        self._queue_bytes -= sized[1]
         if self._config.lane:
             self._ends.append((self._next, call_of(sized[0].header)))
         self._log_one(sized, out)
@@ -193,7 +199,7 @@ class Session:
         if freed:
             self._ends.append((self._next, call))
         self._data_sent += frame_bytes
-        self._queue_bytes += frame_bytes - freed  # the place of a frame is free when all of it has left
+        self._queue_bytes -= freed  # the place of a frame is free when all of it has left
         self._log_one((frame, frame_bytes), out)
         return True
 
@@ -213,7 +219,6 @@ class Session:
         return len(self._log) < self._config.log_frames_max and self._log_bytes < self._config.log_bytes_max
 
     def _log_one(self, sized: Sized, out: list[Frame]) -> None:
-        self._queue_bytes -= sized[1]
         self._log_bytes += sized[1]
         self._log.append(sized)
         out.append(sized[0])

@@ -9,6 +9,8 @@ INITIAL_GRANT = 16
 # every sixteen words.
 WINDOW_BYTES = 1024 * 1024
 WINDOW_MAX = 64
+# Of large items fewer, once it is known how large they are: a reader that sleeps holds four of a megabyte, not sixteen.
+WINDOW_MIN = 4
 
 
 class Credit:
@@ -58,7 +60,9 @@ class Inbox:
         """A new total to tell the maker, when half of what was granted is used up."""
         if self.granted - self._taken > self._window // 2:
             return None
-        self._window = min(WINDOW_MAX, max(INITIAL_GRANT, WINDOW_BYTES // max(1, self._largest)))
+        self._window = min(WINDOW_MAX, max(WINDOW_MIN, WINDOW_BYTES // max(1, self._largest)))
+        if self._taken + self._window <= self.granted:
+            return None
         self.granted = self._taken + self._window
         return self.granted
 

@@ -215,7 +215,8 @@ def test_who_never_acknowledges_fills_its_own_queue_and_nothing_else() -> None:
     assert victim.hub.counters["send-queue-full"] > 0
     session = victim.hub._roster[THEM].session
     assert session is not None
-    assert session._log_bytes + session._queue_bytes <= CONFIG.log_bytes_max + CONFIG.queue_bytes_max + FRAME_BYTES_MAX
+    waiting = session._log_bytes + session._control_bytes
+    assert waiting <= CONFIG.log_bytes_max + CONFIG.queue_bytes_max + FRAME_BYTES_MAX
 
 
 def test_an_unknown_channel_is_refused_and_the_link_lives() -> None:

@@ -175,6 +175,18 @@ def test_the_first_long_frame_opens_a_lane_and_goes_by_the_link(dialler: bool) -
     assert len(pair.a.told(PeerUp)) == len(pair.b.told(PeerUp)) == 1
 
 
+@pytest.mark.parametrize("features", [(FEATURE, LANE), (FEATURE,), ()])
+def test_a_score_of_the_largest_answers_at_once_find_room(features: tuple[str, ...]) -> None:
+    pair = Pair(features=features)
+    for call in range(20):
+        pair.post(pair.a, call, 1_000_000)
+        pair.post(pair.b, call, 1_000_000)
+    pair.world.tell(pair.a, Send(pair.b.node, Channel.GOSSIP, b"letter"))
+    pair.world.run(5 * SECOND)
+    pair.check()
+    assert len(pair.said) == 40 and all(pair.said.values()) and b"letter" in pair.b.bodies()
+
+
 def test_a_stream_that_never_pauses_changes_over_to_the_lane_in_order() -> None:
     pair = Pair()
     for _ in range(100):

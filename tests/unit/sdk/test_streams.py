@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.sdk.streams import INITIAL_GRANT, WINDOW_BYTES, WINDOW_MAX, Inbox
+from meshnode.sdk.streams import INITIAL_GRANT, WINDOW_BYTES, WINDOW_MAX, WINDOW_MIN, Inbox
 
 
 @given(sizes=st.lists(st.sampled_from([1, 100, 16_384, 1_000_000]), min_size=1, max_size=200), ahead=st.integers(1, 40))
@@ -41,4 +41,19 @@ def test_of_small_items_more_are_granted_than_of_large_ones() -> None:
 
     assert asyncio.run(after(10)) == WINDOW_MAX
     assert asyncio.run(after(32_768)) == WINDOW_BYTES // 32_768
-    assert asyncio.run(after(1_000_000)) == INITIAL_GRANT
+
+
+def test_of_the_largest_items_a_reader_that_sleeps_holds_few() -> None:
+    async def check() -> None:
+        inbox = Inbox()
+        for number in range(INITIAL_GRANT):
+            assert inbox.add(number, bytes(1_000_000))
+        grants: list[int | None] = []
+        for _ in range(INITIAL_GRANT):
+            await inbox.take()
+            grants.append(inbox.grant())
+        held = INITIAL_GRANT - WINDOW_MIN // 2
+        assert grants[: held - 1] == [None] * (held - 1), "what was granted at first is used up"
+        assert grants[held - 1] == held + WINDOW_MIN
+
+    asyncio.run(check())
