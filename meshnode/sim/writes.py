@@ -71,6 +71,7 @@ class KeptWrites(Checker):
         self._written: dict[bytes, str] = {}  # id of every envelope that was ever written -> by whom
         self._judged: dict[tuple[str, int, DocId], tuple[bytes, ...]] = {}
         self._summed: dict[tuple[str, int, DocId], object] = {}
+        self._carried: dict[tuple[str, int], int] = {}  # by node and life: how many writes it carried
         self._turn = 0
 
     # -- promises -----------------------------------------------------------------------------------------------------
@@ -104,6 +105,17 @@ class KeptWrites(Checker):
             if node.store is not None and node.store.pin(doc) != UNROOTED:
                 self.lineage.read(node.store, doc)
 
+    def _learn_woken(self, node: SimNode) -> None:
+        """The same of what a timer let it carry: no input was handled, and nothing may be stored for a while."""
+        if node.core is None or node.store is None:
+            return
+        place, carried = (node.name, node.life), node.core.documents.counters["carried"]
+        if carried != self._carried.get(place, 0):
+            self._carried[place] = carried
+            for doc in node.store.docs():
+                if node.store.pin(doc) != UNROOTED:
+                    self.lineage.read(node.store, doc)
+
     def replied(self, node: SimNode, number: int, view: AnyView) -> None:
         pending = self._pending.pop((node.name, number), None)
         if pending is None or not isinstance(view, AppliedView | AgentView):
@@ -135,6 +147,7 @@ class KeptWrites(Checker):
 
     def stepped(self, node: SimNode) -> None:
         """One document a step, in turn; all of them every second."""
+        self._learn_woken(node)
         promised = self._promised.get(node.name)
         if promised:
             self._turn += 1

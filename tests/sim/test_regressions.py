@@ -68,3 +68,8 @@ def test_a_deletion_that_was_carried_is_known_under_its_new_name_before_a_root_s
     """The oracle's own: it learned names once a second, and a root was made in between."""
     forged = ForgerRun(1012).play()
     assert not forged.why, forged.why
+
+
+def test_the_oracle_hears_of_a_deletion_that_was_carried_while_the_disk_took_nothing() -> None:
+    """A root summed it up before it was ever stored: its new name was not known, nor what it stood for."""
+    passes("re-roots-and-everything", seed=9101, nodes=7)
