@@ -321,10 +321,10 @@ class Detector:
         return effects + self._settle_all(ripe, now)
 
     def deadline(self) -> int | None:
-        timers = (self._doubts, self._telling, self._helps, self._ripening)
         return earliest(
-            self._poll_us, self._flaps.deadline(), self._hearsay.deadline(), *(each.deadline() for each in timers)
-        )
+            self._poll_us, self._flaps.deadline(), self._hearsay.deadline(), self._doubts.deadline(),
+            self._telling.deadline(), self._helps.deadline(), self._ripening.deadline(),
+        )  # fmt: skip
 
     def _poll(self, now: Instant) -> list[Effect]:
         self._lag(now.mono_us - (self._poll_us or now.mono_us), now)

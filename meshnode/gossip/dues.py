@@ -30,29 +30,32 @@ class Dues:
         assert 1 << len(asked) == ALL + 1, "one question a part"
         self._asked = tuple(asked)
         self._due = [NEVER] * len(asked)
-        self._stale = ALL
+        self._stale, self._first = ALL, NEVER
 
     def touch(self, parts: int) -> None:
         self._stale |= parts
 
     def at(self, now_us: int) -> int:
-        """The parts whose time has come."""
-        self._ask()
+        """The parts whose time has come: mostly none."""
+        if self._stale:
+            self._ask()
+        if self._first > now_us:
+            return 0
         return sum(1 << number for number, due_us in enumerate(self._due) if due_us <= now_us)
 
     def deadline(self) -> int | None:
-        self._ask()
-        first = min(self._due)
-        return None if first == NEVER else first
+        if self._stale:
+            self._ask()
+        return None if self._first == NEVER else self._first
 
     def _ask(self) -> None:
-        stale = self._stale
+        stale, due, asked = self._stale, self._due, self._asked
         while stale:
             number = (stale & -stale).bit_length() - 1
-            at_us = self._asked[number]()
-            self._due[number] = NEVER if at_us is None else at_us
+            at_us = asked[number]()
+            due[number] = NEVER if at_us is None else at_us
             stale &= stale - 1
-        self._stale = 0
+        self._stale, self._first = 0, min(due)
 
 
 def touched(parts: int | None, effects: Sequence[Effect]) -> int:
