@@ -4,6 +4,7 @@ python -m bench.gossip.thousands
 """
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from functools import cache
@@ -15,7 +16,7 @@ from bench.gossip.effort import FULL, Effort
 from bench.gossip.fleet import Fleet, fleet
 from bench.gossip.idle import Idle, idle
 from bench.rows import Meter, Row, show, skipped
-from hw.report import probe
+from hw.report import HardwareReport, probe
 from meshnode.gossip import directory
 from meshnode.gossip.directory import Status
 from meshnode.gossip.letters import SignedRow
@@ -31,6 +32,8 @@ REGIONS, PORT = 20, 7007
 BATCH = 500
 FACTS_BYTES_MAX = 4096
 JOURNAL = "journal"
+SYSTEMS = ("Debian GNU/Linux 12 (bookworm)", "Ubuntu 24.04.1 LTS", "Ubuntu 22.04.5 LTS", "Fedora Linux 41")
+MODELS = ("AMD EPYC 9654", "AMD Ryzen 9 7950X", "Intel(R) Xeon(R) Gold 6430", "Cortex-A78AE", "Apple M2")
 
 
 async def thousands(effort: Effort) -> AsyncIterator[Row]:
@@ -41,12 +44,12 @@ async def thousands(effort: Effort) -> AsyncIterator[Row]:
     meter = Meter()
     alone_s, alone = await _looked_at(effort, 0)
     full_s, full = await _looked_at(effort, effort.rows)
-    facts = len(_facts())
+    facts = len(_facts(0))
     yield meter.row(
         "idle-memory-10k", full.rss_mib - alone.rss_mib, "MiB", MEMORY_MIB, n=effort.rows,
         why=f"RSS {full.rss_mib:.1f} with {effort.rows:,} rows of nodes that cannot be reached, {alone.rss_mib:.1f} "
-        f"without (PSS {full.pss_mib:.1f}, {alone.pss_mib:.1f}); each row has the {facts} bytes of facts of this "
-        f"machine; processor {full.percent:.2f} %",
+        f"without (PSS {full.pss_mib:.1f}, {alone.pss_mib:.1f}); each row has some {facts} bytes of facts, as "
+        f"this machine would tell them, with figures of its own; processor {full.percent:.2f} %",
     )  # fmt: skip
     yield meter.row(
         "boot-10k", full_s, "s", BOOT_S, n=1,
@@ -93,14 +96,30 @@ def _record(admin: RecordSigner, mesh: str, number: int) -> Record:
         region=f"region-{number % REGIONS}", labels={}, issued_ms=wall_ms,
     )  # fmt: skip
     endpoints = ((f"10.99.{number // 250}.{number % 250 + 1}", PORT),)  # no route leads there
-    body = directory.encode_row(directory.Row(signer.node, 1, 0, Status.ALIVE, endpoints, _facts(), wall_ms))
+    body = directory.encode_row(directory.Row(signer.node, 1, 0, Status.ALIVE, endpoints, _facts(number), wall_ms))
     signed = SignedRow(body, signer.sign(directory.CONTEXT, body), member)
     return Record(RecordKind.DIRECTORY, signer.node, msgspec.msgpack.encode(signed))
 
 
 @cache
-def _facts() -> bytes:
-    return probe(Path("/")).to_json(FACTS_BYTES_MAX)
+def _here() -> HardwareReport:
+    return probe(Path("/"))
+
+
+def _facts(number: int) -> bytes:
+    """What another machine would say of itself: in the words of this one, with figures and names of its own."""
+    here, luck = _here(), random.Random(number)
+    cores, room = 1 << luck.randrange(7), luck.randrange(1 << 30, 1 << 40, 4096)
+    replace = msgspec.structs.replace
+    return replace(
+        here,
+        machine=replace(here.machine, kernel=f"6.{luck.randrange(20)}.{luck.randrange(99)}", os=luck.choice(SYSTEMS)),
+        cpu=replace(here.cpu, logical=cores, usable=float(cores), model=luck.choice(MODELS)),
+        memory=replace(here.memory, total_bytes=room, limit_bytes=room - luck.randrange(1 << 29)),
+        disks=tuple(
+            replace(disk, total_bytes=room * 8, free_bytes=luck.randrange(room * 8)) for disk in here.disks
+        ),
+    ).to_json(FACTS_BYTES_MAX)  # fmt: skip
 
 
 async def _alone() -> None:

@@ -5,6 +5,7 @@ import secrets
 
 from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.daemon.door import Door
+from meshnode.host import heap
 from meshnode.host.agentbus import AgentBus
 from meshnode.host.blobhand import BlobHand
 from meshnode.host.journal import JournalWriter
@@ -13,7 +14,7 @@ from meshnode.host.loop import CoreLoop
 from meshnode.host.supervisor import Supervisor
 from meshnode.host.transport import Transport
 from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
-from meshnode.kernel.effects import Dial, Effect, Undial
+from meshnode.kernel.effects import Dial, Effect, GiveBack, Undial
 from meshnode.links.messages import CloseLink, Transmit
 from meshnode.links.tunnelwire import TunnelBytes, TunnelCredit, TunnelGone, TunnelStart
 from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
@@ -83,6 +84,8 @@ class Hands:
         match effect:
             case DrawEntropy(purpose, count):
                 self.loop.tell(EntropyDrawn(purpose, secrets.token_bytes(count)))
+            case GiveBack():
+                heap.give_back()
             case Exit():
                 self.leave(effect)
             case _:

@@ -14,6 +14,7 @@ import msgspec
 from meshnode.gossip.census import Census
 from meshnode.gossip.ground import Address, Ground, Rolodex
 from meshnode.gossip.letters import SignedRow
+from meshnode.gossip.press import Press
 from meshnode.gossip.row import (
     CONTEXT,
     FACTS_BYTES_MAX,
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 ROWS_MAX = 20_000
+PACKED_FROM = 512  # what fewer weigh is not worth the time
 
 
 class Merge(msgspec.Struct, frozen=True):
@@ -67,7 +69,12 @@ _signed = msgspec.msgpack.Decoder(SignedRow)
 class Directory:
     """All rows known here; those of a ``ground`` are held only where they differ from it."""
 
-    def __init__(self, verifier: Verifier, trust: Trust, ground: Ground | None = None) -> None:
+    def __init__(
+        self, verifier: Verifier, trust: Trust, ground: Ground | None = None, *, packed_from: int = PACKED_FROM
+    ) -> None:
+        """``packed_from``: of more rows than this all further ones are kept packed."""
+        self._press: Press | None = None
+        self._packed_from = packed_from
         self._verifier = verifier
         self._trust = trust
         self._below: dict[NodeId, Entry] = ground.entries if ground else {}  # never changed here
@@ -131,6 +138,13 @@ class Directory:
         """The member of that name."""
         return self._census.named(name)
 
+    def names(self, node: NodeId, address: Address) -> bool:
+        """Whether the row of a node names an address. Rows that do not are hardly ever looked into."""
+        if node not in self._below_at.holders(address) and node not in self._at.holders(address):
+            return False
+        entry = self.entry(node)
+        return entry is not None and address in entry.row.endpoints
+
     def holder(self, address: Address) -> NodeId | None:
         """Whose row names an address: of several the one known first."""
         for node in (*self._below_at.holders(address), *self._at.holders(address)):
@@ -149,10 +163,10 @@ class Directory:
         """
         row = read(signed.body)
         held = self.entry(row.node)
-        if held is not None and held.signed.body == signed.body:
+        if held is not None and held.order == row.order and held.body == signed.body:
             return None
         entry = entry_of(row, signed, self._check(row, signed))
-        if held is not None and (held.order, held.signed.body) > (row.order, signed.body):
+        if held is not None and (held.order, held.body) > (row.order, signed.body):
             return Merge(entry, row, news=False, before=held)
         if held is None and len(self) >= ROWS_MAX:
             raise RemoteError("directory-full")
@@ -160,11 +174,11 @@ class Directory:
 
     def hold(self, merge: Merge, *, save: bool = True) -> None:
         """Keep a row that ``offer`` called news."""
-        node, before = merge.row.node, merge.before
+        node, before = merge.entry.node, merge.before  # the same bytes in all tables: of thousands each copy counts
         if before is not None:
             self._depart(before, merge)
         self._added += before is None
-        self._held[node] = merge.entry
+        self._held[node] = self._folded(merge.entry)
         self._at.enter(node, merge.row.endpoints)
         self._forgotten.pop(node, None)
         self._index(merge.entry)
@@ -218,6 +232,14 @@ class Directory:
 
     # -- indexes ------------------------------------------------------------------------------------------------------
 
+    def _folded(self, entry: Entry) -> Entry:
+        """As it is kept."""
+        if len(self._held) < self._packed_from:
+            return entry
+        if self._press is None:
+            self._press = Press(entry.body)
+        return entry.packed(self._press)
+
     def _nodes(self) -> Iterator[NodeId]:
         yield from self._below
         for node in self._held:
@@ -241,7 +263,7 @@ class Directory:
         count(node, entry.member.region, entry.member.name)
         self._count(node, there=not dead)
         other.remove(node)
-        to.put(node, version_of(entry.signed.body))
+        to.put(node, version_of(entry.body))
 
     def _count(self, node: NodeId, *, there: bool) -> None:
         if (node in self.rows) is there:

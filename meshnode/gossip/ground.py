@@ -59,6 +59,6 @@ class Ground:
         assert node not in self.entries, "one node has one row"
         self.entries[node] = entry
         self.rolodex.enter(node, entry.row.endpoints)
-        (self.tombstones if entry.left else self.rows).put(node, version_of(entry.signed.body))
+        (self.tombstones if entry.left else self.rows).put(node, version_of(entry.body))
         if not entry.left:
             self.census.enter(node, entry.member.region, entry.member.name)

@@ -19,11 +19,12 @@ LINKS_MAX = 300
 IDS_MAX = 256
 UNREADY_MAX = 1024
 ID_BYTES = 16  # of a rumour
+SIGNATURE_BYTES = 64
 ALIAS_BYTES = 8  # of a node, where a collision does no harm
 
 Id = Annotated[NodeId, msgspec.Meta(min_length=32, max_length=32)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
 RumourId = Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
 RumourIds = Annotated[list[RumourId], msgspec.Meta(max_length=IDS_MAX)]
 Root = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
@@ -33,10 +34,13 @@ IndexNumber = Annotated[int, msgspec.Meta(ge=0, le=4)]
 Links = Annotated[list[Id], msgspec.Meta(max_length=LINKS_MAX)]
 
 
+ROW_BYTES_MAX = 8 * 1024
+
+
 class SignedRow(msgspec.Struct, frozen=True, array_like=True):
     """A directory row as its node signed it, beside what an admin signed about that node."""
 
-    body: Annotated[bytes, msgspec.Meta(max_length=8 * 1024)]
+    body: Annotated[bytes, msgspec.Meta(max_length=ROW_BYTES_MAX)]
     signature: Signature
     member: Annotated[bytes, msgspec.Meta(max_length=8 * 1024)]
 

@@ -70,7 +70,7 @@ class Outlook:
         if node == self._node or self.lost(node):
             return False
         entry = self._directory.entry(node)
-        return entry is not None and bool(direct(entry.row.endpoints))
+        return entry is not None and entry.dialable
 
     def rtt_us(self, peer: NodeId) -> int | None:
         return self._links.rtt_us(peer)

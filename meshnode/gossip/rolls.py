@@ -28,7 +28,7 @@ from meshnode.gossip.messages import Described, Twinned
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.row import read
 from meshnode.gossip.subject import Subject
-from meshnode.kernel.effects import Effect
+from meshnode.kernel.effects import Effect, GiveBack
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.records import Record
@@ -72,8 +72,11 @@ class Rolls:
         effects += self._each(intake.due(now), self.row, now)
         effects += self._recall(intake.recalled(now), now)
         senders = intake.over()
-        others = [] if senders is None else [peer for peer in self._parts.overlay.peers() if peer not in senders]
-        return effects + [effect for peer in others for effect in self._parts.repairs.open(peer)]
+        if senders is None:
+            return effects
+        others = [peer for peer in self._parts.overlay.peers() if peer not in senders]
+        opened = [effect for peer in others for effect in self._parts.repairs.open(peer)]
+        return [*effects, GiveBack(), *opened]
 
     def deadline(self) -> int | None:
         return earliest(self._parts.intake.deadline(), self._alerts.deadline(), self._parts.me.deadline())
@@ -134,7 +137,7 @@ class Rolls:
         """Our first row of this boot, unless the ground holds it already."""
         me, held = self._parts.me, self._parts.directory.entry(self._parts.config.node)
         if held is not None and held.boot == self._parts.config.boot and not held.left:
-            me.adopt(held.row, held.signed.body)
+            me.adopt(held.row, held.body)
             return []
         return self.publish(me.first(now), now)
 
@@ -269,5 +272,5 @@ class Rolls:
     def _twin(self, merge: Merge | None) -> list[Effect]:
         if merge is None:
             return []
-        reason = self._parts.me.twin(merge.row, merge.entry.signed.body)
+        reason = self._parts.me.twin(merge.row, merge.entry.body)
         return [Twinned(reason)] if reason else []

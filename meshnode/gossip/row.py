@@ -9,8 +9,10 @@ from typing import Annotated
 
 import msgspec
 
-from meshnode.gossip.letters import Count, Id, SignedRow
+from meshnode.gossip.letters import SIGNATURE_BYTES, Count, Id, SignedRow
+from meshnode.gossip.press import Press
 from meshnode.kernel.ports import Member
+from meshnode.links.tunnelwire import relay_at
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
@@ -47,13 +49,34 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A row that passed: the bytes to pass on, and who its node is."""
+    """A row that passed: the bytes to pass on, and who its node is.
+
+    ``kept``: as it came, or with a ``press`` its signature and after that its body, packed. ``dialable``: it names an
+    address that is not a relay's, which is asked of many before one is dialled.
+    """
 
     boot: int
     incarnation: int
     status: Status
-    signed: SignedRow
+    kept: SignedRow | bytes
     member: Member
+    dialable: bool
+    press: Press | None = None
+
+    @property
+    def signed(self) -> SignedRow:
+        """The bytes to pass on; of a packed one made anew for each question."""
+        if isinstance(self.kept, SignedRow):
+            return self.kept
+        return SignedRow(self.body, self.kept[:SIGNATURE_BYTES], self.member.record)
+
+    @property
+    def body(self) -> bytes:
+        """What the node signed."""
+        if isinstance(self.kept, SignedRow):
+            return self.kept.body
+        assert self.press is not None, "a packed row knows what it was packed by"
+        return self.press.unpacked(self.kept[SIGNATURE_BYTES:])
 
     @property
     def node(self) -> NodeId:
@@ -70,7 +93,14 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     @property
     def row(self) -> Row:
         """Decoded anew for each question: ask once, and only for what is not here."""
-        return read(self.signed.body)
+        return read(self.body)
+
+    def packed(self, press: Press) -> "Entry":
+        """The same row in less memory, at some microseconds for each look into it."""
+        if not isinstance(self.kept, SignedRow) or self.kept.member is not self.member.record:
+            return self
+        data = self.kept.signature + press.packed(self.kept.body)
+        return Entry(self.boot, self.incarnation, self.status, data, self.member, self.dialable, press)
 
 
 _rows = msgspec.msgpack.Decoder(Row)
@@ -81,7 +111,8 @@ def entry_of(row: Row, signed: SignedRow, member: Member) -> Entry:
     """Of a row that was checked. A member record that the trust keeps as well is kept once."""
     if signed.member == member.record:
         signed = SignedRow(signed.body, signed.signature, member.record)
-    return Entry(row.boot, row.incarnation, row.status, signed, member)
+    dialable = any(relay_at(host) is None for host, _ in row.endpoints)
+    return Entry(row.boot, row.incarnation, row.status, signed, member, dialable)
 
 
 def version_of(body: bytes) -> bytes:

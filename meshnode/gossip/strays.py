@@ -20,7 +20,7 @@ class Strays:
     def __init__(self, me: NodeId) -> None:
         self._me = me
         self._own: dict[NodeId, int] = {}  # with their boot, in the order of loss
-        self._others: list[tuple[bytes, NodeId]] = []  # by score
+        self._others: list[NodeId] = []  # by score: of ten thousand it is reckoned again, not kept
         self._boots: dict[NodeId, int] = {}
 
     def __contains__(self, node: NodeId) -> bool:
@@ -48,19 +48,20 @@ class Strays:
     def sought(self, *, few: bool = False) -> list[NodeId]:
         """Whom to look for now. ``few``: one link is enough to hear of the others, and a mesh of which half comes back
         must not spend its processors on handshakes that all but a few of are closed again."""
-        own, strays = list(self._own), [node for _, node in self._others[: FEW if few else STRAYS]]
+        own, strays = list(self._own), self._others[: FEW if few else STRAYS]
         return [*(own[-FEW:] if few else own), *strays]
 
     def _put_in(self, node: NodeId, boot: int) -> None:
         if node not in self._boots:
-            insort(self._others, (self._score(node), node))
+            insort(self._others, node, key=self._score)
         self._boots[node] = boot
 
     def _take_out(self, node: NodeId) -> int | None:
         boot = self._boots.pop(node, None)
         if boot is not None:
-            del self._others[bisect_left(self._others, (self._score(node), node))]
+            del self._others[bisect_left(self._others, self._score(node), key=self._score)]
         return boot
 
     def _score(self, node: NodeId) -> bytes:
-        return hashlib.blake2b(self._me + node, digest_size=8).digest()
+        """Another one for each node, whatever ids somebody makes."""
+        return hashlib.blake2b(self._me + node, digest_size=8).digest() + node

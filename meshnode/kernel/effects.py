@@ -69,6 +69,10 @@ class Undial(Effect, frozen=True):
     dial_no: int
 
 
+class GiveBack(Effect, frozen=True):
+    """Much memory that was needed for a while is free again: the host may return it to the system."""
+
+
 class Hangup(Effect, frozen=True):
     """Close every link to ``peer``, telling it why. ``reason`` is a name from kernel.reasons."""
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.gossip.messages import Described, DialFailed, Discovered, MemberChanged, Reached, SoftChanged
-from meshnode.kernel.effects import Channel, Dial, Effect, Hangup, Note, Persist, Reject, Send
+from meshnode.kernel.effects import Channel, Dial, Effect, GiveBack, Hangup, Note, Persist, Reject, Send
 from meshnode.kernel.instant import Instant
 from meshnode.links.messages import (
     CloseLink,
@@ -76,7 +76,7 @@ TOUCHES: dict[type[Input | Effect], int] = {
     TunnelReceived: _of("tunnels"), TunnelFailed: _of("gossip"),
     CallOverdue: _of("gossip"), DocumentChanged: _of("intentions", "watching"), EnvelopesKept: _of("documents"),
     # effects for the host
-    Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, Dial: _of("tunnels"), TunnelBytes: 0,
+    Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, GiveBack: 0, Dial: _of("tunnels"), TunnelBytes: 0,
     TunnelCredit: 0, TunnelGone: 0, TunnelStart: 0, ToAgent: 0, StreamItemTold: 0,
 }  # fmt: skip
 _CHANNELS = {

@@ -10,7 +10,9 @@ from meshnode.model.ids import NodeId
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
-_public_key = lru_cache(4096)(Ed25519PublicKey.from_public_bytes)  # reading one costs a sixth of a verification
+# Reading a key costs a sixth of a verification, keeping it half a KiB: as many as a large region has nodes.
+KEYS_MAX = 1024
+_public_key = lru_cache(KEYS_MAX)(Ed25519PublicKey.from_public_bytes)
 
 
 def node_id(public_key: bytes) -> NodeId:

@@ -6,29 +6,26 @@ from typing import Protocol
 
 import msgspec
 
-from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.crdt.store import AutomergeStore, StateStore
 from meshnode.kernel import rng
-from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
-from meshnode.kernel.effects import Dial, Effect
+from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.journal import Header, JournalUnreadable, recover
 from meshnode.kernel.ports import Verifier
 from meshnode.links.hello import Ping, frame_of
-from meshnode.links.messages import CloseLink, LinkBytes, Transmit
-from meshnode.links.tunnelwire import TunnelBytes, TunnelCredit, TunnelGone, TunnelStart
+from meshnode.links.messages import LinkBytes
 from meshnode.model.commands import AnyCommand, Shutdown
 from meshnode.model.ids import LinkId, NodeId, NodeName, Region
-from meshnode.model.views import LogsView
 from meshnode.node.config import NodeConfig, NodePorts
 from meshnode.node.core import Core
-from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
-from meshnode.node.inputs import CommandGiven, EntropyDrawn, HardwareProbed, Input, LogsFetched, Measured, Slept
+from meshnode.node.effects import Exit
+from meshnode.node.inputs import CommandGiven, HardwareProbed, Input, Measured, Slept
 from meshnode.security.clock import MeshClock
 from meshnode.sim.agents import SimProcesses
 from meshnode.sim.blobs import SimBlobs
 from meshnode.sim.clocks import SimClock
 from meshnode.sim.disk import SimDisk
+from meshnode.sim.hands import Hands
 from meshnode.sim.journal import SimJournal
 from meshnode.sim.network import Network
 from meshnode.sim.older import Older
@@ -37,7 +34,6 @@ from meshnode.sim.plan import Adapt, Plan
 from meshnode.sim.trace import Trace
 from meshnode.sim.trust import ISSUED_MS, MESH, make_identity, trusted_bundle
 from meshnode.sim.watching import Audience
-from meshnode.wire.bus import ToAgent
 from meshnode.wire.codec import Codec
 from meshnode.wire.frame import Kind, encode
 
@@ -48,7 +44,6 @@ LAG_US = 700 * MS
 LAG_REST = 10  # times the length of a lag pass before another one is told
 START_AGAIN_US = 5 * SECOND
 _PING = encode(frame_of(Kind.PING, Ping()))
-BLOB_BYTES_A_US = 100  # what a flash disk writes
 # A stop shorter than this must not make anybody look dead.
 NOTICED_US = 1 * SECOND
 
@@ -101,8 +96,9 @@ class SimNode:
         self._last_command = 0
         self._lag_again_us = 0  # until then the process says nothing of standing still
         self._asleep: list[Callable[[], None]] = []  # of agents: what was due while the whole machine slept
-        self._luck = rng.fork(world.seed, f"node/{self.name}")
+        self.luck = rng.fork(world.seed, f"node/{self.name}")
         self._disk_luck = rng.fork(world.seed, f"disk/{self.name}")
+        self._hands = Hands(self, world)
         self.agents = SimProcesses(self._machine_after, rng.fork(world.seed, f"agents/{self.name}"), first_pid=1000)
 
     @property
@@ -133,7 +129,7 @@ class SimNode:
         self.clock.process_started(self._world.now_us)
         disk = self.plan.adapt.disk(self.disk)
         try:
-            self.journal = SimJournal(disk, Header(self.node, self._luck.randbytes(8)), self, self.tell_later)
+            self.journal = SimJournal(disk, Header(self.node, self.luck.randbytes(8)), self, self.tell_later)
         except (OSError, JournalUnreadable) as error:
             self.refused = str(error)
             self._world.trace.happened(self._world.now_us, self.name, f"cannot start: {self.refused}")
@@ -380,60 +376,14 @@ class SimNode:
         core, world = self.core, self._world
         world.trace.wanted(world.now_us, self.name, effects)
         for effect in effects:
-            self._perform(effect)
+            self._hands.perform(effect)
         if self.core is not core or core is None:
             return
         self._arm(core)
         for watcher in world.audience.stepped:
             watcher.stepped(self)
 
-    def _perform(self, effect: Effect) -> None:
-        world = self._world
-        match effect:
-            case Transmit(link, data):  # the most frequent first
-                for watcher in world.audience.transmitted:
-                    watcher.transmitted(self)
-                world.network.transmit(self, link, data)
-            case CloseLink(link, abort):
-                world.network.close(self, link, abort=abort)
-            case Dial() | TunnelStart() | TunnelBytes() | TunnelCredit() | TunnelGone():
-                world.network.perform(self, effect)
-            case Store(batch_no, records):
-                self.journal.append(batch_no, records)
-            case Reply(command_no, view):
-                for watcher in world.audience.replied:
-                    watcher.replied(self, command_no, view)
-            case Announce():
-                for watcher in world.audience.announced:
-                    watcher.announced(self, effect)
-            case StartProcess() | StopProcess() | ToAgent() | WelcomeAgent():
-                self.agents.perform(effect)
-            case Exit():
-                self._leave(effect)
-            case _:
-                self._fetch(effect)
-
-    def _fetch(self, effect: Effect) -> None:
-        """What is answered by an input of its own."""
-        match effect:
-            case KeepBlobs(_, blobs):
-                size = sum(map(len, blobs))
-                written = self.blobs.write(effect)
-                self.after(self.commit_us() + size // BLOB_BYTES_A_US, lambda: self.tell(self.blobs.kept(written)))
-            case ReadBlob():
-                self.tell_later(self.blobs.read(effect))
-            case DropBlobs(digests):
-                self.blobs.drop(digests)
-            case DrawEntropy(purpose, count):
-                self.tell_later(EntropyDrawn(purpose, self._luck.randbytes(count)))
-            case FetchLogs(ask_no):
-                self.tell_later(LogsFetched(ask_no, LogsView(items=[])))  # simulated agents say nothing
-            case StreamItemTold():
-                pass  # whoever asked counts the end
-            case _:
-                raise AssertionError(f"an effect without a hand: {effect}")
-
-    def _leave(self, effect: Exit) -> None:
+    def leave(self, effect: Exit) -> None:
         """The process ends in order, once what it asked for before has been done."""
         self.exit = self.exit or effect
         self.after(0, self._gone)
@@ -486,7 +436,7 @@ class SimNode:
         return NodeConfig(
             mesh=MESH, name=NodeName(identity.name), node=self.node, region=Region(identity.region), bundle=bundle,
             bundle_bytes=bundle.data, member=identity.member, endpoints=self.plan.endpoints, seeds=self.plan.seeds,
-            run_id=self._luck.randbytes(8), seed=self._luck.randbytes(32), root_sha256=bundle.root_sha256.hex(),
+            run_id=self.luck.randbytes(8), seed=self.luck.randbytes(32), root_sha256=bundle.root_sha256.hex(),
             documents=self.plan.documents, profile=self.plan.profile,
         )  # fmt: skip
 

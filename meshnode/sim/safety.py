@@ -147,13 +147,13 @@ class GenuineRows(Checker):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._said: dict[NodeId, dict[bytes, None]] = {node.node: {} for node in world.nodes}
-        self._last: dict[NodeId, bytes] = {}
+        self._last: dict[NodeId, Entry] = {}
 
     def stepped(self, node: SimNode) -> None:
         entry = _own_entry(node)
-        if entry is not None and entry.signed.body is not self._last.get(node.node):
-            body = self._last[node.node] = entry.signed.body
-            self._said.setdefault(node.node, {})[body] = None
+        if entry is not None and entry is not self._last.get(node.node):
+            self._last[node.node] = entry
+            self._said.setdefault(node.node, {})[entry.body] = None
 
     def look(self) -> None:
         for node in self.world.running():
@@ -168,7 +168,7 @@ class GenuineRows(Checker):
             entry = node.core.gossip.entry(member)
             if member not in self._said:
                 self.wrong(node, f"holds a row of {member.hex()[:12]}, who is not of this world")
-            if entry is None or entry.node != member or entry.signed.body not in self._said[member]:
+            if entry is None or entry.node != member or entry.body not in self._said[member]:
                 row = node.core.gossip.row(member)
                 self.wrong(node, f"holds a row of {member.hex()[:12]} which that node never signed: {row}")
 

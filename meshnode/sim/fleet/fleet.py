@@ -363,7 +363,7 @@ class Fleet:
 
     def _make_ground(self) -> Ground:
         """All first rows, offered to one directory, as a repair would bring them."""
-        directory = Directory(self._verifier, self._book)
+        directory = Directory(self._verifier, self._book, packed_from=NODES_MAX)  # one for all: time counts, not room
         for ship in self.ships:
             row = Row(ship.id, ship.boot, 0, Status.ALIVE, (ship.address,), FACTS, EPOCH_MS)
             body = encode_row(row)

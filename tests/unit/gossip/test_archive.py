@@ -12,7 +12,7 @@ from meshnode.gossip.intake import SLICE
 from meshnode.gossip.letters import AlertRumour, Push, Rows, SignedRow, encode
 from meshnode.gossip.messages import Described
 from meshnode.gossip.verdict import Evidence
-from meshnode.kernel.effects import Channel
+from meshnode.kernel.effects import Channel, GiveBack
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.messages import ControlReceived
 from tests.unit.gossip.test_intake import row_of
@@ -102,3 +102,11 @@ def test_neighbours_are_not_compared_with_before_all_is_checked_and_then_at_once
     world.run_until(lambda: other.id in box.links, 5.0)
     world.run_until(lambda: known(box) == len(KEYS), 1.0)
     world.run_until(lambda: known(other) == len(KEYS), 3.0)
+
+
+def test_once_all_are_checked_the_memory_they_took_is_given_back() -> None:
+    world, box, _ = again()
+    assert not any(isinstance(fact, GiveBack) for _, fact in box.facts)
+    world.run_until(lambda: known(box) == len(KEYS), 1.0)
+    world.run_for(5.0)
+    assert sum(isinstance(fact, GiveBack) for _, fact in box.facts) == 1
