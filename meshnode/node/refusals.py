@@ -34,6 +34,7 @@ _ADVICE = {
     "catalogue-": f"it speaks for a region as it may not: {_FAULTY}",
     "soft-too-many-keys": "its agents offer more than 512 things in all: give them fewer skills",
     "whole-without-role": "it wants the facts of all regions, and has no role for that: join it as gateway or admin",
+    "change-lost": "no fault of the sender: this node's own store does not hold what it took; restart this node",
     "directory-full": "the mesh is larger than this version holds",
     "letter-": _OTHERS,
     "rumour-malformed": _OTHERS,
