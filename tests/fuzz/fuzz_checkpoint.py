@@ -212,8 +212,10 @@ def _encoded(letter: letters.Letter) -> bytes:
     return msgspec.msgpack.encode(letter)
 
 
+OPENS = Pair
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.fuzz.driver import main
 
-    sys.exit(main("checkpoint", one_input, CORPUS, Pair))
+    sys.exit(main("checkpoint", one_input, CORPUS, OPENS))

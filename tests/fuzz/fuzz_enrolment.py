@@ -109,8 +109,10 @@ def _local(ask: Callable[[], object]) -> None:
         raise RemoteError(error.code) from error
 
 
+OPENS = Office
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.fuzz.driver import main
 
-    sys.exit(main("enrolment", one_input, CORPUS, Office))
+    sys.exit(main("enrolment", one_input, CORPUS, OPENS))

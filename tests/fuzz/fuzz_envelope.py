@@ -174,8 +174,10 @@ def chunk(body: bytes, *, deflated: bool) -> bytes:
     return b"\x85\x6f\x4a\x83" + digest[:4] + (b"\x02" if deflated else b"\x01") + uleb(len(body)) + body
 
 
+OPENS = Shelf
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.fuzz.driver import main
 
-    sys.exit(main("envelope", one_input, CORPUS, Shelf))
+    sys.exit(main("envelope", one_input, CORPUS, OPENS))

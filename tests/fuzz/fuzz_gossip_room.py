@@ -291,8 +291,10 @@ def _refutes(room: Room) -> None:
     assert room.machine.self_row().incarnation == own.incarnation + 1
 
 
+OPENS = Guests
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.fuzz.driver import main
 
-    sys.exit(main("gossip_room", one_input, CORPUS, Guests))
+    sys.exit(main("gossip_room", one_input, CORPUS, OPENS))

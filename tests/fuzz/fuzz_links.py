@@ -201,8 +201,10 @@ def still_links(me: End) -> None:
     assert ControlReceived(NODES["honest"], Channel.GOSSIP, b"letter") in me.told
 
 
+OPENS = Visits
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.fuzz.driver import main
 
-    sys.exit(main("links", one_input, CORPUS, Visits))
+    sys.exit(main("links", one_input, CORPUS, OPENS))

@@ -149,7 +149,9 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "forged-deep", bytes([4, 250]) + b"\x91" * 250
 
 
+OPENS = Link
+
 if __name__ == "__main__":
     from tests.fuzz.driver import main
 
-    sys.exit(main("parts", one_input, CORPUS, Link))
+    sys.exit(main("parts", one_input, CORPUS, OPENS))

@@ -158,7 +158,9 @@ def honest() -> Root:
     return store.fold(DOC, store.heads(DOC)).root
 
 
+OPENS = Heirs
+
 if __name__ == "__main__":
     from tests.fuzz.driver import main
 
-    sys.exit(main("root", one_input, CORPUS, Heirs))
+    sys.exit(main("root", one_input, CORPUS, OPENS))

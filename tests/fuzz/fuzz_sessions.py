@@ -281,7 +281,9 @@ def seeds() -> Iterator[tuple[str, bytes]]:
         yield f"lie-{number:02}", program(*up, (0, number & 1), (3, 0), (7, number), number + 1, (3, 0), (0, 1), (3, 0))
 
 
+OPENS = Years
+
 if __name__ == "__main__":
     from tests.fuzz.driver import main
 
-    sys.exit(main("sessions", one_input, CORPUS, Years))
+    sys.exit(main("sessions", one_input, CORPUS, OPENS))

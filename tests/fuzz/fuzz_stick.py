@@ -145,7 +145,9 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "items", b"\2" + b"".join(_LENGTH.pack(len(each)) + each for each in (sealed, junk, sealed, b"junk"))
 
 
+OPENS = Pocket
+
 if __name__ == "__main__":
     from tests.fuzz.driver import main
 
-    sys.exit(main("stick", one_input, CORPUS, Pocket))
+    sys.exit(main("stick", one_input, CORPUS, OPENS))

@@ -231,7 +231,9 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "opens-for-ever", b"".join(_step(Kind.TUNNEL_OPEN, 0, number, 1) for number in range(10))
 
 
+OPENS = Living
+
 if __name__ == "__main__":
     from tests.fuzz.driver import main
 
-    sys.exit(main("tunnels", one_input, CORPUS, Living))
+    sys.exit(main("tunnels", one_input, CORPUS, OPENS))

@@ -15,7 +15,7 @@ from types import CodeType
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.fuzz.driver import ROOT, Lines, Mutator, OneInput, corpus_of, outcome_of
+from tests.fuzz.driver import ROOT, SESSION_INPUTS, Lines, Mutator, OneInput, Opens, corpus_of, outcome_of
 
 FILES = ("meshnode/links", "meshnode/wire", "meshnode/host/bus_talk.py", "meshnode/messaging/letters.py")
 SEED = 1
@@ -35,16 +35,20 @@ def _of(code: CodeType, *, inside: bool) -> Iterator[int]:
             yield from _of(constant, inside=not is_class)
 
 
-def traced(target: OneInput, corpus: Path, seconds: float, lines: Lines) -> int:
-    """How many inputs were tried."""
+def traced(target: OneInput, corpus: Path, seconds: float, lines: Lines, opens: Opens | None = None) -> int:
+    """How many inputs were tried: the corpus alone, then what is bred from it as a campaign gives it to the target."""
     mutator, end, tries = Mutator(seeds := corpus_of(corpus), SEED), time.perf_counter() + seconds, 0
+    session = opens() if opens is not None else None
     while tries < len(seeds) or time.perf_counter() < end:
         data = seeds[tries] if tries < len(seeds) else mutator.breed()
         with lines:
-            outcome_of(target, data)
+            outcome_of(session.tell if session is not None and tries >= len(seeds) else target, data)
         if lines.fresh:
             mutator.keep(data)
         tries += 1
+        if session is not None and opens is not None and tries % SESSION_INPUTS == 0:
+            session.end()
+            session = opens()
     return tries
 
 
@@ -63,7 +67,9 @@ def main(seconds: float, names: list[str]) -> None:
     lines = Lines()
     for name in names:
         module = importlib.import_module(f"tests.fuzz.fuzz_{name}")
-        print(f"{name}: {traced(module.one_input, module.CORPUS, seconds, lines)} inputs")
+        print(
+            f"{name}: {traced(module.one_input, module.CORPUS, seconds, lines, getattr(module, 'OPENS', None))} inputs"
+        )
     paths = [path for each in FILES for path in _files(ROOT / each)]
     for path in paths:
         wanted = executable(path)

@@ -18,11 +18,6 @@ from tests.fuzz import (
     tally,
 )
 
-OPENS = {
-    "checkpoint": "Pair", "enrolment": "Office", "envelope": "Shelf", "gossip_room": "Guests", "links": "Visits",
-    "parts": "Link", "root": "Heirs", "sessions": "Years", "stick": "Pocket", "tunnels": "Living",
-}  # fmt: skip
-
 
 def test_a_crash_hidden_behind_one_byte_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -145,12 +140,16 @@ def test_the_corpora_of_files_and_manifests_are_read_or_refused_by_name() -> Non
     assert driver.replay(fuzz_manifests.one_input, fuzz_manifests.CORPUS) >= 25
 
 
-@pytest.mark.parametrize("name", OPENS)
+TARGETS = {name: importlib.import_module(f"tests.fuzz.fuzz_{name}") for name in fill.targets()}
+LIVING = [name for name, target in TARGETS.items() if hasattr(target, "OPENS")]
+
+
+@pytest.mark.parametrize("name", LIVING)
 def test_a_target_that_lives_on_keeps_its_promises(name: str) -> None:
-    target = importlib.import_module(f"tests.fuzz.fuzz_{name}")
+    target = TARGETS[name]
     mutator = driver.Mutator(driver.corpus_of(target.CORPUS), seed=7)
     for _ in range(2):
-        driver.played(getattr(target, OPENS[name]), [mutator.breed() for _ in range(driver.SESSION_INPUTS)])
+        driver.played(target.OPENS, [mutator.breed() for _ in range(driver.SESSION_INPUTS)])
 
 
 def test_the_committed_counts_tell_of_no_finding_and_of_no_input_that_took_long() -> None:
