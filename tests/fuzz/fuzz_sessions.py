@@ -1,14 +1,16 @@
 """Fuzz target: what two nodes live through together. An input is a program, a byte a step: the low three bits say what
 
     0 a call or an item is posted   1 a letter is sent   2 bytes of one link arrive, all or half of them   3 all arrive
-    4 a connection breaks, or one hangs up   5 one of them dials, or the other one starts again   6 time passes
+    4 a connection breaks, or one hangs up   5 one of them dials (for a lane, if it wants one: or that fails), or the
+    other one starts again   6 time passes
     7 one of them lies
 
 and the high five who, which or how much. A lie is a forged frame of a session, its number the byte after it. One pair
 lives through many programs; the first of them says whether anybody lies in any.
 
-Properties beside "no exception out of the machines": nothing is taken twice, letters come in order, whatever broke
-meanwhile (as long as nobody lies); at the end nothing is left to wait for; and a third node's link still comes up.
+Properties beside "no exception out of the machines": nothing is taken twice, letters and the frames of one call come in
+order, by link or lane, whatever broke meanwhile (as long as nobody lies); at the end nothing is left to wait for; and a
+third node's link still comes up.
 """
 
 import itertools
@@ -20,11 +22,12 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from meshnode.kernel.effects import Channel, Hangup, Send
+from meshnode.kernel.effects import Channel, Dial, Hangup, Send
 from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.reasons import Bye, Loss
 from meshnode.links.hello import Ping, Pong, Total, frame_of
-from meshnode.links.messages import ControlReceived, FramesReceived, LinkLost, Post
+from meshnode.links.messages import ControlReceived, FramesReceived, LaneFailed, LinkLost, LinkOpened, Post
+from meshnode.links.parts import call_of
 from meshnode.model.ids import LinkId
 from meshnode.wire.frame import Frame, Kind, encode
 from tests.fuzz.fuzz_links import NODES, NOW, End, still_links
@@ -37,8 +40,11 @@ STEPS_MAX = 96
 LIVING_STEPS_MAX = 16  # of a program, where the pair lives on
 LINKS_MAX = 8
 ROUNDS = 4
+ROUNDS_MAX = 16  # of the end: so long it lasts until a lane that was given up may be dialled again
+CALL_HEADERS = tuple(b"\x92\xc4\x10" + bytes([number]) * 16 + b"\0" for number in range(3))
 NUMBER_BYTES = 4
 BOOTS_MAX = 4  # of a program
+LETTERS, EVENTS = b"letters", b"events"  # beside the ids of calls
 GOODBYES = (Bye.IDLE, Bye.EVICTED, Bye.UNTRUSTED, Bye.SILENT)
 
 
@@ -74,7 +80,8 @@ class Pair:
         self.sides = {name: Side(name, NOW) for name in NAMES}
         self.wires: list[Wire] = []
         self.lied, self.boots_max = False, BOOTS_MAX
-        self.got = {name: list[tuple[bool, int]]() for name in NAMES}
+        self.lanes: list[tuple[str, int]] = []  # who wants one, and the number of its dial
+        self.got = {name: dict[bytes, list[int]]() for name in NAMES}
         self._posted, self._dialled = itertools.count(1), itertools.count(1)
 
     # -- steps --------------------------------------------------------------------------------------------------------
@@ -82,8 +89,9 @@ class Pair:
     def post(self, how: int, _: Iterator[int]) -> None:
         side, other = self._who(how)
         body = next(self._posted).to_bytes(NUMBER_BYTES) + bytes(SIZES[how >> 1 & 3])
-        kind = (Kind.CALL, Kind.CHUNK, Kind.EVENT, Kind.EVENT)[how >> 3 & 3]
-        side.take(side.hub.handle(Post(NODES[other.name], (Frame(kind, header=b"\x90", payload=body),)), self.now))
+        kind = (Kind.CALL, Kind.CHUNK, Kind.CHUNK, Kind.EVENT)[how >> 3 & 3]
+        header = b"\x90" if kind is Kind.EVENT else CALL_HEADERS[int.from_bytes(body[:NUMBER_BYTES]) % 3]
+        side.take(side.hub.handle(Post(NODES[other.name], (Frame(kind, header=header, payload=body),)), self.now))
 
     def send(self, how: int, _: Iterator[int]) -> None:
         side, other = self._who(how)
@@ -101,8 +109,11 @@ class Pair:
             waiting = [(wire, name) for wire in self.wires for name in NAMES if wire.waiting[name]]
             for wire, name in waiting:
                 self._hear(wire, name)
-            if not waiting:
+            self.collect()
+            if not waiting and not self.lanes:
                 return
+            while self.lanes:
+                self._lane()
 
     def break_one(self, how: int, _: Iterator[int]) -> None:
         side, other = self._who(how)
@@ -115,9 +126,10 @@ class Pair:
         side, other = self._who(how)
         if how >= 28 and other.boot < self.boots_max:
             self._start_again(other)
-        if len(self.wires) < LINKS_MAX:
-            wire = Wire(next(self._dialled))
-            self.wires.append(wire)
+        if self.lanes:
+            self._lane(fails=bool(how & 4))
+        elif len(self.wires) < LINKS_MAX:
+            wire = self._wire()
             side.open(wire.ends[side.name], other.name, inbound=False)
             other.open(wire.ends[other.name], side.name, inbound=True)
 
@@ -142,6 +154,23 @@ class Pair:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _wire(self) -> Wire:
+        wire = Wire(next(self._dialled))
+        self.wires.append(wire)
+        return wire
+
+    def _lane(self, *, fails: bool = False) -> None:
+        """The dial that was asked for longest."""
+        name, dial_no = self.lanes.pop(0)
+        side, other = self.sides[name], self.sides[_OTHER[name]]
+        if fails or len(self.wires) >= LINKS_MAX:
+            side.take(side.hub.handle(LaneFailed(dial_no), self.now))
+            return
+        wire = self._wire()
+        opened = LinkOpened(wire.ends[name], NODES[other.name], other.name, False, dial_no, f"{other.name}:7000")
+        side.take(side.hub.handle(opened, self.now))
+        other.open(wire.ends[other.name], name, inbound=True)
+
     def _who(self, how: int) -> tuple[Side, Side]:
         return self.sides[NAMES[how & 1]], self.sides[NAMES[1 - (how & 1)]]
 
@@ -157,12 +186,17 @@ class Pair:
                 self._note(side)
 
     def _note(self, side: Side) -> None:
+        got = self.got[side.name]
         for effect in side.told:
             match effect:
                 case ControlReceived(peer, _, body) if peer != NODES["honest"]:
-                    self.got[side.name].append((True, int.from_bytes(body[:NUMBER_BYTES])))
+                    got.setdefault(LETTERS, []).append(int.from_bytes(body[:NUMBER_BYTES]))
                 case FramesReceived(_, frames):
-                    self.got[side.name] += [(False, int.from_bytes(each.payload[:NUMBER_BYTES])) for each in frames]
+                    for each in frames:
+                        call = EVENTS if each.kind is Kind.EVENT else call_of(each.header)
+                        got.setdefault(call, []).append(int.from_bytes(each.payload[:NUMBER_BYTES]))
+                case Dial(dial_no):
+                    self.lanes.append((side.name, dial_no))
                 case _:
                     pass
         side.told.clear()
@@ -192,21 +226,25 @@ class Pair:
         for wire in list(self.wires):
             self._break(wire)
         self._note(side)
+        self.lanes = [(name, dial_no) for name, dial_no in self.lanes if name != side.name]
         self.sides[side.name] = Side(side.name, self.now, side.boot + 1)
 
     def end(self) -> None:
         for wire in list(self.wires):
             self._break(wire)
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS_MAX):
             self.wait(63, iter(()))
             self.collect()
+            if all(side.hub.deadline() is None for side in self.sides.values()):
+                break
         for side in self.sides.values():
             assert side.hub.deadline() is None, "nobody is left to wait for"
         if not self.lied:
             for got in self.got.values():
-                assert len(set(got)) == len(got), "taken twice"
-                letters = [number for is_letter, number in got if is_letter]
-                assert letters == sorted(letters), "letters out of order"
+                numbers = list(itertools.chain.from_iterable(got.values()))
+                assert len(set(numbers)) == len(numbers), "taken twice"
+                for call, came in got.items():
+                    assert call == EVENTS or came == sorted(came), "out of order"
         me = self.sides["me"]
         me.closed.clear()
         still_links(me)
@@ -276,6 +314,20 @@ def seeds() -> Iterator[tuple[str, bytes]]:
         "patience-and-goodbyes",
         program(*up, (1, 8), (6, 15), (1, 9), (4, 24), (3, 0), (5, 1), (3, 0), (4, 31), (3, 0)),
     )
+    long, short = [(0, 6)] * 3, [(0, 0)] * 3  # of three calls
+    lane = (*up, *long, (3, 0), (3, 0))
+    yield "lane", program(*lane, *long, (3, 0), *short, (3, 0), (6, 24), (3, 0), (6, 24), (3, 0))
+    yield "lane-asked-for", program(*up, (0, 7), (0, 7), (0, 7), (3, 0), (3, 0), (0, 7), (0, 6), (3, 0))
+    yield "lane-crossed", program(*lane, (6, 8), *short, *long, *short, (3, 0), *long, (3, 0))
+    yield "lane-crossed-by-much", program(*lane, *short, *[(0, 6)] * 70, (3, 0))
+    yield "lane-is-faster", program(*lane, (6, 8), *short, *long, (2, 5), (2, 5), (3, 0))
+    yield "lane-fails", program(*up, *long, (2, 0), (2, 1), (5, 4), *long, (6, 8), *long, (5, 4), (3, 0))
+    yield "lane-breaks", program(*lane, *long, (4, 1), *long, (6, 8), (3, 0), (3, 0))
+    yield (
+        "lane-is-awaited-in-vain",
+        program(*lane, *long, (4, 1), (5, 4), (6, 8), (5, 4), (6, 20), (5, 4), (6, 20), (3, 0)),
+    )
+    yield "link-breaks-under-a-lane", program(*lane, *short, *long, (4, 0), (3, 0), (5, 0), (3, 0), *long, (3, 0))
     yield "full", program(*up, *[(0, 6)] * 60, (3, 0), (6, 9), (3, 0))
     for number in range(16):
         yield f"lie-{number:02}", program(*up, (0, number & 1), (3, 0), (7, number), number + 1, (3, 0), (0, 1), (3, 0))

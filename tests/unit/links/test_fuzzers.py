@@ -53,6 +53,13 @@ def test_a_session_that_takes_a_frame_twice_is_found(monkeypatch: pytest.MonkeyP
         replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS)
 
 
+def test_a_call_that_goes_over_to_the_lane_at_once_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: nobody waits until what went before by the link has been acknowledged."""
+    monkeypatch.setattr(Session, "holds", lambda _session, _call: False)
+    with pytest.raises(AssertionError, match="out of order"):
+        replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS)
+
+
 def test_a_relay_that_forgets_one_leg_of_a_tunnel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     end = Carriage._end
 
