@@ -22,7 +22,8 @@ class Count(msgspec.Struct, kw_only=True):
     """``inputs``: executions. ``slowest_ms``: one input that was not traced, by the wall; above 100 ms, of the
     processor alone. ``grown_mib``: the most memory that the inputs of one run took beyond the first two thousand.
 
-    ``used_s``: of the processor, in the runs since it is counted. ``findings``: runs that ended with one.
+    ``used_s``: of the processor, in the runs since it is counted. ``findings``: runs that ended with one that is not
+    mended yet.
     """
 
     inputs: int = 0
