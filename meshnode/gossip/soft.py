@@ -45,6 +45,7 @@ from meshnode.model.ids import NodeId
 
 PENDING_BYTES_MAX = 64 * 1024  # for one neighbour in one turn
 KEYS_MAX = 512  # per node, withdrawn ones included until they expire
+STOOD_US = 10 * SECOND  # whoever signed a fact so lately need not say on a new link that it stands by all of them
 LETTER_BYTES = 80  # of a fact around its body: signature, age, frames
 
 
@@ -237,7 +238,7 @@ class SoftState:
         self._outbox.up(peer)
         self._paths.up(peer)
         mine = self._owners[self._config.node]
-        if mine.facts and (mine.refresh is None or mine.refreshed_us < now.mono_us - 10 * SECOND):
+        if mine.facts and max(mine.refreshed_us, mine.stood_us) < now.mono_us - STOOD_US:
             self._sign_refresh(mine, now)
         others = self._owners.items() if returned else ((self._config.node, mine),)
         for node, owner in others:

@@ -2,11 +2,17 @@
 
 import pytest
 
+from meshnode.gossip.doorway import Doorway
+from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import Instant
+from meshnode.kernel.reasons import DialFailure
+from meshnode.kernel.rng import Random
 from meshnode.sim.cuts import CutRun
-from meshnode.sim.faults import Kind
+from meshnode.sim.faults import Fault, Kind
 from meshnode.sim.forgers import ForgerRun
 from meshnode.sim.run import Run
 from meshnode.sim.safety import NoFalseDeath
+from meshnode.sim.scenario import Scenario
 from meshnode.sim.scenarios import SCENARIOS
 
 
@@ -73,3 +79,27 @@ def test_a_deletion_that_was_carried_is_known_under_its_new_name_before_a_root_s
 def test_the_oracle_hears_of_a_deletion_that_was_carried_while_the_disk_took_nothing() -> None:
     """A root summed it up before it was ever stored: its new name was not known, nor what it stood for."""
     passes("re-roots-and-everything", seed=9101, nodes=7)
+
+
+def _reset_again_and_again(_luck: Random, _nodes: int) -> list[Fault]:
+    """All connections of one node, every 10 ms for 0.6 s: those that are to replace them end before WELCOME."""
+    return [Fault(Kind.BLIP, 20.0 + 0.01 * n, 0.0, (2,)) for n in range(60)]
+
+
+RESETS = Scenario(
+    name="resets-before-welcome", about="the connections of one node break, and those that replace them as well",
+    kinds=(Kind.BLIP,), plan=_reset_again_and_again, storm_s=30.0,
+)  # fmt: skip
+
+
+def test_connections_that_are_reset_before_they_stand_are_no_proof_of_death() -> None:
+    report = Run(RESETS, seed=1, nodes=5, judges=(NoFalseDeath,), tier=2).play()
+    assert report.passed, report.violation
+
+
+def test_resets_taken_for_refusals_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(doorway: Doorway, dial_no: int, now: Instant) -> list[Effect]:
+        return doorway.dial_failed(dial_no, DialFailure.REFUSED, now)
+
+    monkeypatch.setattr(Doorway, "_broken_off", refused)
+    assert "as down" in Run(RESETS, seed=1, nodes=5, judges=(NoFalseDeath,), tier=2).play().violation
