@@ -113,8 +113,9 @@ class NoFalseDeath(Checker):
                 self._check(node, about)
 
     def look(self) -> None:
-        for node in self.world.running():
-            for other in self.world.running():
+        running = self.world.running()
+        for node in running:
+            for other in running:
                 self._check(node, other)
 
     def _check(self, node: SimNode, about: SimNode) -> None:

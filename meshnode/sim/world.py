@@ -90,6 +90,7 @@ class World:
         self.audience.gather([self._mailbox])
         self.network = Network(self, self.luck("network"), self._delay_us)
         self.nodes = self._machines(setup)
+        self._named = {node.name: node for node in self.nodes}
         self._delays = self._wires(setup)
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class World:
         return self.nodes[number]
 
     def named(self, name: str) -> SimNode:
-        return next(node for node in self.nodes if node.name == name)
+        return self._named[name]
 
     def start_all(self, within_s: float = 1.0) -> None:
         """Everybody boots, one after the other."""
