@@ -2,8 +2,11 @@
 
     [body, signature]     body = [version, doc, kind, namespace, name, author, boot, seq, hlc, changes]
                           version 2 (from the first re-root on) adds [generation, root, carried]
+    [body, signature, place, way]     one of several that were signed together (``batch.py``)
 
-Ed25519 over the body as carried (nobody re-encodes), one signature for up to 100 changes. The names are inside, so that
+Ed25519 over the body as carried (nobody re-encodes), one signature for up to 100 changes, or over the root of a tree of
+such bodies. A frame has one spelling: otherwise whoever passes it on could make a second one of it, which would look as
+if its author had signed twice. The names are inside, so that
 a receiver can create a document it does not know; the document id is their hash, so a change cannot be replayed into
 another document. The engine's actor id is derived from (record key, document, boot), so nobody can write in another's
 name, and a node whose journal lost its tail never uses an (actor, sequence) twice: its next start is another boot,
@@ -11,15 +14,18 @@ hence another actor. From generation 1 on it is derived from the root too: no ch
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
+from meshnode.crdt import batch
 from meshnode.crdt.change import ACTOR_BYTES, HASH_BYTES
-from meshnode.kernel.ports import Signer
+from meshnode.kernel.ports import Signer, Verifier
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
 
 CONTEXT = "change/v1"
+BATCH_CONTEXT = "changes/v1"  # of the root over several
 VERSION = 1  # of generation 0
 ROOTED_VERSION = 2
 ENVELOPE_BYTES_MAX = 60 * 1024
@@ -78,11 +84,20 @@ class Unsealed(msgspec.Struct, frozen=True):
     envelope: Envelope
     body: bytes
     signature: bytes
+    place: int = 0
+    way: bytes = b""
+
+    def is_signed(self, key: bytes, verifier: Verifier) -> bool:
+        if not self.way:
+            return verifier.verify(key, CONTEXT, self.body, self.signature)
+        return verifier.verify(key, BATCH_CONTEXT, batch.root_of(self.body, self.place, self.way), self.signature)
 
 
 class _Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     body: bytes
     signature: bytes
+    place: int = 0
+    way: bytes = b""
 
 
 _PLAIN_FIELDS = 10
@@ -92,10 +107,33 @@ _envelopes = msgspec.msgpack.Decoder(Envelope)
 
 
 def seal(envelope: Envelope, signer: Signer) -> bytes:
+    body = _body(envelope)
+    return _frame(body, signer.sign(CONTEXT, body))
+
+
+def seal_all(envelopes: Sequence[Envelope], signer: Signer) -> list[bytes]:
+    """The same for many at once, at a few signatures. One alone is sealed as ever: older releases read it."""
+    sealed: list[bytes] = []
+    bodies = [_body(each) for each in envelopes]
+    for at in range(0, len(bodies), batch.BATCH_MAX):
+        some = bodies[at : at + batch.BATCH_MAX]
+        if len(some) == 1:
+            sealed.append(_frame(some[0], signer.sign(CONTEXT, some[0])))
+            continue
+        root, ways = batch.ways(some)
+        signature = signer.sign(BATCH_CONTEXT, root)
+        sealed += [_frame(body, signature, place, ways[place]) for place, body in enumerate(some)]
+    return sealed
+
+
+def _body(envelope: Envelope) -> bytes:
     # One of generation 0 as releases before generations write and read it: without the fields that came with them.
     plain = envelope.version == VERSION
-    body = msgspec.msgpack.encode(msgspec.structs.astuple(envelope)[:_PLAIN_FIELDS] if plain else envelope)
-    return msgspec.msgpack.encode(_Frame(body, signer.sign(CONTEXT, body)))
+    return msgspec.msgpack.encode(msgspec.structs.astuple(envelope)[:_PLAIN_FIELDS] if plain else envelope)
+
+
+def _frame(body: bytes, signature: bytes, place: int = 0, way: bytes = b"") -> bytes:
+    return msgspec.msgpack.encode((body, signature, place, way) if way else (body, signature))
 
 
 def judge_size(data: bytes, written: Envelope | None = None) -> None:
@@ -116,6 +154,10 @@ def unseal(data: bytes) -> Unsealed:
         raise RemoteError("envelope-frame", str(error)) from error
     if envelope.version not in (VERSION, ROOTED_VERSION):
         raise RemoteError("envelope-version", str(envelope.version))
+    if _frame(frame.body, frame.signature, frame.place, frame.way) != data:
+        raise RemoteError("envelope-frame", "another spelling than its author's")
+    if frame.way and not batch.is_way(frame.place, frame.way):
+        raise RemoteError("envelope-frame", "its way to a signature")
     _judge_rooting(envelope, frame.body[:1])
     numbers = (envelope.boot, envelope.seq, envelope.hlc)
     if any(not 0 <= number < 1 << 63 for number in numbers) or not 1 <= len(envelope.changes) <= CHANGES_MAX:
@@ -124,13 +166,13 @@ def unseal(data: bytes) -> Unsealed:
         raise RemoteError("envelope-names")
     if envelope.doc != doc_id_of(envelope.kind, envelope.namespace, envelope.name):
         raise RemoteError("envelope-binding", "the document id is not that of its names")
-    return Unsealed(envelope, frame.body, frame.signature)
+    return Unsealed(envelope, frame.body, frame.signature, frame.place, frame.way)
 
 
 def reread(data: bytes) -> Unsealed:
     """An envelope that was judged when it came, from memory: what ``unseal`` looks at is not looked at again."""
     frame = _frames.decode(data)
-    return Unsealed(_envelopes.decode(frame.body), frame.body, frame.signature)
+    return Unsealed(_envelopes.decode(frame.body), frame.body, frame.signature, frame.place, frame.way)
 
 
 def _judge_rooting(envelope: Envelope, head: bytes) -> None:

@@ -104,7 +104,7 @@ class Gate:
         held = known.envelope_at(doc, actor, unsealed.envelope.seq)
         if held is not None and held.data == data:
             return None
-        if not self._verifier.verify(key, envelope.CONTEXT, unsealed.body, unsealed.signature):
+        if not unsealed.is_signed(key, self._verifier):
             raise RemoteError("bad-signature")
         if held is not None:  # only a valid signature makes it evidence against the author
             raise Fork(author, unsealed.envelope.resource, unsealed.envelope.seq)
@@ -130,7 +130,7 @@ class Gate:
             key = self._key_of(author)
         except RemoteError:
             return
-        if not self._verifier.verify(key, envelope.CONTEXT, unsealed.body, unsealed.signature):
+        if not unsealed.is_signed(key, self._verifier):
             raise RemoteError("root-unproven", "a signature")
 
     def attests(self, node: NodeId, body: bytes, signature: bytes) -> bool:
