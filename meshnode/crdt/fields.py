@@ -24,6 +24,7 @@ STAMP = "updated_hlc"
 DELETED = "deleted_at"
 RESERVED = (STAMP, DELETED)
 _quoted = json.encoder.encode_basestring  # what ``dumps`` would do, without making an encoder
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def flat(fields: Mapping[str, JsonValue]) -> dict[str, str]:
@@ -52,7 +53,9 @@ def canonical(value: JsonValue) -> str:
         return _quoted(value)
     if type(value) is int:
         return int.__repr__(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    if type(value) is bool:
+        return "true" if value else "false"
+    return _encoder.encode(value)
 
 
 def is_canonical(text: str) -> bool:
