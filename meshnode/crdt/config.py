@@ -24,6 +24,7 @@ class DocumentsConfig:
     generation_changes: int = 256
     generation_bytes: int = 32 * 1024
     freeze_every_us: int = SECOND // 5  # how often neighbours hear who holds what is to be frozen
+    rest_every_us: int = 10 * SECOND  # twice as long a document is kept as it was used
     kinds: tuple[Kind, ...] = ()  # what this release knows of the fields of each
     acks_max: int = 64  # live members whose acknowledgement is waited for; in larger meshes only neighbours'
 

@@ -5,6 +5,7 @@ import msgspec
 from meshnode.crdt.fields import JsonValue
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.records import Record
+from meshnode.model.errors import LocalError
 from meshnode.model.ids import DocId, NodeId
 
 
@@ -70,5 +71,18 @@ class Change(msgspec.Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
     created: bool = False
     unchanged: bool = False
+    at_once: tuple[Effect, ...] = ()
+    lazily: bool = False
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What several local writes ask for together: as of a ``Change``, whose records and effects are those of all.
+
+    ``outcomes``: of each write, in their order; an error means that this one changed nothing.
+    """
+
+    outcomes: tuple[Change | LocalError, ...]
+    records: tuple[Record, ...] = ()
+    effects: tuple[Effect, ...] = ()
     at_once: tuple[Effect, ...] = ()
     lazily: bool = False

@@ -18,14 +18,15 @@ from meshnode.crdt.store import StateStore
 from meshnode.kernel import repair
 from meshnode.kernel.effects import Channel, Effect, Send
 from meshnode.kernel.fingerprints import Fingerprints
-from meshnode.kernel.repair import Difference, RepairMessage
+from meshnode.kernel.instant import SECOND
+from meshnode.kernel.repair import Difference, RepairMessage, RepairRoot
 from meshnode.model.ids import DocId, NodeId
 
 _KNOWN_MAX = 4096  # envelopes remembered per peer; forgetting one costs a repeated send
 _ANSWER_BYTES_MAX = 512 * 1024
 _CLOCK_LETTERS_MAX = 8
 _FIRST_PARTS_MAX = HEAPS_OF_PEER_MAX  # more than these the peer would not put together at once
-
+_OPEN_US = SECOND // 2  # a comparison without an answer for so long is over
 
 Attests = Callable[[Rooted], Sequence[tuple[bytes, bytes]]]
 
@@ -37,15 +38,22 @@ class Exchange:
         self, store: StateStore, index: Fingerprints, keeping: Keeping, attests: Attests, interests: Interests
     ) -> None:
         """``attests``: who stands by a root; ``interests``: who is told of which documents."""
+        self.now_us = 0
         self._attests = attests
         self._interests = interests
         self._store = store
         self._index = index
         self._keeping = keeping
         self._known: dict[NodeId, dict[bytes, None]] = {}
+        self._opened: dict[NodeId, int] = {}  # peers whose answer to our root is awaited, and since when
+        self._compared: dict[NodeId, int] = {}  # when a peer last said something of a comparison
 
     def peers(self) -> list[NodeId]:
         return list(self._known)
+
+    def at_rest(self) -> list[NodeId]:
+        """Those with whom no comparison is under way."""
+        return [peer for peer in self._known if self.now_us - self._compared.get(peer, -_OPEN_US) >= _OPEN_US]
 
     def __contains__(self, peer: NodeId) -> bool:
         return peer in self._known
@@ -54,7 +62,8 @@ class Exchange:
         self._known[peer] = {}
 
     def remove(self, peer: NodeId) -> None:
-        self._known.pop(peer, None)
+        for held in (self._known, self._opened, self._compared):
+            held.pop(peer, None)
 
     def learn(self, peer: NodeId, envelope: bytes) -> None:
         """``peer`` holds this envelope: it sent it to us or is being sent it."""
@@ -81,7 +90,7 @@ class Exchange:
     def announce(self, docs: Iterable[DocId], via: NodeId) -> list[Effect]:
         """Clocks of changed documents, to all peers but the one the changes came from."""
         changed, sends = list(docs), list[Effect]()
-        batch = self._clocks(changed, last=False)
+        batch = self._clocks(changed, last=False) if any(peer != via for peer in self._known) else []
         for peer in self._known:
             if peer != via and self._interests.is_narrow(peer):
                 sends += self.ask([doc for doc in changed if self._interests.is_for(peer, doc)], peer)
@@ -91,6 +100,8 @@ class Exchange:
         return sends
 
     def open(self, peer: NodeId) -> Effect:
+        if peer in self._known:
+            self._opened[peer] = self.now_us
         return send(peer, repair.opening(self._interests.share(peer)))
 
     def narrowed(self, name: str) -> list[Effect]:
@@ -113,6 +124,10 @@ class Exchange:
 
     def compare(self, peer: NodeId, message: RepairMessage) -> list[Effect]:
         """The next step of the repair dialogue; at its end, what we hold of every document that differs."""
+        self._is_comparing(peer)
+        if isinstance(message, RepairRoot) and self._crosses(peer):
+            return []
+        self._opened.pop(peer, None)
         match repair.answer(self._interests.share(peer), message):
             case None:
                 return []
@@ -121,13 +136,25 @@ class Exchange:
             case answer:
                 return [send(peer, answer)]
 
-    def ask(self, docs: Iterable[DocId], peer: NodeId, *, last: bool = False) -> list[Effect]:
-        return [send(peer, letter) for letter in self._clocks(docs, last=last)]
+    def _crosses(self, peer: NodeId) -> bool:
+        """Both ends of an answer began to compare again: that of the lower id goes on, or each would bring two more."""
+        opened_us = self._opened.get(peer)
+        return self._interests.me < peer and opened_us is not None and self.now_us - opened_us < _OPEN_US
+
+    def _is_comparing(self, peer: NodeId) -> None:
+        if peer in self._known:
+            self._compared[peer] = self.now_us
+
+    def ask(
+        self, docs: Iterable[DocId], peer: NodeId, *, last: bool = False, part: bool = False, more: bool = False
+    ) -> list[Effect]:
+        return [send(peer, letter) for letter in self._clocks(docs, last=last, part=part, more=more)]
 
     def answer(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
         """What ``peer`` lacks and is kept here; before it, our clocks where ``peer`` is ahead: both travel at once."""
         behind = [DocId(doc) for doc, _, clock in theirs.docs if self._is_behind(DocId(doc), theirs, clock)]
-        asks = [] if theirs.last else self.ask(behind, peer, last=True)
+        asks = [] if theirs.last else self.ask(behind, peer, last=True, part=theirs.part, more=theirs.more)
+        self._is_comparing(peer)
         asks += self._roots_for(peer, theirs)
         items: list[bytes] = []
         rest: list[DocId] = []
@@ -142,7 +169,7 @@ class Exchange:
                     room -= len(each.data)
             if room <= 0:
                 (begun if lacking else rest).append(DocId(doc))
-        return [*asks, *(send(peer, letter) for letter in letters.answer_letters(items, [*rest, *begun]))]
+        return [*asks, *(send(peer, letter) for letter in letters.answer_letters(items, [*rest, *begun], theirs))]
 
     def _is_behind(self, doc: DocId, theirs: Clocks, clock: Clock) -> bool:
         pin, ours = theirs.pins.get(doc, UNROOTED), self._store.pin(doc)
@@ -190,10 +217,10 @@ class Exchange:
             return self._store.beyond(doc, {})
         return self._store.beyond(doc, clock)
 
-    def _clocks(self, docs: Iterable[DocId], *, last: bool) -> list[Clocks]:
+    def _clocks(self, docs: Iterable[DocId], *, last: bool, part: bool = False, more: bool = False) -> list[Clocks]:
         rows = [(doc, self._index.version(doc) or b"", self._store.clock(doc)) for doc in docs]
         pins: dict[bytes, Pin] = {doc: pin for doc, _, _ in rows if (pin := self._store.pin(doc)) != UNROOTED}
-        return letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=last, pins=pins)
+        return letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=last, pins=pins, part=part, more=more)
 
 
 def doc_of(sealed: Sealed) -> DocId:

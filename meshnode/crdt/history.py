@@ -4,6 +4,7 @@ Invariant: entries stand in causal order (a change after everything it depends o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -14,6 +15,7 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
 Clock = dict[bytes, int]  # actor -> its last change
+_KEYS_MAX = 512  # sets of fields that are remembered
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -39,6 +41,17 @@ class Entry(msgspec.Struct, frozen=True):
     max_op: int
     deps: tuple[bytes, ...]
     envelope: Sealed | None  # none for a layer of the root
+    keys: tuple[str, ...] = ()  # the field of each of its writes; empty for a layer
+
+    def field(self, counter: int) -> str:
+        """Which field its write of this number set."""
+        return self.keys[counter - self.start_op]
+
+
+@lru_cache(_KEYS_MAX)
+def _shared(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Nearly all changes of a mesh set the same fields: one tuple does for all of them."""
+    return keys
 
 
 class History:
@@ -94,8 +107,12 @@ class History:
     def max_op(self, deps: Iterable[bytes]) -> int:
         return max((self._entries[dep].max_op for dep in deps), default=0)
 
-    def owner(self, op: OpId) -> bytes | None:
-        """Hash of the change that made a write."""
+    def wrote(self, op: OpId, key: str) -> bytes | None:
+        """Hash of the change that made this write of a field, if one of those here did."""
+        made_by = self._owner(op)
+        return made_by if made_by is not None and self._entries[made_by].field(op[0]) == key else None
+
+    def _owner(self, op: OpId) -> bytes | None:
         counter, actor = op
         for change in self._chains.get(actor, []):
             entry = self._entries[change]
@@ -123,6 +140,7 @@ class History:
                 change.max_op,
                 change.deps,
                 envelope,
+                _shared(tuple([op.key for op in change.ops])),
             )
             self._chains.setdefault(change.actor, []).append(change.hash)
             for dep in change.deps:

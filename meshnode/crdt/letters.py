@@ -5,6 +5,8 @@
     A -> B  clocks(asks), envelopes                 what A holds of those where B is ahead, and what B lacks
     B -> A  envelopes
 
+A question about thousands of documents is several letters, and only the answer to the last of them ends it: each end
+makes its receiver compare again, so that an end for each letter would make six comparisons of one, and 36 of these.
 Nothing in it is state of a dialogue: any message may be lost, repeated or answered by a node that restarted.
 """
 
@@ -48,6 +50,8 @@ class Clocks(msgspec.Struct, frozen=True, array_like=True, tag="clocks"):
     docs: list[DocClock]
     last: bool = False
     pins: dict[bytes, tuple[int, bytes]] = {}  # documents that were re-rooted: generation and root hash
+    more: bool = False  # another letter of the same question follows
+    part: bool = False  # of a question of several letters: the answer to the last one is given even if it is empty
 
 
 class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
@@ -176,13 +180,28 @@ def _judge(letter: Letter) -> None:
 
 
 def clock_letters(
-    docs: Iterable[DocClock], letters_max: int, *, last: bool, pins: Mapping[bytes, tuple[int, bytes]]
+    docs: Iterable[DocClock],
+    letters_max: int,
+    *,
+    last: bool,
+    pins: Mapping[bytes, tuple[int, bytes]],
+    part: bool = False,
+    more: bool = False,
 ) -> list[Clocks]:
-    """At most ``letters_max`` letters; documents beyond them wait for the next round."""
-    rows = [(doc, version, dict(islice(clock.items(), _ACTORS_MAX))) for doc, version, clock in docs]
-    batches = _batches(rows, [40 + 60 * (doc in pins) + 23 * len(clock) for doc, _, clock in rows])
+    """At most ``letters_max`` letters; documents beyond them wait for the next round.
+
+    ``part``: of a question that others begin or end; ``more``: others end it.
+    """
+    rows: list[DocClock] = [(doc, version, dict(islice(clock.items(), _ACTORS_MAX))) for doc, version, clock in docs]
+    batches: list[list[DocClock]] = _batches(
+        rows, [40 + 60 * (doc in pins) + 23 * len(clock) for doc, _, clock in rows]
+    )[:letters_max]
+    if not batches and part and not more:
+        batches.append([])
+    part = part or len(batches) > 1
     return [
-        Clocks(batch, last, {doc: pins[doc] for doc, _, _ in batch if doc in pins}) for batch in batches[:letters_max]
+        Clocks(batch, last, {doc: pins[doc] for doc, _, _ in batch if doc in pins}, more or at < len(batches), part)
+        for at, batch in enumerate(batches, 1)
     ]
 
 
@@ -204,10 +223,12 @@ def eager_letters(items: Sequence[bytes], *, lazily: bool = False) -> list[Envel
     return [Envelopes(batch, eager=True, lazy=lazily) for batch in _batches(items, [len(item) for item in items])]
 
 
-def answer_letters(items: Sequence[bytes], rest: Sequence[DocId]) -> list[Envelopes]:
-    """The answer to ``Clocks``: all but the last letter say that more follows."""
+def answer_letters(items: Sequence[bytes], rest: Sequence[DocId], question: Clocks) -> list[Envelopes]:
+    """The answer to ``Clocks``: all but the last letter of the answer to its last letter say that more follows."""
     answers = [Envelopes(batch, more=True) for batch in _batches(items, [len(item) for item in items])]
-    return [*answers, Envelopes([], rest=list(rest[:REST_MAX]))] if answers or rest else []
+    if rest or (not question.more and (answers or question.part)):
+        answers.append(Envelopes([], more=question.more, rest=list(rest[:REST_MAX])))
+    return answers
 
 
 def _batches(items: Sequence[ItemT], sizes: Sequence[int]) -> list[list[ItemT]]:

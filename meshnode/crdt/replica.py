@@ -1,59 +1,54 @@
 """The documents of one node: written here, merged with everybody else's, never behind a quorum.
 
-Invariants: an envelope is journalled before it is passed on or told about; nothing the gate has not judged is in a
-document; two nodes that hold the same envelopes hold the same documents.
+Invariants: an envelope is journalled before it is passed on or told about (``persisting.py``); nothing the gate has not
+judged is in a document (``arrivals.py``); two nodes that hold the same envelopes hold the same documents.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, assert_never
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
-from meshnode.crdt import carrying, envelope, letters, shelf
+from meshnode.crdt import carrying
+from meshnode.crdt.arrivals import Arrivals
 from meshnode.crdt.carrying import Carried, Taken
-from meshnode.crdt.chronicle import Chronicle, touch_of
+from meshnode.crdt.chronicle import Chronicle
 from meshnode.crdt.config import DocumentsConfig
-from meshnode.crdt.document import Change, Conflict, Declared, Document
+from meshnode.crdt.document import Change, Changes, Conflict, Declared, Document
 from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.exchange import Exchange
 from meshnode.crdt.fields import JsonValue
 from meshnode.crdt.freeze import Limits
-from meshnode.crdt.gate import Admitted, Fork, Gate, Until
+from meshnode.crdt.gate import Admitted, Gate, Until
 from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.interest import Interests
 from meshnode.crdt.keeping import Keeping, spread
 from meshnode.crdt.kinds import Kinds
-from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootItem, RootPart, Roots, RootsWanted
-from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
+from meshnode.crdt.letters import RootItem, RootPart, Roots
+from meshnode.crdt.messages import EnvelopesKept
+from meshnode.crdt.persisting import Persisting
 from meshnode.crdt.reading import conflicts_of, declared_of, document_of, versions_of
+from meshnode.crdt.restoring import Restoring
+from meshnode.crdt.rhythm import COOL, FREEZE, ROUND, Rhythm
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item
 from meshnode.crdt.store import AutomergeStore, StateStore
 from meshnode.crdt.strays import Stray
 from meshnode.crdt.succession import Room, Succession, forgotten
-from meshnode.crdt.writing import Broken, Draft, Full, Pen
+from meshnode.crdt.writing import Broken, Draft, Full, Pen, Wanted
 from meshnode.kernel.counters import Counters
-from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject
+from meshnode.kernel.effects import Channel, Effect, Persist
 from meshnode.kernel.hlc import Hlc
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import Authority, Liveness, Signer, Trust, Verifier
-from meshnode.kernel.records import Record, RecordKind
-from meshnode.kernel.repair import RepairRoot, RepairRows, RepairSums
+from meshnode.kernel.records import Record
 from meshnode.kernel.rng import Random
-from meshnode.kernel.timers import Timers
 from meshnode.links.messages import ControlReceived, PeerDown, PeerUp
-from meshnode.model.errors import RemoteError
+from meshnode.model.errors import LocalError
 from meshnode.model.ids import UNKNOWN_NODE, DocId, NodeId
 from meshnode.model.interest import Interest
 
 Effects: TypeAlias = list[Effect]
-
-_FREEZE = b"freeze"  # timer of generations that end
-_ROUND = b""  # timer of the regular repair; those of single peers carry their NodeId
-# Refusals that time alone may turn: the author's member record is still on its way, or the allowance fills up again.
-_NOTES_MAX = 16
-_FORKS_MAX = 256
-_PASSING = ("unknown-member", "rate-peer", "rate-author")
 
 
 class Documents:
@@ -72,13 +67,11 @@ class Documents:
         rng: Random,
         store: Callable[[], StateStore] = AutomergeStore,
     ) -> None:
-        self._config = config
         self.counters = Counters()
         self._me = signer.node
         self._trust = trust
         self._rng = rng
-        self._timers: Timers[bytes] = Timers()
-        self._notes: list[Effect] = []
+        self._rhythm = Rhythm(config, rng)
         self._hlc = Hlc()
         self._store = store()
         self.chronicle = Chronicle(self._store)
@@ -102,12 +95,16 @@ class Documents:
         self._succession = Succession(
             room, Limits(config.generation_changes, config.generation_bytes), acks_max=config.acks_max,
             keep_again_after_us=config.keep_again_after_us,
-            kept=lambda applied, now: self._kept(UNKNOWN_NODE, applied, now, eager=True),
+            kept=lambda applied, now: self._persisting.kept(UNKNOWN_NODE, applied, now, eager=True),
         )  # fmt: skip
         self._generations = self._succession.generations
-        self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
-        self._forks: dict[str, None] = {}
-        self._restore(restored)
+        self._persisting = Persisting(room, self._succession, self._rhythm, lazy_us=config.lazy_us)
+        self._arrivals = Arrivals(room, self._succession, self._persisting, self._rhythm, trust)
+        restoring = Restoring(self._generations, self._intake, self._hlc, self.counters)
+        restoring.read(restored)
+        self._succession.restored()
+        self._store.begin()
+        self._notes: list[Effect] = restoring.notes
         self.interests.pushed()
 
     def attend(self, liveness: Liveness) -> None:
@@ -132,17 +129,17 @@ class Documents:
     # -- the machine
 
     def handle(self, event: PeerUp | PeerDown | ControlReceived | EnvelopesKept, now: Instant) -> Sequence[Effect]:
-        self._succession.now = now
+        self._succession.now, self._exchange.now_us = now, now.mono_us
         match event:
             case PeerUp(peer):
                 return [*self._told(), *self._meet(peer, now)]
             case PeerDown(peer):
                 self._exchange.remove(peer)
-                self._timers.cancel(peer)
-                self._progress.pop(peer, None)
+                self._rhythm.forget(peer)
+                self._arrivals.forget(peer)
                 return self._told()
             case ControlReceived(peer, Channel.STATE, body):
-                return [*self._told(), *self._read(peer, body, now)]
+                return [*self._told(), *self._arrivals.read(peer, body, now)]
             case ControlReceived():
                 return self._told()
             case EnvelopesKept(envelopes, roots):
@@ -150,29 +147,33 @@ class Documents:
                 return [*self._told(), *forgotten(self._generations.kept(roots))]
 
     def wake(self, now: Instant) -> Sequence[Effect]:
-        self._succession.now = now
+        self._succession.now, self._exchange.now_us = now, now.mono_us
         effects = [*self._told(), *forgotten(self._generations.remains()), *self._succession.bury(now)]
         self._rest_until_freeze(now)
-        peers = self._exchange.peers()
-        for key in self._timers.pop_due(now.mono_us):
-            if key == _FREEZE:
+        peers = self._exchange.at_rest()
+        for key in self._rhythm.due(now):
+            if key == FREEZE:
                 effects += self._succession.turn(now)
-            elif key != _ROUND:
+            elif key == COOL:
+                self._store.rest()
+            elif key != ROUND:
                 effects.append(self._exchange.open(NodeId(key)))
-            elif peers:
-                effects.append(self._exchange.open(self._rng.choice(peers)))
-                self._rest_until_next_round(now)
+            elif self._exchange.peers():
+                effects += [self._exchange.open(self._rng.choice(peers))] if peers else []
+                self._rhythm.rest(now)
+        if self._store.is_warm:
+            self._rhythm.cool(now)
         overdue = self._keeping.overdue(now)
         if overdue:
             self.counters.add("kept-again", len(overdue))
-            effects.append(self._kept(UNKNOWN_NODE, overdue, now, eager=False))
+            effects.append(self._persisting.kept(UNKNOWN_NODE, overdue, now, eager=False))
         return [*effects, *self._succession.wake(now)]
 
     def deadline(self) -> int | None:
-        if self._notes:
+        if self._notes or (self._store.is_warm and not self._rhythm.is_cooling):
             return 0
         keeping = earliest(self._keeping.deadline(), self._succession.deadline())
-        return earliest(self._timers.deadline(), keeping)
+        return earliest(self._rhythm.deadline(), keeping)
 
     # -- local writes
 
@@ -189,6 +190,22 @@ class Documents:
         """
         self.interests.judge(kind, namespace, name, fields)
         return self._filed(self._pen.put(kind, namespace, name, fields, now), now, lazily=lazily)
+
+    def put_all(self, writes: Sequence[Wanted], now: Instant, *, lazily: bool = False) -> Changes:
+        """As ``put``, each write by itself: all of one turn of the node, at a few signatures for all of them."""
+        outcomes: list[Change | LocalError] = []
+        placed: dict[bytes, Admitted] = {}
+        for some in _apart(writes):
+            drafts = self._pen.put_all(some, now)
+            outcomes += [self._placed(draft, placed, lazily=lazily) for draft in drafts]
+        if not placed:
+            return Changes(tuple(outcomes))
+        persist = self._persisting.kept(UNKNOWN_NODE, list(placed.values()), now, eager=True, lazily=lazily)
+        if not lazily:
+            return Changes(tuple(outcomes), persist.records, persist.then)
+        *at_once, later = spread(persist)
+        assert isinstance(later, Persist)
+        return Changes(tuple(outcomes), later.records, later.then, tuple(at_once), lazily=True)
 
     def delete(self, kind: str, namespace: str, name: str, now: Instant) -> Change:
         """Leave a tombstone. Raises ``NotFound``, ``Denied``, ``NotHeld``."""
@@ -232,7 +249,7 @@ class Documents:
             self._hlc.witness(each.sealed.hlc, now)
         records, then = tuple(taken.records), tuple(taken.then)
         if taken.applied:
-            persist = self._kept(UNKNOWN_NODE, taken.applied, now, eager=False)
+            persist = self._persisting.kept(UNKNOWN_NODE, taken.applied, now, eager=False)
             records, then = (*records, *persist.records), (*then, *persist.then)
         self._rest_until_freeze(now)
         return taken, Change(DocId(b""), records, then, unchanged=not records)
@@ -303,191 +320,60 @@ class Documents:
 
     def _meet(self, peer: NodeId, now: Instant) -> Effects:
         self._exchange.add(peer)
-        if _ROUND not in self._timers:
-            self._rest_until_next_round(now)
+        self._rhythm.begin(now)
         told = [*self._succession.greeting(peer), *self._exchange.hand_over(peer)]
         # One of the two opens, so that a healed link carries each difference once.
         return [*told, self._exchange.open(peer)] if self._me < peer else told
-
-    def _read(self, via: NodeId, body: bytes, now: Instant) -> Effects:
-        try:
-            letter = letters.decode(body)
-        except RemoteError as error:
-            return [_rejection(via, error)]
-        match letter:
-            case Envelopes():
-                return self._receive(via, letter, now)
-            case Clocks():
-                return self._exchange.answer(via, letter)
-            case RepairRoot() | RepairSums() | RepairRows():
-                return self._exchange.compare(via, letter)
-            case Roots():
-                effects = self._succession.receive(via, letter, now)
-                if any(isinstance(each, Persist) for each in effects):
-                    self._progress[via] = None
-                self._rest_until_freeze(now)
-                return effects
-            case RootPart():
-                effects = self._succession.receive_part(via, letter, now)
-                self._rest_until_freeze(now)
-                return [*effects, self._exchange.open(via)] if any(isinstance(e, Persist) for e in effects) else effects
-            case RootsWanted():
-                return self._exchange.parts(via, letter)
-            case Frozen():
-                self._succession.hear(letter, now)
-                self._rest_until_freeze(now)
-                return []
-            case _:
-                assert_never(letter)
-
-    def _receive(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:
-        effects: list[Effect] = []
-        applied: list[Admitted] = []
-        incomplete: dict[DocId, None] = {}
-        for data in letter.items:
-            try:
-                admitted = self._gate.admit(data, via, self._store, now)
-            except RemoteError as error:
-                if error.reason == "root-unknown":  # no fault: it began its generation a moment earlier
-                    self.counters.add("root-unknown")
-                    if letter.eager:  # an answer brings its root before it: asking again would never end
-                        incomplete[DocId(envelope.unseal(data).envelope.doc)] = None
-                else:
-                    effects += self._refused(via, error, now)
-                continue
-            if admitted is None:
-                continue
-            self._exchange.learn(via, admitted.sealed.id)
-            placed = self._intake.place(admitted)
-            applied += placed.applied
-            effects += [_rejection(via, error) for _, error in placed.refused]
-            if placed.waits:
-                self.counters.add("held")
-                incomplete[admitted.doc] = None
-        if applied:
-            for each in applied:
-                self._hlc.witness(each.sealed.hlc, now)
-            kept = self._kept(via, applied, now, eager=letter.eager, lazily=letter.lazy)
-            effects += spread(kept) if kept.lazily else [kept]
-        effects += self._exchange.ask(incomplete, via, last=True)
-        return [*effects, *self._continued(via, letter, progress=bool(applied))]
-
-    def _kept(
-        self, via: NodeId, applied: Sequence[Admitted], now: Instant, *, eager: bool, lazily: bool = False
-    ) -> Persist:
-        """Everything that may only happen once ``applied`` is in the journal, behind its commit; ``lazily``: see
-        ``spread``."""
-        lazily = lazily and eager  # what comes by repair may be old, and long since promised
-        self._keeping.offer(applied, now, patience_us=self._config.lazy_us if lazily else 0)
-        self.counters.add("applied", len(applied))
-        docs = list(dict.fromkeys(each.doc for each in applied))
-        roots = self._succession.changed(docs, now)
-        self._rest_until_freeze(now)
-        sealed = [each.sealed for each in applied]
-        onward = self._exchange.push(sealed, via, lazily=lazily) if eager else self._exchange.announce(docs, via)
-        facts = [self._fact(each, lazily=lazily) for each in self._keeping.untold(applied)]
-        if lazily:
-            self._keeping.tell(applied)
-        hashes = tuple(
-            self._store.pin(DocId(record.key[: shelf.DOC_BYTES]))[1] for record in roots if shelf.is_root(record)
-        )
-        kept = EnvelopesKept(tuple(each.sealed.id for each in applied), hashes)
-        return Persist((*roots, *(shelf.record_of(each) for each in applied)), (kept, *onward, *facts), lazily)
-
-    def _continued(self, via: NodeId, letter: Envelopes, *, progress: bool) -> Effects:
-        """After the last letter of an answer: ask for what had no room, else compare again while that gets us on."""
-        if letter.eager:
-            return []
-        if progress:
-            self._progress[via] = None
-        if letter.more:
-            return []
-        moved = self._progress.pop(via, False) is None
-        rest = letter.rest if moved else letter.rest[1:]  # the first was cut short: what was refused of it comes again
-        if rest:
-            return self._exchange.ask([DocId(doc) for doc in rest], via, last=True)
-        return [self._exchange.open(via)] if moved else []
-
-    def _refused(self, via: NodeId, error: RemoteError, now: Instant) -> Effects:
-        if error.reason in _PASSING and via not in self._timers and via in self._exchange:
-            self._timers.set(via, now.mono_us + self._config.retry_after_us)
-        effects: list[Effect] = [_rejection(via, error)]
-        if isinstance(error, Fork) and str(error) not in self._forks and len(self._forks) < _FORKS_MAX:
-            self._forks[str(error)] = None  # told once: repair brings the evidence again every round
-            member = self._trust.member(error.author)
-            name = member.name if member else error.author.hex()[:12]
-            effects.append(Note(f"node/{name}", f"signed two different writes under one number: {error}"))
-        return effects
 
     def _filed(self, draft: Draft, now: Instant, *, lazily: bool = False) -> Change:
         if draft.admitted is None and lazily:
             return Change(draft.doc, unchanged=True)
         if draft.admitted is None:
-            left = self._kept(UNKNOWN_NODE, self._keeping.of(draft.doc), now, eager=False)
+            left = self._persisting.kept(UNKNOWN_NODE, self._keeping.of(draft.doc), now, eager=False)
             return Change(draft.doc, left.records, left.then if left.records else (), unchanged=True)
         # What this write stands on must be durable with it: an earlier change may still wait for a disk that refused.
         unkept = [] if lazily else self._keeping.of(draft.doc)
-        placed = self._intake.place(draft.admitted)
-        for _, error in placed.refused:
-            if error.reason == "engine-refused":
-                raise Broken(f"{error}. Nothing changed.", next_step="meshnode doctor") from error
-            raise Full(f"{error}. Nothing changed.", next_step="delete documents nobody needs") from error
-        persist = self._kept(UNKNOWN_NODE, [*unkept, *placed.applied], now, eager=True, lazily=lazily)
+        placed = self._into_place(draft.admitted)
+        persist = self._persisting.kept(UNKNOWN_NODE, [*unkept, *placed], now, eager=True, lazily=lazily)
         if not lazily:
             return Change(draft.doc, persist.records, persist.then, draft.created)
         *at_once, later = spread(persist)
         assert isinstance(later, Persist)
         return Change(draft.doc, later.records, later.then, draft.created, at_once=tuple(at_once), lazily=True)
 
-    def _fact(self, each: Admitted, *, lazily: bool) -> DocumentChanged:
-        author, touch = each.sealed.author, touch_of(each)
-        return DocumentChanged(
-            each.doc, each.kind, each.namespace, each.name, author, remote=author != self._me, change=each.sealed.id,
-            hlc=each.sealed.hlc, fields=touch.fields, deletes=touch.deletes, begins=touch.begins, lazily=lazily,
-        )  # fmt: skip
+    def _placed(self, draft: Draft | LocalError, placed: dict[bytes, Admitted], *, lazily: bool) -> Change | LocalError:
+        """One of several writes, into its document; ``placed``: all that is to be kept, in order."""
+        if isinstance(draft, LocalError):
+            return draft
+        if not lazily:
+            placed.update({each.sealed.id: each for each in self._keeping.of(draft.doc)})
+        if draft.admitted is None:
+            return Change(draft.doc, unchanged=True)
+        try:
+            placed.update({each.sealed.id: each for each in self._into_place(draft.admitted)})
+        except LocalError as error:
+            return error
+        return Change(draft.doc, created=draft.created, lazily=lazily)
 
-    def _restore(self, records: Sequence[Record]) -> None:
-        mine = [record for record in records if record.kind == RecordKind.ENVELOPE and record.body]
-        pieces = {each.key: each.body for each in mine if shelf.is_piece(each)}
-        for record in [each for each in mine if shelf.is_root(each)]:
-            try:
-                self._generations.restore(record, pieces)
-            except RemoteError as error:
-                self._quarantine(record.key, error)
-        for record in mine:
-            if not shelf.is_root(record) and not shelf.is_piece(record):
-                try:
-                    admitted = shelf.restored(record)
-                except RemoteError as error:
-                    self._quarantine(record.key, error)
-                    continue
-                self._hlc.last = max(self._hlc.last, admitted.sealed.hlc)
-                if not self._generations.place(admitted):
-                    continue
-                for each, error in self._intake.place(admitted, restored=True).refused:
-                    self._quarantine(each.doc + each.sealed.id, error)
-        self._generations.restored(each.key for each in mine if shelf.is_piece(each) or shelf.is_root(each))
-        self._succession.restored()
+    def _into_place(self, admitted: Admitted) -> Sequence[Admitted]:
+        """Our own write, in its document. Raises ``Broken``, ``Full``."""
+        placed = self._intake.place(admitted)
+        for _, error in placed.refused:
+            if error.reason == "engine-refused":
+                raise Broken(f"{error}. Nothing changed.", next_step="meshnode doctor") from error
+            raise Full(f"{error}. Nothing changed.", next_step="delete documents nobody needs") from error
+        return placed.applied
 
     def _attests(self, rooted: Rooted) -> Sequence[tuple[bytes, bytes]]:
         return self._generations.attests(rooted)
 
     def _rest_until_freeze(self, now: Instant) -> None:
-        if self._succession.freezes.has_work and _FREEZE not in self._timers:
-            self._timers.set(_FREEZE, now.mono_us + self._config.freeze_every_us)
-
-    def _quarantine(self, key: bytes, error: RemoteError) -> None:
-        self.counters.add("quarantined")
-        if len(self._notes) < _NOTES_MAX:
-            self._notes.append(Note(f"document/{key[:16].hex()}", f"a stored change is unreadable ({error}): left out"))
+        if self._succession.freezes.has_work:
+            self._rhythm.freeze(now)
 
     def _told(self) -> Effects:
         notes, self._notes = self._notes, []
         return notes
-
-    def _rest_until_next_round(self, now: Instant) -> None:
-        spread = 1.0 + self._config.repair_jitter * (2.0 * self._rng.random() - 1.0)
-        self._timers.set(_ROUND, now.mono_us + round(self._config.repair_every_us * spread))
 
     def _live(self, kind: str = "", namespace: str = "") -> Sequence[DocId]:
         named = sorted((self._store.names(doc), doc) for doc in self._store.docs())
@@ -496,5 +382,12 @@ class Documents:
         ]
 
 
-def _rejection(peer: NodeId, error: RemoteError) -> Reject:
-    return Reject(peer, error.reason, str(error))
+def _apart(writes: Sequence[Wanted]) -> Iterator[list[Wanted]]:
+    """In their order; no document twice in one piece, for the second write stands on the first."""
+    some: dict[tuple[str, str, str], Wanted] = {}
+    for each in writes:
+        if each.names in some:
+            yield list(some.values())
+            some = {}
+        some[each.names] = each
+    yield list(some.values())

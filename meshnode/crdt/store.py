@@ -2,16 +2,16 @@
 
 One document per record, fields at its root. An engine document is made when one is written to and thrown away when many
 others were since; what the room answers from (fields, siblings, heads) is kept beside it, so a node with ten thousand
-documents starts without waking one.
+documents starts without waking one. Documents that are used stay as they are for some twenty seconds: to make one from
+its bytes costs more than to apply a change, and what heals after a cut comes back to each of thousands several times.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
-from meshnode.crdt import envelope, gate, root, usual
-from meshnode.crdt.change import ACTOR_BYTES, OpId, ParsedChange
+from meshnode.crdt import envelope, usual
+from meshnode.crdt.change import OpId, ParsedChange
+from meshnode.crdt.cold import Cold, Record, cooled, hydrated, unpacked
 from meshnode.crdt.envelope import UNROOTED, Pin
 from meshnode.crdt.folding import context_of, folded
 from meshnode.crdt.gate import Admitted
@@ -24,7 +24,8 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
 
 _WORDS_MAX = 1024
-_SEQ_BYTES = 4
+_RESTS = 2  # calls of ``rest`` without a use, after which a document cools
+_COOLED_MAX = 512  # at once
 
 
 class StateStore(Protocol):
@@ -96,6 +97,19 @@ class StateStore(Protocol):
         """The highest operation number among changes that are here."""
         ...
 
+    def begin(self) -> None:
+        """All of the journal is read."""
+        ...
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether documents are kept in use that could rest."""
+        ...
+
+    def rest(self) -> None:
+        """Some time has passed: what was not used for long may give up its memory."""
+        ...
+
     def seen(self, doc: DocId) -> Seen:
         """Which writes the document includes."""
         ...
@@ -112,31 +126,12 @@ class StateStore(Protocol):
         ...
 
 
-class _Record(msgspec.Struct):
-    names: tuple[str, str, str]
-    history: History
-    fields: Registers
-    rooted: Rooted | None = None
-    cold: "_Cold | None" = None  # as it was before it was woken, if nothing has been written since
-
-
-class _Cold(msgspec.Struct, frozen=True):
-    """A document nobody has touched for a while: its bytes, and what is asked of all documents."""
-
-    names: tuple[str, str, str]
-    root: bytes
-    envelopes: tuple[bytes, ...]
-    heads: tuple[bytes, ...]
-    pin: Pin
-    changes: int
-    envelope_bytes: int
-    deleted: bool
-    divided: bool
-    clock: bytes  # by actor, packed: what repair asks of thousands at once
-
-
 class AutomergeStore:
-    """``StateStore`` on ``crdt/guard.py``. Of all but the last ``hydrated_max`` documents it holds little but bytes."""
+    """``StateStore`` on ``crdt/guard.py``.
+
+    Of all but the last ``hydrated_max`` documents it holds little but bytes; after a while of all but ``hydrated_min``.
+    ``warm_bytes_max``: of envelopes and roots of those beyond that; in memory they are some five times as much.
+    """
 
     def __init__(
         self,
@@ -144,17 +139,24 @@ class AutomergeStore:
         documents_max: int = 20_000,
         changes_max: int = 4096,
         engines_max: int = 256,
-        hydrated_max: int = 256,
+        hydrated_min: int = 256,
+        hydrated_max: int = 8192,
+        warm_bytes_max: int = 8 * 1024 * 1024,
     ) -> None:
         self._order: dict[DocId, None] = {}  # all documents, in the order in which they came
-        self._records: dict[DocId, _Record] = {}  # those in use, the one used longest ago first
-        self._cold: dict[DocId, _Cold] = {}
+        self._records: dict[DocId, Record] = {}  # those in use, the one used longest ago first
+        self._cold: dict[DocId, Cold] = {}
         self._engines: dict[DocId, Engine] = {}  # the one used longest ago first
         self._words: dict[str, str] = {}  # kinds and namespaces: a few words, said by many documents
         self._documents_max = documents_max
         self._changes_max = changes_max
         self._engines_max = engines_max
+        self._hydrated_min = min(hydrated_min, hydrated_max)
         self._hydrated_max = hydrated_max
+        self._warm_max = self._hydrated_min  # until the journal is read
+        self._warm_bytes_max = warm_bytes_max
+        self._warm_bytes = 0
+        self._rests = 0
 
     def __contains__(self, doc: DocId) -> bool:
         return doc in self._order
@@ -172,21 +174,21 @@ class AutomergeStore:
         if doc not in self._order:
             return ()
         found = self._as_it_is(doc)
-        return found.heads if isinstance(found, _Cold) else found.history.heads()
+        return found.heads if isinstance(found, Cold) else found.history.heads()
 
     def changes(self, doc: DocId) -> int:
         if doc not in self._order:
             return 0
         found = self._as_it_is(doc)
-        return found.changes if isinstance(found, _Cold) else len(found.history)
+        return found.changes if isinstance(found, Cold) else len(found.history)
 
     def is_deleted(self, doc: DocId) -> bool:
         found = self._as_it_is(doc)
-        return found.deleted if isinstance(found, _Cold) else found.fields.is_deleted()
+        return found.deleted if isinstance(found, Cold) else found.fields.is_deleted()
 
     def is_divided(self, doc: DocId) -> bool:
         found = self._as_it_is(doc)
-        return found.divided if isinstance(found, _Cold) else bool(found.fields.siblings())
+        return found.divided if isinstance(found, Cold) else bool(found.fields.siblings())
 
     def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]:
         wanted = list(hashes)
@@ -198,7 +200,7 @@ class AutomergeStore:
     def clock(self, doc: DocId) -> Clock:
         cold = self._cold.get(doc)
         if cold is not None:
-            return _unpacked(cold.clock)
+            return unpacked(cold.clock)
         return self._record(doc).history.clock() if doc in self._order else {}
 
     def beyond(self, doc: DocId, clock: Mapping[bytes, int]) -> list[Sealed]:
@@ -206,7 +208,7 @@ class AutomergeStore:
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
         cold = self._cold.get(doc)
-        if cold is not None and seq > _unpacked(cold.clock).get(actor, 0):
+        if cold is not None and seq > unpacked(cold.clock).get(actor, 0):
             return None
         history = self._record(doc).history if doc in self._order else History()
         found = history.at(actor, seq)
@@ -219,7 +221,7 @@ class AutomergeStore:
         if doc not in self._order:
             return UNROOTED
         found = self._as_it_is(doc)
-        if isinstance(found, _Cold):
+        if isinstance(found, Cold):
             return found.pin
         return UNROOTED if found.rooted is None else found.rooted.pin
 
@@ -233,9 +235,25 @@ class AutomergeStore:
         if doc not in self._order:
             return 0
         found = self._as_it_is(doc)
-        return found.envelope_bytes if isinstance(found, _Cold) else found.history.envelope_bytes
+        return found.envelope_bytes if isinstance(found, Cold) else found.history.envelope_bytes
+
+    def begin(self) -> None:
+        self._warm_max = self._hydrated_max
+
+    @property
+    def is_warm(self) -> bool:
+        return len(self._records) > self._hydrated_min
+
+    def rest(self) -> None:
+        self._rests += 1
+        for _ in range(_COOLED_MAX):
+            if not self.is_warm or self._records[next(iter(self._records))].used + _RESTS > self._rests:
+                return
+            self._cool_one()
 
     def drop(self, doc: DocId) -> None:
+        if doc in self._records:
+            self._warm_bytes -= self._records[doc].weight
         for held in (self._order, self._records, self._cold, self._engines):
             held.pop(doc, None)
 
@@ -261,7 +279,7 @@ class AutomergeStore:
         if not proven:
             self._keep_engine(doc, _engine_on(rooted))
         self._cold.pop(doc, None)
-        self._keep(doc, _Record(rooted.root.names, History(rooted), Registers(rooted), rooted))
+        self._keep(doc, Record(rooted.root.names, History(rooted), Registers(rooted), rooted))
 
     def apply(self, admitted: Admitted) -> None:
         self._apply(admitted, proven=admitted.proven)
@@ -275,7 +293,7 @@ class AutomergeStore:
         elif len(self._order) >= self._documents_max:
             raise RemoteError("documents-full", f"the limit is {self._documents_max}")
         else:
-            record = _Record(self._said(admitted), History(), Registers())
+            record = Record(self._said(admitted), History(), Registers())
         if len(record.history) + len(admitted.changes) > self._changes_max:
             raise RemoteError("document-full", f"the limit is {self._changes_max} changes")
         fresh = _judged(record, admitted)
@@ -296,26 +314,41 @@ class AutomergeStore:
 
     # -- warm and cold
 
-    def _as_it_is(self, doc: DocId) -> "_Record | _Cold":
+    def _as_it_is(self, doc: DocId) -> "Record | Cold":
         return self._cold.get(doc) or self._records[doc]
 
-    def _record(self, doc: DocId) -> _Record:
+    def _record(self, doc: DocId) -> Record:
         """The document, made from its bytes if it is cold."""
-        record = self._records.get(doc)
+        record = self._records.pop(doc, None)
         if record is None:
-            record = _hydrated(self._cold[doc])
+            record = hydrated(self._cold[doc])
             del self._cold[doc]
-        self._keep(doc, record)
+            self._keep(doc, record)
+        else:
+            self._records[doc] = record
+            record.used = self._rests
         return record
 
-    def _keep(self, doc: DocId, record: _Record) -> None:
+    def _keep(self, doc: DocId, record: Record) -> None:
         """As the one used last; the one used longest ago cools down."""
         self._order[doc] = None
-        self._records.pop(doc, None)
+        before = self._records.pop(doc, None)
+        if before is not None:
+            self._warm_bytes -= before.weight
         self._records[doc] = record
-        if len(self._records) > self._hydrated_max:
-            oldest = next(iter(self._records))
-            self._cold[oldest] = _cooled(self._records.pop(oldest))
+        record.used, record.weight = self._rests, record.history.envelope_bytes
+        if record.rooted is not None:
+            record.weight += len(record.rooted.data)
+        self._warm_bytes += record.weight
+        while len(self._records) > self._warm_max or (self.is_warm and self._warm_bytes > self._warm_bytes_max):
+            self._cool_one()
+
+    def _cool_one(self) -> None:
+        """The one used longest ago."""
+        oldest = next(iter(self._records))
+        record = self._records.pop(oldest)
+        self._warm_bytes -= record.weight
+        self._cold[oldest] = cooled(record)
 
     def _prove(self, admitted: Admitted, expected: Mapping[str, str | None]) -> None:
         try:
@@ -342,47 +375,13 @@ class AutomergeStore:
         return [*layers, *(parsed.plain for each in self.beyond(doc, {}) for parsed in parsed_changes(each))]
 
 
-def _judged(record: _Record, admitted: Admitted) -> Fresh:
+def _judged(record: Record, admitted: Admitted) -> Fresh:
     """What the touched fields would be. Raises ``RemoteError``."""
     if admitted.pin != (UNROOTED if record.rooted is None else record.rooted.pin):
         raise RemoteError("old-generation", f"{admitted.pin[0]}")
     record.history.judge(admitted.changes)
     _judge_replaced(record, admitted.changes)
     return record.fields.fresh(admitted.changes, admitted.sealed)
-
-
-def _cooled(record: _Record) -> _Cold:
-    if record.cold is not None:
-        return record.cold
-    history, rooted = record.history, record.rooted
-    return _Cold(
-        record.names, b"" if rooted is None else rooted.data, tuple(each.data for each in history.beyond({})),
-        history.heads(), UNROOTED if rooted is None else rooted.pin, len(history), history.envelope_bytes,
-        record.fields.is_deleted(), bool(record.fields.siblings()), _packed(history.clock()),
-    )  # fmt: skip
-
-
-def _packed(clock: Clock) -> bytes:
-    return b"".join([actor + seq.to_bytes(_SEQ_BYTES) for actor, seq in clock.items()])
-
-
-def _unpacked(data: bytes) -> Clock:
-    step = ACTOR_BYTES + _SEQ_BYTES
-    return {
-        data[at : at + ACTOR_BYTES]: int.from_bytes(data[at + ACTOR_BYTES : at + step])
-        for at in range(0, len(data), step)
-    }
-
-
-def _hydrated(cold: _Cold) -> _Record:
-    rooted = root.read(cold.root) if cold.root else None
-    record = _Record(cold.names, History(rooted), Registers(rooted), rooted)
-    for data in cold.envelopes:
-        admitted = gate.opened(envelope.reread(data), data, None)
-        record.fields.take(record.fields.fresh(admitted.changes, admitted.sealed))
-        record.history.append(admitted.changes, admitted.sealed)
-    record.cold = cold
-    return record
 
 
 def _engine_on(rooted: Rooted) -> Engine:
@@ -396,7 +395,7 @@ def _engine_on(rooted: Rooted) -> Engine:
     return engine
 
 
-def _at(record: _Record, heads: Sequence[bytes]) -> tuple[Registers, Sequence[Sealed]]:
+def _at(record: Record, heads: Sequence[bytes]) -> tuple[Registers, Sequence[Sealed]]:
     """Fields and envelopes as they were when these were the heads."""
     registers, envelopes = Registers(record.rooted), record.history.up_to(heads)
     for each in envelopes:
@@ -408,7 +407,7 @@ def parsed_changes(sealed: Sealed) -> list[ParsedChange]:
     return [usual.parse(chunk)[0] for chunk in envelope.reread(sealed.data).envelope.changes]
 
 
-def _judge_replaced(record: _Record, changes: Sequence[ParsedChange]) -> None:
+def _judge_replaced(record: Record, changes: Sequence[ParsedChange]) -> None:
     """Each write named as replaced is one of the same field, which the writer can have seen."""
     own: dict[tuple[OpId, str], None] = {}
     deps, last = changes[0].deps, changes[-1]
@@ -427,20 +426,17 @@ def _judge_replaced(record: _Record, changes: Sequence[ParsedChange]) -> None:
             own.update({((op.counter, each.actor), op.key): None for op in each.ops})
 
 
-def _is_seen(record: _Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:
+def _is_seen(record: Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:
     current = record.fields.write(key, replaced)
     if current is None:
         return _was_seen(record, deps, key, replaced)
     return record.history.is_ancestor(current.change, deps)
 
 
-def _was_seen(record: _Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:
-    """The same for a write that somebody else has replaced in the meantime: rare, so its change is read again."""
+def _was_seen(record: Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:
+    """The same for a write that somebody else has replaced in the meantime."""
     layer = record.history.layer(replaced)
     if layer is not None:
         return layer.ops.get(key) == replaced[0] and record.history.is_ancestor(layer.hash, deps)
-    made_by = record.history.owner(replaced)
-    if made_by is None or not record.history.is_ancestor(made_by, deps):
-        return False
-    again = parsed_changes(record.history.envelope(made_by))
-    return any(op.counter == replaced[0] and op.key == key for each in again if each.hash == made_by for op in each.ops)
+    made_by = record.history.wrote(replaced, key)
+    return made_by is not None and record.history.is_ancestor(made_by, deps)

@@ -40,6 +40,26 @@ class Draft(msgspec.Struct, frozen=True):
     created: bool
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """What a document is to read."""
+
+    kind: str
+    namespace: str
+    name: str
+    fields: Mapping[str, JsonValue]
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.kind, self.namespace, self.name
+
+
+class _Unsigned(msgspec.Struct, frozen=True):
+    names: tuple[str, str, str]
+    made: Envelope
+    changes: list[ParsedChange]
+    created: bool
+
+
 class Pen:
     """Writes in this node's name."""
 
@@ -54,12 +74,29 @@ class Pen:
         self._kinds = kinds
 
     def put(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Draft:
-        doc = self._allowed(kind, namespace, name)
-        edit = self._edit(doc, kind, flat(fields))
-        created = not self._is_live(doc)
-        if not edit and not created:
-            return Draft(doc, None, created=False)
-        return Draft(doc, self._sealed(doc, (kind, namespace, name), edit, now), created)
+        (draft,) = self.put_all([Wanted(kind, namespace, name, fields)], now)
+        if isinstance(draft, LocalError):
+            raise draft
+        return draft
+
+    def put_all(self, writes: Sequence[Wanted], now: Instant) -> list[Draft | LocalError]:
+        """Each of another document: sealed together, at a few signatures for all of them. What is wrong with one is no
+        reason against another."""
+        unsigned = [self._drafted(each, now) for each in writes]
+        ready = [each for each in unsigned if isinstance(each, _Unsigned)]
+        sealed = iter(envelope.seal_all([each.made for each in ready], self._signer))
+        return [_signed(each, next(sealed)) if isinstance(each, _Unsigned) else each for each in unsigned]
+
+    def _drafted(self, wanted: Wanted, now: Instant) -> "_Unsigned | Draft | LocalError":
+        try:
+            doc = self._allowed(*wanted.names)
+            edit = self._edit(doc, wanted.kind, flat(wanted.fields))
+            created = not self._is_live(doc)
+            if not edit and not created:
+                return Draft(doc, None, created=False)
+            return self._unsigned(doc, wanted.names, edit, now, created=created)
+        except LocalError as error:
+            return error
 
     def delete(self, kind: str, namespace: str, name: str, now: Instant) -> Draft:
         doc = self._allowed(kind, namespace, name)
@@ -128,19 +165,26 @@ class Pen:
     def _sealed(
         self, doc: DocId, names: tuple[str, str, str], edit: Mapping[str, str | None], now: Instant
     ) -> Admitted:
+        unsigned = self._unsigned(doc, names, edit, now, created=False)
+        draft = _signed(unsigned, envelope.seal(unsigned.made, self._signer))
+        if isinstance(draft, LocalError):
+            raise draft
+        assert draft.admitted is not None
+        return draft.admitted
+
+    def _unsigned(
+        self, doc: DocId, names: tuple[str, str, str], edit: Mapping[str, str | None], now: Instant, *, created: bool
+    ) -> _Unsigned:
         stamp = self._stamp(doc, now)
-        actor = self._actor(doc)
         stamped = {**edit, STAMP: str(stamp)}
         if DELETED in edit and edit[DELETED] is not None:
             stamped[DELETED] = str(stamp)
+        changes = [change_of(self._store, doc, self._actor(doc), stamped)]
         try:
-            made = change_of(self._store, doc, actor, stamped)
-            return self._signed(doc, names, stamp, [made], [])
-        except RemoteError as error:  # our own envelope would be refused by every peer, so it is refused here
-            raise Invalid(
-                f"{'/'.join(names)}: {error}. Nothing changed.",
-                next_step=f"a document's change has at most {ENVELOPE_BYTES_MAX} bytes, compressed: make it smaller",
-            ) from error
+            change.judge_size(changes)
+        except RemoteError as error:
+            raise _too_large(names, error) from error
+        return _Unsigned(names, self._made(doc, names, stamp, changes, []), changes, created)
 
     def carry(self, doc: DocId, strays: Sequence[Stray], now: Instant) -> Admitted:
         """Write again, in our own name, what a root did not include. Raises ``Denied``, ``Invalid``."""
@@ -148,38 +192,54 @@ class Pen:
         self._allowed(*names)
         stamps = [self._hlc.stamp(now) for _ in range(depth_of(strays))]
         changes, carried = carrying_changes(self._store, doc, self._actor(doc), strays, stamps)
+        made = self._made(doc, names, stamps[-1], changes, carried)
         try:
-            return self._signed(doc, names, stamps[-1], changes, carried)
+            change.judge_size(changes)
+            data = envelope.seal(made, self._signer)
+            envelope.judge_size(data, made)
         except RemoteError as error:
             raise Invalid(f"{'/'.join(names)}: {error}. Nothing changed.", next_step="meshnode conflicts") from error
+        return gate.admitted(made, data, changes, proven=True)
 
     def _actor(self, doc: DocId) -> bytes:
         return actor_of(self._signer.public_key, doc, self._boot, self._store.pin(doc)[1])
 
-    def _signed(
+    def _made(
         self,
         doc: DocId,
         names: tuple[str, str, str],
         stamp: int,
         changes: list[ParsedChange],
         carried: list[Carry],
-    ) -> Admitted:
-        """Raises ``RemoteError`` when every peer would refuse it."""
+    ) -> Envelope:
         generation, root = self._store.pin(doc)
-        made = Envelope(
+        return Envelope(
             envelope.ROOTED_VERSION if generation else envelope.VERSION, doc, *names, self._signer.node, self._boot,
             changes[0].seq, stamp, [packed(each) for each in changes], generation, root, carried,
         )  # fmt: skip
-        change.judge_size(changes)
-        data = envelope.seal(made, self._signer)
-        envelope.judge_size(data, made)
-        return gate.admitted(made, data, changes, proven=True)
 
     def _stamp(self, doc: DocId, now: Instant) -> int:
         """A new stamp that differs from the present one: the engine makes no operation of an equal value."""
         current = self._store.fields(doc).stamp()
         stamp = self._hlc.stamp(now)
         return self._hlc.stamp(now) if current is not None and current.value == str(stamp) else stamp
+
+
+def _signed(unsigned: _Unsigned, data: bytes) -> Draft | Invalid:
+    """Our own envelope that every peer would refuse is refused here."""
+    try:
+        envelope.judge_size(data, unsigned.made)
+    except RemoteError as error:
+        return _too_large(unsigned.names, error)
+    admitted = gate.admitted(unsigned.made, data, unsigned.changes, proven=True)
+    return Draft(admitted.doc, admitted, unsigned.created)
+
+
+def _too_large(names: tuple[str, str, str], error: RemoteError) -> Invalid:
+    return Invalid(
+        f"{'/'.join(names)}: {error}. Nothing changed.",
+        next_step=f"a document's change has at most {ENVELOPE_BYTES_MAX} bytes, compressed: make it smaller",
+    )
 
 
 def change_of(store: StateStore, doc: DocId, actor: bytes, fields: Mapping[str, str | None]) -> ParsedChange:

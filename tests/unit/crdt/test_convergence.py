@@ -22,7 +22,7 @@ from meshnode.crdt.letters import Clocks, Envelopes
 from meshnode.crdt.replica import DocumentsConfig
 from meshnode.kernel.effects import Channel
 from meshnode.kernel.records import Record
-from meshnode.kernel.repair import RepairRoot
+from meshnode.kernel.repair import RepairRoot, RepairRows
 from meshnode.links.messages import ControlReceived
 from meshnode.model.errors import NotFound
 from meshnode.model.ids import NodeId
@@ -475,3 +475,20 @@ def test_traces_do_not_hang_on_the_seed_of_str_hashes() -> None:
     ]
     assert len(set(traces)) == 1
     assert len(traces[0].strip()) == 64
+
+
+def test_a_difference_of_many_letters_and_rounds_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each letter of a question had an answer with an end, and each end began another comparison."""
+    monkeypatch.setattr("meshnode.crdt.letters.LETTER_BYTES_MAX", 2_000)
+    monkeypatch.setattr("meshnode.kernel.repair.ROWS_MAX", 60)
+    mesh = Mesh("a", "b")
+    for number in range(150):
+        mesh.put("a", f"a{number}", {"v": number})
+        mesh.put("b", f"b{number}", {"v": number})
+    mesh.link("a", "b")
+    mesh.settle()
+    assert len(mesh.roots()) == 1
+    said = [letters.decode(body) for _, _, body in mesh.log]
+    sent = [item for letter in said if isinstance(letter, Envelopes) for item in letter.items]
+    assert len(sent) == len(dict.fromkeys(sent)) == 300
+    assert sum(isinstance(letter, RepairRows) for letter in said) <= 300 // 60 + 2

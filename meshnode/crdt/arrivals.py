@@ -1,0 +1,139 @@
+"""What peers say to the documents room, letter by letter: judged, placed, answered, asked on.
+
+Nothing the gate has not judged gets into a document; what is refused is named, and the rest of its letter goes on.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from meshnode.crdt import envelope, letters
+from meshnode.crdt.gate import Admitted, Fork
+from meshnode.crdt.keeping import spread
+from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootPart, Roots, RootsWanted
+from meshnode.crdt.persisting import Persisting
+from meshnode.crdt.rhythm import Rhythm
+from meshnode.crdt.succession import Room, Succession
+from meshnode.kernel.effects import Effect, Note, Persist, Reject
+from meshnode.kernel.instant import Instant
+from meshnode.kernel.ports import Trust
+from meshnode.kernel.repair import RepairRoot, RepairRows, RepairSums
+from meshnode.model.errors import RemoteError
+from meshnode.model.ids import DocId, NodeId
+
+Effects = list[Effect]
+# Refusals that time alone may turn: the author's member record is still on its way, or the allowance fills up again.
+_PASSING = ("unknown-member", "rate-peer", "rate-author")
+_FORKS_MAX = 256
+
+
+class Arrivals:
+    """One door for all letters."""
+
+    def __init__(
+        self, room: Room, succession: Succession, persisting: Persisting, rhythm: Rhythm, trust: Trust
+    ) -> None:
+        self._store, self._intake, self._exchange, self._gate = room.store, room.intake, room.exchange, room.gate
+        self._hlc, self._counters = room.hlc, room.counters
+        self._succession, self._persisting, self._rhythm, self._trust = succession, persisting, rhythm, trust
+        self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
+        self._forks: dict[str, None] = {}
+
+    def forget(self, peer: NodeId) -> None:
+        self._progress.pop(peer, None)
+
+    def read(self, via: NodeId, body: bytes, now: Instant) -> Effects:
+        try:
+            letter = letters.decode(body)
+        except RemoteError as error:
+            return [rejection(via, error)]
+        match letter:
+            case Envelopes():
+                return self._receive(via, letter, now)
+            case Clocks():
+                return self._exchange.answer(via, letter)
+            case RepairRoot() | RepairSums() | RepairRows():
+                return self._exchange.compare(via, letter)
+            case Roots():
+                effects = self._succession.receive(via, letter, now)
+                if any(isinstance(each, Persist) for each in effects):
+                    self._progress[via] = None
+                self._rest_until_freeze(now)
+                return effects
+            case RootPart():
+                effects = self._succession.receive_part(via, letter, now)
+                self._rest_until_freeze(now)
+                return [*effects, self._exchange.open(via)] if any(isinstance(e, Persist) for e in effects) else effects
+            case RootsWanted():
+                return self._exchange.parts(via, letter)
+            case Frozen():
+                self._succession.hear(letter, now)
+                self._rest_until_freeze(now)
+                return []
+            case _:
+                assert_never(letter)
+
+    def _receive(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:
+        effects: list[Effect] = []
+        applied: list[Admitted] = []
+        incomplete: dict[DocId, None] = {}
+        for data in letter.items:
+            try:
+                admitted = self._gate.admit(data, via, self._store, now)
+            except RemoteError as error:
+                if error.reason == "root-unknown":  # no fault: it began its generation a moment earlier
+                    self._counters.add("root-unknown")
+                    if letter.eager:  # an answer brings its root before it: asking again would never end
+                        incomplete[DocId(envelope.unseal(data).envelope.doc)] = None
+                else:
+                    effects += self._refused(via, error, now)
+                continue
+            if admitted is None:
+                continue
+            self._exchange.learn(via, admitted.sealed.id)
+            placed = self._intake.place(admitted)
+            applied += placed.applied
+            effects += [rejection(via, error) for _, error in placed.refused]
+            if placed.waits:
+                self._counters.add("held")
+                incomplete[admitted.doc] = None
+        if applied:
+            for each in applied:
+                self._hlc.witness(each.sealed.hlc, now)
+            kept = self._persisting.kept(via, applied, now, eager=letter.eager, lazily=letter.lazy)
+            effects += spread(kept) if kept.lazily else [kept]
+        effects += self._exchange.ask(incomplete, via, last=True)
+        return [*effects, *self._continued(via, letter, progress=bool(applied))]
+
+    def _continued(self, via: NodeId, letter: Envelopes, *, progress: bool) -> Sequence[Effect]:
+        """After the last letter of an answer: ask for what had no room, else compare again while that gets us on."""
+        if letter.eager:
+            return []
+        if progress:
+            self._progress[via] = None
+        moved = via in self._progress
+        rest = letter.rest if moved else letter.rest[1:]  # the first was cut short: what was refused of it comes again
+        if letter.more:
+            return self._exchange.ask([DocId(doc) for doc in rest], via, last=True)
+        self._progress.pop(via, None)
+        if rest:
+            return self._exchange.ask([DocId(doc) for doc in rest], via, last=True)
+        return [self._exchange.open(via)] if moved else []
+
+    def _refused(self, via: NodeId, error: RemoteError, now: Instant) -> Effects:
+        if error.reason in _PASSING and via in self._exchange:
+            self._rhythm.again(via, now)
+        effects: list[Effect] = [rejection(via, error)]
+        if isinstance(error, Fork) and str(error) not in self._forks and len(self._forks) < _FORKS_MAX:
+            self._forks[str(error)] = None  # told once: repair brings the evidence again every round
+            member = self._trust.member(error.author)
+            name = member.name if member else error.author.hex()[:12]
+            effects.append(Note(f"node/{name}", f"signed two different writes under one number: {error}"))
+        return effects
+
+    def _rest_until_freeze(self, now: Instant) -> None:
+        if self._succession.freezes.has_work:
+            self._rhythm.freeze(now)
+
+
+def rejection(peer: NodeId, error: RemoteError) -> Reject:
+    return Reject(peer, error.reason, str(error))

@@ -1,0 +1,58 @@
+"""When the documents room is woken: for rounds of repair, for peers that are asked again, for generations that end."""
+
+from meshnode.crdt.config import DocumentsConfig
+from meshnode.kernel.instant import Instant
+from meshnode.kernel.rng import Random
+from meshnode.kernel.timers import Timers
+from meshnode.model.ids import NodeId
+
+FREEZE = b"freeze"  # timer of generations that end
+COOL = b"cool"  # timer of documents nobody uses any more
+ROUND = b""  # timer of the regular repair; those of single peers carry their NodeId
+
+
+class Rhythm:
+    """The room's timers. Each is left alone while it is set."""
+
+    def __init__(self, config: DocumentsConfig, rng: Random) -> None:
+        self._config = config
+        self._rng = rng
+        self._timers: Timers[bytes] = Timers()
+
+    def freeze(self, now: Instant) -> None:
+        """Something is to be frozen: tell neighbours soon."""
+        if FREEZE not in self._timers:
+            self._timers.set(FREEZE, now.mono_us + self._config.freeze_every_us)
+
+    def cool(self, now: Instant) -> None:
+        """There are documents that may give up their memory some time after their last use."""
+        if COOL not in self._timers:
+            self._timers.set(COOL, now.mono_us + self._config.rest_every_us)
+
+    @property
+    def is_cooling(self) -> bool:
+        return COOL in self._timers
+
+    def begin(self, now: Instant) -> None:
+        """There is somebody to compare with."""
+        if ROUND not in self._timers:
+            self.rest(now)
+
+    def rest(self, now: Instant) -> None:
+        """Until the next round of repair."""
+        spread = 1.0 + self._config.repair_jitter * (2.0 * self._rng.random() - 1.0)
+        self._timers.set(ROUND, now.mono_us + round(self._config.repair_every_us * spread))
+
+    def again(self, peer: NodeId, now: Instant) -> None:
+        """Ask ``peer`` again: what it brought was refused for a reason that time may turn."""
+        if peer not in self._timers:
+            self._timers.set(peer, now.mono_us + self._config.retry_after_us)
+
+    def forget(self, peer: NodeId) -> None:
+        self._timers.cancel(peer)
+
+    def due(self, now: Instant) -> list[bytes]:
+        return list(self._timers.pop_due(now.mono_us))
+
+    def deadline(self) -> int | None:
+        return self._timers.deadline()
