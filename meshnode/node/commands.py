@@ -58,13 +58,13 @@ from meshnode.model.commands import (
     WatchDocuments,
     Why,
 )
-from meshnode.model.durability import DOCUMENT_LEVELS, LAZY, reached
+from meshnode.model.durability import reached
 from meshnode.model.errors import Invalid, LocalError, Offline
 from meshnode.model.ids import NodeId
 from meshnode.model.units import slot_of
 from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, PingView
 from meshnode.node import agent_views, asking, drains, explain, snapshot, topic_desk
-from meshnode.node.agent_desk import AgentDesk, manifest_fields
+from meshnode.node.agent_desk import AgentDesk
 from meshnode.node.beyond import TICKETS_BELOW
 from meshnode.node.document_desk import DocumentDesk
 from meshnode.node.effects import Reply, StreamItemTold
@@ -78,7 +78,6 @@ from meshnode.wire.calls import CallHeader
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meshnode.crdt.replica import Change
     from meshnode.kernel.blobs import BlobsKept
     from meshnode.kernel.instant import Instant
     from meshnode.messaging.messages import CallEnded, CallItem
@@ -272,10 +271,9 @@ class Desk:
             case PingNode():
                 return self._ping(command_no, command, now)
             case Apply():
-                return self._apply(command_no, command, now)
+                return self._core.puts.add(command_no, command, now)
             case DeleteDocument():
-                change = self._core.documents.delete(command.kind, command.namespace, command.name, now)
-                return self._written(command_no, command.kind, command.namespace, command.name, change, "deleted", [])
+                return self._delete(command_no, command, now)
             case ShowDocument() | DocumentHistory() | DocumentDiff() | ResolveConflict():
                 return self._documents.ask(command_no, command, now)
             case WatchDocuments():
@@ -349,27 +347,12 @@ class Desk:
         self._calls[command_no] = command
         return self._core.switch.ask(command_no, header, b"{}", now, node=node)
 
-    def _apply(self, command_no: int, command: Apply, now: Instant) -> Sequence[Effect]:
-        if command.durability not in DOCUMENT_LEVELS:
-            raise Invalid(
-                f"durability {command.durability[:40]!r} is none that a document can have",
-                next_step="use local, or lazy: told to peers at once and on the disk within 10 s",
-            )
-        kind, namespace, name, fields, notes = manifest_fields(command.manifest)
-        change = self._core.documents.put(kind, namespace, name, fields, now, lazily=command.durability == LAZY)
-        action = "created" if change.created else "unchanged" if change.unchanged else "updated"
-        return self._written(command_no, kind, namespace, name, change, action, notes)
-
-    def _written(
-        self, command_no: int, kind: str, namespace: str, name: str, change: Change, action: str, notes: list[str]
-    ) -> Sequence[Effect]:
-        level = reached(lazy=change.lazily, copies=0)
-        view = AppliedView(kind=kind, namespace=namespace, name=name, action=action, notes=notes, durability=level)
-        if not change.records:
-            return [Reply(command_no, view)]
-        if change.lazily:
-            kept = Persist(change.records, change.effects, lazily=True)
-            return [*change.at_once, Reply(command_no, view), kept]
+    def _delete(self, command_no: int, command: DeleteDocument, now: Instant) -> Sequence[Effect]:
+        change = self._core.documents.delete(command.kind, command.namespace, command.name, now)
+        view = AppliedView(
+            kind=command.kind, namespace=command.namespace, name=command.name, action="deleted", notes=[],
+            durability=reached(lazy=False, copies=0),
+        )  # fmt: skip
         return [Persist(change.records, then=(*change.effects, Reply(command_no, view)))]
 
     def _shut_down(self, command_no: int, now: Instant) -> Sequence[Effect]:

@@ -63,6 +63,7 @@ from meshnode.node.offering import Offering
 from meshnode.node.places import Places
 from meshnode.node.policies import Policies
 from meshnode.node.proven import ProvenTime
+from meshnode.node.puts import Puts
 from meshnode.node.refusals import Refusals
 from meshnode.node.rooms import Rooms
 from meshnode.node.stairs import climb
@@ -115,7 +116,7 @@ class Core:
         self.rooms = Rooms((
             self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
             self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits, self.proven,
-            self.watching, self.tunnels,
+            self.watching, self.tunnels, self.puts,
         ))  # fmt: skip
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
@@ -158,6 +159,7 @@ class Core:
             boot=self.boot, restored=restored, rng=rng.fork(config.seed, "documents"), store=ports.store,
         )  # fmt: skip
         self.documents.attend(self.gossip)
+        self.puts = Puts(self.documents)
         self.policies = Policies(self.documents, self.authority)
         self.interests, self.bans = InterestReader(self), Bans(self)
         self.watching = Watching(self, restored)
