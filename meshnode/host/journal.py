@@ -246,7 +246,7 @@ class JournalWriter:
     def _tell(self, batch: Sequence[_Request], outcomes: Sequence[Exception | None]) -> None:
         loop = batch[0].loop
         try:
-            loop.call_soon_threadsafe(_call_all, loop, [request.done for request in batch], outcomes)
+            loop.call_soon_threadsafe(_call_all, [request.done for request in batch], outcomes)
         except RuntimeError:
             log.debug("the loop is closed: nobody is left to hear of a commit")
 
@@ -311,10 +311,14 @@ class Quarantine:
                 file.write(piece.data + b"\n")
 
 
-def _call_all(loop: asyncio.AbstractEventLoop, dones: Sequence[Done], outcomes: Sequence[Exception | None]) -> None:
-    """One callback of the loop each, so that an error in one does not silence the others."""
+def _call_all(dones: Sequence[Done], outcomes: Sequence[Exception | None]) -> None:
+    """All in this round of the loop: another one would cost a write as much as its signature. An error in one does not
+    silence the others."""
     for done, outcome in zip(dones, outcomes, strict=True):
-        loop.call_soon(done, outcome)
+        try:
+            done(outcome)
+        except Exception:
+            log.exception("whoever waited for a commit broke")
 
 
 def _failed(where: str, error: Exception) -> JournalFailed:
