@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from bench.rows import Meter, Row
 from bench.state.effort import Effort
 from bench.state.rooms import KIND, NAMESPACE, Clock, Replica, Trusted, Wire
+from meshnode.crdt.batch import BATCH_MAX
+from meshnode.crdt.fields import JsonValue
 from meshnode.model.errors import LocalError
 
 MANY_S, HOT_S = 1.0, 5.0
 SIDES = (0, 1)
-WAKE_EVERY = 50
+TURN = 64  # writes in one turn of a node, as of so many writers
 STEP_S, WAIT_S = 0.2, 60.0
 
 
@@ -24,19 +26,20 @@ def _healed(id_: str, changes: int, documents: int, goal: float) -> Row:
     meter, clock, trusted = Meter(), Clock(), Trusted(2)
     replicas = [Replica(trusted, at, clock) for at in SIDES]
     wire = Wire(replicas)
-    for number in range(documents):
-        replicas[0].write(f"doc-{number}", {"spec": {"a": -1, "b": -1, "both": -1}})
+    for first in range(0, documents, TURN):
+        some = range(first, min(documents, first + TURN))
+        replicas[0].write_all([(f"doc-{number}", {"spec": {"a": -1, "b": -1, "both": -1}}) for number in some])
     wire.link(iter([(0, 1)]))
     wire.settle()
     full = ""
     written = [0, 0]
     for at in SIDES:
         try:
-            for number in range(changes):
-                _write(replicas[at], at, number, documents)
-                written[at] += 1
-                if number % WAKE_EVERY == 0:  # a document that grows goes on to its next generation in the cut as well
-                    replicas[at].wake(clock.now())
+            for first in range(0, changes, TURN):
+                some = range(first, min(changes, first + TURN))
+                replicas[at].write_all([_written(replicas[at], at, number, documents) for number in some])
+                written[at] += len(some)
+                replicas[at].wake(clock.now())  # a document that grows goes on to its next generation in the cut too
         except LocalError as error:
             full = f"; side {at} was refused after {written[at]:,}: {error.message[:80]}"
     began = time.perf_counter()
@@ -49,8 +52,9 @@ def _healed(id_: str, changes: int, documents: int, goal: float) -> Row:
     lost = _unaccounted(replicas, documents, written)
     each = f"{sum(written):,} changes over {documents:,} document(s), {sum(wire.bytes.values()) - before:,} B"
     why = (
-        f"in process: both replicas on one core, a signature a change; {each}; digests equal: {same}; acknowledged "
-        f"writes neither in force nor overwritten nor a sibling: {lost}{full}"
+        f"in process: both replicas on one core, written in turns of {TURN} (a signature for every {BATCH_MAX} "
+        f"documents of one); {each}; digests equal: {same}; acknowledged writes "
+        f"neither in force nor overwritten nor a sibling: {lost}{full}"
     )
     return meter.row(
         id_, took_s, "s", goal, n=sum(written), why=why, ok=took_s <= goal and same and not lost and not full
@@ -69,12 +73,12 @@ def _rested(wire: Wire, replicas: list[Replica], clock: Clock) -> float:
     return passed_s
 
 
-def _write(replica: Replica, side: int, number: int, documents: int) -> None:
+def _written(replica: Replica, side: int, number: int, documents: int) -> tuple[str, dict[str, JsonValue]]:
     name = f"doc-{number % documents}"
     found = replica.documents.get(KIND, NAMESPACE, name)
     assert found is not None
     own = "a" if side == 0 else "b"
-    replica.write(name, {"spec": {**found.spec, own: number, "both": 2 * number + side}})
+    return name, {"spec": {**found.spec, own: number, "both": 2 * number + side}}
 
 
 def _unaccounted(replicas: list[Replica], documents: int, written: list[int]) -> int:

@@ -9,12 +9,14 @@ from meshnode.crdt.document import Change
 from meshnode.crdt.fields import JsonValue
 from meshnode.crdt.messages import EnvelopesKept
 from meshnode.crdt.replica import Documents, DocumentsConfig
+from meshnode.crdt.writing import Wanted
 from meshnode.host.journal import JournalWriter
 from meshnode.kernel import rng
 from meshnode.kernel.effects import Effect, Persist, Reject, Send
 from meshnode.kernel.instant import SECOND, ClockTrust, Instant
 from meshnode.kernel.records import Record
 from meshnode.links.messages import ControlReceived, PeerUp
+from meshnode.model.errors import LocalError
 from meshnode.security.bundle import Bundle
 from meshnode.security.identity import Ed25519Verifier, RecordSigner, new_record_key
 from meshnode.security.members import Members, make_member
@@ -113,6 +115,15 @@ class Replica:
         """Put and keep, in memory."""
         change = self.put(name, fields)
         return self.perform([Persist(change.records, change.effects)])
+
+    def write_all(self, writes: Sequence[tuple[str, Mapping[str, JsonValue]]]) -> list[Send]:
+        """All of one turn: put together and kept, in memory. Raises the first that was refused."""
+        wanted = [Wanted(KIND, NAMESPACE, name, fields) for name, fields in writes]
+        made = self.documents.put_all(wanted, self._clock.now())
+        for outcome in made.outcomes:
+            if isinstance(outcome, LocalError):
+                raise outcome
+        return self.perform([Persist(made.records, made.effects)])
 
     def hear(self, sender: "Replica", send: Send) -> list[Send]:
         event = ControlReceived(sender.node, send.channel, send.body)
