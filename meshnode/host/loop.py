@@ -17,6 +17,7 @@ from meshnode.kernel.instant import Instant
 from meshnode.links.messages import LinkBytes
 from meshnode.node.effects import Exit
 from meshnode.node.inputs import Input, Slept
+from meshnode.node.puts import gathered
 from meshnode.node.transmits import coalesced
 from meshnode.wire.bus import AgentFrames
 
@@ -143,9 +144,9 @@ class CoreLoop:
         self.turns += 1
         now = self._clock.now()
         effects: list[Effect] = list(self._woken(now))
-        told = min(len(self._inbox), TURN_MAX)
-        for _ in range(told):
-            effects += self._handled(self._inbox.popleft(), now)
+        told = bool(self._inbox)
+        for event in gathered(self._inbox, TURN_MAX):
+            effects += self._handled(event, now)
         if told:
             effects += self._due_now(now)
         self._act(coalesced(effects))

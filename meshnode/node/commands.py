@@ -271,7 +271,7 @@ class Desk:
             case PingNode():
                 return self._ping(command_no, command, now)
             case Apply():
-                return self._core.puts.add(command_no, command, now)
+                return self._core.puts.add(command_no, command)
             case DeleteDocument():
                 return self._delete(command_no, command, now)
             case ShowDocument() | DocumentHistory() | DocumentDiff() | ResolveConflict():

@@ -42,6 +42,7 @@ from meshnode.node.facts import Started
 from meshnode.node.inputs import (
     CommandDropped,
     CommandGiven,
+    CommandsGiven,
     EntropyDrawn,
     HardwareProbed,
     Input,
@@ -116,7 +117,7 @@ class Core:
         self.rooms = Rooms((
             self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
             self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits, self.proven,
-            self.watching, self.tunnels, self.puts,
+            self.watching, self.tunnels,
         ))  # fmt: skip
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
@@ -280,7 +281,10 @@ class Core:
             case Discovered() | Reached():
                 return self.gossip.handle(event, now)
             case CommandGiven(command_no, command):
-                return self.desk.ask(command_no, command, now)
+                return [*self.desk.ask(command_no, command, now), *self.puts.write(now)]
+            case CommandsGiven(commands):
+                replies = [e for each in commands for e in self.desk.ask(each.command_no, each.command, now)]
+                return [*replies, *self.puts.write(now)]
             case CommandDropped(command_no):
                 return self.desk.dropped(command_no, now)
             case EntropyDrawn():

@@ -27,6 +27,12 @@ class CommandGiven(msgspec.Struct, frozen=True):
     command: AnyCommand
 
 
+class CommandsGiven(msgspec.Struct, frozen=True):
+    """Doors ask for several things of one kind in one turn, which are done together."""
+
+    commands: tuple[CommandGiven, ...]
+
+
 class CommandDropped(msgspec.Struct, frozen=True):
     """Whoever asked is gone; the reply goes nowhere."""
 
@@ -104,6 +110,7 @@ class LogsFetched(msgspec.Struct, frozen=True):
 
 Input = (
     CommandGiven
+    | CommandsGiven
     | CommandDropped
     | StreamWanted
     | TopicsWanted

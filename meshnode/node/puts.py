@@ -1,10 +1,12 @@
-"""Documents that were applied in one turn of the node: written together, so that a few signatures do for all.
+"""Documents that are applied in one turn of the node: written together, so that a few signatures do for all.
 
-They wait for the end of the turn, and no longer: the room is due at once, and the host wakes it in the same turn.
+The host gathers what waits for one turn (``gathered``); an input ends with the writing of what it applied.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -12,22 +14,21 @@ import msgspec
 
 from meshnode.crdt.writing import Wanted
 from meshnode.kernel.effects import Effect, Persist
+from meshnode.model.commands import Apply
 from meshnode.model.durability import DOCUMENT_LEVELS, LAZY, reached
 from meshnode.model.errors import Invalid, LocalError
 from meshnode.model.views import AnyView, AppliedView
 from meshnode.node.agent_desk import manifest_fields
 from meshnode.node.effects import Reply
+from meshnode.node.inputs import CommandGiven, CommandsGiven, Input, Measured
 from meshnode.node.snapshot import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from meshnode.crdt.document import Change
     from meshnode.crdt.replica import Documents
     from meshnode.kernel.instant import Instant
-    from meshnode.model.commands import Apply
 
-PUTS_MAX = 1024  # that wait for the end of a turn
+GATHERED_MAX = 128  # commands in one input
 
 
 class _Put(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Puts:
         self._documents = documents
         self._waiting: list[_Put] = []
 
-    def add(self, command_no: int, command: Apply, now: Instant) -> Sequence[Effect]:
+    def add(self, command_no: int, command: Apply) -> Sequence[Effect]:
         """Raises ``Invalid``: it is no document."""
         if command.durability not in DOCUMENT_LEVELS:
             raise Invalid(
@@ -54,17 +55,15 @@ class Puts:
         kind, namespace, name, fields, notes = manifest_fields(command.manifest)
         lazily = command.durability == LAZY
         self._waiting.append(_Put(command_no, Wanted(kind, namespace, name, fields), notes, lazily))
-        return self.wake(now) if len(self._waiting) >= PUTS_MAX else ()
+        return ()
 
-    def wake(self, now: Instant) -> list[Effect]:
+    def write(self, now: Instant) -> list[Effect]:
+        """All that was added since."""
         waiting, self._waiting = self._waiting, []
         effects: list[Effect] = []
         for lazily, some in groupby(waiting, lambda put: put.lazily):
             effects += self._written(list(some), now, lazily=lazily)
         return effects
-
-    def deadline(self) -> int | None:
-        return 0 if self._waiting else None
 
     def _written(self, puts: list[_Put], now: Instant, *, lazily: bool) -> list[Effect]:
         made = self._documents.put_all([each.wanted for each in puts], now, lazily=lazily)
@@ -77,6 +76,30 @@ class Puts:
         if lazily:
             return [*made.at_once, *replies, Persist(made.records, made.effects, lazily=True)]
         return [Persist(made.records, then=(*made.effects, *replies))]
+
+
+def gathered(inbox: deque[Input], count_max: int) -> Iterator[Input]:
+    """So many events are taken from ``inbox``; what applies one document after the other becomes one input."""
+    some: list[CommandGiven] = []
+    for _ in range(min(len(inbox), count_max)):
+        event = inbox.popleft()
+        if isinstance(event, Measured):  # goes before each command
+            yield event
+            continue
+        if isinstance(event, CommandGiven) and isinstance(event.command, Apply) and len(some) < GATHERED_MAX:
+            some.append(event)
+            continue
+        yield from _together(some)
+        some = []
+        yield event
+    yield from _together(some)
+
+
+def _together(some: list[CommandGiven]) -> Iterator[Input]:
+    if len(some) > 1:
+        yield CommandsGiven(tuple(some))
+    else:
+        yield from some
 
 
 def _view(put: _Put, change: Change) -> AnyView:

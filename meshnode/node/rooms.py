@@ -52,7 +52,7 @@ class Room(Protocol):
 # In the order in which they are woken: from the links up.
 NAMES = (
     "hub", "gossip", "documents", "intentions", "agents", "checkpoints", "scheduler", "switch", "journals", "bundles",
-    "offering", "succession", "commits", "proven", "watching", "tunnels", "puts",
+    "offering", "succession", "commits", "proven", "watching", "tunnels",
 )  # fmt: skip
 ALL = (1 << len(NAMES)) - 1
 
@@ -83,12 +83,7 @@ _CHANNELS = {
     Channel.GOSSIP: _of("gossip"), Channel.STATE: _of("documents"), Channel.CHECKPOINT: _of("checkpoints"),
     Channel.BUNDLE: _of("bundles"), Channel.CALL: 0, Channel.ENROL: 0,
 }  # fmt: skip
-_WOKEN = {
-    "intentions": _of("bundles"),
-    "offering": _of("gossip"),
-    "succession": _of("checkpoints"),
-    "puts": _of("documents"),
-}
+_WOKEN = {"intentions": _of("bundles"), "offering": _of("gossip"), "succession": _of("checkpoints")}
 # By room: itself, and those it speaks to without an effect when it is woken.
 _WAKES = tuple(_of(name) | _WOKEN.get(name, 0) for name in NAMES)
 
