@@ -41,7 +41,7 @@ _KNOWN_COLUMNS = (_KEY, _INSERT, _ACTION, _META, _RAW, _PRED_COUNT, _PRED_ACTOR,
 OpId = tuple[int, bytes]  # (counter, actor): compares as the engine does when it picks a winner
 
 
-class Op(msgspec.Struct, frozen=True):
+class Op(msgspec.Struct, frozen=True, gc=False):
     """One field set to ``value`` (a JSON text; ``None``: the field is gone), replacing the writes ``preds``."""
 
     counter: int
@@ -50,7 +50,7 @@ class Op(msgspec.Struct, frozen=True):
     preds: tuple[OpId, ...]
 
 
-class ParsedChange(msgspec.Struct, frozen=True):
+class ParsedChange(msgspec.Struct, frozen=True, gc=False):
     """One change. ``plain``: the inflated chunk, the only form the engine is given."""
 
     hash: bytes

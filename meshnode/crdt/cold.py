@@ -22,7 +22,7 @@ class Record(msgspec.Struct):
     weight: int = 0  # as it counts towards ``warm_bytes_max``
 
 
-class Cold(msgspec.Struct, frozen=True):
+class Cold(msgspec.Struct, frozen=True, gc=False):
     """A document nobody has touched for a while: its bytes, and what is asked of all documents."""
 
     names: tuple[str, str, str]

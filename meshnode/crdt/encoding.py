@@ -23,7 +23,7 @@ _ULEBS_MAX = 4096
 _ULEBS = [uleb(value) for value in range(_ULEBS_MAX)]
 
 
-class Setting(msgspec.Struct, frozen=True):
+class Setting(msgspec.Struct, frozen=True, gc=False):
     """One field to be set. ``value`` ``None``: removed. ``preds``: the writes it replaces."""
 
     key: str

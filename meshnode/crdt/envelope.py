@@ -38,7 +38,7 @@ Pin = tuple[int, bytes]  # generation and root hash: the higher one wins
 UNROOTED: Pin = (0, b"")  # a document that was never re-rooted
 
 
-class Carry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Carry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """A value of a change here that was written before, in a generation that is over: where (``origin``: the change)
     and when (``hlc``). Its author is who signs this envelope; that somebody else may have written it first is his word.
     """
@@ -49,7 +49,7 @@ class Carry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     hlc: int
 
 
-class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """``seq``: number of the first change among those of its actor, from 1; ``hlc``: stamp of the last one.
 
     ``generation``, ``root``: which root its changes stand on; none in generation 0.
@@ -78,7 +78,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         return resource_of(self.kind, self.namespace, self.name)
 
 
-class Unsealed(msgspec.Struct, frozen=True):
+class Unsealed(msgspec.Struct, frozen=True, gc=False):
     """An envelope with the bytes its signature covers. Nothing is verified yet."""
 
     envelope: Envelope
@@ -93,7 +93,7 @@ class Unsealed(msgspec.Struct, frozen=True):
         return verifier.verify(key, BATCH_CONTEXT, batch.root_of(self.body, self.place, self.way), self.signature)
 
 
-class _Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class _Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     body: bytes
     signature: bytes
     place: int = 0

@@ -37,7 +37,7 @@ _is_name = lru_cache(4096)(is_field_name)
 _is_canonical_once = lru_cache(4096)(is_canonical)
 
 
-class Admitted(msgspec.Struct, frozen=True):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """An envelope that passed every check that needs no document.
 
     ``proven``: all its changes are in the form the engine writes itself (``usual.py``).

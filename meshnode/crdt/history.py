@@ -18,7 +18,7 @@ Clock = dict[bytes, int]  # actor -> its last change
 _KEYS_MAX = 512  # sets of fields that are remembered
 
 
-class Sealed(msgspec.Struct, frozen=True):
+class Sealed(msgspec.Struct, frozen=True, gc=False):
     """A signed envelope as it travels. ``id``: hash of its last change; ``hashes``: of all of them, in order."""
 
     id: bytes
@@ -31,7 +31,7 @@ class Sealed(msgspec.Struct, frozen=True):
     carried: tuple[Carry, ...] = ()
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One change, as far as its place in the history goes. ``number``: its place in the causal order."""
 
     number: int

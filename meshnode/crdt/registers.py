@@ -19,7 +19,7 @@ from meshnode.model.ids import NodeId
 FIELDS_EVER_MAX = 4096
 
 
-class Write(msgspec.Struct, frozen=True):
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One value of one field. ``value`` is a JSON text; ``None``: the writer removed the field.
 
     ``author``, ``boot``, ``at``: who signed it and when; ``change``: in this generation; ``origin``: the change that

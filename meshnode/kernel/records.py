@@ -28,7 +28,7 @@ class RecordKind(enum.IntEnum):
     CHECKPOINT = 12  # key unit (+ version): the manifest of a folded state
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One journal entry. ``body`` empty: the key is forgotten."""
 
     kind: RecordKind
