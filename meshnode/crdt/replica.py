@@ -196,8 +196,10 @@ class Documents:
         outcomes: list[Change | LocalError] = []
         placed: dict[bytes, Admitted] = {}
         for some in _apart(writes):
-            drafts = self._pen.put_all(some, now)
-            outcomes += [self._placed(draft, placed, lazily=lazily) for draft in drafts]
+            foreign = [self._foreign(each) for each in some]
+            ours = [each for each, error in zip(some, foreign, strict=True) if error is None]
+            drafts = iter(self._pen.put_all(ours, now))
+            outcomes += [error or self._placed(next(drafts), placed, lazily=lazily) for error in foreign]
         if not placed:
             return Changes(tuple(outcomes))
         persist = self._persisting.kept(UNKNOWN_NODE, list(placed.values()), now, eager=True, lazily=lazily)
@@ -340,6 +342,14 @@ class Documents:
         *at_once, later = spread(persist)
         assert isinstance(later, Persist)
         return Change(draft.doc, later.records, later.then, draft.created, at_once=tuple(at_once), lazily=True)
+
+    def _foreign(self, wanted: Wanted) -> LocalError | None:
+        """Why a document is not this node's to write."""
+        try:
+            self.interests.judge(*wanted.names, wanted.fields)
+        except LocalError as error:
+            return error
+        return None
 
     def _placed(self, draft: Draft | LocalError, placed: dict[bytes, Admitted], *, lazily: bool) -> Change | LocalError:
         """One of several writes, into its document; ``placed``: all that is to be kept, in order."""

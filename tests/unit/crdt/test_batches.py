@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from meshnode.crdt import batch, envelope, letters
 from meshnode.crdt.document import Change, Changes
+from meshnode.crdt.interest import NotHeld
 from meshnode.crdt.letters import Envelopes
 from meshnode.crdt.writing import Wanted
 from meshnode.kernel.effects import Channel, Persist, Send
 from meshnode.kernel.records import Record
 from meshnode.links.messages import ControlReceived
 from meshnode.model.errors import Denied, Invalid, LocalError
+from meshnode.model.interest import Interest
 from tests.unit.crdt.ports import KeySigner, Mesh
 
 BODIES = st.lists(st.binary(max_size=40), min_size=2, max_size=batch.BATCH_MAX, unique=True)
@@ -222,3 +224,12 @@ def test_lazy_writes_of_a_turn_are_told_at_once() -> None:
     letter = letters.decode(told.body)
     assert isinstance(letter, Envelopes) and letter.lazy and len(letter.items) == 2
     assert made.lazily and len(made.records) == 2
+
+
+def test_what_this_node_does_not_want_is_refused_alone() -> None:
+    mesh = Mesh("a")
+    mesh.nodes["a"].documents.narrow("a", Interest((), ("west",)))
+    regions = [Wanted("Thing", "default", each, {"labels": {"region": each}}) for each in ("east", "west")]
+    foreign, ours = put_all(mesh, "a", regions).outcomes
+    assert isinstance(foreign, NotHeld)
+    assert isinstance(ours, Change) and ours.created
