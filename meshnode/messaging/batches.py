@@ -72,10 +72,10 @@ class Batch:
         """What came frame by frame since the last call."""
         order, frames = self._order, self._frames
         self._order, self._frames = [], {}
-        return [each if isinstance(each, Effect) else _to(each, tuple(frames[each])) for each in order]
+        return [each if isinstance(each, Effect) else to(each, tuple(frames[each])) for each in order]
 
 
-def _to(receiver: NodeId | AgentConn, frames: tuple[Frame, ...]) -> Post | ToAgent:
+def to(receiver: NodeId | AgentConn, frames: tuple[Frame, ...]) -> Post | ToAgent:
     return ToAgent(receiver, frames) if isinstance(receiver, int) else Post(receiver, frames)
 
 

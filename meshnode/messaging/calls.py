@@ -138,7 +138,7 @@ class Lean(msgspec.Struct, eq=False, gc=False):
     look_us: int  # when the slow path has to look at it
     worker: NodeId | AgentConn
     unit: InstanceId  # on this node
-    place: int  # of its timer, if it gets one
+    place: int = 0  # of its timer, if it gets one
 
     @property
     def phase(self) -> Phase:
@@ -172,8 +172,8 @@ class Calls:
     """All rows, by this node's call id and by waiter. ``timers``: of whole rows."""
 
     def __init__(self, timers: Timers[bytes]) -> None:
-        self._rows: dict[bytes, Call | Lean] = {}
-        self._by_waiter: dict[Waiter, bytes] = {}
+        self.rows: dict[bytes, Call | Lean] = {}  # read as it is by the express lane alone
+        self.by_waiter: dict[Waiter, bytes] = {}
         self._unsettled: dict[bytes, None] = {}
         self._timers = timers
         self.lean_count = 0
@@ -181,33 +181,33 @@ class Calls:
         self.payload_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __contains__(self, waiter: Waiter) -> bool:
-        return waiter in self._by_waiter
+        return waiter in self.by_waiter
 
     def get(self, call_id: bytes) -> Call | None:
-        row = self._rows.get(call_id)
+        row = self.rows.get(call_id)
         return self._made_whole(row) if isinstance(row, Lean) else row
 
     def of(self, waiter: Waiter) -> Call | None:
-        call_id = self._by_waiter.get(waiter)
+        call_id = self.by_waiter.get(waiter)
         return None if call_id is None else self.get(call_id)
 
     def where(self, fits: Callable[[Call | Lean], bool]) -> list[Call]:
         """Rows that fit now, oldest first; a list, so that they may be ended while it is read."""
-        rows = [row for row in self._rows.values() if fits(row)]
+        rows = [row for row in self.rows.values() if fits(row)]
         return [self._made_whole(row) if isinstance(row, Lean) else row for row in rows]
 
     def add(self, call: Call) -> None:
-        assert call.waiter not in self._by_waiter
-        self._rows[call.call_id] = call
-        self._by_waiter[call.waiter] = call.call_id
+        assert call.waiter not in self.by_waiter
+        self.rows[call.call_id] = call
+        self.by_waiter[call.waiter] = call.call_id
         self.payload_bytes += len(call.payload)
 
     def remove(self, call: Call) -> None:
-        del self._rows[call.call_id]
-        del self._by_waiter[call.waiter]
+        del self.rows[call.call_id]
+        del self.by_waiter[call.waiter]
         self._unsettled.pop(call.call_id, None)
         self.payload_bytes -= len(call.payload)
 
@@ -225,20 +225,17 @@ class Calls:
     # Lean rows. The order of the table is that of all rows.
 
     def add_lean(self, lean: Lean) -> None:
-        self._rows[lean.call_id] = lean
-        self._by_waiter[lean.waiter] = lean.call_id
+        lean.place = self._timers.place()
+        self.rows[lean.call_id] = lean
+        self.by_waiter[lean.waiter] = lean.call_id
         self.payload_bytes += len(lean.payload)
         if not self.lean_count or lean.look_us < self._look_us:
             self._look_us = lean.look_us
         self.lean_count += 1
 
-    def lean(self, call_id: bytes) -> Lean | None:
-        row = self._rows.get(call_id)
-        return row if isinstance(row, Lean) else None
-
     def remove_lean(self, lean: Lean) -> None:
-        del self._rows[lean.call_id]
-        del self._by_waiter[lean.waiter]
+        del self.rows[lean.call_id]
+        del self.by_waiter[lean.waiter]
         self.payload_bytes -= len(lean.payload)
         self.lean_count -= 1
 
@@ -247,7 +244,7 @@ class Calls:
         if not self.lean_count or self._look_us > now_us:
             return
         until_us = now_us + LOOK_EVERY_US
-        for row in list(self._rows.values()):
+        for row in list(self.rows.values()):
             if isinstance(row, Lean) and row.look_us <= until_us:
                 self._made_whole(row)
         self._look_us = until_us
@@ -257,7 +254,7 @@ class Calls:
         return self._look_us if self.lean_count else None
 
     def _made_whole(self, lean: Lean) -> Call:
-        call = self._rows[lean.call_id] = lean.whole()
+        call = self.rows[lean.call_id] = lean.whole()
         self.lean_count -= 1
         self._timers.set(call.call_id, lean.look_us, lean.place)
         return call

@@ -13,9 +13,10 @@ import msgspec
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, Instant
+from meshnode.links.messages import Post
 from meshnode.messaging.admission import Admission
 from meshnode.messaging.around import Around
-from meshnode.messaging.batches import Batch
+from meshnode.messaging.batches import Batch, to
 from meshnode.messaging.calls import Door, Lean, LocalAgent, Peer, Plan, Waiter
 from meshnode.messaging.config import SwitchConfig
 from meshnode.messaging.letters import RESULT_BYTES_MAX, TEXT_CHARS_MAX
@@ -25,6 +26,7 @@ from meshnode.messaging.messages import CallEnded
 from meshnode.messaging.plans import Plans, Source
 from meshnode.model.ids import InstanceId, NodeId
 from meshnode.wire import plain
+from meshnode.wire.bus import ToAgent
 from meshnode.wire.calls import CallHeader
 from meshnode.wire.frame import Frame, Kind
 
@@ -67,13 +69,14 @@ class Express:
     # Each of these says whether it took what it was given; what it did not take is as it was.
 
     def ask(
-        self, ticket: int, header: CallHeader, payload: bytes, where: NodeId | None, batch: Batch, now: Instant
-    ) -> bool:
+        self, ticket: int, header: CallHeader, payload: bytes, where: NodeId | None, now: Instant
+    ) -> Post | ToAgent | None:
         """A call of a door."""
         plan = self.plans.of_door(where, header)
         if plan is None or not self.plans.holds(plan, now):
-            return False
-        return self._go(plan, Door(ticket), plain.number(header.deadline_ms), header.deadline_ms, payload, batch, now)
+            return None
+        goes = self._go(plan, Door(ticket), plain.number(header.deadline_ms), header.deadline_ms, payload, now)
+        return None if goes is None else to(goes[0], goes[1:])
 
     def _call(self, plans: Mapping[bytes, Plan], source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
         header = frame.header
@@ -85,42 +88,42 @@ class Express:
             return False
         call_id, deadline = header[plain.ID_AT : plain.ID_END], cut[1]
         waiter = LocalAgent(source, call_id) if isinstance(source, int) else Peer(source, call_id)
-        if waiter in self._calls:
+        if waiter in self._calls.by_waiter:
             return False
         if not plan.agent and plan.node == self._me:
             return self._pong(source, call_id, frame.payload, batch, now)
-        return self._go(plan, waiter, deadline, int.from_bytes(deadline[1:]), frame.payload, batch, now)
+        goes = self._go(plan, waiter, deadline, int.from_bytes(deadline[1:]), frame.payload, now)
+        if goes is not None:
+            batch.frame(*goes)
+        return goes is not None
 
     def _go(
-        self, plan: Plan, waiter: Waiter, deadline: bytes, deadline_ms: int, payload: bytes, batch: Batch, now: Instant
-    ) -> bool:
-        life, agent, node, now_us = self._life, plan.agent, plan.node, now.mono_us
+        self, plan: Plan, waiter: Waiter, deadline: bytes, deadline_ms: int, payload: bytes, now: Instant
+    ) -> tuple[Source, Frame] | None:
+        """Who is given it, and as what."""
+        agent, node, now_us = plan.agent, plan.node, now.mono_us
         if deadline_ms > self._deadline_max_ms or not self._has_room(len(payload)):
-            return False
+            return None
         look_us, worker, name = now_us + deadline_ms * MS, node, _NOBODY
         if node == self._me:
             unit = self._unit(plan, now)
             if unit is None:
-                return False
+                return None
             self._units.took(unit)
             worker, name = unit.conn, unit.name
         else:
             look_us = min(look_us, now_us + plan.look_us)
         if agent:
             self._index.queued(node, agent, 1)
-        call_id = life.next_id()
-        self._calls.add_lean(
-            Lean(call_id, plan, payload, waiter, now_us, deadline_ms, look_us, worker, name, life.place())
-        )
-        header = plain.call(call_id, plan.before, deadline, plan.behind)
-        batch.frame(worker, Frame(_CALL, 0, 0, header, payload))
-        return True
+        call_id = self._life.next_id()
+        self._calls.add_lean(Lean(call_id, plan, payload, waiter, now_us, deadline_ms, look_us, worker, name))
+        return worker, Frame(_CALL, 0, 0, plain.call(call_id, plan.before, deadline, plan.behind), payload)
 
     def _has_room(self, payload_bytes: int) -> bool:
         """For any call that comes."""
         calls, admission = self._calls, self._admission
         return (
-            len(calls) < admission.calls_room
+            len(calls.rows) < admission.calls_room
             and calls.payload_bytes + payload_bytes <= admission.bytes_room
             and payload_bytes <= admission.payload_bytes_max
         )
@@ -144,8 +147,8 @@ class Express:
 
     def _answer(self, source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
         header, payload = frame.header, frame.payload
-        lean = self._calls.lean(header[plain.ID_AT : plain.ID_END])
-        if lean is None or lean.worker != source:
+        lean = self._calls.rows.get(header[plain.ID_AT : plain.ID_END])
+        if not isinstance(lean, Lean) or lean.worker != source:
             return False
         written = plain.instance(header)
         instance = self._instance(written) if written is not None else None

@@ -42,7 +42,7 @@ class Life:
         self.units = LocalUnits(around.name)
         self.routes = Routes(around, self.units)
         self._keys = Keys(config.calls_max)
-        self._last_call = 0
+        self._prefix, self._last_call = around.call_prefix, 0
 
     # -- begin --------------------------------------------------------------------------------------------------------
 
@@ -57,14 +57,10 @@ class Life:
 
     def next_id(self) -> bytes:
         self._last_call += 1
-        return self.id_of(self._last_call)
-
-    def place(self) -> int:
-        """Where the timer of a row stands among others that are due with it."""
-        return self._timers.place()
+        return self._prefix + self._last_call.to_bytes(8)
 
     def id_of(self, number: int) -> bytes:
-        return self._around.call_prefix + number.to_bytes(8)
+        return self._prefix + number.to_bytes(8)
 
     def begin(self, call: Call, now: Instant) -> list[Effect]:
         target = self.routes.pick(call, now)

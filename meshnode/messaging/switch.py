@@ -15,7 +15,7 @@ from meshnode.kernel.ports import Action
 from meshnode.messaging import letters, replies, retry, sheds, states, streams
 from meshnode.messaging.admission import Admission
 from meshnode.messaging.around import Around
-from meshnode.messaging.batches import Batch, gathered
+from meshnode.messaging.batches import gathered
 from meshnode.messaging.calls import Call, Door, Ending, Lean, LocalAgent, Peer, Phase, Waiter
 from meshnode.messaging.config import SwitchConfig
 from meshnode.messaging.express import Express
@@ -82,10 +82,10 @@ class Switch:
         self, ticket: int, header: CallHeader, payload: bytes, now: Instant, *, node: NodeId | None = None
     ) -> list[Effect]:
         """A call from a door of this node. Ends in ``CallEnded(ticket)``."""
-        batch = Batch()
         self._express.plans.begin()
-        if self._express.ask(ticket, header, payload, node, batch, now):
-            return batch.effects()
+        goes = self._express.ask(ticket, header, payload, node, now)
+        if goes is not None:
+            return [goes]
         effects = self._open(Door(ticket), header, payload, now, node, header.caller)
         self._express.plans.learn_of_door(ticket, header, node)
         return effects

@@ -32,15 +32,13 @@ def cut_call(header: bytes) -> tuple[bytes, bytes] | None:
     if header[:ID_AT] != _CALL:
         return None
     at = _behind_text(header, ID_END)
-    if not at:
-        return None
     mark = header[at : at + 2]
     if _SHORT_MIN <= mark <= _SHORT_MAX:
         end = at + 3
     elif mark[:1] == _LONG and header[at + 1 : at + 3] != b"\0\0":
         end = at + 5
     else:
-        return None  # under a quarter of a second, or not written as we would
+        return None  # no such text (then it is the array's mark), a deadline under 256 ms, or not written as we would
     return header[ID_END:at] + header[end:], header[at:end]
 
 
