@@ -17,6 +17,7 @@ from meshnode.wire.calls import CallHeader
 UNASKED = NodeId(b"")
 NO_CONN = AgentConn(-1)  # no agent has it
 CREDIT = 16  # items of a stream that may come before any GRANT
+NEVER_US = 2**63 - 1
 LOOK_EVERY_US = SECOND // 20  # lean rows are looked through so often at most
 
 
@@ -243,11 +244,15 @@ class Calls:
         """Make those whole that are due, and with them those that soon will be: then nobody looks again before."""
         if not self.lean_count or self._look_us > now_us:
             return
-        until_us = now_us + LOOK_EVERY_US
+        until_us, next_us = now_us + LOOK_EVERY_US, NEVER_US
         for row in list(self.rows.values()):
-            if isinstance(row, Lean) and row.look_us <= until_us:
+            if not isinstance(row, Lean):
+                continue
+            if row.look_us <= until_us:
                 self._made_whole(row)
-        self._look_us = until_us
+            else:
+                next_us = min(next_us, row.look_us)
+        self._look_us = next_us
 
     def deadline(self) -> int | None:
         """When ``look`` is to be called; a spurious call does nothing."""
