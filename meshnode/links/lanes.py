@@ -33,7 +33,8 @@ from meshnode.wire.frame import Frame, Kind, size
 
 CROSSING_BYTES_MAX = 32 * 1024 * 1024
 IDLE_US = 10 * SECOND
-AGAIN_US = 1 * SECOND  # between two dials, or two times it is asked for
+AGAIN_US, AGAIN_MAX_US = 100 * MS, 2 * SECOND  # between two dials, or two times it is asked for: each twice the last
+STEADY_US = 100 * MS  # a lane that stood so long is dialled again at once when it breaks
 LOST_US = 5 * SECOND  # a lane that broke with something under way is awaited so long
 VANISHED_US = 12 * SECOND  # longer than any host dials
 BARRED_US = 600 * SECOND  # after one was awaited in vain
@@ -48,6 +49,9 @@ class _State:
     home: Session | None = None
     dial_no: int = 0
     not_before_us: int = 0  # dialled, or asked for
+    tries: int = 0
+    up_us: int = 0
+    asked: bool = False  # for one, sooner than it may be dialled
     lost_us: int | None = None  # when it is awaited no more
     moved: tuple[int, int] = (0, 0)  # frames in and out when it was last looked at
     crossing: dict[bytes, list[Frame]] = field(default_factory=dict[bytes, list[Frame]])
@@ -160,6 +164,10 @@ class Lanes:
         main = self._main[node]
         if main.up is not None and not main.up.inbound:
             self._want(main, now)
+            state = self._states.get(node)
+            if state is not None and not state.dial_no:
+                state.asked = True
+                self._arm(node, now)
 
     def hello(self, link: Link, hello: Hello, now: Instant) -> None:
         """We were dialled for a lane: there is one beside a link to the same process only."""
@@ -186,7 +194,8 @@ class Lanes:
         state = self._states.setdefault(node, _State())
         if state.dial_no or now.mono_us < state.not_before_us:
             return
-        state.not_before_us = now.mono_us + AGAIN_US
+        state.not_before_us = now.mono_us + min(AGAIN_MAX_US, AGAIN_US << min(state.tries, 8))
+        state.tries, state.asked = state.tries + 1, False
         if link.inbound:
             link.put(Frame(Kind.LANE))
             self._main.turn.touch(link)
@@ -216,10 +225,12 @@ class Lanes:
                 if isinstance(fact, PeerUp):
                     self._dials.pop(state.dial_no, None)
                     state.home, state.dial_no, state.lost_us = self._main[node].session, 0, None
+                    state.up_us, state.asked = now.mono_us, False
+                elif now.mono_us - state.up_us >= STEADY_US:
+                    state.not_before_us, state.tries = now.mono_us, 0
                 self._beside(node, now)
-            case LinkRejected(dial_no, how=how):
-                if how is not Loss.REPLACED:
-                    self.failed(dial_no, now)
+            case LinkRejected(dial_no):
+                self.failed(dial_no, now)
 
     def _beside(self, node: NodeId, now: Instant) -> None:
         """A lane keeps to its link: it goes with it, and is wanted again where it broke."""
@@ -233,7 +244,7 @@ class Lanes:
         elif peer is not None and peer.up is not None and main.up is None:
             self.roster.drop(peer.up, Bye.IDLE, Loss.CLOSED, now)
         elif main.up is None:
-            state.lost_us = None
+            state.lost_us, state.asked = None, False
         elif self._is_owed(peer):
             state.lost_us = state.lost_us or now.mono_us + LOST_US
             self._want(main, now)
@@ -271,6 +282,8 @@ class Lanes:
                     self._give_up(main, main.up, state, now)
                 else:
                     self._want(main, now)
+            elif main is not None and state.asked:
+                self._want(main, now)
             elif self._is_over(state, peer, now):
                 del self._states[node]
                 self._timers.cancel(node)
@@ -302,7 +315,7 @@ class Lanes:
         peer, state = self.roster.get(node), self._states[node]
         if peer is not None and peer.up is not None:
             self._timers.set(node, now.mono_us + IDLE_US)
-        elif self._is_owed(peer) and node in self._main.up:
+        elif (state.asked or self._is_owed(peer)) and node in self._main.up:
             again_us = max(state.not_before_us, now.mono_us + 1 * MS)
             self._timers.set(node, again_us if state.lost_us is None else min(again_us, state.lost_us))
         else:

@@ -10,7 +10,7 @@ from meshnode.kernel.effects import Channel, Dial, Reject, Send
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.reasons import Loss
 from meshnode.links.hello import LANE
-from meshnode.links.lanes import AGAIN_US, IDLE_US, LOST_US, Lanes
+from meshnode.links.lanes import IDLE_US, LOST_US, STEADY_US, Lanes
 from meshnode.links.messages import (
     LANE_DIALS,
     FramesReceived,
@@ -31,6 +31,7 @@ from tests.unit.links.test_hostile import NOW, THEM, Victim
 
 ADDRESS = "n2:7000"
 LONG = 200_000
+DIALS_IN_3_S = 6  # 0.1, 0.2, 0.4 s and so on apart
 ACTS = st.one_of(
     st.tuples(st.just("post"), st.booleans(), st.integers(0, 3), st.sampled_from([1, 30_000, 33_000, LONG])),
     st.tuples(st.just("run"), st.booleans(), st.integers(0, 40), st.just(0)),
@@ -267,6 +268,31 @@ def test_a_lane_that_breaks_in_the_middle_of_a_frame_goes_on_where_it_was() -> N
     assert 0 < pair.a.hub.counters["frame-resent"] < 70
 
 
+def test_a_lane_that_stood_a_while_is_dialled_again_at_once() -> None:
+    pair = Pair()
+    pair.open_lane()
+    for _ in range(5):
+        pair.world.run(STEADY_US)
+        pair.post(pair.a, 1, LONG)
+        pair.world.reset(pair.world.lanes[-1][0])
+        pair.world.run(50 * MS)
+        pair.check()
+    assert len(pair.world.lanes) == 6
+
+
+def test_a_lane_that_breaks_at_once_again_and_again_is_dialled_ever_more_rarely() -> None:
+    pair = Pair()
+    pair.open_lane()
+    for _ in range(300):
+        pair.post(pair.a, 1, 40_000)
+        if pair.lane(pair.a) and pair.lane(pair.b):
+            pair.world.reset(pair.world.lanes[-1][0])
+        pair.world.run(10 * MS)
+    assert 3 <= len(pair.world.lanes) <= 1 + DIALS_IN_3_S
+    pair.world.run(3 * SECOND)
+    pair.check()
+
+
 def test_with_the_link_goes_the_lane_and_both_resume() -> None:
     pair = Pair()
     pair.open_lane()
@@ -288,7 +314,7 @@ def test_a_lane_that_cannot_be_had_leaves_all_to_the_link() -> None:
         pair.post(pair.b, 1, LONG)
         pair.world.run(500 * MS)
     pair.check()
-    assert not pair.lane(pair.a) and 1 <= pair.a.hub.counters["lane-failed"] <= 3
+    assert not pair.lane(pair.a) and 1 <= pair.a.hub.counters["lane-failed"] <= 6
 
 
 def test_a_lane_that_does_not_come_back_ends_the_link_so_that_what_was_lost_is_told() -> None:
@@ -351,14 +377,14 @@ def test_a_lane_beside_no_link_is_refused() -> None:
     assert not pair.lane(pair.a) and pair.a.told(LinkRejected) == []
 
 
-def test_who_asks_for_lanes_without_end_gets_one_dial_a_second() -> None:
+def test_who_asks_for_lanes_without_end_gets_ever_fewer_dials() -> None:
     pair = Pair()
     pair.world.refuses = True
     far = pair.ends[1]
     for _ in range(300):
         pair.world._carry(far, LinkBytes(pair.ends[0], encode(Frame(Kind.LANE))))
         pair.world.run(10 * MS)
-    assert pair.a.hub.counters["lane-dialled"] <= 2 + 3 * SECOND // AGAIN_US
+    assert 3 <= pair.a.hub.counters["lane-dialled"] <= DIALS_IN_3_S
     assert pair.a.told(Reject, PeerDown) == []
 
 
