@@ -1,0 +1,68 @@
+"""Headers that are cut and put together as bytes are what the encoder writes, and whatever else comes is left alone."""
+
+import msgspec
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from meshnode.wire import plain
+from meshnode.wire.calls import CallHeader, ResultHeader
+
+ID, OTHER = b"0123456789abcdef", b"fedcba9876543210"
+texts = st.text(max_size=80)
+encode = msgspec.msgpack.encode
+
+
+@given(skill=texts, deadline_ms=st.integers(256, 2**32 - 1), agent=texts, caller=texts)
+def test_a_header_cut_and_put_together_again_is_the_one_that_is_encoded(
+    skill: str, deadline_ms: int, agent: str, caller: str
+) -> None:
+    if len(encode(skill)) > 257:
+        return
+    header = CallHeader(ID, skill, deadline_ms, agent, caller)
+    cut = plain.cut_call(encode(header))
+    assert cut is not None
+    before, behind = plain.split(header)
+    assert cut == (before + behind, plain.number(deadline_ms))
+    written = plain.call(OTHER, before, cut[1], behind)
+    assert written == encode(msgspec.structs.replace(header, call_id=OTHER))
+    assert plain.as_written(header, encode(header)) and not plain.as_written(header, written)
+
+
+@given(deadline_ms=st.integers(-(2**31), 255))
+def test_a_deadline_that_is_near_or_past_is_left_to_the_slow_path(deadline_ms: int) -> None:
+    assert plain.cut_call(encode(CallHeader(ID, "words.count", deadline_ms))) is None
+
+
+@given(instance=texts, ran_us=st.integers(0, 2**64 - 1), took_us=st.integers(0, 2**62))
+def test_a_plain_answer_tells_its_instance_and_is_written_as_the_encoder_does(
+    instance: str, ran_us: int, took_us: int
+) -> None:
+    if len(encode(instance)) > 257:
+        return
+    told = plain.instance(encode(ResultHeader(ID, instance=instance, ran_us=ran_us)))
+    assert told == plain.text(instance)
+    assert plain.result(OTHER, told, took_us) == encode(ResultHeader(OTHER, instance=instance, ran_us=took_us))
+
+
+@given(
+    code=st.sampled_from(("", "timeout")), message=st.sampled_from(("", "why")),
+    durability=st.sampled_from(("", "local")), version=st.integers(0, 1), replayed=st.booleans(),
+    wait=st.integers(0, 1),
+)  # fmt: skip
+def test_an_answer_that_says_more_is_no_plain_one(
+    code: str, message: str, durability: str, version: int, replayed: bool, wait: int
+) -> None:
+    header = ResultHeader(ID, code, message, "words/0", 7, durability, version, replayed, wait)
+    says_more = bool(code or message or durability or version or replayed or wait)
+    assert (plain.instance(encode(header)) is None) == says_more
+
+
+@given(data=st.binary(max_size=64), at=st.integers(0, 80), more=st.binary(max_size=8))
+@example(data=b"\x9d\xc4\x10" + ID, at=80, more=b"")
+@example(data=b"\x9d\xc4\x10" + ID + b"\xd9", at=80, more=b"")
+@example(data=b"\x99\xc4\x10" + ID + b"\xa0\xa0\xd9\xff\xa0\x00\xc2\x00", at=80, more=b"")
+def test_junk_is_never_an_error_here(data: bytes, at: int, more: bytes) -> None:
+    for base in (data, encode(CallHeader(ID, "a.b", 2_000)), encode(ResultHeader(ID, instance="a/0", ran_us=300))):
+        for junk in (base[:at], base[:at] + more + base[at:]):
+            plain.cut_call(junk)
+            plain.instance(junk)
