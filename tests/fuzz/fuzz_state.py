@@ -16,6 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from meshnode.host.bus_talk import Phase, Talk, read_registration
 from meshnode.messaging import letters
 from meshnode.model.errors import RemoteError
@@ -23,6 +26,7 @@ from meshnode.wire import events, http, state
 from meshnode.wire.bus import FROM_AGENT
 from meshnode.wire.calls import RegisterHeader
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
+from tests.fuzz.fuzz_peers import cut_as_read
 
 CORPUS = Path(__file__).parent / "corpus" / "state"
 REGISTER = state.encode(RegisterHeader("fuzz", "fuzz/0", "ticket", 1))
@@ -192,6 +196,7 @@ def _frame(data: bytes) -> None:
 
 def _believe(frame: Frame) -> None:
     """Read it as the core does."""
+    cut_as_read(frame)
     READERS[frame.kind](frame)
     _heard(frame)
     if frame.kind is Kind.EVENT:
@@ -321,7 +326,6 @@ def _body(frame: Frame) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.fuzz.driver import main, replay
 
     print(f"fuzz state: {replay(one_input, CORPUS)} inputs of the corpus read or refused by name")
