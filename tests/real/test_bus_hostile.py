@@ -4,6 +4,7 @@ Whatever it does has a name, is counted, and neither ends nor answers a call of 
 """
 
 import asyncio
+import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -395,6 +396,25 @@ async def test_half_a_frame_in_a_message_is_refused(tmp_path: Path):
     async with pair(ZmqSpeaker, tmp_path) as (here, _, rogue):
         await rogue.speaker.say(encode(call_frame(OWN[0], "honest.work"))[:-1])
         await here.counted("bus-frames")
+        assert here.gone() == [rogue.conn] and here.house.switch.in_flight == 0
+
+
+PREFIX = struct.Struct(">IBBIH")  # length, kind, flags, stream, header
+JUNK = {
+    "frame-too-long": (FRAME_BYTES_MAX + 1).to_bytes(4),
+    "frame-short": b"\0\0\0\x01\0",
+    "frame-header-length": PREFIX.pack(8, Kind.CALL, 0, 0, 9),
+    "frame-kind": PREFIX.pack(8, 250, 0, 0, 0),
+    "bus-kind": encode(Frame(Kind.RESTORE)),
+}
+
+
+@pytest.mark.parametrize("reason", JUNK)
+@in_loop
+async def test_frames_that_are_none_end_the_connection_by_name(make: Make, reason: str, tmp_path: Path):
+    async with pair(make, tmp_path) as (here, _, rogue):
+        await rogue.speaker.say(JUNK[reason])
+        await here.counted(reason)
         assert here.gone() == [rogue.conn] and here.house.switch.in_flight == 0
 
 
