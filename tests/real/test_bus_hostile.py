@@ -92,7 +92,7 @@ class Desk(Room):
 
     def limit(self, calls: int) -> None:
         """A switch of so many calls at once, before anybody called."""
-        self.house.switch._config = SwitchConfig(settle_us=0, calls_max=calls)
+        self.house.switch._admission.bound(SwitchConfig(settle_us=0, calls_max=calls))
 
     @property
     def counters(self) -> dict[str, int]:
