@@ -11,7 +11,7 @@ from bench.state.effort import Effort
 from tests.demo.fleet import ROOT
 from tests.fuzz import tally
 
-TARGETS = ("envelope", "stick")
+TARGETS = ("envelope", "root", "stick")
 EXECUTIONS = 1e7
 COUNTS = ROOT / "bench" / "results" / "fuzz.json"
 GRACE_S = 120.0
