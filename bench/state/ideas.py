@@ -16,10 +16,10 @@ NEXT: dict[str, str] = {
     "gate": "reading changes in Python is most of it (usual.py), then their registers: a reader of columns in C",
     "gate-single": "the signature of each: 120 us of Ed25519",
     "heal": (
-        "a signature a change, 120 us: sign what one node wrote to many documents in a moment once; each document is "
-        "woken twice, to be given and to be written: fewer documents a letter, so that both happen while it is awake"
+        "signatures are 2 % of it; the rest is Python, flat: reading a change, judging it, frames and hashes. Columns "
+        "and keys of all changes of a letter read at once, or a reader of changes in C"
     ),
-    "heal-hot": "a signature a change",
+    "heal-hot": "a signature a change: several writes of one document in one turn can be one envelope",
     "disk-lazy": "more than one sync in 10 s: something else is written meanwhile (contacts, events)",
 }  # fmt: skip
 
