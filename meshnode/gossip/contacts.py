@@ -33,7 +33,9 @@ YOUNG_MAX = 2
 RACE_US = 250 * MS  # between a node's addresses in the first round (RFC 8305, section 5); the first link wins
 RACERS_MAX = 4
 DIALS_MAX = 6  # young ones in all: a handshake costs both sides, and many at once starve the links that stand
-URGENT_MAX = 16  # with those that are to be evidence: a refusal costs nobody a handshake
+# With those that are to be evidence, since a refusal costs nobody a handshake, and the first one to somebody: dials
+# into a cut would leave no room for those who are well, for as long as it lasts.
+URGENT_MAX = 16
 VANISHED_US = 12 * SECOND  # longer than any host's timeout: the link it made replaced another one, and nobody tells
 QUICK_FOR_US = 180 * SECOND
 QUICK_US = (600 * MS, 950 * MS)
@@ -243,7 +245,7 @@ class Contacts:
             target = self._targets[key]
             if not target.node and self._settled(target.addresses[0], linked):
                 continue  # the node behind it is linked, or dialled under its own name
-            dialled = self._try(key, target, now)
+            dialled = self._try(key, target, now, DIALS_MAX if target.tries else URGENT_MAX)
             effects += dialled
             pause_us = self._pause_us(target, now, lonely=lonely)
             if dialled or not target.node or self._stands(target):

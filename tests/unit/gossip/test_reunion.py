@@ -3,6 +3,7 @@
 import pytest
 
 from meshnode.gossip import strays
+from meshnode.gossip.config import SLOTS
 from meshnode.gossip.strays import OWN_MAX, STRAYS, Strays
 from meshnode.kernel.instant import SECOND
 from meshnode.model.ids import NodeId
@@ -52,6 +53,19 @@ def test_without_looking_for_the_lost_the_halves_stay_apart(monkeypatch: pytest.
     world.heal()
     world.run_for(10.0)
     assert not world.all_ready()
+
+
+def test_dials_into_a_cut_leave_room_for_those_to_who_is_well() -> None:
+    """Six at a time are under way. Sixteen lost neighbours took all of them, again and again: nobody had the links he
+    wanted while the cut lasted, so all looked for all of theirs, and a healed cut was a storm of handshakes."""
+    world, boxes = mesh(24, 1, REGIONS)
+    world.cut(*halves(boxes))
+    world.run_for(30.0)
+    linked = [sum(link.cut_us is None for link in box.links.values()) for box in boxes]
+    assert min(linked) >= SLOTS["default"], linked
+    before = {box.name: len(box.dials) for box in boxes}
+    world.run_for(10.0)
+    assert max(len(box.dials) - before[box.name] for box in boxes) <= 20, "one or two of the lost, every two seconds"
 
 
 def test_a_hundred_who_join_one_seed_at_once_leave_it_alone_soon() -> None:
