@@ -231,8 +231,10 @@ class Generations:
             return True
         if len(others) >= BELIEVED_FROM:
             return True
-        # The only other member in reach, and he may not write it: believed as far as he takes nothing away.
-        return len(others) >= max(1, self._others()) and not self._takes_away(rooted)
+        # The only other member in reach, and he may not write it: believed as far as he takes nothing away, here or,
+        # with our word for it, from others.
+        lone = len(others) >= max(1, self._others())
+        return lone and not self._takes_away(rooted) and not self._claims_more(rooted)
 
     def _takes_away(self, rooted: Rooted) -> bool:
         """Whether something that we show is said to be removed or overwritten there."""
@@ -244,6 +246,19 @@ class Generations:
             for key, writes in (self._store.fields(doc).items() if doc in self._store else ())
             for write in writes
             if key != STAMP
+        )
+
+    def _claims_more(self, rooted: Rooted) -> bool:
+        """Whether it says to have seen writes that are not known here, and shows none as new: who holds them would
+        take them for overwritten."""
+        doc = roots.doc_of(rooted.root)
+        if doc not in self._store:
+            return False
+        ours = self._store.seen(doc)
+        shown = {(w.author, w.boot, w.at): None for _, writes in rooted.root.fields for w in writes}
+        return any(
+            (author, boot, at) not in shown and not ours.includes(NodeId(author), boot, at)
+            for author, boot, at in rooted.root.seen
         )
 
     def _stand_by(self, doc: DocId, attests: Sequence[tuple[bytes, bytes]]) -> None:

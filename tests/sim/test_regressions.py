@@ -103,3 +103,9 @@ def test_resets_taken_for_refusals_are_noticed(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(Doorway, "_broken_off", refused)
     assert "as down" in Run(RESETS, seed=1, nodes=5, judges=(NoFalseDeath,), tier=2).play().violation
+
+
+def test_a_forger_alone_with_one_member_does_not_get_its_word_for_what_he_says_to_have_seen() -> None:
+    """A banned one told the only other in reach a root of true values that had seen too much: two stood by it then."""
+    forged = ForgerRun(20034).play()
+    assert not forged.why, forged.why
