@@ -282,8 +282,10 @@ class Lanes:
                     self._give_up(main, main.up, state, now)
                 else:
                     self._want(main, now)
-            elif main is not None and state.asked:
-                self._want(main, now)
+            elif state.asked:
+                state.asked = False
+                if main is not None:
+                    self._want(main, now)
             elif self._is_over(state, peer, now):
                 del self._states[node]
                 self._timers.cancel(node)

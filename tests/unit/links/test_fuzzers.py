@@ -18,7 +18,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def test_every_program_of_the_corpora_keeps_its_promises() -> None:
-    assert replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS) >= 25
+    assert replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS, fuzz_sessions.Years) >= 25
     assert replay(fuzz_tunnels.one_input, fuzz_tunnels.CORPUS) >= 12
     assert replay(fuzz_parts.one_input, fuzz_parts.CORPUS) >= 15
 
@@ -50,14 +50,14 @@ def test_a_session_that_takes_a_frame_twice_is_found(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Session, "accept", gullible)
     monkeypatch.setattr(Session, "_forget_until", forgetful)
     with pytest.raises(AssertionError):
-        replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS)
+        replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS, fuzz_sessions.Years)
 
 
 def test_a_call_that_goes_over_to_the_lane_at_once_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The planted fault: nobody waits until what went before by the link has been acknowledged."""
     monkeypatch.setattr(Session, "holds", lambda _session, _call: False)
     with pytest.raises(AssertionError, match="out of order"):
-        replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS)
+        replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS, fuzz_sessions.Years)
 
 
 def test_a_relay_that_forgets_one_leg_of_a_tunnel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
