@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from meshnode import __version__
+from meshnode.api import openapi_bus
 from meshnode.api.errors import ErrorBody
 from meshnode.api.lines import LINES_TYPE
 from meshnode.api.operations import OPERATIONS, Operation
@@ -20,7 +21,7 @@ def document() -> JsonObject:
     commands = {operation.command for operation in OPERATIONS}
     answers = {operation.answer for operation in OPERATIONS}
     named = sorted(
-        (*commands, *answers, ErrorBody, EventView, DocumentEvent, StreamItem, TopicEventView),
+        (*commands, *answers, *openapi_bus.structs(), ErrorBody, EventView, DocumentEvent, StreamItem, TopicEventView),
         key=lambda struct: struct.__name__,
     )
     _, schemas = msgspec.json.schema_components(named, ref_template=_REF)
@@ -47,7 +48,7 @@ def _paths(schemas: JsonObject) -> JsonObject:
     paths["/v1/events"] = {"get": _events()}
     paths["/v1/watch"] = {"get": _watch()}
     paths["/v1/subscribe"] = {"get": _subscribe()}
-    return paths
+    return paths | openapi_bus.paths(_REF, _refused())
 
 
 def _operation(operation: Operation, schemas: JsonObject) -> JsonObject:
@@ -108,11 +109,13 @@ def _stream_line() -> JsonObject:
 def _responses(answer: str) -> JsonObject:
     return {
         "200": {"description": "Done", "content": {"application/json": {"schema": {"$ref": _REF.format(name=answer)}}}},
-        "default": {
-            "description": "Refused or failed",
-            "content": {"application/json": {"schema": {"$ref": _REF.format(name=ErrorBody.__name__)}}},
-        },
+        "default": _refused(),
     }
+
+
+def _refused() -> JsonObject:
+    schema = {"$ref": _REF.format(name=ErrorBody.__name__)}
+    return {"description": "Refused or failed", "content": {"application/json": {"schema": schema}}}
 
 
 def _events() -> JsonObject:

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from meshnode.api import bus
 from meshnode.api.app import BODY_BYTES_MAX, Api
 from meshnode.api.operations import OPERATIONS
+from meshnode.api.ports import AgentLine
 from meshnode.model import commands
-from meshnode.model.errors import Denied
+from meshnode.model.errors import Denied, Offline
 from meshnode.model.views import Failure
+from meshnode.wire import http
 from tests.unit.api.asker import CannedNode
 
 JsonObject = dict[str, Any]
@@ -323,12 +326,29 @@ def test_closing_ends_streams_in_order() -> None:
     asyncio.run(scenario())
 
 
+def bus_routes() -> set[tuple[str, str]]:
+    """What is served of the bus, by the routes themselves."""
+
+    class NoAgents:
+        """Nobody comes in."""
+
+        def open(self, descriptor: int, said: http.Registration) -> AgentLine:
+            raise Offline(f"{descriptor} {said}")
+
+        def of(self, token: str) -> AgentLine:
+            raise Offline(token)
+
+    found = bus.routes(NoAgents(), asyncio.Event())
+    return {(method, route.path) for route in found for method in (route.methods or set[str]()) - {"HEAD"}}
+
+
 def test_the_openapi_document_names_every_path_and_resolves_every_reference() -> None:
     status, document = ask(CannedNode(), "GET", "/openapi.json")
     assert (status, document["openapi"]) == (200, "3.1.0")
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     served = {(operation.method, operation.path_shown) for operation in OPERATIONS}
-    assert described == served | {("GET", "/v1/events"), ("GET", "/v1/watch"), ("GET", "/v1/subscribe")}
+    streams = {("GET", "/v1/events"), ("GET", "/v1/watch"), ("GET", "/v1/subscribe")}
+    assert described == served | streams | bus_routes()
     schemas = document["components"]["schemas"]
     for reference in json.dumps(document).split('"#/components/schemas/')[1:]:
         assert reference.partition('"')[0] in schemas
