@@ -15,10 +15,12 @@ from meshnode.cli.words import clock, one_line, printable, seconds, span
 from meshnode.client.client import Client
 from meshnode.client.locate import data_dir, up_line
 from meshnode.model.errors import Offline, TimedOut
+from meshnode.model.quantity import parse_bytes
 from meshnode.model.views import Done
 
 READY_S = 30.0
 DOWN_S = 30.0
+RELAY = ("relay_bytes_per_s", "relay_clients", "relay_tunnels", "relay_client_tunnels")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})")
 
 
@@ -45,8 +47,9 @@ def daemon_arguments(given: Given) -> list[str]:
         value: str = getattr(given, option)
         if value:
             argv += [f"--{option.replace('_', '-')}", value]
-    if given.port is not None:
-        argv += ["--port", str(given.port)]
+    for option in ("port", *RELAY):
+        if getattr(given, option) is not None:
+            argv += [f"--{option.replace('_', '-')}", str(getattr(given, option))]
     for option in ("seed", "advertise"):
         for address in getattr(given, option):
             argv += [f"--{option}", address]
@@ -183,6 +186,13 @@ def _up_options(parser: Parser) -> None:
         "--loop", choices=("asyncio", "uvloop"), default="",
         help="what drives the node (default: asyncio); uvloop is faster, and comes with meshnode[fast]",
     )  # fmt: skip
+    parser.add_argument(
+        "--relay-bytes-per-s", metavar="BYTES", type=parse_bytes,
+        help="what a relay carries for one client, both directions together (default: 64Mi)",
+    )  # fmt: skip
+    parser.add_argument("--relay-clients", metavar="N", type=int, help="that may have tunnels at once (default: 256)")
+    parser.add_argument("--relay-tunnels", metavar="N", type=int, help="a relay carries at once (default: 512)")
+    parser.add_argument("--relay-client-tunnels", metavar="N", type=int, help="of one client at once (default: 16)")
     parser.add_argument("--verbose", action="store_true", help="log every input and every effect")
     parser.add_argument("--no-listen", action="store_true", help="take no port: others reach this node through relays")
     parser.add_argument("--listen", action="store_true", help="take a port again (the default)")

@@ -11,6 +11,7 @@ from meshnode.host.blobhand import BlobHand
 from meshnode.host.journal import JournalWriter
 from meshnode.host.logreader import LogReader
 from meshnode.host.loop import CoreLoop
+from meshnode.host.renewing import Renewer
 from meshnode.host.supervisor import Supervisor
 from meshnode.host.transport import Transport
 from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
@@ -19,7 +20,7 @@ from meshnode.links.messages import CloseLink, Transmit
 from meshnode.links.tunnelwire import TunnelBytes, TunnelCredit, TunnelGone, TunnelStart
 from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Input, Stored, StoreFailed
-from meshnode.security.messages import IssueLeaf, RefuseEnrolment
+from meshnode.security.messages import IssueLeaf, RefuseEnrolment, RenewLeaf
 from meshnode.wire.bus import Spread, ToAgent
 
 
@@ -34,6 +35,7 @@ class Hands:
     loop: CoreLoop
     blobs: BlobHand
     logs: LogReader
+    renewer: Renewer
 
     def __init__(self) -> None:
         self.exit: Exit | None = None
@@ -86,6 +88,8 @@ class Hands:
                 self.loop.tell(EntropyDrawn(purpose, secrets.token_bytes(count)))
             case GiveBack():
                 heap.give_back()
+            case RenewLeaf():
+                self.renewer.perform(effect)
             case Exit():
                 self.leave(effect)
             case _:

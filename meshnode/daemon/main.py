@@ -46,7 +46,7 @@ def _run(given: argparse.Namespace, ready: Ready, adapt: Adapt) -> int:
         settings = kept.load(directory).merged(
             bind=given.bind, port=given.port, advertise=given.advertise and tuple(given.advertise),
             seeds=given.seed and tuple(given.seed), dial_from=given.dial_from, mdns=given.mdns, profile=given.profile,
-            bus=given.bus, listen=given.listen, loop=given.loop,
+            bus=given.bus, listen=given.listen, loop=given.loop, **{name: getattr(given, name) for name in kept.RELAY},
         )  # fmt: skip
         for text in (*settings.advertise, *settings.seeds):
             kept.address(text)
@@ -151,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-listen", dest="listen", action="store_false", default=None)
     parser.add_argument("--listen", action="store_true", default=None)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"))
+    for name in kept.RELAY:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int)
     parser.add_argument("--no-mdns", dest="mdns", action="store_false", default=None)
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--verbose", action="store_true")

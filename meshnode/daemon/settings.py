@@ -12,7 +12,11 @@ from meshnode.model.errors import Invalid, LocalError
 
 FILE = "settings.json"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})", re.ASCII)
-_LATER: dict[str, object] = {"loop": "asyncio"}  # fields that came later, with their defaults
+_LATER: dict[str, object] = {  # fields that came later, with their defaults
+    "loop": "asyncio", "relay_bytes_per_s": 64 * 1024 * 1024, "relay_clients": 256, "relay_tunnels": 512,
+    "relay_client_tunnels": 16,
+}  # fmt: skip
+RELAY = ("relay_bytes_per_s", "relay_clients", "relay_tunnels", "relay_client_tunnels")  # quotas
 _MEND = "mend the file, or remove it to choose again"
 
 
@@ -29,6 +33,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     profile: Literal["edge", "default", "relay"] = "default"
     bus: Literal["unix", "zmq"] = "unix"  # what agents of this node are connected by
     loop: Engine = "asyncio"  # uvloop: for nodes that carry much; it is an extra
+    # What a relay carries: bytes a second of one client, both directions together; clients; tunnels in all, and of one.
+    relay_bytes_per_s: Annotated[int, msgspec.Meta(ge=65_536, le=2**40)] = 64 * 1024 * 1024
+    relay_clients: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 256
+    relay_tunnels: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 512
+    relay_client_tunnels: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 16
 
     def merged(self, **given: object) -> "Settings":
         """These settings with what was given now on top; ``None`` leaves what is. Raises ``Invalid``."""

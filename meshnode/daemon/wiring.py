@@ -31,11 +31,14 @@ from meshnode.host.journal import JournalWriter, Opened
 from meshnode.host.listener import ListenerConfig
 from meshnode.host.logreader import LogReader
 from meshnode.host.loop import CoreLoop
+from meshnode.host.openfiles import objection, raise_limit
+from meshnode.host.renewing import Renewer
 from meshnode.host.rundir import discard_run_directory, run_directory
 from meshnode.host.supervisor import Supervisor
 from meshnode.host.transport import Transport, TransportConfig
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.journal import Disk
+from meshnode.links.carriage import RelayConfig
 from meshnode.model.commands import GetStatus, Shutdown
 from meshnode.model.errors import LocalError
 from meshnode.model.ids import MeshId, NodeName, Region
@@ -45,6 +48,7 @@ from meshnode.node.effects import Exit
 from meshnode.node.inputs import Measured
 from meshnode.security.clock import MeshClock
 from meshnode.security.identity import Ed25519Verifier
+from meshnode.security.messages import RenewalWanted
 
 if TYPE_CHECKING:
     from meshnode.host.bus_pub import PubEndpoint
@@ -85,9 +89,13 @@ class House:
     def __init__(self, directory: Path, identity: Identity, settings: Settings, ready: Ready, adapt: Adapt) -> None:
         self._directory, self._identity, self._settings = directory, identity, settings
         self._ready, self._adapt = ready, adapt
+        self._few_files = ""  # what there is to say about the limit of open files
 
     async def live(self, *, made: bool, recovery_words: str | None) -> int:
         """Build everything, serve until told to go, leave nothing behind. Returns the exit code."""
+        self._few_files = objection(raise_limit())
+        if self._few_files:
+            log.warning("few open files", extra={"limit": self._few_files})
         run = run_directory(self._directory)
         opened = JournalWriter.open(self._directory / JOURNAL, node=self._identity.node, through=self._adapt.disk)
         hands = Hands()
@@ -127,6 +135,7 @@ class House:
             records.clear()  # each room has taken its own; thousands of rows weigh as much as all the rest
         clock.raise_floor(core.clock.floor_ms)
         loop = hands.loop = CoreLoop(core, hands.perform, clock)
+        hands.renewer = self._renewer(transport, loop, ports.clock, clock)
         self._for_agents(hands, run, loop)
         door = hands.door = Door(
             core, loop, lambda: _measured(loop, opened.writer, counters, hands.bus.counters), counters
@@ -143,9 +152,10 @@ class House:
             hands.supervisor.start()
             serving = [tasks.create_task(transport.serve(), name="transport")]
             serving.append(tasks.create_task(hardware.watch(), name="hardware"))
+            serving.append(tasks.create_task(hands.renewer.serve(), name="certificate"))
             if self._settings.mdns and self._settings.listen:
                 serving.append(tasks.create_task(discovery.serve(), name="discovery"))
-            self._obey_signals(tasks, door)
+            self._obey_signals(tasks, door, loop)
             if await _begun(tasks, door, hands):
                 names = {"mesh": self._identity.mesh, "name": self._identity.name, "region": self._identity.region}
                 listen = f"{'*' if host in _ANY else host}:{port}" if self._settings.listen else ""
@@ -158,6 +168,14 @@ class House:
             for task in serving:
                 task.cancel()
             loop.stop()
+
+    def _renewer(self, transport: Transport, loop: CoreLoop, mesh_clock: MeshClock, clock: SystemClock) -> Renewer:
+        """Links that come from then on see the new certificate, in both directions."""
+
+        def use(identity: Identity) -> None:
+            transport.credentials = Credentials.of(identity, mesh_clock, clock.now)
+
+        return Renewer(self._identity, loop.tell, use, lambda: mesh_clock.now_ms(clock.now()), self._settings.dial_from)
 
     def _for_agents(self, hands: Hands, run: Path, loop: CoreLoop) -> None:
         """The hands that agents are held by. Logs, bundles and blobs lie in the data directory, sockets beside it."""
@@ -208,18 +226,21 @@ class House:
         notes = [
             f"journal: {piece.reason}, {len(piece.data)} bytes kept aside" for piece in opened.recovered.quarantined
         ]
+        if self._few_files:
+            notes.append(self._few_files)
         if opened.recovered.torn:
             notes.append("journal: its end was cut off in the middle of a record, which is gone")
         return NodeConfig(
             mesh=MeshId(identity.mesh), name=NodeName(identity.name), node=identity.node, notes=tuple(notes),
             region=Region(identity.region), bundle=identity.bundle, bundle_bytes=identity.bundle.data,
             member=identity.member_record, endpoints=endpoints, seeds=tuple(seeds), profile=settings.profile,
+            relay=_relay(settings),
             run_id=secrets.token_bytes(8), seed=secrets.token_bytes(32),
-            certificate_sha256=identity.leaf_sha256.hex(), certificate_expires_ms=identity.expires_ms,
-            root_sha256=identity.bundle.root_sha256.hex(),
+            certificate_sha256=identity.leaf_sha256.hex(), certificate_from_ms=identity.not_before_ms,
+            certificate_expires_ms=identity.expires_ms, root_sha256=identity.bundle.root_sha256.hex(),
         )  # fmt: skip
 
-    def _obey_signals(self, tasks: asyncio.TaskGroup, door: Door) -> None:
+    def _obey_signals(self, tasks: asyncio.TaskGroup, door: Door, loop: CoreLoop) -> None:
         asked: list[asyncio.Task[object]] = []
 
         def obey() -> None:
@@ -228,6 +249,15 @@ class House:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, obey)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, loop.tell, RenewalWanted())
+
+
+def _relay(settings: Settings) -> RelayConfig:
+    return RelayConfig(
+        bytes_per_s=settings.relay_bytes_per_s, burst_bytes=settings.relay_bytes_per_s,
+        clients_max=settings.relay_clients, tunnels_max=settings.relay_tunnels,
+        tunnels_per_client_max=settings.relay_client_tunnels,
+    )  # fmt: skip
 
 
 async def _begun(tasks: asyncio.TaskGroup, door: Door, hands: Hands) -> bool:

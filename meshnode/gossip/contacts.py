@@ -93,16 +93,16 @@ class Contacts:
         own: Callable[[Address], bool],
         holder: Callable[[Address], NodeId | None],
         near: Callable[[NodeId], bool] = lambda _node: True,
-        via: Callable[[NodeId], NodeId] = lambda _node: UNKNOWN_NODE,
+        improvable: Callable[[NodeId], bool] = lambda _node: False,
         restored: Sequence[Record] = (),
     ) -> None:
         """``own``: an address is this node's, never dialled; ``holder``: whose row names an address; ``near``: a node
-        is of the own region; ``via``: the relay that carries the link to a node.
+        is of the own region; ``improvable``: the link to a node should be another one.
         """
         self._rng, self._own, self._holder, self._near = rng, own, holder, near
         self._targets: dict[_Key, _Target] = {}
         self._due: Timers[_Key] = Timers()
-        self.upgrades = Upgrades(rng, via)
+        self.upgrades = Upgrades(rng, improvable)
         self._dials: dict[int, tuple[_Key, Address, int]] = {}
         self._late: dict[int, None] = {}  # dials to nodes that spoke since: that nobody answers them means nothing
         self._standing: dict[int, None] = {}  # dials whose TCP connection stands, TLS being under way
@@ -236,7 +236,7 @@ class Contacts:
     def wake(self, now: Instant, *, lonely: bool, linked: Callable[[NodeId], bool], calm: bool = False) -> list[Effect]:
         """Dial who is due. ``calm``: this node has the links it wants, so one dial at a time to each is enough."""
         self._calm = calm
-        effects = [self._dial_once(node, address, now) for node, address in self.upgrades.due(now)]
+        effects: list[Effect] = [self.probe(node, address, now) for node, address in self.upgrades.due(now)]
         due_us = self._due.deadline()
         if due_us is None or due_us > now.mono_us:
             return effects
@@ -258,7 +258,7 @@ class Contacts:
     def deadline(self) -> int | None:
         return earliest(self._due.deadline(), self.upgrades.deadline())
 
-    def _dial_once(self, node: NodeId, address: Address, now: Instant) -> Effect:
+    def probe(self, node: NodeId, address: Address, now: Instant) -> Dial:
         """Beside a link that stands: nobody is missed if it fails."""
         self._last_dial += 1
         self._dials[self._last_dial] = (node, address, now.mono_us)

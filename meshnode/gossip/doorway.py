@@ -49,6 +49,9 @@ class Doorway:
                 if parts.detector.lost(node):
                     parts.contacts.hurry(node, now)
         effects = parts.contacts.found(event.dial_no, event.peer, now)
+        effects += parts.trying.ended(event.dial_no, None)
+        if event.inbound and parts.asking.came_in(event.address, now):
+            effects += parts.found_out(now)
         effects += parts.detector.up(event.peer, now)
         effects += parts.overlay.up(event.peer, now, returned=returned)
         return effects + self.exchange(event.peer, now, returned=returned)
@@ -84,6 +87,8 @@ class Doorway:
     def peer_down(self, event: PeerDown, now: Instant) -> list[Effect]:
         parts, peer = self._parts, event.peer
         parts.overlay.down(peer, event.bye, now)
+        parts.asking.down(peer)
+        parts.trying.down(peer)
         asked = [*parts.broadcast.down(peer), *parts.soft.down(peer)]
         if parts.overlay.lonely:
             parts.contacts.hurry_all(now, LONELY_US)
@@ -93,10 +98,11 @@ class Doorway:
 
     def dial_failed(self, dial_no: int, how: DialFailure, now: Instant) -> list[Effect]:
         parts = self._parts
+        told = parts.trying.ended(dial_no, how)
         attempt = parts.contacts.failed(dial_no, how, lonely=parts.overlay.lonely, now=now)
         if attempt is None or not attempt.node:
-            return []
-        effects = parts.detector.dial_failed(attempt.node, how, now, proven=attempt.proven)
+            return told
+        effects = told + parts.detector.dial_failed(attempt.node, how, now, proven=attempt.proven)
         parts.planning.dial_failed(attempt.node, now)
         return effects
 
@@ -118,7 +124,7 @@ class Doorway:
         if not event.bye:
             return self._broken_off(event.dial_no, now)
         if event.bye == Bye.DUPLICATE_LINK and parts.overlay.linked(event.peer):
-            return contacts.found(event.dial_no, event.peer, now)
+            return parts.trying.ended(event.dial_no, None) + contacts.found(event.dial_no, event.peer, now)
         address = contacts.address(event.dial_no)
         if event.bye == Bye.SELF and address is not None:
             parts.own_addresses[address] = None

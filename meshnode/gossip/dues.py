@@ -1,6 +1,6 @@
 """When each part of the room is due: it is asked again only after something that may have changed its mind.
 
-Most of what happens to a node are soft facts and ids of rumours: they touch one part or two of eleven. What has no line
+Most of what happens to a node are soft facts and ids of rumours: they touch one part or two of twelve. What has no line
 in ``TOUCHES``, or makes anything but letters and facts for the rooms above, may touch all. ``node/rooms.py`` does the
 same for the rooms of a node.
 """
@@ -12,10 +12,10 @@ from meshnode.kernel.effects import Effect, Reject, Send
 
 NEVER = 2**63 - 1
 # In the order of the callables that ``Dues`` is made of.
-DETECTOR, BROADCAST, OVERLAY, SOFT, ROLLS, REPAIRS, CATALOGUE, ENVOYS, CONTACTS, PLANNING, FORGET = (
-    1 << number for number in range(11)
+DETECTOR, BROADCAST, OVERLAY, SOFT, ROLLS, REPAIRS, CATALOGUE, ENVOYS, CONTACTS, PLANNING, FORGET, DIALBACK = (
+    1 << number for number in range(12)
 )
-ALL = (1 << 11) - 1
+ALL = (1 << 12) - 1
 LINKS = CONTACTS | PLANNING  # looked at in every turn that may have touched them
 QUIET = BROADCAST | SOFT  # when these are woken they only send, as a rule
 # By the tag of a letter: ids and wishes of the tree, soft facts (their owner counts as heard by that).

@@ -57,7 +57,8 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """The first letter on a link. ``demanded``: opened for calls only; ``links``: the sender's other neighbours.
 
     ``role``: what it was dialled for (``wishes.Role``, others are plain); ``client``: nobody can dial the sender;
-    ``whole``: it holds the soft facts of all regions; ``pace_ms``: it pings after so much quiet, 0 = not told.
+    ``whole``: it holds the soft facts of all regions; ``pace_ms``: it pings after so much quiet, 0 = not told;
+    ``dials_back``: it may be asked to dial the sender's addresses, see ``gossip/dialback.py``.
     """
 
     demanded: bool
@@ -66,6 +67,7 @@ class Greeting(msgspec.Struct, frozen=True, array_like=True, tag=1):
     client: bool = False
     whole: bool = False
     pace_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 0
+    dials_back: bool = False
 
 
 class Neighbours(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -180,9 +182,22 @@ class RegionRows(msgspec.Struct, frozen=True, array_like=True, tag=17):
     rows: Annotated[list[SignedFact], msgspec.Meta(max_length=1024)]
 
 
+class Dialback(msgspec.Struct, frozen=True, array_like=True, tag=18):
+    """Dial the addresses in my row, and tell me whether I answered. Only to those whose greeting offers it."""
+
+    number: Count
+
+
+class Tried(msgspec.Struct, frozen=True, array_like=True, tag=19):
+    """``outcome`` of that: 0 it says nothing, 1 you answered, 2 nobody did."""
+
+    number: Count
+    outcome: Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
 Letter = (
     Greeting | Neighbours | Rows | Roots | Repair | Pull | Push | IHave | Graft | Prune | SoftBatch | SoftRefresh
-    | Probe | ProbeAck | Standing | Doubt | RegionRows
+    | Probe | ProbeAck | Standing | Doubt | RegionRows | Dialback | Tried
 )  # fmt: skip
 
 

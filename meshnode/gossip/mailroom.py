@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar, assert_never
 
 from meshnode.gossip.letters import (
+    Dialback,
     Doubt,
     Graft,
     Greeting,
@@ -22,6 +23,7 @@ from meshnode.gossip.letters import (
     SoftBatch,
     SoftRefresh,
     Standing,
+    Tried,
     decode,
 )
 from meshnode.gossip.manners import blame
@@ -70,6 +72,10 @@ class Mailroom:
                 return self._life(peer, letter, now)
             case Doubt(boot, incarnation):
                 return self._rolls.publish(self._parts.me.refute(boot, incarnation, now), now)
+            case Dialback():
+                return self._parts.trying.asked(peer, letter, now)
+            case Tried():
+                return self._parts.found_out(now) if self._parts.asking.answered(peer, letter, now) else []
             case _:
                 assert_never(letter)
 
@@ -79,6 +85,7 @@ class Mailroom:
             self._parts.overlay.neighbours_told(peer, letter.links)
             return []
         self._parts.detector.paced(peer, letter.pace_ms * MS)
+        self._parts.asking.greeted(peer, dials_back=letter.dials_back)
         return self._parts.overlay.greeted(peer, letter, now) + self._whole(peer, letter, now)
 
     def _whole(self, peer: NodeId, letter: Greeting, now: Instant) -> list[Effect]:

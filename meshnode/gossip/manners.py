@@ -63,6 +63,7 @@ class Manners:
             1: greetings, 2: greetings, 4: repairs, 5: repairs, 6: ("flood-pulls", limit(1_024, 64)),
             9: ("flood-grafts", limit(4_096, 512)), 13: ("flood-probes", limit(1_024, 64)),
             15: ("flood-standings", limit(64, 1)), 16: ("flood-doubts", limit(4, 1 / 15)),
+            18: ("flood-dialbacks", limit(4, 1 / 15)), 19: ("flood-dialbacks", limit(4, 1 / 15)),
         }  # fmt: skip
         self._rows: Throttle[NodeId] = limit(32, 1)
         self._alerts: Throttle[NodeId] = limit(512, 1 / 2)

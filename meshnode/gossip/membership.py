@@ -35,6 +35,7 @@ from meshnode.gossip.messages import (
     SoftChanged,
 )
 from meshnode.gossip.parts import Parts, Ports
+from meshnode.gossip.relays import direct
 from meshnode.gossip.rolls import Rolls
 from meshnode.gossip.silence import ABSENT_US
 from meshnode.gossip.verdict import Evidence
@@ -45,7 +46,7 @@ from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
 from meshnode.kernel.records import Record
 from meshnode.kernel.rng import Random
 from meshnode.links.messages import ControlReceived, LinkRejected, PeerDown, PeerUp
-from meshnode.model.ids import UNKNOWN_NODE, NodeId
+from meshnode.model.ids import NodeId
 
 __all__ = ["Gossip", "GossipConfig"]
 
@@ -72,15 +73,15 @@ class Gossip:
         rng: Random,
         restored: Sequence[Record] = (),
         ground: Ground | None = None,
-        via: Callable[[NodeId], NodeId] = lambda _node: UNKNOWN_NODE,
+        improvable: Callable[[NodeId], bool] = lambda _node: False,
     ) -> None:
-        """``ground``: rows known from the start, shared with others; a daemon has none. ``via``: the relay that carries
-        the link to a node, if one does.
+        """``ground``: rows known from the start, shared with others; a daemon has none. ``improvable``: the link to
+        a node should be another one.
         """
         ports = Ports(signer=signer, verifier=verifier, trust=trust, links=links)
         self.config = config
         self._restored = [record for record in restored if record.key != config.node]
-        self._parts = Parts(config, ports, rng, self._restored, ground, via)
+        self._parts = Parts(config, ports, rng, self._restored, ground, improvable)
         self.counters = self._parts.counters
         self._rolls = Rolls(self._parts)
         self._mailroom = Mailroom(self._parts, self._rolls)
@@ -101,6 +102,7 @@ class Gossip:
             parts.contacts.place(address, now)
         parts.repairs.start(now)
         parts.envoys.start(now)
+        parts.asking.start(now)
         self._started_us, self._forget_due_us = now.mono_us, now.mono_us + FORGET_CHECK_US
         return self._finish(effects, now)
 
@@ -125,6 +127,9 @@ class Gossip:
             effects += parts.broadcast.spread(rumour, now)
         for node in parts.envoys.wake(now):
             effects += self._reach(node, now)
+        effects += parts.trying.wake(now)
+        asked, news = parts.asking.wake(now)
+        effects += [*asked, *(parts.found_out(now) if news else ())]
         if self._forget_due_us is not None and self._forget_due_us <= now.mono_us:
             self._forget_due_us = now.mono_us + FORGET_CHECK_US
             self._forget(now)
@@ -150,11 +155,20 @@ class Gossip:
             parts.soft.deadline, self._rolls.deadline, parts.repairs.deadline, parts.catalogue.deadline,
             parts.envoys.deadline, lambda: None if parts.me.left else parts.contacts.deadline(),
             parts.planning.deadline, lambda: earliest(self._forget_due_us, parts.saving.deadline()),
+            lambda: None if parts.me.left else earliest(parts.asking.deadline(), parts.trying.deadline()),
         ]  # fmt: skip
 
     def reach(self, node: NodeId, now: Instant) -> list[Effect]:
         """Make or keep a link for a call; one made for calls alone idles out."""
         return self._finish(self._reach(node, now), now)
+
+    def renew_links(self, now: Instant) -> list[Effect]:
+        """This node has a new certificate: each link is dialled once more, where that is possible, and taken over."""
+        for node in self._parts.overlay.peers():
+            entry = self._parts.directory.entry(node)
+            if entry is not None:
+                self._parts.contacts.upgrades.watch(node, direct(entry.row.endpoints), now)
+        return self._finish([], now)
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -208,6 +222,10 @@ class Gossip:
     def observers(self, node: NodeId) -> Sequence[NodeId]:
         """Known nodes whose word counts when ``node`` is lost."""
         return self._parts.detector.observers(node)
+
+    def undialable(self) -> str:
+        """That nobody can dial this node, and who tried; empty as long as nobody says so."""
+        return self._parts.undialable()
 
     def votes(self, node: NodeId) -> dict[NodeId, Evidence]:
         """What speaks against ``node`` now, by observer."""

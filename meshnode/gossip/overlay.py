@@ -101,8 +101,9 @@ class Overlay:
         mine = peer in self._wishes
         link = _Link(demanded, {}, self._wishes.role(peer), mine)
         greeting = Greeting(
-            demanded, self._others(peer), link.role, not self._mesh.dialable(), self._whole, self._config.ping_us // MS
-        )
+            demanded, self._others(peer), link.role, not self._mesh.dialable(), self._whole, self._config.ping_us // MS,
+            dials_back=True,
+        )  # fmt: skip
         self._links[peer] = link
         if returned:
             self._host(link, now)

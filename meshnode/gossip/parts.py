@@ -9,6 +9,7 @@ from meshnode.gossip.catalogue import Catalogue
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Address, Contacts
 from meshnode.gossip.detector import Detector
+from meshnode.gossip.dialback import Asking, Trying
 from meshnode.gossip.directory import Directory
 from meshnode.gossip.envoys import Envoys
 from meshnode.gossip.ground import Ground
@@ -26,11 +27,13 @@ from meshnode.gossip.soft import SoftState
 from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.whereabouts import Whereabouts
 from meshnode.kernel.counters import Counters
+from meshnode.kernel.effects import Effect, Note
+from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
 from meshnode.kernel.records import Record
 from meshnode.kernel.rng import Random
 from meshnode.links.tunnelwire import RELAY_PORT, relay_host
-from meshnode.model.ids import UNKNOWN_NODE, NodeId
+from meshnode.model.ids import NodeId
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +51,7 @@ class Parts:
 
     def __init__(
         self, config: GossipConfig, ports: Ports, rng: Random, restored: Sequence[Record], ground: Ground | None = None,
-        via: Callable[[NodeId], NodeId] = lambda _node: UNKNOWN_NODE,
+        improvable: Callable[[NodeId], bool] = lambda _node: False,
     ) -> None:  # fmt: skip
         self.config, self.ports = config, ports
         self._through_me = (relay_host(config.node), RELAY_PORT)
@@ -86,9 +89,16 @@ class Parts:
         )  # fmt: skip
         self.repairs = Repairs(config, self.directory, self.soft, self.catalogue, rng, self.budgets)
         self.contacts = Contacts(
-            rng, own=self._is_own, holder=self.directory.holder, near=self.outlook.near, via=via, restored=restored
+            rng,
+            own=self._is_own,
+            holder=self.directory.holder,
+            near=self.outlook.near,
+            improvable=improvable,
+            restored=restored,
         )
         self.relays = Relays(config, self.directory)
+        self.asking = Asking(config, self.directory)
+        self.trying = Trying(self.directory, self.contacts.probe)
         self.planning = Planning(
             config,
             self.me,
@@ -98,6 +108,21 @@ class Parts:
             self.contacts,
             self.relays,
             hold=self.soft.hold,
+        )
+
+    def found_out(self, now: Instant) -> list[Effect]:
+        """Whether this node can be dialled is known now, and was not: it goes to relays, or comes back from them."""
+        self.planning.found_out(hidden=self.asking.hidden, now=now)
+        return [Note(f"node/{self.config.name}", self.undialable() or "this node can be dialled again")]
+
+    def undialable(self) -> str:
+        """In words; empty as long as nobody says so."""
+        if not self.asking.hidden:
+            return ""
+        names = [entry.member.name for node in self.asking.tried if (entry := self.directory.entry(node)) is not None]
+        where = ", ".join(f"{host}:{port}" for host, port in direct(self.config.endpoints))
+        return (
+            f"nobody can dial this node: {' and '.join(names) or 'others'} tried {where}; it is reached through relays"
         )
 
     def _region_of(self, node: NodeId) -> str:

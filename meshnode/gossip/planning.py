@@ -21,6 +21,7 @@ from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.strays import Strays
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.ports import LinkStats
+from meshnode.links.tunnelwire import relay_at
 from meshnode.model.ids import NodeId
 
 SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id dials first
@@ -64,7 +65,9 @@ class Outlook:
 
     def dialable(self) -> bool:
         """Others can dial this node, as far as it knows."""
-        return bool(direct(self._me.endpoints))
+        return bool(direct(self._me.endpoints)) and all(
+            relay_at(host) in (None, self._node) for host, _ in self._me.endpoints
+        )
 
     def open(self, node: NodeId) -> bool:
         if node == self._node or self.lost(node):
@@ -138,6 +141,11 @@ class Planning:
         self._strays.find(node)
         self._contacts.drop(node)
 
+    def found_out(self, *, hidden: bool, now: Instant) -> None:
+        """This node can be dialled by nobody, or can again."""
+        self._relays.undialable, self._relays_stale = hidden, True
+        self._plan_by(now.mono_us)
+
     def links_changed(self, node: NodeId, now: Instant) -> None:
         """One came or went: that is planned in this very turn."""
         self.note(node, now)
@@ -165,14 +173,14 @@ class Planning:
 
     def readdressed(self, now: Instant) -> SignedRow | None:
         """The own row, if it names other relays than before."""
-        if not self._relays_stale or not self._relays.hidden or self._me.left:
+        if not self._relays_stale or not (self._relays.hidden or self._relays.used) or self._me.left:
             return None
         self._relays_stale = False
         if not self._relays.choose(self._overlay.peers()):
             return None
         self._overlay.kept = dict.fromkeys(self._relays.used)
         self._plan_by(now.mono_us)
-        return self._me.readdress(self._relays.endpoints(direct(self._me.endpoints)), now)
+        return self._me.readdress(self._relays.endpoints(self._relays.own), now)
 
     # -- plans --------------------------------------------------------------------------------------------------------
 

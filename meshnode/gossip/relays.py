@@ -28,21 +28,30 @@ class Relays:
         self._config, self._directory = config, directory
         self._own = config.endpoints
         self.used: dict[NodeId, None] = {}
+        self.undialable = False  # it has addresses, and others say that nobody answers there
 
     @property
     def hidden(self) -> bool:
-        return not direct(self._own)
+        return self.undialable or not direct(self._own)
+
+    @property
+    def own(self) -> tuple[Address, ...]:
+        """The addresses this node would tell if everybody could dial it."""
+        return self._own
 
     def endpoints(self, own: Sequence[Address]) -> tuple[Address, ...]:
-        """What the row tells: the addresses of this node, and whom to ask when there are none."""
+        """What the row tells: the addresses of this node, and whom to ask when there are none, or nobody answers there.
+        Whoever is beside it in its own network may dial them still. Who cannot be dialled is no relay."""
         self._own = tuple(own)
+        shown = direct(self._own) if self.undialable else self._own
         used = self.used if self.hidden else ()
-        return (*self._own, *((relay_host(relay), RELAY_PORT) for relay in used))
+        return (*shown, *((relay_host(relay), RELAY_PORT) for relay in used))
 
     def choose(self, peers: Sequence[NodeId]) -> bool:
         """Whom of the linked ones to name; those named stay as long as they are linked. True: it is a change."""
         if not self.hidden:
-            return False
+            changed, self.used = bool(self.used), {}
+            return changed
         kept = [relay for relay in self.used if relay in peers][:RELAYS]
         free = [peer for peer in peers if peer not in kept and self.carries(peer)] if len(kept) < RELAYS else []
         chosen = dict.fromkeys((*kept, *sorted(free, key=self._rank)[: RELAYS - len(kept)]))

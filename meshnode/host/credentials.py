@@ -8,7 +8,7 @@ from meshnode.host.identity import Enroller, Identity
 from meshnode.kernel.instant import Instant
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
-from meshnode.security.check_peer import check_peer
+from meshnode.security.check_peer import check_peer, has_ended
 from meshnode.security.clock import MeshClock
 from meshnode.security.messages import PeerIdentity
 from meshnode.security.tls import (
@@ -54,3 +54,7 @@ class Credentials:
         if tls.selected_alpn_protocol() != ALPN_MESH:
             raise RemoteError("alpn", "the other side does not speak this protocol")
         return check_peer(verified_chain(tls), self.mesh, self.clock, self.now(), expect or None)
+
+    def has_ended(self, until_ms: int) -> bool:
+        """Whether a certificate that was accepted has run out since."""
+        return has_ended(until_ms, self.clock, self.now())

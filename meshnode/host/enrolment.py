@@ -106,8 +106,8 @@ class EnrolmentDoor:
             log.warning("no certificate issued", extra={"node": effect.name, "error": str(error)})
             visit.answer(make_refusal(reason, str(error)))
         else:
-            self._counters.add("enrol-admitted")
-            log.info("node admitted", extra={"node": effect.name})
+            self._counters.add("enrol-renewed" if effect.again else "enrol-admitted")
+            log.info("certificate renewed" if effect.again else "node admitted", extra={"node": effect.name})
 
     def refuse(self, effect: RefuseEnrolment) -> None:
         self._counters.add(f"enrol-refused-{effect.reason}")

@@ -103,9 +103,9 @@ async def _ask_everybody(applicant: _Applicant, wall_ms: int, dial_from: str) ->
 
 async def _ask(address: str, applicant: _Applicant, dial_from: str) -> Admission:
     token = applicant.token
-    async with _dialogue(address, enrolment_client_context(None), dial_from) as stranger:
+    async with dialogue(address, enrolment_client_context(None), dial_from) as stranger:
         bundle = _trusted_bundle(await stranger.greeting(), token)
-    async with _dialogue(address, enrolment_client_context(bundle.root_pem), dial_from) as enroller:
+    async with dialogue(address, enrolment_client_context(bundle.root_pem), dial_from) as enroller:
         greeting = await enroller.greeting()
         check_peer(verified_chain(enroller.tls), token.mesh, MeshClock(0), _TIMELESS, None)
         leaf_sha256 = hashlib.sha256(presented_leaf(enroller.tls)).digest()
@@ -133,7 +133,7 @@ def _nobody(token: Token, failures: list[str], wall_ms: int) -> LocalError:
     )
 
 
-class _Dialogue:
+class Dialogue:
     """One connection to an enroller (implements ``TlsUser``): bodies come and go one at a time."""
 
     tls: ssl.SSLObject
@@ -187,14 +187,15 @@ def _seen(body: "asyncio.Future[bytes]") -> None:
 
 
 @contextlib.asynccontextmanager
-async def _dialogue(address: str, context: ssl.SSLContext, dial_from: str) -> AsyncGenerator["_Dialogue"]:
+async def dialogue(address: str, context: ssl.SSLContext, dial_from: str) -> AsyncGenerator["Dialogue"]:
+    """A connection to whoever admits at "HOST:PORT". Raises ``DialError``, ``RemoteError``."""
     host, _, port = address.rpartition(":")
     connected = await connect(host.strip("[]"), int(port), dial_from)
-    dialogue = _Dialogue()
-    dialogue.link = TlsLink(dialogue, context, Scratch(), server_side=False)
-    await attach(dialogue.link, connected)
+    talk = Dialogue()
+    talk.link = TlsLink(talk, context, Scratch(), server_side=False)
+    await attach(talk.link, connected)
     try:
-        yield dialogue
+        yield talk
     finally:
-        dialogue.link.abort()
-        await asyncio.shield(dialogue.link.gone)
+        talk.link.abort()
+        await asyncio.shield(talk.link.gone)

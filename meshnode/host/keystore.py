@@ -2,9 +2,10 @@
 
 ``DIR/identity/``: ``root.sha256``, ``bundle``, ``member``, ``record.key``, ``tls.key``, ``leaf.pem``; on the node that
 made the mesh also ``admin.key``, ``enroller.key``, ``enroller.pem`` and ``root.sealed.pem`` (for the recovery words);
-on the others ``seeds``, the addresses to dial first.
+on the others ``seeds``, the addresses to dial first. ``tls.next.key`` is there only while a certificate is renewed.
 """
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from meshnode.host.atomic import create_directory
+from meshnode.host.atomic import create_directory, replace_file
 from meshnode.host.identity import CHAIN_FILE, TLS_KEY_FILE, Enroller, Identity
 from meshnode.kernel.ports import Member
 from meshnode.model.errors import LocalError, NotFound, RemoteError
@@ -33,6 +34,7 @@ ENROLLER_KEY_FILE = "enroller.key"
 ENROLLER_FILE = "enroller.pem"
 SEALED_ROOT_FILE = "root.sealed.pem"
 SEEDS_FILE = "seeds"
+NEXT_KEY_FILE = "tls.next.key"
 FILE_BYTES_MAX = 64 * 1024
 
 
@@ -149,6 +151,7 @@ def load(directory: Path) -> Identity:
     signer = RecordSigner(_read_key(at / RECORD_KEY_FILE))
     bundle = _read_bundle(at)
     member = _read_member(at, bundle, signer)
+    _finish_renewal(at)
     leaf = _read_leaf(at)
     return Identity(
         directory=at,
@@ -164,6 +167,23 @@ def load(directory: Path) -> Identity:
         enroller=_read_enroller(at),
         seeds=_read_seeds(at),
     )
+
+
+def renew(directory: Path, *, chain_pem: bytes, tls_key: bytes) -> Identity:
+    """Put another leaf and its key in the place of those in use; a crash leaves both of the old or both of the new.
+
+    Raises ``CannotStore``; then the old ones are in use still.
+    """
+    at = identity_directory(directory)
+    try:
+        replace_file(at / NEXT_KEY_FILE, tls_key)
+        replace_file(at / CHAIN_FILE, chain_pem)
+    except OSError as error:
+        raise CannotStore(
+            f"the new certificate cannot be written to {at}: {error.strerror or error}",
+            next_step="check free space and permissions of that directory; it is tried again",
+        ) from error
+    return load(directory)
 
 
 def refuse_second(directory: Path) -> None:
@@ -189,7 +209,10 @@ def _create(directory: Path, files: dict[str, bytes]) -> None:
 
 def _check_private(at: Path) -> None:
     for path in (at, *sorted(at.iterdir())):
-        status = path.lstat()
+        try:
+            status = path.lstat()
+        except FileNotFoundError:  # the daemon renews its certificate at this moment
+            continue
         if status.st_mode & 0o077:
             raise IdentityBroken(
                 f"{path} can be read by others (mode {status.st_mode & 0o777:04o}): its keys may be known",
@@ -240,6 +263,23 @@ def _read_member(at: Path, bundle: Bundle, signer: RecordSigner) -> Member:
     if verdict.node != signer.node:
         raise _broken(at / MEMBER_FILE, f"it is about another record key than {RECORD_KEY_FILE}")
     return verdict
+
+
+def _finish_renewal(at: Path) -> None:
+    """A key that waits takes its place when the certificate for it is there. One whose certificate never came stays
+    until the next renewal: the daemon may be writing that certificate now, and this be another process."""
+    waiting = at / NEXT_KEY_FILE
+    with contextlib.suppress(FileNotFoundError):
+        if _fits(at / CHAIN_FILE, waiting):
+            waiting.replace(at / TLS_KEY_FILE)
+
+
+def _fits(chain: Path, key: Path) -> bool:
+    try:
+        leaf = x509.load_pem_x509_certificates(chain.read_bytes())[0]
+        return serialization.load_pem_private_key(key.read_bytes(), None).public_key() == leaf.public_key()
+    except (ValueError, TypeError):
+        return False
 
 
 def _read_leaf(at: Path) -> x509.Certificate:

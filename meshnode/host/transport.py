@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 Told = LinkOpened | LinkBytes | LinkLost | DialFailed | Reached | EnrolmentAsked | TunnelWritten | TunnelClosed
 Tell = Callable[[Told], None]
+SWEEP_S = 60.0  # how often links are looked at whose peer's certificate may have ended
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ class Transport:
     """All connections of this node. ``open`` takes the port, ``serve`` runs until cancelled."""
 
     def __init__(self, config: TransportConfig, credentials: Credentials, tell: Tell, counters: Counters) -> None:
-        self.credentials = credentials  # a renewed certificate replaces it; links that stand keep theirs
+        self.credentials = credentials  # a renewed certificate replaces it; links that stand keep theirs till it ends
         self._config = config
         self.tell = tell
         self._counters = counters
@@ -89,11 +90,13 @@ class Transport:
                 self._tasks = tasks
                 for dial in self._early:
                     self._begin(tasks, dial)
+                sweeping = tasks.create_task(self._sweep_for_ever(), name="ended certificates")
                 try:
                     with self.tunnels.serving(tasks):
                         await self._listener.serve()
                 finally:
                     self._tasks = None  # no dial begins any more
+                    sweeping.cancel()
         finally:
             await self._close_all()
 
@@ -256,11 +259,25 @@ class Transport:
         if len(self._sessions) >= self._config.links_max:
             raise RemoteError("links-full")
         self._sessions[session.number] = session
+        session.until_ms = peer.until_ms
         self._counters.add("link-opened")
         log.info("link opened", extra={"link": session.number, "peer": peer.name, "address": session.address})
         dial_no = dial.dial_no if dial else 0
         inbound = dial is None
         self.tell(LinkOpened(session.number, peer.node, peer.name, inbound, dial_no, session.address, session.relay))
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Who lets his certificate end while his links stand would stay for ever: nobody renews that of one who was
+        banned. Whoever renewed his has dialled anew, or does it now."""
+        for session in list(self._sessions.values()):
+            if self.credentials.has_ended(session.until_ms):
+                self._counters.add("link-certificate-ended")
+                session.link.close()
 
     def lost(self, session: "_Session", how: Loss, reason: str) -> None:
         del self._sessions[session.number]
@@ -322,6 +339,7 @@ class _Session:
         self.address = address
         self.dial = dial
         self.relay = UNKNOWN_NODE  # that carries it
+        self.until_ms = 0  # the peer's certificate, once it was judged
         self.settled: asyncio.Future[_NoLink | None] = asyncio.get_running_loop().create_future()
         self._transport = transport
         self._is_open = False

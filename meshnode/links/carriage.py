@@ -36,9 +36,11 @@ class RelayConfig:
     open_bytes: int = 64 * 1024  # what opening a tunnel costs, so that nobody opens and closes them for nothing
     tunnels_per_client_max: int = 16
     tunnels_max: int = 512
+    clients_max: int = 256  # that have tunnels at once
 
     def __post_init__(self) -> None:
-        if min(self.bytes_per_s, self.burst_bytes, self.tunnels_per_client_max, self.tunnels_max) <= 0:
+        limits = (self.bytes_per_s, self.burst_bytes, self.tunnels_per_client_max, self.tunnels_max, self.clients_max)
+        if min(limits) <= 0:
             raise ValueError(f"limits of a relay must be positive: {self}")
 
 
@@ -92,6 +94,10 @@ class Carriage:
     def tunnels(self) -> int:
         return len(self._legs) // 2
 
+    @property
+    def _paying(self) -> int:
+        return sum(purse.tunnels > 0 for purse in self._purses.values())
+
     def holds(self, key: Key) -> bool:
         """Whether that number on that link is one of a carried tunnel."""
         return key in self._legs
@@ -125,7 +131,7 @@ class Carriage:
             return "relay-unknown"
         if self.ways.last_heard_us(wanted) is None:
             return "relay-no-client"
-        if self.tunnels >= self.config.tunnels_max:
+        if self.tunnels >= self.config.tunnels_max or (not purse.tunnels and self._paying >= self.config.clients_max):
             return "relay-full"
         if purse.tunnels >= self.config.tunnels_per_client_max or purse.left < 0:
             return "relay-quota"

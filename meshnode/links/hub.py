@@ -87,6 +87,11 @@ class Hub:
         assert len(record) <= MEMBER_BYTES_MAX
         self._handshake.member = self._lanes.handshake.member = record
 
+    def renewed(self) -> None:
+        """Our certificate changed. Links go on as they are; each may be taken over by a new one beside it."""
+        for link in self._links.values():
+            link.stale = True
+
     # -- questions ------------------------------------------------------------------------------------------------
 
     def peers(self) -> Sequence[NodeId]:
@@ -104,6 +109,12 @@ class Hub:
         """The relay that carries the link in use to a peer; none: it is a direct one, or there is no link."""
         link = self._roster.up.get(peer)
         return link.relay if link else UNKNOWN_NODE
+
+    def improvable(self, peer: NodeId) -> bool:
+        """The link in use to a peer would better be another one: it runs through a relay, or stands on a certificate
+        of ours that was renewed."""
+        link = self._roster.up.get(peer)
+        return link is not None and (bool(link.relay) or link.stale)
 
     def events_waiting(self, peer: NodeId) -> int:
         """How many events for it wait for room."""
@@ -300,8 +311,8 @@ class Hub:
         peer = self._roster.get(link.peer)
         if link.inbound or link.lane or peer is None:
             return None
-        if peer.up is not None and peer.up.relay and not link.relay and peer.dialling is None:
-            return None  # the direct way is open now, and takes over what goes through a tunnel
+        if peer.up is not None and peer.dialling is None and (peer.up.stale or (peer.up.relay and not link.relay)):
+            return None  # it takes over: the direct way is open now, or our certificate is a new one
         # A dial beside a link that seems to be in order: its TLS handshake was all the proof of life one could want.
         idle_us = self._config.idle_us(len(self._roster.up))
         healthy = peer.heard_within(max(idle_us, peer.up.idle_us if peer.up else 0) + HEALTHY_US, now)

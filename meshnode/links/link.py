@@ -48,6 +48,7 @@ class Link:
         self.lane = opened.dial_no > LANE_DIALS  # a second connection; of one that came in, HELLO tells
         self.relay = opened.relay  # that carries it; none: it is a connection of our own
         self.phase = Phase.AWAITING_HELLO if opened.inbound else Phase.AWAITING_WELCOME
+        self.stale = False  # it stands on a certificate of ours that was renewed since
         self.hello_no = 0  # of the HELLO that opened it
         self.offered = b""  # session offered in it, if we said it
         self.count = 0

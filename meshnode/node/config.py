@@ -8,6 +8,7 @@ from meshnode.crdt.config import DocumentsConfig
 from meshnode.crdt.kinds import OURS
 from meshnode.crdt.store import StateStore
 from meshnode.kernel.ports import Signer, Verifier
+from meshnode.links.carriage import RelayConfig
 from meshnode.model.ids import MeshId, NodeId, NodeName, Region
 from meshnode.scheduler.rules import SchedulerRules
 from meshnode.security.bundle import Bundle
@@ -29,10 +30,12 @@ class NodeConfig:
     endpoints: tuple[tuple[str, int], ...] = ()  # where peers can dial this node
     seeds: tuple[tuple[str, int], ...] = ()
     profile: str = "default"
+    relay: RelayConfig = RelayConfig()  # what it carries if its profile is that of a relay
     whole_mesh_max: int = 64  # members up to which all nodes hold all facts of the mesh
     run_id: bytes  # 8 bytes, new at every process start
     seed: bytes  # of all luck in the core
     certificate_sha256: str = ""
+    certificate_from_ms: int = 0
     certificate_expires_ms: int = 0
     root_sha256: str = ""
     documents: DocumentsConfig = DocumentsConfig(kinds=OURS)

@@ -6,6 +6,7 @@ rooms until none is left; what remains is for the host. All bytes for one link i
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from meshnode.agents.life import Agents, AgentsConfig
 from meshnode.checkpoints.checkpoints import Checkpoints, CheckpointsConfig
@@ -14,6 +15,7 @@ from meshnode.deployments.bundles import ROOM as BUNDLES
 from meshnode.deployments.bundles import Bundles
 from meshnode.gossip.membership import Gossip, GossipConfig
 from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Publish, Reached
+from meshnode.gossip.relays import direct
 from meshnode.kernel import rng
 from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.kernel.counters import Counters
@@ -23,7 +25,7 @@ from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import LANE_DIALS, CloseLink, LaneFailed, LinkBytes, LinkLost, LinkOpened, Post
-from meshnode.links.tunnels import RelayConfig, Tunnels
+from meshnode.links.tunnels import Tunnels
 from meshnode.links.tunnelwire import RELAY_PORT, TunnelClosed, TunnelWritten, relay_at, relay_host
 from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Around, Switch, SwitchConfig
@@ -79,8 +81,9 @@ from meshnode.registry.offers import LOAD_KEY
 from meshnode.scheduler.scheduler import Scheduler, SchedulerConfig
 from meshnode.security.enrolment import EnrolmentDesk
 from meshnode.security.members import Members
-from meshnode.security.messages import EnrolmentAsked
-from meshnode.security.roles import Roles
+from meshnode.security.messages import EnrolmentAsked, LeafRenewed, RenewalFailed, RenewalWanted
+from meshnode.security.renewal import Leaf, Renewal
+from meshnode.security.roles import ADMIN, Roles
 from meshnode.wire.bus import AgentFrames
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
@@ -117,7 +120,7 @@ class Core:
         self.rooms = Rooms((
             self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
             self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits, self.proven,
-            self.watching, self.tunnels,
+            self.watching, self.tunnels, self.renewal,
         ))  # fmt: skip
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
@@ -139,7 +142,7 @@ class Core:
             run_id=config.run_id, member=config.member, codec=ports.codec,
         ).of_profile(config.profile)  # fmt: skip
         self.hub = Hub(links, rng.fork(config.seed, "links"))
-        carries = RelayConfig(carries=config.profile == "relay")
+        carries = replace(config.relay, carries=config.profile == "relay")
         self.tunnels = Tunnels(
             carries, me=config.node, ways=self.hub, is_client=self._is_client, name_of=self.names.of,
         )  # fmt: skip
@@ -153,7 +156,7 @@ class Core:
                 whole_mesh_max=config.whole_mesh_max, ping_us=links.idle_ping_max_us,
             ),
             signer=ports.signer, verifier=ports.verifier, trust=self.trust, links=self.hub,
-            rng=rng.fork(config.seed, "gossip"), restored=restored, via=self.hub.via,
+            rng=rng.fork(config.seed, "gossip"), restored=restored, improvable=self.hub.improvable,
         )  # fmt: skip
         self.documents = Documents(
             config.documents, signer=ports.signer, verifier=ports.verifier, authority=self.authority, trust=self.trust,
@@ -203,7 +206,12 @@ class Core:
             large=lambda: not self.gossip.holds_all(),
         )
         self.enrolment = EnrolmentDesk(
-            config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored, clock=self.clock
+            config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored, clock=self.clock,
+            banned=self.bans.refuses,
+        )  # fmt: skip
+        leaf = Leaf(config.certificate_sha256, config.certificate_from_ms, config.certificate_expires_ms)
+        self.renewal = Renewal(
+            leaf, self.clock, rng.fork(config.seed, "renewal"), name=config.name, enrollers=self._enrollers
         )
 
     # -- the machine ------------------------------------------------------------------------------------------------
@@ -212,6 +220,7 @@ class Core:
         """Count this boot durably before anybody hears of it, then wake the rooms."""
         record = Record(RecordKind.BOOT, b"", self.boot.to_bytes(8))
         self.proven.start(now)
+        self.renewal.start(now)
         return self._settle([Persist((record,), then=(Started(),))], now)
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
@@ -246,6 +255,12 @@ class Core:
         """It says that it is reached through this node."""
         row = self.gossip.row(node)
         return row is not None and (relay_host(self.config.node), RELAY_PORT) in row.endpoints
+
+    def _enrollers(self) -> list[tuple[str, int]]:
+        """Where somebody may renew this node's certificate: admins admit, and so may whoever stands at a seed."""
+        admins = [member.node for member in self.trust.all() if ADMIN in member.roles]
+        rows = [row for node in admins if node != self.config.node and (row := self.gossip.row(node)) is not None]
+        return [*direct([address for row in rows for address in row.endpoints]), *self.config.seeds]
 
     def region_of(self, node: NodeId) -> str:
         member = self.trust.member(node)
@@ -306,6 +321,8 @@ class Core:
                 return self.desk.fetched(event)
             case EnrolmentAsked():
                 return self.enrolment.handle(event, now)
+            case RenewalWanted() | LeafRenewed() | RenewalFailed():
+                return self.renewal.handle(event, now)
             case HardwareProbed() | LoadSampled() | Slept() | Measured():
                 return self._sensed(event, now)
             case _:

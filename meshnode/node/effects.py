@@ -6,7 +6,7 @@ from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.records import Record
 from meshnode.links.messages import CloseLink, Transmit
 from meshnode.model.views import AnyView, EventView
-from meshnode.security.messages import IssueLeaf, RefuseEnrolment
+from meshnode.security.messages import IssueLeaf, RefuseEnrolment, RenewLeaf
 from meshnode.wire.bus import Spread, ToAgent
 
 
@@ -88,4 +88,5 @@ Output = (
     | Spread
     | IssueLeaf
     | RefuseEnrolment
+    | RenewLeaf
 )

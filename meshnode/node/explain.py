@@ -157,7 +157,8 @@ def _region(core: Core, region: str, now: Instant) -> str:
 def _details(core: Core, view: NodeView) -> list[str]:
     """How a node is reached, and who says what against it."""
     if view.self_node:
-        return []
+        undialable = core.gossip.undialable()
+        return [undialable] if undialable else []
     return [line for line in (_path(core, view), _observed(view)) if line]
 
 

@@ -16,7 +16,7 @@ from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened
 from meshnode.links.tunnelwire import TunnelClosed, TunnelWritten
 from meshnode.model.commands import AnyCommand
 from meshnode.model.views import Failure, LogsView
-from meshnode.security.messages import EnrolmentAsked
+from meshnode.security.messages import EnrolmentAsked, LeafRenewed, RenewalFailed, RenewalWanted
 from meshnode.wire.bus import AgentFrames
 
 
@@ -137,6 +137,9 @@ Input = (
     | AgentGone
     | AgentFrames
     | EnrolmentAsked
+    | RenewalWanted
+    | LeafRenewed
+    | RenewalFailed
     | BlobsKept
     | BlobRead
     | LogsFetched

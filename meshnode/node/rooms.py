@@ -52,7 +52,7 @@ class Room(Protocol):
 # In the order in which they are woken: from the links up.
 NAMES = (
     "hub", "gossip", "documents", "intentions", "agents", "checkpoints", "scheduler", "switch", "journals", "bundles",
-    "offering", "succession", "commits", "proven", "watching", "tunnels",
+    "offering", "succession", "commits", "proven", "watching", "tunnels", "renewal",
 )  # fmt: skip
 ALL = (1 << len(NAMES)) - 1
 

@@ -326,7 +326,7 @@ def identity(core: Core) -> IdentityView:
     config, member = core.config, core.trust.member(core.config.node)
     return IdentityView(
         mesh=config.mesh, name=config.name, node_id=config.node.hex(), record_key=core.ports.signer.public_key.hex(),
-        certificate_sha256=config.certificate_sha256, certificate_expires_ms=config.certificate_expires_ms,
+        certificate_sha256=core.renewal.leaf.sha256, certificate_expires_ms=core.renewal.leaf.until_ms,
         root_sha256=config.root_sha256, roles=list(member.roles) if member else [], region=config.region,
         enroller=core.ports.admin is not None,
     )  # fmt: skip
@@ -375,6 +375,8 @@ def _problems(core: Core, now: Instant) -> list[str]:
         f"{address} answers as somebody else ({why}): check the address, it may be of another mesh"
         for address, why in core.strangers.items()
     ]
+    if undialable := core.gossip.undialable():
+        problems.append(undialable)
     problems += core.refusals.problems(now)
     problems += [
         f"agent {info.instance} {'has failed' if info.state is InstanceState.FAILED else 'keeps ending'}: {info.reason}"

@@ -66,6 +66,7 @@ from meshnode.node.effects import Exit
 from meshnode.node.facts import Started, WishesUnkept
 from meshnode.node.survey import RegionSurvey
 from meshnode.scheduler.messages import ClaimsChanged, DrainsChanged, UnitChanged, UnitClaimed, UnitReleased, Wanted
+from meshnode.security.messages import CertificateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +119,9 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
                 *core.watching.changed(fact, now), *_document(core, fact), *core.interests.changed(fact, now),
                 *core.bans.changed(fact, now),
             ]  # fmt: skip
+        case CertificateChanged():
+            core.hub.renewed()
+            return core.gossip.renew_links(now)
         case WishesUnkept():
             core.intentions.changed()
             return ()

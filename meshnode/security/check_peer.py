@@ -62,7 +62,7 @@ def _judge(chain_der: list[bytes], mesh: str, clock: MeshClock, now: Instant, ex
     node = node_id(record_key)
     if expect and not hmac.compare_digest(node, expect):
         raise RemoteError("unexpected-peer", f"{name} is {node.hex()[:12]}, {expect.hex()[:12]} was dialled")
-    return PeerIdentity(node, name, record_key)
+    return PeerIdentity(node, name, record_key, _ms(leaf.not_valid_after_utc))
 
 
 def _check_is_leaf(leaf: x509.Certificate) -> None:
@@ -104,6 +104,11 @@ def _check_dates(certificate: x509.Certificate, clock: MeshClock, now: Instant) 
         raise RemoteError("not-yet-valid", f"{certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}")
     if at_ms - SKEW_MS > _ms(certificate.not_valid_after_utc):
         raise RemoteError("expired", f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def has_ended(until_ms: int, clock: MeshClock, now: Instant) -> bool:
+    """Whether a certificate that was good once has run out since."""
+    return clock.now_ms(now) - SKEW_MS > until_ms
 
 
 def _ms(moment: datetime.datetime) -> int:

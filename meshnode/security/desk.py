@@ -1,11 +1,11 @@
-"""The enroller's desk: decides who is admitted, and never twice on one invite.
+"""The enroller's desk: decides who is admitted, never twice on one invite, and whose certificate is renewed.
 
 Invariant: an invite is written down as used before anybody hears a yes. Signing the certificate draws on the system's
 randomness, so the desk asks the host for it, after the commit.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -14,9 +14,18 @@ from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import Signer, Verifier
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.errors import RemoteError
+from meshnode.model.ids import NodeId
 from meshnode.security.authority import check_csr
 from meshnode.security.clock import MeshClock
-from meshnode.security.enrolment_letters import Request, meaning, proofs_hold, read_request, transcript
+from meshnode.security.enrolment_letters import (
+    RenewalRequest,
+    Request,
+    meaning,
+    proofs_hold,
+    read_request,
+    renewal_holds,
+    transcript,
+)
 from meshnode.security.identity import KEY_BYTES, node_id
 from meshnode.security.invite import InviteBody, check_invite_signature, read_invite
 from meshnode.security.members import Members, make_member
@@ -44,6 +53,7 @@ class EnrolmentDesk:
     Args:
         bundle: root-signed, as carried; what a new node is given.
         restored: INVITE records of the journal.
+        banned: members whose certificates nobody renews.
     """
 
     def __init__(
@@ -56,6 +66,7 @@ class EnrolmentDesk:
         restored: Sequence[Record] = (),
         *,
         clock: MeshClock | None = None,
+        banned: Callable[[NodeId], bool] = lambda _node: False,
         used_max: int = 4096,
     ) -> None:
         self._mesh = mesh
@@ -64,6 +75,7 @@ class EnrolmentDesk:
         self._trust = trust
         self._verifier = verifier
         self._clock = clock or MeshClock(0)
+        self._banned = banned
         self._used_max = used_max
         self._used: dict[bytes, _Used] = {}
         for record in restored:
@@ -88,6 +100,8 @@ class EnrolmentDesk:
         if self._admin is None:
             raise RemoteError("not-an-enroller")
         request = read_request(event.body)
+        if isinstance(request, RenewalRequest):
+            return [self._renewed(request, event)]
         invite = self._check_invite(request, now)
         self._check_request(request, invite, event)
         used = self._used.get(invite.invite_id)
@@ -96,6 +110,23 @@ class EnrolmentDesk:
         if not self._is_lost_answer(used, request, now):
             raise RemoteError("invite-used")
         return self._grant(event.request_no, request, invite, used, ())
+
+    def _renewed(self, request: RenewalRequest, event: EnrolmentAsked) -> IssueLeaf:
+        """Who an admin made a member stays one, however long it slept, until a policy says otherwise: nothing has to
+        be written down for it."""
+        if not renewal_holds(request, transcript(event.nonce, event.server_leaf_sha256, request.csr), self._verifier):
+            raise RemoteError("bad-proof")
+        member = self._trust.admit(request.member)
+        if isinstance(member, str):
+            raise RemoteError(member)
+        if member.public_key != request.record_key:
+            raise RemoteError("of-another-node")
+        if self._banned(member.node):
+            raise RemoteError("banned")
+        check_csr(request.csr, request.record_key)
+        return IssueLeaf(
+            event.request_no, request.csr, member.name, request.record_key, member.record, self._bundle, again=True
+        )
 
     def _check_invite(self, request: Request, now: Instant) -> InviteBody:
         try:

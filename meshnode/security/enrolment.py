@@ -23,6 +23,7 @@ from meshnode.security.enrolment_letters import (
     make_answer,
     make_greeting,
     make_refusal,
+    make_renewal_request,
     make_request,
     meaning,
     read_greeting,
@@ -42,9 +43,11 @@ __all__ = [
     "make_answer",
     "make_greeting",
     "make_refusal",
+    "make_renewal_request",
     "make_request",
     "read_answer",
     "read_greeting",
+    "read_renewed",
 ]
 
 # Judged without a clock: a machine that is about to join may have none, and TLS has already said who answers.
@@ -79,6 +82,15 @@ def read_answer(body: bytes, token: Token) -> Admission:
     Raises:
         EnrolmentRefused: with the refusal's name as ``code`` and what to do next.
     """
+    return _read(body, token.root_sha256, token.mesh, token.name)
+
+
+def read_renewed(body: bytes, bundle: Bundle, name: str) -> Admission:
+    """Check what an enroller answered to the member ``name``. Raises as ``read_answer`` does."""
+    return _read(body, bundle.root_sha256, bundle.mesh, name)
+
+
+def _read(body: bytes, root_sha256: bytes, mesh: str, name: str) -> Admission:
     try:
         answer = read_reply(body)
     except RemoteError as error:
@@ -86,7 +98,7 @@ def read_answer(body: bytes, token: Token) -> Admission:
     if isinstance(answer, Refused):
         raise _told(answer)
     try:
-        _check_admission(answer, token)
+        _check_admission(answer, root_sha256, mesh, name)
     except RemoteError as error:
         reason = error.reason if error.reason in {"root-mismatch", "wrong-mesh"} else "bad-answer"
         raise EnrolmentRefused(reason, f"{meaning(reason).message} ({error})") from error
@@ -101,17 +113,17 @@ def _told(answer: Refused) -> EnrolmentRefused:
     return EnrolmentRefused(EnrolmentRefused.code, f"the enroller refused: {message} ({reason})")
 
 
-def _check_admission(answer: Admitted, token: Token) -> None:
-    bundle = read_bundle(answer.bundle, token.root_sha256)
-    if bundle.mesh != token.mesh:
+def _check_admission(answer: Admitted, root_sha256: bytes, mesh: str, name: str) -> None:
+    bundle = read_bundle(answer.bundle, root_sha256)
+    if bundle.mesh != mesh:
         raise RemoteError("wrong-mesh", bundle.mesh)
     member = Members(bundle, Ed25519Verifier(cache_max=1)).admit(answer.member)
     if isinstance(member, str):
         raise RemoteError(member, "the member record")
-    if member.name != token.name:
+    if member.name != name:
         raise RemoteError("name", f"the member record is for {member.name}")
     peer = check_peer(_chain_to_root(answer.chain_pem, bundle), bundle.mesh, MeshClock(0), _TIMELESS, member.node)
-    if peer.name != token.name:
+    if peer.name != name:
         raise RemoteError("name", f"the certificate is for {peer.name}")
 
 

@@ -9,6 +9,9 @@
       Request(invite, CSR, two proofs)      ->
                                             <-       Admitted(chain, member, bundle, peers) | Refused(reason, message)
 
+A member whose certificate ends asks the same way for the next one, however long ago it ended: with what an admin signed
+about it in the place of the invite, and one proof, by its record key (``RenewalRequest``).
+
 Both proofs cover (nonce, the enroller's certificate, CSR), so a relay can carry them to no other enroller,
 connection or key: one by the token's one-time key (who was invited), one by the new record key (it really holds
 that key).
@@ -27,7 +30,7 @@ from meshnode.security.invite import Token
 BODY_BYTES_MAX = 16 * 1024
 NONCE_BYTES_MIN = 16
 PEERS_MAX = 32
-_INVITED, _HOLDS = "join-invited", "join-record-key"
+_INVITED, _HOLDS, _RENEWS = "join-invited", "join-record-key", "renew-record-key"
 LetterT = TypeVar("LetterT")
 
 
@@ -48,6 +51,15 @@ class Request(msgspec.Struct, frozen=True, tag="join"):
     key_proof: bytes
 
 
+class RenewalRequest(msgspec.Struct, frozen=True, tag="renew"):
+    """``member``: the asker's admin-signed record; ``csr``: for a new TLS key. Older enrollers call it malformed."""
+
+    member: bytes
+    csr: bytes
+    record_key: bytes
+    key_proof: bytes
+
+
 class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
     """``chain_pem``: leaf and intermediate; ``peers``: "HOST:PORT" of nodes to link with."""
 
@@ -63,7 +75,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 _GREETING = msgspec.json.Decoder(Greeting)
-_REQUEST = msgspec.json.Decoder(Request)
+_REQUEST: msgspec.json.Decoder[Request | RenewalRequest] = msgspec.json.Decoder(Request | RenewalRequest)
 _REPLY: msgspec.json.Decoder[Admitted | Refused] = msgspec.json.Decoder(Admitted | Refused)
 
 
@@ -110,6 +122,11 @@ MEANINGS = {
         "make room on the disk of the node that refused, then " + _NEW_TOKEN,
     ),
     "desk-full": Meaning("this node has too many open invites", "try again later", elsewhere=True),
+    "banned": Meaning(
+        "a policy has taken all roles from this node, so nobody renews its certificate",
+        "ask an admin: `meshnode get policy NAME`",
+    ),
+    "of-another-node": Meaning("the member record is about another node", _UPGRADE),
     "root-mismatch": Meaning(
         "whoever answered stands on another root of trust than the token says",
         "check the address; if it is right, somebody is impersonating the mesh",
@@ -133,6 +150,11 @@ def proofs_hold(request: Request, one_time_key: bytes, statement: bytes, verifie
     """Whether the sender was invited and holds the record key it names."""
     invited = verifier.verify(one_time_key, _INVITED, statement, request.invite_proof)
     return invited and verifier.verify(request.record_key, _HOLDS, statement, request.key_proof)
+
+
+def renewal_holds(request: RenewalRequest, statement: bytes, verifier: Verifier) -> bool:
+    """Whether the sender holds the record key it names."""
+    return verifier.verify(request.record_key, _RENEWS, statement, request.key_proof)
 
 
 def make_greeting(nonce: bytes, bundle: bytes) -> bytes:
@@ -163,6 +185,12 @@ def make_request(token: Token, csr: bytes, record: Signer, nonce: bytes, server_
     )
 
 
+def make_renewal_request(member: bytes, csr: bytes, record: Signer, nonce: bytes, server_leaf_sha256: bytes) -> bytes:
+    """Ask for the next certificate of the member ``record`` signs for."""
+    proof = record.sign(_RENEWS, transcript(nonce, server_leaf_sha256, csr))
+    return msgspec.json.encode(RenewalRequest(member, csr, record.public_key, proof))
+
+
 def make_answer(chain_pem: bytes, member: bytes, bundle: bytes, peers: list[str]) -> bytes:
     body = msgspec.json.encode(Admitted(chain_pem, member, bundle, peers[:PEERS_MAX]))
     assert len(body) <= BODY_BYTES_MAX
@@ -173,7 +201,7 @@ def make_refusal(reason: str, message: str) -> bytes:
     return msgspec.json.encode(Refused(reason, message[:500]))
 
 
-def read_request(body: bytes) -> Request:
+def read_request(body: bytes) -> Request | RenewalRequest:
     """Raises ``RemoteError`` (``too-long``, ``malformed``)."""
     return _read(body, _REQUEST)
 

@@ -1,8 +1,8 @@
-"""Inputs and effects of the enrolment desk, and the outcome of judging a peer."""
+"""Inputs and effects of enrolment and renewal, and the outcome of judging a peer."""
 
 import msgspec
 
-from meshnode.kernel.effects import Effect
+from meshnode.kernel.effects import Effect, Fact
 from meshnode.model.ids import NodeId
 
 
@@ -12,6 +12,7 @@ class PeerIdentity(msgspec.Struct, frozen=True):
     node: NodeId
     name: str
     record_key: bytes  # 32 raw bytes, Ed25519; node is its SHA-256
+    until_ms: int = 0  # when the leaf ends
 
 
 class EnrolmentAsked(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class IssueLeaf(Effect, frozen=True):
     record_key: bytes
     member: bytes
     bundle: bytes
+    again: bool = False  # of a member, whose certificate it renews
 
 
 class RefuseEnrolment(Effect, frozen=True):
@@ -46,3 +48,33 @@ class RefuseEnrolment(Effect, frozen=True):
     request_no: int
     reason: str
     message: str
+
+
+class RenewLeaf(Effect, frozen=True):
+    """Have a certificate made for a new key, by this node itself if it is an enroller, else by whoever answers at one
+    of ``addresses``; store it and show it from now on. Answered by ``LeafRenewed`` or ``RenewalFailed``.
+    """
+
+    addresses: tuple[tuple[str, int], ...]
+
+
+class RenewalWanted(msgspec.Struct, frozen=True):
+    """A person does not want to wait for half of the certificate's life."""
+
+
+class LeafRenewed(msgspec.Struct, frozen=True):
+    """The new certificate is stored and in use: its hash, and from when until when it holds."""
+
+    sha256: str
+    from_ms: int
+    until_ms: int
+
+
+class RenewalFailed(msgspec.Struct, frozen=True):
+    """The old certificate is as it was. ``reason``: for people."""
+
+    reason: str
+
+
+class CertificateChanged(Fact, frozen=True):
+    """New links show a new certificate; those that stand still stand on the old one."""

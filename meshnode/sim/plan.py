@@ -35,11 +35,12 @@ class Plan:
     clock: ClockSpec = field(default_factory=ClockSpec)
     sync_us: int = 2 * MS
     profile: str = "default"
-    hidden: bool = False  # nobody can dial it, and it knows
+    hidden: bool = False  # nobody can dial it
+    knows: bool = True  # and it was told so
     adapt: Adapt = field(default_factory=Adapt)
     documents: DocumentsConfig = DocumentsConfig(kinds=OURS)
 
     @property
     def endpoints(self) -> tuple[tuple[str, int], ...]:
         """Where others can dial it."""
-        return () if self.hidden else (self.address,)
+        return () if self.hidden and self.knows else (self.address,)

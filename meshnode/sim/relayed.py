@@ -20,7 +20,18 @@ def _ways_open(_luck: Random, nodes: int) -> list[Fault]:
     return [Fault(Kind.NAT, 2.0, 25.0, (nodes - HIDDEN - 1,)), Fault(Kind.BLIP, 5.0, 1.0, (nodes - HIDDEN - 1,))]
 
 
+def _shut_later(_luck: Random, nodes: int) -> list[Fault]:
+    """One that could be dialled cannot for a while, and loses the links it had."""
+    shut = nodes - HIDDEN - 1
+    return [Fault(Kind.NAT, 2.0, 100.0, (shut,)), Fault(Kind.KILL, 4.0, 1.0, (shut,))]
+
+
 RELAYED = (
+    Scenario(
+        name="found-out", about="machines that nobody can dial find that out by themselves, and one that it is over",
+        kinds=(Kind.NAT, Kind.KILL), plan=_shut_later, storm_s=105.0, nodes=(5, 7), settle_s=60.0, relays=RELAYS,
+        hidden=HIDDEN, knows=False,
+    ),
     Scenario(
         name="relays-die", about="two machines reach each other through relays alone, which are killed in turn",
         kinds=(Kind.KILL, Kind.BLIP), plan=_relays_die, storm_s=45.0, nodes=(5, 7), settle_s=45.0,

@@ -83,6 +83,7 @@ class Run:
                 documents=scenario.documents,
                 relays=scenario.relays,
                 hidden=scenario.hidden,
+                knows=scenario.knows,
             )
         )
         plan = scenario.plan(self.world.luck("faults"), nodes)

@@ -41,7 +41,8 @@ class Scenario:
     documents: DocumentsConfig = DocumentsConfig(kinds=OURS)
     generations: int = 0  # so many at least must a document have begun
     relays: int = 0  # so many of the first machines carry for others
-    hidden: int = 0  # so many of the last ones can be dialled by nobody, and know it
+    hidden: int = 0  # so many of the last ones can be dialled by nobody
+    knows: bool = True  # and were told so; else they find out
 
 
 def storm(*kinds: Kind, storm_s: float, times: int = 2) -> Plan:

@@ -64,6 +64,7 @@ class Setup:
     documents: DocumentsConfig = DocumentsConfig(kinds=OURS)
     relays: int = 0  # so many of the first machines carry for others
     hidden: int = 0  # so many of the last ones can be dialled by nobody
+    knows: bool = True  # and were told so
 
     def __post_init__(self) -> None:
         most = NODES_MAX_OF.get(self.tier)
@@ -194,6 +195,7 @@ class World:
                 documents=setup.documents,
                 profile="relay" if number < setup.relays else "default",
                 hidden=number >= setup.nodes - setup.hidden,
+                knows=setup.knows,
             )
             nodes.append(SimNode(self, plan))
             self.network.join(nodes[-1], plan.address)

@@ -2,12 +2,15 @@
 
 import pytest
 
+from meshnode.gossip.dialback import REACHED, Trying
+from meshnode.gossip.letters import Dialback, Tried, post
 from meshnode.kernel.effects import Effect
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.links.carriage import Carriage
+from meshnode.links.tunnelwire import relay_at
 from meshnode.model.ids import NodeId
 from meshnode.node.core import Core
-from meshnode.sim.node import Adapt
+from meshnode.sim.node import Adapt, SimNode
 from meshnode.sim.run import Run
 from meshnode.sim.scenarios import SCENARIOS
 from meshnode.wire.frame import Frame, Kind
@@ -26,8 +29,52 @@ def swallow(core: Core) -> Core:
     return core
 
 
+class Obliging(Trying):
+    """The planted fault: it says that it reached whoever asks, and dials nobody."""
+
+    def asked(self, peer: NodeId, letter: Dialback, now: Instant) -> list[Effect]:
+        return [post(peer, Tried(letter.number, REACHED))]
+
+
+def oblige(core: Core) -> Core:
+    parts = core.gossip._parts
+    parts.trying = Obliging(parts.directory, parts.contacts.probe)
+    return core
+
+
+def undialable(node: SimNode) -> str:
+    assert node.core is not None
+    return node.core.gossip.undialable()
+
+
+def test_who_cannot_be_dialled_finds_out_and_takes_relays_and_comes_back() -> None:
+    run = Run(SCENARIOS["found-out"], seed=1, nodes=5)
+    seen: dict[str, str] = {}
+    run.world.at(60 * SECOND, lambda: seen.update({node.name: undialable(node) for node in run.world.nodes}))
+    assert run.play().passed, run.report.violation
+    first, second, shown, left, right = run.world.nodes
+    assert {name for name, text in seen.items() if text} == {shown.name, left.name, right.name}
+    assert "nobody can dial this node" in seen[left.name] and " tried 10.0." in seen[left.name]
+    assert not undialable(first) and not undialable(second), "relays are dialled"
+    run.world.run_for(150.0)  # it asks every two minutes
+    assert not undialable(shown), "it can be dialled again, and knows"
+    assert undialable(left) and undialable(right)
+    named = {node.name: relays_named(node) for node in (shown, left, right)}
+    assert named == {shown.name: 0, left.name: 2, right.name: 2}
+
+
+def relays_named(node: SimNode) -> int:
+    assert node.core is not None
+    return sum(relay_at(host) is not None for host, _ in node.core.gossip.self_row().endpoints)
+
+
+def test_a_neighbour_that_only_says_it_dialled_back_is_noticed() -> None:
+    run = Run(SCENARIOS["found-out"], seed=1, nodes=5, adapt=[(n, Adapt(core=oblige)) for n in range(5)])
+    assert "n3 shows n4 as unreachable" in run.play().violation, "these two have no way but relays"
+
+
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("name", ["relays-die", "ways-open"])
+@pytest.mark.parametrize("name", ["relays-die", "ways-open", "found-out"])
 def test_calls_go_on_and_every_session_is_exactly_once(name: str, seed: int) -> None:
     run = Run(SCENARIOS[name], seed=seed, nodes=5)
     assert run.play().passed, run.report.violation

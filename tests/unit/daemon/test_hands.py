@@ -24,7 +24,7 @@ from meshnode.model.views import Done, EventView
 from meshnode.node.config import NodePorts
 from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Output, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Stored, StoreFailed
-from meshnode.security.messages import IssueLeaf, RefuseEnrolment
+from meshnode.security.messages import IssueLeaf, RefuseEnrolment, RenewLeaf
 from meshnode.wire.bus import Spread, ToAgent
 from tests.unit.node.mesh import NOW_MS
 
@@ -52,6 +52,7 @@ WHOSE: dict[type[Effect], tuple[Effect, str]] = {
     ReadBlob: (ReadBlob(1, "0" * 64), "blobs"),
     DropBlobs: (DropBlobs(("0" * 64,)), "blobs"),
     FetchLogs: (FetchLogs(3, "words", 0, 500), "logs"),
+    RenewLeaf: (RenewLeaf(()), "renewer"),
     Exit: (Exit(4, "twin"), "hands"),
 }
 
@@ -68,7 +69,7 @@ class Hand:
 
 def hands() -> tuple[Hands, list[tuple[str, tuple[Any, ...]]]]:
     made, took = Hands(), list[tuple[str, tuple[Any, ...]]]()
-    for name in ("transport", "journal", "supervisor", "bus", "door", "loop", "blobs", "logs"):
+    for name in ("transport", "journal", "supervisor", "bus", "door", "loop", "blobs", "logs", "renewer"):
         setattr(made, name, Hand(name, took))
     return made, took
 

@@ -53,6 +53,10 @@ def test_an_unchanged_file_is_not_written_again(tmp_path: Path) -> None:
         ('{"seeds": ["nowhere"]}', "seeds: 'nowhere' is not an address"),
         ('{"advertise": ["fe80::1:7070"]}', "advertise: 'fe80::1:7070' is not an address"),
         ('{"seeds": "10.0.0.1:1"}', "$.seeds"),
+        ('{"relay_bytes_per_s": 100}', "$.relay_bytes_per_s"),
+        ('{"relay_clients": 0}', "$.relay_clients"),
+        ('{"relay_tunnels": "many"}', "$.relay_tunnels"),
+        ('{"relay_client_tunnels": 5000}', "$.relay_client_tunnels"),
         ("[]", "array"),
         ("", "truncated"),
         ("{", "truncated"),
@@ -146,3 +150,13 @@ def test_the_file_is_json_a_person_can_edit(tmp_path: Path) -> None:
     text = (tmp_path / FILE).read_text()
     assert json.loads(text)["port"] == 7070
     assert text.count("\n") > 5
+
+
+def test_quotas_of_a_relay_are_kept_where_somebody_chose_them(tmp_path: Path) -> None:
+    kept.save(tmp_path, Settings())
+    assert b"relay_" not in (tmp_path / FILE).read_bytes(), "an older daemon would refuse the file"
+    kept.save(tmp_path, Settings().merged(relay_bytes_per_s=1 << 20, relay_clients=None))
+    assert (kept.load(tmp_path).relay_bytes_per_s, kept.load(tmp_path).relay_clients) == (1 << 20, 256)
+    with pytest.raises(Invalid, match="relay_tunnels") as refused:
+        Settings().merged(relay_tunnels=0)
+    assert "meshnode up --help" in refused.value.next_step

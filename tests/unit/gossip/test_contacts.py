@@ -289,7 +289,7 @@ def test_a_node_that_names_no_address_at_all_is_not_dialled() -> None:
 
 def test_a_link_through_a_relay_is_tried_directly_ever_more_rarely_until_it_is_direct() -> None:
     ways = {PEER: NodeId(b"r" * 32)}
-    dialler = Contacts(luck(1), own=lambda _a: False, holder=lambda _a: None, via=lambda node: ways[node])
+    dialler = Contacts(luck(1), own=lambda _a: False, holder=lambda _a: None, improvable=lambda node: bool(ways[node]))
     dialler.upgrades.watch(PEER, [HOME], at(0))
     when = run(dialler, 0, 3_600, fail=DialFailure.TIMEOUT, lonely=False)
     gaps = [b - a for a, b in itertools.pairwise([0.0, *when])]

@@ -218,7 +218,9 @@ def test_a_relay_takes_only_so_many_clients() -> None:
 def test_a_node_without_an_address_says_that_it_is_a_client() -> None:
     for dialable in (True, False):
         said = overlay(Town(10, dialable=dialable)).up(NODES[0], NOW)
-        assert said == [post(NODES[0], Greeting(demanded=False, links=[], client=not dialable, pace_ms=2_000))]
+        assert said == [
+            post(NODES[0], Greeting(demanded=False, links=[], client=not dialable, pace_ms=2_000, dials_back=True))
+        ]
 
 
 def test_an_evicted_node_does_not_come_back_at_once_unless_it_is_poor() -> None:

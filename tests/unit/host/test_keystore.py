@@ -12,7 +12,7 @@ from meshnode.host import keystore
 from meshnode.host.atomic import replace_file
 from meshnode.host.keystore import AlreadyAMember, CannotStore, IdentityBroken
 from meshnode.model.errors import Invalid, NotFound
-from meshnode.security.authority import open_root
+from meshnode.security.authority import issue_leaf, make_csr, new_tls_key, open_root
 from meshnode.security.bundle import root_fingerprint
 from meshnode.security.clock import RELEASED_MS
 
@@ -204,3 +204,59 @@ def test_the_pinned_root_is_the_one_in_the_bundle(made: Path) -> None:
     identity = keystore.load(made)
     pinned = (identity.directory / "root.sha256").read_text()
     assert bytes.fromhex(pinned) == identity.bundle.root_sha256 == root_fingerprint(identity.bundle.root_pem)
+
+
+def renewed_key(node: Path) -> tuple[bytes, bytes]:
+    """A chain and its key, as an enroller would give them."""
+    identity = keystore.load(node)
+    assert identity.enroller is not None
+    key = new_tls_key()
+    chain = issue_leaf(
+        make_csr(key, identity.signer.public_key), mesh=identity.mesh, name=identity.name,
+        record_key=identity.signer.public_key, enroller_key_pem=identity.enroller.key_pem.reveal(),
+        enroller_cert_pem=identity.enroller.certificate_pem, wall_ms=WALL_MS + 1_000_000,
+    )  # fmt: skip
+    return chain, key
+
+
+def test_a_renewed_certificate_takes_the_place_of_the_old_one_with_its_key(node: Path) -> None:
+    before = keystore.load(node)
+    chain, key = renewed_key(node)
+    after = keystore.renew(node, chain_pem=chain, tls_key=key)
+    assert (after.leaf_sha256, after.key_path.read_bytes()) == (keystore.load(node).leaf_sha256, key)
+    assert after.leaf_sha256 != before.leaf_sha256 and after.node == before.node
+    assert not (after.directory / keystore.NEXT_KEY_FILE).exists()
+    assert {path.stat().st_mode & 0o777 for path in after.directory.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_crash_while_renewing_leaves_the_old_pair_or_the_new_one(
+    node: Path, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, (chain, key), done = keystore.load(node), renewed_key(node), list[str]()
+
+    def crashing(target: Path, content: bytes) -> None:
+        if len(done) == writes:
+            raise OSError("the power went")
+        replace_file(target, content)
+        done.append(target.name)
+
+    monkeypatch.setattr(keystore, "replace_file", crashing)
+    if writes < 2:
+        with pytest.raises(CannotStore):
+            keystore.renew(node, chain_pem=chain, tls_key=key)
+    else:
+        keystore.renew(node, chain_pem=chain, tls_key=key)
+    monkeypatch.undo()
+    after = keystore.load(node)
+    assert (after.leaf_sha256 == before.leaf_sha256) is (writes < 2)
+    assert keystore.renew(node, chain_pem=chain, tls_key=key).key_path.read_bytes() == key
+
+
+def test_a_key_that_never_got_its_certificate_hurts_nobody(node: Path) -> None:
+    before = keystore.load(node)
+    replace_file(before.directory / keystore.NEXT_KEY_FILE, renewed_key(node)[1])
+    assert keystore.load(node).leaf_sha256 == before.leaf_sha256
+    replace_file(before.chain_path, renewed_key(node)[0])  # for neither of the two keys
+    with pytest.raises(IdentityBroken):
+        keystore.load(node)

@@ -161,6 +161,7 @@ def test_credit_that_shrinks_or_is_too_much_ends_the_tunnel(total: int) -> None:
 def test_each_refusal_has_its_name() -> None:
     assert _refused(RelayConfig()) == "relay rel: relay-off"
     assert _refused(RelayConfig(carries=True, tunnels_max=1), before=1) == "relay rel: relay-full"
+    assert _refused(RelayConfig(carries=True, clients_max=1), other=True) == "relay rel: relay-full"
     assert _refused(RelayConfig(carries=True, tunnels_per_client_max=1), before=1) == "relay rel: relay-quota"
     assert _refused(RelayConfig(carries=True, burst_bytes=1, open_bytes=9), before=1) == "relay rel: relay-quota"
     assert _refused(RelayConfig(carries=True), unlink=True) == "relay rel: relay-no-client"
@@ -169,9 +170,12 @@ def test_each_refusal_has_its_name() -> None:
 
 
 def _refused(
-    config: RelayConfig, *, before: int = 0, unlink: bool = False, forget: bool = False, loop: bool = False
-) -> str:
+    config: RelayConfig, *, before: int = 0, unlink: bool = False, forget: bool = False, loop: bool = False,
+    other: bool = False,
+) -> str:  # fmt: skip
     three = Three(config)
+    if other:  # Eve has one already
+        three.give(REL, TunnelReceived(EVE, frame_of(Kind.TUNNEL_OPEN, 8, Open(BEN, EVE))))
     for _ in range(before):
         three.opened()
     if unlink:

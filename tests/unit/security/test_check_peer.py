@@ -50,7 +50,7 @@ def reason(chain: list[bytes], now: Instant = NOW, floor_ms: int = 0, expect: No
 
 
 def test_a_chain_speaks_for_the_node_of_its_record_key() -> None:
-    assert check(CHAIN) == PeerIdentity(SIGNER.node, "nano-7", SIGNER.public_key)
+    assert check(CHAIN) == PeerIdentity(SIGNER.node, "nano-7", SIGNER.public_key, NOW_MS + LEAF_MS)
     assert check(CHAIN, expect=SIGNER.node).name == "nano-7"
     assert check(CHAIN, expect=NodeId(b"")).name == "nano-7"
 
