@@ -35,16 +35,16 @@ from tests.unit.messaging.town import (
 HeldT = TypeVar("HeldT")
 Step = tuple[str, int, int, int]
 PEERS = tuple(node_id(number) for number in (2, 3))
-SKILLS = ("words.count", "eyes.look", "words.count", PING_SKILL)
-AGENTS = {"words.count": "words", "eyes.look": "eyes"}
+SKILLS = ("words.count", "eyes.look", "far.see", PING_SKILL)  # the third is a peer's
+AGENTS = {"words.count": "words", "eyes.look": "eyes", "far.see": "far"}
 UNITS = tuple(InstanceId(name) for name in ("words/0", "words/1", "eyes/0"))
-DEADLINES_MS = (2_000, 2_000, 300, 50, 90_000, 4_000_000, 0)
+DEADLINES_MS = (2_000, 2_000, 2_000, 2_000, 300, 50, 90_000, 4_000_000, 0)
 MOMENTS_US = (0, 100, MS, 60 * MS, 150 * MS, SECOND, 3 * SECOND)
 CODES = ("", "", "", "", "unavailable", "agent-died", "own.sorry", "invalid")
 OPERATIONS = (
-    *("peer calls", "agent calls", "door calls", "many call", "answer", "answer many") * 3, "strange answer",
-    "cancel", "time", "time", "link", "boot", "doubt", "reach", "deny", "forbid", "offer", "withdraw", "unit",
-    "closing", "state", "item", "grant",
+    *("peer calls", "agent calls", "door calls", "many call", "far calls", "answer", "answer many") * 3,
+    "strange answer", "cancel", "time", "time", "link", "boot", "doubt", "reach", "deny", "forbid", "offer", "withdraw",
+    "unit", "closing", "state", "item", "grant",
 )  # fmt: skip
 STEPS = st.lists(
     st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 15), st.integers(0, 63)),
@@ -68,6 +68,8 @@ class Twins:
             self._link(peer, up=True)
         for unit in UNITS[::2]:
             self._unit(unit)
+        for house in self.houses:
+            house.offer(PEERS[0], SKILLS[2], AGENTS[SKILLS[2]])
 
     @property
     def now(self) -> Instant:
@@ -128,6 +130,14 @@ class Twins:
         frames.insert(c % 4, Frame(Kind.CALL, header=b"junk"))
         frames.append(cancel_frame(self.waiting[-1][1]))
         self.both(lambda house: house.switch.from_peer(peer, tuple(frames), self.now))
+
+    def far_calls(self, a: int, _b: int, _c: int) -> None:
+        """Plain ones for a peer's skill, or for its daemon: the second may go as the first did."""
+        for _ in range(2):
+            if a % 2:
+                self.agent_calls(a, 2, 0)
+            else:
+                self.door_calls(2 + a % 3, 2 + (a > 3), 0)
 
     def answer(self, a: int, b: int, c: int) -> None:
         if self.asked:
@@ -218,7 +228,7 @@ class Twins:
 
     def offer(self, a: int, b: int, c: int) -> None:
         """A peer offers a skill, or this node a second agent's."""
-        skill, node = SKILLS[b % 2], (*PEERS, self.houses[0].node)[a % 3]
+        skill, node = SKILLS[b % 3], (*PEERS, self.houses[0].node)[a % 3]
         agent = AGENTS[skill] if c % 5 else "other"
         for house in self.houses:
             house.offer(node, skill, agent, (5,), idempotent=c % 2 == 0)
@@ -226,7 +236,7 @@ class Twins:
 
     def withdraw(self, a: int, b: int, _c: int) -> None:
         for house in self.houses:
-            house.index.learn((*PEERS, house.node)[a % 3], f"skill/{SKILLS[b % 2]}", b"")
+            house.index.learn((*PEERS, house.node)[a % 3], f"skill/{SKILLS[b % 3]}", b"")
 
     def unit(self, a: int, b: int, _c: int) -> None:
         """A unit ends, or begins."""
@@ -302,7 +312,7 @@ def _header(call_id: bytes, b: int, c: int, caller: str) -> CallHeader:
     """Most are plain; some have what makes them take the slow path."""
     skill = SKILLS[b % 4]
     return CallHeader(
-        call_id, skill, DEADLINES_MS[b % len(DEADLINES_MS)], agent=AGENTS.get(skill, "") if c == 1 else "",
+        call_id, skill, DEADLINES_MS[c % len(DEADLINES_MS)], agent=AGENTS.get(skill, "") if c == 1 else "",
         caller="admin" if c == 2 else caller, idempotency_key="k" if c == 3 else "", trace="t" if c == 4 else "",
         slot=0 if c == 5 else -1, session="s" if c == 6 else "", stream=c == 8, idempotent=c == 10, batch=c == 11,
     )  # fmt: skip
