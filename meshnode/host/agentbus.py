@@ -26,6 +26,7 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import AgentConn
 from meshnode.wire.bus import AgentFrames, Spread, ToAgent
 from meshnode.wire.calls import CallHeader, RegisteredHeader, ResultHeader
+from meshnode.wire.events import count_in
 from meshnode.wire.frame import Frame, Kind, encode, size
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class AgentBus:
         """Events for those who listen, in one piece and the same for all. Whoever has no room for it loses it."""
         frames = list(map(encode, effect.frames))
         whole = sum(map(len, frames)) <= DIRECT_BYTES_MAX
-        pieces = [(b"".join(frames), len(frames))] if whole else [(frame, 1) for frame in frames]
+        counts = list(map(count_in, effect.frames))
+        pieces = [(b"".join(frames), sum(counts))] if whole else list(zip(frames, counts, strict=True))
         for conn in effect.conns:
             connection = self._connections.get(conn)
             if connection is not None:

@@ -8,6 +8,7 @@ from collections import deque
 
 from meshnode.links.hello import Total, frame_of
 from meshnode.model.errors import RemoteError
+from meshnode.wire.events import count_in
 from meshnode.wire.frame import Frame, Kind, size
 
 WINDOW_BYTES = 2 * 1024 * 1024  # with that of data well below what a connection may have unsent
@@ -26,8 +27,13 @@ class Gusts:
 
     @property
     def waiting(self) -> int:
-        """How many events could not leave yet."""
+        """How many frames of events could not leave yet."""
         return len(self._queue)
+
+    @property
+    def events(self) -> int:
+        """How many events those hold: several share a frame."""
+        return sum(count_in(frame) for frame, _ in self._queue)
 
     # Sending
 

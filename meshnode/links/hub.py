@@ -42,6 +42,7 @@ from meshnode.links.session import Session
 from meshnode.links.tunnelwire import TUNNEL_KINDS, TunnelReceived
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
+from meshnode.wire.events import count_in
 from meshnode.wire.frame import Frame, Kind
 
 __all__ = ["Hub", "HubConfig", "PeerStats"]
@@ -266,7 +267,7 @@ class Hub:
         for frame in frames:
             if frame.kind is Kind.EVENT:
                 if peer.up is None or not peer.up.events().offer(frame):
-                    self.counters.add("event-dropped")
+                    self.counters.add("event-dropped", count_in(frame))
                 continue
             by_lane = by_lane or len(frame.payload) >= LONG_BYTES
             if not (self._lanes.offer(peer, frame, now) if by_lane else session.offer(frame)):
@@ -419,7 +420,7 @@ class Hub:
         link = self._links.pop(link_id, None)
         if link is not None:
             if link.gusts is not None and link.gusts.waiting:
-                self.counters.add("event-dropped", link.gusts.waiting)
+                self.counters.add("event-dropped", link.gusts.events)
             self._roster_of(link).gone(link, how, now)
 
     def _hang_up(self, node: NodeId, reason: str, now: Instant) -> None:

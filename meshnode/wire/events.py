@@ -132,6 +132,14 @@ def payloads(header: EventHeader, frame: Frame) -> list[bytes]:
     return out
 
 
+def count_in(frame: Frame) -> int:
+    """How many events are lost with a frame; one that cannot be read is one."""
+    try:
+        return max(1, len(_events.decode(frame.header).lengths))
+    except (ValueError, RecursionError):
+        return 1
+
+
 def events_in(frame: Frame) -> list[bytes]:
     """The payloads of a frame. Raises ``RemoteError``."""
     return payloads(read_event(frame), frame)
