@@ -14,6 +14,7 @@ MANY_S, HOT_S = 1.0, 5.0
 SIDES = (0, 1)
 TURN = 64  # writes in one turn of a node, as of so many writers
 STEP_S, WAIT_S = 0.2, 60.0
+WRITE_S = 0.000_05
 
 
 async def healing(effort: Effort) -> AsyncIterator[Row]:
@@ -39,7 +40,8 @@ def _healed(id_: str, changes: int, documents: int, goal: float) -> Row:
                 some = range(first, min(changes, first + TURN))
                 replicas[at].write_all([_written(replicas[at], at, number, documents) for number in some])
                 written[at] += len(some)
-                replicas[at].wake(clock.now())  # a document that grows goes on to its next generation in the cut too
+                # A document that grows goes on to its next generation in the cut too, in the time its writes take.
+                replicas[at].wake(clock.rest(len(some) * WRITE_S))
         except LocalError as error:
             full = f"; side {at} was refused after {written[at]:,}: {error.message[:80]}"
     began = time.perf_counter()
