@@ -17,8 +17,9 @@ from meshnode.crdt.intake import Intake
 from meshnode.crdt.keeping import Keeping
 from meshnode.crdt.kinds import may_set
 from meshnode.crdt.letters import ATTESTS_MAX, RootItem
+from meshnode.crdt.registers import Registers
 from meshnode.crdt.root import Rooted, judge_proofs
-from meshnode.crdt.seen import HORIZON_MS
+from meshnode.crdt.seen import HORIZON_MS, Seen
 from meshnode.crdt.store import StateStore
 from meshnode.crdt.strays import STRAYS_MAX, Stray, is_here, left_of, strays_of
 from meshnode.kernel.instant import SECOND, ClockTrust, Instant
@@ -77,7 +78,8 @@ class Generations:
         before = self._store.fields(doc).values()
         was_live = doc in self._store and not self._store.fields(doc).is_deleted()
         strays = self._strays_under(doc, rooted)
-        remains = [doc + each.id for each in self._store.beyond(doc, {})] + self._root_keys(doc)
+        gone = [*self._store.beyond(doc, {}), *(each.sealed for each in self._intake.stranded(doc))]
+        remains = [doc + each.id for each in gone] + self._root_keys(doc)
         self._store.adopt(rooted)
         self._keeping.forget(doc)
         self._intake.rooted(doc)
@@ -111,9 +113,11 @@ class Generations:
         return [] if self._store.rooted(doc) is None else [record.key for record in self.records(doc)]
 
     def _strays_under(self, doc: DocId, rooted: Rooted) -> list[Stray]:
-        if doc not in self._store:
-            return []
-        fresh = strays_of(self._store.fields(doc), self._store.seen(doc), rooted)
+        """Of what stands in the document, and of what the disk kept without all that it stands on."""
+        stranded, fields = self._intake.stranded(doc), self._store.fields(doc)
+        orphans = [each for each in self._orphans.get(doc, ()) if each.pin < rooted.pin]
+        lost = strays_of(Registers(), Seen(), rooted, orphans) if orphans else []
+        fresh = [*lost, *strays_of(fields, self._store.seen(doc), rooted, stranded)]
         older = left_of([each for each in self._strays.get(doc, ()) if not is_here(self._store, doc, each)], rooted)
         return list({each.name: each for each in (*older, *fresh)}.values())[:STRAYS_MAX]
 
@@ -130,6 +134,8 @@ class Generations:
         for each in self._orphans.pop(doc, []):
             if each.pin == self._store.pin(doc):
                 self._intake.place(each, restored=True)
+            elif each.pin > self._store.pin(doc):  # its root is still to come
+                self._orphans.setdefault(doc, []).append(each)
             else:
                 self._file_remains(each)
 

@@ -5,12 +5,16 @@ from meshnode.model.ids import DocId, NodeId
 
 
 class Held:
-    """Envelopes by the one change each waits for. Full: the one that waited longest goes; repair brings it again."""
+    """Envelopes by the one change each waits for. Full: the one that waited longest goes; repair brings it again.
+
+    Those of our own journal stay whatever comes: they may have been acknowledged, and be nowhere else.
+    """
 
     def __init__(self, *, envelopes_max: int, per_author_max: int) -> None:
         self._envelopes_max = envelopes_max
         self._per_author_max = per_author_max
         self._waiting: dict[bytes, tuple[Admitted, bytes]] = {}  # by envelope id, in order of arrival
+        self._passing: dict[bytes, None] = {}  # those that are in no journal, in order of arrival
         self._for: dict[bytes, dict[bytes, None]] = {}  # missing change -> envelope ids
         self._by_author: dict[NodeId, int] = {}
 
@@ -24,8 +28,10 @@ class Held:
             return False
         if not restored and self._by_author.get(author, 0) >= self._per_author_max:
             return False
-        if not restored and len(self._waiting) >= self._envelopes_max:
-            self._drop(next(iter(self._waiting)))
+        if not restored and len(self._passing) >= self._envelopes_max:
+            self._drop(next(iter(self._passing)))
+        if not restored:
+            self._passing[envelope] = None
         self._waiting[envelope] = (admitted, missing)
         self._for.setdefault(missing, {})[envelope] = None
         self._by_author[author] = self._by_author.get(author, 0) + 1
@@ -35,12 +41,18 @@ class Held:
         """Envelopes that waited for this change, in order of arrival. They may lack another one still."""
         return [self._drop(envelope) for envelope in list(self._for.get(change, {}))]
 
+    def restored(self, doc: DocId) -> list[Admitted]:
+        """Those of our own journal: what they stand on was lost on the disk."""
+        kept = [admitted for key, (admitted, _) in self._waiting.items() if key not in self._passing]
+        return [admitted for admitted in kept if admitted.doc == doc]
+
     def forget(self, doc: DocId) -> None:
         for envelope in [key for key, (admitted, _) in self._waiting.items() if admitted.doc == doc]:
             self._drop(envelope)
 
     def _drop(self, envelope: bytes) -> Admitted:
         admitted, missing = self._waiting.pop(envelope)
+        self._passing.pop(envelope, None)
         author = admitted.sealed.author
         self._by_author[author] -= 1
         if not self._by_author[author]:

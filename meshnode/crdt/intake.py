@@ -44,6 +44,10 @@ class Intake:
                     ready += self._held.release(change)
         return placed
 
+    def stranded(self, doc: DocId) -> list[Admitted]:
+        """Envelopes of our own journal that stand on something the disk lost."""
+        return self._held.restored(doc)
+
     def rooted(self, doc: DocId) -> None:
         """The document began a generation: what waited for a change of the one before waits for nothing any more."""
         self._held.forget(doc)

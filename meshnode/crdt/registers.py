@@ -61,7 +61,13 @@ class Registers:
                     for number, each in enumerate(writes)
                 )  # fmt: skip
 
-    def fresh(self, changes: Sequence[ParsedChange], sealed: Sealed) -> Fresh:
+    def copy(self) -> "Registers":
+        """To go on with by itself."""
+        other = Registers()
+        other._rank, other._is_grave, other._writes = self._rank, self._is_grave, dict(self._writes)
+        return other
+
+    def fresh(self, changes: Sequence[ParsedChange], sealed: Sealed, fields_max: int = FIELDS_EVER_MAX) -> Fresh:
         """What the touched fields would be after ``changes``. Nothing is altered yet."""
         fresh: Fresh = {}
         carried = {(each.change, each.key): each for each in sealed.carried}
@@ -75,8 +81,8 @@ class Registers:
                 write = Write(number, op.value, sealed.author, change.hash, sealed.boot, at, hlc, origin)
                 kept = [each for each in before if each.op not in op.preds] if before else before
                 fresh[op.key] = tuple(sorted((*kept, write), key=self._rank, reverse=True)) if kept else (write,)
-        if len(self._writes) + sum(key not in self._writes for key in fresh) > FIELDS_EVER_MAX:
-            raise RemoteError("change-fields-max", f"more than {FIELDS_EVER_MAX} fields")
+        if len(self._writes) + sum(key not in self._writes for key in fresh) > fields_max:
+            raise RemoteError("change-fields-max", f"more than {fields_max} fields")
         return fresh
 
     def take(self, fresh: Fresh) -> None:

@@ -370,7 +370,7 @@ class Documents:
         placed = self._intake.place(admitted)
         for _, error in placed.refused:
             if error.reason == "engine-refused":
-                raise Broken(f"{error}. Nothing changed.", next_step="meshnode doctor") from error
+                raise Broken(f"{error}. Nothing changed.", next_step="meshnode state verify") from error
             raise Full(f"{error}. Nothing changed.", next_step="delete documents nobody needs") from error
         return placed.applied
 

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from meshnode.crdt.change import OPS_MAX, ParsedChange
+from meshnode.crdt import envelope, usual
+from meshnode.crdt.change import OPS_MAX, OpId, ParsedChange
 from meshnode.crdt.encoding import Setting, written
 from meshnode.crdt.envelope import Carry
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP
-from meshnode.crdt.registers import Registers, Write
+from meshnode.crdt.gate import Admitted
+from meshnode.crdt.registers import FIELDS_EVER_MAX, Registers, Write
 from meshnode.crdt.root import Rooted, RootWrite
 from meshnode.crdt.seen import Seen
 from meshnode.crdt.store import StateStore
@@ -39,8 +41,15 @@ class Stray(msgspec.Struct, frozen=True, array_like=True):
         return self.origin, self.key
 
 
-def strays_of(fields: Registers, seen: Seen, rooted: Rooted) -> list[Stray]:
-    """What a state holds that a root does not include."""
+def strays_of(fields: Registers, seen: Seen, rooted: Rooted, stranded: Sequence[Admitted] = ()) -> list[Stray]:
+    """What a state holds that a root does not include.
+
+    ``stranded``: envelopes that never got into it, because the disk lost what they stand on. ``seen`` knows nothing of
+    them: of what was lost their author's times would say that it was overwritten. They count for what they name.
+    """
+    named: dict[tuple[str, bytes], None] = {}
+    if stranded:
+        fields, named = _with_stranded(fields, stranded, rooted)
     context = rooted.root.context()
     there = dict(rooted.root.fields)
     found: list[Stray] = []
@@ -48,11 +57,43 @@ def strays_of(fields: Registers, seen: Seen, rooted: Rooted) -> list[Stray]:
         base = there.get(key, [])
         lost = [write for write in writes if not _is_known(write, base, context)]
         mine = {write.origin: None for write in writes}
-        over = [each.origin for each in base if each.origin not in mine and _has_seen(seen, each)]
+        over = [
+            each.origin
+            for each in base
+            if each.origin not in mine and (_has_seen(seen, each) or (key, each.origin) in named)
+        ]
         found += [
             Stray(key, w.value, w.author, w.boot, w.at, w.hlc, w.origin, over) for w in lost
         ]  # fmt: skip
     return found if any(each.key != STAMP for each in found) else []
+
+
+def _with_stranded(
+    fields: Registers, stranded: Sequence[Admitted], rooted: Rooted
+) -> tuple[Registers, dict[tuple[str, bytes], None]]:
+    """The state as if they stood in it, and which writes of the root they name as replaced: field and origin."""
+    state, numbers = fields.copy(), _numbers(rooted)
+    most = FIELDS_EVER_MAX + sum(len(change.ops) for each in stranded for change in each.changes)
+    named: dict[tuple[str, bytes], None] = {}
+    for each in sorted(stranded, key=lambda each: (each.changes[0].start_op, each.sealed.id)):  # causal order
+        ops = [op for change in each.changes for op in change.ops]
+        state.take(state.fresh(each.changes, each.sealed, most))
+        origins = [(op.key, numbers.get((op.key, replaced))) for op in ops for replaced in op.preds]
+        named.update({(key, origin): None for key, origin in origins if origin is not None})
+    return state, named
+
+
+def _numbers(rooted: Rooted) -> dict[tuple[str, OpId], bytes]:
+    """By field and operation number: the origin of each write that the envelopes of a root made."""
+    found: dict[tuple[str, OpId], bytes] = {}
+    for data in rooted.root.proofs:
+        proof = envelope.reread(data).envelope
+        carried = {(each.change, each.key): each.origin for each in proof.carried}
+        for parsed in [usual.parse(chunk)[0] for chunk in proof.changes]:
+            for op in parsed.ops:
+                origin = carried.get((parsed.hash, op.key), parsed.hash)
+                found[op.key, (op.counter, parsed.actor)] = origin
+    return found
 
 
 def _is_known(write: Write, base: Iterable[RootWrite], context: Seen) -> bool:
