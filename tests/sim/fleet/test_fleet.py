@@ -77,7 +77,7 @@ def half_gone(seed: int) -> Fleet:
 def test_lazy_links_are_what_a_broken_tree_is_mended_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the eager links are gone at the instant of a rumour: without ids told later, some do not hear of it."""
 
-    def deaf(_self: Broadcast, _peer: NodeId, _ids: Sequence[bytes], _now: Instant) -> None: ...
+    def deaf(_self: Broadcast, _peer: NodeId, _ids: Sequence[bytes], _now: Instant, *, recent: bool) -> None: ...
 
     seeds = (3, 6, 8, 9)
     assert [missed(half_gone(seed)) for seed in seeds] == [0] * len(seeds)
