@@ -1,0 +1,58 @@
+"""Whoever is told what to do next can do it: each command that an error names is one."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from meshnode.cli.state import ACTIONS
+from meshnode.cli.verbs import VERBS
+from tests.docs_kit.reading import ROOT
+
+# A verb, and of ``state`` what to do with it.
+COMMAND = re.compile(r"\bmeshnode (?:-C \S+ )?([a-z]+)(?: ([a-z]+))?")
+
+
+def told(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of each next step; "*" for what is put in."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            for each in node.keywords:
+                if each.arg == "next_step":
+                    yield from ((each.value.lineno, text) for text in _texts(each.value))
+
+
+def _texts(value: ast.expr) -> Iterator[str]:
+    match value:
+        case ast.Constant(value=str() as text):
+            yield text
+        case ast.JoinedStr(values=parts):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in parts)
+        case ast.IfExp(body=one, orelse=other):
+            yield from (*_texts(one), *_texts(other))
+        case ast.Call(func=ast.Name(id="command"), args=[_, said]):  # of the command line, with its options
+            yield from (f"meshnode {text}" for text in _texts(said))
+        case _:
+            pass
+
+
+def unknown(source: str) -> list[str]:
+    """Commands of next steps that nobody can type."""
+    found: list[str] = []
+    for line, text in told(source):
+        for verb, action in COMMAND.findall(text):
+            known = verb in VERBS and (verb != "state" or not action or action in ACTIONS)
+            found += [] if known else [f"{line}: meshnode {verb} {action}".strip()]
+    return found
+
+
+def test_each_command_that_an_error_names_is_one() -> None:
+    sources = {path.relative_to(ROOT): path.read_text() for path in sorted((ROOT / "meshnode").rglob("*.py"))}
+    assert sum(1 for source in sources.values() for _ in told(source)) > 100
+    assert [f"{path}:{each}" for path, source in sources.items() for each in unknown(source)] == []
+
+
+def test_a_command_that_is_none_is_noticed() -> None:
+    assert unknown('raise Broken("x", next_step="meshnode doctor")') == ["1: meshnode doctor"]
+    assert unknown('raise Broken("x", next_step=f"meshnode state heal {unit}")') == ["1: meshnode state heal"]
+    assert unknown('raise Broken("x", next_step=command(given, f"scales {unit}"))') == ["1: meshnode scales"]
+    assert unknown('raise Broken("x", next_step="meshnode state verify")') == []
