@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import hashlib
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from meshnode.host import keystore
 from meshnode.host.dialer import DialError, connect
@@ -29,6 +30,8 @@ from meshnode.security.enrolment_letters import Greeting
 from meshnode.security.identity import RecordSigner, new_record_key
 from meshnode.security.invite import Token, parse_token
 from meshnode.security.tls import ALPN_ENROL, enrolment_client_context, presented_leaf, verified_chain
+
+T = TypeVar("T")
 
 PER_ADDRESS_S = 8.0
 # Judged without a clock: a machine that is about to join may have none, and the nonce proves that the answer is fresh.
@@ -84,10 +87,23 @@ def _applicant(token: Token) -> _Applicant:
 
 async def _ask_everybody(applicant: _Applicant, wall_ms: int, dial_from: str) -> Admission:
     failures: list[str] = []
-    for address in applicant.token.addresses:
+    admission = await first_answer(
+        applicant.token.addresses, lambda address: _ask(address, applicant, dial_from), failures
+    )
+    if admission is None:
+        raise _nobody(applicant.token, failures, wall_ms)
+    return admission
+
+
+async def first_answer(addresses: Iterable[str], ask: Callable[[str], Awaitable[T]], failures: list[str]) -> T | None:
+    """What the first enroller says that can be asked, one address after the other; ``None``: none could.
+
+    What happened at the others is added to ``failures``. Raises ``EnrolmentRefused`` where asking others is of no use.
+    """
+    for address in addresses:
         try:
             async with asyncio.timeout(PER_ADDRESS_S):
-                return await _ask(address, applicant, dial_from)
+                return await ask(address)
         except EnrolmentRefused as refusal:
             if not refusal.elsewhere:
                 raise
@@ -98,7 +114,7 @@ async def _ask_everybody(applicant: _Applicant, wall_ms: int, dial_from: str) ->
             failures.append(f"{address}: {error.how.value} ({error.detail})")
         except RemoteError as error:
             failures.append(f"{address}: {error}")
-    raise _nobody(applicant.token, failures, wall_ms)
+    return None
 
 
 async def _ask(address: str, applicant: _Applicant, dial_from: str) -> Admission:

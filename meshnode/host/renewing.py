@@ -10,15 +10,15 @@ import logging
 from collections.abc import Callable
 
 from meshnode.host import keystore
-from meshnode.host.dialer import DialError
 from meshnode.host.identity import Identity
-from meshnode.host.joining import PER_ADDRESS_S, dialogue
+from meshnode.host.joining import dialogue, first_answer
 from meshnode.kernel.instant import ClockTrust, Instant
+from meshnode.model.addresses import host_and_port
 from meshnode.model.errors import LocalError, RemoteError
 from meshnode.security.authority import issue_leaf, make_csr, new_tls_key
 from meshnode.security.check_peer import check_peer
 from meshnode.security.clock import MeshClock
-from meshnode.security.enrolment import EnrolmentRefused, make_renewal_request, read_renewed
+from meshnode.security.enrolment import make_renewal_request, read_renewed
 from meshnode.security.messages import LeafRenewed, RenewalFailed, RenewLeaf
 from meshnode.security.tls import enrolment_client_context, presented_leaf, verified_chain
 
@@ -78,22 +78,11 @@ class Renewer:
 
     async def _ask_everybody(self, csr: bytes, asked: RenewLeaf) -> bytes:
         failures: list[str] = []
-        for host, port in asked.addresses:
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            try:
-                async with asyncio.timeout(PER_ADDRESS_S):
-                    return await self._ask(address, csr)
-            except EnrolmentRefused as refusal:
-                if not refusal.elsewhere:
-                    raise
-                failures.append(f"{address}: {refusal.message}")
-            except TimeoutError:
-                failures.append(f"{address}: no answer within {PER_ADDRESS_S:g} s")
-            except DialError as error:
-                failures.append(f"{address}: {error.how.value} ({error.detail})")
-            except RemoteError as error:
-                failures.append(f"{address}: {error}")
-        raise RemoteError("nobody-renews", "; ".join(failures) or "no enroller's address is known")
+        addresses = [host_and_port(*address) for address in asked.addresses]
+        chain = await first_answer(addresses, lambda address: self._ask(address, csr), failures)
+        if chain is None:
+            raise RemoteError("nobody-renews", "; ".join(failures) or "no enroller's address is known")
+        return chain
 
     async def _ask(self, address: str, csr: bytes) -> bytes:
         identity = self._identity

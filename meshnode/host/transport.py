@@ -26,6 +26,7 @@ from meshnode.kernel.effects import Dial, Undial
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Transmit
 from meshnode.links.tunnelwire import TunnelClosed, TunnelStart, TunnelWritten
+from meshnode.model.addresses import host_and_port
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId
 from meshnode.security.messages import EnrolmentAsked, IssueLeaf, RefuseEnrolment
@@ -303,11 +304,6 @@ class Transport:
             link.close()
         if links:
             await asyncio.wait([link.gone for link in links], timeout=2 * LINGER_S)
-
-
-def host_and_port(host: str, port: int) -> str:
-    """As people write it; an IPv6 address stands in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _NoLink(Exception):

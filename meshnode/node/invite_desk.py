@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from meshnode.kernel import rng
 from meshnode.kernel.effects import Effect, Note
 from meshnode.kernel.ports import Action
+from meshnode.model.addresses import host_and_port
 from meshnode.model.errors import Denied, Invalid, LocalError
 from meshnode.model.views import InviteView
-from meshnode.node import snapshot
 from meshnode.node.effects import DrawEntropy, Reply
 from meshnode.node.snapshot import failure_of
 from meshnode.security.invite import make_token
@@ -92,7 +92,7 @@ class InviteDesk:
         token = make_token(
             core.ports.admin, mesh=core.config.mesh, name=name, roles=(command.role,),
             region=command.region or core.config.region,
-            addresses=tuple(snapshot.written(*endpoint) for endpoint in core.config.endpoints),
+            addresses=tuple(host_and_port(*endpoint) for endpoint in core.config.endpoints),
             root_sha256=core.config.bundle.root_sha256, entropy=entropy, now_ms=wall_ms, ttl_s=command.ttl_s,
         )  # fmt: skip
         self._reserved[name] = wall_ms + command.ttl_s * 1000

@@ -17,6 +17,7 @@ from meshnode.gossip.verdict import words_of
 from meshnode.kernel import hlc
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
 from meshnode.links.tunnelwire import relay_at
+from meshnode.model.addresses import host_and_port
 from meshnode.model.errors import Invalid, LocalError, NotFound
 from meshnode.model.ids import NodeId
 from meshnode.model.loads import load_view
@@ -53,11 +54,6 @@ LEFT_SHOWN_S = 24 * 3600.0  # who left longer ago is found by name only
 ID_DIGITS_MIN = 6
 PROBLEMS_MAX = 50
 _SETTLED = (MemberState.READY, MemberState.LEFT)
-
-
-def written(host: str, port: int) -> str:
-    """An address as people write it: an IPv6 host stands in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def known(core: Core) -> list[NodeId]:
@@ -155,7 +151,7 @@ def way_to(core: Core, node: NodeId) -> str:
 
 def _endpoint(core: Core, host: str, port: int) -> str:
     relay = relay_at(host)
-    return written(host, port) if relay is None else f"relay/{core.names.of(relay)}"
+    return host_and_port(host, port) if relay is None else f"relay/{core.names.of(relay)}"
 
 
 def _votes(core: Core, node: NodeId) -> tuple[dict[str, str], int]:
@@ -338,7 +334,7 @@ def status(core: Core, now: Instant) -> StatusView:
     return StatusView(
         name=core.config.name, mesh=core.config.mesh, region=core.config.region, version=__version__,
         uptime_s=round((now.mono_us - core.started_us) / SECOND, 1), boot=core.boot,
-        listen=", ".join(written(*endpoint) for endpoint in core.config.endpoints),
+        listen=", ".join(host_and_port(*endpoint) for endpoint in core.config.endpoints),
         peers_connected=len(core.hub.peers()), nodes_known=len(members),
         nodes_reachable=sum(core.gossip.reachable(node) for node in members),
         documents=core.documents.count(), documents_root=core.documents.root().hex(),

@@ -1,0 +1,6 @@
+"""Addresses as people write them."""
+
+
+def host_and_port(host: str, port: int) -> str:
+    """An IPv6 host stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
