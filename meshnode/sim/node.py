@@ -12,6 +12,7 @@ from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.journal import Header, JournalUnreadable, recover
 from meshnode.kernel.ports import Verifier
+from meshnode.kernel.records import RecordKind
 from meshnode.links.hello import Ping, frame_of
 from meshnode.links.messages import LinkBytes
 from meshnode.model.commands import AnyCommand, Shutdown
@@ -189,7 +190,7 @@ class SimNode:
     def lose_disk(self) -> None:
         """The power goes and the disk with it. Whoever sets the machine up anew makes it another node."""
         self.lose_power()
-        self.lost_keys.update(_keys(self.disk.durable))
+        self.lost_keys.update(dict.fromkeys(_keys(self.disk.durable)))
         self.disk = SimDisk()
         self.blobs = SimBlobs(self.disk)
         name = f"{self.name}-{len(self.identities) + 1}"
@@ -204,7 +205,8 @@ class SimNode:
         if self.disk.flip(self._disk_luck) is None:
             return False
         after = _keys(self.disk.durable)
-        self.lost_keys.update({key: None for key in before if key not in after})
+        lost = [key for key, newest in before.items() if key not in after or (newest and after[key] != newest)]
+        self.lost_keys.update(dict.fromkeys(lost))
         return True
 
     def flip_blob(self) -> bool:
@@ -441,8 +443,10 @@ class SimNode:
         )  # fmt: skip
 
 
-def _keys(data: bytes) -> dict[bytes, None]:
-    return {record.key: None for record in recover(data).records}
+def _keys(data: bytes) -> dict[bytes, bytes]:
+    """What is there, and of the documents' records in which form: a root before the newest one is another root."""
+    records = recover(data).records
+    return {record.key: record.body if record.kind is RecordKind.ENVELOPE else b"" for record in records}
 
 
 def _hardware(city: City) -> bytes:

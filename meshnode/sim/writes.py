@@ -233,7 +233,9 @@ class KeptWrites(Checker):
         others = [other.disk.durable for other in self.world.nodes if other is not node]
         # What a lost root summed up may be nowhere else, whoever has a root of that document too.
         lost = [
-            key for key in node.lost_keys if len(key) != ENVELOPE_KEY_BYTES or not any(key in disk for disk in others)
+            key
+            for key in node.lost_keys
+            if key[:16] in spoilt and (len(key) != ENVELOPE_KEY_BYTES or not any(key in disk for disk in others))
         ]
         if not lost:
             return

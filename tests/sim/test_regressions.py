@@ -102,6 +102,12 @@ def test_envelopes_that_a_root_leaves_behind_are_noticed(monkeypatch: pytest.Mon
     assert Run(SCENARIOS["re-roots-and-everything"], seed=4, nodes=3).play().violation.startswith("KeptWrites: ")
 
 
+@pytest.mark.parametrize(("seed", "nodes"), [(45, 5), (36, 3)])
+def test_the_oracle_knows_that_a_spoilt_root_lets_the_one_before_it_come_back(seed: int, nodes: int) -> None:
+    """The journal had both under one key, and of the newer one only what stood on it was left."""
+    passes("re-roots-and-everything", seed=seed, nodes=nodes)
+
+
 def _reset_again_and_again(_luck: Random, _nodes: int) -> list[Fault]:
     """All connections of one node, every 10 ms for 0.6 s: those that are to replace them end before WELCOME."""
     return [Fault(Kind.BLIP, 20.0 + 0.01 * n, 0.0, (2,)) for n in range(60)]
