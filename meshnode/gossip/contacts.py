@@ -33,8 +33,8 @@ YOUNG_MAX = 2
 RACE_US = 250 * MS  # between a node's addresses in the first round (RFC 8305, section 5); the first link wins
 RACERS_MAX = 4
 DIALS_MAX = 6  # young ones in all: a handshake costs both sides, and many at once starve the links that stand
-# With those that are to be evidence, since a refusal costs nobody a handshake, and the first one to somebody: dials
-# into a cut would leave no room for those who are well, for as long as it lasts.
+# With those that are to be evidence, since a refusal costs nobody a handshake, and with first dials beside repeated
+# ones: dials into a cut would leave no room for those who are well, for as long as it lasts.
 URGENT_MAX = 16
 VANISHED_US = 12 * SECOND  # longer than any host's timeout: the link it made replaced another one, and nobody tells
 QUICK_FOR_US = 180 * SECOND
@@ -245,7 +245,7 @@ class Contacts:
             target = self._targets[key]
             if not target.node and self._settled(target.addresses[0], linked):
                 continue  # the node behind it is linked, or dialled under its own name
-            dialled = self._try(key, target, now, DIALS_MAX if target.tries else URGENT_MAX)
+            dialled = self._try(key, target, now, self._young_max(target))
             effects += dialled
             pause_us = self._pause_us(target, now, lonely=lonely)
             if dialled or not target.node or self._stands(target):
@@ -271,7 +271,12 @@ class Contacts:
         target = self._targets.get(node)
         return self._try(node, target, now, URGENT_MAX) if target is not None else []
 
-    def _try(self, key: _Key, target: _Target, now: Instant, young_max: int = DIALS_MAX) -> list[Effect]:
+    def _young_max(self, target: _Target) -> int:
+        if target.tries or sum(len(t.young) for t in self._targets.values() if t.tries == 1) >= DIALS_MAX:
+            return DIALS_MAX
+        return URGENT_MAX
+
+    def _try(self, key: _Key, target: _Target, now: Instant, young_max: int) -> list[Effect]:
         if not target.addresses or self._stands(target):
             return []  # who cannot be dialled has not named his relays yet
         young = sum(len(t.young) for t in self._targets.values())
