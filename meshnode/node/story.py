@@ -19,6 +19,8 @@ from meshnode.model.views import EventView, JournalEntry
 
 EVENTS_MAX = 4_000
 TEXT_CHARS_MAX = 400
+NUMBER_BYTES = 8
+NUMBER_MAX = (1 << 63) - 1  # no node tells so much: behind a larger one there would be no number for the next event
 # Of one page as JSON: what another node answers must fit into one frame with room to spare.
 PAGE_BYTES_MAX = 256 * 1024
 
@@ -56,9 +58,9 @@ class Story:
         for record in restored:
             if record.kind is RecordKind.EVENT:
                 self._restore(record)
-            elif gap := decode_gap(record):
+            elif (gap := decode_gap(record)) and (last := _number(gap.last)) is not None:
                 self.lost = gap.count
-                self.last_number = max(self.last_number, int.from_bytes(gap.last))
+                self.last_number = max(self.last_number, last)
         self._let_go()
         self.shown = self.last_number  # the newest that readers may have
 
@@ -67,7 +69,7 @@ class Story:
         entry = _Entry(now.wall_ms, subject, text[:TEXT_CHARS_MAX], self._boot, self._run)
         self._entries.append((self.last_number, entry))
         self._let_go()
-        record = Record(RecordKind.EVENT, self.last_number.to_bytes(8), msgspec.msgpack.encode(entry))
+        record = Record(RecordKind.EVENT, self.last_number.to_bytes(NUMBER_BYTES), msgspec.msgpack.encode(entry))
         return record, _view(entry, now)
 
     def about(self, fits: Callable[[str], bool], now: Instant, limit: int = 50) -> list[EventView]:
@@ -158,6 +160,9 @@ class Story:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _restore(self, record: Record) -> None:
+        number = _number(record.key)
+        if number is None:
+            return
         try:
             entry = msgspec.msgpack.decode(record.body, type=_Entry)
         except (ValueError, RecursionError):
@@ -165,13 +170,19 @@ class Story:
         before = self._entries[-1][1].run if self._entries else self._run
         if entry.run == before:  # one object for all events of a run
             entry = _Entry(entry.at_ms, entry.subject, entry.text, entry.boot, before)
-        self.last_number = max(self.last_number, int.from_bytes(record.key))
-        self._entries.append((int.from_bytes(record.key), entry))
+        self.last_number = max(self.last_number, number)
+        self._entries.append((number, entry))
 
     def _let_go(self) -> None:
         while len(self._entries) > EVENTS_MAX:
             self._entries.popleft()
             self.lost += 1
+
+
+def _number(key: bytes) -> int | None:
+    """Of an event, by its key; ``None``: no event of ours has such a key."""
+    number = int.from_bytes(key)
+    return number if len(key) == NUMBER_BYTES and number <= NUMBER_MAX else None
 
 
 def _view(entry: _Entry, now: Instant) -> EventView:

@@ -108,6 +108,16 @@ def test_texts_are_cut_and_unreadable_records_passed_over() -> None:
     assert texts(Story([*junk, record]), "node/a") == [view.text]
 
 
+@pytest.mark.parametrize("key", [b"", (9).to_bytes(7), (9).to_bytes(9), (1 << 63).to_bytes(8), b"\xff" * 8])
+def test_no_record_takes_the_numbers_of_what_comes_after_it(key: bytes) -> None:
+    _, (event,) = written(1, first=4)
+    for odd in (Record(RecordKind.EVENT, key, event.body), Gap(b"", key, 3).record()):
+        story = Story([event, odd])
+        record, _ = story.add("node/a", "next", NOW)
+        assert int.from_bytes(record.key) == 5 and story.lost == 0
+        assert texts(story, "node/a") == ["event 4", "next"]
+
+
 # -- for readers of the journal ---------------------------------------------------------------------------------------
 
 
