@@ -5,7 +5,7 @@ import secrets
 
 from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.daemon.door import Door
-from meshnode.host import heap
+from meshnode.host import pages
 from meshnode.host.agentbus import AgentBus
 from meshnode.host.blobhand import BlobHand
 from meshnode.host.journal import JournalWriter
@@ -87,7 +87,7 @@ class Hands:
             case DrawEntropy(purpose, count):
                 self.loop.tell(EntropyDrawn(purpose, secrets.token_bytes(count)))
             case GiveBack():
-                heap.give_back()
+                pages.give_back()
             case RenewLeaf():
                 self.renewer.perform(effect)
             case Exit():

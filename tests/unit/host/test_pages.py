@@ -1,22 +1,38 @@
-"""Pages are kept where the C library can, and nothing ends where it cannot."""
+"""Pages are kept and given back where the C library can, and nothing ends where it cannot."""
 
 import ctypes
 import platform
+import subprocess
+import sys
+from collections.abc import Callable
 
 import pytest
 
-from meshnode.host.pages import keep_pages
+from meshnode.host.pages import give_back, keep_pages
+
+KEEP = "from meshnode.host.pages import keep_pages; print(keep_pages())"
+
+
+class Bare:
+    """A C library without those functions."""
+
+    def __init__(self, _name: None) -> None: ...
 
 
 def test_glibc_keeps_pages() -> None:
-    assert keep_pages() is (platform.libc_ver()[0] == "glibc")
+    """In a process of its own: it does not end with the test."""
+    done = subprocess.run([sys.executable, "-c", KEEP], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == str(platform.libc_ver()[0] == "glibc")
 
 
-def test_another_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Bare:
-        """A library without that function."""
+def test_what_is_free_is_given_back_and_the_process_goes_on() -> None:
+    held = [bytes(1000) for _ in range(10_000)]
+    del held[:-1]
+    assert isinstance(give_back(), bool)
+    assert held == [bytes(1000)]
 
-        def __init__(self, _name: None) -> None: ...
 
+@pytest.mark.parametrize("asked", [keep_pages, give_back])
+def test_another_library_is_left_alone(asked: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", Bare)
-    assert keep_pages() is False
+    assert asked() is False
