@@ -9,7 +9,6 @@ process that loads it several MiB.
 
 import asyncio
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 Told = AgentRegistered | AgentGone | AgentFrames
 
 CONNECTIONS_MAX = 4096
-# Two descriptors a connection (its socket and its process), and the rest of the daemon.
-FILES_WANTED = 2 * CONNECTIONS_MAX + 1024
 # A larger batch of frames goes through the outbox and its bounds.
 DIRECT_BYTES_MAX = 1024 * 1024
 PING_EVERY_S = 10.0
@@ -60,7 +57,6 @@ class AgentBus:
         self._last_conn = 0
         self._share = 0
         self.counters = Counters()
-        _want_files(FILES_WANTED)
         self._unix = UnixEndpoint(path, self)
         self._router: RouterEndpoint | None = None
         if zmq:
@@ -268,11 +264,3 @@ class AgentBus:
         self._loop.remove_reader(connection.peer.pidfd)
         os.close(connection.peer.pidfd)
         connection.line.close()
-
-
-def _want_files(wanted: int) -> None:
-    """Raise this process's own limit of open files, as far as it may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
