@@ -13,7 +13,7 @@ from meshnode.crdt.gate import Admitted
 from meshnode.crdt.held import Held
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.store import AutomergeStore
-from meshnode.kernel.records import Record, RecordKind
+from meshnode.kernel.records import Record
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
 
@@ -51,14 +51,11 @@ class Auditor:
 
     def audit(self, records: Sequence[Record]) -> Audit:
         """``records``: the newest one of each key."""
-        mine = [record for record in records if record.kind == RecordKind.ENVELOPE and record.body]
-        pieces = {each.key: each.body for each in mine if shelf.is_piece(each)}
-        for record in mine:
-            if shelf.is_root(record):
-                self._adopt(record, pieces)
-        for record in mine:
-            if not shelf.is_root(record) and not shelf.is_piece(record):
-                self._place(record)
+        filed = shelf.filed(records)
+        for record in filed.roots:
+            self._adopt(record, filed.pieces)
+        for record in filed.envelopes:
+            self._place(record)
         return Audit(
             documents=sum(not self._store.is_deleted(doc) for doc in self._store.docs()), roots=self._roots,
             envelopes=self._envelopes, earlier=self._earlier, waiting=len(self._held), root=self._intake.index.root(),

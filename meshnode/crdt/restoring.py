@@ -8,7 +8,7 @@ from meshnode.crdt.intake import Intake
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Note
 from meshnode.kernel.hlc import Hlc
-from meshnode.kernel.records import Record, RecordKind
+from meshnode.kernel.records import Record
 from meshnode.model.errors import RemoteError
 
 _NOTES_MAX = 16
@@ -23,17 +23,15 @@ class Restoring:
 
     def read(self, records: Sequence[Record]) -> None:
         """Roots first: an envelope is judged by the root it stands on."""
-        mine = [record for record in records if record.kind == RecordKind.ENVELOPE and record.body]
-        pieces = {each.key: each.body for each in mine if shelf.is_piece(each)}
-        for record in [each for each in mine if shelf.is_root(each)]:
+        filed = shelf.filed(records)
+        for record in filed.roots:
             try:
-                self._generations.restore(record, pieces)
+                self._generations.restore(record, filed.pieces)
             except RemoteError as error:
                 self._quarantine(record.key, error)
-        for record in mine:
-            if not shelf.is_root(record) and not shelf.is_piece(record):
-                self._envelope(record)
-        self._generations.restored(each.key for each in mine if shelf.is_piece(each) or shelf.is_root(each))
+        for record in filed.envelopes:
+            self._envelope(record)
+        self._generations.restored([*filed.pieces, *(record.key for record in filed.roots)])
 
     def _envelope(self, record: Record) -> None:
         try:

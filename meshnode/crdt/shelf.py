@@ -11,7 +11,7 @@ author may be unknown at start, so a signature cannot be what detects a flipped 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -30,6 +30,29 @@ PIECE_BYTES = 48 * 1024
 _NUMBER_BYTES = 2
 _LAST = (1 << 8 * _NUMBER_BYTES) - 1
 _PIECE_KEY_BYTES = DOC_BYTES + HASH_BYTES + _NUMBER_BYTES
+
+
+class Filed(msgspec.Struct, frozen=True):
+    """The records of a journal that are of documents, by what they are; ``pieces`` of roots by key."""
+
+    roots: list[Record]
+    pieces: dict[bytes, bytes]
+    envelopes: list[Record]
+
+
+def filed(records: Iterable[Record]) -> Filed:
+    """``records``: the newest one of each key. A root is to be read before the envelopes that stand on it."""
+    found = Filed([], {}, [])
+    for record in records:
+        if record.kind != RecordKind.ENVELOPE or not record.body:
+            continue
+        if is_piece(record):
+            found.pieces[record.key] = record.body
+        elif is_root(record):
+            found.roots.append(record)
+        else:
+            found.envelopes.append(record)
+    return found
 
 
 def record_of(admitted: Admitted) -> Record:
