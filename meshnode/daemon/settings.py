@@ -8,15 +8,14 @@ import msgspec
 
 from meshnode.host.atomic import replace_file
 from meshnode.host.engine import Engine
+from meshnode.links.carriage import RelayConfig
 from meshnode.model.errors import Invalid, LocalError
 
 FILE = "settings.json"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):(\d{1,5})", re.ASCII)
-_LATER: dict[str, object] = {  # fields that came later, with their defaults
-    "loop": "asyncio", "relay_bytes_per_s": 64 * 1024 * 1024, "relay_clients": 256, "relay_tunnels": 512,
-    "relay_client_tunnels": 16,
-}  # fmt: skip
 RELAY = ("relay_bytes_per_s", "relay_clients", "relay_tunnels", "relay_client_tunnels")  # quotas
+_LATER = ("loop", *RELAY)  # fields that came after the first release
+_RELAYED = RelayConfig()
 _MEND = "mend the file, or remove it to choose again"
 
 
@@ -34,10 +33,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bus: Literal["unix", "zmq"] = "unix"  # what agents of this node are connected by
     loop: Engine = "asyncio"  # uvloop: for nodes that carry much; it is an extra
     # What a relay carries: bytes a second of one client, both directions together; clients; tunnels in all, and of one.
-    relay_bytes_per_s: Annotated[int, msgspec.Meta(ge=65_536, le=2**40)] = 64 * 1024 * 1024
-    relay_clients: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 256
-    relay_tunnels: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 512
-    relay_client_tunnels: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 16
+    relay_bytes_per_s: Annotated[int, msgspec.Meta(ge=65_536, le=2**40)] = _RELAYED.bytes_per_s
+    relay_clients: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = _RELAYED.clients_max
+    relay_tunnels: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = _RELAYED.tunnels_max
+    relay_client_tunnels: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = _RELAYED.tunnels_per_client_max
 
     def merged(self, **given: object) -> "Settings":
         """These settings with what was given now on top; ``None`` leaves what is. Raises ``Invalid``."""
@@ -89,8 +88,8 @@ def save(directory: Path, settings: Settings) -> None:
 
 def _written(settings: Settings) -> dict[str, object]:
     """An older daemon refuses what it does not know: nothing of that is written unless somebody chose it."""
-    every = msgspec.structs.asdict(settings)
-    return {name: value for name, value in every.items() if _LATER.get(name) != value}
+    every, usual = msgspec.structs.asdict(settings), msgspec.structs.asdict(Settings())
+    return {name: value for name, value in every.items() if name not in _LATER or value != usual[name]}
 
 
 def address(text: str) -> tuple[str, int]:
