@@ -118,7 +118,7 @@ class Asking:
         """Two at addresses that differ from ours and from each other's, those of other regions first."""
         taken = dict.fromkeys(host for host, _ in direct(self._config.endpoints))
         chosen: list[NodeId] = []
-        for node in sorted(self._willing, key=self._nearness):
+        for node in sorted(self._willing, key=self._is_near):
             entry = self._directory.entry(node)
             hosts = [host for host, _ in direct(entry.row.endpoints)] if entry is not None else []
             if hosts and not any(host in taken for host in hosts):
@@ -128,10 +128,9 @@ class Asking:
                 break
         return chosen
 
-    def _nearness(self, node: NodeId) -> tuple[bool, int]:
+    def _is_near(self, node: NodeId) -> bool:
         entry = self._directory.entry(node)
-        near = entry is not None and entry.member.region == self._config.region
-        return near, list(self._willing).index(node)
+        return entry is not None and entry.member.region == self._config.region
 
 
 @dataclass(slots=True)

@@ -41,8 +41,7 @@ class InterestReader:
 
     def _read(self, name: str) -> Interest:
         versions = self._core.documents.versions(KIND, NAMESPACE_DEFAULT, name, _STORED)
-        found = [_meaning(value) for value, _ in versions]
-        return found[0] if len(found) == 1 else _widest(found)
+        return _widest([_meaning(value) for value, _ in versions])
 
 
 def _widest(found: Sequence[Interest]) -> Interest:
