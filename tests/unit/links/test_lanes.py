@@ -85,7 +85,8 @@ class Pair:
         for near, far in ((self.a, self.b), (self.b, self.a)):
             heard = self.heard(far)
             for call in range(4):
-                assert heard[call] == [(frame.header, frame.payload) for frame in self.said[near, call]], call
+                same = heard[call] == [(frame.header, frame.payload) for frame in self.said[near, call]]
+                assert same, call
             assert near.hub.counters["frame-lost"] == 0
 
     def lane(self, place: Place) -> bool:
