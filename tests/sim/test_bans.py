@@ -65,7 +65,7 @@ def test_a_banned_node_is_turned_away_everywhere_and_knows_why() -> None:
 def test_a_banned_node_rests_and_so_do_the_others() -> None:
     world = joined(2)
     done(world, 0, ban("n3"))
-    world.run_till(lambda: not any(linked(world)) and knows(world[TARGET]), 10.0)
+    assert world.run_till(lambda: not any(linked(world)) and knows(world[TARGET]), 10.0)
     dials = Dials(world)
     world.audience.gather([dials])
     world.run_for(60.0 * MINUTES)
@@ -90,7 +90,7 @@ def test_who_was_away_learns_of_its_ban_at_its_first_knock() -> None:
 def test_when_the_ban_is_lifted_the_others_look_for_it() -> None:
     world = joined(4)
     done(world, 0, ban("n3"))
-    world.run_till(lambda: not any(linked(world)) and knows(world[TARGET]), 10.0)
+    assert world.run_till(lambda: not any(linked(world)) and knows(world[TARGET]), 10.0)
     world.run_for(300.0)
     done(world, 0, ban("n3", banned=False))
     settle(world, 60.0)
@@ -112,7 +112,7 @@ def test_of_two_policies_written_at_once_the_ban_holds() -> None:
 def test_a_banned_node_is_banned_after_a_restart_too() -> None:
     world = joined(6)
     done(world, 0, ban("n3"))
-    world.run_till(lambda: not any(linked(world)) and knows(world[TARGET]), 10.0)
+    assert world.run_till(lambda: not any(linked(world)) and knows(world[TARGET]), 10.0)
     for node in (world[1], world[TARGET]):
         node.kill()
         node.start()
