@@ -105,7 +105,8 @@ class Nodes:
         def holds(name: str) -> bool:
             ready = sum(node.state == "ready" for node in self.clients[name].nodes())
             linked = self.clients[name].status().peers_connected
-            return ready == len(names) and (linked == others if len(self.names) <= FULL_MESH else linked >= LINKS_ENOUGH)
+            enough = linked == others if len(self.names) <= FULL_MESH else linked >= LINKS_ENOUGH
+            return ready == len(names) and enough
 
         self.until("the mesh is not whole", lambda: all(map(holds, names)))
 
