@@ -43,6 +43,7 @@ class Bench(Generic[EffortT]):
     def main(self) -> int:
         """Read the command line, measure, write."""
         out = ROOT / "bench" / "out" / f"{self.name}.json"
+        out.parent.mkdir(parents=True, exist_ok=True)  # some groups write here, on the disk the product would use
         parser = argparse.ArgumentParser(prog=f"make bench-{self.name}")
         parser.add_argument("--quick", action="store_true", help=self.quick_is)
         parser.add_argument("--out", type=Path, default=out, help=f"default: bench/out/{out.name}")
