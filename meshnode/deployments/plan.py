@@ -5,7 +5,8 @@ from typing import Protocol
 
 import msgspec
 
-from meshnode.deployments.wants import Declared, read, rows
+from meshnode.deployments.reader import read
+from meshnode.deployments.wants import Declared, rows
 from meshnode.kernel.blobs import digest_of
 from meshnode.kernel.instant import Instant
 from meshnode.model.agent import KIND as AGENT

@@ -1,9 +1,9 @@
 """From documents to wants: which agents the mesh is to run, how, how often and where.
 
-A pure function of what is stored, so that every node that has the same documents wants the same.
+What one document says, and what those that name one agent want of it. ``reader`` puts all of them together.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -80,19 +80,8 @@ def subject_of(document: Declared) -> str:
     return f"cluster/{document.namespace}/{document.name}"
 
 
-def wants(documents: Iterable[Declared]) -> tuple[tuple[Want, ...], dict[str, str]]:
-    """The wants by agent's name, and for each document that starts less than it says: why."""
-    reading = read(documents)
-    told = {subject: "; ".join(p.message for p in problems) for subject, problems in reading.problems.items()}
-    return reading.wants, told
-
-
-def read(documents: Iterable[Declared]) -> Reading:
-    return Reader().read(documents)
-
-
-class _Part(msgspec.Struct, frozen=True):
-    """What one document says by itself."""
+class Part(msgspec.Struct, frozen=True):
+    """What one document says by itself. ``rows``: of a cluster; ``agent``, ``drains``: of the kinds of these names."""
 
     document: Declared
     subject: str
@@ -103,67 +92,23 @@ class _Part(msgspec.Struct, frozen=True):
     problem: Problem | None = None
 
 
-class Reader:
-    """Reads all documents again and again. Of those that are the very objects of the time before nothing is parsed:
-    ten thousand documents are read in the time of a few, as one of them changes."""
-
-    def __init__(self) -> None:
-        self._parts: dict[int, _Part] = {}  # by identity of the document, which the part keeps alive
-
-    def read(self, documents: Iterable[Declared]) -> Reading:
-        known, parts = self._parts, dict[int, _Part]()
-        for document in documents:
-            parts[id(document)] = known.get(id(document)) or _part(document)
-        self._parts = parts
-        return _together(sorted(parts.values(), key=_subject))
-
-
-def _subject(part: _Part) -> str:
-    return part.subject
-
-
-def _part(document: Declared) -> _Part:
+def part_of(document: Declared) -> Part:
+    """Never raises: what cannot be read is a part with a problem."""
     subject = subject_of(document)
     try:
         if document.kind == AGENT:
-            return _Part(document, subject, agent=_agent(document))
+            return Part(document, subject, agent=_agent(document))
         if document.kind == NODE:
             node = intent_of(document)
-            return _Part(document, subject, drains={document.name: node.reason} if node.drain else {})
+            return Part(document, subject, drains={document.name: node.reason} if node.drain else {})
         if document.kind != CLUSTER:
-            return _Part(document, subject)
+            return Part(document, subject)
         intent = parse_spec(document.spec)
     except Invalid as error:
-        return _Part(document, subject, problem=_contradiction(document, error))
+        return Part(document, subject, problem=_contradiction(document, error))
     found = tuple(rows(intent))
     problem = _unnamed(intent) if intent.free and not found else None
-    return _Part(document, subject, rows=found, generation=intent.generation, problem=problem)
-
-
-def _together(parts: Sequence[_Part]) -> Reading:
-    problems: dict[str, list[Problem]] = {}
-    agents: dict[str, AgentIntent] = {}
-    demands: dict[str, list[tuple[str, Row]]] = {}
-    generations: dict[str, int] = {}
-    drains: dict[str, str] = {}
-    for part in parts:
-        if part.agent is not None:
-            agents[part.document.name] = part.agent
-        if part.drains:
-            drains |= part.drains
-        for row in part.rows:
-            demands.setdefault(row.agent, []).append((part.subject, row))
-        for agent in dict.fromkeys(row.agent for row in part.rows):
-            generations[agent] = generations.get(agent, 0) + part.generation
-        if part.problem is not None:
-            problems[part.subject] = [part.problem]
-    wanted: list[Want] = []
-    for name in sorted({**agents, **demands}):
-        want = _want(name, agents.get(name), demands.get(name, []), generations.get(name, 0), problems)
-        if want is not None:
-            wanted.append(want)
-    governed = {name: tuple(dict.fromkeys(subject for subject, _ in asked)) for name, asked in demands.items()}
-    return Reading(tuple(wanted), {subject: tuple(found) for subject, found in problems.items()}, governed, drains)
+    return Part(document, subject, rows=found, generation=intent.generation, problem=problem)
 
 
 def rows(intent: Intent) -> list[Row]:
@@ -218,10 +163,12 @@ def _unnamed(intent: Intent) -> Problem:
     )
 
 
-def _want(
+def want_of(
     name: str, agent: AgentIntent | None, asked: Sequence[tuple[str, Row]], generation: int,
     problems: dict[str, list[Problem]],
 ) -> Want | None:  # fmt: skip
+    """What is wanted of one agent, by its own document and by ``asked``: rows of clusters with the subject of each, in
+    the order of subjects. What stands against it is added to ``problems``, by subject."""
     recipe = _recipe(name, agent, asked, problems)
     if recipe is None:
         for subject in dict.fromkeys(subject for subject, _ in asked):

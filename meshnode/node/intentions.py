@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshnode.deployments.wants import Reader, Reading
+from meshnode.deployments.reader import Reader
 from meshnode.node import drains
 from meshnode.scheduler.messages import DrainsChanged, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from meshnode.crdt.document import Declared
+    from meshnode.deployments.wants import Reading
     from meshnode.kernel.effects import Effect
     from meshnode.kernel.instant import Instant
     from meshnode.model.ids import AgentName, DocId
@@ -20,36 +20,35 @@ if TYPE_CHECKING:
 
 
 class Intentions:
-    """The wants of all documents, read anew when they changed: a thousand changes of one moment are one reading.
-
-    What each document declares is kept: to ask for all of them would wake every one for each change of any.
-    """
+    """The wants of all documents. A thousand changes of one moment are one reading, of what changed and no more: to ask
+    for all documents would wake every one for each change of any."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._wants: dict[AgentName, Want] = {}
-        self._reading, self._reader = Reading((), {}), Reader()
-        self._stale = self._untold = True
-        self._declared: dict[DocId, Declared] | None = None  # None: all are to be read
-        self._due: dict[DocId, None] = {}  # those that changed since
+        self._reader = Reader()
+        self._untold = True
+        self._due: dict[DocId, None] | None = None  # documents that changed since they were read; None: read them all
+        self._told: Reading | None = None
         self._drains: dict[str, str] | None = None  # as last told
 
     @property
     def reading(self) -> Reading:
-        self._read()
-        return self._reading
+        if self._due is None:
+            self._read(dict.fromkeys(self._reader.documents) | self._core.documents.live())
+        elif self._due:
+            self._read(self._due)
+        return self._reader.reading
 
     def changed(self, doc: DocId | None = None) -> None:
         """A document reads otherwise; ``None``: nobody knows which."""
-        self._stale = self._untold = True
+        self._untold = True
         if doc is None:
-            self._declared = None
-        else:
+            self._due = self._told = None
+        elif self._due is not None:
             self._due[doc] = None
 
     def want(self, agent: AgentName) -> Want | None:
-        self._read()
-        return self._wants.get(agent)
+        return self._reader.want(agent) if self.reading.wants else None
 
     def wants(self) -> Sequence[Want]:
         return self.reading.wants
@@ -59,18 +58,27 @@ class Intentions:
         return want.replicas if want is not None else 0
 
     def tell(self) -> list[Effect]:
-        """What is wanted now, to those who see to it."""
+        """What is wanted now, to those who see to it, where it is not what they were told before."""
         self._untold = False
-        reading = self.reading
-        effects = [*self._core.bundles.wanted(want.recipe.bundle for want in reading.wants), Wanted(reading.wants)]
+        reading, told = self.reading, self._told
+        self._told = reading
+        effects: list[Effect] = []
+        if told is None or told.wants is not reading.wants:
+            wanted = self._core.bundles.wanted(want.recipe.bundle for want in reading.wants)
+            effects += [*wanted, Wanted(reading.wants)]
         before, self._drains = self._drains, reading.drains
-        changed = sorted(name for name in {**(before or {}), **reading.drains}
-                         if (before or {}).get(name) != reading.drains.get(name))  # fmt: skip
-        if changed:
-            effects.append(DrainsChanged(tuple(changed)))
-        if before is not None:  # what was so at the start was told by an earlier boot
-            effects += [drains.told(self._core, name) for name in changed]
+        if before is not reading.drains:
+            effects += self._drained(before or {}, at_start=before is None)
         return effects
+
+    def _drained(self, before: dict[str, str], *, at_start: bool) -> list[Effect]:
+        after = self._reader.reading.drains
+        changed = sorted(name for name in {**before, **after} if before.get(name) != after.get(name))
+        if not changed:
+            return []
+        # What was so at the start was told by an earlier boot.
+        notes = [] if at_start else [drains.told(self._core, name) for name in changed]
+        return [DrainsChanged(tuple(changed)), *notes]
 
     def wake(self, _now: Instant) -> list[Effect]:
         return self.tell() if self.deadline() is not None else []
@@ -78,22 +86,6 @@ class Intentions:
     def deadline(self) -> int | None:
         return 0 if self._untold and self._core.started else None
 
-    def _read(self) -> None:
-        if self._stale:
-            self._stale = False
-            self._reading = self._reader.read(self._up_to_date().values())
-            self._wants = {want.agent: want for want in self._reading.wants}
-
-    def _up_to_date(self) -> dict[DocId, Declared]:
-        documents = self._core.documents
-        declared = self._declared
-        due = documents.live() if declared is None else self._due
-        declared = self._declared = {} if declared is None else declared
+    def _read(self, docs: Iterable[DocId]) -> None:
         self._due = {}
-        for doc in due:
-            wanted = documents.declared(doc)
-            if wanted is None:
-                declared.pop(doc, None)
-            else:
-                declared[doc] = wanted
-        return declared
+        self._reader.change({doc: self._core.documents.declared(doc) for doc in docs})

@@ -2,17 +2,20 @@
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.deployments.wants import Reader, read, rows, wants
+from meshnode.deployments.reader import Reader, read, wants
+from meshnode.deployments.wants import Reading, rows
 from meshnode.kernel.instant import SECOND
 from meshnode.model.agentcluster import parse_spec
 from meshnode.model.durability import AUTO, Durability
+from meshnode.model.ids import DocId
 from meshnode.model.recipe import Recipe
 from meshnode.model.resources import Resources
 from meshnode.scheduler.messages import LOST_AFTER_US, Want
-from tests.unit.deployments.written import Written, agent, cluster
+from tests.unit.deployments.written import Written, agent, cluster, node
 
 CAT = Recipe(("/bin/cat",))
 BY_REGION: dict[str, Any] = {
@@ -144,18 +147,53 @@ def test_the_order_of_documents_does_not_matter(order: list[Written]) -> None:
     assert wants(order) == wants([agent("reader"), agent("painter"), cluster(BY_REGION), cluster({"agents": []}, "z")])
 
 
-def test_a_reader_that_goes_over_all_again_says_what_one_that_begins_anew_says(monkeypatch: Any) -> None:  # noqa: ANN401
-    """And parses only what was written since."""
+AGENTS = st.sampled_from(["words", "reader", "No Name"])
+NAMED = st.fixed_dictionaries(
+    {"name": st.sampled_from(["words", "reader"]), "replicas": st.integers(0, 3)},
+    optional={"run": st.sampled_from([{"command": ["/bin/cat"]}, {"command": ["/bin/tac"]}])},
+)
+CLUSTERS = st.builds(
+    cluster,
+    st.one_of(
+        st.just(BY_REGION), st.just({"replicas": 3}), st.just({"replicas": -1}),
+        st.fixed_dictionaries({"agents": st.lists(NAMED, max_size=2, unique_by=lambda row: row["name"])}),
+    ),
+    st.sampled_from(["a", "b", "c"]),
+)  # fmt: skip
+NODES = st.builds(node, st.sampled_from(["alpha", "beta"]), drain=st.booleans())
+OTHERS = st.builds(Written, st.just("Policy"), st.just("default"), st.sampled_from(["a", "words"]), st.just({}))
+STEPS = st.lists(
+    st.tuples(st.one_of(st.builds(agent, AGENTS), CLUSTERS, NODES, OTHERS), st.booleans()), min_size=1, max_size=12
+)
+
+
+@given(steps=STEPS)
+def test_what_is_kept_up_is_what_all_documents_say_read_anew(steps: list[tuple[Written, bool]]) -> None:
+    reader, held = Reader(), dict[DocId, Written]()
+    for document, gone in steps:
+        doc = DocId(f"{document.kind}/{document.name}".encode())
+        before, was = reader.reading, msgspec.msgpack.encode(reader.reading)
+        if gone and doc in held:
+            del held[doc]
+        else:
+            held[doc] = document
+        assert reader.change({doc: held.get(doc)}) is reader.reading
+        assert reader.reading == read(held.values())
+        assert msgspec.msgpack.encode(before) == was  # whoever took it goes on with what it said
+        assert list(reader.documents) == list(dict.fromkeys(reader.documents)) and {*reader.documents} == {*held}
+    for doc in [*held]:
+        reader.change({doc: None})
+    assert reader.reading == Reading((), {})
+    assert [table for name, table in vars(reader).items() if name != "reading" and table] == []  # nothing stays behind
+
+
+def test_of_ten_documents_the_one_that_changed_is_parsed(monkeypatch: Any) -> None:  # noqa: ANN401
     parsed: list[object] = []
     monkeypatch.setattr("meshnode.deployments.wants.parse_spec", lambda spec: parsed.append(spec) or parse_spec(spec))
     reader = Reader()
-    documents: dict[str, Written] = {f"c{number}": cluster({"replicas": number}, f"c{number}") for number in range(9)}
-    documents |= {"a": agent("words"), "b": cluster(BY_REGION, "b"), "bad": agent("No Name")}
-    assert reader.read(documents.values()) == read(documents.values())
-    parsed.clear()
-    documents["c3"] = cluster({"replicas": 30, "regions": [{"name": "eu", "agent_distribution": {"words": 2}}]}, "c3")
-    del documents["c4"]
-    again = reader.read(documents.values())
-    assert len(parsed) == 1
-    assert again == read(documents.values()) == reader.read(documents.values())
-    assert len(reader._parts) == len(documents)
+    reader.change({DocId(b"%d" % number): cluster({"replicas": number}, f"c{number}") for number in range(10)})
+    assert len(parsed) == 10
+    wants_before = reader.reading.wants
+    reader.change({DocId(b"3"): cluster({"replicas": 30}, "c3"), DocId(b"4"): None})
+    assert len(parsed) == 11
+    assert reader.reading.wants is wants_before  # nobody need look at them again

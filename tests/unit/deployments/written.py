@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from meshnode.deployments.wants import Reading, read
+from meshnode.deployments.reader import read
+from meshnode.deployments.wants import Reading
 from meshnode.model.ids import AgentName, InstanceId
 from meshnode.scheduler.views import AgentStanding, UnitStanding
 
@@ -24,6 +25,10 @@ def agent(name: str, namespace: str = "default", **spec: object) -> Written:
 
 def cluster(spec: dict[str, Any], name: str = "team") -> Written:
     return Written("AgentCluster", "default", name, spec)
+
+
+def node(name: str, *, drain: bool) -> Written:
+    return Written("Node", "default", name, {"drain": drain})
 
 
 def reading(*documents: Written) -> Reading:
