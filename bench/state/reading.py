@@ -13,7 +13,7 @@ from bench.state.rooms import KIND, NAMESPACE, Clock, Kept, Replica, Trusted, re
 from meshnode.crdt import envelope
 from meshnode.crdt.envelope import Envelope
 from meshnode.crdt.letters import eager_letters, encode
-from meshnode.kernel.effects import Channel, Persist
+from meshnode.kernel.effects import Channel, Effect, Persist
 from meshnode.links.messages import ControlReceived
 
 READ_US, BATCHED_S, SINGLE_S = 20.0, 20_000.0, 4_000.0
@@ -104,15 +104,22 @@ async def through(envelopes: Sequence[bytes], per_envelope: int) -> tuple[float,
         async with asyncio.TaskGroup() as tasks:
             for letter in letters:
                 event = ControlReceived(author.replica.node, Channel.STATE, letter)
-                for effect in receiver.documents.handle(event, author.clock.now()):
-                    if isinstance(effect, Persist):
-                        tasks.create_task(_kept(kept, effect), name="commit")
-                    else:
-                        receiver.perform([effect])
-                await asyncio.sleep(0)  # a turn of the loop a letter, as in the daemon
+                _act(kept, tasks, receiver.documents.handle(event, author.clock.now()))
+                while receiver.documents.is_reading:
+                    await asyncio.sleep(0)
+                    _act(kept, tasks, receiver.documents.wake(author.clock.now()))
+                await asyncio.sleep(0)  # a turn of the loop a slice of a letter, as in the daemon
         rate = len(envelopes) * per_envelope / (time.perf_counter() - began)
         kept.close()
     return rate, sum(receiver.rejected.values())
+
+
+def _act(kept: Kept, tasks: asyncio.TaskGroup, effects: Sequence[Effect]) -> None:
+    for effect in effects:
+        if isinstance(effect, Persist):
+            tasks.create_task(_kept(kept, effect), name="commit")
+        else:
+            kept.replica.perform([effect])
 
 
 async def _kept(kept: Kept, asked: Persist) -> None:

@@ -85,7 +85,7 @@ class Replica:
         self, trusted: Trusted, at: int, clock: Clock, *, boot: int = 1, restored: Sequence[Record] = ()
     ) -> None:
         signer, trust = trusted.signers[at], trusted.members()
-        self.at, self.node, self.member, self.boot, self._clock = at, signer.node, trusted.records[at], boot, clock
+        self.at, self.node, self.member, self.boot, self.clock = at, signer.node, trusted.records[at], boot, clock
         self.documents = Documents(
             DocumentsConfig(), signer=signer, verifier=Ed25519Verifier(), authority=Roles(trust), trust=trust,
             boot=boot, restored=restored, rng=rng.fork(b"bench", f"documents/{at}/{boot}"),
@@ -97,10 +97,10 @@ class Replica:
     def up(self, other: "Replica") -> list[Send]:
         """The link to another replica stands."""
         event = PeerUp(other.node, f"node-{other.at}", f"region-{other.at % 2}", other.boot, True, 0, "", other.member)
-        return self.perform(self.documents.handle(event, self._clock.now()))
+        return self.perform(self.documents.handle(event, self.clock.now()))
 
     def put(self, name: str, fields: Mapping[str, JsonValue], *, lazily: bool = False) -> Change:
-        change = self.documents.put(KIND, NAMESPACE, name, fields, self._clock.now(), lazily=lazily)
+        change = self.documents.put(KIND, NAMESPACE, name, fields, self.clock.now(), lazily=lazily)
         if lazily:
             self._owed.append(change)
         return change
@@ -119,7 +119,7 @@ class Replica:
     def write_all(self, writes: Sequence[tuple[str, Mapping[str, JsonValue]]]) -> list[Send]:
         """All of one turn: put together and kept, in memory. Raises the first that was refused."""
         wanted = [Wanted(KIND, NAMESPACE, name, fields) for name, fields in writes]
-        made = self.documents.put_all(wanted, self._clock.now())
+        made = self.documents.put_all(wanted, self.clock.now())
         for outcome in made.outcomes:
             if isinstance(outcome, LocalError):
                 raise outcome
@@ -127,7 +127,7 @@ class Replica:
 
     def hear(self, sender: "Replica", send: Send) -> list[Send]:
         event = ControlReceived(sender.node, send.channel, send.body)
-        return self.perform(self.documents.handle(event, self._clock.now()))
+        return self.perform(self.documents.handle(event, self.clock.now()))
 
     def wake(self, now: Instant) -> list[Send]:
         return self.perform(self.documents.wake(now))
@@ -144,7 +144,7 @@ class Replica:
                     self.kept += records
                     todo.extendleft(reversed(then))
                 case EnvelopesKept() as fact:
-                    todo.extendleft(reversed(self.documents.handle(fact, self._clock.now())))
+                    todo.extendleft(reversed(self.documents.handle(fact, self.clock.now())))
                 case Reject(_, reason):
                     self.rejected[reason] = self.rejected.get(reason, 0) + 1
                 case _:
@@ -205,10 +205,18 @@ class Wire:
         self._queue.extend((sender, send) for send in sends)
 
     def settle(self) -> None:
-        """Deliver until nobody has anything to say."""
-        while self._queue:
-            sender, send = self._queue.popleft()
-            receiver = self._by_node[send.peer]
-            self.bytes[receiver.at] += len(send.body)
-            self.letters += 1
-            self.say(receiver, receiver.hear(sender, send))
+        """Deliver until nobody has anything to say, or to read."""
+        while self._queue or self._read_on():
+            while self._queue:
+                sender, send = self._queue.popleft()
+                receiver = self._by_node[send.peer]
+                self.bytes[receiver.at] += len(send.body)
+                self.letters += 1
+                self.say(receiver, receiver.hear(sender, send))
+
+    def _read_on(self) -> bool:
+        """Whoever has letters left takes a turn."""
+        due = [replica for replica in self.replicas if replica.documents.is_reading]
+        for replica in due:
+            self.say(replica, replica.wake(replica.clock.now()))
+        return bool(due)

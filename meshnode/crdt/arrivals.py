@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from meshnode.crdt import envelope, letters
+from meshnode.crdt.backlog import Backlog
 from meshnode.crdt.gate import Admitted, Fork
 from meshnode.crdt.keeping import spread
 from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootPart, Roots, RootsWanted
@@ -37,8 +38,19 @@ class Arrivals:
         self._succession, self._persisting, self._rhythm, self._trust = succession, persisting, rhythm, trust
         self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
         self._forks: dict[str, None] = {}
+        self._backlog = Backlog()
+
+    @property
+    def has_more(self) -> bool:
+        """Something that came waits to be read."""
+        return bool(self._backlog)
+
+    def read_on(self, now: Instant) -> Effects:
+        """A slice of what waits."""
+        return self._receive(*self._backlog.next(), now) if self._backlog else []
 
     def forget(self, peer: NodeId) -> None:
+        self._backlog.forget(peer)
         self._progress.pop(peer, None)
 
     def read(self, via: NodeId, body: bytes, now: Instant) -> Effects:
@@ -48,7 +60,7 @@ class Arrivals:
             return [rejection(via, error)]
         match letter:
             case Envelopes():
-                return self._receive(via, letter, now)
+                return self._take(via, letter, now)
             case Clocks():
                 return self._exchange.answer(via, letter)
             case RepairRoot() | RepairSums() | RepairRows():
@@ -71,6 +83,15 @@ class Arrivals:
                 return []
             case _:
                 assert_never(letter)
+
+    def _take(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:
+        """As much of it as a turn bears, unless there is something before it."""
+        is_first = via not in self._backlog
+        self._backlog.put(via, letter)
+        effects: list[Effect] = list(self._receive(via, self._backlog.take(via), now)) if is_first else []
+        while self._backlog.is_full(via):
+            effects += self._receive(via, self._backlog.take(via), now)
+        return effects
 
     def _receive(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:
         effects: list[Effect] = []

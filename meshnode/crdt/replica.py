@@ -167,10 +167,15 @@ class Documents:
         if overdue:
             self.counters.add("kept-again", len(overdue))
             effects.append(self._persisting.kept(UNKNOWN_NODE, overdue, now, eager=False))
-        return [*effects, *self._succession.wake(now)]
+        return [*effects, *self._succession.wake(now), *self._arrivals.read_on(now)]
+
+    @property
+    def is_reading(self) -> bool:
+        """Something that peers sent waits for the next turn: ``wake`` reads on."""
+        return self._arrivals.has_more
 
     def deadline(self) -> int | None:
-        if self._notes or (self._store.is_warm and not self._rhythm.is_cooling):
+        if self._notes or self.is_reading or (self._store.is_warm and not self._rhythm.is_cooling):
             return 0
         keeping = earliest(self._keeping.deadline(), self._succession.deadline())
         return earliest(self._rhythm.deadline(), keeping)

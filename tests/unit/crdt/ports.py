@@ -132,7 +132,13 @@ class Node:
         return True
 
     def perform(self, effects: Sequence[Effect], now: Instant) -> list[Send]:
-        """What the core does with effects of this room; the sends are left to the mesh."""
+        """What the core does with effects of this room, until it has read all; the sends are left to the mesh."""
+        sends = self._perform(effects, now)
+        while self.documents.is_reading:
+            sends += self._perform(self.documents.wake(now), now)
+        return sends
+
+    def _perform(self, effects: Sequence[Effect], now: Instant) -> list[Send]:
         sends: list[Send] = []
         todo = deque(effects)
         while todo:

@@ -1,0 +1,109 @@
+"""A letter with more envelopes than a turn bears is read in slices: all of it, in its order, and others in between."""
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.crdt import letters
+from meshnode.crdt.backlog import BYTES_MAX, SLICE, Backlog
+from meshnode.crdt.letters import Envelopes
+from meshnode.kernel.effects import Effect, Persist
+from meshnode.links.messages import ControlReceived
+from meshnode.model.ids import NodeId
+from tests.unit.crdt.ports import Mesh
+
+A, B = NodeId(b"a" * 32), NodeId(b"b" * 32)
+LETTERS = st.builds(
+    Envelopes, st.lists(st.binary(max_size=2), max_size=3 * SLICE), st.booleans(), st.booleans(),
+    st.lists(st.just(b"doc"), max_size=1), st.booleans(),
+)  # fmt: skip
+
+
+def written(mesh: Mesh, count: int) -> list[bytes]:
+    return [mesh.put("a", f"d{number}", {"v": number}).records[0].body[8:] for number in range(count)]
+
+
+def heard(mesh: Mesh, letter: Envelopes) -> list[Effect]:
+    event = ControlReceived(mesh.nodes["a"].id, 2, letters.encode(letter))  # pyright: ignore[reportArgumentType]
+    return list(mesh.nodes["b"].documents.handle(event, mesh.now))
+
+
+def kept(effects: list[Effect]) -> int:
+    return sum(len(each.records) for each in effects if isinstance(each, Persist))
+
+
+def test_a_turn_reads_a_slice_and_a_wake_the_next() -> None:
+    mesh = Mesh("a", "b")
+    letter = Envelopes(written(mesh, 2 * SLICE + 1))
+    documents = mesh.nodes["b"].documents
+    assert kept(heard(mesh, letter)) == SLICE
+    assert documents.is_reading and documents.deadline() == 0
+    assert kept(list(documents.wake(mesh.now))) == SLICE
+    last = list(documents.wake(mesh.now))
+    assert kept(last) == 1
+    assert not documents.is_reading and documents.count() == 2 * SLICE + 1
+
+
+def test_a_lost_peer_leaves_nothing_to_be_read() -> None:
+    mesh = Mesh("a", "b")
+    mesh.link("a", "b")
+    items = written(mesh, SLICE + 1)
+    heard(mesh, Envelopes(items))
+    assert mesh.nodes["b"].documents.is_reading
+    mesh.cut("a", "b")
+    assert not mesh.nodes["b"].documents.is_reading
+    mesh.link("a", "b")
+    mesh.settle()
+    assert mesh.nodes["b"].documents.count() == SLICE + 1  # repair brought the rest
+
+
+def test_peers_have_their_turns() -> None:
+    backlog = Backlog()
+    backlog.put(A, Envelopes([b"a"] * 3 * SLICE))
+    backlog.put(B, Envelopes([b"b"] * SLICE))
+    order: list[NodeId] = []
+    while backlog:
+        order.append(backlog.next()[0])
+    assert order == [A, B, A, A]
+
+
+def test_who_sends_more_than_there_is_room_for_is_read_at_once() -> None:
+    backlog = Backlog()
+    backlog.put(A, Envelopes([bytes(BYTES_MAX)]))
+    assert not backlog.is_full(A)
+    backlog.put(A, Envelopes([b"x"]))
+    assert backlog.is_full(A) and not backlog.is_full(B)
+    backlog.take(A)
+    assert not backlog.is_full(A)
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B]), LETTERS), max_size=6))
+def test_of_each_peer_all_comes_in_its_order_and_each_letter_ends_as_it_did(
+    said: list[tuple[NodeId, Envelopes]],
+) -> None:
+    backlog = Backlog()
+    for peer, letter in said:
+        backlog.put(peer, letter)
+    read: dict[NodeId, list[Envelopes]] = {A: [], B: []}
+    while backlog:
+        peer, letter = backlog.next()
+        read[peer].append(letter)
+        assert len(letter.items) <= SLICE
+    for peer in (A, B):
+        whole = list[Envelopes]()
+        begun: Envelopes | None = None
+        for letter in read[peer]:
+            grown = letter if begun is None else msgspec.structs.replace(letter, items=[*begun.items, *letter.items])
+            _, began = _of(said, peer)[len(whole)]
+            if len(grown.items) < len(began.items):
+                assert letter.more and not letter.rest
+                begun = grown
+            else:
+                whole.append(grown)
+                begun = None
+        assert whole == [letter for _, letter in _of(said, peer)]
+    assert vars(backlog) == {"_waiting": {}, "_bytes": {}}
+
+
+def _of(said: list[tuple[NodeId, Envelopes]], peer: NodeId) -> list[tuple[NodeId, Envelopes]]:
+    return [each for each in said if each[0] == peer]
