@@ -116,7 +116,8 @@ class Arrivals:
             effects += [rejection(via, error) for _, error in placed.refused]
             if placed.waits:
                 self._counters.add("held")
-                incomplete[admitted.doc] = None
+                if letter.eager:  # an answer brings what it stands on before it, and that was refused just now
+                    incomplete[admitted.doc] = None
         if applied:
             for each in applied:
                 self._hlc.witness(each.sealed.hlc, now)

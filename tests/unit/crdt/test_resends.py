@@ -111,3 +111,20 @@ def noise(number: int) -> str:
         state = state * 6_364_136_223_846_793_005 % 2**64 + 1
         text.append(f"{state:020}"[-10:])
     return "".join(text)
+
+
+def test_what_comes_behind_a_refusal_in_an_answer_is_not_asked_for_once_more_by_each_of_its_letters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two sides whose writes together are more than a document may have: each refuses the other's last ones."""
+    monkeypatch.setattr(letters, "LETTER_BYTES_MAX", 3_000)
+    monkeypatch.setattr("meshnode.crdt.exchange._ANSWER_BYTES_MAX", 30_000)
+    mesh = Mesh("a", "b", config=LARGE, store=partial(AutomergeStore, changes_max=150))
+    for name in ("a", "b"):
+        for number in range(100):
+            mesh.put(name, "hot", {name: number})
+    payload = sum(len(record.body) for node in mesh.nodes.values() for record in node.journal.values())
+    mesh.link("a", "b")
+    mesh.settle()
+    assert {each.reason for node in mesh.nodes.values() for each in node.rejects} == {"document-full"}
+    assert mesh.sent_bytes < 2 * payload
