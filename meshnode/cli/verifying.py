@@ -75,7 +75,7 @@ def verified(path: Path, running_root: str) -> Verified:
     return Verified(
         documents=audit.documents, roots=audit.roots, envelopes=audit.envelopes, earlier=audit.earlier,
         waiting=audit.waiting, documents_root=audit.root.hex(), running_root=running_root, journal_bytes=len(data),
-        unreadable=len(found.quarantined), torn=bool(found.torn), damaged_count=audit.damaged_count,
+        unreadable=len(found.quarantined), torn=bool(found.torn and not found.spare), damaged_count=audit.damaged_count,
         damaged=list(audit.damaged),
     )  # fmt: skip
 

@@ -228,7 +228,7 @@ class House:
         ]
         if self._few_files:
             notes.append(self._few_files)
-        if opened.recovered.torn:
+        if opened.recovered.torn and not opened.recovered.spare:
             notes.append("journal: its end was cut off in the middle of a record, which is gone")
         return NodeConfig(
             mesh=MeshId(identity.mesh), name=NodeName(identity.name), node=identity.node, notes=tuple(notes),

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import time
+from collections import deque
 from pathlib import Path
 
 from meshnode.host.atomic import replace_file
@@ -65,14 +66,25 @@ def _holder(fd: int) -> str:
     return ""
 
 
+AHEAD_BYTES = 128 * 1024
+BUSY_SYNCS, BUSY_S = 64, 2.0
+SMALL_BYTES = 8 * 1024  # of one commit; a longer one has more to write than what the file system adds
+
+
 class FileDisk:
-    """``kernel.journal.Disk`` on a file. Used by one thread at a time."""
+    """``kernel.journal.Disk`` on a file. Used by one thread at a time.
+
+    While one commit follows the other it keeps zeros ahead of what it writes: to write over them does not change the
+    file, so that a sync has its data to write and nothing of the file system's (a third less time). They go when the
+    file is closed; after a crash the journal finds them behind its last record. Who writes seldom is spared them.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = self._open()
-        self._length = self._synced = os.fstat(self._fd).st_size
+        self._length = self._synced = self._end = os.fstat(self._fd).st_size
         self._doubtful = False
+        self._syncs: deque[float] = deque(maxlen=BUSY_SYNCS)  # when the last ones were
         # A predecessor may have been killed between write and sync: what is read as truth must be on the disk.
         try:
             os.fdatasync(self._fd)
@@ -81,7 +93,7 @@ class FileDisk:
             raise
 
     def _open(self) -> int:
-        return os.open(self.path, _OPEN | os.O_APPEND, 0o600)
+        return os.open(self.path, _OPEN, 0o600)
 
     def read(self) -> bytes:
         pieces: list[bytes] = []
@@ -94,13 +106,31 @@ class FileDisk:
     def append(self, data: bytes) -> None:
         self._mend()
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._fd, view) :]
+            self._write(data, self._length)
         except OSError:
             self._undo()
             raise
         self._length += len(data)
+        if self._length > self._end:
+            self._end = self._length
+            if len(data) <= SMALL_BYTES and self._is_busy():
+                self._write_ahead()
+
+    def _write(self, data: bytes, at: int) -> None:
+        view = memoryview(data)
+        while view:
+            wrote = os.pwrite(self._fd, view, at)
+            view, at = view[wrote:], at + wrote
+
+    def _is_busy(self) -> bool:
+        return len(self._syncs) == BUSY_SYNCS and time.monotonic() - self._syncs[0] < BUSY_S
+
+    def _write_ahead(self) -> None:
+        try:
+            self._write(bytes(AHEAD_BYTES), self._length)
+            self._end += AHEAD_BYTES
+        except OSError:  # little room is left: what matters was written before
+            os.ftruncate(self._fd, self._length)
 
     def sync(self) -> None:
         try:
@@ -111,6 +141,7 @@ class FileDisk:
             self._undo()
             raise
         self._synced = self._length
+        self._syncs.append(time.monotonic())
 
     def replace(self, data: bytes) -> None:
         try:
@@ -121,21 +152,25 @@ class FileDisk:
 
     def truncate(self, length: int) -> None:
         os.ftruncate(self._fd, length)
-        self._length = length
+        self._length = self._end = length
         self.sync()
 
     def close(self) -> None:
-        os.close(self._fd)
+        try:
+            if self._end > self._length:
+                os.ftruncate(self._fd, self._length)
+        finally:
+            os.close(self._fd)
 
     def _reopen(self) -> None:
         """After an error as well: the new file may have its name already."""
         fd = self._open()
         os.close(self._fd)
         self._fd = fd
-        self._length = self._synced = os.fstat(fd).st_size
+        self._length = self._synced = self._end = os.fstat(fd).st_size
 
     def _undo(self) -> None:
-        self._length = self._synced
+        self._length = self._end = self._synced
         try:
             os.ftruncate(self._fd, self._synced)
         except OSError:

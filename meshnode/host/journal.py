@@ -1,7 +1,10 @@
 """Journal appends off the loop: one thread, one write and one sync for all that waits, outcomes told to the loop.
 
-Idle it sleeps without a timeout and writes nothing. When the disk fails, nothing half-written stays, every request is
-answered with the reason, and the journal is read-only until a trial write succeeds.
+A disk that has shown to be quick is waited for in the loop itself: handing a commit to a thread and its outcome back
+costs more than the commit. All that one turn of the loop appended is one commit either way.
+
+Idle the thread sleeps without a timeout and writes nothing. When the disk fails, nothing half-written stays, every
+request is answered with the reason, and the journal is read-only until a trial write succeeds.
 """
 
 import asyncio
@@ -18,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from meshnode.host.disk import FileDisk
+from meshnode.host.swiftness import Swiftness
 from meshnode.kernel.journal import (
     SALT_BYTES,
     Disk,
@@ -53,6 +57,7 @@ class JournalConfig:
 
     pending_bytes_max: int = 16 * 1024 * 1024
     batch_bytes_max: int = 1024 * 1024
+    here_bytes_max: int = 128 * 1024  # that the loop waits for itself, if the disk is quick
     idle_s: float = 1.5  # that records nobody waits for may wait for a commit to ride with
     lazy_s: float = 10.0  # that records may wait whose writer was told that a power cut may take them back
     retry_first_s: float = 1.0
@@ -99,6 +104,9 @@ class JournalWriter:
         self._queue: deque[_Request] = deque()
         self._pending_bytes = 0
         self._wanted = threading.Condition()
+        self._swiftness = Swiftness()
+        self._working = True  # the thread is doing something; ledger and disk are its own meanwhile
+        self._here: asyncio.AbstractEventLoop | None = None  # the loop that will take what waits before its next turn
         self._urgent = False  # something waits that somebody waits for
         self._idle_until = 0.0  # when what nobody waits for is written all the same
         self._closing = False
@@ -165,10 +173,33 @@ class JournalWriter:
                 self._queue.append(_Request(records, size, done, loop))
                 self._pending_bytes += size
                 self._urgent = self._urgent or not (idly or lazily)
-                self._wanted.notify()
+                if self._here is not loop and self._urgent and self._may_commit_here():
+                    self._here = loop
+                    loop.call_soon(self._commit_here)
+                elif self._here is not loop:
+                    self._wanted.notify()
                 return
         why = "it is closed" if self._closing else "more waits to be written than fits into memory"
         loop.call_soon(done, JournalFailed(f"{self._where}: {why}. Nothing was stored", next_step="try again later"))
+
+    def _may_commit_here(self) -> bool:
+        """The disk is quick and well, and nobody else is at it."""
+        if self._working or self._closing or self.failed is not None:
+            return False
+        return self._pending_bytes <= self._config.here_bytes_max and self._swiftness.is_quick(time.monotonic())
+
+    def _commit_here(self) -> None:
+        """In the loop: what its last turn appended. The thread keeps off, as this holds the lock."""
+        with self._wanted:
+            self._here = None
+            if not self._urgent or not self._may_commit_here():  # it has grown, or the thread was told to end
+                self._wanted.notify()
+                return
+            batch = self._taken()
+            outcomes = self._outcomes(batch)
+            if self.failed is not None or self._is_fold_due() or self._queue:
+                self._wanted.notify()
+        _call_all([request.done for request in batch], outcomes)
 
     def close(self) -> None:
         """Write what waits, then end. Blocks for as long as the disk takes."""
@@ -187,29 +218,35 @@ class JournalWriter:
                 self._try_again()
             if batch:
                 self._tell(batch, self._outcomes(batch))
-                self._compact_if_due()
-            elif self._closing:
+            self._compact_if_due()
+            if not batch and self._closing:
                 return
 
     def _next_batch(self) -> list[_Request]:
         """What waits, up to the batch limit. Empty: time to try again, or to end."""
         with self._wanted:
-            if not self._is_due():
+            self._working = False
+            if not self._is_due() and not self._is_fold_due():
                 self._wanted.wait(self._patience())
-            batch: list[_Request] = []
-            if not self._is_due():
-                return batch
-            size = 0
-            while self._queue and (not batch or size + self._queue[0].size <= self._config.batch_bytes_max):
-                batch.append(self._queue.popleft())
-                size += batch[-1].size
-            self._pending_bytes -= size
-            self._urgent = bool(self._queue)
-            return batch
+            self._working = True
+            return self._taken() if self._is_due() else []
+
+    def _taken(self) -> list[_Request]:
+        """What waits, up to the batch limit."""
+        batch: list[_Request] = []
+        size = 0
+        while self._queue and (not batch or size + self._queue[0].size <= self._config.batch_bytes_max):
+            batch.append(self._queue.popleft())
+            size += batch[-1].size
+        self._pending_bytes -= size
+        self._urgent = bool(self._queue)
+        return batch
 
     def _is_due(self) -> bool:
-        """There is something to write now, or to end for."""
-        return self._urgent or self._closing or (bool(self._queue) and time.monotonic() >= self._idle_until)
+        """There is something for the thread to write now, or to end for."""
+        if self._closing or (self._urgent and self._here is None):
+            return True
+        return bool(self._queue) and time.monotonic() >= self._idle_until
 
     def _patience(self) -> float | None:
         """How long to sleep if nobody wants anything."""
@@ -239,8 +276,11 @@ class JournalWriter:
             except JournalFull as error:
                 outcomes.append(error)
         if any(data):
+            began_s = time.monotonic()
             self._disk.append(b"".join(data))
             self._disk.sync()
+            ended_s = time.monotonic()
+            self._swiftness.took(round((ended_s - began_s) * 1e6), ended_s, here=not self._working)
         return outcomes
 
     def _tell(self, batch: Sequence[_Request], outcomes: Sequence[Exception | None]) -> None:
@@ -274,9 +314,12 @@ class JournalWriter:
             self._ledger = Ledger(found.header, live(found.records), len(data), self._budget)
             self.failed = None
 
+    def _is_fold_due(self) -> bool:
+        grown = self._ledger.wants_compaction and self._ledger.file_bytes > self._compact_above
+        return grown and self.failed is None
+
     def _compact_if_due(self) -> None:
-        due = self._ledger.wants_compaction and self._ledger.file_bytes > self._compact_above
-        if not due or self.failed is not None:
+        if not self._is_fold_due():
             return
         try:
             clean = compact(self._disk.read(), self._where)

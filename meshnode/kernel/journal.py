@@ -98,7 +98,8 @@ class Quarantined(msgspec.Struct, frozen=True):
 class Recovered(msgspec.Struct, frozen=True):
     """What a file holds. ``records``: every intact one, in order; ``good_bytes``: where the last of them ends.
 
-    ``torn_bytes``: an unfinished write after them, which nobody was told is stored.
+    ``torn_bytes``: an unfinished write after them, which nobody was told is stored; ``spare``: it was not even begun,
+    for a host may keep zeros ahead of what it writes.
     """
 
     header: Header
@@ -106,6 +107,7 @@ class Recovered(msgspec.Struct, frozen=True):
     good_bytes: int
     torn_bytes: int
     quarantined: list[Quarantined]
+    spare: bool = False
 
     @property
     def torn(self) -> bool:
@@ -180,7 +182,10 @@ _CONTENT_WRONG = "the checksum of its content is wrong"
 
 
 class _Flaw(msgspec.Struct, frozen=True):
+    """``unfinished``: its last bytes were never written, zeros stand there."""
+
     reason: str
+    unfinished: bool = False
 
 
 def _read(data: bytes, at: int, seed: int) -> tuple[Record | None, int] | _Flaw:
@@ -199,7 +204,7 @@ def _read(data: bytes, at: int, seed: int) -> tuple[Record | None, int] | _Flaw:
         return _Flaw("the file ends in it")
     content = data[body_at:end]
     if zlib.crc32(content, prefix_crc) != int.from_bytes(data[end : end + 4]):
-        return _Flaw(_CONTENT_WRONG)
+        return _Flaw(_CONTENT_WRONG, unfinished=not any(data[end : end + 4]))
     try:
         known = RecordKind(kind)
     except ValueError:
@@ -217,7 +222,8 @@ def _with_tail(data: bytes, found: Recovered) -> Recovered:
     if not tail:
         return found
     flaw = _read(data, found.good_bytes, found.header.seed)
-    if isinstance(flaw, _Flaw) and flaw.reason == _CONTENT_WRONG:
+    if isinstance(flaw, _Flaw) and flaw.reason == _CONTENT_WRONG and not flaw.unfinished:
         quarantined = [*found.quarantined, Quarantined(found.good_bytes, tail, flaw.reason)]
         return Recovered(found.header, found.records, found.good_bytes, 0, quarantined)
-    return Recovered(found.header, found.records, found.good_bytes, len(tail), found.quarantined)
+    spare = not tail.strip(b"\0")
+    return Recovered(found.header, found.records, found.good_bytes, len(tail), found.quarantined, spare)

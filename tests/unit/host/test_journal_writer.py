@@ -2,11 +2,14 @@
 
 import asyncio
 import errno
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from meshnode.host.journal import JournalConfig, JournalFailed, JournalWriter
+from meshnode.host.swiftness import SHOWN
 from meshnode.kernel.journal import Disk, JournalUnreadable, recover
 from meshnode.kernel.ledger import JournalBudget, JournalFull
 from meshnode.kernel.records import Record, RecordKind
@@ -23,6 +26,7 @@ class WeakDisk:
         self.full = False
         self.mistake = False
         self.appends = self.syncs = self.replaces = 0
+        self.threads: list[str] = []  # who synced
 
     def read(self) -> bytes:
         return self._disk.read()
@@ -37,6 +41,7 @@ class WeakDisk:
 
     def sync(self) -> None:
         self.syncs += 1
+        self.threads.append(threading.current_thread().name)
         self._disk.sync()
 
     def replace(self, data: bytes) -> None:
@@ -114,6 +119,120 @@ def test_all_that_waits_goes_into_one_write_and_one_sync_and_is_answered_in_orde
         before = journal.disk.syncs
         assert asyncio.run(run(journal)) == list(range(500))
         assert journal.disk.syncs - before == 1
+
+
+def trusted(journal: Journal) -> None:
+    """The disk has shown that it is quick, whatever the machine does at the moment."""
+    for _ in range(SHOWN):
+        journal.writer._swiftness.took(1, 0.0, here=False)
+
+
+async def rested(journal: Journal) -> None:
+    """The thread has done what it had to do."""
+    async with asyncio.timeout(10):
+        while journal.writer._working:  # noqa: ASYNC110  # a thread tells nobody
+            await asyncio.sleep(0)
+
+
+def test_a_quick_disk_is_waited_for_in_the_loop_once_for_all_of_a_turn(tmp_path: Path) -> None:
+    async def run(journal: Journal) -> None:
+        trusted(journal)
+        await rested(journal)
+        before = journal.disk.syncs
+        answers = await asyncio.gather(*(journal.store(event(number)) for number in range(64)))
+        assert answers == [None] * 64
+        assert journal.disk.syncs - before == 1
+        assert journal.disk.threads[-1] != "journal"
+
+    with Journal(tmp_path / "journal") as journal:
+        asyncio.run(run(journal))
+    with Journal(tmp_path / "journal") as journal:
+        assert journal.records == [event(number) for number in range(64)]
+
+
+def test_nothing_is_answered_before_the_sync_in_the_loop(tmp_path: Path) -> None:
+    async def run(journal: Journal) -> list[int]:
+        trusted(journal)
+        await rested(journal)
+        synced: list[int] = []
+        done = asyncio.Event()
+
+        def told(error: Exception | None) -> None:
+            assert error is None
+            synced.append(journal.disk.syncs)
+            done.set()
+
+        before = journal.disk.syncs
+        journal.writer.append([event(1)], told)
+        assert not synced  # never within the call
+        await done.wait()
+        return [each - before for each in synced]
+
+    with Journal(tmp_path / "journal") as journal:
+        assert asyncio.run(run(journal)) == [1]
+
+
+def test_a_commit_that_kept_the_loop_waiting_sends_the_next_one_to_the_thread(tmp_path: Path) -> None:
+    async def run(journal: Journal) -> None:
+        trusted(journal)
+        await rested(journal)
+        journal.writer._swiftness.took(1_000_000, time.monotonic(), here=True)
+        journal.writer._swiftness.took(1_000_000, time.monotonic(), here=True)
+        assert await journal.store(event(1)) is None
+        assert journal.disk.threads[-1] == "journal"
+
+    with Journal(tmp_path / "journal") as journal:
+        asyncio.run(run(journal))
+
+
+def test_a_disk_that_fails_in_the_loop_is_reported_and_tried_again_by_the_thread(tmp_path: Path) -> None:
+    async def run(journal: Journal) -> None:
+        assert await journal.store(event(1)) is None
+        trusted(journal)
+        await rested(journal)
+        journal.disk.full = True
+        assert isinstance(await journal.store(event(2)), JournalFailed)
+        journal.disk.full = False
+        async with asyncio.timeout(10):
+            while await journal.store(event(3)) is not None:
+                pass
+
+    with Journal(tmp_path / "journal") as journal:
+        asyncio.run(run(journal))
+    with Journal(tmp_path / "journal") as journal:
+        assert journal.records == [event(1), event(3)]
+
+
+def test_what_was_appended_for_the_loop_is_written_when_the_journal_closes_first(tmp_path: Path) -> None:
+    async def run(journal: Journal) -> None:
+        trusted(journal)
+        await rested(journal)
+        journal.writer.append([event(1)], lambda _: None)
+        journal.writer.close()
+
+    journal = Journal(tmp_path / "journal")
+    asyncio.run(run(journal))
+    with Journal(tmp_path / "journal") as journal:
+        assert journal.records == [event(1)]
+
+
+def test_commits_of_the_loop_and_of_the_thread_in_turns_fold_the_file_and_lose_nothing(tmp_path: Path) -> None:
+    budget = JournalBudget(garbage_bytes_min=2_000)
+
+    async def run(journal: Journal) -> None:
+        for number in range(300):
+            if number % 3 == 0:
+                trusted(journal)
+            elif number % 3 == 1:
+                journal.writer._swiftness.took(1_000_000, time.monotonic(), here=True)
+            assert await journal.store(Record(RecordKind.CLOCK, b"", b"%100d" % number), event(number)) is None
+
+    with Journal(tmp_path / "journal", budget=budget) as journal:
+        asyncio.run(run(journal))
+        assert journal.disk.replaces > 1
+    with Journal(tmp_path / "journal", budget=budget) as journal:
+        assert journal.records[-1] == event(299)
+        assert [record for record in journal.records if record.kind is RecordKind.EVENT] == list(map(event, range(300)))
 
 
 def test_a_full_disk_is_reported_and_nothing_of_it_is_stored(tmp_path: Path) -> None:
