@@ -4,7 +4,7 @@ One generic endpoint serves the whole table of operations; nothing here knows wh
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine
 from typing import TypeVar
 
 import msgspec
@@ -15,19 +15,20 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from meshnode.api import bus
-from meshnode.api.errors import failure_of, invalid_request, response_of
+from meshnode.api.answers import BODY_BYTES_MAX, asked, from_body, from_path, internal, said
+from meshnode.api.errors import failure_of, response_of
 from meshnode.api.events import EventStreams, story_of, until_gone
 from meshnode.api.lines import Lines
 from meshnode.api.operations import OPERATIONS, Operation
+from meshnode.api.plain import PlainDoor
 from meshnode.api.ports import AgentDoor, Asker, Streamed
 from meshnode.api.topics import topics_of
 from meshnode.api.watch import changes_of
 from meshnode.model.commands import AnyCommand, CallSkill
 from meshnode.model.errors import LocalError
-from meshnode.model.views import AnyView, CallView, DocumentsView, Failure, StreamItem, View
+from meshnode.model.views import AnyView, CallView, Failure, StreamItem
 
 AnswerT = TypeVar("AnswerT")
-BODY_BYTES_MAX = 1024 * 1024
 _POINTER = (
     "meshnode, the local API of one node.\n\n/openapi.json   every path\n/v1/status      this node at one glance\n"
 )
@@ -36,10 +37,11 @@ _NOBODY = Response(status_code=499)
 
 
 class Api:
-    """The application and the streams it must end before its server can close."""
+    """The application, the door beside it, and the streams it must end before its server can close."""
 
     def __init__(self, asker: Asker, *, agents: AgentDoor | None = None, heartbeat_s: float = 15.0) -> None:
         self._closing = asyncio.Event()
+        self.plain = PlainDoor(asker)
         self.streams = (
             EventStreams(story_of(asker), heartbeat_s=heartbeat_s),
             EventStreams(changes_of(asker), heartbeat_s=heartbeat_s),
@@ -75,17 +77,10 @@ def _route(operation: Operation, asker: Asker) -> Route:
             return response_of(command)
         if isinstance(command, CallSkill) and command.stream:
             return await _streamed(asker, request, command)
-        answer = await _unless_gone(request, _ask(asker, command))
+        answer = await _unless_gone(request, asked(asker, command))
         return _NOBODY if answer is None else _respond(operation, answer)
 
     return Route(operation.path, endpoint, methods=[operation.method], name=f"{operation.method} {operation.path}")
-
-
-async def _ask(asker: Asker, command: AnyCommand) -> AnyView:
-    try:
-        return await asker.ask(command)
-    except LocalError as error:
-        return failure_of(error)
 
 
 async def _streamed(asker: Asker, request: Request, command: CallSkill) -> Response:
@@ -119,32 +114,12 @@ async def _unless_gone(request: Request, answer: Coroutine[None, None, AnswerT])
 async def _command_of(operation: Operation, request: Request) -> AnyCommand | Failure:
     if operation.has_body:
         body = await _read(request)
-        return body if isinstance(body, Failure) else _from_body(operation, body, request.path_params)
+        return body if isinstance(body, Failure) else from_body(operation, body, request.path_params)
     given = [*request.path_params.items(), *request.query_params.multi_items()]
     fields = dict(given)
     if len(fields) != len(given):
         return _repeated(given)
-    try:
-        return msgspec.convert(fields, type=operation.command, strict=False)
-    except msgspec.ValidationError as error:
-        return invalid_request(error, "query")
-
-
-def _from_body(operation: Operation, body: bytes, in_path: Mapping[str, str]) -> AnyCommand | Failure:
-    try:
-        if not in_path:
-            return msgspec.json.decode(body or b"{}", type=operation.command)
-        fields = msgspec.json.decode(body or b"{}", type=dict[str, object])
-        if twice := sorted(fields.keys() & in_path.keys()):
-            return Failure(
-                code="invalid", message=f"body: {twice[0]}: the path says it already", exit_code=2,
-                details={"path": twice[:1]},
-            )  # fmt: skip
-        return msgspec.convert({**fields, **in_path}, type=operation.command)
-    except msgspec.DecodeError as error:
-        return invalid_request(error, "body")
-    except RecursionError:
-        return Failure(code="invalid", message="body: nested too deeply", exit_code=2)
+    return from_path(operation, fields)
 
 
 def _repeated(given: list[tuple[str, str]]) -> Failure:
@@ -168,14 +143,8 @@ async def _read(request: Request) -> bytes | Failure:
 
 
 def _respond(operation: Operation, answer: AnyView) -> Response:
-    if isinstance(answer, Failure):
-        return response_of(answer)
-    shown: View | None = answer
-    if operation.one and isinstance(answer, DocumentsView):
-        shown = answer.items[0] if answer.items else None
-    if shown is None:
-        return response_of(Failure(code="not-found", message="no such document is known here", exit_code=3))
-    return Response(msgspec.json.encode(shown), media_type="application/json")
+    status, body = said(operation, answer)
+    return Response(body, status, media_type="application/json")
 
 
 async def _pointer(_request: Request) -> Response:
@@ -202,15 +171,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _our_error(_request: Request, error: Exception) -> Response:
     """A fault of ours: Starlette sends this answer and raises the error on, so that it reaches the log."""
-    failure = Failure(
-        code="internal",
-        message=f"the node failed to answer: {_cause(error)}",
-        next_step="the daemon's log in DIR/logs has the details",
-    )
-    return response_of(failure)
-
-
-def _cause(error: BaseException) -> str:
-    """The kind of the first thing that went wrong, without the groups of tasks around it."""
-    inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())
-    return _cause(inner[0]) if inner else type(error).__name__
+    return response_of(internal(error))

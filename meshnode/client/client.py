@@ -1,6 +1,6 @@
 """The synchronous client of a node's local API: one method per command, typed answers, errors by family.
 
-A client belongs to one thread. It holds no connection between calls, so a daemon that restarts is no event for it.
+Connections are kept for the next request (``doors.py``); a daemon that restarts is no event all the same.
 """
 
 import contextlib
@@ -14,9 +14,10 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from meshnode.client.doors import Doors
 from meshnode.client.errors import error_of, retry_after_ms
 from meshnode.client.events import Told, TopicEvent, read_changes, read_events, read_topics
-from meshnode.client.exchange import Answer, BrokenAnswer, ask
+from meshnode.client.exchange import Answer, BrokenAnswer, Whole, ask
 from meshnode.client.lines import read_call
 from meshnode.client.locate import data_dir, no_daemon, not_yours, socket_of, went_away
 from meshnode.model import commands, patience, views
@@ -44,6 +45,7 @@ class Client:
         self.directory: Path = data_dir(directory)
         self._timeout_s = timeout_s
         self._socket = socket
+        self._doors = Doors()
 
     # Look
     def status(self) -> views.StatusView:
@@ -292,15 +294,31 @@ class Client:
     def _ask(
         self, method: str, path: str, answer: type[ViewT], body: bytes | None = None, timeout_s: float | None = None
     ) -> ViewT:
-        with self._exchange(method, path, body, timeout_s or self._timeout_s) as response:
-            body = response.read()
+        told = self._whole(method, path, body, timeout_s or self._timeout_s)
+        if told.status != 200:
+            raise error_of(told.status, told.body)
         try:
-            return msgspec.json.decode(body, type=answer)
+            return msgspec.json.decode(told.body, type=answer)
         except msgspec.DecodeError as error:
             raise LocalError(
                 f"the node's answer is not the one this version knows: {error}",
                 next_step="restart it with this version: meshnode down, then meshnode up",
             ) from error
+
+    def _whole(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Whole:
+        def fresh() -> socket.socket:
+            return self._connect(self._socket or socket_of(self.directory), timeout_s)
+
+        try:
+            return self._doors.ask(fresh, method, path, body, timeout_s)
+        except TimeoutError as error:
+            raise self._silent(timeout_s) from error
+        except (OSError, BrokenAnswer) as error:
+            raise went_away(self.directory) from error
+
+    def _silent(self, timeout_s: float) -> TimedOut:
+        log = self.directory / "logs" / "daemon.log"
+        return TimedOut(f"the node said nothing for {timeout_s:g} s", next_step=f"look at {log}")
 
     @contextlib.contextmanager
     def _exchange(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Generator[Answer]:
@@ -311,8 +329,7 @@ class Client:
                     raise error_of(answer.status, answer.read())
                 yield answer
         except TimeoutError as error:
-            log = self.directory / "logs" / "daemon.log"
-            raise TimedOut(f"the node said nothing for {timeout_s:g} s", next_step=f"look at {log}") from error
+            raise self._silent(timeout_s) from error
         except (OSError, BrokenAnswer) as error:
             raise went_away(self.directory) from error
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from meshnode.client.exchange import HEADERS_MAX, LINE_BYTES_MAX, Answer, BrokenAnswer, ask
+from meshnode.client.exchange import HEADERS_MAX, LINE_BYTES_MAX, Answer, BrokenAnswer, ask, ask_whole
 
 
 @pytest.fixture
@@ -73,3 +73,46 @@ def test_a_body_that_ends_early_is_broken(ends: tuple[socket.socket, socket.sock
 def test_a_client_brings_neither_email_nor_tls_with_it() -> None:
     code = "import sys, meshnode.client.client; print({'email', 'ssl', 'http.client'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "body", "goes_on"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc", b"abc", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", True),
+        (b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc", b"abc", False),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\nabc", b"abc", False),
+        (b"HTTP/1.1 200 OK\r\n\r\nabc", b"abc", False),
+    ],
+)
+def test_a_whole_answer_says_whether_its_connection_goes_on(
+    ends: tuple[socket.socket, socket.socket], told: bytes, body: bytes, *, goes_on: bool
+) -> None:
+    client, server = ends
+    server.sendall(told)
+    server.shutdown(socket.SHUT_WR)
+    whole = ask_whole(client, "POST", "/v1/apply", b"{}")
+    assert (whole.status, whole.body, whole.goes_on) == (200, body, goes_on)
+    assert server.recv(4096).startswith(b"POST /v1/apply HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"SSH-2.0-server\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * (HEADERS_MAX + 1) + b"\r\n",
+        b"HTTP/1.1 200 " + b"x" * LINE_BYTES_MAX,
+    ],
+)
+def test_what_is_no_whole_answer_is_said_to_be_broken(ends: tuple[socket.socket, socket.socket], told: bytes) -> None:
+    client, server = ends
+    server.sendall(told)
+    server.shutdown(socket.SHUT_WR)
+    with pytest.raises(BrokenAnswer):
+        ask_whole(client, "GET", "/v1/status", None)
