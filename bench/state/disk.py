@@ -97,8 +97,9 @@ def floor() -> str:
 
 async def _grouped(effort: Effort) -> Row:
     """A thousand puts of 1 KiB by 64 writers at once, before anything is folded."""
-    meter = Meter()
-    with tempfile.TemporaryDirectory(prefix="meshnode-bench-", dir=Path.cwd() / "bench" / "out") as directory:
+    meter, out = Meter(), Path.cwd() / "bench" / "out"
+    out.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="meshnode-bench-", dir=out) as directory:
         kept = Kept(Replica(Trusted(1), 0, Clock()), Path(directory))
         before, file_before = write_bytes(os.getpid()), kept.file_bytes
         for first in range(0, PUTS, GROUP):

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from meshnode.crdt.document import Change
+from meshnode.crdt.document import Change, Changes
 from meshnode.crdt.fields import JsonValue
 from meshnode.crdt.messages import EnvelopesKept
 from meshnode.crdt.replica import Documents, DocumentsConfig
@@ -38,6 +38,9 @@ def record(number: int) -> dict[str, JsonValue]:
             "load": number / 8, "labels": {"line": f"l{number % 7}"},
         },
     }  # fmt: skip
+
+
+_Put = tuple[Wanted, asyncio.Future[None]]
 
 
 class Trusted:
@@ -105,6 +108,9 @@ class Replica:
             self._owed.append(change)
         return change
 
+    def put_all(self, writes: Sequence[Wanted]) -> Changes:
+        return self.documents.put_all(writes, self._clock.now())
+
     def settle(self) -> None:
         """The commit of all lazy writes."""
         for change in self._owed:
@@ -153,36 +159,54 @@ class Replica:
 
 
 class Kept:
-    """A replica with the daemon's journal: a write is done when its commit is (fdatasync, group commit)."""
+    """A replica with the daemon's journal: a write is done when its commit is (fdatasync, group commit). What is put in
+    one turn of the loop is written together, as the daemon does (``node/puts.py``)."""
 
     def __init__(self, replica: Replica, directory: Path) -> None:
         self.replica = replica
         self._writer = JournalWriter.open(directory / "journal", node=replica.node).writer
+        self._turn: list[_Put] = []
 
     @property
     def file_bytes(self) -> int:
         return self._writer.file_bytes
 
     async def put(self, name: str, fields: Mapping[str, JsonValue]) -> None:
-        change = self.replica.put(name, fields)
-        await self.keep(change.records)
-        self.replica.perform(change.effects)
+        """Raises why it was refused, or what the journal says when it refuses."""
+        loop = asyncio.get_running_loop()
+        if not self._turn:
+            loop.call_soon(self._take_turn)
+        done: asyncio.Future[None] = loop.create_future()
+        self._turn.append((Wanted(KIND, NAMESPACE, name, fields), done))
+        await done
+
+    def _take_turn(self) -> None:
+        puts, self._turn = self._turn, []
+        made = self.replica.put_all([wanted for wanted, _ in puts])
+
+        def told(error: Exception | None) -> None:
+            if error is None:
+                self.replica.perform(made.effects)
+            for (_, done), outcome in zip(puts, made.outcomes, strict=True):
+                _end(done, error or (outcome if isinstance(outcome, LocalError) else None))
+
+        self._writer.append(made.records, told)
 
     async def keep(self, records: Sequence[Record]) -> None:
         """Raises what the journal says when it refuses."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def told(error: Exception | None) -> None:
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        self._writer.append(records, told)
+        self._writer.append(records, lambda error: _end(done, error))
         await done
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _end(done: asyncio.Future[None], error: Exception | None) -> None:
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
 
 
 class Wire:

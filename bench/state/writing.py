@@ -45,7 +45,9 @@ async def writing(effort: Effort) -> AsyncIterator[Row]:
         yield row
     yield memory(effort)
     told = await asyncio.to_thread(_through_api, effort)
-    where = "through the local API of one of three linked daemons (HTTP on a unix socket, a connection a put)"
+    where = (
+        "through the local API of one of three linked daemons (HTTP on a unix socket, a client keeps its connection)"
+    )
     for row in _rows(meters["api"], "-api", told, beside, where):
         yield row
 

@@ -71,7 +71,7 @@ def _columns(settings: Sequence[Setting], actors: dict[bytes, int]) -> list[tupl
     counts_of = _counts if is_short else _counts.__wrapped__
     raw = [b"" if each.value is None else each.value.encode() for each in settings]
     metas = [0 if each.value is None else len(data) << 4 | 6 for each, data in zip(settings, raw, strict=True)]
-    preds = [pred for each in settings for pred in sorted(each.preds)]
+    preds = [pred for each in settings for pred in (each.preds if len(each.preds) < 2 else sorted(each.preds))]
     steps: list[int] = []
     before = 0
     for counter, _ in preds:

@@ -103,6 +103,16 @@ class Registers:
     def writes(self, key: str) -> tuple[Write, ...]:
         return self._writes.get(key, ())
 
+    def value(self, key: str) -> str | None:
+        """In force; ``None``: removed, or never there."""
+        writes = self._writes.get(key)
+        return writes[0].value if writes else None
+
+    def numbers(self, key: str) -> tuple[OpId, ...]:
+        """Of all current writes, sorted: what a new one replaces."""
+        writes = self._writes.get(key, ())
+        return (writes[0].op,) if len(writes) == 1 else tuple(sorted([write.op for write in writes]))
+
     def values(self) -> dict[str, str | None]:
         """Values in force, reserved fields included; ``None``: removed."""
         return {key: writes[0].value for key, writes in self._writes.items()}
@@ -121,7 +131,10 @@ class Registers:
     def siblings(self) -> Mapping[str, tuple[Write, ...]]:
         """Fields with concurrent, unequal values: one write for each value, the one in force first, fields sorted."""
         found: dict[str, tuple[Write, ...]] = {}
-        for key in sorted([key for key, writes in self._writes.items() if len(writes) > 1]):
+        several = [key for key, writes in self._writes.items() if len(writes) > 1]
+        if not several and DELETED not in self._writes:
+            return found
+        for key in sorted(several):
             distinct = _distinct(self._writes[key])
             if key not in RESERVED and len(distinct) > 1:
                 found[key] = distinct

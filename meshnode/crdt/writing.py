@@ -150,15 +150,16 @@ class Pen:
     def _edit(self, doc: DocId, kind: str, wanted: Mapping[str, str]) -> dict[str, str | None]:
         """Fields to write: those that read otherwise now, and those in conflict, which this write settles."""
         registers = self._store.fields(doc)
-        values, siblings = registers.values(), registers.siblings()
-        edit = {
-            key: wanted.get(key)
-            for key in sorted({**values, **wanted})
-            if key not in RESERVED
-            and (values.get(key) != wanted.get(key) or key in siblings)
-            and (key in wanted or self._kinds.may_remove(kind, key))
+        siblings = registers.siblings()
+        edit: dict[str, str | None] = {
+            key: text for key, text in wanted.items() if registers.value(key) != text or key in siblings
         }
-        if values.get(DELETED) is not None or DELETED in siblings:
+        for key, writes in registers.items():
+            if key in wanted or key in RESERVED or (writes[0].value is None and key not in siblings):
+                continue
+            if self._kinds.may_remove(kind, key):
+                edit[key] = None
+        if registers.value(DELETED) is not None or DELETED in siblings:
             edit[DELETED] = None
         return edit
 
@@ -246,8 +247,6 @@ def change_of(store: StateStore, doc: DocId, actor: bytes, fields: Mapping[str, 
     """The change that sets ``fields`` on top of all we hold, replacing every current write of theirs: byte for byte
     what the engine would have written (a test asks it), at a third of the time."""
     current, heads = store.fields(doc), store.heads(doc)
-    settings = [
-        Setting(key, fields[key], tuple(sorted(write.op for write in current.writes(key)))) for key in sorted(fields)
-    ]
+    settings = [Setting(key, fields[key], current.numbers(key)) for key in sorted(fields)]
     seq = store.clock(doc).get(actor, 0) + 1
     return written(actor, seq, store.max_op(doc, heads) + 1, heads, settings)
