@@ -26,7 +26,7 @@ from meshnode.model.ids import AgentConn
 from meshnode.wire.bus import AgentFrames, Spread, ToAgent
 from meshnode.wire.calls import CallHeader, RegisteredHeader, ResultHeader
 from meshnode.wire.events import count_in
-from meshnode.wire.frame import Frame, Kind, encode, size
+from meshnode.wire.frame import Frame, Kind, encode, encode_all
 
 if TYPE_CHECKING:
     from meshnode.host.bus_zmq import RouterEndpoint
@@ -206,12 +206,12 @@ class AgentBus:
             self._post(connection, (frame,))
 
     def _post(self, connection: Connection, frames: tuple[Frame, ...]) -> None:
-        line = connection.line
-        if line.idle and (len(frames) == 1 or sum(map(size, frames)) <= DIRECT_BYTES_MAX):
-            line.send(encode(frames[0]) if len(frames) == 1 else b"".join(map(encode, frames)))
+        line, pieces = connection.line, encode_all(frames)
+        if line.idle and (len(pieces) == 1 or sum(map(len, pieces)) <= DIRECT_BYTES_MAX):
+            line.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             return
-        for frame in frames:
-            if not line.outbox.add(frame.kind, encode(frame)):
+        for frame, piece in zip(frames, pieces, strict=True):
+            if not line.outbox.add(frame.kind, piece):
                 self._overflow(connection, frame)
             if connection.conn not in self._connections:
                 return

@@ -37,8 +37,9 @@ from meshnode.links.messages import (
     Transmit,
 )
 from meshnode.links.parts import LONG_BYTES
+from meshnode.links.peer import Peer
 from meshnode.links.roster import Roster
-from meshnode.links.session import Session
+from meshnode.links.session import Session, bytes_of_short
 from meshnode.links.tunnelwire import TUNNEL_KINDS, TunnelReceived
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
@@ -264,6 +265,13 @@ class Hub:
             self.counters.add("post-no-link", len(frames))
             return
         session, by_lane = peer.session, self._lanes.busy(node)
+        run_bytes = 0 if by_lane else bytes_of_short(frames)
+        if not (run_bytes and session.offer_run(frames, run_bytes)):
+            self._post_each(peer, session, frames, now, by_lane=by_lane)
+        if peer.up is not None:
+            self._roster.turn.touch(peer.up)
+
+    def _post_each(self, peer: Peer, session: Session, frames: Sequence[Frame], now: Instant, *, by_lane: bool) -> None:
         for frame in frames:
             if frame.kind is Kind.EVENT:
                 if peer.up is None or not peer.up.events().offer(frame):
@@ -272,8 +280,6 @@ class Hub:
             by_lane = by_lane or len(frame.payload) >= LONG_BYTES
             if not (self._lanes.offer(peer, frame, now) if by_lane else session.offer(frame)):
                 self.counters.add("post-queue-full")
-        if peer.up is not None:
-            self._roster.turn.touch(peer.up)
 
     def _blow(self, link: Link) -> None:
         """Events leave as far as their own credit goes; what came is made room for again."""
@@ -327,11 +333,16 @@ class Hub:
             return
         self._roster.turn.touch(link)
         try:
-            for frame in link.feed(data, now):
-                link.check(frame)
-                self._frame(link, frame, now)
-                if link.closing:
-                    break
+            frames, at = link.feed(data, now), 0
+            while at < len(frames) and not link.closing:
+                end, run_bytes = link.run_from(frames, at)
+                if end > at:
+                    self._run(link, frames[at:end], run_bytes, now)
+                    at = end
+                    continue
+                link.check(frames[at])
+                self._frame(link, frames[at], now)
+                at += 1
         except RemoteError as error:
             self._junk(link, error, now)
 
@@ -373,6 +384,15 @@ class Hub:
             link.events().credited(total)
         else:
             self._session(link).credited(total)
+
+    def _run(self, link: Link, frames: list[Frame], run_bytes: int, now: Instant) -> None:
+        """Data frames that came together are one step of the session."""
+        if self._session(link).accept_run(link.count + 1, len(frames), run_bytes, now):
+            link.count += len(frames)
+            self._roster.turn.data(link.peer, *frames)
+            return
+        for frame in frames:
+            self._sequenced(link, frame, now)
 
     def _sequenced(self, link: Link, frame: Frame, now: Instant) -> None:
         link.count += 1

@@ -4,6 +4,8 @@ Invariant: in phase CLOSING nothing the peer sends is read any more, and nothing
 """
 
 import enum
+from collections.abc import Sequence
+from itertools import islice
 
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.reasons import Loss
@@ -94,11 +96,23 @@ class Link:
         if frame.flags != (SEQUENCED if frame.kind in SEQUENCED_KINDS else 0):
             raise RemoteError("frame-flags", f"{frame.kind.name} with flags {frame.flags}")
 
+    def run_from(self, frames: Sequence[Frame], at: int) -> tuple[int, int]:
+        """Where the data frames that begin there end, each of which may come now; and the bytes of them all."""
+        if self.phase is not Phase.UP:
+            return at, 0
+        end, content_bytes = at, 0
+        for frame in islice(frames, at, None):
+            if frame.flags != SEQUENCED or frame.kind not in DATA_KINDS:
+                break
+            end += 1
+            content_bytes += len(frame.header) + len(frame.payload)
+        return end, content_bytes + (end - at) * PREFIX_BYTES
+
     def put(self, frame: Frame) -> None:
         self._out.append(self._codec.encode(frame))
 
     def put_sequenced(self, frames: list[Frame]) -> None:
-        self._out += [self._codec.encode(frame, SEQUENCED) for frame in frames]
+        self._out += self._codec.encode_all(frames, SEQUENCED)
 
     def events(self) -> Gusts:
         """Of this link, in both directions."""

@@ -10,21 +10,40 @@ Invariant: ``log`` holds the frames numbered ``_log_first .. _next - 1``, and th
 """
 
 from collections import deque
+from collections.abc import Sequence
 
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.links.config import HubConfig
 from meshnode.links.hello import Hello, Total, frame_of
 from meshnode.links.parts import FEATURE as PARTS
+from meshnode.links.parts import KINDS as DATA_KINDS
 from meshnode.links.parts import LONG_BYTES, Assembly, call_of
 from meshnode.links.rota import Rota
 from meshnode.model.errors import RemoteError
-from meshnode.wire.frame import Frame, Kind, size
+from meshnode.wire.frame import HEADER_BYTES_MAX, PREFIX_BYTES, Frame, Kind, size
 
 ACK_FRAMES = 256  # more than this unacknowledged are acknowledged without waiting: the sender's log is bounded
 ACK_BYTES = 64 * 1024
+ACK_REST_US = 2 * MS  # after an acknowledgement the next one rides on nothing
 SHORT_BYTES = 128 * 1024  # of short frames leave before what is long has its next piece
+RUN_BYTES_MAX = SHORT_BYTES // 2  # of what is queued as one piece
 Sized = tuple[Frame, int]  # with its bytes on the wire
+Run = tuple[Sequence[Frame], int]  # frames that follow each other, at least one, with the bytes of all
+
+_SHORT_PAYLOAD_MAX = LONG_BYTES - HEADER_BYTES_MAX - PREFIX_BYTES
+
+
+def bytes_of_short(frames: Sequence[Frame]) -> int:
+    """The bytes of frames that may leave as one piece: all of data, and none of them long, whatever its header. Else
+    0."""
+    content_bytes = 0
+    for frame in frames:
+        payload_bytes = len(frame.payload)
+        if payload_bytes > _SHORT_PAYLOAD_MAX or frame.kind not in DATA_KINDS:
+            return 0
+        content_bytes += len(frame.header) + payload_bytes
+    return content_bytes + len(frames) * PREFIX_BYTES
 
 
 class Session:
@@ -36,13 +55,14 @@ class Session:
         self.peer_run = b""  # unknown until the first WELCOME
         self._config = config
         # sending
-        self._log: deque[Sized] = deque()
+        self._log: deque[Run] = deque()
         self._log_first = 1
-        self._log_bytes = 0
+        self._logged = self._log_bytes = 0  # frames, and their bytes
         self._control: deque[Sized] = deque()
         self._patient: deque[Sized] = deque()  # control, too, that waits for something to ride on
         self._patient_due_us: int | None = None
-        self._data: deque[Sized] = deque()  # short frames, as they came
+        self._data: deque[Run] = deque()  # short frames, as they came
+        self._data_frames = 0
         self._rota = Rota()  # long ones, and what follows them in their calls
         self._in_parts = False  # the peer puts parts together
         self._short_sent = self._short_run = 0  # frames; bytes since the last piece of a long one
@@ -60,6 +80,7 @@ class Session:
         self._unacked_bytes = 0
         self.muted = False  # a HELLO is under way that says how much was received: nothing later is acknowledged
         self._ack_due_us: int | None = None
+        self._acked_us = -ACK_REST_US
 
     # -- a link comes ---------------------------------------------------------------------------------------------
 
@@ -79,14 +100,14 @@ class Session:
         self._in_parts = PARTS in theirs.features
         self._forget_until(theirs.received)
         self._data_limit = max(self._data_limit, theirs.data_got + theirs.window)
-        return [frame for frame, _ in self._log]
+        return [frame for frames, _ in self._log for frame in frames]
 
     def abandon(self) -> int:
         """It will not go on. How many of its frames may never have arrived."""
-        queues = (self._log, self._patient, self._control, self._data)
-        lost = sum(map(len, queues)) + len(self._rota)
-        for queue in queues:
+        lost = self._logged + len(self._patient) + len(self._control) + self._data_frames + len(self._rota)
+        for queue in (self._log, self._patient, self._control, self._data):
             queue.clear()
+        self._logged = self._data_frames = 0
         self._rota.clear()
         self._ends.clear()
         self.calls.clear()
@@ -111,13 +132,14 @@ class Session:
         """Something of that call is not acknowledged yet."""
         if call in self.calls:
             return True
-        return any(call_of(frame.header) == call for frames in (self._data, self._log) for frame, _ in frames)
+        queues = (self._data, self._log)
+        return any(call_of(frame.header) == call for runs in queues for frames, _ in runs for frame in frames)
 
     # -- sending --------------------------------------------------------------------------------------------------
 
     @property
     def _next(self) -> int:
-        return self._log_first + len(self._log)
+        return self._log_first + self._logged
 
     def offer(self, frame: Frame) -> bool:
         """Queue one frame; False if the queue is full and the frame is dropped."""
@@ -130,9 +152,22 @@ class Session:
         if self._in_parts and (frame_bytes > LONG_BYTES or self._rota) and self._long(frame, frame_bytes):
             self._count(frame)
         else:
-            self._data.append((frame, frame_bytes))
+            self._data.append(((frame,), frame_bytes))
+            self._data_frames += 1
             if self._config.lane:
                 self._count(frame)
+        return True
+
+    def offer_run(self, frames: Sequence[Frame], run_bytes: int) -> bool:
+        """Queue data frames of which none is long as one piece. False: they are to be offered one by one, and none of
+        them was taken."""
+        if self._config.lane or self._rota or run_bytes > RUN_BYTES_MAX:
+            return False
+        if self._queue_bytes + run_bytes > self._config.data_queue_bytes_max:
+            return False
+        self._queue_bytes += run_bytes
+        self._data.append((frames, run_bytes))
+        self._data_frames += len(frames)
         return True
 
     def _offer_control(self, frame: Frame, frame_bytes: int, queue: deque[Sized]) -> bool:
@@ -143,7 +178,7 @@ class Session:
         return True
 
     def _long(self, frame: Frame, frame_bytes: int) -> bool:
-        return self._rota.add(frame, frame_bytes, self._short_sent + len(self._data))
+        return self._rota.add(frame, frame_bytes, self._short_sent + self._data_frames)
 
     def _count(self, frame: Frame) -> None:
         call = call_of(frame.header)
@@ -169,8 +204,9 @@ class Session:
             self._patient.clear()
             self._patient_due_us = None
         while self._control and self._has_room():
-            self._control_bytes -= self._control[0][1]
-            self._log_one(self._control.popleft(), out)
+            frame, frame_bytes = self._control.popleft()
+            self._control_bytes -= frame_bytes
+            self._log_run(((frame,), frame_bytes), out)
         # A frame may overdraw the credit it begins within: so the largest frame passes through any window.
         while self._data_sent < self._data_limit and self._has_room():
             if self._data and not (self._rota and self._short_run >= SHORT_BYTES):
@@ -180,14 +216,19 @@ class Session:
         return out
 
     def _short(self, out: list[Frame]) -> None:
-        sized = self._data.popleft()
-        self._short_sent += 1
-        self._short_run += sized[1]
-        self._data_sent += sized[1]
-        self._queue_bytes -= sized[1]
+        run = self._data.popleft()
+        frames, run_bytes = run
+        if len(frames) > 1 and not self._has_room_for(len(frames), run_bytes):
+            self._data.extendleft(((frame,), size(frame)) for frame in reversed(frames))
+            return  # as many of them as there is room for
+        self._data_frames -= len(frames)
+        self._short_sent += len(frames)
+        self._short_run += run_bytes
+        self._data_sent += run_bytes
+        self._queue_bytes -= run_bytes
         if self._config.lane:
-            self._ends.append((self._next, call_of(sized[0].header)))
-        self._log_one(sized, out)
+            self._ends.append((self._next, call_of(frames[0].header)))
+        self._log_run(run, out)
 
     def _piece(self, out: list[Frame]) -> bool:
         """One of what is long, if any may leave now."""
@@ -200,7 +241,7 @@ class Session:
             self._ends.append((self._next, call))
         self._data_sent += frame_bytes
         self._queue_bytes -= freed  # the place of a frame is free when all of it has left
-        self._log_one((frame, frame_bytes), out)
+        self._log_run(((frame,), frame_bytes), out)
         return True
 
     def acknowledged(self, total: int) -> None:
@@ -216,17 +257,35 @@ class Session:
         self._data_limit = total
 
     def _has_room(self) -> bool:
-        return len(self._log) < self._config.log_frames_max and self._log_bytes < self._config.log_bytes_max
+        return self._logged < self._config.log_frames_max and self._log_bytes < self._config.log_bytes_max
 
-    def _log_one(self, sized: Sized, out: list[Frame]) -> None:
-        self._log_bytes += sized[1]
-        self._log.append(sized)
-        out.append(sized[0])
+    def _has_room_for(self, frames: int, run_bytes: int) -> bool:
+        """All of them, and no frame of them overdraws anything."""
+        config = self._config
+        return (
+            self._data_sent + run_bytes <= self._data_limit
+            and self._logged + frames <= config.log_frames_max
+            and self._log_bytes + run_bytes <= config.log_bytes_max
+        )
+
+    def _log_run(self, run: Run, out: list[Frame]) -> None:
+        self._log.append(run)
+        self._logged += len(run[0])
+        self._log_bytes += run[1]
+        out += run[0]
 
     def _forget_until(self, total: int) -> None:
         while self._log and self._log_first <= total:
-            self._log_bytes -= self._log.popleft()[1]
-            self._log_first += 1
+            frames, run_bytes = self._log.popleft()
+            left = frames[total - self._log_first + 1 :]
+            if left:  # what arrived was cut within a run
+                left_bytes = sum(map(size, left))
+                self._log.appendleft((left, left_bytes))
+                run_bytes -= left_bytes
+            gone = len(frames) - len(left)
+            self._log_first += gone
+            self._logged -= gone
+            self._log_bytes -= run_bytes
         while self._ends and self._ends[0][0] <= total:
             call = self._ends.popleft()[1]
             left = self.calls[call] - 1
@@ -252,6 +311,16 @@ class Session:
         self._owe(frame_bytes, self._config.data_ack_us if data_bytes else self._config.control_ack_us, now)
         return True
 
+    def accept_run(self, first: int, frames: int, run_bytes: int, now: Instant) -> bool:
+        """Whether so many data frames, numbered from ``first``, are all new and within the credit; if so, they count as
+        received. Else none does, and they are to be accepted one by one."""
+        if first != self.received + 1 or self._data_got + run_bytes > self._data_granted:
+            return False
+        self.received += frames
+        self._data_got += run_bytes
+        self._owe(run_bytes, self._config.data_ack_us, now)
+        return True
+
     def _owe(self, got_bytes: int, wait_us: int, now: Instant) -> None:
         self._unacked_bytes += got_bytes
         if self.received - self._told >= ACK_FRAMES or self._unacked_bytes >= ACK_BYTES:
@@ -260,10 +329,13 @@ class Session:
         self._ack_due_us = due if self._ack_due_us is None else min(self._ack_due_us, due)
 
     def dues(self, now: Instant, *, riding: bool) -> list[Frame]:
-        """ACK and CREDIT to send now: when due, or earlier when something else is being written anyway."""
+        """ACK and CREDIT to send now: when due, or earlier when something else is being written anyway; but where that
+        happens all the time, not each time."""
         out: list[Frame] = []
-        if self._ack_due_us is not None and not self.muted and (riding or self._ack_due_us <= now.mono_us):
-            self._told, self._unacked_bytes, self._ack_due_us = self.received, 0, None
+        due_us, now_us = self._ack_due_us, now.mono_us
+        rides = riding and now_us - self._acked_us >= ACK_REST_US
+        if due_us is not None and not self.muted and (rides or due_us <= now_us):
+            self._told, self._unacked_bytes, self._ack_due_us, self._acked_us = self.received, 0, None, now_us
             out.append(frame_of(Kind.ACK, Total(self.received)))
         if self._data_granted - self._data_got <= self._config.window_bytes // 2:
             self._data_granted = self._data_got + self._config.window_bytes

@@ -28,9 +28,9 @@ class Turn:
         self._end_data()
         self._told.append(fact)
 
-    def data(self, peer: NodeId, frame: Frame) -> None:
+    def data(self, peer: NodeId, *frames: Frame) -> None:
         self._data_from = peer
-        self._data.append(frame)
+        self._data += frames
 
     def facts(self) -> list[Effect]:
         """Those since the last call."""

@@ -50,6 +50,9 @@ class Older:
     def encode(self, frame: Frame, marks: int = 0, /) -> bytes:
         return self._codec.encode(self.changed(frame, _NOTHING), marks)
 
+    def encode_all(self, frames: Sequence[Frame], marks: int = 0, /) -> list[bytes]:
+        return [self.encode(frame, marks) for frame in frames]
+
     def join(self, pieces: Sequence[bytes], /) -> bytes:
         return self._codec.join(pieces)
 

@@ -50,6 +50,9 @@ class Parcels:
         marked = Frame(frame.kind, frame.flags | marks, frame.stream, frame.header, frame.payload) if marks else frame
         return Parcel((marked,), size(frame))
 
+    def encode_all(self, frames: Sequence[Frame], marks: int = 0, /) -> list[bytes]:
+        return [self.encode(frame, marks) for frame in frames]
+
     def join(self, pieces: Sequence[bytes], /) -> bytes:
         if len(pieces) == 1:
             return pieces[0]

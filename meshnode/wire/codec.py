@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from meshnode.wire.frame import Frame, FrameReader, encode
+from meshnode.wire.frame import Frame, FrameReader, encode, encode_all
 
 
 class Reader(Protocol):
@@ -19,6 +19,8 @@ class Codec(Protocol):
 
     def encode(self, frame: Frame, marks: int = 0, /) -> bytes: ...
 
+    def encode_all(self, frames: Sequence[Frame], marks: int = 0, /) -> list[bytes]: ...
+
     def join(self, pieces: Sequence[bytes], /) -> bytes: ...
 
     def reader(self, frame_bytes_max: int, /) -> Reader: ...
@@ -29,6 +31,9 @@ class Wire:
 
     def encode(self, frame: Frame, marks: int = 0, /) -> bytes:
         return encode(frame, marks)
+
+    def encode_all(self, frames: Sequence[Frame], marks: int = 0, /) -> list[bytes]:
+        return encode_all(frames, marks)
 
     def join(self, pieces: Sequence[bytes], /) -> bytes:
         return b"".join(pieces)

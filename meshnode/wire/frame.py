@@ -8,6 +8,7 @@ before anything is allocated for them.
 
 import enum
 import struct
+from collections.abc import Sequence
 
 import msgspec
 
@@ -92,6 +93,20 @@ def encode(frame: Frame, marks: int = 0) -> bytes:
     assert length <= FRAME_BYTES_MAX
     prefix = _PREFIX.pack(length, frame.kind, frame.flags | marks, frame.stream, len(frame.header))
     return prefix + frame.header + frame.payload
+
+
+def encode_all(frames: Sequence[Frame], marks: int = 0) -> list[bytes]:
+    """The same for many, each by itself."""
+    pieces: list[bytes] = []
+    pack, add = _PREFIX.pack, pieces.append
+    for frame in frames:
+        header, payload = frame.header, frame.payload
+        header_bytes = len(header)
+        length = _AFTER_LENGTH + header_bytes + len(payload)
+        assert header_bytes <= HEADER_BYTES_MAX
+        assert length <= FRAME_BYTES_MAX
+        add(pack(length, frame.kind, frame.flags | marks, frame.stream, header_bytes) + header + payload)
+    return pieces
 
 
 class FrameReader:

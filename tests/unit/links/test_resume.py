@@ -9,7 +9,7 @@ from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.links.config import HubConfig
 from meshnode.links.hello import Hello
 from meshnode.links.messages import PeerDown, PeerUp
-from meshnode.links.session import Session
+from meshnode.links.session import ACK_REST_US, Session
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.links.pipe import Place, World
@@ -273,6 +273,8 @@ def test_a_frame_that_comes_again_is_acknowledged_again() -> None:
     assert one.accept(1, Frame(Kind.CALL), world.now)
     assert one.dues(world.now, riding=True)
     assert not one.accept(1, Frame(Kind.CALL), world.now)
+    assert not one.dues(world.now, riding=True), "one has just left"
+    world.run(ACK_REST_US)
     assert one.dues(world.now, riding=True), "its sender cannot forget it before"
 
 
