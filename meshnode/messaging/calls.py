@@ -13,6 +13,7 @@ from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.timers import Timers
 from meshnode.model.ids import AgentConn, InstanceId, NodeId
 from meshnode.wire.calls import CallHeader
+from meshnode.wire.plain import Way
 
 UNASKED = NodeId(b"")
 NO_CONN = AgentConn(-1)  # no agent has it
@@ -108,8 +109,8 @@ class Call(msgspec.Struct):
 
 
 class Plan(msgspec.Struct, eq=False):
-    """What the slow path decided about a call, and would again about one that differs in nothing but its id, payload
-    and deadline: see ``plans``. ``header``: of the call that it was decided for."""
+    """What the slow path decided about a call, and would again about one that differs in nothing but its id, payload,
+    deadline and trace: see ``plans``. ``header``: of the call that it was decided for."""
 
     header: CallHeader
     caller: str  # as the callee is told
@@ -121,10 +122,11 @@ class Plan(msgspec.Struct, eq=False):
     alone: bool  # nobody else would be chosen, whatever is measured
     idempotent: bool
     resource: str  # that whoever calls must be allowed to call
-    before: bytes  # what stands before and behind the deadline in the header that goes on
-    behind: bytes
+    way: Way  # of the header that goes on
     turn: int = 0  # in which it was last found to hold
     look_us: int = 0  # after so long without an answer the slow path looks at it, if its deadline is not sooner
+    # Where others may be chosen: the plans towards each who was, by node and agent.
+    towards: dict[tuple[NodeId, str], "Plan"] = {}
 
 
 class Lean(msgspec.Struct, eq=False, gc=False):
@@ -139,6 +141,7 @@ class Lean(msgspec.Struct, eq=False, gc=False):
     look_us: int  # when the slow path has to look at it
     worker: NodeId | AgentConn
     unit: InstanceId  # on this node
+    trace: bytes = b""
     place: int = 0  # of its timer, if it gets one
 
     @property
@@ -160,7 +163,9 @@ class Lean(msgspec.Struct, eq=False, gc=False):
     def whole(self) -> Call:
         plan, waiter, started_us = self.plan, self.waiter, self.started_us
         call_id = plan.header.call_id if isinstance(waiter, Door) else waiter.call_id
-        header = msgspec.structs.replace(plan.header, call_id=call_id, deadline_ms=self.deadline_ms)
+        header = msgspec.structs.replace(
+            plan.header, call_id=call_id, deadline_ms=self.deadline_ms, trace=self.trace.decode()
+        )
         due_us = started_us + self.deadline_ms * MS
         return Call(
             self.call_id, header, self.payload, waiter, started_us, due_us, plan.caller, plan.where,

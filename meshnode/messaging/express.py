@@ -21,9 +21,9 @@ from meshnode.messaging.calls import Door, Lean, LocalAgent, Peer, Plan, Waiter
 from meshnode.messaging.config import SwitchConfig
 from meshnode.messaging.letters import RESULT_BYTES_MAX, TEXT_CHARS_MAX
 from meshnode.messaging.life import Life
-from meshnode.messaging.local import Unit
 from meshnode.messaging.messages import CallEnded
 from meshnode.messaging.plans import Plans, Source
+from meshnode.messaging.routes import FIRST
 from meshnode.model.ids import InstanceId, NodeId
 from meshnode.wire import plain
 from meshnode.wire.bus import ToAgent
@@ -75,7 +75,8 @@ class Express:
         plan = self.plans.of_door(where, header)
         if plan is None or not self.plans.holds(plan, now):
             return None
-        goes = self._go(plan, Door(ticket), plain.number(header.deadline_ms), header.deadline_ms, payload, now)
+        deadline_ms, trace = header.deadline_ms, header.trace.encode()
+        goes = self._go(plan, Door(ticket), plain.number(deadline_ms), deadline_ms, trace, payload, now)
         return None if goes is None else to(goes[0], goes[1:])
 
     def _call(self, plans: Mapping[bytes, Plan], source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
@@ -83,31 +84,37 @@ class Express:
         cut = plain.cut_call(header)
         if cut is None:
             return False
-        plan = plans.get(cut[0])
-        if plan is None or not self.plans.holds(plan, now):
+        common, deadline, deadline_ms, trace = cut
+        plan = plans.get(common)
+        if plan is None or len(trace) != len(plan.header.trace) or not self.plans.holds(plan, now):
             return False
-        call_id, deadline = header[plain.ID_AT : plain.ID_END], cut[1]
+        call_id = header[plain.ID_AT : plain.ID_END]
         waiter = LocalAgent(source, call_id) if isinstance(source, int) else Peer(source, call_id)
         if waiter in self._calls.by_waiter:
             return False
         if not plan.agent and plan.node == self._me:
             return self._pong(source, call_id, frame.payload, batch, now)
-        goes = self._go(plan, waiter, deadline, int.from_bytes(deadline[1:]), frame.payload, now)
+        goes = self._go(plan, waiter, deadline, deadline_ms, trace, frame.payload, now)
         if goes is not None:
             batch.frame(*goes)
         return goes is not None
 
     def _go(
-        self, plan: Plan, waiter: Waiter, deadline: bytes, deadline_ms: int, payload: bytes, now: Instant
+        self, plan: Plan, waiter: Waiter, deadline: bytes, deadline_ms: int, trace: bytes, payload: bytes, now: Instant
     ) -> tuple[Source, Frame] | None:
         """Who is given it, and as what."""
-        agent, node, now_us = plan.agent, plan.node, now.mono_us
         if deadline_ms > self._deadline_max_ms or not self._has_room(len(payload)):
             return None
+        if not plan.alone:
+            chosen = self._toward(plan, now)
+            if chosen is None or not self.plans.holds(chosen, now):
+                return None
+            plan = chosen
+        agent, node, now_us = plan.agent, plan.node, now.mono_us
         look_us, worker, name = now_us + deadline_ms * MS, node, _NOBODY
         if node == self._me:
-            unit = self._unit(plan, now)
-            if unit is None:
+            unit = self._units.pick(agent, -1)
+            if unit is None or unit.slots != 1:
                 return None
             self._units.took(unit)
             worker, name = unit.conn, unit.name
@@ -116,8 +123,21 @@ class Express:
         if agent:
             self._index.queued(node, agent, 1)
         call_id = self._life.next_id()
-        self._calls.add_lean(Lean(call_id, plan, payload, waiter, now_us, deadline_ms, look_us, worker, name))
-        return worker, Frame(_CALL, 0, 0, plain.call(call_id, plan.before, deadline, plan.behind), payload)
+        self._calls.add_lean(Lean(call_id, plan, payload, waiter, now_us, deadline_ms, look_us, worker, name, trace))
+        return worker, Frame(_CALL, 0, 0, plain.call(call_id, plan.way, deadline, trace), payload)
+
+    def _toward(self, plan: Plan, now: Instant) -> Plan | None:
+        """Several answer: the plan towards whom the slow path would choose now. ``None``: it has more to look at."""
+        index, asked = self._index, plan.header
+        offer = index.here(asked.skill, asked.agent, now)
+        if offer is not None and self._units.pick(offer.agent, -1) is not None:
+            return self.plans.toward(plan, self._me, offer)
+        if asked.agent:
+            return None
+        for candidate in index.top(asked.skill, k=FIRST, now=now):
+            if not candidate.local or self._units.pick(candidate.offer.agent, -1) is not None:
+                return self.plans.toward(plan, candidate.node, candidate.offer)
+        return None
 
     def _has_room(self, payload_bytes: int) -> bool:
         """For any call that comes."""
@@ -127,15 +147,6 @@ class Express:
             and calls.payload_bytes + payload_bytes <= admission.bytes_room
             and payload_bytes <= admission.payload_bytes_max
         )
-
-    def _unit(self, plan: Plan, now: Instant) -> Unit | None:
-        """Who takes it here: the next unit of its agent, as long as this node is where the slow path would go."""
-        if not plan.alone:
-            offer = self._index.here(plan.header.skill, plan.header.agent, now)
-            if offer is None or offer.agent != plan.agent:
-                return None
-        unit = self._units.pick(plan.agent, -1)
-        return unit if unit is not None and unit.slots == 1 else None
 
     def _pong(self, source: Source, call_id: bytes, payload: bytes, batch: Batch, now: Instant) -> bool:
         if not self._has_room(len(payload)):

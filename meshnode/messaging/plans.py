@@ -7,6 +7,8 @@ names, links, who can be reached) is asked again, once a turn, within which noth
 
 from collections.abc import Mapping
 
+import msgspec
+
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import Action
 from meshnode.messaging import letters
@@ -16,10 +18,12 @@ from meshnode.messaging.life import Life, overdue_us
 from meshnode.messaging.refusals import PING_SKILL
 from meshnode.model.ids import AgentConn, NodeId
 from meshnode.registry.index import CAP_PREFIX
+from meshnode.registry.offers import SkillOffer
 from meshnode.wire import plain
 from meshnode.wire.calls import CallHeader
 from meshnode.wire.frame import Frame
 
+TOWARDS_MAX = 64  # of one plan
 _NONE: dict[bytes, Plan] = {}
 
 Source = NodeId | AgentConn  # a peer, or an agent of this node
@@ -50,7 +54,7 @@ class Plans:
         return _NONE if source is None else self._of.get(source, _NONE)
 
     def of_door(self, where: NodeId | None, header: CallHeader) -> Plan | None:
-        return self._of_doors.get((where, header))
+        return self._of_doors.get((where, _untraced(header) if header.trace else header))
 
     def holds(self, plan: Plan, now: Instant) -> bool:
         """Whether the slow path would still decide so."""
@@ -70,12 +74,25 @@ class Plans:
         plan.turn = self._turn
         return True
 
+    def toward(self, plan: Plan, node: NodeId, offer: SkillOffer) -> Plan:
+        """Where several answer: the plan of a call that goes to this one of them."""
+        known = plan.towards.get((node, offer.agent))
+        if known is None:
+            if len(plan.towards) >= TOWARDS_MAX:
+                plan.towards.clear()
+            idempotent = plan.header.idempotent or offer.idempotent
+            known = plan.towards[node, offer.agent] = self._plan(
+                plan.header, plan.asker, where=plan.where, node=node, caller=plan.caller, agent=offer.agent,
+                idempotent=idempotent,
+            )  # fmt: skip
+        return known
+
     # -- what is learned ----------------------------------------------------------------------------------------------
 
     def learn(self, source: Source, frame: Frame, header: CallHeader) -> None:
         """The slow path has taken this CALL of a peer or an agent."""
         cut = plain.cut_call(frame.header) if _is_plain(header) else None
-        if cut is None:
+        if cut is None or cut[3] != header.trace.encode():
             return
         if isinstance(source, int):
             plan = self._decided(self._life.calls.of(LocalAgent(source, header.call_id)), UNASKED)
@@ -94,7 +111,7 @@ class Plans:
         """The same of a call of a door."""
         plan = self._decided(self._life.calls.of(Door(ticket)), UNASKED) if _is_plain(header) else None
         if plan is not None and self._make_room():
-            self._of_doors[where, header] = plan
+            self._of_doors[where, _untraced(header)] = plan
 
     def _decided(self, call: Call | None, asker: NodeId) -> Plan | None:
         """What the row tells of the decision that made it; ``None``: there is more to it than a plan can say."""
@@ -104,8 +121,8 @@ class Plans:
         if here and call.conn == NO_CONN:
             return None  # this node's own daemon works on it
         alone = not call.agent or self._around.index.alone(call.node, call.header.skill, call.header.agent, where)
-        if not alone and not (here and where is None):
-            return None
+        if not alone and where is not None:
+            return None  # a node was asked for, and several of its agents answer
         return self._plan(
             call.header, asker, where=where, node=call.node, caller=call.caller, agent=call.agent, alone=alone,
             idempotent=call.idempotent,
@@ -116,13 +133,11 @@ class Plans:
         agent: str = "", alone: bool = True, idempotent: bool = False,
     ) -> Plan:  # fmt: skip
         goes_on = CallHeader(
-            b"", header.skill, 0, agent, caller, idempotent=idempotent, batch=header.batch,
+            b"", header.skill, 0, agent, caller, trace=header.trace, idempotent=idempotent, batch=header.batch,
         )  # fmt: skip
         name = self._around.name_of(asker) if asker else ""
-        before, behind = plain.split(goes_on)
-        return Plan(
-            header, caller, asker, name, where, node, agent, alone, idempotent, f"skill/{header.skill}", before, behind
-        )
+        way = plain.split(goes_on)
+        return Plan(header, caller, asker, name, where, node, agent, alone, idempotent, f"skill/{header.skill}", way)
 
     def _make_room(self) -> bool:
         if self._count >= self._plans_max:
@@ -137,7 +152,13 @@ class Plans:
 def _is_plain(header: CallHeader) -> bool:
     """It says what and for how long, and nothing that would have to be looked at for each call."""
     return (
-        not (header.idempotency_key or header.trace or header.hlc or header.session or header.stream)
+        not (header.idempotency_key or header.hlc or header.session or header.stream)
         and header.slot == -1
+        and (not header.trace or plain.is_trace(header.trace))
         and not header.skill.startswith(CAP_PREFIX)
     )
+
+
+def _untraced(header: CallHeader) -> CallHeader:
+    """The same for calls that differ in their traces; one that has none differs from them."""
+    return msgspec.structs.replace(header, trace=plain.BLANK_TRACE) if plain.is_trace(header.trace) else header

@@ -20,7 +20,7 @@ from meshnode.registry.index import CAP_PREFIX, Candidate
 from meshnode.wire.calls import CallHeader
 
 _NAMED_MAX = 3  # nodes named in a refusal
-_FIRST = 4  # candidates looked at before all are
+FIRST = 4  # candidates looked at before all are
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -149,7 +149,7 @@ class Routes:
     def _in_order(self, header: CallHeader, where: NodeId | None, now: Instant) -> Iterator[tuple[Candidate, int]]:
         """All candidates, best first. Most calls go to the very first: the others are put in order only if need be."""
         if where is None and header.slot < 0 and not header.agent and not _stickiness(header):
-            for candidate in self._around.index.top(header.skill, k=_FIRST, now=now):
+            for candidate in self._around.index.top(header.skill, k=FIRST, now=now):
                 yield candidate, -1
         elif where is None and not header.skill.startswith(CAP_PREFIX) and (header.agent or _stickiness(header)):
             agents = self._agents(header)

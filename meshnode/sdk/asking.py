@@ -42,7 +42,7 @@ class Asking:
         self._inboxes: dict[bytes, Inbox] = {}
         # A daemon may still work on calls of an earlier process: ids never repeat.
         self._life, self._count = secrets.token_bytes(8), 0
-        self._ways: dict[tuple[str, bool], tuple[bytes, bytes]] = {}
+        self._ways: dict[tuple[str, bool], plain.Way] = {}
 
     async def call(
         self,
@@ -178,13 +178,13 @@ class Asking:
                 words = f"{skill[:40]}: its name, session and key are over {HEADER_BYTES_MAX} bytes"
                 raise CallFailed("invalid", words)
         else:
-            before, behind = self._ways.get((skill, batch)) or self._way(skill, batch=batch)
-            encoded = plain.call(call_id, before, plain.number(left_ms), behind)
+            way = self._ways.get((skill, batch)) or self._way(skill, batch=batch)
+            encoded = plain.call(call_id, way, plain.number(left_ms))
         if not self._send(Frame(Kind.CALL, header=encoded, payload=payload)):
             raise Unavailable("unavailable", f"{skill}: there is no daemon now, or this agent is stopping")
         return call_id
 
-    def _way(self, skill: str, *, batch: bool) -> tuple[bytes, bytes]:
+    def _way(self, skill: str, *, batch: bool) -> plain.Way:
         """What plain calls of one skill have in common."""
         if len(self._ways) >= WAYS_MAX:
             self._ways.clear()

@@ -1,10 +1,13 @@
 """Headers of plain calls as bytes: what differs from call to call is cut out, and something else put in its place.
 
-    CALL    array of 13 | id | skill | deadline_ms | agent, caller and what follows
+    CALL    array of 13 | id | skill | deadline_ms | agent, caller, no key | trace, if there is one | no clock, slot -1,
+            no session, no stream, idempotent, batch
     RESULT  array of 9 | id | code "" | message "" | instance | ran_us | no durability, version 0, not replayed, 0
 
 Only what our own encoder writes is cut; whatever is written otherwise is ``None`` here, and read by the decoder.
 """
+
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,37 +19,74 @@ _RESULT = b"\x99\xc4\x10"
 _OK = b"\xa0\xa0"  # no code, no message
 _PLAIN = b"\xa0\x00\xc2\x00"  # nothing changed, and it was no repetition
 _FIXSTR, _FIXSTR_MAX, _STR8 = 0xA0, 0xBF, 0xD9
-_SHORT_MIN, _SHORT_MAX, _LONG = b"\xcd\x01", b"\xcd\xff", b"\xce"  # deadlines of two bytes, and of four
 _UINT8, _UINT16, _UINT32, _UINT64 = 0xCC, 0xCD, 0xCE, 0xCF
 _UINT_BYTES = {_UINT8: 2, _UINT16: 3, _UINT32: 5, _UINT64: 9}  # with its first byte
 _FIXINT_MAX = 0x7F
+# The least that is written in so many bytes: a smaller number is written in fewer.
+_LEAST = {_UINT8: 2**7, _UINT16: 2**8, _UINT32: 2**16}
+TRACE_CHARS = 55  # of a traceparent (W3C Trace Context, version 00)
+BLANK_TRACE = "0" * TRACE_CHARS
+_TRACE_MARK = b"\xd9\x37"  # a text of 55 bytes
+_TAIL = 6  # bytes behind the trace of a plain call
+_TRACE = TRACE_CHARS + _TAIL
+_TRACED = len(_TRACE_MARK) + _TRACE
 # So much at least follows a text that is looked behind: the shortest number, and what ends a RESULT.
 _FOLLOWS = 1 + len(_PLAIN)
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def cut_call(header: bytes) -> tuple[bytes, bytes] | None:
-    """All but id and deadline, which is the same for calls that differ in nothing else; the deadline as it stands
-    there."""
+# All of a header but id, deadline and trace, which calls that differ in nothing else have in common; the deadline as it
+# stands there, and what it is; the trace, b"" if there is none.
+Cut = tuple[bytes, bytes, int, bytes]
+
+
+class Way(NamedTuple):
+    """What stands before and behind the deadline of calls that differ in nothing but that, id and trace; ``tail``:
+    behind the trace, of calls that have one."""
+
+    before: bytes
+    behind: bytes
+    tail: bytes = b""
+
+
+def cut_call(header: bytes) -> Cut | None:
     if header[:ID_AT] != _CALL:
         return None
     at = _behind_text(header, ID_END)
-    mark = header[at : at + 2]
-    if _SHORT_MIN <= mark <= _SHORT_MAX:
-        end = at + 3
-    elif mark[:1] == _LONG and header[at + 1 : at + 3] != b"\0\0":
-        end = at + 5
+    if not at:
+        return None
+    first = header[at]
+    if first == _UINT16:
+        end, deadline_ms = at + 3, header[at + 1] << 8 | header[at + 2]
+    elif first <= _FIXINT_MAX:
+        end, deadline_ms = at + 1, first
+    elif first in (_UINT8, _UINT32):
+        end = at + _UINT_BYTES[first]
+        deadline_ms = int.from_bytes(header[at + 1 : end])
     else:
-        return None  # no such text (then it is the array's mark), a deadline under 256 ms, or not written as we would
-    return header[ID_END:at] + header[end:], header[at:end]
+        return None
+    if deadline_ms < _LEAST.get(first, 1):
+        return None  # there is none, or it is not written as we would
+    if header[-_TRACED:-_TRACE] != _TRACE_MARK or len(header) - _TRACED < end:
+        return header[ID_END:at] + header[end:], header[at:end], deadline_ms, b""
+    trace = header[-_TRACE:-_TAIL]
+    if not trace.isascii():
+        return None
+    return header[ID_END:at] + header[end:-_TRACE] + header[-_TAIL:], header[at:end], deadline_ms, trace
 
 
-def split(header: CallHeader) -> tuple[bytes, bytes]:
-    """What stands before and behind the deadline of such a header, its id left out."""
+def split(header: CallHeader) -> Way:
+    """What such a header says beside id, deadline and trace."""
     written = _encode(msgspec.structs.replace(header, call_id=bytes(ID_END - ID_AT), deadline_ms=_UINT16))
     at = _behind_text(written, ID_END)
-    return written[ID_END:at], written[at + 2 :]
+    before, behind = written[ID_END:at], written[at + 2 :]
+    return Way(before, behind[:-_TRACE], behind[-_TAIL:]) if header.trace else Way(before, behind)
+
+
+def is_trace(trace: str) -> bool:
+    """It can be cut out: it is as long as a traceparent, and ASCII."""
+    return len(trace) == TRACE_CHARS and trace.isascii()
 
 
 def as_written(header: CallHeader, data: bytes) -> bool:
@@ -54,8 +94,8 @@ def as_written(header: CallHeader, data: bytes) -> bool:
     return _encode(header) == data
 
 
-def call(call_id: bytes, skill: bytes, deadline: bytes, rest: bytes) -> bytes:
-    return b"%b%b%b%b%b" % (_CALL, call_id, skill, deadline, rest)
+def call(call_id: bytes, way: Way, deadline: bytes, trace: bytes = b"") -> bytes:
+    return b"%b%b%b%b%b%b%b" % (_CALL, call_id, way.before, deadline, way.behind, trace, way.tail)
 
 
 def number(value: int) -> bytes:

@@ -7,10 +7,14 @@ from hypothesis import given, settings
 from meshnode.kernel.instant import SECOND
 from meshnode.links.messages import Post
 from meshnode.messaging import letters
+from meshnode.messaging.calls import Plan
+from meshnode.messaging.plans import Plans
 from meshnode.model.ids import AgentConn, NodeId
 from meshnode.registry.index import Index
+from meshnode.registry.offers import SkillOffer
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.messaging.town import (
+    START_US,
     House,
     Town,
     call_frame,
@@ -105,7 +109,7 @@ def test_a_plain_answer_ends_a_lean_call_and_anything_else_makes_it_whole() -> N
     "more",
     [
         {"idempotency_key": "k"}, {"session": "s"}, {"slot": 0}, {"stream": True}, {"trace": "t"}, {"hlc": 7},
-        {"deadline_ms": 20},
+        {"trace": "\u00e9" * 27 + "x"},
     ],
 )  # fmt: skip
 def test_what_is_not_plain_takes_the_slow_path(more: dict[str, object]) -> None:
@@ -115,6 +119,68 @@ def test_what_is_not_plain_takes_the_slow_path(more: dict[str, object]) -> None:
     for number in (1, 2):
         town.hears(house, PEER, call_frame(number.to_bytes(16), **more))  # pyright: ignore[reportArgumentType]
     assert house.switch.in_flight == 2 and lean_rows(house) == 0
+
+
+@pytest.mark.parametrize("deadline_ms", [1, 20, 127, 128, 255, 256, 70_000])
+@pytest.mark.parametrize("traced", [False, True])
+def test_calls_with_little_time_and_calls_with_a_trace_of_their_own_go_by_the_express_lane(
+    deadline_ms: int, *, traced: bool
+) -> None:
+    house = House(1)
+    house.agent()
+    town = Town(house)
+    for number in (1, 2, 3):
+        trace = f"00-{number:032x}-{number:016x}-01" if traced else ""
+        town.hears(house, PEER, call_frame(number.to_bytes(16), deadline_ms=deadline_ms, trace=trace))
+    first, *others = (call_of(frame) for frame in house.asked_of_agents())
+    assert lean_rows(house) == len(others) == 2
+    for number, asked in enumerate(others, start=2):
+        trace = f"00-{number:032x}-{number:016x}-01" if traced else ""
+        assert asked == msgspec.structs.replace(first, call_id=asked.call_id, trace=trace)
+
+
+def test_a_mark_of_a_trace_with_no_trace_behind_it_is_junk_also_where_traced_calls_have_a_plan() -> None:
+    """Whoever sent it would have this node pass on what no other can read."""
+    house = House(1)
+    house.agent()
+    town = Town(house)
+    calls = [call_frame(number.to_bytes(16), trace=f"00-{number:032x}-{1:016x}-01") for number in (1, 2)]
+    town.hears(house, PEER, *calls)
+    assert house.switch.in_flight == 2
+    header = calls[0].header
+    town.hears(house, PEER, Frame(Kind.CALL, header=header[:3] + (3).to_bytes(16) + header[19:-61] + header[-6:]))
+    assert house.switch.in_flight == 2 and house.switch.counters["call-junk"] == 1
+
+
+# Two nodes offer a skill, and the nearer one is called; its link breaks, and when it is back it is the further one.
+NEARER: list[Step] = [("second", 1, 1, 0), ("link", 0, 0, 0), ("link", 0, 0, 7), ("far calls", 1, 0, 0)]
+
+
+def test_where_several_answer_each_call_goes_to_whom_the_slow_path_would_choose() -> None:
+    twins = play(NEARER)
+    assert len({who for who, _ in twins.asked}) == 2
+
+
+def test_an_express_lane_that_keeps_to_whom_it_chose_first_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    toward = Plans.toward
+
+    def loyal(self: Plans, plan: Plan, node: NodeId, offer: SkillOffer) -> Plan:
+        return next(iter(plan.towards.values()), None) or toward(self, plan, node, offer)
+
+    monkeypatch.setattr(Plans, "toward", loyal)
+    with pytest.raises(AssertionError, match="express"):
+        play(NEARER)
+
+
+def test_where_several_answer_calls_have_lean_rows() -> None:
+    house = House(1)
+    town = Town(house)
+    for peer in (PEER, node_id(3)):
+        house.offer(peer, "far.see", "far")
+        house.views.heard[peer], house.views.rtt[peer] = START_US, 1_000
+    for ticket in (1, 2, 3):
+        town.ask(house, ticket, call_header("far.see"))
+    assert (house.switch.in_flight, lean_rows(house)) == (3, 2)
 
 
 def test_plans_are_bounded_however_many_ways_of_calling_there_are() -> None:

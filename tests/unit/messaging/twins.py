@@ -38,13 +38,13 @@ PEERS = tuple(node_id(number) for number in (2, 3))
 SKILLS = ("words.count", "eyes.look", "far.see", PING_SKILL)  # the third is a peer's
 AGENTS = {"words.count": "words", "eyes.look": "eyes", "far.see": "far"}
 UNITS = tuple(InstanceId(name) for name in ("words/0", "words/1", "eyes/0"))
-DEADLINES_MS = (2_000, 2_000, 2_000, 2_000, 300, 50, 90_000, 4_000_000, 0)
+DEADLINES_MS = (2_000, 2_000, 2_000, 2_000, 300, 50, 90_000, 4_000_000, 0, 1, 127, 128, 255, 256)
 MOMENTS_US = (0, 100, MS, 60 * MS, 150 * MS, SECOND, 3 * SECOND)
 CODES = ("", "", "", "", "unavailable", "agent-died", "own.sorry", "invalid")
 OPERATIONS = (
     *("peer calls", "agent calls", "door calls", "many call", "far calls", "answer", "answer many") * 3,
-    "strange answer", "cancel", "time", "time", "link", "boot", "doubt", "reach", "deny", "forbid", "offer", "withdraw",
-    "unit", "closing", "state", "item", "grant",
+    "second", "second", "strange answer", "cancel", "time", "time", "link", "boot", "doubt", "reach", "deny", "forbid",
+    "offer", "withdraw", "unit", "closing", "state", "item", "grant",
 )  # fmt: skip
 STEPS = st.lists(
     st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 15), st.integers(0, 63)),
@@ -234,6 +234,15 @@ class Twins:
             house.offer(node, skill, agent, (5,), idempotent=c % 2 == 0)
         self.both(lambda house: house.switch.offers_changed(self.now))
 
+    def second(self, a: int, b: int, c: int) -> None:
+        """Both peers offer a skill, and how far away they are decides; then plain calls for it from here."""
+        for peer in PEERS:
+            for house in self.houses:
+                house.offer(peer, SKILLS[2], AGENTS[SKILLS[2]] if b % 3 else f"far{peer[0]}", idempotent=b % 2 == 0)
+                house.views.rtt[peer] = ((c + peer[0] * a) % 8) * MS
+        for _ in range(1 + c % 3):
+            self.far_calls(2 * (a // 2) + 1, b, c)
+
     def withdraw(self, a: int, b: int, _c: int) -> None:
         for house in self.houses:
             house.index.learn((*PEERS, house.node)[a % 3], f"skill/{SKILLS[b % 3]}", b"")
@@ -313,9 +322,18 @@ def _header(call_id: bytes, b: int, c: int, caller: str) -> CallHeader:
     skill = SKILLS[b % 4]
     return CallHeader(
         call_id, skill, DEADLINES_MS[c % len(DEADLINES_MS)], agent=AGENTS.get(skill, "") if c == 1 else "",
-        caller="admin" if c == 2 else caller, idempotency_key="k" if c == 3 else "", trace="t" if c == 4 else "",
+        caller="admin" if c == 2 else caller, idempotency_key="k" if c == 3 else "", trace=_trace(call_id, c),
         slot=0 if c == 5 else -1, session="s" if c == 6 else "", stream=c == 8, idempotent=c == 10, batch=c == 11,
     )  # fmt: skip
+
+
+def _trace(call_id: bytes, c: int) -> str:
+    """None, a traceparent of its own for each call, or something else."""
+    if c == 4:
+        return "t"
+    if c in (12, 13):
+        return "\u00e9" * 27 + "x" if c == 13 else f"00-{call_id.hex():0>32}-{'7' * 16}-01"
+    return f"00-{call_id.hex():0>32}-{'7' * 16}-01" if 40 <= c < 56 else ""
 
 
 def _result(call_id: bytes, a: int, b: int) -> Frame:

@@ -9,27 +9,41 @@ from meshnode.wire.calls import CallHeader, ResultHeader
 
 ID, OTHER = b"0123456789abcdef", b"fedcba9876543210"
 texts = st.text(max_size=80)
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 encode = msgspec.msgpack.encode
 
 
-@given(skill=texts, deadline_ms=st.integers(256, 2**32 - 1), agent=texts, caller=texts)
+@given(
+    skill=texts, deadline_ms=st.integers(1, 2**32 - 1) | st.sampled_from((127, 128, 255, 256, 2**16)), agent=texts,
+    caller=texts, trace=st.sampled_from(("", TRACE, "f" * 55)),
+)  # fmt: skip
 def test_a_header_cut_and_put_together_again_is_the_one_that_is_encoded(
-    skill: str, deadline_ms: int, agent: str, caller: str
+    skill: str, deadline_ms: int, agent: str, caller: str, trace: str
 ) -> None:
     if len(encode(skill)) > 257:
         return
-    header = CallHeader(ID, skill, deadline_ms, agent, caller)
+    header = CallHeader(ID, skill, deadline_ms, agent, caller, trace=trace)
     cut = plain.cut_call(encode(header))
     assert cut is not None
-    before, behind = plain.split(header)
-    assert cut == (before + behind, plain.number(deadline_ms))
-    written = plain.call(OTHER, before, cut[1], behind)
+    way = plain.split(header)
+    assert cut == (way.before + way.behind + way.tail, plain.number(deadline_ms), deadline_ms, trace.encode())
+    written = plain.call(OTHER, way, cut[1], cut[3])
     assert written == encode(msgspec.structs.replace(header, call_id=OTHER))
     assert plain.as_written(header, encode(header)) and not plain.as_written(header, written)
+    other = "0" * 55 if trace else ""
+    again = plain.call(OTHER, way, plain.number(9), other.encode())
+    assert again == encode(msgspec.structs.replace(header, call_id=OTHER, deadline_ms=9, trace=other))
 
 
-@given(deadline_ms=st.integers(-(2**31), 255))
-def test_a_deadline_that_is_near_or_past_is_left_to_the_slow_path(deadline_ms: int) -> None:
+@given(trace=st.text(max_size=60).filter(lambda text: bool(text) and not plain.is_trace(text)))
+def test_a_trace_that_is_no_traceparent_is_part_of_what_calls_have_in_common(trace: str) -> None:
+    header = CallHeader(ID, "words.count", 300, trace=trace)
+    cut = plain.cut_call(encode(header))
+    assert cut is None or (not cut[3] and encode(trace) in cut[0])
+
+
+@given(deadline_ms=st.integers(-(2**31), 0) | st.integers(2**32, 2**63))
+def test_a_deadline_that_is_past_or_never_is_left_to_the_slow_path(deadline_ms: int) -> None:
     assert plain.cut_call(encode(CallHeader(ID, "words.count", deadline_ms))) is None
 
 
