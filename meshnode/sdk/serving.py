@@ -21,6 +21,8 @@ from meshnode.sdk.streams import Credit
 from meshnode.sdk.threads import Threads
 from meshnode.sdk.turns import Slots, Turns
 from meshnode.sdk.wheel import Wheel
+from meshnode.sdk.workers import Workers
+from meshnode.wire import plain
 from meshnode.wire.calls import CallHeader, ChunkHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import Change
@@ -35,7 +37,9 @@ class _Call:
     """One call in work. ``ended``: why nobody waits for it any more, "" while somebody does. ``twin``: what had its key
     when it came; the answer of that may have been kept before this call begins."""
 
-    __slots__ = ("began", "began_s", "credit", "due_s", "ended", "header", "payload", "skill", "slot", "task", "twin")
+    __slots__ = (
+        "began_s", "credit", "due", "due_s", "ended", "header", "limit", "payload", "skill", "slot", "task", "twin",
+    )  # fmt: skip
 
     def __init__(self, skill: Skill, header: CallHeader, payload: bytes, slot: int, now_s: float) -> None:
         self.skill, self.header, self.payload, self.slot = skill, header, payload, slot
@@ -43,14 +47,14 @@ class _Call:
         self.due_s = now_s + header.deadline_ms / 1000
         self.credit = Credit() if header.stream and skill.streams else None
         self.ended = ""
-        self.began = False  # its task runs; one that is cancelled before would never know of it
+        self.due = self.limit = 0  # its places on the wheel, once it waits
         self.twin: _Keyed | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None  # that runs it, once it has begun
 
     def end(self, why: str) -> None:
-        if not self.ended and self.task is not None:
+        if not self.ended:
             self.ended = why
-            if self.began:
+            if self.task is not None:
                 self.task.cancel()
 
 
@@ -89,6 +93,9 @@ class Serving:
         self.stopping = False
         self._calls: dict[bytes, _Call] = {}
         self._keyed: dict[str, _Keyed] = {}
+        self._workers: Workers[_Call] = Workers(self._serve, self._waits)
+        self._quiet: asyncio.Future[None] | None = None  # awaited: the last call has ended
+        self._names: dict[int, bytes] = {}  # of slots, as they stand in the headers of answers
 
     # What the daemon says
 
@@ -105,7 +112,7 @@ class Serving:
         if header.idempotency_key:
             call.twin = self._keyed.get(header.idempotency_key)
         self._calls[header.call_id] = call
-        call.task = tasks.create_task(self._serve(call), name=header.skill)
+        self._workers.add(call, tasks)
 
     def cancelled(self, call_id: bytes) -> None:
         if call_id in self._calls:
@@ -124,13 +131,14 @@ class Serving:
 
     async def finish(self, within_s: float) -> None:
         """Let what is in work end, for so long at most."""
-        tasks = [call.task for call in self._calls.values() if call.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=within_s)
+        if self._calls:
+            self._quiet = self._loop.create_future()
+            await asyncio.wait((self._quiet,), timeout=within_s)
 
     def cancel_all(self) -> None:
         for call in list(self._calls.values()):
             call.end("stopped")
+        self._workers.close()
 
     # One call
 
@@ -153,31 +161,41 @@ class Serving:
         return None
 
     async def _serve(self, call: _Call) -> None:
-        call.began = True
+        call.task = asyncio.current_task()
         try:
             if not call.ended:
                 await self._timed(call)
         finally:
             del self._calls[call.header.call_id]
             self.slots.leave(call.slot)
+            if self._quiet is not None and not self._calls and not self._quiet.done():
+                self._quiet.set_result(None)
+
+    def _waits(self, call: _Call) -> None:
+        """It does not end at once: from now on its time may pass."""
+        call.due = self._wheel.set(call, call.due_s, functools.partial(call.end, "deadline"))
+        limit_s = call.skill.timeout_s
+        if limit_s is not None and limit_s * 1000 < call.header.deadline_ms:
+            end = functools.partial(call.end, "limit")
+            call.limit = self._wheel.set(call.header.call_id, call.began_s + limit_s, end)
 
     async def _timed(self, call: _Call) -> None:
         serving_due_s.set(call.due_s)
-        due = self._wheel.set(call, call.due_s, functools.partial(call.end, "deadline"))
-        limit_s, limit = call.skill.timeout_s, 0
-        if limit_s is not None and limit_s * 1000 < call.header.deadline_ms:
-            limit = self._wheel.set(call.header.call_id, call.began_s + limit_s, functools.partial(call.end, "limit"))
         try:
-            await self._admitted(call)
+            if call.header.idempotency_key or not self._memory.ready.is_set():
+                await self._admitted(call)
+            else:
+                await self._in_turn(call)
         except asyncio.CancelledError:
             if not call.ended:
                 raise
         finally:
-            self._wheel.clear(call, due)
-            if limit:
-                self._wheel.clear(call.header.call_id, limit)
+            if call.due:
+                self._wheel.clear(call, call.due)
+            if call.limit:
+                self._wheel.clear(call.header.call_id, call.limit)
         if call.ended == "limit":
-            words = f"{call.skill.name} did not end within its own limit of {limit_s} s"
+            words = f"{call.skill.name} did not end within its own limit of {call.skill.timeout_s} s"
             self._answer(call.header.call_id, failed("timeout", words), call)
 
     async def _admitted(self, call: _Call) -> None:
@@ -309,9 +327,16 @@ class Serving:
     ) -> Frame:
         instance, ran_us = "", 0
         if call is not None:
-            instance = f"{self._agent}/{call.slot}"
             ran_us = int((self._loop.time() - call.began_s) * 1e6)
+            if not (outcome.code or version or replayed):
+                name = self._names.get(call.slot) or self._name(call.slot)
+                return Frame(Kind.RESULT, header=plain.result(call_id, name, ran_us), payload=outcome.payload)
+            instance = f"{self._agent}/{call.slot}"
         header = ResultHeader(
             call_id, outcome.code, outcome.message, instance, ran_us, version=version, replayed=replayed
         )
         return Frame(Kind.RESULT, header=_encode(header), payload=outcome.payload)
+
+    def _name(self, slot: int) -> bytes:
+        name = self._names[slot] = plain.text(f"{self._agent}/{slot}")
+        return name

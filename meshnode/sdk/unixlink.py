@@ -1,7 +1,7 @@
 """The agent's end of the bus over a plain unix socket, read and written without a transport between.
 
-What is sent alone is written at once, so that a lone call waits for nothing; what follows so soon is written together
-at the end of the event loop's turn.
+What is sent alone is written at once, so that a lone call waits for nothing; what follows so soon, or answers several
+frames that came together, is written together at the end of the event loop's turn.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ _BIG_GULP_BYTES = 256 * 1024
 _WRITE_BYTES = 256 * 1024
 # What is sent so soon after something else is likely to be one of many.
 _SOON_S = 50e-6
+# So many frames do not wait for more: the daemon works on them meanwhile.
+_TOGETHER = 32
 # How long a closing link waits until the daemon has taken what was sent.
 _LINGER_S = 0.5
 
@@ -45,6 +47,7 @@ class UnixLink:
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._wrote_s = 0.0
+        self._many = False  # the daemon said several things at once: so will we
         self._stuck = False  # waits until the socket can be written to
         self._deaf = False  # takes nothing in until more of what waits has left
         self._closing = self._closed = False
@@ -55,15 +58,17 @@ class UnixLink:
         if self._closing:
             return
         data = encode(frames[0]) if len(frames) == 1 else b"".join(map(encode, frames))
-        now_s = self._loop.time()
-        if not self._waiting and now_s - self._wrote_s > _SOON_S:
-            self._wrote_s = now_s
-            self._write(data)
-            return
         if not self._waiting:
+            now_s = self._loop.time()
+            if not self._many and now_s - self._wrote_s > _SOON_S:
+                self._wrote_s = now_s
+                self._write(data)
+                return
             self._loop.call_soon(self._flush)
         self._waiting.append(data)
         self._waiting_bytes += len(data)
+        if len(self._waiting) == _TOGETHER:
+            self._flush()
         self._look_at_room()
 
     async def close(self) -> None:
@@ -140,6 +145,7 @@ class UnixLink:
             return
         if not data:
             self._lose("its socket is closed")
+        self._many = len(frames) > 1
         for frame in frames:
             self._on_frame(frame)
 
