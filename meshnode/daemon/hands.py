@@ -46,6 +46,8 @@ class Hands:
 
     def perform(self, effect: Effect) -> None:
         match effect:
+            case ToAgent():  # the most frequent, and Transmit, first
+                self.bus.perform(effect)
             case Transmit() | CloseLink() | Dial() | Undial() | IssueLeaf() | RefuseEnrolment():
                 self.transport.perform(effect)
             case TunnelBytes() | TunnelCredit() | TunnelStart() | TunnelGone():
@@ -63,7 +65,7 @@ class Hands:
 
     def _for_agents(self, effect: Effect) -> None:
         match effect:
-            case ToAgent() | WelcomeAgent():
+            case WelcomeAgent():
                 self.bus.perform(effect)
             case Spread():
                 self._spread(effect)

@@ -33,6 +33,8 @@ READ_FIRST_US = 50_000
 TURN_MAX = 512
 # Part of a call that comes alone is handled where it is read; what follows so soon is gathered for one turn.
 ALONE_US = 50
+# Turns that follow so soon after each other are many.
+BUSY_US = 2_000
 EXIT_BROKEN = 1
 _AT_ONCE = frozenset((AgentFrames, LinkBytes))
 
@@ -81,7 +83,7 @@ class CoreLoop:
 
     def start(self) -> None:
         self._act(self._core.start(self._clock.now()))
-        self._arm()
+        self._arm(self._clock.now().mono_us)
 
     def tell(self, event: Input) -> None:
         """Queue one event for the next turn. Safe to call while effects are performed.
@@ -137,8 +139,7 @@ class CoreLoop:
         effects = self._handled(event, now)
         due = self._due_now(now)
         self._act(coalesced(effects + due) if due else effects)
-        self._arm()
-        self._ended_us = self._clock.now().mono_us
+        self._end_turn()
 
     def _take_turn(self) -> None:
         self.turns += 1
@@ -152,8 +153,7 @@ class CoreLoop:
         self._act(coalesced(effects))
         if self._inbox:
             self._schedule()
-        self._arm()
-        self._ended_us = self._clock.now().mono_us
+        self._end_turn()
 
     def _woken(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
@@ -208,18 +208,30 @@ class CoreLoop:
                 log.debug("effect", extra={"effect": effect})
             self._perform(effect)
 
-    def _arm(self) -> None:
-        """One timer for the earliest deadline; left alone when it is set already."""
+    def _end_turn(self) -> None:
+        now_us = self._clock.now().mono_us
+        self._arm(now_us)
+        self._ended_us = now_us
+
+    def _arm(self, now_us: int) -> None:
+        """One timer for the earliest deadline; left alone when it is set already.
+
+        Where one turn follows the other, deadlines come and go with each: then a timer that is early is left, and fires
+        for nothing now and then, which costs less than setting it anew twice a call.
+        """
         deadline = self._deadline_us = self._core.deadline()
         if deadline is not None:
             deadline = max(deadline, self._read_first_us)
-        if deadline == self._timer_us and self._timer is not None and not self._timer.cancelled():
-            return
+        if self._timer is not None and not self._timer.cancelled():
+            if deadline == self._timer_us:
+                return
+            early = deadline is None or (self._timer_us is not None and self._timer_us < deadline)
+            if early and now_us - self._ended_us < BUSY_US:
+                return
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._timer_us, self._expected_us = None, deadline, None
         if deadline is not None:
-            now_us = self._clock.now().mono_us
             self._expected_us = max(deadline, now_us)
             self._timer = self._loop.call_later((self._expected_us - now_us) / 1_000_000, self._timer_fired)
 

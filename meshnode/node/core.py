@@ -24,7 +24,17 @@ from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
-from meshnode.links.messages import LANE_DIALS, CloseLink, LaneFailed, LinkBytes, LinkLost, LinkOpened, Post
+from meshnode.links.messages import (
+    LANE_DIALS,
+    CloseLink,
+    FramesReceived,
+    LaneFailed,
+    LinkBytes,
+    LinkLost,
+    LinkOpened,
+    Post,
+    Transmit,
+)
 from meshnode.links.tunnels import Tunnels
 from meshnode.links.tunnelwire import RELAY_PORT, TunnelClosed, TunnelWritten, relay_at, relay_host
 from meshnode.messaging.messages import CallEnded, CallItem
@@ -84,7 +94,7 @@ from meshnode.security.members import Members
 from meshnode.security.messages import EnrolmentAsked, LeafRenewed, RenewalFailed, RenewalWanted
 from meshnode.security.renewal import Leaf, Renewal
 from meshnode.security.roles import ADMIN, Roles
-from meshnode.wire.bus import AgentFrames
+from meshnode.wire.bus import AgentFrames, ToAgent
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
 SETTLE_MAX = 1_000_000
@@ -369,8 +379,12 @@ class Core:
         """What an effect means inside the node; ``None``: it is for the host."""
         self.rooms.touch(effect)
         match effect:
-            case Send() | Hangup() | Post():
+            case Post() | Send() | Hangup():
                 return self.hub.take(effect, now)
+            case ToAgent() | Transmit():
+                return None
+            case FramesReceived():
+                return climb(self, effect, now)
             case Dial(dial_no, expect=node) if self.bans.bars(node, now):
                 failed = DialFailed(dial_no, DialFailure.UNTRUSTED)
                 self.rooms.touch(failed)
