@@ -16,9 +16,9 @@ from bench.talk.relayed import relays
 from bench.talk.thousand import thousand
 
 IDS = (
-    "rpc-64", "rpc-64-cpu", "rpc-1", "rpc-1-p99", "a2a-1", "a2a-1-p99", "a2a-1-zmq", "a2a-64", "local-64", "stream",
-    "object", "hang", "events", "events-fanout", "links-1000", "links-1000-rss", "links-1000-idle", "resume",
-    "resume-stall", "relay",
+    "rpc-64", "rpc-64-cpu", "rpc-1", "rpc-1-p99", "rpc-64-uvloop", "rpc-1-uvloop", "rpc-1-uvloop-p99", "a2a-1",
+    "a2a-1-p99", "a2a-1-zmq", "a2a-64", "local-64", "stream", "object", "hang", "events", "events-fanout", "links-1000",
+    "links-1000-rss", "links-1000-idle", "resume", "resume-stall", "relay",
 )  # fmt: skip
 GROUPS: dict[str, Group[Effort]] = {
     "calls": calls,

@@ -12,18 +12,22 @@ from bench.gossip.identities import admitted
 from bench.gossip.process import cpu_s
 from bench.talk.candidate import Figures, read_line
 from bench.talk.started import end, give, started
+from meshnode.host.engine import Engine
 
 NAMES = ("here", "there")
+NAMES_BY: dict[Engine, str] = {"asyncio": "meshnode", "uvloop": "meshnode on uvloop"}
+NETS: dict[Engine, int] = {"asyncio": 2, "uvloop": 3}
 LINK_S = 30.0
 
 
 class Pair:
     """``window`` and ``sequence`` answer as an anchor's client does. Made by ``pair()``."""
 
-    name = "meshnode"
-    knows = frozenset(("sequence", "window"))
+    knows: frozenset[str] = frozenset(("sequence", "window"))
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, loop: Engine) -> None:
+        self.name = NAMES_BY[loop]
+        self._loop: Engine = loop
         self._directories = [directory / name for name in NAMES]
         self._ids = admitted(self._directories, ["one", "one"])
         self._processes: list[subprocess.Popen[str]] = []
@@ -31,8 +35,8 @@ class Pair:
     def up(self) -> None:
         seed: list[str] = []
         for number, at in enumerate(self._directories, start=1):
-            address = f"127.0.2.{number}"
-            process, listen = started("bench.talk.daemon", at, address, *seed)
+            address = f"127.0.{NETS[self._loop]}.{number}"
+            process, listen = started("bench.talk.daemon", at, address, "--loop", self._loop, *seed)
             self._processes.append(process)
             seed = ["--seed", listen]
 
@@ -52,9 +56,9 @@ class Pair:
 
 
 @contextlib.contextmanager
-def pair() -> Generator[Pair]:
+def pair(loop: Engine = "asyncio") -> Generator[Pair]:
     directory = Path(tempfile.mkdtemp(prefix="meshnode-talk-"))
-    made = Pair(directory)
+    made = Pair(directory, loop)
     try:
         made.up()
         yield made
