@@ -7,6 +7,7 @@ promises: a lean row (``calls``) becomes a whole one as soon as anybody looks fo
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -54,19 +55,18 @@ class Express:
 
     def turn(self, source: Source, frames: tuple[Frame, ...], now: Instant, slow: Slow) -> list[Effect]:
         """What a peer, or an agent of this node, says in one turn; ``slow`` is given what takes the slow path."""
-        batch, plans, ended = Batch(), self.plans.begin(source), 0
-        for at, frame in enumerate(frames):
-            if frame.kind is _CALL and self._call(plans, source, frame, batch, now):
-                continue
-            if frame.kind is _RESULT and self._answer(source, frame, batch, now):
-                ended += 1
+        batch, plans, at = Batch(), self.plans.begin(source), 0
+        while at < len(frames):
+            if frames[at].kind is _CALL:
+                took = self._asked(plans, source, frames, at, batch, now)
             else:
-                batch.add(slow(at, frame))
-        if ended:
-            self._counters.add("calls-ok", ended)
+                took = self._answers(source, frames, at, batch, now)
+            if not took:
+                batch.add(slow(at, frames[at]))
+            at += took or 1
         return batch.effects()
 
-    # Each of these says whether it took what it was given; what it did not take is as it was.
+    # Each of these says how much it took of what it was given; what it did not take is as it was.
 
     def ask(
         self, ticket: int, header: CallHeader, payload: bytes, where: NodeId | None, now: Instant
@@ -79,25 +79,41 @@ class Express:
         goes = self._go(plan, Door(ticket), plain.number(deadline_ms), deadline_ms, trace, payload, now)
         return None if goes is None else to(goes[0], goes[1:])
 
-    def _call(self, plans: Mapping[bytes, Plan], source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
-        header = frame.header
-        cut = plain.cut_call(header)
-        if cut is None:
-            return False
-        common, deadline, deadline_ms, trace = cut
-        plan = plans.get(common)
-        if plan is None or len(trace) != len(plan.header.trace) or not self.plans.holds(plan, now):
-            return False
-        call_id = header[plain.ID_AT : plain.ID_END]
-        waiter = LocalAgent(source, call_id) if isinstance(source, int) else Peer(source, call_id)
-        if waiter in self._calls.by_waiter:
-            return False
-        if not plan.agent and plan.node == self._me:
-            return self._pong(source, call_id, frame.payload, batch, now)
-        goes = self._go(plan, waiter, deadline, deadline_ms, trace, frame.payload, now)
-        if goes is not None:
+    def _asked(
+        self, plans: Mapping[bytes, Plan], source: Source, frames: tuple[Frame, ...], at: int, batch: Batch,
+        now: Instant,
+    ) -> int:  # fmt: skip
+        """Calls that follow each other. Most are like the one before, and are not cut as if nothing were known."""
+        plan: Plan | None = None
+        like, mark, end, me, by_waiter = b"", 0, 0, self._me, self._calls.by_waiter
+        is_agent = isinstance(source, int)
+        for took, frame in enumerate(islice(frames, at, None)):
+            header, trace = frame.header, b""
+            if frame.kind is not _CALL:
+                return took
+            deadline_ms = plain.cut_like(header, like, mark, end) if like else 0
+            if not deadline_ms or plan is None:
+                cut = plain.cut_call(header)
+                if cut is None:
+                    return took
+                common, mark, end, deadline_ms, trace = cut
+                plan = plans.get(common)
+                if plan is None or len(trace) != len(plan.header.trace) or not self.plans.holds(plan, now):
+                    return took
+                like = b"" if trace or end - mark != plain.LIKE_BYTES else header
+            call_id = header[3:19]
+            waiter = LocalAgent(source, call_id) if is_agent else Peer(source, call_id)
+            if waiter in by_waiter:
+                return took
+            if not plan.agent and plan.node == me:
+                if not self._pong(source, call_id, frame.payload, batch, now):
+                    return took
+                continue
+            goes = self._go(plan, waiter, header[mark:end], deadline_ms, trace, frame.payload, now)
+            if goes is None:
+                return took
             batch.frame(*goes)
-        return goes is not None
+        return len(frames) - at
 
     def _go(
         self, plan: Plan, waiter: Waiter, deadline: bytes, deadline_ms: int, trace: bytes, payload: bytes, now: Instant
@@ -156,29 +172,47 @@ class Express:
         batch.frame(source, Frame(_RESULT, 0, 0, plain.result(call_id, _PONG_BY, 0), pong))
         return True
 
-    def _answer(self, source: Source, frame: Frame, batch: Batch, now: Instant) -> bool:
-        header, payload = frame.header, frame.payload
-        lean = self._calls.rows.get(header[plain.ID_AT : plain.ID_END])
-        if not isinstance(lean, Lean) or lean.worker != source:
-            return False
-        written = plain.instance(header)
-        instance = self._instance(written) if written is not None else None
-        if written is None or instance is None or len(payload) > RESULT_BYTES_MAX:
-            return False
-        plan, waiter, took_us = lean.plan, lean.waiter, now.mono_us - lean.started_us
-        self._calls.remove_lean(lean)
-        if lean.unit:  # an agent itself cannot say who it is
-            instance, written = lean.unit, self._as_written(lean.unit)
-            self._units.gave_back(lean.conn)
-        if plan.agent:
-            self._index.observed(plan.node, plan.agent, plan.header.skill, took_us, now, ok=True)
-            self._index.queued(plan.node, plan.agent, -1)
-        if isinstance(waiter, Door):
-            batch.tell(CallEnded(waiter.ticket, lean.call_id, "", "", payload, plan.node, instance, took_us, 1))
-        else:
-            receiver = waiter.node if isinstance(waiter, Peer) else waiter.conn
-            batch.frame(receiver, Frame(_RESULT, 0, 0, plain.result(waiter.call_id, written, took_us), payload))
-        return True
+    def _answers(self, source: Source, frames: tuple[Frame, ...], at: int, batch: Batch, now: Instant) -> int:
+        """Plain answers that follow each other."""
+        rows, plan, took = self._calls.rows, None, list[int]()
+        begun = at
+        for frame in islice(frames, at, None):
+            header, payload = frame.header, frame.payload
+            lean = rows.get(header[3:19]) if frame.kind is _RESULT else None
+            if not isinstance(lean, Lean) or lean.worker != source or len(payload) > RESULT_BYTES_MAX:
+                break
+            written = plain.instance(header)
+            instance = self._instance(written) if written is not None else None
+            if written is None or instance is None:
+                break
+            under = lean.plan
+            if under is not plan:
+                self._took(plan, took, now)
+                plan, took = under, []
+            took_us = now.mono_us - lean.started_us
+            took.append(took_us)
+            self._calls.remove_lean(lean)
+            if lean.unit:  # an agent itself cannot say who it is
+                instance, written = lean.unit, self._as_written(lean.unit)
+            waiter = lean.waiter
+            if isinstance(waiter, Door):
+                batch.tell(CallEnded(waiter.ticket, lean.call_id, "", "", payload, under.node, instance, took_us, 1))
+            else:
+                receiver = waiter.node if isinstance(waiter, Peer) else waiter.conn
+                batch.frame(receiver, Frame(_RESULT, 0, 0, plain.result(waiter.call_id, written, took_us), payload))
+            at += 1
+        self._took(plan, took, now)
+        if at > begun:
+            self._counters.add("calls-ok", at - begun)
+            if isinstance(source, int):
+                self._units.gave_back(source, at - begun)
+        return at - begun
+
+    def _took(self, plan: Plan | None, took_us: list[int], now: Instant) -> None:
+        """Answers to calls under one plan, which nobody has asked about since the first of them."""
+        if plan is not None and plan.agent:
+            self._index.answered(plan.node, plan.agent, plan.header.skill, took_us, now)
+            self._index.queued(plan.node, plan.agent, -len(took_us))
 
     def _instance(self, written: bytes) -> InstanceId | None:
         """``None``: it is not written as we would, or too long to be passed on, and the slow path looks at it."""

@@ -173,10 +173,10 @@ class LocalUnits:
     def took(self, unit: Unit) -> None:
         self._count(unit, 1)
 
-    def gave_back(self, conn: AgentConn) -> None:
+    def gave_back(self, conn: AgentConn, calls: int = 1) -> None:
         unit = self._by_conn.get(conn)
         if unit is not None:
-            self._count(unit, -1)
+            self._count(unit, -calls)
 
     def _count(self, unit: Unit, by: int) -> None:
         if unit.takes:

@@ -92,7 +92,7 @@ class Plans:
     def learn(self, source: Source, frame: Frame, header: CallHeader) -> None:
         """The slow path has taken this CALL of a peer or an agent."""
         cut = plain.cut_call(frame.header) if _is_plain(header) else None
-        if cut is None or cut[3] != header.trace.encode():
+        if cut is None or cut[4] != header.trace.encode():
             return
         if isinstance(source, int):
             plan = self._decided(self._life.calls.of(LocalAgent(source, header.call_id)), UNASKED)

@@ -4,7 +4,7 @@ Fed by facts and by what calls observe; nothing is asked over the network to ans
 """
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -110,8 +110,18 @@ class Index:
         rtt = 0 if node == self._me else self._links.rtt_us(node) or 0
         self._records.observed((node, agent, skill), max(0, took_us - rtt), now.mono_us, ok=ok)
 
+    def answered(self, node: NodeId, agent: str, skill: str, took_us: Sequence[int], now: Instant) -> None:
+        """Calls there were answered well, one after the other."""
+        rtt, key, records = (
+            0 if node == self._me else self._links.rtt_us(node) or 0,
+            (node, agent, skill),
+            self._records,
+        )
+        for each_us in took_us:
+            records.observed(key, max(0, each_us - rtt), now.mono_us, ok=True)
+
     def queued(self, node: NodeId, agent: str, by: int) -> None:
-        """Calls of this node in flight there: one more or one less."""
+        """Calls of this node in flight there: so many more, or less."""
         self._records.queued(node, agent, by)
 
     def learn_abroad(self, address: str, offer: OfferAbroad) -> None:

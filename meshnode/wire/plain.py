@@ -22,6 +22,7 @@ _FIXSTR, _FIXSTR_MAX, _STR8 = 0xA0, 0xBF, 0xD9
 _UINT8, _UINT16, _UINT32, _UINT64 = 0xCC, 0xCD, 0xCE, 0xCF
 _UINT_BYTES = {_UINT8: 2, _UINT16: 3, _UINT32: 5, _UINT64: 9}  # with its first byte
 _FIXINT_MAX = 0x7F
+LIKE_BYTES = _UINT_BYTES[_UINT16]  # of the deadlines of most calls
 # The least that is written in so many bytes: a smaller number is written in fewer.
 _LEAST = {_UINT8: 2**7, _UINT16: 2**8, _UINT32: 2**16}
 TRACE_CHARS = 55  # of a traceparent (W3C Trace Context, version 00)
@@ -36,9 +37,9 @@ _FOLLOWS = 1 + len(_PLAIN)
 _encode = msgspec.msgpack.Encoder().encode
 
 
-# All of a header but id, deadline and trace, which calls that differ in nothing else have in common; the deadline as it
-# stands there, and what it is; the trace, b"" if there is none.
-Cut = tuple[bytes, bytes, int, bytes]
+# All of a header but id, deadline and trace, which calls that differ in nothing else have in common; where the deadline
+# stands, from and to, and what it is; the trace, b"" if there is none.
+Cut = tuple[bytes, int, int, int, bytes]
 
 
 class Way(NamedTuple):
@@ -69,11 +70,21 @@ def cut_call(header: bytes) -> Cut | None:
     if deadline_ms < _LEAST.get(first, 1):
         return None  # there is none, or it is not written as we would
     if header[-_TRACED:-_TRACE] != _TRACE_MARK or len(header) - _TRACED < end:
-        return header[ID_END:at] + header[end:], header[at:end], deadline_ms, b""
+        return header[ID_END:at] + header[end:], at, end, deadline_ms, b""
     trace = header[-_TRACE:-_TAIL]
     if not trace.isascii():
         return None
-    return header[ID_END:at] + header[end:-_TRACE] + header[-_TAIL:], header[at:end], deadline_ms, trace
+    return header[ID_END:at] + header[end:-_TRACE] + header[-_TAIL:], at, end, deadline_ms, trace
+
+
+def cut_like(header: bytes, like: bytes, at: int, end: int) -> int:
+    """The deadline of a header that differs from this one in nothing but its id and that; 0: it does, or may.
+
+    ``at``, ``end``: where the deadline of that one stands, which is ``LIKE_BYTES`` long.
+    """
+    if header[:ID_AT] != _CALL or header[ID_END : at + 1] != like[ID_END : at + 1] or header[end:] != like[end:]:
+        return 0
+    return header[at + 1] << 8 | header[at + 2] if header[at + 1] else 0
 
 
 def split(header: CallHeader) -> Way:

@@ -26,8 +26,9 @@ def test_a_header_cut_and_put_together_again_is_the_one_that_is_encoded(
     cut = plain.cut_call(encode(header))
     assert cut is not None
     way = plain.split(header)
-    assert cut == (way.before + way.behind + way.tail, plain.number(deadline_ms), deadline_ms, trace.encode())
-    written = plain.call(OTHER, way, cut[1], cut[3])
+    common, at, end, told_ms, told_trace = cut
+    assert (common, told_ms, told_trace.decode()) == (way.before + way.behind + way.tail, deadline_ms, trace)
+    written = plain.call(OTHER, way, encode(header)[at:end], told_trace)
     assert written == encode(msgspec.structs.replace(header, call_id=OTHER))
     assert plain.as_written(header, encode(header)) and not plain.as_written(header, written)
     other = "0" * 55 if trace else ""
@@ -35,11 +36,29 @@ def test_a_header_cut_and_put_together_again_is_the_one_that_is_encoded(
     assert again == encode(msgspec.structs.replace(header, call_id=OTHER, deadline_ms=9, trace=other))
 
 
+@given(
+    deadlines=st.tuples(st.integers(256, 2**16 - 1), st.integers(1, 2**17)), agents=st.tuples(texts, texts),
+    callers=st.tuples(texts, texts), same=st.booleans(),
+)  # fmt: skip
+def test_a_header_like_the_one_before_is_known_without_cutting_it(
+    deadlines: tuple[int, int], agents: tuple[str, str], callers: tuple[str, str], *, same: bool
+) -> None:
+    one = encode(CallHeader(ID, "a.b", deadlines[0], agents[0], callers[0]))
+    header = CallHeader(OTHER, "a.b", deadlines[1], agents[not same], callers[not same])
+    other, cut = encode(header), plain.cut_call(one)
+    assert cut is not None
+    like = header.agent == agents[0] and header.caller == callers[0] and 256 <= deadlines[1] < 2**16
+    assert plain.cut_like(other, one, cut[1], cut[2]) == (deadlines[1] if like else 0)
+    assert not plain.cut_like(other[:-1], one, cut[1], cut[2]) and not plain.cut_like(
+        b"\x00" + other[1:], one, *cut[1:3]
+    )
+
+
 @given(trace=st.text(max_size=60).filter(lambda text: bool(text) and not plain.is_trace(text)))
 def test_a_trace_that_is_no_traceparent_is_part_of_what_calls_have_in_common(trace: str) -> None:
     header = CallHeader(ID, "words.count", 300, trace=trace)
     cut = plain.cut_call(encode(header))
-    assert cut is None or (not cut[3] and encode(trace) in cut[0])
+    assert cut is None or (not cut[4] and encode(trace) in cut[0])
 
 
 @given(deadline_ms=st.integers(-(2**31), 0) | st.integers(2**32, 2**63))
