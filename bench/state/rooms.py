@@ -109,7 +109,7 @@ class Replica:
         return change
 
     def put_all(self, writes: Sequence[Wanted]) -> Changes:
-        return self.documents.put_all(writes, self._clock.now())
+        return self.documents.put_all(writes, self.clock.now())
 
     def settle(self) -> None:
         """The commit of all lazy writes."""
