@@ -15,6 +15,7 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Directory
 from meshnode.gossip.letters import Dialback, Tried, post
 from meshnode.gossip.relays import Address, direct
+from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Dial, Effect
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.machine import earliest
@@ -34,14 +35,16 @@ ADDRESSES_MAX = 2  # of one row are tried
 TRIED_US = 10 * SECOND  # longer than a host dials
 
 UNKNOWN, REACHED, FAILED = 0, 1, 2
+WORDS = {UNKNOWN: "unknown", REACHED: "reached", FAILED: "failed"}
 Probe = Callable[[NodeId, Address, Instant], Dial]
 
 
 class Asking:
     """The side of a node that wants to know. ``hidden``: nobody can dial it, by ``tried``."""
 
-    def __init__(self, config: GossipConfig, directory: Directory) -> None:
+    def __init__(self, config: GossipConfig, directory: Directory, counters: Counters | None = None) -> None:
         self._config, self._directory = config, directory
+        self._counters = counters or Counters()
         self.hidden = False
         self.tried: tuple[NodeId, ...] = ()
         self._willing: dict[NodeId, None] = {}  # linked, and of a version that dials back
@@ -72,6 +75,7 @@ class Asking:
         if letter.number != self._number or peer not in self._round:
             return False
         self._round[peer] = letter.outcome
+        self._counters.add(f"dialback-{WORDS.get(letter.outcome, WORDS[UNKNOWN])}")
         done = letter.outcome == REACHED or None not in self._round.values()
         return done and self._conclude(now)
 

@@ -97,7 +97,7 @@ class Parts:
             restored=restored,
         )
         self.relays = Relays(config, self.directory)
-        self.asking = Asking(config, self.directory)
+        self.asking = Asking(config, self.directory, self.counters)
         self.trying = Trying(self.directory, self.contacts.probe)
         self.planning = Planning(
             config,
