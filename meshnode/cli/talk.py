@@ -53,7 +53,8 @@ def _known(client: Client, name: str) -> list[str]:
 
 def _pong(view: PingView, number: int) -> str:
     offset = f"  clock {view.clock_offset_ms:+.0f} ms" if view.path != "self" else ""
-    return one_line(f"{number}: {view.node}  {milliseconds(view.rtt_ms)}  {view.path}{offset}")
+    lost = f"  {view.unanswered} of {view.heartbeats} heartbeats unanswered" if view.unanswered else ""
+    return one_line(f"{number}: {view.node}  {milliseconds(view.rtt_ms)}  {view.path}{offset}{lost}")
 
 
 def _ping_summary(count: int, rtts: list[float]) -> str:

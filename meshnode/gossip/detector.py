@@ -4,7 +4,7 @@ Two consumers, two thresholds: routing avoids a suspect at once; a verdict of ``
 ``verdict.py``. Nothing is probed at random: any traffic of a link is its heartbeat.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from meshnode.gossip.alerts import Alert
 from meshnode.gossip.config import GossipConfig
@@ -59,6 +59,7 @@ class Detector:
 
     def __init__(self, config: GossipConfig, links: LinkStats, rng: Random, subjects: Subjects) -> None:
         self._config, self._links, self._rng, self._subjects = config, links, rng, subjects
+        self.pace_us: Callable[[NodeId], int] = lambda _node: 0  # see ``Gossip.keep_paces``
         self._council = Council(config, self._subjects, links)
         self._silences: dict[NodeId, Silence] = {}
         self._hearsay = Hearsay(subjects)
@@ -335,6 +336,7 @@ class Detector:
             age_us = self._age_us(peer, now)
             if subject is None:
                 continue
+            silence.link_pace(self.pace_us(peer))
             limit_us = silence.limit_us(patience, self._links.rtt_us(peer) or 0)
             if age_us > limit_us:
                 if subject.own is None:

@@ -90,6 +90,10 @@ class Gossip:
         self._started_us = self._awake_us = 0
         self._dues = Dues(self._questions())
 
+    def keep_paces(self, pace_us: Callable[[NodeId], int]) -> None:
+        """Whom to ask how long the link to a peer is quiet at most, by what its ends agreed on; 0 = unknown."""
+        self._parts.detector.pace_us = pace_us
+
     # -- the machine --------------------------------------------------------------------------------------------------
 
     def start(self, now: Instant) -> list[Effect]:

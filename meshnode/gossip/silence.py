@@ -20,14 +20,20 @@ class Silence:
     """The gaps of one link. ``ping_us``: after so much quiet it pings."""
 
     def __init__(self, since_us: int, floor_us: int, ping_us: int) -> None:
-        self._floor_us, self._ping_us = floor_us, ping_us
+        self._floor_us = floor_us
+        self._told_us = self._ping_us = ping_us
         self._since_us = self._last_us = since_us
         self._mean_us = self._deviation_us = 0.0
         self._asked_us = -1
 
     def keep_pace(self, ping_us: int) -> None:
-        """What the two ends agreed on."""
-        self._ping_us = ping_us
+        """What the slower of the two ends tells of all its links."""
+        self._told_us = ping_us
+        self._ping_us = max(ping_us, self._ping_us)
+
+    def link_pace(self, link_us: int) -> None:
+        """What they agreed on for the link that stands now, which may be another one than a moment ago."""
+        self._ping_us = max(self._told_us, link_us)
 
     def age_us(self, heard_us: int | None, now_us: int) -> int:
         """Silence counts from the last byte, but never from before the link stood or this machine was disturbed."""
@@ -50,7 +56,8 @@ class Silence:
         """
         asked = self._ping_us + 4 * rtt_us + 5 * PONG_US
         usual = self._ping_us + self._mean_us + DEVIATIONS * self._deviation_us + MARGIN_US
-        return round(min(CAP_US, max(self._floor_us, asked, usual) * patience))
+        cap_us = max(CAP_US, self._ping_us + CAP_US // 2)  # above the slowest pace
+        return round(min(cap_us, max(self._floor_us, asked, usual) * patience))
 
     def asks_at_us(self, limit_us: int, rtt_us: int) -> int:
         """So old a silence is asked about: our letters put off the pings of the peer, it may have nothing to say."""

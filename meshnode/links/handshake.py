@@ -41,7 +41,7 @@ class Handshake:
         if peer.session is not None:
             link.offered, link.count = peer.session.id, peer.session.received
             peer.session.muted = True
-        link.put(frame_of(Kind.HELLO, self._greeting(peer.session, peer.proposal)))
+        link.put(frame_of(Kind.HELLO, self._greeting(link, peer.session, peer.proposal)))
 
     def hello(self, link: Link, hello: Hello, now: Instant) -> None:
         """We were dialled."""
@@ -55,7 +55,7 @@ class Handshake:
             hello = msgspec.structs.replace(hello, attached=0, received=0, data_got=0)
         missing = session.attach(hello, max(session.attached, hello.attached) + 1)
         link.count = session.received
-        link.put(frame_of(Kind.WELCOME, self._greeting(session, session.id)))
+        link.put(frame_of(Kind.WELCOME, self._greeting(link, session, session.id)))
         dialling, peer.dialling = peer.dialling, None
         self._establish(peer, link, hello, session, missing, now)
         if dialling is not None:
@@ -93,13 +93,14 @@ class Handshake:
         self._roster.drop(link, bye, Loss.CLOSED, now)
         return True
 
-    def _greeting(self, session: Session | None, fresh: bytes) -> Hello:
+    def _greeting(self, link: Link, session: Session | None, fresh: bytes) -> Hello:
         config = self._config
+        link.told_us = config.pace_us(self._roster.beside(link.peer))
         attached, received, data_got = (0, 0, 0) if session is None else session.standing()
         return Hello(
             (VERSION_MIN, VERSION_MAX), config.mesh, config.node, config.name, config.region, config.boot,
             config.run_id, self._hellos, session.id if session else b"", fresh, attached, received, data_got,
-            config.window_bytes, self.member, config.features, config.idle_ping_max_us, config.lane,
+            config.window_bytes, self.member, config.features, link.told_us, config.lane,
         )  # fmt: skip
 
     def _meet_process(self, peer: Peer, theirs: Hello, now: Instant) -> None:

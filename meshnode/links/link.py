@@ -58,6 +58,8 @@ class Link:
         self.rtt_us: int | None = None
         self.ahead_ms: int | None = None  # the peer's wall clock against ours
         self.bytes_in = self.bytes_out = 0
+        self.pings = self.unanswered = 0  # of ours; those whose PONG had not come when the next one was sent
+        self.told_us = config.idle_ping_max_us  # what this end says of its pace
         self.pace_us = config.idle_ping_max_us  # the longest quiet both ends agree on
         self.idle_us = config.idle_ping_us  # quiet for so long it is pinged; the roster knows what all links may cost
         self._config = config
@@ -153,12 +155,16 @@ class Link:
         """What was measured on the link this one replaces stays true of the path."""
         self.bytes_in += former.bytes_in
         self.bytes_out += former.bytes_out
+        self.pings += former.pings
+        self.unanswered += former.unanswered
+        if former.gusts is not None:
+            self.events().inherit(former.gusts.let_go())
         if self.rtt_us is None:
             self.rtt_us, self.ahead_ms = former.rtt_us, former.ahead_ms
 
     def keep_pace(self, theirs_us: int) -> None:
         """The peer pings after so much quiet: whoever of the two is slower sets the pace."""
-        self.pace_us = max(self._config.idle_ping_max_us, min(theirs_us, PACE_MAX_US))
+        self.pace_us = max(self.told_us, min(theirs_us, PACE_MAX_US))
         self.afford(self.idle_us)
 
     def afford(self, idle_us: int) -> None:
@@ -168,6 +174,8 @@ class Link:
     # -- heartbeat ------------------------------------------------------------------------------------------------
 
     def ping(self, now: Instant) -> None:
+        self.pings += 1
+        self.unanswered += self._ping_open
         self._ping_no = (self._ping_no + 1) % 2**32
         self._ping_sent_us, self._ping_open = now.mono_us, True
         self.put(frame_of(Kind.PING, Ping(self.rtt_us, self.ahead_ms), self._ping_no))
@@ -231,4 +239,4 @@ class Link:
         quiet_at = max(quiet_us, self._ping_sent_us) + round(self.idle_us * patience)
         if self.inbound:
             return quiet_at
-        return min(quiet_at, max(self._measured_us, self._ping_sent_us) + self._config.measure_us)
+        return min(quiet_at, max(self._measured_us, self._ping_sent_us) + max(self._config.measure_us, self.idle_us))

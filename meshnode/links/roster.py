@@ -44,6 +44,10 @@ class Roster:
             self._peers[node] = Peer(node)
         return self._peers[node]
 
+    def beside(self, node: NodeId) -> int:
+        """How many other peers have a link that is up."""
+        return len(self.up) - (node in self.up)
+
     def _forget_one(self) -> None:
         """Of those without a link (there are some: fewer links than peers are allowed) the first without a session."""
         linkless = [p for p in self._peers.values() if p.up is None and p.dialling is None]

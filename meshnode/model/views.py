@@ -233,12 +233,16 @@ class PublishedView(View, frozen=True):
 
 
 class PingView(View, frozen=True):
-    """An answered ping. ``path`` is "self", "direct", "relay NAME"."""
+    """An answered ping. ``path`` is "self", "direct", "relay NAME". ``heartbeats``: how many the asked node has sent
+    over its link to that one, of which ``unanswered`` had no answer in time.
+    """
 
     node: str
     rtt_ms: float
     path: str
     clock_offset_ms: float
+    heartbeats: int = 0
+    unanswered: int = 0
 
 
 class DocumentView(View, frozen=True):

@@ -206,7 +206,12 @@ class Desk:
             theirs = msgspec.json.decode(ended.payload, type=_Pong)
             offset = theirs.wall_ms - now.wall_ms + took_ms / 2
             path = "self" if ended.node == self._core.config.node else snapshot.way_to(self._core, ended.node)
-            return PingView(node=node, rtt_ms=took_ms, path=path, clock_offset_ms=round(offset, 1))
+            link = self._core.hub.stats(ended.node)
+            heartbeats, unanswered = (link.pings, link.unanswered) if link is not None else (0, 0)
+            return PingView(
+                node=node, rtt_ms=took_ms, path=path, clock_offset_ms=round(offset, 1), heartbeats=heartbeats,
+                unanswered=unanswered,
+            )  # fmt: skip
         if not isinstance(command, CallSkill):
             return asking.answer_of(command, ended)
         return CallView(

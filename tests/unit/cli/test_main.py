@@ -12,7 +12,7 @@ import yaml
 from meshnode.cli import main as front
 from meshnode.cli.verbs import VERBS
 from meshnode.model import commands
-from meshnode.model.views import Failure
+from meshnode.model.views import Failure, PingView
 from tests.unit.api.asker import CannedNode, daemon
 
 
@@ -288,6 +288,18 @@ def test_pings_that_all_fail_end_with_their_code_and_some_with_5(
     ran = Ran("ping node/beta -c 2", capsys)
     assert ran.code == 5
     assert ran.err.splitlines()[-1] == "1 of 2 answered, 1 lost, min / median / max 0.9ms / 0.9ms / 0.9ms"
+
+
+def test_a_ping_tells_of_heartbeats_that_nobody_answered(
+    node: CannedNode, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def weak(_command: commands.AnyCommand) -> object:
+        return PingView(
+            node="beta", rtt_ms=2.0, path="relay rho", clock_offset_ms=3.0, heartbeats=31, unanswered=2
+        )  # fmt: skip
+
+    monkeypatch.setattr(node, "ask", weak)
+    assert Ran("ping beta", capsys).out == "1: beta  2.0ms  relay rho  clock +3 ms  2 of 31 heartbeats unanswered\n"
 
 
 def test_an_invite_prints_the_token_alone_on_stdout(node: CannedNode, capsys: pytest.CaptureFixture[str]) -> None:

@@ -434,6 +434,8 @@ def test_a_peer_that_tells_no_pace_or_a_boundless_one_is_pinged_within_bounds() 
     assert link.idle_us == Place(1).config.idle_ping_us
     link.keep_pace(2**61)
     assert link.pace_us == link.idle_us == PACE_MAX_US
+    with pytest.raises(ValueError, match="crowded_ping_us"):
+        Place(1, crowded_ping_us=PACE_MAX_US + 1)
 
 
 def edge_place(number: int) -> Place:

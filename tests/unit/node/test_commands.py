@@ -287,6 +287,7 @@ def test_a_ping_tells_the_way_and_the_clocks() -> None:
     assert isinstance(own, PingView) and isinstance(other, PingView)
     assert (own.path, other.path, other.node) == ("self", "direct", "beta")
     assert 4.0 <= other.rtt_ms < 20.0 and abs(other.clock_offset_ms) < 10
+    assert (own.heartbeats, own.unanswered, other.unanswered) == (0, 0, 0)
     mesh.cut("alpha", "beta")
     view = a.failure(PingNode(name="beta", deadline_s=1.0))
     assert (view.code, view.exit_code) == ("timeout", 124)
