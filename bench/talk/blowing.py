@@ -3,7 +3,7 @@ stdin.
 
     {"what": "listen", "topic": "topic/bench"}           a door of the core listens, and only counts
     {"what": "heard"}                                    how many it got
-    {"what": "stream", "bytes": 1024, "for_s": 1}        publish as fast as the link takes it
+    {"what": "stream", "bytes": 1024, "for_s": 1}        publish as fast as the link takes it, while there is one
     {"what": "some", "bytes": 1024, "count": 10}         publish so many now
     {"what": "wire"}                                     bytes written so far, by peer
 
@@ -93,19 +93,22 @@ class Blowing(Core):
     def _blow(self, now: Instant) -> list[Effect]:
         if time.perf_counter() >= self._until:
             self._until = 0.0
-            say({"count": self._sent, "dropped": self.hub.counters.snapshot().get("event-dropped", 0)})
+            say({"count": self._sent, "dropped": self._lost(), "doubtful": self.hub.counters["event-in-doubt"]})
             return []
-        if any(self.hub.events_waiting(peer) > WAITING_MAX for peer in self.hub.peers()):
-            return []  # whatever gives room again is an input
+        if not self.hub.peers() or any(self.hub.events_waiting(peer) > WAITING_MAX for peer in self.hub.peers()):
+            return []  # whatever gives a link, or room again, is an input
         if not self._ticking:
             self._ticking = True
             TICKS[0]()
         self._sent += BATCH
         return self._publish(TOPIC, self._payload, BATCH, now)
 
+    def _lost(self) -> int:
+        """Events that did not leave, because a link had no room for them or was missing."""
+        return self.hub.counters["event-dropped"] + self.switch.counters["event-unreached"]
+
     def _publish(self, topic: str, payload: bytes, count: int, now: Instant) -> list[Effect]:
-        publisher, publish = f"node/{self.config.name}", self.switch.topics.publish
-        return gathered([effect for _ in range(count) for effect in publish(topic, publisher, payload, now)])
+        return gathered(self.switch.topics.publish_all(topic, f"node/{self.config.name}", [payload] * count, now))
 
 
 def payload_of(size: int) -> bytes:

@@ -8,7 +8,7 @@ from collections import deque
 
 from meshnode.links.hello import Total, frame_of
 from meshnode.model.errors import RemoteError
-from meshnode.wire.events import count_in
+from meshnode.wire.events import count_in, count_told
 from meshnode.wire.frame import Frame, Kind, size
 
 WINDOW_BYTES = 2 * 1024 * 1024  # with that of data well below what a connection may have unsent
@@ -23,6 +23,7 @@ class Gusts:
         self._queue: deque[tuple[Frame, int]] = deque()
         self._queue_bytes = 0
         self._sent, self._limit = 0, WINDOW_BYTES
+        self._under_way: deque[tuple[int, list[bytes]]] = deque()  # bytes sent until then, and headers; a turn each
         self._got, self._granted = 0, WINDOW_BYTES
 
     @property
@@ -34,6 +35,11 @@ class Gusts:
     def events(self) -> int:
         """How many events those hold: several share a frame."""
         return sum(count_in(frame) for frame, _ in self._queue)
+
+    @property
+    def doubtful(self) -> int:
+        """How many events have left and are not known to have arrived, if the connection ends now."""
+        return sum(count_told(header) for _, headers in self._under_way for header in headers)
 
     # Sending
 
@@ -54,13 +60,27 @@ class Gusts:
             self._queue_bytes -= frame_bytes
             self._sent += frame_bytes
             out.append(frame)
+        if out:
+            self._under_way.append((self._sent, [frame.header for frame in out]))
         return out
+
+    def let_go(self) -> deque[tuple[Frame, int]]:
+        """What could not leave by this connection, and will not any more."""
+        waiting, self._queue, self._queue_bytes = self._queue, deque(), 0
+        return waiting
+
+    def inherit(self, waiting: deque[tuple[Frame, int]]) -> None:
+        """That of the connection which this one replaces; nothing was offered to this one yet."""
+        self._queue.extend(waiting)
+        self._queue_bytes += sum(frame_bytes for _, frame_bytes in waiting)
 
     def credited(self, total: int) -> None:
         """Raises ``RemoteError``: it gives more than it may, or takes back what it gave."""
         if not self._limit <= total <= self._sent + WINDOW_BYTES:
             raise RemoteError("event-credit", f"{total} with {self._sent} sent and {self._limit} allowed")
         self._limit = total
+        while self._under_way and self._under_way[0][0] <= total - WINDOW_BYTES:
+            self._under_way.popleft()
 
     # Receiving
 

@@ -8,7 +8,7 @@ What a node listens to is one soft fact, so everybody knows it without asking. I
 more coarsely (``topic/a/*`` for many below ``topic/a``), and what then comes unwanted is dropped here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -34,8 +34,10 @@ from meshnode.wire.events import (
     TOPIC_PREFIX,
     EventHeader,
     checked,
+    count_in,
     covering,
     encode,
+    event_frames,
     is_filter,
     is_topic,
     matches,
@@ -218,27 +220,41 @@ class Topics:
             header = read_event(frame)
             if header.publisher not in ("", unit.caller):
                 self._counters.add("event-origin")
-            said = payloads(header, frame)
-            return [effect for each in said for effect in self.publish(header.topic, unit.caller, each, now)]
+            if not header.lengths:
+                return self.publish(header.topic, unit.caller, frame.payload, now)
+            return self.publish_all(header.topic, unit.caller, payloads(header, frame), now)
         except RemoteError as error:
             self._counters.add(error.reason)
             return []
 
     def publish(self, topic: str, publisher: str, payload: bytes, now: Instant) -> list[Effect]:
         """One event of this node. Raises ``RemoteError``."""
-        plan = self._plan(topic)
-        if len(payload) > EVENT_BYTES_MAX:
-            raise RemoteError("event-too-long", f"{len(payload)} bytes, the limit is {EVENT_BYTES_MAX}")
+        plan = self._open(topic, payload)
         header = plan.headers.get(publisher)
         if header is None:
             header = plan.headers[publisher] = encode(EventHeader(topic, publisher))
-        frame = Frame(Kind.EVENT, header=header, payload=payload)
+        return self._leave(plan, (Frame(Kind.EVENT, header=header, payload=payload),), 1, now)
+
+    def publish_all(self, topic: str, publisher: str, payloads: Sequence[bytes], now: Instant) -> list[Effect]:
+        """Many events of this node, in their order. Raises ``RemoteError``, and then none has left."""
+        if not payloads:
+            return []
+        plan = self._open(topic, max(payloads, key=len))
+        return self._leave(plan, event_frames(topic, publisher, payloads), len(payloads), now)
+
+    def _open(self, topic: str, longest: bytes) -> _Plan:
+        plan = self._plan(topic)
+        if len(longest) > EVENT_BYTES_MAX:
+            raise RemoteError("event-too-long", f"{len(longest)} bytes, the limit is {EVENT_BYTES_MAX}")
         if not self._may(self._me, Action.PUBLISH, topic):
             raise RemoteError("event-denied", f"this node may not publish {topic}")
-        self._counters.add("event-published")
-        effects = self._here(plan, frame)
+        return plan
+
+    def _leave(self, plan: _Plan, frames: tuple[Frame, ...], count: int, now: Instant) -> list[Effect]:
+        self._counters.add("event-published", count)
+        effects = self._here(plan, frames)
         for node in plan.nodes:
-            effects += self._there(node, frame, now)
+            effects += self._there(node, frames, now)
         return effects
 
     def reached(self, topic: str) -> tuple[int, int]:
@@ -256,7 +272,7 @@ class Topics:
             return []
         if not plan.conns and not plan.doors:
             self._counters.add("event-unwanted", max(1, len(header.lengths)))
-        return self._here(plan, frame)
+        return self._here(plan, (frame,))
 
     def _is_own(self, peer: NodeId, publisher: str) -> bool:
         """A peer speaks for itself and its own agents only."""
@@ -277,18 +293,24 @@ class Topics:
         plan = self._plans[topic] = _Plan(self._conns.of(topic), self._doors.of(topic), self._nodes.of(topic))
         return plan
 
-    def _here(self, plan: _Plan, frame: Frame) -> list[Effect]:
-        return [Spread(plan.conns, plan.doors, (frame,))] if plan.conns or plan.doors else []
+    def _here(self, plan: _Plan, frames: tuple[Frame, ...]) -> list[Effect]:
+        return [Spread(plan.conns, plan.doors, frames)] if plan.conns or plan.doors else []
 
     # -- nodes without a link -----------------------------------------------------------------------------------------
 
-    def _there(self, node: NodeId, frame: Frame, now: Instant) -> list[Effect]:
+    def _there(self, node: NodeId, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
         if self._around.links.last_heard_us(node) is not None:
-            return [Post(node, (frame,))]
+            return [Post(node, frames)]
+        effects: list[Effect] = []
+        for frame in frames:
+            effects += self._wait(node, frame, now)
+        return effects
+
+    def _wait(self, node: NodeId, frame: Frame, now: Instant) -> list[Effect]:
         waiting = self._pending.get(node)
         full = self._pending_bytes + size(frame) > PENDING_BYTES_MAX
         if full or (waiting is None and not self._may_wait(node, now)):
-            self._counters.add("event-unreached")
+            self._counters.add("event-unreached", count_in(frame))
             return []
         effects: list[Effect] = []
         if waiting is None:
@@ -318,7 +340,7 @@ class Topics:
 
     def wake(self, now: Instant) -> list[Effect]:
         for node in self._due.pop_due(now.mono_us):
-            self._counters.add("event-unreached", len(self._let_go(node)))
+            self._counters.add("event-unreached", sum(map(count_in, self._let_go(node))))
             if len(self._rests) >= PENDING_NODES_MAX:
                 self._rests.clear()
             self._rests[node] = now.mono_us + REST_US

@@ -71,6 +71,25 @@ def event_frame(topic: str, publisher: str, payload: bytes) -> Frame:
     return Frame(Kind.EVENT, header=encode(EventHeader(topic, publisher)), payload=payload)
 
 
+def event_frames(topic: str, publisher: str, payloads: Sequence[bytes]) -> tuple[Frame, ...]:
+    """Many events of one topic and publisher in as few frames as ``packed`` would make of them."""
+    out: list[Frame] = []
+    begin = row_bytes = 0
+    for at, payload in enumerate(payloads):
+        if at > begin and (row_bytes + len(payload) > PACK_BYTES_MAX or at - begin == PACK_MAX):
+            out.append(_row(topic, publisher, payloads[begin:at]))
+            begin, row_bytes = at, 0
+        row_bytes += len(payload)
+    if begin < len(payloads):
+        out.append(_row(topic, publisher, payloads[begin:]))
+    return tuple(out)
+
+
+def _row(topic: str, publisher: str, row: Sequence[bytes]) -> Frame:
+    lengths = tuple(map(len, row)) if len(row) > 1 else ()
+    return Frame(Kind.EVENT, header=encode(EventHeader(topic, publisher, lengths)), payload=b"".join(row))
+
+
 def packed(frames: Sequence[Frame]) -> tuple[Frame, ...]:
     """The same events in fewer frames: those of one topic and publisher that follow each other share one."""
     out: list[Frame] = []
@@ -96,8 +115,7 @@ def _pack(first: Frame, row: list[bytes]) -> Frame:
     if len(row) == 1:
         return first
     header = _events.decode(first.header)
-    lengths = tuple(map(len, row))
-    return Frame(Kind.EVENT, header=encode(EventHeader(header.topic, header.publisher, lengths)), payload=b"".join(row))
+    return _row(header.topic, header.publisher, row)
 
 
 def read_event(frame: Frame) -> EventHeader:
@@ -134,8 +152,13 @@ def payloads(header: EventHeader, frame: Frame) -> list[bytes]:
 
 def count_in(frame: Frame) -> int:
     """How many events are lost with a frame; one that cannot be read is one."""
+    return count_told(frame.header)
+
+
+def count_told(header: bytes) -> int:
+    """The same by its header alone."""
     try:
-        return max(1, len(_events.decode(frame.header).lengths))
+        return max(1, len(_events.decode(header).lengths))
     except (ValueError, RecursionError):
         return 1
 
