@@ -31,6 +31,8 @@ LAG_REST = 10
 READ_FIRST_US = 50_000
 # One turn takes at most this many events before it lets the sockets have the loop again.
 TURN_MAX = 512
+# What effects bring about at once (bytes of a tunnel pass through the core twice) has its turn in the same round.
+AGAIN_MAX = 8
 # Part of a call that comes alone is handled where it is read; what follows so soon is gathered for one turn.
 ALONE_US = 50
 # Turns that follow so soon after each other are many.
@@ -70,6 +72,7 @@ class CoreLoop:
         self._loop = asyncio.get_running_loop()
         self._turn_due = False
         self._in_turn = False
+        self._flooded = False  # more had come than the last turn took
         self._ended_us = 0  # the last turn
         self._deadline_us: int | None = None  # of the core, after the last turn
         self._timer: asyncio.TimerHandle | None = None
@@ -96,7 +99,8 @@ class CoreLoop:
                 self._guarded(lambda: self._take_one(event, now))
                 return
         self._inbox.append(event)
-        self._schedule()
+        if not self._in_turn:
+            self._schedule()
 
     def now(self) -> Instant:
         return self._clock.now()
@@ -126,6 +130,10 @@ class CoreLoop:
         self._in_turn = True
         try:
             turn()
+            for _ in range(AGAIN_MAX):
+                if not self._inbox or self._flooded:
+                    break
+                self._take_turn()
         except Exception as error:
             # Half a turn has happened, so what the core believes is not what was done: going on would spread that.
             self._broken = True
@@ -133,9 +141,12 @@ class CoreLoop:
             self._perform(Exit(EXIT_BROKEN, f"the core is broken: {type(error).__name__}: {error}"))
         finally:
             self._in_turn = False
+            if self._inbox and not self._broken:
+                self._schedule()
 
     def _take_one(self, event: Input, now: Instant) -> None:
         self.turns += 1
+        self._flooded = False
         effects = self._handled(event, now)
         due = self._due_now(now)
         self._act(coalesced(effects + due) if due else effects)
@@ -148,11 +159,10 @@ class CoreLoop:
         told = bool(self._inbox)
         for event in gathered(self._inbox, TURN_MAX):
             effects += self._handled(event, now)
+        self._flooded = bool(self._inbox)
         if told:
             effects += self._due_now(now)
         self._act(coalesced(effects))
-        if self._inbox:
-            self._schedule()
         self._end_turn()
 
     def _woken(self, now: Instant) -> list[Effect]:

@@ -188,6 +188,18 @@ class Carriage:
             case _:
                 return self._broken(key, leg, "tunnel-unexpected")
 
+    def pass_on(self, peer: NodeId, frame: Frame, now: Instant) -> tuple[NodeId, Frame] | None:
+        """What becomes of TUNNEL_DATA of a tunnel that stands, within its credit: to whom it goes, as it is but for the
+        number. The links ask for each piece, and need no turn of the node for it; ``None``: let ``carry`` judge."""
+        leg = self._legs.get((peer, frame.stream))
+        if leg is None or not leg.opened or leg.got + len(frame.payload) > leg.limit:
+            return None
+        leg.got += len(frame.payload)
+        self.bytes_carried += len(frame.payload)
+        self._purse(leg.client, now).left -= len(frame.payload)
+        there, number = leg.other
+        return there, Frame(Kind.TUNNEL_DATA, 0, number, b"", frame.payload)
+
     def _data(self, key: Key, leg: _Leg, frame: Frame, now: Instant) -> list[Effect]:
         size = len(frame.payload)
         leg.got += size

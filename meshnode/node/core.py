@@ -156,6 +156,7 @@ class Core:
         self.tunnels = Tunnels(
             carries, me=config.node, ways=self.hub, is_client=self._is_client, name_of=self.names.of,
         )  # fmt: skip
+        self.hub.pass_on = self.tunnels.carriage.pass_on
         # A relay names itself in its row: whoever cannot be dialled looks for such rows.
         willing = ((relay_host(config.node), RELAY_PORT),) if carries.carries else ()
         self.endpoints = (*config.endpoints, *willing)
@@ -168,6 +169,7 @@ class Core:
             signer=ports.signer, verifier=ports.verifier, trust=self.trust, links=self.hub,
             rng=rng.fork(config.seed, "gossip"), restored=restored, improvable=self.hub.improvable,
         )  # fmt: skip
+        self.gossip.keep_paces(self.hub.pace_us)
         self.documents = Documents(
             config.documents, signer=ports.signer, verifier=ports.verifier, authority=self.authority, trust=self.trust,
             boot=self.boot, restored=restored, rng=rng.fork(config.seed, "documents"), store=ports.store,

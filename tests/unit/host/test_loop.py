@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from meshnode.host.loop import ALONE_US, LAG_US, TURN_MAX, CoreLoop
+from meshnode.host.loop import AGAIN_MAX, ALONE_US, LAG_US, TURN_MAX, CoreLoop
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.links.messages import CloseLink, Transmit
@@ -235,16 +235,33 @@ def test_frames_never_overtake_what_was_told_before_them() -> None:
     assert play(scene).machine.heard == ["start", "event 1", "AgentFrames"]
 
 
-def test_frames_told_while_effects_are_performed_wait_for_the_next_turn() -> None:
+def test_what_effects_bring_about_has_a_turn_of_its_own_in_the_same_round_after_all_effects() -> None:
+    """Bytes of a tunnel pass through the core twice, and a round of the event loop each would double a call's time."""
+
     async def scene(stage: Stage) -> None:
-        stage.machine.answers = lambda _: [Exit(1, "")] if stage.driver.turns == 1 else []
-        stage.hand = lambda _: stage.driver.tell(FRAMES)
+        stage.machine.answers = lambda _: [Exit(1, ""), Exit(2, "")] if stage.driver.turns == 1 else [Exit(3, "")]
+        stage.hand = lambda effect: stage.driver.tell(FRAMES) if effect == Exit(1, "") else None
         stage.driver.start()
         stage.driver.tell(FRAMES)
-        assert stage.machine.heard == ["start", "AgentFrames"]
+        assert stage.machine.heard == ["start", "AgentFrames", "AgentFrames"]
+        assert stage.performed == [Exit(1, ""), Exit(2, ""), Exit(3, "")] and stage.driver.turns == 2
         await stage.run(0)
+        assert stage.driver.turns == 2, "no empty turn follows"
 
-    assert play(scene).machine.heard == ["start", "AgentFrames", "AgentFrames"]
+    play(scene)
+
+
+def test_effects_that_bring_each_other_about_for_ever_let_sockets_have_the_loop() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.machine.answers = lambda _: [Exit(1, "")]
+        stage.hand = lambda _: stage.driver.tell(FRAMES) if stage.driver.turns < 5 * AGAIN_MAX else None
+        stage.driver.start()
+        stage.driver.tell(FRAMES)
+        assert stage.driver.turns == 1 + AGAIN_MAX
+        await stage.run(1 * MS)
+        assert stage.driver.turns == 5 * AGAIN_MAX
+
+    play(scene)
 
 
 def test_when_the_machine_is_due_frames_wait_for_what_other_sockets_hold() -> None:

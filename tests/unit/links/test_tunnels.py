@@ -32,7 +32,7 @@ from meshnode.links.tunnelwire import (
     relay_host,
 )
 from meshnode.model.ids import UNKNOWN_NODE, NodeId
-from meshnode.wire.frame import Kind
+from meshnode.wire.frame import Frame, Kind
 
 ANN, REL, BEN, EVE = (NodeId(letter * 32) for letter in (b"a", b"r", b"b", b"e"))
 ANNS, BENS = 2, 3  # the first numbers on their links: even of the smaller id, odd of the relay
@@ -126,6 +126,46 @@ def test_bytes_come_out_as_they_went_in_both_ways(pieces: list[tuple[bool, bytes
     assert three.heard(BEN) == b"".join(data for forth, data in pieces if forth)
     assert three.heard(ANN) == b"".join(data for forth, data in pieces if not forth)
     assert three.nodes[REL].carriage.bytes_carried == sum(len(data) for _, data in pieces)
+
+
+PIECES = st.lists(
+    st.tuples(
+        st.sampled_from([ANN, BEN, EVE]), st.sampled_from([Kind.TUNNEL_DATA] * 4 + [Kind.TUNNEL_CREDIT]),
+        st.sampled_from([ANNS, BENS, BENS + 2]), st.integers(0, WINDOW_BYTES // 2), st.integers(0, SECOND),
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+@given(pieces=PIECES, opened=st.booleans(), a_second=st.sampled_from([1000, 1 << 20, 1 << 26]))
+def test_what_the_links_pass_on_by_themselves_is_what_the_carriage_would_have_made_of_it(
+    pieces: list[tuple[NodeId, Kind, int, int, int]], opened: bool, a_second: int
+) -> None:
+    """Both ways fed the same, whatever comes: to the same receivers go the same frames, and it costs the same."""
+    config = RelayConfig(carries=True, bytes_per_s=a_second, burst_bytes=300_000)
+    quick, slow = Three(config), Three(config)
+    for three in (quick, slow) if opened else ():
+        three.opened()
+    total = WINDOW_BYTES
+    for peer, kind, number, amount, later_us in pieces:
+        total += amount if kind is Kind.TUNNEL_CREDIT else 0
+        of_credit = frame_of(kind, number, Credit(total))
+        frame = of_credit if kind is Kind.TUNNEL_CREDIT else frame_of(kind, number, data=bytes(amount))
+        for three in (quick, slow):
+            three.now_us += later_us
+        assert _carried(quick, peer, frame) == slow.nodes[REL].handle(TunnelReceived(peer, frame), slow.now)
+    ours, theirs = quick.nodes[REL].carriage, slow.nodes[REL].carriage
+    assert ours.bytes_carried == theirs.bytes_carried
+    assert ours._purses == theirs._purses and ours._legs == theirs._legs
+
+
+def _carried(three: Three, peer: NodeId, frame: Frame) -> list[Effect]:
+    """As the links do it."""
+    if frame.kind is Kind.TUNNEL_DATA:
+        passed = three.nodes[REL].carriage.pass_on(peer, frame, three.now)
+        if passed is not None:
+            return [Post(passed[0], (passed[1],))]
+    return three.nodes[REL].handle(TunnelReceived(peer, frame), three.now)
 
 
 def test_credit_comes_back_half_a_window_at_a_time_and_bounds_what_is_under_way() -> None:
