@@ -22,6 +22,7 @@ _MEANINGS = {
 }
 
 _Address = tuple[int, tuple[object, ...]]  # family, what ``connect`` takes
+_Info = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]  # of getaddrinfo
 
 
 class DialError(Exception):
@@ -104,12 +105,22 @@ async def _addresses(host: str, port: int, dial_from: str) -> list[_Address]:
     if dial_from:
         family = socket.AF_INET6 if ":" in dial_from else socket.AF_INET
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+        found = _as_written(host, port, family)
+        if found is None:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise DialError(DialFailure.UNREACHABLE, f"the name {host!r} cannot be resolved: {error}") from error
     if not found:
         raise DialError(DialFailure.UNREACHABLE, f"{host} has no address")
     return interleaved([(int(info[0]), info[4]) for info in found])[:ADDRESSES_MAX]
+
+
+def _as_written(host: str, port: int, family: int) -> Sequence[_Info] | None:
+    """What is an address already needs no resolver, and no thread to wait for one. ``None``: it is a name."""
+    try:
+        return socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return None
 
 
 def interleaved(addresses: Sequence[_Address]) -> list[_Address]:

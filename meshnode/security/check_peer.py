@@ -6,6 +6,7 @@ when.
 """
 
 import datetime
+import functools
 import hmac
 
 from cryptography import x509
@@ -23,6 +24,7 @@ from meshnode.security.messages import PeerIdentity
 from meshnode.security.names import node_uri, valid_name
 
 CHAIN_MAX = 5  # leaf, intermediate, a cross-signed root in between, the root; and one to spare
+ISSUERS_MAX = 64  # whose dates are remembered
 SKEW_MS = 10 * 60 * 1000
 
 
@@ -52,13 +54,13 @@ def _judge(chain_der: list[bytes], mesh: str, clock: MeshClock, now: Instant, ex
         raise RemoteError("chain-size", f"{len(chain_der)} certificates")
     if any(_serial_sign(der) < 0 for der in chain_der):
         raise RemoteError("serial", "negative")
-    chain = [x509.load_der_x509_certificate(der) for der in chain_der]
-    leaf = chain[0]
+    leaf = x509.load_der_x509_certificate(chain_der[0])
+    issuers = [_life_of_issuer(der) for der in chain_der[1:]]
     _check_is_leaf(leaf)
     name = _name_of(leaf, mesh)
     record_key = _record_key_of(leaf)
-    for certificate in chain:
-        _check_dates(certificate, clock, now)
+    for life in (_life_of(leaf), *issuers):
+        _check_dates(life, clock, now)
     node = node_id(record_key)
     if expect and not hmac.compare_digest(node, expect):
         raise RemoteError("unexpected-peer", f"{name} is {node.hex()[:12]}, {expect.hex()[:12]} was dialled")
@@ -98,12 +100,23 @@ def _record_key_of(leaf: x509.Certificate) -> bytes:
     return extension.value
 
 
-def _check_dates(certificate: x509.Certificate, clock: MeshClock, now: Instant) -> None:
+def _check_dates(life: tuple[datetime.datetime, datetime.datetime], clock: MeshClock, now: Instant) -> None:
+    first, last = life
     at_ms = clock.now_ms(now)
-    if at_ms + SKEW_MS < _ms(certificate.not_valid_before_utc) and clock.trusted(now):
-        raise RemoteError("not-yet-valid", f"{certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}")
-    if at_ms - SKEW_MS > _ms(certificate.not_valid_after_utc):
-        raise RemoteError("expired", f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+    if at_ms + SKEW_MS < _ms(first) and clock.trusted(now):
+        raise RemoteError("not-yet-valid", f"{first:%Y-%m-%dT%H:%M:%SZ}")
+    if at_ms - SKEW_MS > _ms(last):
+        raise RemoteError("expired", f"{last:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _life_of(certificate: x509.Certificate) -> tuple[datetime.datetime, datetime.datetime]:
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
+
+@functools.lru_cache(maxsize=ISSUERS_MAX)
+def _life_of_issuer(der: bytes) -> tuple[datetime.datetime, datetime.datetime]:
+    """Of one that many peers show: few have signed for all. What OpenSSL has not verified never comes here."""
+    return _life_of(x509.load_der_x509_certificate(der))
 
 
 def has_ended(until_ms: int, clock: MeshClock, now: Instant) -> bool:
