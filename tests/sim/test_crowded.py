@@ -87,9 +87,8 @@ class Crowded:
         began_us = self.world.now_us
         victim.pause()
         if not self.world.run_till(lambda: not self._blind(victim), FOUND_S):
-            raise Violated(
-                "Detection", self.world.now_us, victim.name, f"ready to {self._blind(victim)[0]} all the time"
-            )
+            blind = self._blind(victim)[0]
+            raise Violated("Detection", self.world.now_us, victim.name, f"ready to {blind} all the time")
         took_s = (self.world.now_us - began_us) / SECOND
         self.world.run_for(QUIET_S)
         return took_s
