@@ -81,8 +81,8 @@ class Crowded:
         return sum(id(silence) in asked for silence in silences if silence is not None)
 
     def silence(self, victim: SimNode) -> float:
-        """It stops, and its connections stand; seconds until all others know, and ``Violated`` when that takes too long or one says it of
-        another one."""
+        """It stops, and its connections stand; seconds until all others know, and ``Violated`` when that takes too long
+        or one says it of another one."""
         self.world.audience.gather([Verdicts(self.world, [victim.name]), Held(self.world, [victim.name])])
         began_us = self.world.now_us
         victim.pause()
