@@ -41,6 +41,10 @@ class Gusts:
         """How many events have left and are not known to have arrived, if the connection ends now."""
         return sum(count_told(header) for _, headers in self._under_way for header in headers)
 
+    def ended(self) -> list[tuple[str, int]]:
+        """What to count when the connection is gone: what waited is lost, of what had left nobody can say."""
+        return [(n, count) for n, count in (("event-dropped", self.events), ("event-in-doubt", self.doubtful)) if count]
+
     # Sending
 
     def offer(self, frame: Frame) -> bool:

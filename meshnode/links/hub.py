@@ -18,7 +18,7 @@ from meshnode.kernel.reasons import Bye, Loss
 from meshnode.kernel.rng import Random
 from meshnode.kernel.timers import Timers
 from meshnode.links.config import EDGE_PING_US, HubConfig
-from meshnode.links.gusts import EVENTS_STREAM, Gusts
+from meshnode.links.gusts import EVENTS_STREAM
 from meshnode.links.handshake import Handshake
 from meshnode.links.hello import MEMBER_BYTES_MAX, Goaway, Hello, Total, body_of
 from meshnode.links.lanes import Lanes
@@ -465,16 +465,9 @@ class Hub:
         self._armed.pop(link_id, None)
         link = self._links.pop(link_id, None)
         if link is not None:
-            if link.gusts is not None:
-                self._unblown(link.gusts)
+            for name, count in link.gusts.ended() if link.gusts is not None else ():
+                self.counters.add(name, count)
             self._roster_of(link).gone(link, how, now)
-
-    def _unblown(self, events: Gusts) -> None:
-        """Those that waited are lost; of those that had left lately nobody can say."""
-        if events.waiting:
-            self.counters.add("event-dropped", events.events)
-        if doubtful := events.doubtful:
-            self.counters.add("event-in-doubt", doubtful)
 
     def _hang_up(self, node: NodeId, reason: str, now: Instant) -> None:
         self._drop_all([link for link in self._links.values() if link.peer == node], reason, now)
