@@ -5,7 +5,6 @@ import secrets
 
 from meshnode.agents.messages import StartProcess, StopProcess, WelcomeAgent
 from meshnode.daemon.door import Door
-from meshnode.host import pages
 from meshnode.host.agentbus import AgentBus
 from meshnode.host.blobhand import BlobHand
 from meshnode.host.journal import JournalWriter
@@ -20,6 +19,7 @@ from meshnode.links.messages import CloseLink, Transmit
 from meshnode.links.tunnelwire import TunnelBytes, TunnelCredit, TunnelGone, TunnelStart
 from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Input, Stored, StoreFailed
+from meshnode.sdk import pages
 from meshnode.security.messages import IssueLeaf, RefuseEnrolment, RenewLeaf
 from meshnode.wire.bus import Spread, ToAgent
 

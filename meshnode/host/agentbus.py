@@ -26,7 +26,8 @@ from meshnode.model.ids import AgentConn
 from meshnode.wire.bus import AgentFrames, Spread, ToAgent
 from meshnode.wire.calls import CallHeader, RegisteredHeader, ResultHeader
 from meshnode.wire.events import count_in
-from meshnode.wire.frame import Frame, Kind, encode, encode_all
+from meshnode.wire.frame import APART_BYTES, Frame, Kind, encode, encode_all, pieces_of, size
+from meshnode.wire.parts import BUS_PART_BYTES, fits
 
 if TYPE_CHECKING:
     from meshnode.host.bus_zmq import RouterEndpoint
@@ -195,7 +196,10 @@ class AgentBus:
     # Sending
 
     def _welcome(self, connection: Connection, effect: WelcomeAgent) -> None:
-        header = RegisteredHeader(self._node, effect.refusal, effect.message, effect.first_slot, effect.slots)
+        header = RegisteredHeader(
+            self._node, effect.refusal, effect.message, effect.first_slot, effect.slots,
+            parts=connection.talk.parts,
+        )  # fmt: skip
         frame = registered(header)
         if effect.refusal:
             self.counters.add(effect.refusal)
@@ -206,16 +210,30 @@ class AgentBus:
             self._post(connection, (frame,))
 
     def _post(self, connection: Connection, frames: tuple[Frame, ...]) -> None:
-        line, pieces = connection.line, encode_all(frames)
-        if line.idle and (len(pieces) == 1 or sum(map(len, pieces)) <= DIRECT_BYTES_MAX):
-            line.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            return
-        for frame, piece in zip(frames, pieces, strict=True):
-            if not line.outbox.add(frame.kind, piece):
+        line, in_parts = connection.line, connection.talk.parts
+        if line.idle:
+            if not any(len(frame.payload) >= APART_BYTES for frame in frames):
+                pieces = encode_all(frames)
+                if len(pieces) == 1 or sum(map(len, pieces)) <= DIRECT_BYTES_MAX:
+                    line.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                    return
+            elif self._leaves_whole(frames, in_parts=in_parts):
+                line.send_pieces([piece for frame in frames for piece in pieces_of(frame)])
+                return
+        for frame in frames:
+            outbox = line.outbox
+            if not (outbox.add_in_parts(frame) if in_parts else outbox.add(frame.kind, encode(frame))):
                 self._overflow(connection, frame)
             if connection.conn not in self._connections:
                 return
         line.flush()
+
+    def _leaves_whole(self, frames: tuple[Frame, ...], *, in_parts: bool) -> bool:
+        """What is not short goes at once, if it is not to be cut, and what is said next need not wait for it."""
+        all_bytes = sum(map(size, frames))
+        if in_parts:
+            return all_bytes <= DIRECT_BYTES_MAX and not any(fits(frame, BUS_PART_BYTES) for frame in frames)
+        return len(frames) == 1 or all_bytes <= DIRECT_BYTES_MAX
 
     def _overflow(self, connection: Connection, frame: Frame) -> None:
         """A call gets an answer in the agent's name; an agent whose answers and cancels do not fit is not working."""

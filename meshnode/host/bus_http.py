@@ -116,6 +116,9 @@ class HttpLine:
     def idle(self) -> bool:
         return not (self._pieces or self.outbox or self._closed)
 
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        self.send(b"".join(pieces))
+
     def send(self, data: bytes) -> None:
         for frame in self._reader.feed(data):
             self._hear(frame)

@@ -25,6 +25,10 @@ class Line(Protocol):
         """Only when idle: write now; what the other side does not take waits."""
         ...
 
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        """As ``send``, of what would have to be joined."""
+        ...
+
     def flush(self) -> None:
         """Something was added to the outbox."""
         ...

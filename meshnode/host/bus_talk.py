@@ -12,6 +12,7 @@ from meshnode.model.errors import RemoteError
 from meshnode.wire.bus import FROM_AGENT
 from meshnode.wire.calls import RegisteredHeader, RegisterHeader, SkillDescription
 from meshnode.wire.frame import Frame, FrameReader, Kind
+from meshnode.wire.parts import Assembly
 from meshnode.wire.state import StateHeader
 
 Registration = tuple[RegisterHeader, tuple[SkillDescription, ...]]
@@ -44,6 +45,8 @@ class Talk:
     def __init__(self) -> None:
         self.phase = Phase.NEW
         self.missed = 0  # pings since it last said something
+        self.parts = False  # it puts PARTs together, and may send them
+        self._assembly = Assembly()
         self._reader = FrameReader()
         self._held: list[Frame] = []
 
@@ -55,7 +58,7 @@ class Talk:
     @property
     def cut(self) -> bool:
         """Part of a frame is here, or of a call's end: the connection ended in the middle of something, if it ended."""
-        return bool(self._held) or self._reader.pending_bytes > 0
+        return bool(self._held or self._assembly) or self._reader.pending_bytes > 0
 
     def hear(self, data: memoryview) -> list[Frame]:
         """The frames that are complete with these bytes of a stream."""
@@ -78,13 +81,17 @@ class Talk:
         if len(frames) > 1:
             raise RemoteError("bus-early", "it did not wait for its welcome")
         registration = read_registration(frames[0])
-        self.phase = Phase.ASKING
+        self.phase, self.parts = Phase.ASKING, registration[0].parts
         return registration
 
     def take(self, frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
         """(what goes up to the core, what is answered at once) of what a registered agent said."""
         if self.phase is Phase.WELCOME and not self._held and all(frame.kind in _PASSED_ON for frame in frames):
             return frames, []
+        if self.parts and self.phase is Phase.WELCOME:
+            frames = [whole for frame in frames if (whole := self._put_together(frame)) is not None]
+            if not frames:
+                return [], []
         for frame in frames:
             if frame.kind not in _TAKEN:
                 raise RemoteError("bus-kind", f"an agent sends no {frame.kind.name}")
@@ -97,6 +104,9 @@ class Talk:
         if frames[-1].kind is Kind.STATE:
             data = self._hold(data)
         return data, pongs
+
+    def _put_together(self, frame: Frame) -> Frame | None:
+        return self._assembly.take(frame) if frame.kind is Kind.PART else frame
 
     def _hold(self, data: list[Frame]) -> list[Frame]:
         """Keep back the STATE frames at the end that belong to one call."""

@@ -14,6 +14,7 @@ BACKLOG = 4096
 ACCEPTS_A_TURN = 256
 READ_BYTES = 256 * 1024
 WRITE_BYTES = 256 * 1024
+PIECES_MAX = 512  # of one write; the kernel takes twice as many
 # What an ended process can have left in the socket is read in so many gulps at most.
 LAST_READS_MAX = 64
 # Out of descriptors: the listening socket rests so long, as it would be ready all the time.
@@ -114,10 +115,18 @@ class UnixLine:
         if self._closed:
             return
         sent = self._write(data)
-        if sent < len(data) and not self._closed:
-            self._left = memoryview(data)[sent:]
-            self._stuck = True
-            self._loop.add_writer(self._socket, self._writable)
+        if sent < len(data):
+            self._await_room(memoryview(data)[sent:])
+
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        if self._closed:
+            return
+        for at in range(0, len(pieces), PIECES_MAX):
+            some = pieces[at : at + PIECES_MAX]
+            sent = self._gathered(some)
+            if sent < sum(map(len, some)):
+                self._await_room(memoryview(b"".join(pieces[at:]))[sent:])
+                return
 
     def flush(self) -> None:
         if not self._stuck and self.outbox:
@@ -144,6 +153,19 @@ class UnixLine:
             self._socket.close()
 
     # Writing
+
+    def _await_room(self, left: memoryview) -> None:
+        if not self._closed:
+            self._left, self._stuck = left, True
+            self._loop.add_writer(self._socket, self._writable)
+
+    def _gathered(self, pieces: list[bytes]) -> int:
+        try:
+            return self._socket.sendmsg(pieces)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            return sum(map(len, pieces))  # as below
 
     def _write(self, data: bytes | memoryview) -> int:
         try:

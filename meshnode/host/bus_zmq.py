@@ -156,6 +156,9 @@ class RouterLine:
             self._left = data
             self._endpoint.await_turn(self)
 
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        self.send(b"".join(pieces))
+
     def flush(self) -> None:
         if self.outbox:
             self._endpoint.await_turn(self)

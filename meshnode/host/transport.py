@@ -18,7 +18,6 @@ from meshnode.host.credentials import Credentials
 from meshnode.host.dialer import DialError, connect
 from meshnode.host.enrolment import EnrolmentDoor
 from meshnode.host.listener import Listener, ListenerConfig
-from meshnode.host.pages import LARGE_BYTES, keep_pages
 from meshnode.host.tlslink import LINGER_S, UNSENT_BYTES_MAX, Scratch, TlsLink, attach
 from meshnode.host.tunnel import TunnelHand, TunnelStream
 from meshnode.kernel.counters import Counters
@@ -29,6 +28,7 @@ from meshnode.links.tunnelwire import TunnelClosed, TunnelStart, TunnelWritten
 from meshnode.model.addresses import host_and_port
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId
+from meshnode.sdk.pages import LARGE_BYTES, keep_pages
 from meshnode.security.messages import EnrolmentAsked, IssueLeaf, RefuseEnrolment
 from meshnode.security.tls import ALPN_ENROL, ALPN_MESH
 

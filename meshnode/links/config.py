@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.links.hello import LANE, MEMBER_BYTES_MAX
-from meshnode.links.parts import FEATURE as PARTS
 from meshnode.model.ids import MeshId, NodeId, NodeName, Region
 from meshnode.wire.codec import WIRE, Codec
 from meshnode.wire.frame import FRAME_BYTES_MAX
+from meshnode.wire.parts import FEATURE as PARTS
 
 EDGE_PING_US = 5 * SECOND
 PACE_MAX_US = 20 * SECOND  # no peer makes this node wait longer before it pings

@@ -36,7 +36,6 @@ from meshnode.links.messages import (
     Shutdown,
     Transmit,
 )
-from meshnode.links.parts import LONG_BYTES
 from meshnode.links.peer import Peer
 from meshnode.links.roster import Roster
 from meshnode.links.session import Session, bytes_of_short
@@ -45,6 +44,7 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
 from meshnode.wire.events import count_in
 from meshnode.wire.frame import Frame, Kind
+from meshnode.wire.parts import LONG_BYTES
 
 __all__ = ["Hub", "HubConfig", "PeerStats"]
 

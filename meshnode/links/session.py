@@ -16,12 +16,12 @@ from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.links.config import HubConfig
 from meshnode.links.hello import Hello, Total, frame_of
-from meshnode.links.parts import FEATURE as PARTS
-from meshnode.links.parts import KINDS as DATA_KINDS
-from meshnode.links.parts import LONG_BYTES, Assembly, call_of
-from meshnode.links.rota import Rota
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import HEADER_BYTES_MAX, PREFIX_BYTES, Frame, Kind, size
+from meshnode.wire.parts import FEATURE as PARTS
+from meshnode.wire.parts import KINDS as DATA_KINDS
+from meshnode.wire.parts import LONG_BYTES, Assembly, call_of
+from meshnode.wire.rota import Rota
 
 ACK_FRAMES = 256  # more than this unacknowledged are acknowledged without waiting: the sender's log is bounded
 ACK_BYTES = 64 * 1024
@@ -149,7 +149,7 @@ class Session:
         if self._queue_bytes + frame_bytes > self._config.data_queue_bytes_max:
             return False
         self._queue_bytes += frame_bytes
-        if self._in_parts and (frame_bytes > LONG_BYTES or self._rota) and self._long(frame, frame_bytes):
+        if self._in_parts and (frame_bytes > LONG_BYTES or self._rota) and self._long(frame):
             self._count(frame)
         else:
             self._data.append(((frame,), frame_bytes))
@@ -177,8 +177,8 @@ class Session:
         queue.append((frame, frame_bytes))
         return True
 
-    def _long(self, frame: Frame, frame_bytes: int) -> bool:
-        return self._rota.add(frame, frame_bytes, self._short_sent + self._data_frames)
+    def _long(self, frame: Frame) -> bool:
+        return self._rota.add(frame, self._short_sent + self._data_frames)
 
     def _count(self, frame: Frame) -> None:
         call = call_of(frame.header)
@@ -236,11 +236,11 @@ class Session:
         piece = self._rota.next(self._short_sent)
         if piece is None:
             return False
-        frame, frame_bytes, freed, call = piece
-        if freed:
+        frame, frame_bytes, ended, call = piece
+        if ended is not None:
             self._ends.append((self._next, call))
+            self._queue_bytes -= size(ended)  # the place of a frame is free when all of it has left
         self._data_sent += frame_bytes
-        self._queue_bytes -= freed  # the place of a frame is free when all of it has left
         self._log_run(((frame,), frame_bytes), out)
         return True
 

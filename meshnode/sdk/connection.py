@@ -6,9 +6,12 @@ An agent outlives its daemon for ``ORPHAN_S``: a daemon that comes back finds it
 import asyncio
 from collections.abc import Callable
 
+from meshnode.model.errors import RemoteError
 from meshnode.sdk.links import Link, connect
+from meshnode.sdk.pages import LARGE_BYTES, keep_pages
 from meshnode.wire.calls import RegisteredHeader
-from meshnode.wire.frame import Frame
+from meshnode.wire.frame import Frame, Kind
+from meshnode.wire.parts import Assembly
 
 # How long the daemon may take to answer the first registration.
 REGISTER_S = 10.0
@@ -40,8 +43,10 @@ class Connection:
         self._orphan_s = orphan_s
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
+        self._assembly = Assembly()
         self._welcome: asyncio.Future[RegisteredHeader] = self._loop.create_future()
         self._lost: asyncio.Future[str] = self._loop.create_future()
+        self._frugal = True  # nothing large has passed
         self.open = False  # the daemon has welcomed us: what is sent arrives
 
     async def keep(self) -> None:
@@ -55,6 +60,8 @@ class Connection:
         """False: there is no daemon now. The frames leave together."""
         if not self.open or self._link is None:
             return False
+        if len(frames[-1].payload) >= LARGE_BYTES:
+            self._met_large()
         self._link.send(*frames)
         return True
 
@@ -65,6 +72,8 @@ class Connection:
             return False
         self._welcome.set_result(header)
         self.open = not header.refusal
+        if header.parts and self._link is not None:
+            self._link.take_parts()
         return self.open
 
     async def close(self) -> None:
@@ -90,8 +99,9 @@ class Connection:
         """One attempt: why it failed, and whether more of them are useless."""
         await self.close()
         self._welcome, self._lost = self._loop.create_future(), self._loop.create_future()
+        self._assembly = Assembly()
         try:
-            self._link = await connect(self._endpoint, self._on_frame, self._lose)
+            self._link = await connect(self._endpoint, self._heard, self._lose)
         except BlockingIOError:
             return _BUSY, False
         except OSError as error:
@@ -109,6 +119,25 @@ class Connection:
             f"the daemon is gone: {self._lost.result()}" if self._lost.done() else "the daemon does not answer",
             False,
         )
+
+    def _heard(self, frame: Frame) -> None:
+        if frame.kind is Kind.PART:
+            try:
+                whole = self._assembly.take(frame)
+            except RemoteError as error:
+                self._lose(f"it sent parts that make no frame: {error.reason}")
+                return
+            self._met_large()
+            if whole is None:
+                return
+            frame = whole
+        self._on_frame(frame)
+
+    def _met_large(self) -> None:
+        """It will not be the last."""
+        if self._frugal:
+            self._frugal = False
+            keep_pages()
 
     def _lose(self, why: str) -> None:
         if not self._lost.done():

@@ -16,6 +16,10 @@ class Link(Protocol):
 
     def send(self, *frames: Frame) -> None: ...
 
+    def take_parts(self) -> None:
+        """The daemon puts PARTs together: what is long leaves so from now on."""
+        ...
+
     async def close(self) -> None:
         """Wait shortly until what was sent is with the daemon, and close."""
         ...

@@ -154,6 +154,7 @@ class Runtime:
             list(self._agent.hooks.merges),
             resume=self._memory.restored is not None,
             merge_no=self._commits.merge_no,
+            parts=True,
         )
         skills = msgspec.json.encode([skill.description for skill in self._agent.skills.values()])
         return Frame(Kind.REGISTER, header=_encode(header), payload=skills)

@@ -7,17 +7,20 @@ frames that came together, is written together at the end of the event loop's tu
 import asyncio
 import contextlib
 import socket
-from collections import deque
 from collections.abc import Callable
 
 from meshnode.model.errors import RemoteError
 from meshnode.sdk.links import WAITING_BYTES_MAX, Heard
-from meshnode.wire.frame import Frame, FrameReader, encode
+from meshnode.sdk.outgoing import Outgoing
+from meshnode.wire.frame import Frame, FrameReader
 
-# Small, because every idle agent has what it once read into; a long frame is read by the big gulp.
+# Small, because every idle agent has what it once read into. What comes in larger pieces is read into a buffer that is
+# kept for the next, until so many reads in a row found less than a small gulp takes.
 _GULP_BYTES = 16 * 1024
 _BIG_GULP_BYTES = 256 * 1024
+_SMALL_READS_MAX = 16
 _WRITE_BYTES = 256 * 1024
+_PIECES_MAX = 512  # of one write; the kernel takes twice as many
 # What is sent so soon after something else is likely to be one of many.
 _SOON_S = 50e-6
 # So many frames do not wait for more: the daemon works on them meanwhile.
@@ -44,8 +47,11 @@ class UnixLink:
         self._socket, self._on_frame, self._on_lost = connection, on_frame, on_lost
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
-        self._waiting: deque[bytes | memoryview] = deque()
-        self._waiting_bytes = 0
+        self._buffer: memoryview | None = None  # while much comes
+        self._small_reads = 0
+        self._outgoing = Outgoing()
+        self._rest = memoryview(b"")  # of a write that was not taken whole
+        self._flush_due = False
         self._wrote_s = 0.0
         self._many = False  # the daemon said several things at once: so will we
         self._stuck = False  # waits until the socket can be written to
@@ -57,19 +63,20 @@ class UnixLink:
     def send(self, *frames: Frame) -> None:
         if self._closing:
             return
-        data = encode(frames[0]) if len(frames) == 1 else b"".join(map(encode, frames))
-        if not self._waiting:
-            now_s = self._loop.time()
-            if not self._many and now_s - self._wrote_s > _SOON_S:
-                self._wrote_s = now_s
-                self._write(data)
+        self._outgoing.add(frames)
+        if self._flush_due:
+            if self._outgoing.groups == _TOGETHER:
+                self._flush()
+        elif not self._stuck:
+            if not self._many and self._loop.time() - self._wrote_s > _SOON_S:
+                self._flush()
                 return
+            self._flush_due = True
             self._loop.call_soon(self._flush)
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
-        if len(self._waiting) == _TOGETHER:
-            self._flush()
         self._look_at_room()
+
+    def take_parts(self) -> None:
+        self._outgoing.in_parts = True
 
     async def close(self) -> None:
         if self._closed:
@@ -77,7 +84,7 @@ class UnixLink:
         self._closing = True
         self._loop.remove_reader(self._socket)
         self._flush()
-        if self._waiting:
+        if self._stuck:
             self._drained = self._loop.create_future()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LINGER_S):
@@ -87,53 +94,59 @@ class UnixLink:
     # Writing
 
     def _flush(self) -> None:
+        self._flush_due = False
         if self._closed or self._stuck:
             return
         self._wrote_s = self._loop.time()
-        while self._waiting and not self._stuck:
-            batch, size = [self._waiting.popleft()], 0
-            while self._waiting and (size := size + len(batch[-1])) < _WRITE_BYTES:
-                batch.append(self._waiting.popleft())
-            data = batch[0] if len(batch) == 1 else b"".join(batch)
-            self._waiting_bytes -= len(data)
-            self._write(data)
+        while self._outgoing and not self._stuck:
+            self._write(self._outgoing.take(_WRITE_BYTES))
 
-    def _write(self, data: bytes | memoryview) -> None:
+    def _write(self, pieces: list[bytes]) -> None:
+        """Several are gathered by the kernel, so that nothing is copied to join them."""
+        if len(pieces) > _PIECES_MAX:
+            pieces = [b"".join(pieces)]
         try:
-            sent = self._socket.send(data)
+            sent = self._socket.send(pieces[0]) if len(pieces) == 1 else self._socket.sendmsg(pieces)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
             return  # it hung up; what it said before may still be read, so the reader finds the end
-        if sent < len(data):
-            self._waiting.appendleft(memoryview(data)[sent:])  # a long frame leaves in many pieces: no copy for each
-            self._waiting_bytes += len(data) - sent
+        if sent < sum(map(len, pieces)):
+            self._rest = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))[sent:]
             self._stuck = True
             self._loop.add_writer(self._socket, self._writable)
             self._look_at_room()
 
     def _writable(self) -> None:
-        self._stuck = False
-        self._loop.remove_writer(self._socket)
-        self._flush()
+        try:
+            sent = self._socket.send(self._rest)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            sent = len(self._rest)  # as above
+        self._rest = self._rest[sent:]  # a long frame leaves in many pieces: no copy for each
+        if not self._rest:
+            self._stuck = False
+            self._loop.remove_writer(self._socket)
+            self._flush()
         self._look_at_room()
-        if not self._waiting and self._drained is not None and not self._drained.done():
+        if not self._stuck and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
     def _look_at_room(self) -> None:
-        if not self._deaf and self._waiting_bytes > WAITING_BYTES_MAX:
+        waiting_bytes = self._outgoing.waiting_bytes + len(self._rest)
+        if not self._deaf and waiting_bytes > WAITING_BYTES_MAX:
             self._deaf = True
             self._loop.remove_reader(self._socket)
-        elif self._deaf and not self._closing and self._waiting_bytes <= WAITING_BYTES_MAX // 2:
+        elif self._deaf and not self._closing and waiting_bytes <= WAITING_BYTES_MAX // 2:
             self._deaf = False
             self._loop.add_reader(self._socket, self._readable)
 
     # Reading
 
     def _readable(self) -> None:
-        long = self._reader.pending_bytes >= _GULP_BYTES
         try:
-            data = self._socket.recv(_BIG_GULP_BYTES if long else _GULP_BYTES)
+            data = self._gulp()
             frames = self._reader.feed(data)
         except (BlockingIOError, InterruptedError):
             return
@@ -148,6 +161,19 @@ class UnixLink:
         self._many = len(frames) > 1
         for frame in frames:
             self._on_frame(frame)
+
+    def _gulp(self) -> bytes | memoryview:
+        buffer = self._buffer
+        if buffer is None:
+            data = self._socket.recv(_GULP_BYTES)
+            if len(data) == _GULP_BYTES:
+                self._buffer, self._small_reads = memoryview(bytearray(_BIG_GULP_BYTES)), 0
+            return data
+        count = self._socket.recv_into(buffer)
+        self._small_reads = self._small_reads + 1 if count < _GULP_BYTES else 0
+        if self._small_reads > _SMALL_READS_MAX:
+            self._buffer = None
+        return buffer[:count]
 
     def _lose(self, why: str) -> None:
         if not self._closing:

@@ -1,14 +1,14 @@
 """The agent's end of the bus over ZeroMQ: a DEALER driven by its descriptor."""
 
-from collections import deque
 from collections.abc import Callable
 
 import zmq
 
 from meshnode.model.errors import RemoteError
 from meshnode.sdk.links import WAITING_BYTES_MAX, Heard
+from meshnode.sdk.outgoing import Outgoing
 from meshnode.sdk.pump import Pump
-from meshnode.wire.frame import FRAME_BYTES_MAX, Frame, FrameReader, encode
+from meshnode.wire.frame import FRAME_BYTES_MAX, Frame, FrameReader
 
 # Frames of one turn share a message up to this size; a longer frame travels alone.
 BATCH_BYTES = 64 * 1024
@@ -21,8 +21,8 @@ class ZmqLink:
 
     def __init__(self, endpoint: str, on_frame: Heard, on_lost: Callable[[str], None]) -> None:
         self._on_frame, self._on_lost = on_frame, on_lost
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
+        self._outgoing = Outgoing()
+        self._rest = b""  # a message that libzmq did not take
         self._closed = self._gone = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
@@ -41,10 +41,11 @@ class ZmqLink:
         self._pump = Pump(self._socket, self._flush, self._receive)
 
     def send(self, *frames: Frame) -> None:
-        data = b"".join(map(encode, frames))
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
+        self._outgoing.add(frames)
         self._pump.schedule()
+
+    def take_parts(self) -> None:
+        self._outgoing.in_parts = True
 
     async def close(self) -> None:
         """Give what is queued to the I/O thread, wait shortly until it is written, and close."""
@@ -57,25 +58,17 @@ class ZmqLink:
         self._context.term()
 
     def _flush(self) -> None:
-        while self._waiting:
-            batch = self._next_batch()
+        while self._rest or self._outgoing:
+            message = self._rest or b"".join(self._outgoing.take(BATCH_BYTES))
+            self._rest = b""
             try:
-                self._socket.send(b"".join(batch), zmq.NOBLOCK)
+                self._socket.send(message, zmq.NOBLOCK)
             except zmq.Again:
-                self._waiting.extendleft(reversed(batch))
+                self._rest = message
                 return
-            self._waiting_bytes -= sum(map(len, batch))
-
-    def _next_batch(self) -> list[bytes]:
-        batch = [self._waiting.popleft()]
-        size = len(batch[0])
-        while self._waiting and size + len(self._waiting[0]) <= BATCH_BYTES:
-            batch.append(self._waiting.popleft())
-            size += len(batch[-1])
-        return batch
 
     def _receive(self) -> bool:
-        if self._waiting_bytes > WAITING_BYTES_MAX:
+        if self._outgoing.waiting_bytes > WAITING_BYTES_MAX:
             return False
         try:
             message = self._socket.recv(zmq.NOBLOCK)

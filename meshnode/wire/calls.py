@@ -36,17 +36,28 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ChunkHeader(msgspec.Struct, frozen=True, array_like=True):
-    """One item of a stream, numbered from 0; the payload is its JSON. The end is a RESULT."""
+    """One item of a stream, numbered from 0; the payload is its JSON. The end is a RESULT.
+
+    Where the reader counts bytes, which whoever does not know of ``lengths`` never does, several may come as one: so
+    long is each, in the order of the payload, and ``number`` is that of the first.
+    """
 
     call_id: bytes
     number: int
+    metered: bool = False  # its maker knows of a credit in bytes, and has kept to it
+    lengths: tuple[int, ...] = ()
 
 
 class GrantHeader(msgspec.Struct, frozen=True, array_like=True):
-    """The reader takes items numbered below ``total``."""
+    """The reader takes items numbered below ``total``, and of their payloads ``total_bytes``; the last may overdraw.
+
+    A maker that knows items only keeps to those, so a reader grants more of them than it would hold of the largest
+    only to one whose items are ``metered``.
+    """
 
     call_id: bytes
     total: int
+    total_bytes: int = 0  # 0 = not counted
 
 
 class CancelHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -77,6 +88,7 @@ class RegisterHeader(msgspec.Struct, frozen=True, array_like=True):
     hooks: list[str] = []  # keys with a merge function of the agent's own; "*" = one for all keys
     resume: bool = False  # this process was registered before and holds its state: the daemon was away
     merge_no: int = 0  # with resume: the last MERGE it has applied
+    parts: bool = False  # it puts PARTs together, and may be sent long frames so
 
 
 class RegisteredHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -87,3 +99,4 @@ class RegisteredHeader(msgspec.Struct, frozen=True, array_like=True):
     message: str = ""
     first_slot: int = 0
     slots: int = 1  # how many instances this process is
+    parts: bool = False  # the daemon puts PARTs together; an agent that said so sends long frames so

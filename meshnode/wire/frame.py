@@ -19,6 +19,7 @@ PREFIX_BYTES = _PREFIX.size
 _AFTER_LENGTH = PREFIX_BYTES - 4
 HEADER_BYTES_MAX = 16 * 1024
 SMALL_BYTES = 64 * 1024
+APART_BYTES = 4 * 1024  # copying less is cheaper than one more piece
 FRAME_BYTES_MAX = 1024 * 1024 + 64 * 1024  # a value of 1 MiB with what goes around it
 
 
@@ -84,6 +85,16 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 def size(frame: Frame) -> int:
     """How many bytes ``encode`` will give."""
     return PREFIX_BYTES + len(frame.header) + len(frame.payload)
+
+
+def pieces_of(frame: Frame) -> tuple[bytes, ...]:
+    """The bytes of one frame in one or two pieces: a long payload is not copied, for who writes several at once."""
+    if len(frame.payload) < APART_BYTES:
+        return (encode(frame),)
+    length = _AFTER_LENGTH + len(frame.header) + len(frame.payload)
+    assert length <= FRAME_BYTES_MAX
+    prefix = _PREFIX.pack(length, frame.kind, frame.flags, frame.stream, len(frame.header))
+    return prefix + frame.header, frame.payload
 
 
 def encode(frame: Frame, marks: int = 0) -> bytes:

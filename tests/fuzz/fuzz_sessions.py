@@ -27,9 +27,9 @@ from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.reasons import Bye, Loss
 from meshnode.links.hello import Ping, Pong, Total, frame_of
 from meshnode.links.messages import ControlReceived, FramesReceived, LaneFailed, LinkLost, LinkOpened, Post
-from meshnode.links.parts import call_of
 from meshnode.model.ids import LinkId
 from meshnode.wire.frame import Frame, Kind, encode
+from meshnode.wire.parts import call_of
 from tests.fuzz.fuzz_links import NODES, NOW, End, still_links
 
 CORPUS = Path(__file__).parent / "corpus" / "sessions"

@@ -14,7 +14,7 @@ from tests.docs_kit.reading import ROOT
 PAGE = ROOT / "docs" / "troubleshooting.md"
 ROOMS = (
     *(path for room in ("gossip", "links", "crdt") for path in sorted((ROOT / "meshnode" / room).glob("*.py"))),
-    ROOT / "meshnode" / "wire" / "frame.py", ROOT / "meshnode" / "node" / "stairs.py",
+    *(ROOT / "meshnode" / "wire" / name for name in ("frame.py", "parts.py")), ROOT / "meshnode" / "node" / "stairs.py",
 )  # fmt: skip
 RECORDS = tuple(ROOT / "meshnode" / "security" / name for name in ("members.py", "signed.py"))
 # Which argument names the refusal, by who is called.

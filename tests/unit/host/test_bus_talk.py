@@ -15,7 +15,8 @@ from meshnode.model.errors import RemoteError
 from meshnode.wire import state
 from meshnode.wire.bus import FROM_AGENT
 from meshnode.wire.calls import RegisterHeader, ResultHeader
-from meshnode.wire.frame import Frame, Kind, encode
+from meshnode.wire.frame import Frame, FrameReader, Kind, encode
+from meshnode.wire.parts import BUS_PART_BYTES, PART_BYTES, Assembly, part
 from tests.fuzz.driver import Mutator, replay
 from tests.fuzz.fuzz_state import CORPUS, one_input
 
@@ -138,6 +139,113 @@ def test_what_waits_is_bounded_keeps_its_order_and_leaves_no_trace(sizes: list[t
         assert len(taken[-1]) <= 100_000 or taken[-1] in kept
     assert b"".join(taken) == b"".join(kept)
     assert outbox.waiting_bytes == 0
+
+
+PIECES = st.tuples(
+    st.sampled_from((Kind.CALL, Kind.GRANT, Kind.RESULT, Kind.CHUNK, Kind.KEPT)),
+    st.integers(0, 3),
+    st.sampled_from((1, 500, BUS_PART_BYTES + 1, 300_000, 1_000_000)),
+)
+
+
+@given(said=st.lists(PIECES, max_size=40), taken_every=st.integers(1, 9))
+def test_what_waits_in_parts_keeps_the_order_of_its_call_and_leaves_no_trace(
+    said: list[tuple[Kind, int, int]], taken_every: int
+) -> None:
+    outbox, reader, assembly, kept = Outbox(), FrameReader(), Assembly(), list[Frame]()
+    came = list[Frame]()
+
+    def take() -> None:
+        for frame in reader.feed(outbox.take(100_000)):
+            whole = assembly.take(frame) if frame.kind is Kind.PART else frame
+            came.extend([whole] if whole is not None else [])
+
+    for number, (kind, call, size) in enumerate(said):
+        frame = Frame(kind, header=state.encode([bytes([call]) * 16, number]), payload=b"%c" % number * size)
+        if outbox.add_in_parts(frame):
+            kept.append(frame)
+        assert outbox.waiting_bytes <= CALLS_BYTES_MAX + OTHERS_BYTES_MAX
+        if outbox and number % taken_every == 0:
+            take()
+    while outbox:
+        take()
+    assert outbox.waiting_bytes == 0 and not assembly
+    for call in range(4):
+        mine = [frame for frame in kept if frame.header[3:4] == bytes([call]) and frame.kind is not Kind.KEPT]
+        assert [frame for frame in came if frame in mine] == mine
+    assert len(came) == len(kept)
+
+
+def test_of_long_frames_a_part_leaves_with_each_take_whatever_is_short() -> None:
+    outbox = Outbox()
+    result = Frame(Kind.RESULT, header=state.encode(ResultHeader(b"a" * 16)), payload=bytes(1_000_000))
+    assert outbox.add_in_parts(result)
+    kept = encode(Frame(Kind.KEPT, payload=bytes(60_000)))
+    for _ in range(40):
+        assert outbox.add(Kind.KEPT, kept)
+    for _ in range(8):
+        assert [frame.kind for frame in FrameReader().feed(outbox.take(100_000))] == [Kind.KEPT, Kind.PART]
+
+
+def welcomed_in_parts() -> Talk:
+    talk = Talk()
+    talk.register(
+        [Frame(Kind.REGISTER, header=state.encode(RegisterHeader("a", "a/0", "t", 1, parts=True)), payload=b"[]")]
+    )
+    talk.phase = Phase.WELCOME
+    return talk
+
+
+def parts_of(frame: Frame, number: int = 1) -> list[Frame]:
+    return [part(frame, number, at) for at in range(0, len(frame.payload), PART_BYTES)]
+
+
+def test_long_frames_in_parts_go_up_whole_and_others_between_them() -> None:
+    talk = welcomed_in_parts()
+    large = Frame(Kind.RESULT, header=state.encode(ResultHeader(b"a" * 16)), payload=bytes(range(250)) * 400)
+    first, *more, last = parts_of(large)
+    assert talk.take([first, result_of(b"b" * 16), *more]) == ([result_of(b"b" * 16)], [])
+    assert talk.cut
+    assert talk.take([last]) == ([large], []) and not talk.cut
+
+
+def test_a_state_held_back_waits_for_its_result_though_parts_of_others_come() -> None:
+    talk = welcomed_in_parts()
+    first, *_ = parts_of(Frame(Kind.RESULT, header=state.encode(ResultHeader(b"a" * 16)), payload=bytes(100_000)))
+    assert talk.take([first, state_of(b"b" * 16)]) == ([], []) and talk.holds
+    assert talk.take([first_of_another()]) == ([], []) and talk.holds
+    assert talk.take([result_of(b"b" * 16)]) == ([state_of(b"b" * 16), result_of(b"b" * 16)], [])
+
+
+def first_of_another() -> Frame:
+    return parts_of(Frame(Kind.RESULT, header=state.encode(ResultHeader(b"c" * 16)), payload=bytes(90_000)), 2)[0]
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        ([Frame(Kind.PART, header=b"\xc1")], "part-malformed"),
+        ([first_of_another(), first_of_another()], "part-again"),
+        ([part(Frame(Kind.CHUNK, payload=bytes(90_000)), 1, PART_BYTES)], "part-unknown"),
+        ([part(Frame(Kind.STATE, payload=bytes(90_000)), 1, 0)], "part-kind"),
+        ([part(Frame(Kind.REGISTER, payload=bytes(90_000)), 1, 0)], "part-kind"),
+        ([part(Frame(Kind.CALL, payload=bytes(2_000_000)), 1, 0)], "part-total"),
+        ([part(Frame(Kind.CALL, payload=bytes(1_000_000)), n, 0) for n in range(9)], "part-many"),
+    ],
+)  # fmt: skip
+def test_parts_of_nothing_are_refused_by_name(frames: list[Frame], reason: str) -> None:
+    with pytest.raises(RemoteError) as refused:
+        welcomed_in_parts().take(frames)
+    assert refused.value.reason == reason
+
+
+def test_who_did_not_say_that_it_knows_parts_sends_none() -> None:
+    with pytest.raises(RemoteError, match="PART"):
+        welcomed().take([first_of_another()])
+    talk = welcomed_in_parts()
+    talk.phase = Phase.ASKING
+    with pytest.raises(RemoteError, match="PART"):
+        talk.take([first_of_another()])
 
 
 def test_calls_have_a_bound_of_their_own() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from meshnode.host.pages import give_back, keep_pages
+from meshnode.sdk.pages import give_back, keep_pages
 
-KEEP = "from meshnode.host.pages import keep_pages; print(keep_pages())"
+KEEP = "from meshnode.sdk.pages import keep_pages; print(keep_pages())"
 
 
 class Bare:

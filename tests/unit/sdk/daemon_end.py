@@ -101,8 +101,8 @@ class DaemonEnd(asyncio.Protocol):
     async def registration(self) -> RegisterHeader:
         return unpack((await self.next(Kind.REGISTER)).header, type=RegisterHeader)
 
-    def welcome(self, *, first_slot: int = 0, slots: int = 1, refusal: str = "") -> None:
-        header = RegisteredHeader("north", refusal, "because", first_slot, slots)
+    def welcome(self, *, first_slot: int = 0, slots: int = 1, refusal: str = "", parts: bool = False) -> None:
+        header = RegisteredHeader("north", refusal, "because", first_slot, slots, parts)
         self.send(Frame(Kind.REGISTERED, header=pack(header)))
 
     def restore(self, *cells: RestoredCell, last: bool = True, **told: object) -> None:
@@ -216,13 +216,15 @@ async def house(agent: Agent, **more: object) -> AsyncIterator[House]:
 
 
 @asynccontextmanager
-async def at_work(agent: Agent, *cells: RestoredCell, slots: int = 1, **told: object) -> AsyncIterator[DaemonEnd]:
+async def at_work(
+    agent: Agent, *cells: RestoredCell, slots: int = 1, parts: bool = False, **told: object
+) -> AsyncIterator[DaemonEnd]:
     """An agent that is registered and restored."""
     async with house(agent) as here:
         end = await here.daemon()
         here.start()
         await end.registration()
-        end.welcome(slots=slots)
+        end.welcome(slots=slots, parts=parts)
         end.restore(*cells, **told)
         yield end
         end.send(Frame(Kind.STOP))

@@ -1,7 +1,7 @@
 """Long frames in pieces: a frame above ``LONG_BYTES`` travels as PARTs, and is put together where it arrives.
 
-A session keeps the order of what it carries, so the parts of one frame come in order, too; those of several frames, and
-whatever is short, come between them. The first part says what the frame is, each how much of it came before.
+A connection keeps the order of what it carries, so the parts of one frame come in order, too; those of several frames,
+and whatever is short, come between them. The first part says what the frame is, each how much of it came before.
 
 Invariants of the receiver: what is held of frames that are not whole is bounded (``OPEN_MAX`` frames, of
 ``OPEN_BYTES_MAX`` together by what they say they will be); a frame is given out once, when it is whole.
@@ -15,8 +15,10 @@ from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Frame, Kind, size
 
 FEATURE = "parts"  # in HELLO and WELCOME: its sender puts parts together
-PART_BYTES = 32 * 1024  # of payload in each but the last
+PART_BYTES = 32 * 1024  # of payload in each but the last, on a link
 LONG_BYTES = PART_BYTES  # a frame above this is cut
+ALONE_BYTES = 128 * 1024  # the same where nothing else is long: whatever comes waits for this much no longer
+BUS_PART_BYTES = 128 * 1024  # the same for agents, and above this a frame is cut: a socket of this machine is fast
 PART_BYTES_MIN = 4 * 1024  # less only in a last one: what is held is bytes, not an account of crumbs
 OPEN_MAX = 64
 OPEN_BYTES_MAX = 8 * 1024 * 1024
@@ -54,20 +56,20 @@ def call_of(header: bytes) -> bytes:
     return header[5 : 5 + _ID_BYTES] if header[3:5] == _ID_MARK and header[:1] == b"\xdc" else b""
 
 
-def fits(frame: Frame) -> bool:
+def fits(frame: Frame, long_bytes: int = LONG_BYTES) -> bool:
     """It is to be cut, and can be."""
     return (
-        size(frame) > LONG_BYTES
+        size(frame) > long_bytes
         and len(frame.payload) > 0
         and len(frame.header) <= HEADER_BYTES_MAX - _ROOM
         and frame.kind in KINDS
     )
 
 
-def part(frame: Frame, number: int, at: int) -> Frame:
+def part(frame: Frame, number: int, at: int, part_bytes: int = PART_BYTES) -> Frame:
     """The part of a frame that begins at byte ``at`` of its payload."""
     told = PartHeader(at) if at else PartHeader(0, len(frame.payload), frame.kind, frame.stream, frame.header)
-    return Frame(Kind.PART, 0, number, _encode(told), frame.payload[at : at + PART_BYTES])
+    return Frame(Kind.PART, 0, number, _encode(told), frame.payload[at : at + part_bytes])
 
 
 class _Begun:
@@ -81,7 +83,7 @@ class _Begun:
 
 
 class Assembly:
-    """What came in parts in one session, one direction."""
+    """What came in parts in one session of a link, or by one connection of an agent; one direction."""
 
     def __init__(self) -> None:
         self._begun: dict[int, _Begun] = {}

@@ -1,7 +1,7 @@
 """Memory of the C library: pages used for one large piece are kept for the next, and what nobody uses is given back.
 
 The library gives a piece above 128 KiB, and the end of its heap, back to the system as soon as they are free, and
-every page of the next one is a fault: a fifth of what nodes spend on objects of a megabyte.
+every page of the next one is a fault: a fifth of what nodes spend on objects of a megabyte, and more of what agents do.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
 def keep_pages() -> bool:
-    """True if the library took it. For once, and for who needs it only: a node at rest keeps nothing."""
+    """True if the library took it. For once, and for who needs it only: a node, or an agent, at rest keeps nothing."""
     import ctypes  # for this alone, and few nodes ever need it
 
     with contextlib.suppress(OSError, AttributeError):  # not glibc
