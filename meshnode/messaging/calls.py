@@ -101,6 +101,8 @@ class Call(msgspec.Struct):
     replayed: bool = False
     granted: int = CREDIT
     items: int = 0  # of a stream, passed on
+    granted_bytes: int = 0  # 0 = its reader counts items only
+    item_bytes: int = 0  # of those passed on
 
     @property
     def repeatable(self) -> bool:

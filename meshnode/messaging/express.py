@@ -25,6 +25,7 @@ from meshnode.messaging.life import Life
 from meshnode.messaging.messages import CallEnded
 from meshnode.messaging.plans import Plans, Source
 from meshnode.messaging.routes import FIRST
+from meshnode.messaging.streams import Flows
 from meshnode.model.ids import InstanceId, NodeId
 from meshnode.wire import plain
 from meshnode.wire.bus import ToAgent
@@ -33,7 +34,7 @@ from meshnode.wire.frame import Frame, Kind
 
 Slow = Callable[[int, Frame], Sequence[Effect]]  # given its place among the frames of the turn
 
-_CALL, _RESULT = Kind.CALL, Kind.RESULT
+_CALL, _RESULT, _CHUNK = Kind.CALL, Kind.RESULT, Kind.CHUNK
 _NOBODY = InstanceId("")
 _PONG_BY = plain.text("")  # a ping is answered by nobody's agent
 _INSTANCES_MAX = 1024
@@ -49,6 +50,7 @@ class Express:
         self._deadline_max_ms = config.deadline_max_us // MS
         self._me, self._calls, self._units, self._index = around.me, life.calls, life.units, around.index
         self.plans = Plans(config.plans_max, around, life)
+        self._flows = Flows(life.calls, around.me) if config.plans_max else None
         # Who answers, as it stands in headers and as it is read: each seen to be written as we would.
         self._instances: dict[bytes, InstanceId] = {}
         self._written: dict[InstanceId, bytes] = {}
@@ -57,8 +59,11 @@ class Express:
         """What a peer, or an agent of this node, says in one turn; ``slow`` is given what takes the slow path."""
         batch, plans, at = Batch(), self.plans.begin(source), 0
         while at < len(frames):
-            if frames[at].kind is _CALL:
+            kind = frames[at].kind
+            if kind is _CALL:
                 took = self._asked(plans, source, frames, at, batch, now)
+            elif kind is _CHUNK:
+                took = self._item(source, frames[at], batch)
             else:
                 took = self._answers(source, frames, at, batch, now)
             if not took:
@@ -78,6 +83,13 @@ class Express:
         deadline_ms, trace = header.deadline_ms, header.trace.encode()
         goes = self._go(plan, Door(ticket), plain.number(deadline_ms), deadline_ms, trace, payload, now)
         return None if goes is None else to(goes[0], goes[1:])
+
+    def _item(self, source: Source, frame: Frame, batch: Batch) -> int:
+        goes = self._flows.item(source, frame) if self._flows is not None else None
+        if goes is None:
+            return 0
+        batch.frame(*goes)
+        return 1
 
     def _asked(
         self, plans: Mapping[bytes, Plan], source: Source, frames: tuple[Frame, ...], at: int, batch: Batch,

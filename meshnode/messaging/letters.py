@@ -20,6 +20,7 @@ MESSAGE_CHARS_MAX = 1000
 RESULT_BYTES_MAX = FRAME_BYTES_MAX - HEADER_BYTES_MAX - 64
 EMIT_BYTES_MAX = 4096
 NUMBER_MAX = 2**53
+ITEMS_MAX = 1024  # of a stream in one frame
 _TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 IdT = TypeVar("IdT", CallHeader, ResultHeader, CancelHeader, ChunkHeader, GrantHeader)
@@ -67,14 +68,19 @@ def read_cancel(frame: Frame) -> CancelHeader:
 
 
 def read_chunk(frame: Frame) -> ChunkHeader:
+    """Its ``lengths`` are those of its payload, if there are any."""
     header = _of_call(_chunks, frame)
     _counts("chunk", header.number)
+    lengths = header.lengths
+    if lengths and (len(lengths) > ITEMS_MAX or min(lengths) < 0 or sum(lengths) != len(frame.payload)):
+        words = f"{len(lengths)} items of {sum(lengths)} bytes in {len(frame.payload)}"
+        raise RemoteError("chunk-lengths", words[:100])
     return header
 
 
 def read_grant(frame: Frame) -> GrantHeader:
     header = _of_call(_grants, frame)
-    _counts("grant", header.total)
+    _counts("grant", header.total, header.total_bytes)
     return header
 
 
@@ -124,12 +130,14 @@ def cancel_frame(call_id: bytes) -> Frame:
     return Frame(Kind.CANCEL, header=_encode(CancelHeader(call_id, "caller gave up")))
 
 
-def chunk_frame(call_id: bytes, number: int, payload: bytes) -> Frame:
-    return Frame(Kind.CHUNK, header=_encode(ChunkHeader(call_id, number)), payload=payload)
+def chunk_frame(
+    call_id: bytes, number: int, payload: bytes, *, metered: bool = False, lengths: tuple[int, ...] = ()
+) -> Frame:
+    return Frame(Kind.CHUNK, header=_encode(ChunkHeader(call_id, number, metered, lengths)), payload=payload)
 
 
-def grant_frame(call_id: bytes, total: int) -> Frame:
-    return Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, total)))
+def grant_frame(call_id: bytes, total: int, total_bytes: int = 0) -> Frame:
+    return Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, total, total_bytes)))
 
 
 def result_frame(header: ResultHeader, payload: bytes) -> Frame:

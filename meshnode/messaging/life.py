@@ -11,7 +11,7 @@ from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import StoredAnswer
 from meshnode.kernel.timers import Timers
 from meshnode.links.messages import Post
-from meshnode.messaging import letters, replies, retry
+from meshnode.messaging import letters, replies, retry, streams
 from meshnode.messaging.around import Around
 from meshnode.messaging.calls import CREDIT, NO_CONN, Call, Calls, Ending, Peer, Phase, Waiter
 from meshnode.messaging.config import SwitchConfig
@@ -26,8 +26,8 @@ from meshnode.wire.frame import Frame
 
 # Codes this switch gives; others are an agent's own words and are counted together.
 _CODES = (
-    "", "agent-died", "denied", "invalid", "result-too-long", "stream-order", "stream-overrun", "timeout",
-    "unreachable", *retry.NOT_RUN,
+    "", "agent-died", "denied", "invalid", "result-too-long", "stream-order", "stream-overdrawn",
+    "stream-overrun", "timeout", "unreachable", *retry.NOT_RUN,
 )  # fmt: skip
 _COUNTED = {code: f"calls-{code or 'ok'}" for code in _CODES}
 
@@ -171,7 +171,7 @@ class Life:
             asked.batch,
         )  # fmt: skip
         frame = letters.call_frame(header, call.payload)
-        return (frame, letters.grant_frame(call.call_id, call.granted)) if call.granted > CREDIT else (frame,)
+        return (frame, streams.told(call)) if call.granted > CREDIT or call.granted_bytes else (frame,)
 
     def _replay(self, call: Call, unit: Unit, stored: StoredAnswer, now: Instant) -> list[Effect]:
         call.instance = unit.instance(call.slot)

@@ -7,7 +7,8 @@ from meshnode.messaging.calls import Call, Door, Ending, LocalAgent, Peer, Waite
 from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.model.ids import NodeId
 from meshnode.wire.bus import ToAgent
-from meshnode.wire.calls import ResultHeader
+from meshnode.wire.calls import ChunkHeader, ResultHeader
+from meshnode.wire.frame import Frame
 
 
 def refusal(waiter: Waiter, me: NodeId, ending: Ending) -> Effect:
@@ -42,12 +43,26 @@ def answer(call: Call, ending: Ending, now_us: int) -> Effect:
     return ToAgent(waiter.conn, frames) if isinstance(waiter, LocalAgent) else Post(waiter.node, frames)
 
 
-def item(call: Call, number: int, payload: bytes) -> Effect:
-    """One item of a stream, passed on."""
+def items(call: Call, header: ChunkHeader, payload: bytes) -> list[Effect]:
+    """One item of a stream, or several in one frame, passed on."""
     match call.waiter:
         case Door(ticket):
-            return CallItem(ticket, number, payload)
+            return _to_door(ticket, header, payload)
         case LocalAgent(conn, call_id):
-            return ToAgent(conn, (letters.chunk_frame(call_id, number, payload),))
+            return [ToAgent(conn, (chunk(call_id, header, payload),))]
         case Peer(node, call_id):
-            return Post(node, (letters.chunk_frame(call_id, number, payload),))
+            return [Post(node, (chunk(call_id, header, payload),))]
+
+
+def chunk(call_id: bytes, header: ChunkHeader, payload: bytes) -> Frame:
+    """The same items for a waiter that knows the call under its own id."""
+    return letters.chunk_frame(call_id, header.number, payload, metered=header.metered, lengths=header.lengths)
+
+
+def _to_door(ticket: int, header: ChunkHeader, payload: bytes) -> list[Effect]:
+    out: list[Effect] = []
+    at = 0
+    for number, length in enumerate(header.lengths or (len(payload),), start=header.number):
+        out.append(CallItem(ticket, number, payload[at : at + length]))
+        at += length
+    return out

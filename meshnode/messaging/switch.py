@@ -222,7 +222,7 @@ class Switch:
                 return self._chunk(_NO_ONE, unit, letters.read_chunk(frame), frame.payload, now)
             case Kind.GRANT:
                 header = letters.read_grant(frame)
-                return self._granted(LocalAgent(unit.conn, header.call_id), header.total)
+                return self._granted(LocalAgent(unit.conn, header.call_id), header.total, header.total_bytes)
             case Kind.CANCEL:
                 return self._cancelled(LocalAgent(unit.conn, letters.read_cancel(frame).call_id), now)
             case Kind.MERGED:
@@ -245,7 +245,7 @@ class Switch:
                 return self._chunk(peer, None, letters.read_chunk(frame), frame.payload, now)
             case Kind.GRANT:
                 header = letters.read_grant(frame)
-                return self._granted(Peer(peer, header.call_id), header.total)
+                return self._granted(Peer(peer, header.call_id), header.total, header.total_bytes)
             case Kind.CANCEL:
                 return self._cancelled(Peer(peer, letters.read_cancel(frame).call_id), now)
             case Kind.EVENT:
@@ -380,12 +380,12 @@ class Switch:
         if not call.header.stream:
             self.counters.add("chunk-unasked")
             return []
-        fault = streams.fault(call, header.number, payload)
+        fault = streams.fault(call, header, payload)
         if fault is not None:
             refusal = [Reject(peer, fault.code, fault.message)] if peer else []
             return [*refusal, *self._life.cancel_callee(call), *self._life.end(call, fault, now, given_up=True)]
-        call.items += 1
-        return [replies.item(call, header.number, payload)]
+        streams.passed(call, header, payload)
+        return replies.items(call, header, payload)
 
     # -- giving up ----------------------------------------------------------------------------------------------------
 
@@ -396,12 +396,12 @@ class Switch:
             return []
         return self._life.drop(call, now)
 
-    def _granted(self, waiter: Waiter, total: int) -> list[Effect]:
+    def _granted(self, waiter: Waiter, total: int, total_bytes: int = 0) -> list[Effect]:
         call = self._calls.of(waiter)
         if call is None:
             self.counters.add("grant-late")
             return []
-        return streams.grant(call, total, self._me)
+        return streams.grant(call, total, self._me, total_bytes)
 
     def _started_again(self, peer: NodeId, now: Instant) -> list[Effect]:
         """What the former process worked on is gone with it, and so is what it waited for."""

@@ -11,7 +11,7 @@ import msgspec
 
 from meshnode.model import patience
 from meshnode.sdk.errors import CallFailed, DeadlinePassed, Unavailable, failure_of
-from meshnode.sdk.streams import Inbox
+from meshnode.sdk.streams import INITIAL_GRANT, WINDOW_BYTES, Inbox
 from meshnode.sdk.wheel import Wheel
 from meshnode.wire import plain
 from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader
@@ -93,13 +93,15 @@ class Asking:
         self._inboxes[call_id] = inbox
         try:
             while True:
-                async with asyncio.timeout_at(due_s + _DAEMON_LATE_S):
-                    item = await inbox.take()
+                item = inbox.next()
+                if item is None:
+                    async with asyncio.timeout_at(due_s + _DAEMON_LATE_S):
+                        item = await inbox.take()
                 if item is None:
                     break
                 granted = inbox.grant()
                 if granted is not None:
-                    self._send(Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, granted))))
+                    self._send(_grant(call_id, *granted))
                 yield msgspec.json.decode(item)
             if inbox.end.result():  # of a skill that does not stream: its one result
                 yield msgspec.json.decode(inbox.end.result())
@@ -130,7 +132,7 @@ class Asking:
 
     def item(self, header: ChunkHeader, payload: bytes) -> None:
         inbox = self._inboxes.get(header.call_id)
-        if inbox is None or inbox.end.done() or inbox.add(header.number, payload):
+        if inbox is None or inbox.end.done() or inbox.add_all(header, payload):
             return
         inbox.end.set_exception(CallFailed("stream-broken", f"item {header.number} was not to come"))
         inbox.end.exception()
@@ -180,7 +182,10 @@ class Asking:
         else:
             way = self._ways.get((skill, batch)) or self._way(skill, batch=batch)
             encoded = plain.call(call_id, way, plain.number(left_ms))
-        if not self._send(Frame(Kind.CALL, header=encoded, payload=payload)):
+        frames = [Frame(Kind.CALL, header=encoded, payload=payload)]
+        if stream:  # a maker that counts bytes keeps to them from its first item on
+            frames.append(_grant(call_id, INITIAL_GRANT, WINDOW_BYTES))
+        if not self._send(*frames):
             raise Unavailable("unavailable", f"{skill}: there is no daemon now, or this agent is stopping")
         return call_id
 
@@ -193,3 +198,7 @@ class Asking:
 
     def _withdraw(self, call_id: bytes) -> None:
         self._send(Frame(Kind.CANCEL, header=_encode(CancelHeader(call_id, "cancelled by the caller"))))
+
+
+def _grant(call_id: bytes, total: int, total_bytes: int) -> Frame:
+    return Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, total, total_bytes)))

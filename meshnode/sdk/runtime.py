@@ -196,8 +196,7 @@ class Runtime:
             case Kind.CHUNK:
                 self._asking.item(_chunks.decode(frame.header), frame.payload)
             case Kind.GRANT:
-                grant = _grants.decode(frame.header)
-                self._serving.granted(grant.call_id, grant.total)
+                self._serving.granted(_grants.decode(frame.header))
             case Kind.EVENT:
                 if self._agent.handlers is not None:
                     self._agent.handlers.heard(frame)

@@ -17,13 +17,13 @@ from meshnode.sdk.memory import HookFailed, Memory
 from meshnode.sdk.running import Outcome, failed, outcome_of
 from meshnode.sdk.skills import Skill
 from meshnode.sdk.state import Turn
-from meshnode.sdk.streams import Credit
+from meshnode.sdk.streams import Credit, Flow
 from meshnode.sdk.threads import Threads
 from meshnode.sdk.turns import Slots, Turns
 from meshnode.sdk.wheel import Wheel
 from meshnode.sdk.workers import Workers
 from meshnode.wire import plain
-from meshnode.wire.calls import CallHeader, ChunkHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, GrantHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import Change
 
@@ -118,10 +118,10 @@ class Serving:
         if call_id in self._calls:
             self._calls[call_id].end("cancelled")
 
-    def granted(self, call_id: bytes, total: int) -> None:
-        call = self._calls.get(call_id)
+    def granted(self, header: GrantHeader) -> None:
+        call = self._calls.get(header.call_id)
         if call is not None and call.credit is not None:
-            call.credit.grant(total)
+            call.credit.grant(header.total, header.total_bytes)
 
     def lost(self) -> None:
         """The daemon is gone: streams have lost items and end; the other calls go on."""
@@ -255,17 +255,21 @@ class Serving:
         """A skill without a context has no state to change, and needs neither."""
         turn = self._memory.turn(call.slot) if call.skill.ctx_name else None
         ctx = None if turn is None else self._context(call, turn)
-        send_item = functools.partial(self._send_item, call) if call.credit else None
+        flow = Flow(call.header.call_id, call.credit, self._send) if call.credit else None
         try:
-            outcome = await outcome_of(call.skill, call.payload, ctx, self._threads, send_item)
+            outcome = await outcome_of(call.skill, call.payload, ctx, self._threads, flow.item if flow else None)
             if call.ended:
                 return None  # its code did not let the cancellation pass
+            if flow is not None:
+                flow.flush()
             return self._commit(call, [] if turn is None or outcome.code else turn.settle(), outcome)
         except StateError as error:
             outcome = failed(error.code, f"{call.skill.name}: {error.message}")
             self._answer(call.header.call_id, outcome, call)
             return outcome
         finally:
+            if flow is not None:
+                flow.drop()
             if turn is not None:
                 turn.drop()
 
@@ -282,12 +286,6 @@ class Serving:
             due_s=call.due_s,
             call=header.call_id[:4].hex(),
         )
-
-    async def _send_item(self, call: _Call, number: int, data: bytes) -> None:
-        assert call.credit is not None
-        await call.credit.wait_for(number)
-        header = _encode(ChunkHeader(call.header.call_id, number))
-        self._send(Frame(Kind.CHUNK, header=header, payload=data))
 
     def _commit(self, call: _Call, changes: list[Change], outcome: Outcome) -> Outcome:
         key = call.header.idempotency_key

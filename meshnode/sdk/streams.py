@@ -1,70 +1,192 @@
-"""Streams of items between caller and callee: credit, so that what nobody reads is not made."""
+"""Streams of items between caller and callee: credit, so that what nobody reads is not made.
+
+The reader grants bytes as soon as it asks; a maker of an earlier release (or a node of one between the two) knows items
+only, and its items say so: of those the reader grants as many as it would hold of the largest that came.
+"""
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from meshnode.wire.calls import ChunkHeader
+from meshnode.wire.frame import Frame, Kind
 
 # Items that may be sent before any GRANT, and the fewest that a reader lets wait for it.
 INITIAL_GRANT = 16
-# Of small items more, as many of the largest that came as are so many bytes: a stream of words needs no round trip
-# every sixteen words.
+# Bytes that a reader lets wait for it; the last item may overdraw, so that any passes.
 WINDOW_BYTES = 1024 * 1024
+# Items that a reader lets wait of a maker that counts bytes: what small ones cost beside their bytes is bounded, too.
+ITEMS_MAX = 1024
+# Of one that does not: as many of the largest that came as are so many bytes, and no more than these.
 WINDOW_MAX = 64
 # Of large items fewer, once it is known how large they are: a reader that sleeps holds four of a megabyte, not sixteen.
 WINDOW_MIN = 4
 
+# Items of one frame: so many bytes, or so many.
+TOGETHER_BYTES = 120 * 1024
+TOGETHER_MAX = 256
+
+Granted = tuple[int, int]  # in items and bytes
+
+_encode = msgspec.msgpack.Encoder().encode
+
 
 class Credit:
-    """The maker's side: how many items the reader takes in all."""
+    """The maker's side: how many items the reader takes in all, and how many bytes, if it counts those."""
 
-    __slots__ = ("_more", "total")
+    __slots__ = ("_more", "_sent_bytes", "total", "total_bytes")
 
     def __init__(self) -> None:
-        self.total = INITIAL_GRANT
+        self.total, self.total_bytes = INITIAL_GRANT, 0
+        self._sent_bytes = 0
         self._more: asyncio.Future[None] | None = None
 
-    def grant(self, total: int) -> None:
-        self.total = max(self.total, total)
+    @property
+    def metered(self) -> bool:
+        """The reader counts bytes."""
+        return self.total_bytes > 0
+
+    def grant(self, total: int, total_bytes: int = 0) -> None:
+        self.total, self.total_bytes = max(self.total, total), max(self.total_bytes, total_bytes)
         if self._more is not None and not self._more.done():
             self._more.set_result(None)
 
+    def allows(self, number: int) -> bool:
+        """The item of that number may leave."""
+        return number < self.total and (not self.total_bytes or self._sent_bytes < self.total_bytes)
+
     async def wait_for(self, number: int) -> None:
-        """Until the item of that number may leave."""
-        while number >= self.total:
+        """Until it may."""
+        while not self.allows(number):
             self._more = asyncio.get_running_loop().create_future()
             await self._more
 
+    def sent(self, item: bytes) -> None:
+        self._sent_bytes += len(item)
+
+
+class Flow:
+    """The items of one call on their way. The first of a turn of the loop leaves at once, those that follow it before
+    the loop has its next one leave as one frame, if the reader counts bytes.
+    """
+
+    __slots__ = ("_call_id", "_first", "_in_turn", "_items", "_items_bytes", "_loop", "_send", "credit")
+
+    def __init__(self, call_id: bytes, credit: Credit, send: Callable[[Frame], object]) -> None:
+        self._call_id, self.credit, self._send = call_id, credit, send
+        self._loop = asyncio.get_running_loop()
+        self._items: list[bytes] = []
+        self._items_bytes = self._first = 0
+        self._in_turn = False  # something has left, and the loop had no turn since
+
+    async def item(self, number: int, data: bytes) -> None:
+        """Returns when it may leave."""
+        credit = self.credit
+        if not credit.allows(number):
+            await credit.wait_for(number)
+        credit.sent(data)
+        if not (credit.metered and self._in_turn):
+            self._first = number
+            self._send(self._frame((data,)))
+            if credit.metered:
+                self._in_turn = True
+                self._loop.call_soon(self._turned)
+            return
+        if self._items_bytes + len(data) > TOGETHER_BYTES or len(self._items) >= TOGETHER_MAX:
+            self.flush()
+        if not self._items:
+            self._first = number
+        self._items.append(data)
+        self._items_bytes += len(data)
+
+    def flush(self) -> None:
+        """What waits leaves now."""
+        if self._items:
+            items = self._items
+            self.drop()
+            self._send(self._frame(items))
+
+    def _turned(self) -> None:
+        self._in_turn = False
+        self.flush()
+
+    def drop(self) -> None:
+        """Nobody reads what waits."""
+        self._items, self._items_bytes = [], 0
+
+    def _frame(self, items: Sequence[bytes]) -> Frame:
+        lengths = tuple(map(len, items)) if len(items) > 1 else ()
+        header = _encode(ChunkHeader(self._call_id, self._first, self.credit.metered, lengths))
+        return Frame(Kind.CHUNK, header=header, payload=b"".join(items) if lengths else items[0])
+
 
 class Inbox:
-    """The reader's side: items that came and were not yet read, at most ``granted`` in all."""
+    """The reader's side: items that came and were not yet read, within what was granted."""
 
-    __slots__ = ("_came", "_items", "_largest", "_more", "_taken", "_window", "end", "granted")
+    __slots__ = (
+        "_came", "_came_bytes", "_items", "_largest", "_metered", "_more", "_taken", "_taken_bytes", "_window", "end",
+        "granted", "granted_bytes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._items: deque[bytes] = deque()
         self._came = self._taken = self._largest = 0
+        self._came_bytes = self._taken_bytes = 0
+        self._metered = False
         self._more: asyncio.Future[None] | None = None
         self.granted = self._window = INITIAL_GRANT
+        self.granted_bytes = WINDOW_BYTES  # told with the call
         self.end: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def add(self, number: int, item: bytes) -> bool:
+    def add(self, number: int, item: bytes, *, metered: bool = False) -> bool:
         """False: out of order, or more than was granted."""
-        if number != self._came or number >= self.granted:
+        if number != self._came or number >= self.granted or (metered and self._came_bytes >= self.granted_bytes):
             return False
         self._came += 1
+        self._came_bytes += len(item)
         self._largest = max(self._largest, len(item))
+        self._metered = metered
         self._items.append(item)
         self.wake()
         return True
 
-    def grant(self) -> int | None:
-        """A new total to tell the maker, when half of what was granted is used up."""
-        if self.granted - self._taken > self._window // 2:
+    def add_all(self, header: ChunkHeader, payload: bytes) -> bool:
+        """What one frame holds."""
+        if not header.lengths:
+            return self.add(header.number, payload, metered=header.metered)
+        at = 0
+        for number, length in enumerate(header.lengths, start=header.number):
+            if length < 0 or not self.add(number, payload[at : at + length], metered=True):
+                return False
+            at += length
+        return at == len(payload)
+
+    def grant(self) -> Granted | None:
+        """New totals to tell the maker, when half of what was granted is used up."""
+        left, left_bytes = self.granted - self._taken, self.granted_bytes - self._taken_bytes
+        if left > self._window // 2 and left_bytes > WINDOW_BYTES // 2:
             return None
-        self._window = min(WINDOW_MAX, max(WINDOW_MIN, WINDOW_BYTES // max(1, self._largest)))
-        if self._taken + self._window <= self.granted:
+        if self._metered:
+            self._window = ITEMS_MAX
+        else:
+            self._window = min(WINDOW_MAX, max(WINDOW_MIN, WINDOW_BYTES // max(1, self._largest)))
+        before = self.granted, self.granted_bytes
+        self.granted = max(self.granted, self._taken + self._window)
+        # Also to one that counts no bytes yet: it may have heard of them since it sent what came last.
+        self.granted_bytes = max(self.granted_bytes, self._taken_bytes + WINDOW_BYTES)
+        granted = self.granted, self.granted_bytes
+        return granted if granted != before else None
+
+    def next(self) -> bytes | None:
+        """The next item if it is here."""
+        if not self._items:
             return None
-        self.granted = self._taken + self._window
-        return self.granted
+        item = self._items.popleft()
+        self._taken += 1
+        self._taken_bytes += len(item)
+        return item
 
     async def take(self) -> bytes | None:
         """The next item; ``None`` at the end. Raises what ended the stream."""
@@ -74,8 +196,7 @@ class Inbox:
                 return None
             self._more = asyncio.get_running_loop().create_future()
             await self._more
-        self._taken += 1
-        return self._items.popleft()
+        return self.next()
 
     def wake(self) -> None:
         if self._more is not None and not self._more.done():

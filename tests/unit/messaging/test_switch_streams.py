@@ -1,5 +1,6 @@
 """Streams: items in order, no more than granted, ended like any call."""
 
+import msgspec
 import pytest
 
 from meshnode.kernel.effects import Reject
@@ -7,7 +8,7 @@ from meshnode.kernel.instant import MS, SECOND
 from meshnode.messaging.letters import RESULT_BYTES_MAX
 from meshnode.messaging.messages import CallItem
 from meshnode.model.ids import InstanceId
-from meshnode.wire.frame import Kind
+from meshnode.wire.frame import Frame, Kind
 from tests.unit.messaging.town import (
     ID,
     House,
@@ -21,6 +22,7 @@ from tests.unit.messaging.town import (
     granted_by,
     pair,
     result_frame,
+    result_of,
     state_frame,
     trio,
 )
@@ -77,6 +79,125 @@ def test_sixteen_items_come_without_being_granted_and_the_next_ends_the_call() -
     assert (ended.code, ended.message) == ("stream-overrun", "item 16 was sent, and 16 were granted")
     assert [frame.kind for _, frame in b.to_agents] == [Kind.CALL, Kind.CANCEL]
     assert a.switch.in_flight == b.switch.in_flight == 0
+
+
+def flowing(granted_bytes: int) -> tuple[House, int, int, bytes]:
+    """A stream between two agents of one node, whose reader counts bytes: reader, maker, and the maker's call."""
+    house = House(1)
+    reader, maker = house.agent("my.own", agent="mine"), house.agent()
+    town = Town(house)
+    town.says(house, reader, call_frame(ID, stream=True), grant_frame(ID, 1_000, granted_bytes))
+    call, grant = (frame for to, frame in house.to_agents if to == maker)
+    call_id = call_of(call).call_id
+    assert grant == grant_frame(call_id, 1_000, granted_bytes), "the maker is told with the call"
+    return house, reader, maker, call_id
+
+
+def heard(house: House, reader: int) -> list[Frame]:
+    return [frame for to, frame in house.to_agents if to == reader]
+
+
+def test_items_go_on_as_far_as_the_bytes_and_the_last_one_overdraws() -> None:
+    house, reader, maker, call_id = flowing(1_000)
+    town = Town(house)
+    items = [chunk_frame(call_id, n, b"x" * 400, metered=True) for n in range(3)]
+    town.says(house, maker, *items)
+    assert heard(house, reader) == [chunk_frame(ID, n, b"x" * 400, metered=True) for n in range(3)]
+    town.says(house, reader, grant_frame(ID, 1_000, 1_201))
+    town.says(house, maker, chunk_frame(call_id, 3, b"x" * 400, metered=True))
+    assert len(heard(house, reader)) == 4
+
+
+def test_an_item_beyond_the_bytes_ends_the_call_by_name() -> None:
+    house, reader, maker, call_id = flowing(1_000)
+    town = Town(house)
+    town.says(house, maker, *(chunk_frame(call_id, n, b"x" * 400, metered=True) for n in range(4)))
+    *items, end = heard(house, reader)
+    assert len(items) == 3
+    assert result_of(end).code == "stream-overdrawn"
+    assert result_of(end).message == "item 3 was sent behind 1200 bytes, and 1000 were granted"
+    assert heard(house, maker)[-1].kind is Kind.CANCEL
+    assert house.switch.counters["calls-stream-overdrawn"] == 1 and house.switch.in_flight == 0
+
+
+def test_a_peer_that_overdraws_is_refused_by_name() -> None:
+    town, a, b, _, _ = streaming()
+    ours = a.switch._calls.where(lambda _: True)[0]
+    ours.granted_bytes = 10
+    town.hears(a, b.node, *(chunk_frame(ours.call_id, n, b"x" * 10, metered=True) for n in range(2)))
+    assert [reject.reason for reject in a.told(Reject)] == ["stream-overdrawn"]
+    assert [ended.code for ended in a.ended] == ["stream-overdrawn"]
+
+
+def test_several_items_in_one_frame_go_on_as_one_and_come_to_a_door_one_by_one() -> None:
+    house, reader, maker, call_id = flowing(1_000)
+    together = {"metered": True, "lengths": (2, 0, 3)}
+    Town(house).says(house, maker, chunk_frame(call_id, 0, b"aabbb", **together))
+    assert heard(house, reader) == [chunk_frame(ID, 0, b"aabbb", **together)]
+    Town(house).says(house, maker, chunk_frame(call_id, 3, b"c", metered=True))
+    assert len(heard(house, reader)) == 2
+    town, a, b, conn, call_id = streaming()
+    b.switch._calls.where(lambda _: True)[0].granted_bytes = 100
+    a.switch._calls.where(lambda _: True)[0].granted_bytes = 100
+    town.says(b, conn, chunk_frame(call_id, 0, b"aabbb", **together), chunk_frame(call_id, 3, b"c"))
+    town.run(5 * MS)
+    assert a.items == [CallItem(1, n, item) for n, item in enumerate((b"aa", b"", b"bbb", b"c"))]
+
+
+@pytest.mark.parametrize(
+    ("number", "payload", "lengths", "code"),
+    [
+        (0, b"x" * 1_001, (1_000, 1), "stream-overdrawn"),
+        (0, b"x" * 1_001, (*(1,) * 1_000, 1), "stream-overrun"),
+        (1, b"xx", (1, 1), "stream-order"),
+    ],
+)
+def test_several_items_in_one_frame_keep_to_what_was_granted(
+    number: int, payload: bytes, lengths: tuple[int, ...], code: str
+) -> None:
+    house, reader, maker, call_id = flowing(1_000)
+    Town(house).says(house, maker, chunk_frame(call_id, number, payload, metered=True, lengths=lengths))
+    (end,) = heard(house, reader)
+    assert result_of(end).code == code
+
+
+def test_several_items_in_one_frame_need_a_credit_in_bytes() -> None:
+    town, a, b, conn, call_id = streaming()
+    town.says(b, conn, chunk_frame(call_id, 0, b"xx", lengths=(1, 1)))
+    town.run(5 * MS)
+    assert [ended.code for ended in a.ended] == ["stream-overdrawn"]
+
+
+@pytest.mark.parametrize("lengths", [(1,), (1, 2, 1), (-1, 4), (0,) * 1_025])
+def test_lengths_that_are_not_those_of_the_items_are_junk(lengths: tuple[int, ...]) -> None:
+    house, reader, maker, call_id = flowing(1_000)
+    Town(house).says(house, maker, chunk_frame(call_id, 0, b"xxx", metered=True, lengths=lengths))
+    assert heard(house, reader) == [] and house.switch.counters["agent-chunk-lengths"] == 1
+    town, a, b, _, _ = streaming()
+    ours = a.switch._calls.where(lambda _: True)[0].call_id
+    town.hears(a, b.node, chunk_frame(ours, 0, b"xxx", metered=True, lengths=lengths))
+    assert [reject.reason for reject in a.told(Reject)] == ["chunk-lengths"]
+
+
+def test_a_maker_of_an_earlier_release_counts_items_only() -> None:
+    house, reader, maker, call_id = flowing(1_000)
+    town = Town(house)
+    old = [Frame(Kind.CHUNK, header=msgspec.msgpack.encode([call_id, n]), payload=b"x" * 400) for n in range(16)]
+    town.says(house, maker, *old)
+    assert heard(house, reader) == [chunk_frame(ID, n, b"x" * 400) for n in range(16)]
+
+
+def test_a_reader_of_an_earlier_release_grants_items_only() -> None:
+    house = House(1)
+    reader, maker = house.agent("my.own", agent="mine"), house.agent()
+    town = Town(house)
+    town.says(house, reader, call_frame(ID, stream=True))
+    (call,) = heard(house, maker)
+    call_id = call_of(call).call_id
+    town.says(house, reader, Frame(Kind.GRANT, header=msgspec.msgpack.encode([ID, 40])))
+    assert heard(house, maker)[-1] == grant_frame(call_id, 40)
+    town.says(house, maker, *(chunk_frame(call_id, n) for n in range(40)))
+    assert len(heard(house, reader)) == 40
 
 
 def test_a_peer_that_sends_too_much_is_refused_by_name() -> None:

@@ -83,12 +83,15 @@ def state_frame(call_id: bytes, seq: int = 1, key: str = "", changes: tuple[Chan
     return Frame(Kind.STATE, header=state.encode(header), payload=state.encode(list(changes)))
 
 
-def chunk_frame(call_id: bytes, number: int, payload: bytes = b"1") -> Frame:
-    return Frame(Kind.CHUNK, header=msgspec.msgpack.encode(ChunkHeader(call_id, number)), payload=payload)
+def chunk_frame(
+    call_id: bytes, number: int, payload: bytes = b"1", *, metered: bool = False, lengths: tuple[int, ...] = ()
+) -> Frame:
+    header = msgspec.msgpack.encode(ChunkHeader(call_id, number, metered, lengths))
+    return Frame(Kind.CHUNK, header=header, payload=payload)
 
 
-def grant_frame(call_id: bytes, total: int) -> Frame:
-    return Frame(Kind.GRANT, header=msgspec.msgpack.encode(GrantHeader(call_id, total)))
+def grant_frame(call_id: bytes, total: int, total_bytes: int = 0) -> Frame:
+    return Frame(Kind.GRANT, header=msgspec.msgpack.encode(GrantHeader(call_id, total, total_bytes)))
 
 
 def granted_by(frame: Frame) -> int:

@@ -44,7 +44,7 @@ CODES = ("", "", "", "", "unavailable", "agent-died", "own.sorry", "invalid")
 OPERATIONS = (
     *("peer calls", "agent calls", "door calls", "many call", "far calls", "answer", "answer many") * 3,
     "second", "second", "strange answer", "cancel", "time", "time", "link", "boot", "doubt", "reach", "deny", "forbid",
-    "offer", "withdraw", "unit", "closing", "state", "item", "grant",
+    "offer", "withdraw", "unit", "closing", "state", "item", "item", "grant", "flow", "flow",
 )  # fmt: skip
 STEPS = st.lists(
     st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7), st.integers(0, 15), st.integers(0, 63)),
@@ -64,6 +64,7 @@ class Twins:
         self.boots = dict.fromkeys(PEERS, 1)
         self.asked: list[tuple[NodeId | AgentConn, bytes]] = []  # who was given which call
         self.waiting: list[tuple[NodeId | AgentConn | int, bytes]] = []  # who made which
+        self.items: dict[bytes, int] = {}  # of streams, sent so far
         for peer in PEERS:
             self._link(peer, up=True)
         for unit in UNITS[::2]:
@@ -181,16 +182,37 @@ class Twins:
         elif a < 6:
             self.both(lambda house: house.switch.refused(call_id, "unavailable", "no", self.now))
 
-    def item(self, a: int, _b: int, c: int) -> None:
-        if self.asked:
-            source, call_id = self.asked[c % len(self.asked)]
-            self._says(source, chunk_frame(call_id, a))
+    def item(self, a: int, b: int, c: int) -> None:
+        """Items as they are due, one by one or several; or one that is not."""
+        if not self.asked:
+            return
+        source, call_id = self.asked[c % len(self.asked)]
+        sent, metered = self.items.get(call_id, 0), b % 2 == 1
+        if b >= 12:
+            self._says(source, chunk_frame(call_id, a, metered=metered))
+            return
+        self.items[call_id] = sent + 1 + a
+        payload = b"x" * (b * 100)
+        if b in (3, 6):  # all of them in one frame
+            lengths = (len(payload),) * (1 + a)
+            self._says(source, chunk_frame(call_id, sent, payload * (1 + a), metered=metered, lengths=lengths))
+            return
+        self._says(source, *(chunk_frame(call_id, n, payload, metered=metered) for n in range(sent, sent + 1 + a)))
 
-    def grant(self, a: int, _b: int, c: int) -> None:
+    def flow(self, a: int, _b: int, _c: int) -> None:
+        """A stream that somebody asks for, with a credit in bytes, and items of it at once."""
+        source = self._conn(a) if a % 2 else PEERS[a % 4 // 2]
+        caller = "" if a % 2 else f"agent/there/{name_of(PEERS[a % 4 // 2])}"
+        call = self._call(source, a % 3, 8, caller)
+        self._says(source, call, grant_frame(self.waiting[-1][1], 16, (a + 1) * 300))
+        self.item(a, a, -1)
+
+    def grant(self, a: int, b: int, c: int) -> None:
         if self.waiting:
             source, call_id = self.waiting[c % len(self.waiting)]
             if call_id:
-                self._says(NodeId(source) if isinstance(source, bytes) else AgentConn(source), grant_frame(call_id, a))
+                more = grant_frame(call_id, 4 * a, 1000 * b)
+                self._says(NodeId(source) if isinstance(source, bytes) else AgentConn(source), more)
             elif isinstance(source, int):
                 self.both(lambda house: house.switch.grant(source, 16 + a))
 

@@ -4,7 +4,7 @@ import msgspec
 
 from meshnode.model.patience import TRIES_MAX
 from meshnode.sdk import Agent, CallFailed, Ctx
-from meshnode.sdk.streams import WINDOW_MAX
+from meshnode.sdk.streams import INITIAL_GRANT, WINDOW_BYTES, WINDOW_MAX
 from meshnode.wire.calls import CancelHeader, GrantHeader
 from meshnode.wire.frame import Kind
 from tests.unit.sdk.daemon_end import at_work, in_loop, unpack
@@ -67,9 +67,9 @@ async def test_a_stream_is_read_with_grants_and_its_failure_comes_after_its_item
         assert header.stream
         for number in range(10):
             end.item(header.call_id, number, b"%d" % number)
-        assert unpack((await end.next(Kind.GRANT)).header, type=GrantHeader) == GrantHeader(
-            header.call_id, 8 + WINDOW_MAX
-        )
+        grants = [unpack((await end.next(Kind.GRANT)).header, type=GrantHeader) for _ in range(2)]
+        assert grants[0] == GrantHeader(header.call_id, INITIAL_GRANT, WINDOW_BYTES), "told with the call"
+        assert grants[1] == GrantHeader(header.call_id, 8 + WINDOW_MAX, 8 + WINDOW_BYTES)
         end.answer(header.call_id, b"", "skill:broken")
         assert (await end.result())[1] == [*range(10), "broken"]
 
