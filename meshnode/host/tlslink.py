@@ -19,6 +19,7 @@ from meshnode.model.errors import RemoteError
 
 RECORD_BYTES = 16 * 1024  # the most that one TLS record carries
 RECEIVE_BYTES = 256 * 1024
+SEND_BYTES = 256 * 1024  # encrypted and given to the socket at a time: the peer works on it while the next is encrypted
 LINGER_S = 1.0
 UNSENT_BYTES_MAX = 8 * 1024 * 1024
 
@@ -119,7 +120,12 @@ class TlsLink(asyncio.BufferedProtocol):
         """Encrypt and send. Ends the link instead if more waits in memory than a slow peer is allowed."""
         if self._phase is not _Phase.OPEN or self._transport is None:
             return
-        self._transport.write(self._encrypt(data))
+        if len(data) <= SEND_BYTES:
+            self._transport.write(self._encrypt(data))
+        else:
+            with memoryview(data) as view:
+                for start in range(0, len(data), SEND_BYTES):
+                    self._transport.write(self._encrypt(view[start : start + SEND_BYTES]))
         if self._transport.get_write_buffer_size() > self._unsent_bytes_max:
             self._abort(Loss.CLOSED, "link-slow")
 
@@ -233,15 +239,15 @@ class TlsLink(asyncio.BufferedProtocol):
         if filled and self._phase is _Phase.OPEN:
             self._user.received(self._scratch.plain[:filled])
 
-    def _encrypt(self, data: bytes) -> bytes:
+    def _encrypt(self, data: bytes | memoryview) -> bytes:
         if len(data) <= RECORD_BYTES:
             self._tls.write(data)
             return self._outgoing.read()
         pieces: list[bytes] = []
-        with memoryview(data) as view:
-            for start in range(0, len(data), RECORD_BYTES):
-                self._tls.write(view[start : start + RECORD_BYTES])
-                pieces.append(self._outgoing.read())
+        view = memoryview(data)
+        for start in range(0, len(data), RECORD_BYTES):
+            self._tls.write(view[start : start + RECORD_BYTES])
+            pieces.append(self._outgoing.read())
         return b"".join(pieces)
 
     def _flush(self) -> None:

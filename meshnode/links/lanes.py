@@ -23,15 +23,16 @@ from meshnode.links.handshake import Handshake
 from meshnode.links.hello import LANE, Hello
 from meshnode.links.link import Link
 from meshnode.links.messages import LANE_DIALS, LinkRejected, PeerDown, PeerUp
-from meshnode.links.parts import LONG_BYTES, call_of
 from meshnode.links.peer import Peer
 from meshnode.links.roster import Roster
 from meshnode.links.session import Session
 from meshnode.links.turn import Turn
 from meshnode.model.ids import NodeId
 from meshnode.wire.frame import Frame, Kind, size
+from meshnode.wire.parts import LONG_BYTES, call_of
 
 CROSSING_BYTES_MAX = 32 * 1024 * 1024
+STREAMS_MAX = 64  # that keep to the lane; of more, what is short goes by the link as soon as nothing is under way
 IDLE_US = 10 * SECOND
 AGAIN_US, AGAIN_MAX_US = 100 * MS, 2 * SECOND  # between two dials, or two times it is asked for: each twice the last
 STEADY_US = 100 * MS  # a lane that stood so long is dialled again at once when it breaks
@@ -43,7 +44,8 @@ BARRED_US = 600 * SECOND  # after one was awaited in vain
 @dataclass(slots=True)
 class _State:
     """Of the lane to one peer. ``home``: the session of the link beside which its own began; ``crossing``: of calls
-    that change over to the lane what waits until all that went before by the link has been acknowledged.
+    that change over to the lane what waits until all that went before by the link has been acknowledged; ``streams``:
+    calls whose items go by the lane, the short ones, too, since changing over and back would wait each time.
     """
 
     home: Session | None = None
@@ -56,6 +58,7 @@ class _State:
     moved: tuple[int, int] = (0, 0)  # frames in and out when it was last looked at
     crossing: dict[bytes, list[Frame]] = field(default_factory=dict[bytes, list[Frame]])
     crossing_bytes: int = 0
+    streams: dict[bytes, None] = field(default_factory=dict[bytes, None])
 
 
 class _Aside(Turn):
@@ -102,7 +105,8 @@ class Lanes:
         if state is None:
             return False
         peer = self.roster.get(node)
-        return bool(state.crossing or (peer is not None and peer.session is not None and peer.session.calls))
+        under_way = peer is not None and peer.session is not None and peer.session.calls
+        return bool(state.crossing or state.streams or under_way)
 
     def offer(self, main: Peer, frame: Frame, now: Instant) -> bool:
         """Queue a frame for a peer, for the lane or for the link. False: there is no room for it."""
@@ -121,13 +125,19 @@ class Lanes:
         assert link is not None
         peer = self.roster.get(main.node)
         lane = peer.session if peer is not None else None
+        state = self._states.get(main.node)
+        stays = state is not None and call in state.streams
+        if state is not None and stays and frame.kind is not Kind.CHUNK:
+            del state.streams[call]  # its end
         if lane is not None and call in lane.calls:
             return self._touched(peer, lane)
-        if not call or size(frame) <= LONG_BYTES:
+        if not call or not (stays or size(frame) > LONG_BYTES):
             return link
         if peer is None or lane is None or peer.up is None:
             self._want(main, now)
             return link
+        if state is not None and frame.kind is Kind.CHUNK and len(state.streams) < STREAMS_MAX:
+            state.streams[call] = None
         return None if link.holds(call) else self._touched(peer, lane)
 
     def acknowledged(self, node: NodeId) -> None:
@@ -303,6 +313,8 @@ class Lanes:
         session = peer.session
         assert session is not None
         moved, state.moved = state.moved, session.moved
+        if session.is_empty and moved == state.moved:
+            state.streams.clear()  # those that wait for their reader begin again by the link
         if session.is_empty and moved == state.moved and not link.inbound:
             self._counters.add("lane-idle")
             self.roster.drop(link, Bye.IDLE, Loss.CLOSED, now)

@@ -39,7 +39,7 @@ async def hear(speaker: Speaker, count: int) -> list[Frame]:
         frame = await speaker.hear()
         assert frame is not None
         whole = assembly.take(frame) if frame.kind is Kind.PART else frame
-        came += [whole] if whole is not None else []
+        came += [whole] if whole is not None and whole.kind is not Kind.PING else []
     return came
 
 

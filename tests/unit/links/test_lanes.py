@@ -22,8 +22,9 @@ from meshnode.links.messages import (
     PeerUp,
     Post,
 )
-from meshnode.messaging.letters import chunk_frame
+from meshnode.messaging.letters import chunk_frame, result_frame
 from meshnode.model.ids import LinkId
+from meshnode.wire.calls import ResultHeader
 from meshnode.wire.frame import Frame, Kind, encode
 from meshnode.wire.parts import FEATURE, call_of
 from tests.unit.links.pipe import Place, World, node_id
@@ -200,6 +201,30 @@ def test_a_stream_that_never_pauses_changes_over_to_the_lane_in_order() -> None:
     pair.world.run(1 * SECOND)
     pair.check()
     assert pair.a.hub._lanes._states[pair.b.node].crossing_bytes == 0
+
+
+def test_a_stream_stays_on_the_lane_and_does_not_wait_to_change_over_again() -> None:
+    pair = Pair()
+    pair.open_lane()
+    pair.post(pair.a, 1, LONG)
+    pair.world.run(1 * SECOND)
+    lanes = pair.a.hub._lanes
+    lane = lanes.roster[pair.b.node].session
+    assert lane is not None and lane.is_empty
+    before = lane.moved[0]
+    pair.post(pair.a, 1, 10)
+    pair.post(pair.a, 1, LONG)
+    state = lanes._states[pair.b.node]
+    assert not state.crossing and lane.moved[0] > before + 1, "both went at once, by the lane"
+    pair.world.tell(pair.a, Post(pair.b.node, (result_frame(ResultHeader((1).to_bytes(16)), b"null"),)))
+    assert not state.streams, "its end was said"
+    pair.post(pair.a, 2, LONG)
+    assert list(state.streams) == [(2).to_bytes(16)]
+    pair.world.run(2 * IDLE_US + SECOND)
+    assert not state.streams, "nothing has gone by the lane for a while"
+    pair.post(pair.a, 2, 10)
+    pair.world.run(1 * SECOND)
+    assert pair.heard(pair.b)[2] == [(frame.header, frame.payload) for frame in pair.said[pair.a, 2]]
 
 
 def test_what_changes_over_while_both_break_is_neither_lost_nor_passed() -> None:
