@@ -94,11 +94,16 @@ def flags(data: bytes, rows_max: int) -> list[bool]:
 
 def uleb(value: int) -> bytes:
     """The encoding of one unsigned number."""
+    if 0 <= value <= 0x7F:
+        return _SHORT[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes((*out, value))
+
+
+_SHORT = [bytes((value,)) for value in range(0x80)]
 
 
 def decoded(data: bytes) -> str:

@@ -9,6 +9,7 @@ import json
 import json.encoder
 from collections.abc import Mapping
 from functools import lru_cache
+from math import isfinite
 from typing import TypeAlias
 
 from meshnode.crdt.change import KEY_BYTES_MAX, VALUE_BYTES_MAX, ParsedChange
@@ -55,6 +56,8 @@ def canonical(value: JsonValue) -> str:
         return int.__repr__(value)
     if type(value) is bool:
         return "true" if value else "false"
+    if type(value) is float and isfinite(value):
+        return float.__repr__(value)
     return _encoder.encode(value)
 
 

@@ -237,5 +237,5 @@ class Succession:
 
 
 def forgotten(records: Sequence[Record]) -> Effects:
-    """Records that are to leave the journal."""
-    return [Persist(tuple(records))] if records else []
+    """Records that are to leave the journal, with whatever is written next: a crash before it finds them again."""
+    return [Persist(tuple(records), lazily=True)] if records else []
