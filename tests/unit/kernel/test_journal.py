@@ -185,3 +185,19 @@ def test_the_overhead_of_a_record_is_as_stated() -> None:
     assert len(encode_record(record, 1)) == record_bytes(record) == 108 + RECORD_OVERHEAD
     with pytest.raises(AssertionError):
         encode_record(Record(RecordKind.EVENT, b"", b"x" * (BODY_BYTES_MAX + 1)), 1)
+
+
+def test_a_record_whose_end_was_never_written_is_torn_although_zeros_stand_there() -> None:
+    records = [Record(RecordKind.EVENT, number.to_bytes(8), b"body") for number in range(2)]
+    found = recover(file_of(records)[:-6] + bytes(4096))
+    assert found.records == records[:1]
+    assert found.torn
+    assert not found.spare
+    assert not found.quarantined
+
+
+def test_zeros_alone_behind_the_last_record_are_spare() -> None:
+    record = Record(RecordKind.BOOT, b"", b"1")
+    found = recover(file_of([record]) + bytes(4096))
+    assert found.records == [record]
+    assert found.spare
