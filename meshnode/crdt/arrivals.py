@@ -24,7 +24,8 @@ from meshnode.model.ids import DocId, NodeId
 Effects = list[Effect]
 # Refusals that time alone may turn: the author's member record is still on its way, or the allowance fills up again.
 _PASSING = ("unknown-member", "rate-peer", "rate-author")
-_FORKS_MAX = 256
+_NOTED_MAX = 256
+_DUG_MAX = 256
 
 
 class Arrivals:
@@ -37,7 +38,8 @@ class Arrivals:
         self._hlc, self._counters = room.hlc, room.counters
         self._succession, self._persisting, self._rhythm, self._trust = succession, persisting, rhythm, trust
         self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
-        self._forks: dict[str, None] = {}
+        self._noted: dict[str, None] = {}  # told once: repair brings the same again every round
+        self._dug: dict[tuple[DocId, bytes], None] = {}  # documents asked for as a whole, and for which envelope
         self._backlog = Backlog()
 
     @property
@@ -97,6 +99,7 @@ class Arrivals:
         effects: list[Effect] = []
         applied: list[Admitted] = []
         incomplete: dict[DocId, None] = {}
+        whole: dict[DocId, None] = {}
         for data in letter.items:
             try:
                 admitted = self._gate.admit(data, via, self._store, now)
@@ -106,7 +109,7 @@ class Arrivals:
                     if letter.eager:  # an answer brings its root before it: asking again would never end
                         incomplete[DocId(envelope.unseal(data).envelope.doc)] = None
                 else:
-                    effects += self._refused(via, error, now)
+                    effects += self._refused(via, error, data, now)
                 continue
             if admitted is None:
                 continue
@@ -118,12 +121,15 @@ class Arrivals:
                 self._counters.add("held")
                 if letter.eager:  # an answer brings what it stands on before it, and that was refused just now
                     incomplete[admitted.doc] = None
+            elif not letter.eager and self._is_to_dig(admitted):
+                whole[admitted.doc] = None
         if applied:
             for each in applied:
                 self._hlc.witness(each.sealed.hlc, now)
             kept = self._persisting.kept(via, applied, now, eager=letter.eager, lazily=letter.lazy)
             effects += spread(kept) if kept.lazily else [kept]
         effects += self._exchange.ask(incomplete, via, last=True)
+        effects += self._exchange.ask_whole(whole, via) if whole else []
         return [*effects, *self._continued(via, letter, progress=bool(applied))]
 
     def _continued(self, via: NodeId, letter: Envelopes, *, progress: bool) -> Sequence[Effect]:
@@ -141,16 +147,47 @@ class Arrivals:
             return self._exchange.ask([DocId(doc) for doc in rest], via, last=True)
         return [self._exchange.open(via)] if moved else []
 
-    def _refused(self, via: NodeId, error: RemoteError, now: Instant) -> Effects:
+    def _is_to_dig(self, admitted: Admitted) -> bool:
+        """It waits here, and repair brought it again without what it waits for: under that number we hold something
+        else. Whoever sent it has it, so all of its document is asked for, once."""
+        place = (admitted.doc, admitted.sealed.id)
+        if not self._intake.waits(admitted.sealed.id) or place in self._dug:
+            return False
+        if len(self._dug) >= _DUG_MAX:
+            del self._dug[next(iter(self._dug))]
+        self._dug[place] = None
+        return True
+
+    def _refused(self, via: NodeId, error: RemoteError, data: bytes, now: Instant) -> Effects:
         if error.reason in _PASSING and via in self._exchange:
             self._rhythm.again(via, now)
         effects: list[Effect] = [rejection(via, error)]
-        if isinstance(error, Fork) and str(error) not in self._forks and len(self._forks) < _FORKS_MAX:
-            self._forks[str(error)] = None  # told once: repair brings the evidence again every round
-            member = self._trust.member(error.author)
-            name = member.name if member else error.author.hex()[:12]
-            effects.append(Note(f"node/{name}", f"signed two different writes under one number: {error}"))
+        if isinstance(error, Fork):
+            self._succession.forked(error, now)
+            self._rest_until_freeze(now)
+            effects += self._noted_once(error.author, f"signed two different writes under one number: {error}", error)
+        elif error.reason == "hlc-ahead":
+            effects += self._note_clock(data, error)
         return effects
+
+    def _note_clock(self, data: bytes, error: RemoteError) -> Effects:
+        """Its people must hear of it: where it writes all looks well."""
+        unsealed = envelope.unseal(data)
+        author = envelope.author_of(unsealed.envelope)
+        try:
+            self._gate.prove(unsealed)
+        except RemoteError:
+            return []  # whoever brings it made it up
+        said = f"its clock is ahead of this one's ({error}): what it wrote then comes in when that time has come"
+        return self._noted_once(author, said, error.reason)
+
+    def _noted_once(self, author: NodeId, said: str, what: object) -> Effects:
+        key = f"{author.hex()} {what}"
+        if key in self._noted or len(self._noted) >= _NOTED_MAX:
+            return []
+        self._noted[key] = None
+        member = self._trust.member(author)
+        return [Note(f"node/{member.name if member else author.hex()[:12]}", said)]
 
     def _rest_until_freeze(self, now: Instant) -> None:
         if self._succession.freezes.has_work:

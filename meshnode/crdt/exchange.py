@@ -150,6 +150,12 @@ class Exchange:
     ) -> list[Effect]:
         return [send(peer, letter) for letter in self._clocks(docs, last=last, part=part, more=more)]
 
+    def ask_whole(self, docs: Iterable[DocId], peer: NodeId) -> list[Effect]:
+        """All that ``peer`` holds of these, as if nothing were here."""
+        rows: list[tuple[DocId, bytes, Clock]] = [(doc, b"", {}) for doc in docs]
+        pins: dict[bytes, Pin] = {doc: pin for doc, _, _ in rows if (pin := self._store.pin(doc)) != UNROOTED}
+        return [send(peer, each) for each in letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=True, pins=pins)]
+
     def answer(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
         """What ``peer`` lacks and is kept here; before it, our clocks where ``peer`` is ahead: both travel at once."""
         behind = [DocId(doc) for doc, _, clock in theirs.docs if self._is_behind(DocId(doc), theirs, clock)]

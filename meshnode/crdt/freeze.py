@@ -43,6 +43,7 @@ class Frozen(msgspec.Struct):
     begun_us: int
     holders: dict[bytes, None]
     untold: bool = True
+    alone: bool = False  # nobody is waited for
 
 
 class Freezes:
@@ -69,6 +70,7 @@ class Freezes:
         self._frozen: dict[DocId, Frozen] = {}
         self._touched: dict[DocId, None] = {}  # something about their freeze may have changed
         self._hopeless: dict[DocId, int] = {}  # could not be folded; how many changes it had
+        self._divided: dict[DocId, int] = {}  # when one was frozen because its nodes can never hold the same
 
     def __len__(self) -> int:
         return len(self._frozen)
@@ -98,6 +100,23 @@ class Freezes:
             self._store.pin(doc), self._store.heads(doc), grave_ms, now.mono_us, {self._me: None}
         )  # fmt: skip
         self._touched[doc] = None
+
+    def divided(self, doc: DocId, now: Instant) -> None:
+        """Nodes hold different writes under one number: no heads are everybody's, so nobody is waited for. Whoever
+        signs twice again and again makes it re-root no more often than this."""
+        if doc not in self._store or now.mono_us - self._divided.get(doc, -STALE_US) < STALE_US:
+            return
+        before = self._frozen.pop(doc, None)
+        self.propose(doc, 0, now)
+        ours = self._frozen.get(doc)
+        if ours is not None:
+            ours.alone = True
+            self._divided.pop(doc, None)
+            self._divided[doc] = now.mono_us
+            if len(self._divided) > FREEZES_MAX:
+                del self._divided[next(iter(self._divided))]
+        elif before is not None:
+            self._frozen[doc] = before
 
     def hear(self, row: FrozenRow, now: Instant) -> None:
         doc, pin, heads = DocId(row.doc), (row.generation, row.root), tuple(row.heads)
@@ -155,7 +174,7 @@ class Freezes:
 
     def _is_complete(self, doc: DocId, each: Frozen, live: Sequence[NodeId]) -> bool:
         held = all(node[:HOLDER_BYTES] in each.holders or not self._wants(node, doc) for node in live)
-        return held or self._limits.times(self._store, doc) > HURRY
+        return held or each.alone or self._limits.times(self._store, doc) > HURRY
 
     def _is_worth_a_try(self, doc: DocId) -> bool:
         return self._store.changes(doc) >= self._hopeless.get(doc, -self._limits.changes) + self._limits.changes

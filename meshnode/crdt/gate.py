@@ -71,9 +71,9 @@ class Known(Protocol):
 class Fork(RemoteError):
     """Proof, signed by its author, that two different writes carry one sequence number."""
 
-    def __init__(self, author: NodeId, resource: str, seq: int) -> None:
-        super().__init__("fork", f"{resource} sequence {seq}")
-        self.author = author
+    def __init__(self, doc: DocId, sender: Envelope) -> None:
+        super().__init__("fork", f"{sender.resource} sequence {sender.seq}")
+        self.doc, self.author, self.boot = doc, envelope.author_of(sender), sender.boot
 
 
 class Gate:
@@ -107,7 +107,7 @@ class Gate:
         if not unsealed.is_signed(key, self._verifier):
             raise RemoteError("bad-signature")
         if held is not None:  # only a valid signature makes it evidence against the author
-            raise Fork(author, unsealed.envelope.resource, unsealed.envelope.seq)
+            raise Fork(doc, unsealed.envelope)
         if not self._authors.take(author, now):
             raise RemoteError("rate-author")
         return opened(unsealed, data, actor)
@@ -132,6 +132,19 @@ class Gate:
             return
         if not unsealed.is_signed(key, self._verifier):
             raise RemoteError("root-unproven", "a signature")
+
+    def is_fork(self, unsealed: Unsealed, data: bytes, known: Known) -> bool:
+        """Whether an envelope inside a root, signature proven, has the number of another one that is here."""
+        sender = unsealed.envelope
+        doc = DocId(sender.doc)
+        if sender.pin != known.pin(doc):
+            return False
+        try:
+            actor = envelope.actor_of(self._key_of(envelope.author_of(sender)), doc, sender.boot, sender.root)
+        except RemoteError:
+            return False
+        held = known.envelope_at(doc, actor, sender.seq)
+        return held is not None and held.data != data
 
     def attests(self, node: NodeId, body: bytes, signature: bytes) -> bool:
         """Whether a known member signed for a root."""

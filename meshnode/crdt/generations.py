@@ -28,9 +28,11 @@ from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
 
+FORKERS_MAX = 256
 CANDIDATES_MAX = 64  # roots that wait for somebody else to stand by them
 BELIEVED_FROM = 2  # members who may not write the document; one who may suffices
 GRACE_US = 20 * SECOND  # an author carries its own strays; after that their holders do
+AGAIN_US = 5 * SECOND
 GRAVE_MS = 365 * 24 * 3600 * 1000  # after the deletion; a node that slept longer may bring its document back
 BURY_SLACK_MS = 3_600_000  # a neighbour's clock may be this much ahead when it buries
 
@@ -68,6 +70,7 @@ class Generations:
         self._leaving: dict[DocId, dict[bytes, None]] = {}  # journal keys of generations that are over
         self._unkept: dict[DocId, int] = {}  # root records whose commit was not reported, and when they were offered
         self._candidates: dict[bytes, dict[bytes, bytes]] = {}
+        self._forkers: dict[tuple[DocId, bytes, int], None] = {}  # who signed two writes under one number, where
         self._orphans: dict[DocId, list[Admitted]] = {}  # envelopes of our journal whose root is not here
 
     # -- beginning one
@@ -142,7 +145,7 @@ class Generations:
     # -- strays
 
     def due(self, now: Instant) -> list[tuple[DocId, list[Stray]]]:
-        """Strays that nobody else has carried; they are to be carried now, and not offered again if that fails."""
+        """Strays that nobody else has carried; they are to be carried now, and not offered again unless that fails."""
         found: list[tuple[DocId, list[Stray]]] = []
         for doc in [doc for doc, at in self._due.items() if at <= now.mono_us]:
             del self._due[doc]
@@ -150,6 +153,11 @@ class Generations:
             if any(each.key != STAMP for each in left):
                 found.append((doc, left))
         return found
+
+    def again(self, doc: DocId, now: Instant) -> None:
+        """They could not be carried now: who may not write a document may be given the role back."""
+        if doc in self._strays:
+            self._due[doc] = now.mono_us + AGAIN_US
 
     def strays(self, doc: DocId) -> list[Stray]:
         """Writes known here that the present generation does not hold yet."""
@@ -173,8 +181,10 @@ class Generations:
             return rooted, attests
         if rooted.root.grave_ms and not _is_past(rooted.root.grave_ms + HORIZON_MS - BURY_SLACK_MS, now):
             raise RemoteError("root-grave", "its document was not deleted long enough ago")
-        for each in judge_proofs(rooted.root):
+        for each, data in zip(judge_proofs(rooted.root), rooted.root.proofs, strict=True):
             self._gate.prove(each)
+            if self._gate.is_fork(each, data, self._store):
+                self.forked(doc, NodeId(each.envelope.author), each.envelope.boot)
         self._judge_rollback(doc, rooted)
         known = self._candidates.setdefault(rooted.hash, {})
         known.update(attests)
@@ -183,6 +193,12 @@ class Generations:
         if not self._is_believed(rooted, known):
             raise RemoteError("root-unattested", f"{len(known)} stand by it, nobody of them may write it")
         return rooted, list(known.items())
+
+    def forked(self, doc: DocId, author: NodeId, boot: int) -> None:
+        """Its times say nothing any more: of two writes under one number one is as new as the other."""
+        self._forkers[doc, author, boot] = None
+        if len(self._forkers) > FORKERS_MAX:
+            del self._forkers[next(iter(self._forkers))]
 
     def attests(self, rooted: Rooted) -> list[tuple[bytes, bytes]]:
         return list(self._attests.get(roots.doc_of(rooted.root), {}).items())
@@ -228,6 +244,8 @@ class Generations:
             values = {each.value: None for each in there.get(key, ())}
             for write in writes:
                 known = context.includes(write.author, write.boot, write.at)
+                if (doc, write.author, write.boot) in self._forkers:
+                    continue
                 if known and key in there and write.value not in values and write.hlc > newest:
                     raise RemoteError("root-rollback", f"field {key[:60]!r} would give way to an older value")
 

@@ -21,6 +21,9 @@ class Held:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, envelope: bytes) -> bool:
+        return envelope in self._waiting
+
     def hold(self, admitted: Admitted, missing: bytes, *, restored: bool = False) -> bool:
         """``False``: held already, or its author has too many here. Our own journal's are never turned away."""
         envelope, author = admitted.sealed.id, admitted.sealed.author

@@ -44,6 +44,10 @@ class Intake:
                     ready += self._held.release(change)
         return placed
 
+    def waits(self, envelope: bytes) -> bool:
+        """It is held back for something it stands on."""
+        return envelope in self._held
+
     def stranded(self, doc: DocId) -> list[Admitted]:
         """Envelopes of our own journal that stand on something the disk lost."""
         return self._held.restored(doc)

@@ -27,7 +27,7 @@ from meshnode.crdt.letters import RootItem, RootPart, Roots
 from meshnode.crdt.messages import EnvelopesKept
 from meshnode.crdt.persisting import Persisting
 from meshnode.crdt.reading import conflicts_of, declared_of, document_of, versions_of
-from meshnode.crdt.restoring import Restoring
+from meshnode.crdt.restoring import Restoring, set_right
 from meshnode.crdt.rhythm import COOL, FREEZE, ROUND, Rhythm
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item
@@ -110,6 +110,10 @@ class Documents:
     def attend(self, liveness: Liveness) -> None:
         """Whom to wait for before a generation ends; without it the linked peers."""
         self._succession.liveness = liveness
+
+    def begin(self, now: Instant) -> None:
+        """When the node starts: stamps do not go on from those of a clock that was set right since."""
+        set_right(self._hlc, self._store, now)
 
     def heed(self, until: Until) -> None:
         """Whose authority has shrunk, and when."""

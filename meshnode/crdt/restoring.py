@@ -5,13 +5,25 @@ from collections.abc import Sequence
 from meshnode.crdt import shelf
 from meshnode.crdt.generations import Generations
 from meshnode.crdt.intake import Intake
+from meshnode.crdt.store import StateStore
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Note
-from meshnode.kernel.hlc import Hlc
+from meshnode.kernel.hlc import AHEAD_MAX_MS, Hlc, wall_ms
+from meshnode.kernel.instant import ClockTrust, Instant
 from meshnode.kernel.records import Record
 from meshnode.model.errors import RemoteError
 
 _NOTES_MAX = 16
+
+
+def set_right(hlc: Hlc, store: StateStore, now: Instant) -> None:
+    """Stamps of this journal far ahead of ``now`` are of a clock that was wrong: ours do not go on from them, or nobody
+    would take a write of this node until that time has come. While nobody knows the time, they do."""
+    latest_ms = now.wall_ms + AHEAD_MAX_MS
+    if now.trust is ClockTrust.FLOOR or wall_ms(hlc.last) <= latest_ms:
+        return
+    stamps = (sealed.hlc for doc in store.docs() for sealed in store.beyond(doc, {}))
+    hlc.last = max((stamp for stamp in stamps if wall_ms(stamp) <= latest_ms), default=0)
 
 
 class Restoring:

@@ -9,7 +9,7 @@ from meshnode.crdt.envelope import resource_of
 from meshnode.crdt.exchange import Exchange, send
 from meshnode.crdt.folding import deleted_ms
 from meshnode.crdt.freeze import Freezes, Limits
-from meshnode.crdt.gate import Admitted, Gate
+from meshnode.crdt.gate import Admitted, Fork, Gate
 from meshnode.crdt.generations import Begun, Generations
 from meshnode.crdt.intake import Intake
 from meshnode.crdt.interest import Interests
@@ -72,6 +72,7 @@ class Succession:
         self._keep_again_after_us = keep_again_after_us
         self._dead: dict[DocId, None] = {}  # deleted documents and graves
         self._bury_us = 0
+        self._left: dict[DocId, None] = {}  # writes that wait for somebody else, as people were told
         self._kept = kept
         self._heaps = Heaps()
         self.generations = Generations(
@@ -86,6 +87,12 @@ class Succession:
     def hear(self, letter: Frozen, now: Instant) -> None:
         for row in letter.rows:
             self.freezes.hear(row, now)
+
+    def forked(self, fork: Fork, now: Instant) -> None:
+        """An author signed two writes under one number, and nodes that hold one of them refuse the other for ever: a
+        new generation begins, of whichever. Those who lose carry what honest members wrote."""
+        self.generations.forked(fork.doc, fork.author, fork.boot)
+        self.freezes.divided(fork.doc, now)
 
     def greeting(self, peer: NodeId) -> Effects:
         """What a new neighbour should know of what is to be frozen."""
@@ -185,7 +192,12 @@ class Succession:
             admitted = self._pen.carry(doc, strays, now)
         except LocalError as error:
             self._counters.add("strays-left")
+            self.generations.again(doc, now)
+            if doc in self._left:
+                return []
+            self._left[doc] = None
             return [Note(f"document/{'/'.join(self._store.names(doc))}", f"writes wait for somebody else: {error}")]
+        self._left.pop(doc, None)
         placed = self._intake.place(admitted)
         self._counters.add("carried", len(strays))
         refused: list[Effect] = [Reject(self._me, error.reason, str(error)) for _, error in placed.refused]

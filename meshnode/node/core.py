@@ -122,6 +122,7 @@ class Core:
         self.measured = Measured(0, 0, 0)
         self.strangers: dict[str, str] = {}  # address -> why there is no link
         self._build_rooms(restored)
+        self.documents.begin(now)
         self.desk = Desk(self)
         self.linked: dict[NodeId, None] = {}  # peers whose link is up and whose member record fits
         self.commits = Commits()

@@ -39,6 +39,7 @@ class _Doc(msgspec.Struct, frozen=True):
     by_change: dict[bytes, dict[Name, None]] = {}
     read: dict[bytes, None] = {}  # roots and carrying envelopes whose numbers are known
     buried: dict[Name, None] = {}  # summed up in a grave
+    doubtful: dict[Name, None] = {}  # by who signed two under one number: promised to nobody
 
 
 class Lineage:
@@ -53,15 +54,28 @@ class Lineage:
         known.read[change] = None
         self.read(store, doc)
         sealed = next((each for each in store.beyond(doc, {}) if each.id == change), None)
-        for parsed in parsed_changes(sealed) if sealed is not None else ():
+        if sealed is not None:
+            self._made(known, sealed)
+
+    def signed(self, store: StateStore, doc: DocId, sealed: Sealed) -> None:
+        """A member signed this on top of what he holds, and signs another one under the same number."""
+        known = self._of(doc)
+        known.read[sealed.id] = None
+        self.read(store, doc)
+        known.doubtful.update(dict.fromkeys(self._made(known, sealed)))
+
+    def _made(self, known: _Doc, sealed: Sealed) -> list[Name]:
+        names: list[Name] = []
+        for parsed in parsed_changes(sealed):
             for op in parsed.ops:
                 if op.key != STAMP:
                     name = (parsed.hash, op.key)
                     pairs = [known.numbers.get((op.key, *pred)) for pred in op.preds]
                     over = tuple(each for each in pairs if each is not None)
-                    assert sealed is not None
                     known.made[name] = Made(op.value, sealed.author, sealed.boot, stamp_of(parsed), over)
                     self._number(known, (op.key, op.counter, parsed.actor), name)
+                    names.append(name)
+        return names
 
     def read(self, store: StateStore, doc: DocId) -> None:
         """Under which numbers this node knows what was written."""
@@ -77,7 +91,8 @@ class Lineage:
 
     def names(self, doc: DocId, change: bytes) -> Iterable[Name]:
         """The writes of a change, or those it carried."""
-        return self._of(doc).by_change.get(change, ())
+        known = self._of(doc)
+        return [name for name in known.by_change.get(change, ()) if name not in known.doubtful]
 
     def is_true_deletion(self, doc: DocId, value: str | None, hlc: int) -> bool:
         """Whether somebody deleted the document, or ended its deletion, by then: carried on, it has a new name."""
@@ -94,7 +109,9 @@ class Lineage:
         self.read(store, doc)
         known = self._of(doc)
         found: dict[Name, None] = dict(known.buried)
-        edge = [(write.origin, key) for key, writes in store.fields(doc).items() for write in writes]
+        # Who signed two under one number meant to overwrite what both name, whichever of them stays.
+        edge = list(known.doubtful)
+        edge += [(write.origin, key) for key, writes in store.fields(doc).items() for write in writes]
         edge += [stray.name for stray in strays]
         is_rooted = store.rooted(doc) is not None
         while edge:

@@ -116,6 +116,11 @@ class KeptWrites(Checker):
                 if node.store.pin(doc) != UNROOTED:
                     self.lineage.read(node.store, doc)
 
+    def signed_twice(self, node: SimNode, store: StateStore, sealed: Sealed, doc: DocId) -> None:
+        """One of two that a member signed under one number: it is his, and promised to nobody."""
+        self._written[sealed.id] = node.name
+        self.lineage.signed(store, doc, sealed)
+
     def replied(self, node: SimNode, number: int, view: AnyView) -> None:
         pending = self._pending.pop((node.name, number), None)
         if pending is None or not isinstance(view, AppliedView | AgentView):

@@ -1,0 +1,22 @@
+"""A member signs two writes under every number, to each half one: all hold the same in the end, and without what heals
+that it is noticed. Longer runs: ``python -m meshnode.sim.twofaced --seeds 100``."""
+
+import pytest
+
+from meshnode.crdt.succession import Succession
+from meshnode.sim.twofaced import TwoFacedRun
+
+
+@pytest.mark.parametrize(("seed", "nodes"), [(1, 5), (2, 4)])
+def test_all_hold_the_same_and_nothing_acknowledged_is_missing(seed: int, nodes: int) -> None:
+    doubled = TwoFacedRun(seed, nodes=nodes).play()
+    assert not doubled.why, doubled.why
+    assert doubled.lies > 10
+    assert doubled.refused["rejected-fork"] > 0
+    assert doubled.told >= 2
+    assert doubled.writes > 20
+
+
+def test_halves_that_stay_apart_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Succession, "forked", lambda *_: None)
+    assert "documents: " in TwoFacedRun(1).play().why
