@@ -94,7 +94,7 @@ soak: $(STAMP) ## hours: new examples for every property, more seeds for every s
 	@HYPOTHESIS_PROFILE=soak "$(BIN)/python" -m pytest -q tests/unit
 	@for seed in $$(seq 100 160); do for scenario in cut-and-heal crash-and-return one-way-cuts slow-and-torn-disks clocks \
 	  pauses flapping everything kill-and-move cut-both-work reboot-alone daemon-restart slow-disk lost-writes \
-	  spoilt-checkpoints everything-stateful re-roots-in-cuts re-roots-and-crashes re-roots-and-everything \
+	  spoilt-checkpoints everything-stateful re-roots-in-cuts re-roots-and-crashes re-roots-and-everything re-roots-and-older \
 	  relays-die ways-open; do echo "SEED=$$seed SCENARIO=$$scenario"; \
 	  "$(BIN)/python" -m meshnode.sim --seed $$seed --nodes 7 --scenario $$scenario | tail -n 2 || exit 1; done; done
 	@"$(BIN)/python" -m meshnode.sim.forgers --steps 1000000 && "$(BIN)/python" -m meshnode.sim.days --days 40

@@ -359,7 +359,7 @@ class Misfortune:
 
         def upgrade() -> None:
             node.older = None
-            if older.skewed:
+            if older.skewed or older.met:  # in a small mesh nothing may happen that needs a newer letter
                 self._count(fault.kind)
             if node.usable:
                 node.ask(Shutdown())

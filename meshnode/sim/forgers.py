@@ -26,7 +26,6 @@ from meshnode.kernel.effects import Channel, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.model.commands import Apply, JsonObject
 from meshnode.model.ids import DocId, NodeId
-from meshnode.sim.authority import SameAuthority
 from meshnode.sim.generations import GENERATIONS
 from meshnode.sim.node import SimNode
 from meshnode.sim.run import Run
@@ -63,7 +62,6 @@ class ForgerRun:
 
     def __init__(self, seed: int, *, nodes: int = NODES) -> None:
         self.run = _Run(SCENARIO, seed=seed, nodes=nodes)
-        self.run.checkers.append(SameAuthority(self.run.world))
         self.forger = self.run.world[nodes - 1]
         self.seed, self.lies = seed, 0
         self._luck = self.run.world.luck("forger")

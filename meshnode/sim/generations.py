@@ -11,7 +11,7 @@ from meshnode.crdt.kinds import OURS
 from meshnode.kernel.rng import Random
 from meshnode.sim.clocks import ClockSpec
 from meshnode.sim.faults import Fault, Kind
-from meshnode.sim.scenario import Scenario, storm
+from meshnode.sim.scenario import Scenario, right_clocks, storm
 from meshnode.sim.workloads import Pace
 
 _HOT = Pace(writes_per_s=8.0, calls_per_s=0.5, documents=2, skills=("words.count",), offers=1)
@@ -27,6 +27,16 @@ def _both_sides(luck: Random, nodes: int) -> list[Fault]:
         side = tuple(sorted(luck.sample(range(nodes), max(1, nodes // 2))))
         plan.append(Fault(Kind.CUT, 4.0 + 20.0 * number, 14.0, side))
     return [*plan, Fault(Kind.SUSPEND, 6.0, 20.0, (luck.randrange(nodes),))]
+
+
+def _older(luck: Random, nodes: int) -> list[Fault]:
+    """One runs the release before from the start, is cut off with others, and comes back; then another one does."""
+    first, second, *others = luck.sample(range(nodes), nodes)
+    side = tuple(sorted([first, *others[: max(0, nodes // 2 - 1)]]))
+    return [
+        Fault(Kind.DOWNGRADE, 1.0, 17.0, (first,)), Fault(Kind.CUT, 8.0, 12.0, side),
+        Fault(Kind.DOWNGRADE, 22.0, 11.0, (second,)),
+    ]  # fmt: skip
 
 
 def _minutes_apart(luck: Random, nodes: int) -> tuple[ClockSpec, ...]:
@@ -50,8 +60,12 @@ GENERATIONS = (
     ),
     replace(
         _BOTH_SIDES, name="re-roots-and-everything", about="cuts, crashes, clocks and older releases over generations",
-        kinds=(Kind.CUT, Kind.KILL, Kind.DOWNGRADE), storm_s=45.0, settle_s=90.0,
+        kinds=(Kind.CUT, Kind.KILL), storm_s=45.0, settle_s=90.0,  # of three the older one may meet nobody
         plan=storm(*_WIRES, *_CRASHES, Kind.FLIP, Kind.PAUSE, Kind.JUMP, Kind.DOWNGRADE, storm_s=45.0),
         generations=2,  # of few machines nearly all are away at once
+    ),
+    replace(
+        _BOTH_SIDES, name="re-roots-and-older", about="older releases take part in generations, before and in a cut",
+        kinds=(Kind.CUT, Kind.DOWNGRADE), plan=_older, storm_s=36.0, clocks=right_clocks, generations=2,
     ),
 )  # fmt: skip

@@ -29,7 +29,7 @@ from meshnode.sim.disk import SimDisk
 from meshnode.sim.hands import Hands
 from meshnode.sim.journal import SimJournal
 from meshnode.sim.network import Network
-from meshnode.sim.older import Older
+from meshnode.sim.older import Older, older_kinds
 from meshnode.sim.places import City
 from meshnode.sim.plan import Adapt, Plan
 from meshnode.sim.trace import Trace
@@ -86,7 +86,8 @@ class SimNode:
         self.resumed_us = 0  # after a stop that others may have noticed
         self.woken_us = 0  # after any stop
         self.cut_power_in_commit = False
-        self.older: Older | None = None  # the codec of an earlier release, while it runs one
+        self.older: Older | None = None  # the codec of an earlier release, while it is to run one
+        self.is_older = False  # the process that runs is of one
         self.lost_keys: dict[bytes, None] = {}  # of journal records that a flipped bit destroyed
         self._world = world
         self._inbox: list[Input] = []
@@ -151,6 +152,7 @@ class SimNode:
 
     def _begin(self) -> None:
         world = self._world
+        self.is_older = self.older is not None
         ports = self.plan.adapt.ports(self._ports())
         store = self.store = ports.store()
         ports = replace(ports, store=lambda: store)
@@ -434,12 +436,13 @@ class SimNode:
         )  # fmt: skip
 
     def _config(self) -> NodeConfig:
-        identity, bundle = self.plan.identity, trusted_bundle()
+        identity, bundle, documents = self.plan.identity, trusted_bundle(), self.plan.documents
+        documents = documents if not self.is_older else replace(documents, kinds=older_kinds(documents.kinds))
         return NodeConfig(
             mesh=MESH, name=NodeName(identity.name), node=self.node, region=Region(identity.region), bundle=bundle,
             bundle_bytes=bundle.data, member=identity.member, endpoints=self.plan.endpoints, seeds=self.plan.seeds,
             run_id=self.luck.randbytes(8), seed=self.luck.randbytes(32), root_sha256=bundle.root_sha256.hex(),
-            documents=self.plan.documents, profile=self.plan.profile,
+            documents=documents, profile=self.plan.profile,
         )  # fmt: skip
 
 

@@ -2,21 +2,25 @@
 
 It stands before the links, as a codec: it says of itself that it can nothing new, what an older decoder would refuse
 arrives as junk, fields that came later are not there, and what only a newer node would write leaves as an empty
-announcement, since links count their frames.
+announcement, since links count their frames. Of documents it does not know the newest field, nor do its people.
 """
 
 from collections.abc import Sequence
 
 import msgspec
 
+from meshnode.crdt.kinds import OURS
+from meshnode.crdt.kinds import Kind as DocumentKind
 from meshnode.kernel.effects import Channel
 from meshnode.links.hello import Hello, body_of, frame_of
+from meshnode.model.commands import AnyCommand, Apply
 from meshnode.model.errors import RemoteError
 from meshnode.wire.codec import Codec, Reader
 from meshnode.wire.frame import Frame, Kind
 
 # The letters of gossip as first released: how many fields each tag had.
 RELEASED = {1: 2, 2: 1, 3: 1, 4: 3, 5: 2, 6: 2, 7: 1, 8: 1, 9: 1, 10: 0, 11: 1, 12: 3, 13: 1, 14: 2, 15: 1, 16: 2}
+NEWEST = "orchestrator"  # of an AgentCluster's spec
 _LATER = (Kind.PART, Kind.LANE)  # kinds of frames that were not there yet
 _JUNK = b"\xc1"  # no msgpack begins so
 _decode = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
@@ -41,11 +45,11 @@ class OlderReader:
 
 
 class Older:
-    """Implements ``wire.codec.Codec``. ``skewed``: letters that a newer node reads otherwise."""
+    """Implements ``wire.codec.Codec``. ``skewed``: letters that a newer node reads otherwise; ``met``: greetings."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self.skewed = 0
+        self.skewed = self.met = 0
 
     def encode(self, frame: Frame, marks: int = 0, /) -> bytes:
         return self._codec.encode(self.changed(frame, _NOTHING), marks)
@@ -62,6 +66,7 @@ class Older:
     def changed(self, frame: Frame, unknown: bytes) -> Frame:
         """``unknown``: what stands for a letter that was not there yet."""
         if frame.kind in (Kind.HELLO, Kind.WELCOME):
+            self.met += 1
             return _without_features(frame)
         if frame.kind is not Kind.CONTROL or frame.stream != Channel.GOSSIP:
             return frame
@@ -90,3 +95,19 @@ def _as_released(body: bytes, unknown: bytes) -> bytes:
     if fields is None:
         return unknown
     return body if len(parts) <= fields + 1 else _encode(parts[: fields + 1])
+
+
+def older_kinds(kinds: Sequence[DocumentKind] = OURS) -> tuple[DocumentKind, ...]:
+    """As the release before knew them."""
+    lacks = f"spec.{NEWEST}"
+    return tuple(
+        msgspec.structs.replace(kind, fields=tuple(field for field in kind.fields if field != lacks)) for kind in kinds
+    )
+
+
+def as_older(command: AnyCommand) -> AnyCommand:
+    """What people of an older release write: they cannot name what it does not know."""
+    if not isinstance(command, Apply) or NEWEST not in command.manifest.get("spec", {}):
+        return command
+    spec = {key: value for key, value in command.manifest["spec"].items() if key != NEWEST}
+    return msgspec.structs.replace(command, manifest={**command.manifest, "spec": spec})

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from meshnode.kernel.instant import SECOND
+from meshnode.sim.authority import SameAuthority
 from meshnode.sim.drains import Drained
 from meshnode.sim.faults import Fault, Kind, Misfortune
 from meshnode.sim.liveness import answer_calls, settle
@@ -11,6 +12,7 @@ from meshnode.sim.node import Adapt
 from meshnode.sim.promises import Audit
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, OneAnswer, RisingBoots
 from meshnode.sim.scenario import Scenario
+from meshnode.sim.skew import KeepsUnknown
 from meshnode.sim.watching import Checker, Violated, look_on
 from meshnode.sim.weather import Weather
 from meshnode.sim.workloads import Users
@@ -93,9 +95,11 @@ class Run:
         self.misfortune = Misfortune(self.world, self.plan, self.users.write_on)
         self.answers = OneAnswer(self.world)
         self.writes = KeptWrites(self.world)
+        self.skew = KeepsUnknown(self.world)
         everyone: list[Checker] = [
             RisingBoots(self.world), self.answers, NoFalseDeath(self.world), GenuineRows(self.world),
             Bounds(self.world), ComesToRest(self.world), NoTwins(self.world), self.writes,
+            self.skew, SameAuthority(self.world),
         ]  # fmt: skip
         self.audit = Audit(self.world, self.misfortune, scenario.accounts) if scenario.accounts else None
         if self.audit is not None:
@@ -126,6 +130,7 @@ class Run:
         self.misfortune.begin()
         world.run_for(scenario.storm_s)
         self.misfortune.heal()
+        self._healed()
         report.healed_s = settle(world, scenario.settle_s)
         report.calls_s = answer_calls(world, self._skills(), scenario.settle_s)
         if self.audit is not None:
@@ -137,6 +142,9 @@ class Run:
         for checker in self.checkers:
             checker.finish()
         self._all_happened()
+
+    def _healed(self) -> None:
+        """What people do before all is to be as it was."""
 
     def _begin_work(self) -> None:
         world, scenario = self.world, self.scenario

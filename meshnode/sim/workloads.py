@@ -7,6 +7,7 @@ from meshnode.kernel.instant import SECOND
 from meshnode.model.commands import AnyCommand, Apply, CallSkill, DeleteDocument, JsonObject, PingNode, RunAgent
 from meshnode.sim.agents import SCRIPT
 from meshnode.sim.node import SimNode
+from meshnode.sim.older import as_older
 from meshnode.sim.world import World
 
 KIND, NAMESPACE = "AgentCluster", "default"
@@ -70,7 +71,8 @@ class Users:
     def write_on(self, node: SimNode) -> None:
         """Somebody writes on this machine, whatever the others do."""
         self._writes += 1
-        node.ask(Apply(manifest=self._manifest(f"c{self._luck.randrange(self.pace.documents)}")))
+        command = Apply(manifest=self._manifest(f"c{self._luck.randrange(self.pace.documents)}"))
+        node.ask(as_older(command) if node.is_older else command)
 
     def _write(self) -> None:
         self._next_write()
@@ -98,7 +100,7 @@ class Users:
         node: SimNode = self._luck.choice(self._world.nodes)
         if node.usable:
             self.asked += 1
-            node.ask(command)
+            node.ask(as_older(command) if node.is_older else command)
 
     def _manifest(self, name: str) -> JsonObject:
         luck = self._luck
