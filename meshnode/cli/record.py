@@ -62,9 +62,12 @@ def document_kind(word: str) -> tuple[str, Kind] | None:
     return (document, kind) if document else None
 
 
-def names_of(words: Sequence[str], namespace: str) -> tuple[Names, Sequence[str]] | None:
-    """(kind, namespace, name) and the words behind them; None when these words are about a unit's state."""
-    if len(words) < 2 or words[1].isdecimal():
+def names_of(words: Sequence[str], namespace: str, *, versions: bool = False) -> tuple[Names, Sequence[str]] | None:
+    """(kind, namespace, name) and the words behind them; None when these words are about a unit's state.
+
+    ``versions``: a number behind a unit is a version of it, and no name.
+    """
+    if len(words) < 2 or (versions and words[1].isdecimal()):
         return None
     found = document_kind(words[0])
     if found is None:

@@ -80,7 +80,7 @@ def _history(given: Given) -> int:
 
 
 def _diff(given: Given) -> int:
-    found = record.names_of([given.unit, *given.versions], given.namespace)
+    found = record.names_of([given.unit, *given.versions], given.namespace, versions=True)
     if found is not None:
         return record.diff(given, *found)
     unit = _unit(given, versions=2)
@@ -138,6 +138,11 @@ def _unit(given: Given, *, versions: int) -> str:
 def _spare(given: Given, *, versions: int) -> None:
     """Nothing that was typed is ignored silently."""
     strange = [word for word in given.versions if not word.isdecimal()]
+    if strange and given.action in ("show", "history", "diff") and strange[0] == given.versions[0]:
+        raise Invalid(
+            f"state {given.action}: {given.unit} is no kind of documents",
+            next_step="kinds: agent, agentcluster (cluster), node, policy; of a unit's state: NAME or NAME/SLOT",
+        )
     if strange or len(given.versions) > versions:
         what = strange[0] if strange else given.versions[versions]
         raise Invalid(f"state {given.action}: what is {what}?", next_step="meshnode state --help")

@@ -97,7 +97,7 @@ def test_diff_tells_what_reads_otherwise(node: CannedNode, capsys: Capture) -> N
         ("state show cluster line3 7", "what is 7?"),
         ("state show cluster line3 --key x", "takes no --key"),
         ("state restore cluster line3 --version 2", "what is line3?"),
-        ("state show pig line3", "what is line3?"),
+        ("state show pig line3", "pig is no kind of documents"),
         ("conflicts resolve cluster line3", "which field of what?"),
         ("conflicts resolve pig line3 x --pick 1", "pig is no kind of documents"),
         ("conflicts resolve cluster line3 x", "--pick N takes one of the values"),
