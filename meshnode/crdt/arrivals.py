@@ -15,7 +15,7 @@ from meshnode.crdt.persisting import Persisting
 from meshnode.crdt.rhythm import Rhythm
 from meshnode.crdt.succession import Room, Succession
 from meshnode.kernel.effects import Effect, Note, Persist, Reject
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import Trust
 from meshnode.kernel.repair import RepairRoot, RepairRows, RepairSums
 from meshnode.model.errors import RemoteError
@@ -26,6 +26,7 @@ Effects = list[Effect]
 _PASSING = ("unknown-member", "rate-peer", "rate-author")
 _NOTED_MAX = 256
 _DUG_MAX = 256
+_DIG_AGAIN_US = 30 * SECOND
 
 
 class Arrivals:
@@ -39,7 +40,7 @@ class Arrivals:
         self._succession, self._persisting, self._rhythm, self._trust = succession, persisting, rhythm, trust
         self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
         self._noted: dict[str, None] = {}  # told once: repair brings the same again every round
-        self._dug: dict[tuple[DocId, bytes], None] = {}  # documents asked for as a whole, and for which envelope
+        self._dug: dict[DocId, int] = {}  # documents that were asked for as a whole, and when
         self._backlog = Backlog()
 
     @property
@@ -121,7 +122,7 @@ class Arrivals:
                 self._counters.add("held")
                 if letter.eager:  # an answer brings what it stands on before it, and that was refused just now
                     incomplete[admitted.doc] = None
-            elif not letter.eager and self._is_to_dig(admitted):
+            elif not letter.eager and self._is_to_dig(admitted, now):
                 whole[admitted.doc] = None
         if applied:
             for each in applied:
@@ -147,15 +148,19 @@ class Arrivals:
             return self._exchange.ask([DocId(doc) for doc in rest], via, last=True)
         return [self._exchange.open(via)] if moved else []
 
-    def _is_to_dig(self, admitted: Admitted) -> bool:
-        """It waits here, and repair brought it again without what it waits for: under that number we hold something
-        else. Whoever sent it has it, so all of its document is asked for, once."""
-        place = (admitted.doc, admitted.sealed.id)
-        if not self._intake.waits(admitted.sealed.id) or place in self._dug:
+    def _is_to_dig(self, admitted: Admitted, now: Instant) -> bool:
+        """It waits here, its author's writes before it are here, and repair brought it again without what it waits
+        for: under that number we may hold something else. Whoever sent it has it, so all of its document is asked for.
+        """
+        first, doc = admitted.changes[0], admitted.doc
+        if not self._intake.waits(admitted.sealed.id) or now.mono_us < self._dug.get(doc, 0):
             return False
+        if first.seq > 1 and self._store.envelope_at(doc, first.actor, first.seq - 1) is None:
+            return False
+        self._dug.pop(doc, None)
         if len(self._dug) >= _DUG_MAX:
             del self._dug[next(iter(self._dug))]
-        self._dug[place] = None
+        self._dug[doc] = now.mono_us + _DIG_AGAIN_US
         return True
 
     def _refused(self, via: NodeId, error: RemoteError, data: bytes, now: Instant) -> Effects:
