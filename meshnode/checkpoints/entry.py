@@ -7,6 +7,7 @@ import msgspec
 from meshnode.checkpoints.answers import Added
 from meshnode.checkpoints.cell import CellChange
 from meshnode.checkpoints.rows import NUMBER_MAX, Delta, check_delta
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.epochs import Epoch
 from meshnode.model.errors import RemoteError
 
@@ -54,10 +55,7 @@ def prev_of(sealed: bytes) -> bytes:
 
 def unseal(sealed: bytes) -> Entry:
     """Raises ``RemoteError``."""
-    try:
-        entry = _decoder.decode(sealed[HASH_BYTES:])
-    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
-        raise RemoteError("checkpoint-entry", str(error)[:80]) from error
+    entry = decoded(_decoder.decode, sealed[HASH_BYTES:], "checkpoint-entry")
     if not 1 <= entry.version < NUMBER_MAX or not 0 <= entry.epoch.counter < NUMBER_MAX or len(sealed) < HASH_BYTES:
         raise RemoteError("checkpoint-entry", f"version {entry.version}")
     if entry.merged is not None:

@@ -17,6 +17,7 @@ from meshnode.checkpoints.rows import AnswerRow, CellRow, DotRow, Reader, Table
 from meshnode.checkpoints.seen import Seen
 from meshnode.checkpoints.state import State
 from meshnode.kernel.blobs import digest_of
+from meshnode.kernel.decoding import JUNK, refusal
 from meshnode.kernel.epochs import Epoch
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
@@ -127,8 +128,8 @@ def read_manifest(body: bytes) -> Manifest:
     try:
         manifest = _manifest.decode(body)
         Reader(manifest.epochs).epoch(manifest.epoch)
-    except (ValueError, RecursionError) as error:
-        raise RemoteError("checkpoint-manifest", str(error)[:80]) from error
+    except JUNK as error:
+        raise refusal("checkpoint-manifest", error) from error
     if any(len(head) != HASH_BYTES for head in (manifest.head, *(row.head for row in manifest.follows))):
         raise RemoteError("checkpoint-manifest", f"the hash of an entry has {HASH_BYTES} bytes")
     return manifest
@@ -217,7 +218,7 @@ def _read(data: bytes | None, digest: str, bad: list[str]) -> Chunk | None:
         return None
     try:
         return _chunk.decode(data)
-    except (ValueError, RecursionError):
+    except JUNK:
         bad.append(digest)
         return None
 

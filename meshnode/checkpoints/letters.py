@@ -17,6 +17,7 @@ import msgspec
 from meshnode.checkpoints.entry import HASH_BYTES
 from meshnode.checkpoints.rows import NUMBER_MAX, Delta, check_delta
 from meshnode.checkpoints.seen import Seen
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.effects import Channel, Send
 from meshnode.kernel.epochs import Dot, Epoch
 from meshnode.model.errors import RemoteError
@@ -135,10 +136,7 @@ def encode_copy(copy: Copy) -> bytes:
 
 def decode_copy(data: bytes) -> Copy:
     """Raises ``RemoteError``."""
-    try:
-        copy = _copy.decode(data)
-    except (ValueError, RecursionError) as error:
-        raise RemoteError("checkpoint-copy", str(error)[:80]) from error
+    copy = decoded(_copy.decode, data, "checkpoint-copy")
     check_delta(copy.delta)
     if (
         not copy.delta.final
@@ -154,10 +152,7 @@ def decode(body: bytes) -> Letter:
     """Raises ``RemoteError``."""
     if len(body) > LETTER_BYTES_MAX:
         raise RemoteError("checkpoint-letter-size", f"{len(body)} bytes")
-    try:
-        letter = _decoder.decode(body)
-    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
-        raise RemoteError("checkpoint-letter", str(error)[:80]) from error
+    letter = decoded(_decoder.decode, body, "checkpoint-letter")
     if _is_wrong(letter):
         raise RemoteError("checkpoint-letter", "a count, an id or a number out of its range")
     return letter

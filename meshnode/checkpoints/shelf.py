@@ -15,6 +15,7 @@ from meshnode.checkpoints.fold import Manifest
 from meshnode.checkpoints.held import Held, Taken
 from meshnode.checkpoints.rows import Delta, check_delta
 from meshnode.checkpoints.state import State
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.epochs import Epoch
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.errors import RemoteError
@@ -113,10 +114,7 @@ def _item(body: bytes) -> Entry | Taken:
         return unseal(body[1:])
     if body[:1] != _TAKEN:
         raise RemoteError("checkpoint-record", f"neither an entry nor taken over: {body[:1]!r}")
-    try:
-        taken = _taken.decode(body[1:])
-    except (ValueError, RecursionError) as error:
-        raise RemoteError("checkpoint-record", str(error)[:80]) from error
+    taken = decoded(_taken.decode, body[1:], "checkpoint-record")
     check_delta(taken.piece)
     if len(taken.head) != HASH_BYTES:  # the entry written after it would begin with it, and could not be read again
         raise RemoteError("checkpoint-record", f"the hash of an entry has {HASH_BYTES} bytes, not {len(taken.head)}")

@@ -10,6 +10,7 @@ import msgspec
 from meshnode.cli.output import json_of, show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, deadline, output_option, warn
 from meshnode.cli.words import milliseconds, one_line
+from meshnode.kernel.decoding import JUNK
 from meshnode.model.commands import CallSkill
 from meshnode.model.errors import Invalid
 from meshnode.model.views import CallView
@@ -83,7 +84,7 @@ def argument(given: str) -> tuple[str, object]:
         return key, _text_of(Path(value[1:]), key)
     try:
         parsed: object = json.loads(value, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+    except JUNK:
         return key, value
     return key, parsed
 

@@ -9,6 +9,7 @@ from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option, warn
 from meshnode.cli.words import clock, one_line
 from meshnode.client.events import TopicEvent
+from meshnode.kernel.decoding import JUNK
 from meshnode.model.errors import Invalid
 from meshnode.model.view_parts import TopicEventView
 from meshnode.model.views import PublishedView
@@ -29,7 +30,7 @@ def _published(view: PublishedView) -> str:
 def _data(text: str) -> object:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except JUNK as error:
         raise Invalid(
             f"the event is no JSON: {error}", next_step="""meshnode publish TOPIC '{"ok": true}'"""
         ) from error

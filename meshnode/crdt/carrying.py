@@ -12,6 +12,7 @@ from meshnode.crdt.parts import WHOLE_BYTES_MAX, count_of, part_of
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item, ItemKind
 from meshnode.crdt.store import StateStore
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.effects import Effect, Persist, Reject
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import Trust
@@ -139,7 +140,7 @@ def _root(
 ) -> None:
     try:
         root = decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except JUNK:
         taken.refuse(RemoteError("root-frame"))
         return
     effects = adopt(root)

@@ -20,6 +20,7 @@ import msgspec
 
 from meshnode.crdt import batch
 from meshnode.crdt.change import ACTOR_BYTES, HASH_BYTES
+from meshnode.kernel.decoding import JUNK, refusal
 from meshnode.kernel.ports import Signer, Verifier
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
@@ -150,8 +151,8 @@ def unseal(data: bytes) -> Unsealed:
     try:
         frame = _frames.decode(data)
         envelope = _envelopes.decode(frame.body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RemoteError("envelope-frame", str(error)) from error
+    except JUNK as error:
+        raise refusal("envelope-frame", error) from error
     if envelope.version not in (VERSION, ROOTED_VERSION):
         raise RemoteError("envelope-version", str(envelope.version))
     if _frame(frame.body, frame.signature, frame.place, frame.way) != data:

@@ -13,6 +13,7 @@ from math import isfinite
 from typing import TypeAlias
 
 from meshnode.crdt.change import KEY_BYTES_MAX, VALUE_BYTES_MAX, ParsedChange
+from meshnode.kernel.decoding import JUNK
 from meshnode.model.errors import Invalid, RemoteError
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
@@ -66,7 +67,7 @@ def is_canonical(text: str) -> bool:
     try:
         value: JsonValue = json.loads(text)
         return not _deeper_than(value, DEPTH_MAX) and canonical(value) == text
-    except (ValueError, RecursionError):
+    except JUNK:
         return False
 
 

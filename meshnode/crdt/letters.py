@@ -19,6 +19,7 @@ import msgspec
 from meshnode.crdt.change import ACTOR_BYTES
 from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX
 from meshnode.crdt.history import Clock
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.repair import RepairRoot, RepairRows, RepairSums
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
@@ -136,10 +137,7 @@ def decode(body: bytes) -> Letter:
     """Raises ``RemoteError``."""
     if len(body) > RECEIVED_BYTES_MAX:
         raise RemoteError("state-letter-size", f"{len(body)} bytes")
-    try:
-        letter = _decoder.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RemoteError("state-letter", str(error)) from error
+    letter = decoded(_decoder.decode, body, "state-letter")
     _judge(letter)
     return letter
 

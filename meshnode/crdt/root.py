@@ -19,6 +19,7 @@ from meshnode.crdt.envelope import GENERATIONS_MAX, Pin, are_names, doc_id_of, r
 from meshnode.crdt.fields import is_canonical, is_field_name, stamp_of
 from meshnode.crdt.kinds import may_set
 from meshnode.crdt.seen import ROWS_MAX, Seen
+from meshnode.kernel.decoding import decoded
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
 
@@ -123,10 +124,7 @@ def read(data: bytes) -> Rooted:
     """A peer's or a stored root, judged as far as that needs no key. Raises ``RemoteError``."""
     if len(data) > ROOT_BYTES_MAX:
         raise RemoteError("root-size", f"{len(data)} bytes, the limit is {ROOT_BYTES_MAX}")
-    try:
-        root = _decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RemoteError("root-frame", str(error)) from error
+    root = decoded(_decoder.decode, data, "root-frame")
     if msgspec.msgpack.encode(root) != data:
         raise RemoteError("root-frame", "not the one encoding of its content")
     _judge(root)

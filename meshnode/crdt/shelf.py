@@ -20,6 +20,7 @@ from meshnode.crdt.change import HASH_BYTES
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.strays import Stray
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
@@ -124,10 +125,7 @@ def _is_last(key: bytes) -> bool:
 def restored_root(record: Record, pieces: Mapping[bytes, bytes]) -> tuple[Rooted, Shelved]:
     """``pieces``: bodies of all piece records, by key. Raises ``RemoteError`` when it is not what was written."""
     data = _whole(record.body)
-    try:
-        shelved = _shelved.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RemoteError("record-corrupt", str(error)) from error
+    shelved = decoded(_shelved.decode, data, "record-corrupt")
     if not 0 <= shelved.pieces <= root.ROOT_BYTES_MAX // PIECE_BYTES + 1:
         raise RemoteError("record-corrupt", f"{shelved.pieces} pieces")
     doc = DocId(record.key[:DOC_BYTES])

@@ -19,6 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, unseal
+from meshnode.kernel.decoding import decoded
 from meshnode.model.errors import LocalError, RemoteError
 
 DecodedT = TypeVar("DecodedT")
@@ -175,10 +176,7 @@ def _block(body: bytes, at: int, bytes_max: int) -> tuple[bytes, int]:
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[DecodedT], data: bytes) -> DecodedT:
-    try:
-        return decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RemoteError("stick-frame", str(error)) from error
+    return decoded(decoder.decode, data, "stick-frame")
 
 
 def _framed(data: bytes) -> bytes:

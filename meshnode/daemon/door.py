@@ -9,6 +9,7 @@ from meshnode.api.ports import Streamed, Told, TopicTold
 from meshnode.daemon.topics import TopicDoors
 from meshnode.host.loop import CoreLoop
 from meshnode.kernel.counters import Counters
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.instant import Instant
 from meshnode.model.commands import AnyCommand, CallSkill, GetStatus
 from meshnode.model.views import AnyView, CallView, EventView, Failure, StreamItem
@@ -41,7 +42,7 @@ class _Stream:
         self.next_no += 1
         try:
             self.heard.put_nowait(StreamItem(number=number, item=msgspec.json.decode(payload)))
-        except (ValueError, RecursionError) as error:  # ValueError: of msgspec, or text that is no UTF-8
+        except JUNK as error:
             self.end(_junk(f"item {number} cannot be read: {error}"))
 
     def end(self, end: CallView | Failure) -> None:

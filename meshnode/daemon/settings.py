@@ -8,6 +8,7 @@ import msgspec
 
 from meshnode.host.atomic import replace_file
 from meshnode.host.engine import Engine
+from meshnode.kernel.decoding import JUNK
 from meshnode.links.carriage import RelayConfig
 from meshnode.model.errors import Invalid, LocalError
 
@@ -54,7 +55,7 @@ def load(directory: Path) -> Settings:
         return Settings()
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Settings)
-    except (OSError, ValueError, RecursionError) as error:  # of msgspec, too
+    except (OSError, *JUNK) as error:
         raise Invalid(f"{path}: {error}", next_step=_MEND) from error
     for field in ("advertise", "seeds"):
         for text in getattr(found, field):

@@ -9,6 +9,7 @@ import msgspec
 
 from meshnode.api.ports import LISTENING, TopicTold
 from meshnode.kernel.counters import Counters
+from meshnode.kernel.decoding import JUNK
 from meshnode.model.errors import Invalid, Offline, RemoteError
 from meshnode.model.view_parts import TopicEventView
 from meshnode.node.inputs import TopicsWanted
@@ -110,5 +111,5 @@ class TopicDoors:
             try:
                 data: object = msgspec.json.decode(payload)
                 yield msgspec.json.encode(TopicEventView(topic=header.topic, publisher=header.publisher, data=data))
-            except (ValueError, RecursionError):
+            except JUNK:
                 self._counters.add("event-junk")

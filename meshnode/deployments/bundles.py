@@ -10,6 +10,7 @@ import msgspec
 
 from meshnode.kernel.blobs import BlobRead, BlobsKept, KeepBlobs, ReadBlob, digest_of
 from meshnode.kernel.counters import Counters
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.effects import Channel, Effect, Fact, Reject, Send
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import LinkStats
@@ -135,7 +136,7 @@ class Bundles:
                     return self._ask(digest, now) if digest in self._missing else []
                 case Bundle(data):
                     return self._received(data)
-        except (ValueError, RecursionError, RemoteError) as error:  # of msgspec: junk, no UTF-8, nested too deep
+        except (*JUNK, RemoteError) as error:
             reason = error.reason if isinstance(error, RemoteError) else "bundle-junk"
             self.counters.add(reason)
             return [Reject(peer, reason, str(error)[:80])]

@@ -8,6 +8,7 @@ import msgspec
 
 from meshnode.gossip.letters import AlertRumour, AlertsRumour, Count, Id, decode_rumour
 from meshnode.gossip.verdict import Evidence
+from meshnode.kernel.decoding import JUNK, refusal
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.ports import Signer, Trust, Verifier
@@ -116,8 +117,8 @@ def read(rumour: AlertRumour | AlertsRumour) -> list[Alert]:
         if isinstance(rumour, AlertRumour):
             return [_alerts.decode(rumour.body)]
         batch = _batches.decode(rumour.body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("alert-malformed", str(error)[:80]) from error
+    except JUNK as error:
+        raise refusal("alert-malformed", error) from error
     return [Alert(t.subject, t.boot, t.incarnation, batch.observer, t.kind, t.observers) for t in batch.alerts]
 
 

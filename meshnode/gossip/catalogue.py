@@ -24,6 +24,7 @@ from meshnode.gossip.summaries import (
     encode_summary,
     summed,
 )
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.fingerprints import Fingerprints
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -349,10 +350,7 @@ def row_letters(peer: NodeId, rows: Sequence[SignedFact]) -> list[Effect]:
 
 def decode_row(body: bytes) -> RowBody:
     """Raises ``RemoteError`` for what is none."""
-    try:
-        return _bodies.decode(body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("catalogue-malformed", str(error)[:80]) from error
+    return decoded(_bodies.decode, body, "catalogue-malformed")
 
 
 def _order(held: _Held) -> tuple[int, bytes]:

@@ -27,6 +27,7 @@ from meshnode.gossip.row import (
     read,
     version_of,
 )
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.fingerprints import Fingerprints
 from meshnode.kernel.ports import Member, Trust, Verifier
 from meshnode.kernel.records import Record, RecordKind
@@ -196,7 +197,7 @@ class Directory:
         """A row of the journal, if it is news: it is checked like any other, since a disk is not a friend."""
         try:
             merge = self.offer(_signed.decode(record.body))
-        except (RemoteError, ValueError, RecursionError):
+        except (RemoteError, *JUNK):
             return None  # the next repair brings it again
         if merge is None or not merge.news:
             return None

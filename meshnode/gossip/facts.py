@@ -5,8 +5,8 @@ from typing import Annotated
 import msgspec
 
 from meshnode.gossip.letters import BATCH_BYTES, Count, Id, SignedFact, SoftBatch, post
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.effects import Effect
-from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
 CONTEXT = "soft/v1"
@@ -59,14 +59,8 @@ def index_key(body: FactBody) -> bytes:
 
 
 def decode_fact(body: bytes) -> FactBody:
-    try:
-        return _facts.decode(body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("soft-malformed", str(error)[:80]) from error
+    return decoded(_facts.decode, body, "soft-malformed")
 
 
 def decode_refresh(body: bytes) -> RefreshBody:
-    try:
-        return _refreshes.decode(body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("soft-malformed", str(error)[:80]) from error
+    return decoded(_refreshes.decode, body, "soft-malformed")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.effects import Channel, Send
 from meshnode.kernel.repair import RepairMessage
 from meshnode.model.errors import RemoteError
@@ -262,15 +263,9 @@ def decode(body: bytes) -> Letter:
     """
     if len(body) > LETTER_BYTES_MAX:
         raise RemoteError("letter-too-long", f"{len(body)} bytes")
-    try:
-        return _letters.decode(body)
-    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
-        raise RemoteError("letter-malformed", str(error)[:80]) from error
+    return decoded(_letters.decode, body, "letter-malformed")
 
 
 def decode_rumour(body: bytes) -> Rumour:
     """The rumour in ``body``; raises ``RemoteError`` if it is none."""
-    try:
-        return _rumours.decode(body)
-    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
-        raise RemoteError("rumour-malformed", str(error)[:80]) from error
+    return decoded(_rumours.decode, body, "rumour-malformed")

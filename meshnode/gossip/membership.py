@@ -39,6 +39,7 @@ from meshnode.gossip.relays import direct
 from meshnode.gossip.rolls import Rolls
 from meshnode.gossip.silence import ABSENT_US
 from meshnode.gossip.verdict import Evidence
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
@@ -304,7 +305,7 @@ class Gossip:
         fault = f"{len(facts)} bytes, the limit is {FACTS_BYTES_MAX}" if len(facts) > FACTS_BYTES_MAX else ""
         try:
             msgspec.json.decode(facts, type=dict[str, msgspec.Raw])
-        except (ValueError, RecursionError):  # of msgspec, or text that is no UTF-8
+        except JUNK:
             fault = "they are no JSON object"
         if fault:
             return [Note(f"node/{self.config.name}", f"own facts not published: {fault}")]

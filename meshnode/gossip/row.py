@@ -11,6 +11,7 @@ import msgspec
 
 from meshnode.gossip.letters import SIGNATURE_BYTES, Count, Id, SignedRow
 from meshnode.gossip.press import Press
+from meshnode.kernel.decoding import JUNK, decoded
 from meshnode.kernel.ports import Member
 from meshnode.links.tunnelwire import relay_at
 from meshnode.model.errors import RemoteError
@@ -121,14 +122,11 @@ def version_of(body: bytes) -> bytes:
 
 def read(body: bytes) -> Row:
     """The row in ``body``; raises ``RemoteError`` if it is none."""
-    try:
-        return _rows.decode(body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("row-malformed", str(error)[:80]) from error
+    return decoded(_rows.decode, body, "row-malformed")
 
 
 def check_facts(row: Row) -> None:
     try:
         msgspec.json.decode(row.facts, type=dict[str, msgspec.Raw])
-    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
+    except JUNK as error:
         raise RemoteError("row-facts-malformed") from error

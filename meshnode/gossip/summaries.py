@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from meshnode.model.errors import RemoteError
+from meshnode.kernel.decoding import decoded
 
 SUMMARY_BYTES_MAX = 512
 CLASSES_MAX = 8
@@ -64,10 +64,7 @@ def encode_summary(summary: RegionSummary) -> bytes:
 
 def decode_summary(body: bytes) -> RegionSummary:
     """Raises ``RemoteError`` for what is none."""
-    try:
-        return _summaries.decode(body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("catalogue-malformed", str(error)[:80]) from error
+    return decoded(_summaries.decode, body, "catalogue-malformed")
 
 
 def machine_class(accelerator_bytes: Iterable[int | None]) -> str:

@@ -18,6 +18,7 @@ import msgspec
 import zmq
 
 from meshnode.kernel.counters import Counters
+from meshnode.kernel.decoding import JUNK
 from meshnode.model.commands import PublishEvent
 from meshnode.model.errors import RemoteError
 from meshnode.node.inputs import CommandGiven, TopicsWanted
@@ -179,7 +180,7 @@ class PubEndpoint:
         try:
             data: object = msgspec.json.decode(payload)
             self._tell(CommandGiven(DOOR, PublishEvent(topic=topic.decode(), data=data)))
-        except (ValueError, RecursionError):  # of msgspec, or text that is no UTF-8
+        except JUNK:
             self._counters.add("event-junk")
 
     def _is_ours(self, part: zmq.Frame) -> bool:

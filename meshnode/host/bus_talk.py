@@ -8,6 +8,7 @@ import enum
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK, refusal
 from meshnode.model.errors import RemoteError
 from meshnode.wire.bus import FROM_AGENT
 from meshnode.wire.calls import RegisteredHeader, RegisterHeader, SkillDescription
@@ -127,8 +128,8 @@ def read_registration(frame: Frame) -> Registration:
     """Raises ``RemoteError``."""
     try:
         return _registers.decode(frame.header), _skills.decode(frame.payload)
-    except (ValueError, RecursionError) as error:  # of msgspec, text that is no UTF-8, or nested too deep
-        raise RemoteError("bus-registration", str(error)[:200]) from error
+    except JUNK as error:
+        raise refusal("bus-registration", error) from error
 
 
 def registered(header: RegisteredHeader) -> Frame:
@@ -141,5 +142,5 @@ def _call_of(frame: Frame) -> bytes:
     """b"" also for junk: the core refuses that by name, whatever stands around it."""
     try:
         return _states.decode(frame.header).call_id
-    except (ValueError, RecursionError):
+    except JUNK:
         return b""

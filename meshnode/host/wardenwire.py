@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from meshnode.kernel.decoding import decoded
 from meshnode.model.errors import RemoteError
 
 WARDEN_SOCKET = "warden.sock"  # in the run directory of the node
@@ -130,15 +131,9 @@ class Inbox:
 
 def read_order(body: bytes) -> ToWarden:
     """Raises ``RemoteError``."""
-    try:
-        return _TO_WARDEN(body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("not-an-order", str(error)) from error
+    return decoded(_TO_WARDEN, body, "not-an-order")
 
 
 def read_report(body: bytes) -> FromWarden:
     """Raises ``RemoteError``."""
-    try:
-        return _FROM_WARDEN(body)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("not-a-report", str(error)) from error
+    return decoded(_FROM_WARDEN, body, "not-a-report")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from meshnode.kernel.decoding import decoded_or
 from meshnode.kernel.journal import (
     BODY_BYTES_MAX,
     HEADER_BYTES,
@@ -80,10 +81,7 @@ def decode_gap(record: Record) -> Gap | None:
     """``None`` if the record does not describe a gap."""
     if record.kind is not RecordKind.GAP or not record.body:
         return None
-    try:
-        return msgspec.msgpack.decode(record.body, type=Gap)
-    except (ValueError, RecursionError):
-        return None
+    return decoded_or(lambda data: msgspec.msgpack.decode(data, type=Gap), record.body, None)
 
 
 def live(records: Iterable[Record]) -> list[Record]:

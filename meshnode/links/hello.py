@@ -7,8 +7,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK, refusal
 from meshnode.kernel.reasons import Bye
-from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import Frame, Kind
 
 VERSION_MIN = 1
@@ -99,8 +99,8 @@ def body_of(frame: Frame, body_type: type[BodyT]) -> BodyT:
     """The body of a frame, or ``RemoteError``, e.g. "hello-malformed"."""
     try:
         return msgspec.msgpack.decode(frame.header, type=body_type)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError(f"{frame.kind.name.lower()}-malformed", str(error)) from error
+    except JUNK as error:
+        raise refusal(f"{frame.kind.name.lower()}-malformed", error) from error
 
 
 def objection(hello: Hello, mesh: str, node: bytes, name: str) -> Bye | None:

@@ -8,10 +8,10 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.effects import Effect, Fact
 from meshnode.kernel.reasons import DialFailure
 from meshnode.links.hello import Count, Id32
-from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, NodeId
 from meshnode.wire.frame import Frame, Kind
 
@@ -55,10 +55,7 @@ def frame_of(kind: Kind, number: int, body: Open | Why | Credit | None = None, d
 
 def body_of(frame: Frame, body_type: type[BodyT]) -> BodyT:
     """The body of a frame; raises ``RemoteError`` "tunnel-malformed"."""
-    try:
-        return msgspec.msgpack.decode(frame.header, type=body_type)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("tunnel-malformed", str(error)) from error
+    return decoded(lambda data: msgspec.msgpack.decode(data, type=body_type), frame.header, "tunnel-malformed")
 
 
 def relay_host(relay: NodeId) -> str:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK, refusal
 from meshnode.model.errors import RemoteError
 from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, Frame, Kind
@@ -109,8 +110,8 @@ def read_emit(frame: Frame) -> tuple[str, str]:
     try:
         msgspec.json.decode(frame.payload)
         return header.type, frame.payload.decode()
-    except (ValueError, RecursionError) as error:
-        raise RemoteError("emit-junk", str(error)[:80]) from error
+    except JUNK as error:
+        raise refusal("emit-junk", error) from error
 
 
 def overlong(header: CallHeader) -> str:
@@ -156,8 +157,8 @@ def _of_call(decoder: msgspec.msgpack.Decoder[IdT], frame: Frame) -> IdT:
 def _read(decoder: msgspec.msgpack.Decoder[HeaderT], frame: Frame) -> HeaderT:
     try:
         return decoder.decode(frame.header)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError(f"{frame.kind.name.lower()}-junk", str(error)[:80]) from error
+    except JUNK as error:
+        raise refusal(f"{frame.kind.name.lower()}-junk", error) from error
 
 
 def _counts(name: str, *numbers: int) -> None:

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from meshnode.kernel.counters import Counters
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
@@ -367,7 +368,7 @@ def decode(value: bytes) -> tuple[str, ...] | None:
     """``None``: another node published what is no list of filters."""
     try:
         names = _told.decode(value)
-    except (ValueError, RecursionError):  # of msgspec: junk, no UTF-8, or nested too deep
+    except JUNK:
         return None
     return tuple(dict.fromkeys(names)) if len(names) <= FILTERS_MAX and all(map(is_filter, names)) else None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK
 from meshnode.messaging.letters import RESULT_BYTES_MAX
 from meshnode.messaging.switch import ASK_SKILL
 from meshnode.model import commands, views
@@ -92,7 +93,7 @@ def asked(core: Core, fact: MeshAsked, now: Instant) -> Sequence[Effect]:
         return core.switch.answer(fact.ticket, "not-found", f"{fact.skill} is nothing a node answers", b"", now)
     try:
         command = _commands.decode(fact.payload)
-    except (ValueError, RecursionError) as error:  # ValueError: of msgspec, or text that is no UTF-8
+    except JUNK as error:
         core.counters.add("ask-junk")
         return core.switch.answer(fact.ticket, "invalid", f"what was asked cannot be read: {error}", b"", now)
     return core.desk.ask_for_peer(-fact.ticket, command, fact.peer, now)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from meshnode.model.errors import RemoteError
+from meshnode.kernel.decoding import decoded
 from meshnode.registry.offers import VALUE_BYTES_MAX
 
 FIND_SKILL = "mesh.find"
@@ -51,15 +51,9 @@ encode = msgspec.json.Encoder().encode
 
 def decode_question(payload: bytes) -> Question:
     """Raises ``RemoteError``: it is none."""
-    try:
-        return _questions.decode(payload)
-    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
-        raise RemoteError("find-malformed", str(error)[:80]) from error
+    return decoded(_questions.decode, payload, "find-malformed")
 
 
 def decode_detail(payload: bytes) -> Detail:
     """Raises ``RemoteError``: it is none."""
-    try:
-        return _details.decode(payload)
-    except (ValueError, RecursionError) as error:  # of msgspec, or text that is no UTF-8
-        raise RemoteError("detail-malformed", str(error)[:80]) from error
+    return decoded(_details.decode, payload, "detail-malformed")

@@ -9,6 +9,7 @@ import msgspec
 from meshnode.agents.messages import Shutdown as StopAgents
 from meshnode.checkpoints.messages import VersionRead, VersionRestored
 from meshnode.gossip.messages import Leave, MemberState
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.effects import Effect, Note, Persist
 from meshnode.kernel.instant import MS
 from meshnode.messaging.switch import PING_SKILL
@@ -195,7 +196,7 @@ class Desk:
             return instead or self._call_failed(command, ended)
         try:
             return [Reply(ended.ticket, self._answer(command, ended, now))]
-        except (ValueError, RecursionError) as error:  # ValueError: of msgspec, or text that is no UTF-8
+        except JUNK as error:
             junk = msgspec.structs.replace(ended, code="bad-answer", message=f"the answer cannot be read: {error}")
             return self._call_failed(command, junk)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.messaging.messages import CallEnded
@@ -211,7 +212,7 @@ class Gathering:
             return f"{ended.code}: {ended.message}"
         try:
             view = self._around.read(asked.question, ended)
-        except (ValueError, RecursionError) as error:  # ValueError: of msgspec, or text that is no UTF-8
+        except JUNK as error:
             return f"bad-answer: it cannot be read: {error}"
         if isinstance(view, Failure):
             return f"{view.code}: {view.message}"

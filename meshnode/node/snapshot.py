@@ -15,6 +15,7 @@ from meshnode.deployments.clusters import StandingOf, conditions, status_of
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.verdict import words_of
 from meshnode.kernel import hlc
+from meshnode.kernel.decoding import decoded_or
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
 from meshnode.links.tunnelwire import relay_at
 from meshnode.model.addresses import host_and_port
@@ -186,11 +187,11 @@ def _load(core: Core, node: NodeId, now: Instant) -> dict[str, Any]:
     return {**load_view(value), "age_s": round((now.mono_us - heard_us) / SECOND, 1)}
 
 
+_objects = msgspec.json.Decoder(dict[str, Any])
+
+
 def json_object(data: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(data, type=dict[str, Any])
-    except (ValueError, RecursionError):  # of msgspec, or text that is no UTF-8
-        return {}
+    return decoded_or(_objects.decode, data, dict[str, Any]())
 
 
 def skills(core: Core, command: FindSkills, now: Instant) -> SkillsView:
@@ -282,10 +283,7 @@ _machines = msgspec.json.Decoder(Machine)
 
 
 def machine(facts: bytes) -> Machine:
-    try:
-        return _machines.decode(facts)
-    except (ValueError, RecursionError):  # of msgspec, or text that is no UTF-8
-        return Machine()
+    return decoded_or(_machines.decode, facts, Machine())
 
 
 def _document(core: Core, document: Document, standing_of: StandingOf, now: Instant) -> DocumentView:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ledger import decode_gap
 from meshnode.kernel.records import Record, RecordKind
@@ -165,7 +166,7 @@ class Story:
             return
         try:
             entry = msgspec.msgpack.decode(record.body, type=_Entry)
-        except (ValueError, RecursionError):
+        except JUNK:
             return
         before = self._entries[-1][1].run if self._entries else self._run
         if entry.run == before:  # one object for all events of a run

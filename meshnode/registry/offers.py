@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK, decoded_or
 from meshnode.wire.calls import SkillDescription
 
 AGENT_PREFIX = "agent/"
@@ -149,7 +150,7 @@ def decode_agent(value: bytes) -> AgentOffer | None:
     try:
         page = _pages.decode(value)
         ranges = tuple(_read(row, page) for row in page.rows)
-    except (ValueError, IndexError, RecursionError):  # of msgspec: junk, no UTF-8, or nested too deep
+    except (IndexError, *JUNK):
         return None
     return AgentOffer(ranges) if sum(item.count for item in ranges) <= UNITS_A_PAGE_MAX else None
 
@@ -283,7 +284,4 @@ def fitting_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 def decode_skill(value: bytes) -> SkillOffer | None:
     """``None``: another node published what is no offer."""
-    try:
-        return _skills.decode(value)
-    except (ValueError, RecursionError):
-        return None
+    return decoded_or(_skills.decode, value, None)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK
 from meshnode.kernel.effects import Effect, Note, Persist
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.ids import AgentName, InstanceId
@@ -35,7 +36,7 @@ def read_records(records: Sequence[Record]) -> list[tuple[InstanceId, ClaimRecor
         if record.kind is RecordKind.CLAIM and record.body:
             try:
                 found.append((InstanceId(record.key.decode()), _decode(record.body)))
-            except (ValueError, RecursionError):  # of msgspec, or a key that is no UTF-8
+            except JUNK:
                 continue
     return found
 

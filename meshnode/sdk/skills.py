@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK
 from meshnode.sdk.context import Ctx
 from meshnode.sdk.schemas import ARGUMENTS, is_plain, read_docstring, schema_of
 from meshnode.wire.calls import SkillDescription
@@ -101,7 +102,7 @@ class Skill:
             self._decoder = _decoder_of(self.name, self._arguments)
         try:
             checked = self._decoder.decode(payload or b"{}")
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except JUNK as error:
             raise BadArguments(f"{self.name}: {error}") from error
         return {field: getattr(checked, field) for field in self._fields}
 
@@ -112,7 +113,7 @@ class Skill:
             if not (self._result in _ANYTHING or (type(value) is self._result and self._result in _PLAIN)):
                 self._check = self._check or _decoder_of(self.name, self._result)
                 self._check.decode(data)
-        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        except (TypeError, *JUNK) as error:
             word = "yielded" if self.streams else "returned"
             raise BadResult(f"{self.name} {word} what its schema forbids: {error}") from error
         return data

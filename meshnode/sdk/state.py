@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK
 from meshnode.sdk.cells import Cell, Cells
 from meshnode.sdk.errors import StateError
 from meshnode.wire.state import CHANGES_MAX, KEY_CHARS_MAX, VALUE_BYTES_MAX, Change, Key, Op
@@ -225,7 +226,7 @@ def _is_utf8(text: str) -> bool:
 def _json_of(name: str, value: object) -> bytes:
     try:
         data = _encode(value)
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+    except (TypeError, *JUNK) as error:
         raise StateError("state-not-json", f"{name}: {error}") from error
     if len(data) > VALUE_BYTES_MAX:
         raise StateError("state-value-too-big", f"{name}: {len(data)} bytes of JSON, the limit is {VALUE_BYTES_MAX}")

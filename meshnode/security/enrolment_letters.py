@@ -22,6 +22,7 @@ from typing import TypeVar
 
 import msgspec
 
+from meshnode.kernel.decoding import decoded
 from meshnode.kernel.ports import Signer, Verifier
 from meshnode.model.errors import RemoteError
 from meshnode.security.identity import RecordSigner
@@ -214,7 +215,4 @@ def read_reply(body: bytes) -> Admitted | Refused:
 def _read(body: bytes, decoder: msgspec.json.Decoder[LetterT]) -> LetterT:
     if len(body) > BODY_BYTES_MAX:
         raise RemoteError("too-long", f"{len(body)} bytes, the limit is {BODY_BYTES_MAX}")
-    try:
-        return decoder.decode(body)
-    except (ValueError, RecursionError, OverflowError) as error:
-        raise RemoteError("malformed", str(error)) from error
+    return decoded(decoder.decode, body, "malformed")

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK, refusal
 from meshnode.kernel.ports import Signer, Verifier
 from meshnode.model.errors import RemoteError
 
@@ -45,5 +46,5 @@ def decode(data: bytes, kind: type[BodyT], reason: str) -> BodyT:
     """msgpack into ``kind``; everything the decoder can raise on junk becomes ``RemoteError(reason)``."""
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except (ValueError, RecursionError, OverflowError) as error:
-        raise RemoteError(reason, str(error)) from error
+    except JUNK as error:
+        raise refusal(reason, error) from error

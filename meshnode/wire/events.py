@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK, decoded, refusal
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import Frame, Kind
 
@@ -120,10 +121,7 @@ def _pack(first: Frame, row: list[bytes]) -> Frame:
 
 def read_event(frame: Frame) -> EventHeader:
     """Raises ``RemoteError``: it is none, or over the limits."""
-    try:
-        header = _events.decode(frame.header)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("event-junk", str(error)[:80]) from error
+    header = decoded(_events.decode, frame.header, "event-junk")
     if len(frame.payload) > EVENT_BYTES_MAX:
         raise RemoteError("event-too-long", f"{len(frame.payload)} bytes, the limit is {EVENT_BYTES_MAX}")
     if len(header.publisher) > PUBLISHER_CHARS_MAX:
@@ -159,7 +157,7 @@ def count_told(header: bytes) -> int:
     """The same by its header alone."""
     try:
         return max(1, len(_events.decode(header).lengths))
-    except (ValueError, RecursionError):
+    except JUNK:
         return 1
 
 
@@ -172,8 +170,8 @@ def read_subscribe(frame: Frame) -> tuple[str, ...]:
     """Raises ``RemoteError``: not what one can listen to."""
     try:
         filters = _subscribes.decode(frame.header).filters
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, no UTF-8, or nested too deep
-        raise RemoteError("subscribe-junk", str(error)[:80]) from error
+    except JUNK as error:
+        raise refusal("subscribe-junk", error) from error
     return checked(filters)
 
 

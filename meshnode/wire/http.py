@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from meshnode.model.errors import RemoteError
+from meshnode.kernel.decoding import decoded
 from meshnode.wire.calls import (
     CallHeader,
     CancelHeader,
@@ -195,7 +195,4 @@ def topic_event(header: EventHeader, payload: bytes) -> bytes:
 
 def json_of(payload: bytes) -> Any:  # noqa: ANN401 - JSON
     """Raises ``RemoteError``."""
-    try:
-        return msgspec.json.decode(payload or b"null")
-    except (ValueError, RecursionError) as error:
-        raise RemoteError("http-json", str(error)[:80]) from error
+    return decoded(msgspec.json.decode, payload or b"null", "http-json")

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from meshnode.kernel.decoding import decoded
 from meshnode.model.errors import RemoteError
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, PREFIX_BYTES, Frame, Kind, size
 
@@ -135,7 +136,4 @@ class Assembly:
 
 
 def _read(frame: Frame) -> PartHeader:
-    try:
-        return _decode(frame.header)
-    except (ValueError, RecursionError) as error:  # of msgspec: junk, or nested too deep
-        raise RemoteError("part-malformed", str(error)[:80]) from error
+    return decoded(_decode, frame.header, "part-malformed")

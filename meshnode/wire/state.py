@@ -9,6 +9,7 @@ import enum
 
 import msgspec
 
+from meshnode.kernel.decoding import decoded
 from meshnode.model.errors import RemoteError
 
 VALUE_BYTES_MAX = 1024 * 1024  # of one key, as JSON
@@ -119,10 +120,7 @@ _changes = msgspec.msgpack.Decoder(list[Change])
 
 def decode_changes(payload: bytes) -> list[Change]:
     """Raises ``RemoteError``; what a process sends is checked before anything of it is believed."""
-    try:
-        changes = _changes.decode(payload)
-    except (ValueError, RecursionError) as error:  # of msgspec, text that is no UTF-8, or nested too deep
-        raise RemoteError("state-junk", str(error)[:80]) from error
+    changes = decoded(_changes.decode, payload, "state-junk")
     if len(changes) > CHANGES_MAX:
         raise RemoteError("state-changes", f"{len(changes)}, the limit is {CHANGES_MAX}")
     for change in changes:

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from meshnode.gossip.verdict import Evidence, words_of
 from meshnode.kernel.reasons import Bye
 from tests.docs_kit.reading import ROOT
+from tests.house.syntax import called, every, texts, tree
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 ROOMS = (
@@ -18,7 +19,7 @@ ROOMS = (
 )  # fmt: skip
 RECORDS = tuple(ROOT / "meshnode" / "security" / name for name in ("members.py", "signed.py"))
 # Which argument names the refusal, by who is called.
-RAISES = {"RemoteError": 0, "Overdone": 0, "Reject": 1, "reject": 1}
+RAISES = {"RemoteError": 0, "Overdone": 0, "refusal": 0, "Reject": 1, "reject": 1, "decoded": 2}
 # Bodies of a link, each refused under the name of its frame (links/hello.py).
 BODIES = ("ack", "credit", "goaway", "hello", "ping", "pong", "welcome")
 # Places that pass on a name that was given elsewhere.
@@ -32,38 +33,27 @@ def raised(paths: Iterable[Path]) -> dict[str, str]:
     the strings of its module that look like it: ``flood-probes`` for a variable that ``Overdone`` takes."""
     found: dict[str, str] = {}
     for path in paths:
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and (argument := _named(node)) is not None:
-                for name in _names(argument, tree):
-                    found.setdefault(name, f"{path.relative_to(path.parents[2])}:{node.lineno}")
+        module = tree(path.read_text())
+        for call in every(ast.Call, module):
+            if (argument := _named(call)) is not None:
+                for name in _names(argument, module):
+                    found.setdefault(name, f"{path.relative_to(path.parents[2])}:{call.lineno}")
     return found
 
 
 def _named(call: ast.Call) -> ast.expr | None:
-    called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    at = RAISES.get(called)
+    at = RAISES.get(called(call))
     return call.args[at] if at is not None and len(call.args) > at else None
 
 
-def _names(argument: ast.expr, tree: ast.Module) -> Iterator[str]:
-    match argument:
-        case ast.Constant(value=str() as name):
-            yield name
-        case ast.JoinedStr(values=parts):
-            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in parts)
-        case ast.IfExp(body=one, orelse=other):
-            yield from (name for each in (one, other) for name in _names(each, tree))
-        case _ if ast.unparse(argument) == "name":
-            yield from (each for each in _strings(tree) if re.fullmatch(r"flood-[a-z]+", each))
-        case _:
-            assert ast.unparse(argument) in PASSED_ON, f"a refusal without a name: {ast.unparse(argument)}"
-
-
-def _strings(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
+def _names(argument: ast.expr, module: ast.Module) -> list[str]:
+    if names := list(texts(argument)):
+        return names
+    if ast.unparse(argument) == "name":
+        strings = [each.value for each in every(ast.Constant, module) if isinstance(each.value, str)]
+        return [each for each in strings if re.fullmatch(r"flood-[a-z]+", each)]
+    assert ast.unparse(argument) in PASSED_ON, f"a refusal without a name: {ast.unparse(argument)}"
+    return []
 
 
 def spelled(names: Iterable[str], records: Iterable[str]) -> set[str]:
