@@ -1,4 +1,8 @@
-"""The one walker over the sources of this house: every rule about code asks it, and reads each file once."""
+"""The one walker over the sources of this house: every rule about code asks it.
+
+Trees are not kept, they are many times as large as the sources: a rule names a word without which a file does not
+matter to it, and most are never parsed.
+"""
 
 import ast
 import functools
@@ -13,14 +17,18 @@ INSTALLED = ("node_modules", "site-packages")  # by the page, and by benches for
 NodeT = TypeVar("NodeT", bound=ast.AST)
 
 
+def sources(*tops: str, holding: str = "") -> tuple[Path, ...]:
+    """All that we wrote, or what is below some folders of it, or of that the files that hold a word."""
+    return tuple(path for path in _sources(tops or TOPS) if not holding or holding in path.read_text())
+
+
 @functools.cache
-def sources(*tops: str) -> tuple[Path, ...]:
-    """All that we wrote, or what is below some folders of it."""
-    found = (path for top in tops or TOPS for path in (ROOT / top).rglob("*.py"))
+def _sources(tops: tuple[str, ...]) -> tuple[Path, ...]:
+    found = (path for top in tops for path in (ROOT / top).rglob("*.py"))
     return tuple(sorted(path for path in found if not any(part in INSTALLED for part in path.parts)))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def tree(source: str) -> ast.Module:
     return ast.parse(source)
 

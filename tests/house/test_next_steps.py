@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from meshnode.cli.state import ACTIONS
 from meshnode.cli.verbs import VERBS
-from tests.docs_kit.reading import ROOT
+from tests.house.syntax import every, name_of, sources, texts, tree
 
 # A verb, and of ``state`` what to do with it.
 COMMAND = re.compile(r"\bmeshnode (?:-C \S+ )?([a-z]+)(?: ([a-z]+))?")
@@ -14,25 +14,20 @@ COMMAND = re.compile(r"\bmeshnode (?:-C \S+ )?([a-z]+)(?: ([a-z]+))?")
 
 def told(source: str) -> Iterator[tuple[int, str]]:
     """Line and text of each next step; "*" for what is put in."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call):
-            for each in node.keywords:
-                if each.arg == "next_step":
-                    yield from ((each.value.lineno, text) for text in _texts(each.value))
+    for call in every(ast.Call, tree(source)):
+        for each in call.keywords:
+            if each.arg == "next_step":
+                yield from ((each.value.lineno, text) for text in _texts(each.value))
 
 
 def _texts(value: ast.expr) -> Iterator[str]:
     match value:
-        case ast.Constant(value=str() as text):
-            yield text
-        case ast.JoinedStr(values=parts):
-            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in parts)
         case ast.IfExp(body=one, orelse=other):
             yield from (*_texts(one), *_texts(other))
         case ast.Call(func=ast.Name(id="command"), args=[_, said]):  # of the command line, with its options
-            yield from (f"meshnode {text}" for text in _texts(said))
+            yield from (f"meshnode {text}" for text in texts(said))
         case _:
-            pass
+            yield from texts(value)
 
 
 def unknown(source: str) -> list[str]:
@@ -46,9 +41,9 @@ def unknown(source: str) -> list[str]:
 
 
 def test_each_command_that_an_error_names_is_one() -> None:
-    sources = {path.relative_to(ROOT): path.read_text() for path in sorted((ROOT / "meshnode").rglob("*.py"))}
-    assert sum(1 for source in sources.values() for _ in told(source)) > 100
-    assert [f"{path}:{each}" for path, source in sources.items() for each in unknown(source)] == []
+    read = {name_of(path): path.read_text() for path in sources("meshnode", holding="next_step")}
+    assert sum(1 for source in read.values() for _ in told(source)) > 100
+    assert [f"{path}:{each}" for path, source in read.items() for each in unknown(source)] == []
 
 
 def test_a_command_that_is_none_is_noticed() -> None:

@@ -1,39 +1,48 @@
 """The house keeps its measure: no file or function swallows the rest, no package is empty."""
 
 import ast
-from pathlib import Path
+import functools
+from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.docs_kit.reading import ROOT
+from tests.house.syntax import every, name_of, sources, tree
+
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 
 
-def _sources() -> list[Path]:
-    tops = ("meshnode", "cloud_gateway", "hw", "bench", "examples", "tests", "tools")
-    installed = ("node_modules", "site-packages")  # by the page, and by benches for their anchors
-    found = (path for top in tops for path in (ROOT / top).rglob("*.py"))
-    return sorted(path for path in found if not any(part in installed for part in path.parts))
+class Measured(NamedTuple):
+    """``lines``: of the file; ``functions``: name and lines of each; ``told``: whether it says what it is for."""
+
+    lines: int
+    functions: list[tuple[str, int]]
+    told: bool
+
+
+@functools.cache
+def measured() -> dict[str, Measured]:
+    """Every source is parsed once."""
+    return {name_of(path): _measured(path.read_text()) for path in sources()}
+
+
+def _measured(source: str) -> Measured:
+    module = tree(source)
+    functions = every((ast.FunctionDef, ast.AsyncFunctionDef), module)
+    lines = [(each.name, (each.end_lineno or each.lineno) - each.lineno + 1) for each in functions]
+    return Measured(len(source.splitlines()), lines, bool(ast.get_docstring(module)))
 
 
 def test_no_file_is_longer_than_500_lines() -> None:
-    long = {str(p.relative_to(ROOT)): n for p in _sources() if (n := len(p.read_text().splitlines())) > FILE_LINES_MAX}
-    assert not long
+    assert {name: found.lines for name, found in measured().items() if found.lines > FILE_LINES_MAX} == {}
 
 
 def test_no_function_is_longer_than_60_lines() -> None:
-    long: dict[str, int] = {}
-    for path in _sources():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
-                lines = node.end_lineno - node.lineno + 1
-                if lines > FUNCTION_LINES_MAX:
-                    long[f"{path.relative_to(ROOT)}:{node.name}"] = lines
-    assert not long
+    every_one = [(f"{name}:{of}", lines) for name, found in measured().items() for of, lines in found.functions]
+    assert [each for each in every_one if each[1] > FUNCTION_LINES_MAX] == []
 
 
 def test_every_module_and_package_says_what_it_is_for() -> None:
-    silent = [str(p.relative_to(ROOT)) for p in _sources() if not ast.get_docstring(ast.parse(p.read_text()))]
-    assert not silent
+    assert [name for name, found in measured().items() if not found.told] == []
 
 
 def test_no_package_is_empty() -> None:

@@ -13,6 +13,7 @@ from automerge.core import ROOT, Document, ScalarType
 
 from meshnode.crdt import change
 from meshnode.crdt.guard import Engine, EngineFailure, guarded
+from tests.house.syntax import every, sources, tree
 from tests.unit.crdt import chunks
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -40,8 +41,8 @@ def written(engine: Engine, actor: bytes, **fields: str | None) -> change.Parsed
 
 def test_only_the_guard_imports_the_engine_and_only_its_core() -> None:
     importers: dict[str, list[str]] = {}
-    for path in sorted((REPOSITORY / "meshnode").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path in sources("meshnode", holding="automerge"):
+        for node in every((ast.Import, ast.ImportFrom), tree(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
@@ -52,12 +53,11 @@ def test_only_the_guard_imports_the_engine_and_only_its_core() -> None:
 
 def test_transactions_are_opened_by_with_and_nowhere_else() -> None:
     """A document freed with an open transaction kills the process."""
-    tree = ast.parse((REPOSITORY / "meshnode/crdt/guard.py").read_text())
-    opened = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "transaction"]
+    guard = tree((REPOSITORY / "meshnode/crdt/guard.py").read_text())
+    opened = [node for node in every(ast.Attribute, guard) if node.attr == "transaction"]
     by_with = [
         item.context_expr.func
-        for node in ast.walk(tree)
-        if isinstance(node, ast.With)
+        for node in every(ast.With, guard)
         for item in node.items
         if isinstance(item.context_expr, ast.Call)
     ]

@@ -40,6 +40,7 @@ from meshnode.node.stairs import climb
 from meshnode.security.identity import RecordSigner
 from meshnode.wire.calls import CallHeader, RegisterHeader, SkillDescription
 from meshnode.wire.frame import Frame, Kind
+from tests.house.syntax import every, tree
 from tests.unit.node.mesh import Box, Mesh, member_record, signer_of
 from tests.unit.node.test_commands import RUN, manifest
 from tests.unit.security.world import MESH
@@ -61,8 +62,8 @@ def all_facts() -> list[type[Fact]]:
 
 def lines_of_climb() -> list[str]:
     """The names of facts that the stairs have a line for."""
-    trees = [ast.parse(inspect.getsource(flight)) for flight in (climb, stairs._of_unit, stairs._of_state)]
-    patterns = [node.cls for tree in trees for node in ast.walk(tree) if isinstance(node, ast.MatchClass)]
+    trees = [tree(inspect.getsource(flight)) for flight in (climb, stairs._of_unit, stairs._of_state)]
+    patterns = [node.cls for each in trees for node in every(ast.MatchClass, each)]
     return sorted(pattern.id for pattern in patterns if isinstance(pattern, ast.Name))
 
 

@@ -9,6 +9,7 @@ from meshnode.node.config import NodeConfig, NodePorts
 from meshnode.node.core import Core
 from meshnode.sim import node as simulated
 from meshnode.sim.world import Setup, World
+from tests.house.syntax import every, sources, tree
 
 ROOT = Path(meshnode.__file__).parent
 
@@ -16,8 +17,8 @@ ROOT = Path(meshnode.__file__).parent
 def constructions(of: str) -> list[str]:
     """Files of the product in which ``of(...)`` is called."""
     found: list[str] = []
-    for path in sorted(ROOT.rglob("*.py")):
-        calls = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+    for path in sources("meshnode", holding=f"{of}("):
+        calls = every(ast.Call, tree(path.read_text()))
         found += [path.relative_to(ROOT).as_posix() for c in calls if isinstance(c.func, ast.Name) and c.func.id == of]
     return found
 
@@ -43,6 +44,6 @@ def test_a_simulated_node_runs_exactly_that_core() -> None:
 
 
 def test_no_floor_below_knows_whether_it_is_simulated() -> None:
-    for path in sorted(ROOT.rglob("*.py")):
+    for path in sources("meshnode"):
         if path.relative_to(ROOT).parts[0] != "sim":
             assert "meshnode.sim" not in path.read_text(), path
