@@ -21,6 +21,7 @@ RAY, TUNED = "Ray 2.60.0, default health checks", "Ray 2.60.0, health checks tun
 CALM_S = 600
 REST_S = 1.0
 PACE_S = 0.01
+MOVED_S_MAX = 60.0
 FULL_ONLY = "left to the full run"
 
 
@@ -83,7 +84,9 @@ def _fault(mesh: Nodes, books: Books, number: signal.Signals, home: str, caller:
     began = time.monotonic()
     for pid in pids:
         os.kill(pid, number)
-    while books.call(caller) == home:
+    while books.call(caller) == home:  # a signal is a little while on its way
+        if time.monotonic() - began > MOVED_S_MAX:
+            raise Broken(f"{MOVED_S_MAX:g} s after {number.name} {home} still answers {caller}: it does not feel it")
         time.sleep(PACE_S)
     return time.monotonic() - began
 
