@@ -9,8 +9,11 @@ STAMP := $(VENV)/installed.stamp
 SEED ?= 7
 NODES ?= 50
 SCENARIO ?= cut-and-heal
-# So many tests run at a time; those of one file with real daemons one after another.
+# So many tests run at a time. Those with real daemons wait most of their time: one more keeps the processors busy.
 WORKERS ?= 2
+WORKERS_REAL ?= $(shell echo $$(($(WORKERS) + 1)))
+# Files stay together, the longest begin (tests/order.py).
+IN_ORDER := --dist loadfile --no-loadscope-reorder
 FUZZ_S ?= $(if $(LONG),1800,60)
 
 # Bytecode is kept: without it every start of a daemon would compile three hundred modules.
@@ -54,7 +57,7 @@ postgres: ## install PostgreSQL for the tests of the second store (Debian, as ro
 	@ls -d /usr/lib/postgresql/*/bin
 
 test-browser: $(STAMP) $(VENDOR) ## the page in headless chromium (make browser installs it)
-	@"$(BIN)/python" -m pytest -q tests/browser
+	@"$(BIN)/python" -m pytest -q -n $(WORKERS) $(IN_ORDER) tests/browser
 
 demo: $(STAMP) $(VENDOR) ## the main job, told and verified in under 2 minutes (KEEP=1 leaves it running, BREAK=... plants a fault)
 	@"$(BIN)/python" -m tests.demo $(if $(KEEP),--keep) $(if $(BREAK),--break $(BREAK)) $(if $(CHAPTERS),--chapters $(CHAPTERS))
@@ -79,7 +82,7 @@ test-sim: $(STAMP) ## simulator scenarios: workload x faults x seeds
 	@"$(BIN)/python" -m pytest -q -n $(WORKERS) tests/sim
 
 test-real: $(STAMP) $(VENDOR) ## real daemons, sockets and processes
-	@"$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile tests/real
+	@"$(BIN)/python" -m pytest -q -n $(WORKERS_REAL) $(IN_ORDER) tests/real
 
 test-corpora: $(STAMP)
 	@for target in tests/fuzz/fuzz_*.py; do "$(BIN)/python" $$target 0 || exit 1; done

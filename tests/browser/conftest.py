@@ -1,11 +1,19 @@
 """One browser and one gateway for all tests of the page."""
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.house import PAGE, Served, chromium_path, launched, served
+from tests.order import longest_first
+
+LONGEST = ("test_views", "test_views_facts", "test_use", "test_views_asking")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items, Path(__file__).parent, LONGEST)
 
 
 @pytest.fixture(scope="session")

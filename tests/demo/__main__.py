@@ -57,7 +57,7 @@ def main() -> int:
     if given.fault:
         story.tell(f"planted: {given.fault}")
     chapters = given.chapters.split(",") if given.chapters else CHAPTERS_OF.get(given.fault, list(CHAPTERS))
-    demo = Demo(fleet, verifier, story, given.away)
+    demo = Demo(fleet, verifier, story, given.away, meters_only=bool(given.fault))
     kept = False
     try:
         kept = _tell(demo, chapters, keep=given.keep)

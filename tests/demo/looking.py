@@ -7,7 +7,7 @@ from meshnode.client.client import Client
 from meshnode.model.errors import LocalError
 from tests.demo.evidence import Seen
 
-POLL_S = 0.02
+POLL_S, POLL_S_MAX, POLLS_RARER = 0.02, 0.1, 1.1  # times are told to 10 ms: what comes soon is looked for often
 PATIENCE_S = 25.0
 
 
@@ -17,7 +17,7 @@ def client_of(directory: str) -> Client:
 
 def until(look: Callable[[], Seen], since: float, wait_s: float = PATIENCE_S) -> Seen:
     """Look again and again; ``took_s`` counts from ``since``. A look that says ``final`` is not repeated."""
-    deadline = time.monotonic() + wait_s
+    deadline, poll_s = time.monotonic() + wait_s, POLL_S
     while True:
         try:
             seen = look()
@@ -26,4 +26,5 @@ def until(look: Callable[[], Seen], since: float, wait_s: float = PATIENCE_S) ->
         if seen.holds or seen.final or time.monotonic() > deadline:
             took = time.monotonic() - since if seen.holds else None
             return Seen(seen.holds, seen.seen, took)
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
+        poll_s = min(POLL_S_MAX, poll_s * POLLS_RARER)

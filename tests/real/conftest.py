@@ -6,8 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.order import longest_first
 from tests.real.agents_kit import Fifo
 from tests.real.daemon_kit import Daemon, Daemons
+
+LONGEST = (
+    "test_demo_units", "test_demo_faults", "test_docs", "test_gateway", "test_demo", "test_states_over_nodes",
+    "test_calls_over_nodes", "test_placement", "test_topics", "test_bad_luck", "test_logs_over_nodes",
+    "test_http_agents", "test_agents_node_lost", "test_daemon_story", "test_daemon_meshes", "test_daemon_disk",
+    "test_bad_input_start", "test_relays", "test_daemon_twins", "test_gossip_words", "test_drain",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items, Path(__file__).parent, LONGEST)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -26,8 +27,8 @@ from tests.demo.fleet import Network
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("-m", "meshnode.daemon.main")
 LOOPBACK = ("--bind", "127.0.0.1", "--no-mdns")
-READY_S = 20.0
-POLL_S = 0.02
+READY_S = 60.0
+POLL_S, POLL_S_MAX, POLLS_RARER = 0.01, 0.1, 1.2  # what takes long is looked at less often: looking costs both sides
 FoundT = TypeVar("FoundT")
 AGENT = """\
 from meshnode.sdk import Agent
@@ -98,10 +99,10 @@ def typed(directory: Path, *words: str) -> Generator[subprocess.Popen[str]]:
             process.kill()
 
 
-def until(look: Callable[[], FoundT], what: str, within_s: float = 15.0) -> FoundT:
+def until(look: Callable[[], FoundT], what: str, within_s: float = 30.0) -> FoundT:
     """What ``look`` finds, as soon as it is true. A node that cannot answer yet is looked at again."""
     deadline = time.monotonic() + within_s
-    last = ""
+    last, poll_s = "", POLL_S
     while True:
         try:
             found = look()
@@ -111,7 +112,8 @@ def until(look: Callable[[], FoundT], what: str, within_s: float = 15.0) -> Foun
             if found:
                 return found
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}{last}"
-        select.select([], [], [], POLL_S)
+        select.select([], [], [], poll_s)
+        poll_s = min(POLL_S_MAX, poll_s * POLLS_RARER)
 
 
 def state_of(directory: Path, name: str) -> NodeView:
@@ -120,7 +122,7 @@ def state_of(directory: Path, name: str) -> NodeView:
 
 
 def client(directory: Path) -> Client:
-    return Client(str(directory), timeout_s=10.0)
+    return Client(str(directory), timeout_s=20.0)
 
 
 def alive(pid: int) -> bool:
@@ -136,7 +138,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 class Daemon:
-    """One process of one node. ``ready``: the line it told when it could serve, or why it cannot."""
+    """One process of one node, begun; whoever asks for ``ready`` waits for it."""
 
     def __init__(self, directory: Path, *arguments: str, program: tuple[str, ...] = PRODUCT) -> None:
         self.directory = directory
@@ -149,10 +151,15 @@ class Daemon:
                 start_new_session=True,
             )  # fmt: skip
         os.close(write_fd)
-        with os.fdopen(read_fd, "rb") as pipe:
+        self._pipe = os.fdopen(read_fd, "rb")
+
+    @cached_property
+    def ready(self) -> dict[str, Any]:
+        """What it told when it could serve, or why it cannot."""
+        with self._pipe as pipe:
             readable, _, _ = select.select([pipe], [], [], READY_S)
             line = pipe.readline() if readable else b""
-        self.ready: dict[str, Any] = json.loads(line) if line else {"ok": False, "error": {"message": self.log()}}
+        return json.loads(line) if line else {"ok": False, "error": {"message": self.log()}}
 
     @property
     def ask(self) -> Client:
@@ -173,8 +180,12 @@ class Daemon:
         self.process.kill()
         self.process.wait()
 
-    def ends(self, within_s: float = 15.0) -> int:
+    def ends(self, within_s: float = 30.0) -> int:
         return self.process.wait(within_s)
+
+    def forget(self) -> None:
+        """Nobody will ask any more whether it is ready."""
+        self._pipe.close()
 
 
 class Daemons:
@@ -189,6 +200,7 @@ class Daemons:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for daemon in self._started:
+            daemon.forget()
             if daemon.process.poll() is None:
                 daemon.kill()
         for pid in holders(self.directory):  # those that `meshnode up` started
@@ -200,29 +212,46 @@ class Daemons:
 
     def start(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
         """Start a node; an empty directory becomes a mesh of one whose node has this name."""
-        daemon = self.try_start(name, *LOOPBACK, *arguments, program=program)
-        assert daemon.ready["ok"], f"{daemon.ready}\n{daemon.log()[-2000:]}"
-        return daemon
+        return self.served(self.launch(name, *arguments, program=program))
 
     def try_start(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
         """Start it, whether it comes up or refuses."""
+        daemon = self._launched(name, *arguments, program=program)
+        assert "ok" in daemon.ready
+        return daemon
+
+    def launch(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
+        """Start a node without waiting until it serves."""
+        return self._launched(name, *LOOPBACK, *arguments, program=program)
+
+    def served(self, daemon: Daemon) -> Daemon:
+        """The same, once it serves."""
+        assert daemon.ready["ok"], f"{daemon.ready}\n{daemon.log()[-2000:]}"
+        return daemon
+
+    def _launched(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
         directory = self.directory / name
         founder = () if (directory / "identity").exists() else ("--name", name)
         daemon = Daemon(directory, *founder, *arguments, program=program)
         self._started.append(daemon)
         return daemon
 
-    def join(self, host: Daemon, name: str, *arguments: str) -> Daemon:
+    def join(self, host: Daemon, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
         """Invite, join and start another node."""
+        return self.served(self.launch_join(host, name, *arguments, program=program))
+
+    def launch_join(self, host: Daemon, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
+        """The same without waiting until it serves: several start at once."""
         directory = self.directory / name
         joined = cli(directory, "join", host.ask.invite(name).token)
         assert joined.code == 0, joined.err
-        return self.start(name, *arguments)
+        return self.launch(name, *arguments, program=program)
 
     def mesh(self, *names: str) -> list[Daemon]:
         """As many nodes as names, all linked with each other."""
         founder = self.start(names[0])
-        nodes = [founder, *(self.join(founder, name) for name in names[1:])]
+        joined = [self.launch_join(founder, name) for name in names[1:]]
+        nodes = [founder, *map(self.served, joined)]
         for node in nodes:
             until(lambda at=node: _all_linked(at, len(names)), f"{node.directory.name} sees all {len(names)} linked")
         return nodes
@@ -262,17 +291,19 @@ class Cuttable(Daemons):
         super().__exit__(kind, error, at)
         self._network.close()
 
-    def start(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
+    def launch(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
         number = self._numbers[name]
         address = f"127.0.1.{number}"
         front = f"127.0.0.1:{self._network.fronts[number]}"
-        daemon = self.try_start(
+        return self._launched(
             name, "--bind", address, "--dial-from", address, "--advertise", front, "--no-mdns", *arguments,
             program=program,
         )  # fmt: skip
-        assert daemon.ready["ok"], f"{daemon.ready}\n{daemon.log()[-2000:]}"
+
+    def served(self, daemon: Daemon) -> Daemon:
+        super().served(daemon)
         host, _, port = daemon.listen.rpartition(":")
-        self._network.backend(number, host, int(port))
+        self._network.backend(self._numbers[daemon.directory.name], host, int(port))
         return daemon
 
     def cut(self, *pairs: tuple[str, str]) -> None:

@@ -22,6 +22,13 @@ def daemons(tmp_path: Path) -> Iterator[Daemons]:
         yield daemons
 
 
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One node for those whose question is the gateway beside it; whatever they start there ends with them."""
+    with Daemons(tmp_path_factory.mktemp("lone")) as daemons:
+        yield daemons.start("alpha")
+
+
 def whole(gateway: GatewayProcess, *nodes: Daemon) -> None:
     for node in nodes:
         until(lambda at=node: not differences(gateway, at), f"all of {node.directory.name}'s journal is there, once")
@@ -146,9 +153,8 @@ def test_without_its_node_it_serves_what_it_has_and_queues_what_is_asked(daemons
         whole(gateway, alpha)
 
 
-def test_it_ends_in_order_with_an_open_feed_and_takes_its_port_again(daemons: Daemons) -> None:
-    alpha = daemons.start("alpha")
-    with GatewayProcess(alpha.directory) as gateway:
+def test_it_ends_in_order_with_an_open_feed_and_takes_its_port_again(lone: Daemon) -> None:
+    with GatewayProcess(lone.directory) as gateway:
         url = gateway.url
         feed = http.client.HTTPConnection(gateway.host, timeout=10)
         feed.request("GET", "/api/v1/watch")
@@ -156,7 +162,7 @@ def test_it_ends_in_order_with_an_open_feed_and_takes_its_port_again(daemons: Da
         assert b"event: hello" in [answer.readline().strip() for _ in range(6)]
         assert gateway.end() == 0
         feed.close()
-    with GatewayProcess(alpha.directory) as again:
+    with GatewayProcess(lone.directory) as again:
         assert again.url == url
         assert again.end(signal.SIGINT) in (0, 130)
 
@@ -173,31 +179,28 @@ def test_a_member_may_open_its_own_page_but_not_serve_the_fleet(daemons: Daemons
         assert not (beta.directory / "gateway").exists(), "nothing is kept"
 
 
-def test_who_cannot_read_what_the_gateway_stores_is_not_told(daemons: Daemons) -> None:
+def test_who_cannot_read_what_the_gateway_stores_is_not_told(lone: Daemon) -> None:
     """Everything of a gateway is its owner's: the history and the token."""
-    alpha = daemons.start("alpha")
-    with GatewayProcess(alpha.directory):
+    with GatewayProcess(lone.directory):
         pass
-    home = alpha.directory / "gateway"
+    home = lone.directory / "gateway"
     assert home.stat().st_mode & 0o077 == 0
     assert (home / "token").stat().st_mode & 0o077 == 0
 
 
-def test_ui_is_typed_like_any_other_verb(daemons: Daemons) -> None:
-    alpha = daemons.start("alpha")
-    with GatewayProcess(alpha.directory, "--no-open", verb="ui") as page:
+def test_ui_is_typed_like_any_other_verb(lone: Daemon) -> None:
+    with GatewayProcess(lone.directory, "--no-open", verb="ui") as page:
         until(lambda: [row["name"] for row in page.items("/nodes")] == ["alpha"], "its own node")
         assert page.ask("GET", "/api/v1/nodes", host="evil.example")[0] != 200
 
 
-def test_where_others_can_connect_everything_needs_tls_and_the_token(daemons: Daemons) -> None:
-    alpha = daemons.start("alpha")
-    cert, key = certificate(daemons.directory)
-    token_file = daemons.directory / "token"
+def test_where_others_can_connect_everything_needs_tls_and_the_token(lone: Daemon, tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    token_file = tmp_path / "token"
     token_file.write_text("a-token-that-nobody-guesses\n")
     words = ("--listen", "0.0.0.0:0", "--tls-cert", str(cert), "--tls-key", str(key), "--token-file", str(token_file))
-    shell(alpha.directory, "gateway", "--listen", "0.0.0.0:0").refused(4, "TLS", "--token-file")
-    with GatewayProcess(alpha.directory, *words) as gateway:
+    shell(lone.directory, "gateway", "--listen", "0.0.0.0:0").refused(4, "TLS", "--token-file")
+    with GatewayProcess(lone.directory, *words) as gateway:
         assert gateway.url.startswith("https://")
         assert "nobody-guesses" not in gateway.line, "who listens on all addresses may have its output read by others"
         port = int(gateway.url.rstrip("/").rpartition(":")[2])
@@ -244,13 +247,14 @@ def test_of_two_gateways_on_one_database_one_reads_and_the_other_takes_over(daem
             assert not other.items("/gaps")
 
 
-def test_ui_opens_the_page_with_its_token_in_the_browser(daemons: Daemons, monkeypatch: pytest.MonkeyPatch) -> None:
-    alpha = daemons.start("alpha")
-    opened = daemons.directory / "opened"
-    browser = daemons.directory / "browser.sh"
+def test_ui_opens_the_page_with_its_token_in_the_browser(
+    lone: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser.sh"
     browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.part && mv {opened}.part {opened}\n')
     browser.chmod(0o700)
     monkeypatch.setenv("BROWSER", f"{browser} %s")
-    with GatewayProcess(alpha.directory, verb="ui") as page:
+    with GatewayProcess(lone.directory, verb="ui") as page:
         until(opened.exists, "the browser was called")
         assert opened.read_text().strip() == f"{page.url}/#token={page.token}"

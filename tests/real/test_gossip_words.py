@@ -28,7 +28,9 @@ class Mesh(Cuttable):
         for name in (*EAST[1:], *WEST):
             token = self.ann.ask.invite(name, region="east" if name in EAST else "west").token
             assert cli(self.directory / name, "join", token).code == 0
-            self.nodes[name] = self.start(name, program=DIVIDED)
+            self.nodes[name] = self.launch(name, program=DIVIDED)
+        for node in self.nodes.values():
+            self.served(node)
         until(lambda: all(self.all_ready(node) for node in self.nodes.values()), "all see all", 40)
 
     def all_ready(self, node: Daemon) -> bool:

@@ -23,8 +23,9 @@ class Hidden:
 
     def __init__(self, daemons: Daemons) -> None:
         self.rho = daemons.start("rho", "--profile", "relay")
-        self.rue = daemons.join(self.rho, "rue", "--profile", "relay")
-        self.ann, self.ben = (daemons.join(self.rho, name, *HIDDEN) for name in CLIENTS)
+        rue = daemons.launch_join(self.rho, "rue", "--profile", "relay")
+        clients = [daemons.launch_join(self.rho, name, *HIDDEN) for name in CLIENTS]
+        self.rue, self.ann, self.ben = map(daemons.served, (rue, *clients))
         for here, there in ((self.ann, "ben"), (self.ben, "ann")):
             until(lambda at=here, to=there: path(at, to).startswith("relay "), f"{there} is reached through a relay")
         for at, other in ((self.ann, self.ben), (self.ben, self.ann)):
@@ -61,7 +62,7 @@ def test_calls_go_both_ways_through_relays_and_on_when_one_of_two_dies(hidden: H
 def test_a_relay_sees_neither_what_is_said_nor_which_skill_is_called(tmp_path: Path) -> None:
     with Daemons(tmp_path) as daemons:
         rho = daemons.start("rho", "--profile", "relay", program=OVERHEARING)
-        ann, ben = (daemons.join(rho, name, *HIDDEN) for name in CLIENTS)
+        ann, ben = map(daemons.served, [daemons.launch_join(rho, name, *HIDDEN) for name in CLIENTS])
         until(lambda: path(ann, "ben") == "relay rho", "the tunnel")
         run(ben, "of-ben", "--on", "ben", known=(ann,))
         call(ann, "of-ben.put", {"key": "vault", "value": SECRET})
@@ -75,13 +76,14 @@ def test_a_relay_sees_neither_what_is_said_nor_which_skill_is_called(tmp_path: P
 class Firewalled(Cuttable):
     """A mesh whose last node takes no port."""
 
-    def start(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
+    def launch(self, name: str, *arguments: str, program: tuple[str, ...] = PRODUCT) -> Daemon:
         if "--no-listen" not in arguments:
-            return super().start(name, *arguments, program=program)
+            return super().launch(name, *arguments, program=program)
         address = f"127.0.1.{self._numbers[name]}"
-        daemon = self.try_start(name, "--bind", address, "--dial-from", address, "--no-mdns", *arguments)
-        assert daemon.ready["ok"], f"{daemon.ready}\n{daemon.log()[-2000:]}"
-        return daemon
+        return self._launched(name, "--bind", address, "--dial-from", address, "--no-mdns", *arguments, program=program)
+
+    def served(self, daemon: Daemon) -> Daemon:
+        return super().served(daemon) if daemon.ready.get("listen") else Daemons.served(self, daemon)
 
 
 def test_the_direct_way_takes_the_session_over_as_soon_as_it_opens(tmp_path: Path) -> None:
