@@ -73,7 +73,7 @@ def cut_as_read(frame: Frame) -> None:
     if frame.kind is Kind.CALL and (cut := plain.cut_call(frame.header)) is not None:
         header = _read(letters.read_call, frame)
         if header is not None and plain.as_written(header, frame.header):
-            assert b"".join(plain.split(header)) == cut[0] and int.from_bytes(cut[1][1:]) == header.deadline_ms
+            assert b"".join(plain.split(header)) == cut[0] and cut[3] == header.deadline_ms
     if frame.kind is Kind.RESULT and (written := plain.instance(frame.header)) is not None:
         header = _read(letters.read_result, frame)
         if header is None:  # then only a name that is none may be at fault, which is looked at before it is believed
