@@ -50,7 +50,7 @@ def document_of(store: StateStore, doc: DocId) -> Document:
 def declared_of(store: StateStore, doc: DocId) -> Declared:
     """Its spec alone: of thousands of documents little may be kept."""
     spec: dict[str, JsonValue] = {}
-    for key, writes in store.fields(doc).items():
+    for key, writes in store.glance(doc).items():
         text = writes[0].value
         if text is not None and key.startswith(_SPEC):
             spec[key[len(_SPEC) :]] = value_of(text)

@@ -67,6 +67,10 @@ class StateStore(Protocol):
 
     def fields(self, doc: DocId) -> Registers: ...
 
+    def glance(self, doc: DocId) -> Registers:
+        """Its fields, once: a document that is not in use stays as it is, so that thousands can be gone over."""
+        ...
+
     def apply(self, admitted: Admitted) -> None:
         """All changes of an envelope or none. Dependencies must be there. Raises ``RemoteError``.
 
@@ -216,6 +220,10 @@ class AutomergeStore:
 
     def fields(self, doc: DocId) -> Registers:
         return self._record(doc).fields if doc in self._order else Registers()
+
+    def glance(self, doc: DocId) -> Registers:
+        cold = self._cold.get(doc)
+        return self.fields(doc) if cold is None else hydrated(cold).fields
 
     def pin(self, doc: DocId) -> Pin:
         if doc not in self._order:

@@ -46,6 +46,7 @@ from meshnode.node.config import NodeConfig, NodePorts
 from meshnode.node.core import Core
 from meshnode.node.effects import Exit
 from meshnode.node.inputs import Measured
+from meshnode.sdk import pages
 from meshnode.security.clock import MeshClock
 from meshnode.security.identity import Ed25519Verifier
 from meshnode.security.messages import RenewalWanted
@@ -58,6 +59,7 @@ log = logging.getLogger(__name__)
 # An orderly end is given this long; then the process goes, and what it kept durable is what counts.
 GOODBYE_S = 8.0
 JOURNAL = "journal"
+MANY_RECORDS = 1_000  # at a start: reading them took more memory than what is kept of them
 _ANY = ("", "::", "0.0.0.0")  # noqa: S104 - shown, not bound
 
 
@@ -131,6 +133,7 @@ class House:
         host, port = transport.address
         kept.save(self._directory, self._settings.merged(port=port))
         core = self._adapt.core(self._config(host, port, opened), ports, opened.records, clock.now())
+        many = len(opened.records) > MANY_RECORDS
         for records in (opened.records, opened.recovered.records):
             records.clear()  # each room has taken its own; thousands of rows weigh as much as all the rest
         clock.raise_floor(core.clock.floor_ms)
@@ -160,6 +163,8 @@ class House:
                 names = {"mesh": self._identity.mesh, "name": self._identity.name, "region": self._identity.region}
                 listen = f"{'*' if host in _ANY else host}:{port}" if self._settings.listen else ""
                 self._ready.succeeded(names if made else None, recovery_words, listen)
+                if many:
+                    pages.give_back()
                 await hands.left.wait()
             door.leave(hands.exit.reason if hands.exit else "it was told to")
             await self._go(hands)

@@ -78,7 +78,7 @@ class Reader:
         if part.problem is not None:
             self._own.pop(part.subject, None)
         if part.agent is not None:
-            self._agents.pop(part.document.name, None)
+            self._agents.pop(part.name, None)
             return
         for agent in _named(part):
             asking = self._asking[agent]
@@ -93,7 +93,7 @@ class Reader:
         if part.problem is not None:
             self._own[part.subject] = part.problem
         if part.agent is not None:
-            self._agents[part.document.name] = part
+            self._agents[part.name] = part
             return
         for agent in _named(part):
             self._asking.setdefault(agent, {})[doc] = part
@@ -178,5 +178,5 @@ def _order(item: tuple[DocId, Part]) -> tuple[str, DocId]:
 def _named(part: Part) -> Iterable[str]:
     """Agents whose wants hang on it."""
     if part.agent is not None:
-        return (part.document.name,)
+        return (part.name,)
     return dict.fromkeys(row.agent for row in part.rows)

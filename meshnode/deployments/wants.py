@@ -4,6 +4,7 @@ What one document says, and what those that name one agent want of it. ``reader`
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -43,7 +44,7 @@ class Declared(Protocol):
     def spec(self) -> JsonObject: ...
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True, gc=False):
     """Why a document, or one agent of it, starts nothing. ``agent`` "": all of it."""
 
     reason: str
@@ -80,10 +81,13 @@ def subject_of(document: Declared) -> str:
     return f"cluster/{document.namespace}/{document.name}"
 
 
-class Part(msgspec.Struct, frozen=True):
-    """What one document says by itself. ``rows``: of a cluster; ``agent``, ``drains``: of the kinds of these names."""
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """What one document says by itself, and nothing else of it: ten thousand are kept.
 
-    document: Declared
+    ``rows``: of a cluster; ``agent``, ``drains``: of the kinds of these names.
+    """
+
+    name: str
     subject: str
     agent: AgentIntent | None = None
     drains: dict[str, str] = {}
@@ -97,18 +101,18 @@ def part_of(document: Declared) -> Part:
     subject = subject_of(document)
     try:
         if document.kind == AGENT:
-            return Part(document, subject, agent=_agent(document))
+            return Part(document.name, subject, agent=_agent(document))
         if document.kind == NODE:
             node = intent_of(document)
-            return Part(document, subject, drains={document.name: node.reason} if node.drain else {})
+            return Part(document.name, subject, drains={document.name: node.reason} if node.drain else {})
         if document.kind != CLUSTER:
-            return Part(document, subject)
+            return Part(document.name, subject)
         intent = parse_spec(document.spec)
     except Invalid as error:
-        return Part(document, subject, problem=_contradiction(document, error))
+        return Part(document.name, subject, problem=_contradiction(document, error))
     found = tuple(rows(intent))
-    problem = _unnamed(intent) if intent.free and not found else None
-    return Part(document, subject, rows=found, generation=intent.generation, problem=problem)
+    problem = _unnamed(intent.free) if intent.free and not found else None
+    return Part(document.name, subject, rows=found, generation=intent.generation, problem=problem)
 
 
 def rows(intent: Intent) -> list[Row]:
@@ -155,10 +159,12 @@ def _contradiction(document: Declared, error: Invalid) -> Problem:
     return Problem(CONTRADICTION, f"{error.message}. Apply {name} again to settle it")
 
 
-def _unnamed(intent: Intent) -> Problem:
+@lru_cache(maxsize=1024)
+def _unnamed(free: int) -> Problem:
+    """One object for all that ask for as many."""
     return Problem(
         NO_AGENT_NAMED,
-        f"{intent.free} replicas are asked for, and nothing says of which agents: name them in a region's "
+        f"{free} replicas are asked for, and nothing says of which agents: name them in a region's "
         "agent_distribution or in resource_management",
     )
 

@@ -67,6 +67,7 @@ def test_only_the_last_ones_used_are_warm_and_looking_at_all_wakes_nobody() -> N
     warm = list(store._records)
     assert documents.count() > 0
     assert documents.root() == mesh.nodes["b"].documents.root()
+    assert [documents.declared(doc) for doc in documents.live()].count(None) == 0
     assert len(documents.live()) == documents.count()
     assert list(store._records) == warm
 
