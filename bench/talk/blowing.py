@@ -34,7 +34,7 @@ ORDER_BYTES_MAX = 4096
 DOOR = 1 << 30  # above those of the API
 TOPIC = "topic/bench"
 BATCH = 256
-WAITING_MAX = 64  # events that wait for the link
+WAITING_MAX = 48  # frames that wait for the link, which keeps 63 of 32 events; a batch makes eight
 TICKS: list[Callable[[], object]] = []  # what brings the next turn
 
 
@@ -55,6 +55,7 @@ class Blowing(Core):
     _until = 0.0
     _sent = 0
     _heard = 0
+    _before = (0, 0)
     _ticking = False
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
@@ -74,6 +75,7 @@ class Blowing(Core):
                 say({"heard": self._heard})
             case "stream":
                 self._payload, self._sent = payload_of(event.bytes), 0
+                self._before = self._ends()
                 self._until = time.perf_counter() + event.for_s
             case "some":
                 return self._publish(event.topic, payload_of(event.bytes), event.count, now)
@@ -93,7 +95,8 @@ class Blowing(Core):
     def _blow(self, now: Instant) -> list[Effect]:
         if time.perf_counter() >= self._until:
             self._until = 0.0
-            say({"count": self._sent, "dropped": self._lost(), "doubtful": self.hub.counters["event-in-doubt"]})
+            dropped, doubtful = (now - then for now, then in zip(self._ends(), self._before, strict=True))
+            say({"count": self._sent, "dropped": dropped, "doubtful": doubtful})
             return []
         if not self.hub.peers() or any(self.hub.events_waiting(peer) > WAITING_MAX for peer in self.hub.peers()):
             return []  # whatever gives a link, or room again, is an input
@@ -103,9 +106,10 @@ class Blowing(Core):
         self._sent += BATCH
         return self._publish(TOPIC, self._payload, BATCH, now)
 
-    def _lost(self) -> int:
-        """Events that did not leave, because a link had no room for them or was missing."""
-        return self.hub.counters["event-dropped"] + self.switch.counters["event-unreached"]
+    def _ends(self) -> tuple[int, int]:
+        """Events that did not leave, as a link had no room for them or was missing; and those on one that broke."""
+        counted = self.hub.counters
+        return counted["event-dropped"] + self.switch.counters["event-unreached"], counted["event-in-doubt"]
 
     def _publish(self, topic: str, payload: bytes, count: int, now: Instant) -> list[Effect]:
         return gathered(self.switch.topics.publish_all(topic, f"node/{self.config.name}", [payload] * count, now))
