@@ -20,6 +20,10 @@ NEXT: dict[str, str] = {
         "and keys of all changes of a letter read at once, or a reader of changes in C"
     ),
     "heal-hot": "a signature a change: several writes of one document in one turn can be one envelope",
+    "docs-10k-lazy": (
+        "1.6 KB a document in the room and 0.2 in the journal's books: regions said by many kept once, envelopes as "
+        "slices of one block"
+    ),
     "disk-lazy": (
         "5 KB each 10 s are two or three pages; the rest is a new generation of the one document, and a seventh commit "
         "for six times ten puts: measure a whole generation, and pack what a commit brings"
