@@ -178,7 +178,8 @@ class Hub:
                     self._blow(link)
             if link.has_output:
                 effects.append(Transmit(link.id, link.take(now)))
-            self._arm(link, earliest(link.deadline(), session.deadline() if session else None), now)
+            link.due_us = earliest(link.deadline(), session.deadline() if session else None)
+            self._arm(link, link.due_us, now)
         if turn.closing:
             effects += [CloseLink(link_id, abort) for link_id, abort in turn.closing.items()]
             turn.closing = {}
@@ -225,14 +226,18 @@ class Hub:
         """Of all links. Whoever was heard meanwhile is due later than his timer says: it is set again when he comes
         first, so that nobody is woken for nothing."""
         while (link_id := self._timers.first()) is not None:
-            armed_us, due_us = self._armed[link_id], self._due_us(self._links[link_id])
+            armed_us, due_us = self._armed[link_id], self._due_us(link_id)
             if due_us is None or due_us <= armed_us:
                 return armed_us
             self._armed[link_id] = due_us
             self._timers.set(link_id, due_us)
         return None
 
-    def _due_us(self, link: Link) -> int | None:
+    def _due_us(self, link_id: LinkId) -> int | None:
+        """As it was at the end of its last turn: nothing moves it but what touches the link."""
+        link = self._links[link_id]
+        if link_id not in self._roster.turn.touched:
+            return link.due_us
         session = self._session(link) if link.phase is Phase.UP else None
         return earliest(link.deadline(), session.deadline() if session else None)
 

@@ -74,6 +74,7 @@ class Link:
         self._ping_sent_us = self._measured_us = now.mono_us
         self._pong_for: int | None = None
         self._close_us: int | None = None
+        self.due_us: int | None = self.opened_us  # when it, or its session, is to be woken, as of its last turn
 
     @property
     def closing(self) -> bool:

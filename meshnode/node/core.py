@@ -388,6 +388,8 @@ class Core:
                 return None
             case FramesReceived():
                 return climb(self, effect, now)
+            case CallEnded():
+                return self.desk.call_ended(effect, now)
             case Dial(dial_no, expect=node) if self.bans.bars(node, now):
                 failed = DialFailed(dial_no, DialFailure.UNTRUSTED)
                 self.rooms.touch(failed)
@@ -400,8 +402,6 @@ class Core:
                 return self._note(subject, text, now, idly=idly, lazily=lazily)
             case Reject():
                 return self._rejected(effect, now)
-            case CallEnded():
-                return self.desk.call_ended(effect, now)
             case CallItem():
                 return self.desk.call_item(effect)
             case Reply(command_no, view) if command_no < 0:
