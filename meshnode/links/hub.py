@@ -8,8 +8,6 @@ handshake; what the end of a link means, in roster.py.
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
-import msgspec
-
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Channel, Effect, Hangup, Send
 from meshnode.kernel.instant import MS, Instant
@@ -39,6 +37,7 @@ from meshnode.links.messages import (
 from meshnode.links.peer import Peer
 from meshnode.links.roster import Roster
 from meshnode.links.session import Session, bytes_of_short
+from meshnode.links.stats import PeerStats
 from meshnode.links.tunnelwire import TUNNEL_KINDS, TunnelReceived
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
@@ -52,25 +51,6 @@ Input = LinkOpened | LinkBytes | LinkLost | LaneFailed | Post | Send | Hangup | 
 PassOn = Callable[[NodeId, Frame, Instant], tuple[NodeId, Frame] | None]
 HEALTHY_US = 450 * MS  # a link is in order that was heard so lately beyond the time of a ping
 _CHANNELS = {int(channel): channel for channel in Channel}
-
-
-class PeerStats(msgspec.Struct, frozen=True):
-    """One linked peer, for people. ``ahead_ms``: its wall clock against ours, ``None`` before the first PONG."""
-
-    peer: NodeId
-    name: str
-    region: str
-    address: str
-    inbound: bool
-    boot: int
-    up_since_us: int
-    last_heard_us: int
-    rtt_us: int | None
-    ahead_ms: int | None
-    bytes_in: int
-    bytes_out: int
-    pings: int = 0  # this end's, over the link and those it took over
-    unanswered: int = 0
 
 
 class Hub:
