@@ -91,10 +91,8 @@ def pieces_of(frame: Frame) -> tuple[bytes, ...]:
     """The bytes of one frame in one or two pieces: a long payload is not copied, for who writes several at once."""
     if len(frame.payload) < APART_BYTES:
         return (encode(frame),)
-    length = _AFTER_LENGTH + len(frame.header) + len(frame.payload)
-    assert length <= FRAME_BYTES_MAX
-    prefix = _PREFIX.pack(length, frame.kind, frame.flags, frame.stream, len(frame.header))
-    return prefix + frame.header, frame.payload
+    head, payload = encode_all((frame,))
+    return head, payload
 
 
 def encode(frame: Frame, marks: int = 0) -> bytes:
@@ -107,7 +105,7 @@ def encode(frame: Frame, marks: int = 0) -> bytes:
 
 
 def encode_all(frames: Sequence[Frame], marks: int = 0) -> list[bytes]:
-    """The same for many, each by itself."""
+    """The same for many, in pieces that are to be joined: a long payload is one by itself, and copied there only."""
     pieces: list[bytes] = []
     pack, add = _PREFIX.pack, pieces.append
     for frame in frames:
@@ -116,7 +114,12 @@ def encode_all(frames: Sequence[Frame], marks: int = 0) -> list[bytes]:
         length = _AFTER_LENGTH + header_bytes + len(payload)
         assert header_bytes <= HEADER_BYTES_MAX
         assert length <= FRAME_BYTES_MAX
-        add(pack(length, frame.kind, frame.flags | marks, frame.stream, header_bytes) + header + payload)
+        head = pack(length, frame.kind, frame.flags | marks, frame.stream, header_bytes) + header
+        if len(payload) < APART_BYTES:
+            add(head + payload)
+        else:
+            add(head)
+            add(payload)
     return pieces
 
 

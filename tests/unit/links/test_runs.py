@@ -12,7 +12,7 @@ from meshnode.links.hello import Hello
 from meshnode.links.messages import Post
 from meshnode.links.session import RUN_BYTES_MAX, Session, bytes_of_short
 from meshnode.model.errors import RemoteError
-from meshnode.wire.frame import FRAME_BYTES_MAX, Frame, Kind, encode, encode_all, size
+from meshnode.wire.frame import APART_BYTES, FRAME_BYTES_MAX, Frame, Kind, encode, encode_all, pieces_of, size
 from tests.unit.links.pipe import Place, World
 
 NOW = Instant(5_000_000, 0)
@@ -169,6 +169,10 @@ def test_what_is_long_or_no_data_is_in_no_run() -> None:
 def test_many_frames_are_encoded_as_each_would_be() -> None:
     frames = [Frame(Kind.CALL, 0, 7, b"\x90", b"1"), Frame(Kind.RESULT, 0, 0, b"", b"")]
     assert encode_all(frames, 1) == [encode(frame, 1) for frame in frames]
+    long = Frame(Kind.CHUNK, 0, 1, b"\x90", bytes(APART_BYTES))
+    pieces = encode_all([long, *frames], 1)
+    assert b"".join(pieces) == b"".join(encode(frame, 1) for frame in (long, *frames))
+    assert pieces[1] is long.payload and b"".join(pieces_of(long)) == encode(long)
 
 
 def test_runs_cross_a_link_that_breaks_in_the_middle_of_them_once_and_in_order() -> None:
