@@ -107,6 +107,11 @@ class Detector:
     def lost(self, node: NodeId) -> bool:
         return node in self._subjects.doubtful
 
+    def away_us(self, node: NodeId, now: Instant) -> int:
+        """Since when something speaks against it; 0: nothing does."""
+        subject = self._subjects.doubtful.get(node)
+        return now.mono_us - subject.since_us if subject is not None else 0
+
     def standing(self) -> Standing | None:
         """What to tell a new neighbour about the others."""
         return self._hearsay.standing(self._config.whole_mesh_max)
@@ -268,6 +273,7 @@ class Detector:
         """This machine was away: its clocks prove nothing about others."""
         self._health.late(LATE_US, now.mono_us)
         self._calm_us = now.mono_us + for_us
+        self._flaps.calm(self._calm_us)
         for silence in self._silences.values():
             silence.void(self._calm_us)
         return []
@@ -316,6 +322,8 @@ class Detector:
             effects += self._announced(node, BACK)
         for node in self._flaps.lasting(now.mono_us):
             effects += self._announced(node)
+        for node in self._flaps.hushed(now.mono_us):
+            effects += self._hushed(node, now)
         ripe = self._held(self._ripening.pop_due(now.mono_us))
         for subject in ripe:
             effects += self._ripened(subject, now)
@@ -467,8 +475,16 @@ class Detector:
             self._cancel(subject.node)
         if not changed:
             return []
-        quiet = not self._flaps.tells(subject.node, state, now.mono_us, proven=subject.refused)
-        return [MemberChanged(subject.node, subject.name, state, reason, quiet)]
+        return [self._changed(subject, now)]
+
+    def _changed(self, subject: Subject, now: Instant) -> MemberChanged:
+        quiet = not self._flaps.tells(subject.node, subject.state, now.mono_us, proven=subject.refused)
+        return MemberChanged(subject.node, subject.name, subject.state, subject.reason, quiet)
+
+    def _hushed(self, node: NodeId, now: Instant) -> list[Effect]:
+        """What was not told while this node had just come back."""
+        subject = self._subjects.view(node)
+        return [self._changed(subject, now)] if subject and subject.state is not MemberState.READY else []
 
     def _announced(self, node: NodeId, text: str = "") -> list[Effect]:
         """What was held back: that it is ready, or what it is now."""

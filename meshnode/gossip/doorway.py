@@ -43,7 +43,7 @@ class Doorway:
         if isinstance(member, str) or member.node != event.peer:
             reason = member if isinstance(member, str) else "of-another-node"
             return [Reject(event.peer, f"member-{reason}"), Hangup(event.peer, Bye.UNTRUSTED)]
-        returned = parts.detector.lost(event.peer)
+        returned, away_us = parts.detector.lost(event.peer), parts.detector.away_us(event.peer, now)
         if returned and parts.planning.lost_long(now):  # a cut heals: look for all others at once
             for node in parts.contacts.aimed():
                 if parts.detector.lost(node):
@@ -54,7 +54,7 @@ class Doorway:
             effects += parts.found_out(now)
         effects += parts.detector.up(event.peer, now)
         effects += parts.overlay.up(event.peer, now, returned=returned)
-        return effects + self.exchange(event.peer, now, returned=returned)
+        return effects + self.exchange(event.peer, now, returned=returned and not parts.soft.outlasts(away_us))
 
     def recovered(self, peer: NodeId, now: Instant) -> list[Effect]:
         """A silent link speaks again. What was written to it meanwhile arrives, in order: there is nothing to repeat.
@@ -66,7 +66,7 @@ class Doorway:
         return parts.repairs.open(peer) if parts.config.node < peer else []
 
     def exchange(self, peer: NodeId, now: Instant, *, returned: bool) -> list[Effect]:
-        """What two nodes tell each other when a link comes up. ``returned``: the peer had been lost."""
+        """What two nodes tell each other when a link comes up. ``returned``: the peer had been lost for long."""
         parts = self._parts
         parts.planning.links_changed(peer, now)
         entry, standing = parts.directory.entry(parts.config.node), parts.detector.standing()

@@ -3,7 +3,8 @@
 A node that went down twice within two minutes is not called back before it was ready for half a minute. Silence that
 comes again within that time (a process that is stopped now and then) is only told about once it lasts a minute, and so
 is that observers agree on a silence people know of already; a proof of death is told at once, however often. That a
-node called down is only unreachable after all is no news.
+node called down is only unreachable after all is no news. And who was away itself first reads what happened meanwhile:
+what it then hears of the silence of others is told when its calm is over, if it is true still.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ LASTING_US = 60 * SECOND
 BACK = f"ready: for {STABLE_US // SECOND} s now, after it went down more than once"
 STORIES_MAX = 1024  # the oldest are forgotten first, and told about like any other node
 _GONE = (MemberState.DOWN, MemberState.UNREACHABLE)
+_DOUBTED = (*_GONE, MemberState.SUSPECT)
 
 
 @dataclass(slots=True)
@@ -38,11 +40,21 @@ class Flaps:
         self._silent: dict[NodeId, None] = {}  # called unreachable, and nothing before
         self._stable: Timers[NodeId] = Timers()
         self._lasting: Timers[NodeId] = Timers()
+        self._hushed: Timers[NodeId] = Timers()
+        self._calm_us = 0  # no silence is told of before
+
+    def calm(self, until_us: int) -> None:
+        """This node was away."""
+        self._calm_us = max(self._calm_us, until_us)
 
     def tells(self, node: NodeId, state: MemberState, now_us: int, *, proven: bool = True) -> bool:
         """Whether this change is announced. ``proven``: by more than silence."""
-        story = self._stories.get(node)
         self._stable.cancel(node)
+        self._hushed.cancel(node)
+        if now_us < self._calm_us and not proven and state in _DOUBTED:
+            self._hushed.set(node, self._calm_us)
+            return False
+        story = self._stories.get(node)
         if state is MemberState.DOWN and not proven and self._agreed(node, story, now_us):
             return False
         if state is not MemberState.SUSPECT:
@@ -87,14 +99,18 @@ class Flaps:
             story.told, story.back, story.down_us = MemberState.DOWN, False, now_us
         return nodes
 
+    def hushed(self, now_us: int) -> list[NodeId]:
+        """Of whom something was not told while this node was calm: ask again."""
+        return self._hushed.pop_due(now_us)
+
     def deadline(self) -> int | None:
-        return earliest(self._stable.deadline(), self._lasting.deadline())
+        return earliest(self._stable.deadline(), self._lasting.deadline(), self._hushed.deadline())
 
     def forget(self, node: NodeId) -> None:
         self._stories.pop(node, None)
         self._silent.pop(node, None)
-        self._stable.cancel(node)
-        self._lasting.cancel(node)
+        for timers in (self._stable, self._lasting, self._hushed):
+            timers.cancel(node)
 
     def _again(self, node: NodeId, story: _Story, now_us: int) -> bool:
         """Silent once more, soon after it came back: wait whether it lasts."""

@@ -233,7 +233,8 @@ class SoftState:
     def up(self, peer: NodeId, now: Instant, *, returned: bool = True) -> Sequence[Effect]:
         """A new neighbour: the repair brings the facts, the refreshes say how old they are.
 
-        Those of others are told to who ``returned`` from beyond a cut: whoever was not lost has them from others.
+        Those of others are told to who ``returned`` from a cut after which its facts may be near their end: whoever was
+        not lost has them from others, and who was lost for less hears the next ones in time.
         """
         self._outbox.up(peer)
         self._paths.up(peer)
@@ -246,6 +247,10 @@ class SoftState:
             if owner.refresh is not None and young and node != peer and self._wants(peer, (node, REFRESH)):
                 self._outbox.add(peer, (node, REFRESH), now.mono_us)
         return ()
+
+    def outlasts(self, away_us: int) -> bool:
+        """Facts that nobody stood by for so long are held until their owners do again."""
+        return away_us <= self._config.soft_ttl_us - 2 * self._config.soft_refresh_us
 
     def down(self, peer: NodeId) -> list[Effect]:
         self._outbox.down(peer)

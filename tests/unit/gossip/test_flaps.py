@@ -102,3 +102,29 @@ def test_that_others_agree_on_a_silence_is_told_once_it_lasts_and_its_end_at_onc
     assert other.tells(A, READY, at_us + 2 * LASTING_US), "one loss, however long, makes nobody shaky"
     dead = Flaps()
     assert [dead.tells(A, state, at_us) for state in (UNREACHABLE, DOWN)] == [True, True], "a proof is told at once"
+
+
+def test_who_was_away_tells_of_a_silence_when_it_has_read_what_happened_meanwhile() -> None:
+    flaps, at_us = Flaps(), 5 * SECOND
+    flaps.calm(at_us + 2 * SECOND)
+    assert not flaps.tells(A, UNREACHABLE, at_us, proven=False)
+    assert flaps.deadline() == at_us + 2 * SECOND
+    assert flaps.hushed(at_us + 2 * SECOND) == [A]
+    assert flaps.tells(A, UNREACHABLE, at_us + 2 * SECOND, proven=False), "it is silent still"
+    assert flaps.tells(A, READY, at_us + 3 * SECOND)
+    other = Flaps()
+    other.calm(at_us + 2 * SECOND)
+    assert not other.tells(A, SUSPECT, at_us, proven=False)
+    other.tells(A, READY, at_us + SECOND)
+    assert other.deadline() is None, "it has answered meanwhile"
+    other.calm(at_us)
+    assert other.tells(A, DOWN, at_us + SECOND), "a proof of death does not wait"
+
+
+def test_a_node_that_is_doubted_while_this_one_is_calm_is_not_called_back() -> None:
+    flaps = Flaps()
+    for at, state in ((5, DOWN), (9, READY), (20, DOWN), (30, READY)):
+        flaps.tells(A, state, at * SECOND)
+    flaps.calm(60 * SECOND)
+    assert not flaps.tells(A, SUSPECT, 50 * SECOND, proven=False)
+    assert flaps.due(61 * SECOND) == []
