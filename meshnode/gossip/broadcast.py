@@ -40,7 +40,9 @@ CACHE_MAX = 512
 CACHE_BYTES_MAX = 4 * 1024 * 1024
 GRAFTS_MAX = 8_192
 PROMISES_MAX = 2_048  # of one neighbour: who announces what it does not have must not fill the table
-DUPLICATES_US = 10 * SECOND  # two copies too many within this time, and no news between them
+DUPLICATES_US = 10 * SECOND  # what was too many before counts no more
+SURPLUS = 2  # so many more copies too many than news, and a neighbour becomes lazy
+STARVED_US = 50 * MS  # a timer so late: what is missing may have come, and lies unread
 LEAD_US = 5 * MS  # so long before the rumour its id came: another neighbour had it even earlier
 LEADS = 3  # rumours in a row
 
@@ -54,7 +56,8 @@ class _Branch:
     soon: bool = False
     lazy_ids: dict[bytes, None] = field(default_factory=dict[bytes, None])
     pruned_us: int = -PRUNE_AGAIN_US  # when it was told last that it is lazy
-    duplicate_us: int = -DUPLICATES_US  # of the last copy too many, if nothing was news since
+    duplicate_us: int = -DUPLICATES_US  # of the last copy too many
+    surplus: int = 0  # so many more of those than news it brought lately
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class _Missing:
     since_us: int
     holders: list[NodeId]
     recent: bool = False  # told on new links only: that it is missing says nothing about the tree
+    put_off: bool = False  # this machine was too busy to read it, once
 
 
 class Broadcast:
@@ -128,7 +132,7 @@ class Broadcast:
             elif missing is None or peer not in missing.holders:
                 self._tell_later(branch, number, now)
         if source is not None and source in self._branches and not (missing is not None and missing.recent):
-            effects += self._raise(source)
+            effects += self._brought(source)
         return [*effects, *self._raced(missing, source, now)]
 
     def announce(self, rumour: bytes, now: Instant, source: NodeId) -> None:
@@ -152,7 +156,8 @@ class Broadcast:
         self._trim()
 
     def duplicate(self, peer: NodeId, rumour: bytes, now: Instant) -> list[Effect] | None:
-        """``None`` for a rumour not seen before. The second copy too many in a row makes its sender lazy."""
+        """``None`` for a rumour not seen before. Who brings more copies than news becomes lazy: where many rumours come
+        at once from all sides, each of several parents is the first now and then, and all would carry all."""
         number = rumour_id(rumour)
         if number not in self._seen:
             return None
@@ -165,9 +170,9 @@ class Broadcast:
                 return []  # it was told, and what was under way still arrives
             branch.pruned_us = now.mono_us
             return [post(peer, Prune(soon=peer == self._second))]
-        again = now.mono_us - branch.duplicate_us < DUPLICATES_US
+        branch.surplus = 1 + (branch.surplus if now.mono_us - branch.duplicate_us < DUPLICATES_US else 0)
         branch.duplicate_us = now.mono_us
-        if not again or sum(b.eager for b in self._branches.values()) <= 1:
+        if branch.surplus < SURPLUS or sum(b.eager for b in self._branches.values()) <= 1:
             return []
         branch.eager, branch.pruned_us = False, now.mono_us
         if self._second is None:
@@ -212,7 +217,10 @@ class Broadcast:
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def wake(self, now: Instant) -> list[Effect]:
-        return self._ask(self._graft_due.pop_due(now.mono_us), now) + self._flush(now.mono_us)
+        late_us = now.mono_us - (self._graft_due.deadline() or now.mono_us)
+        due = self._graft_due.pop_due(now.mono_us)
+        due = self._put_off(due, late_us, now) if late_us >= STARVED_US else due
+        return self._ask(due, now) + self._flush(now.mono_us)
 
     def deadline(self) -> int | None:
         return earliest(self._graft_due.deadline(), self._soon_us, self._later_us, self._latest_us)
@@ -231,6 +239,19 @@ class Broadcast:
         self._later_us = None if later else self._later_us
         self._latest_us = None if latest else self._latest_us
         return effects
+
+    def _put_off(self, numbers: Sequence[bytes], late_us: int, now: Instant) -> list[bytes]:
+        """What is to be asked for all the same. On a starved machine all is late, and to ask would bring it twice, over
+        one link more each time: once a rumour is waited for as much longer as this machine was late."""
+        urgent: list[bytes] = []
+        for number in numbers:
+            missing = self._missing.get(number)
+            if missing is None or missing.put_off:
+                urgent.append(number)
+                continue
+            missing.put_off = True
+            self._graft_due.set(number, now.mono_us + min(late_us, SECOND))
+        return urgent
 
     def _ask(self, numbers: Sequence[bytes], now: Instant) -> list[Effect]:
         """Each of who announced it first and was not asked yet, one letter to each."""
@@ -284,10 +305,18 @@ class Broadcast:
         self._leader = None
         return [post(peer, Graft([])), *self._raise(peer)]
 
+    def _brought(self, peer: NodeId) -> list[Effect]:
+        """News, in full."""
+        branch = self._branches[peer]
+        if not branch.eager:
+            return self._raise(peer)
+        branch.surplus = max(0, branch.surplus - 1)
+        return []
+
     def _raise(self, peer: NodeId) -> list[Effect]:
         """Both ends of the link say it is eager."""
         branch = self._branches[peer]
-        branch.eager, branch.soon, branch.duplicate_us = True, False, -DUPLICATES_US
+        branch.eager, branch.soon, branch.surplus = True, False, 0
         if peer != self._second:
             return []
         self._second = None

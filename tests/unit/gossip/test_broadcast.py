@@ -5,6 +5,7 @@ import msgspec
 from meshnode.gossip.alerts import Alert, Batch, Told
 from meshnode.gossip.broadcast import (
     CACHE_MAX,
+    DUPLICATES_US,
     EAGER_ENOUGH,
     LATER_US,
     LATEST_US,
@@ -12,6 +13,7 @@ from meshnode.gossip.broadcast import (
     LEADS,
     PRUNE_AGAIN_US,
     SOON_US,
+    STARVED_US,
     Broadcast,
     rumour_id,
 )
@@ -67,6 +69,13 @@ def letters(effects: list[Effect]) -> list[tuple[NodeId, Letter]]:
     return [(e.peer, decode(e.body)) for e in effects if isinstance(e, Send)]
 
 
+def due(broadcast: Broadcast) -> list[Effect]:
+    """What its next timer does, in time."""
+    at_us = broadcast.deadline()
+    assert at_us is not None
+    return broadcast.wake(Instant(at_us, 0))
+
+
 def test_a_rumour_goes_to_all_eager_neighbours_but_its_source() -> None:
     broadcast = tree(A, B, C)
     assert letters(broadcast.spread(b"r", T0, source=B)) == [(A, Push(b"r")), (C, Push(b"r"))]
@@ -81,6 +90,37 @@ def test_the_second_copy_too_many_in_a_row_makes_its_sender_lazy() -> None:
     assert letters(broadcast.spread(b"3", T0, source=A)) == []
     later = Instant(T0.mono_us + LATER_US, 0)
     assert letters(broadcast.wake(later)) == [(B, IHave([rumour_id(b"3")]))]
+
+
+def test_of_several_parents_each_of_which_is_first_now_and_then_one_stays() -> None:
+    parents, pruned = (A, B, C), dict[NodeId, None]()
+    broadcast = tree(*parents)
+    for number in range(30):  # half a mesh answers at once, and each rumour comes over all links
+        first, rumour = number % len(parents), b"%d" % number
+        order = [each for each in (*parents[first:], *parents[:first]) if each not in pruned]
+        broadcast.spread(rumour, T0, source=order[0])
+        told = [each for peer in order[1:] for each in letters(broadcast.duplicate(peer, rumour, T0) or [])]
+        pruned.update((peer, None) for peer, letter in told if isinstance(letter, Prune))
+    assert len(pruned) >= 1
+
+
+def test_an_old_copy_too_many_counts_no_more() -> None:
+    broadcast = tree(A, B)
+    for at_us in (0, DUPLICATES_US, 2 * DUPLICATES_US):
+        broadcast.note(b"%d" % at_us, after(at_us))
+        assert broadcast.duplicate(B, b"%d" % at_us, after(at_us)) == []
+
+
+def test_a_starved_machine_waits_once_for_what_may_lie_unread() -> None:
+    broadcast, number = tree(A, B), rumour_id(b"r")
+    broadcast.told(A, [number], T0)
+    due_us = broadcast.deadline()
+    assert due_us is not None
+    late_us = due_us + 4 * STARVED_US
+    assert broadcast.wake(Instant(late_us, 0)) == []
+    again_us = late_us + 4 * STARVED_US
+    assert broadcast.deadline() == again_us
+    assert letters(broadcast.wake(Instant(again_us + 4 * STARVED_US, 0))) == [(A, Graft([number]))], "once"
 
 
 def test_the_last_eager_neighbour_is_never_pruned() -> None:
@@ -156,8 +196,7 @@ def test_what_a_new_link_brings_of_late_is_fetched_in_one_letter_and_the_tree_st
     broadcast, missed = tree(A, B), [rumour_id(b"%d" % number) for number in range(20)]
     broadcast.pruned(B)
     broadcast.told(B, missed, T0, recent=True)
-    asked = letters(broadcast.wake(Instant(T0.mono_us + SECOND, 0)))
-    assert asked == [(B, Graft(missed, only=True))]
+    assert letters(due(broadcast)) == [(B, Graft(missed, only=True))]
     assert B not in [peer for peer, _ in letters(broadcast.spread(b"0", T0, source=B))], "it was asked for that only"
     assert [peer for peer, letter in letters(broadcast.spread(b"ours", T0)) if isinstance(letter, Push)] == [A]
 
@@ -177,7 +216,7 @@ def test_what_the_tree_did_not_bring_either_is_a_hole_in_it() -> None:
     broadcast.pruned(B)
     broadcast.told(B, missed, T0, recent=True)
     broadcast.told(B, missed, T0)
-    assert letters(broadcast.wake(Instant(T0.mono_us + SECOND, 0)))[0] == (B, Graft(missed))
+    assert letters(due(broadcast))[0] == (B, Graft(missed))
 
 
 def test_copies_that_were_under_way_when_a_link_became_lazy_are_not_answered_one_by_one() -> None:
