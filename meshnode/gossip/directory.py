@@ -49,6 +49,7 @@ __all__ = [
 
 ROWS_MAX = 20_000
 PACKED_FROM = 512  # what fewer weigh is not worth the time
+FEW_MAX = 16
 
 
 class Merge(msgspec.Struct, frozen=True):
@@ -82,7 +83,7 @@ class Directory:
         self._held: dict[NodeId, Entry] = {}
         self._added = 0  # of the held ones, those the ground does not know
         self._forgotten: dict[NodeId, None] = {}
-        self._unsaved: dict[NodeId, None] = {}
+        self._unsaved: dict[NodeId, bool] = {}  # whether it was not known before
         self._census = Census(ground.census if ground else None)
         self._below_at, self._at = ground.rolodex if ground else Rolodex(), Rolodex()
         self._members: list[NodeId] = ground.members if ground else []
@@ -184,7 +185,7 @@ class Directory:
         self._forgotten.pop(node, None)
         self._index(merge.entry)
         if save and _worth_saving(merge):
-            self._unsaved[node] = None
+            self._unsaved[node] = before is None or self._unsaved.get(node, False)
 
     def forget(self, node: NodeId) -> None:
         """Count a node among the dead until it signs something newer."""
@@ -208,6 +209,11 @@ class Directory:
     def changed(self) -> bool:
         """Some rows are to be saved."""
         return bool(self._unsaved)
+
+    @property
+    def known_only(self) -> bool:
+        """What is to be saved are newer rows of a few nodes that the journal knows."""
+        return len(self._unsaved) <= FEW_MAX and not any(self._unsaved.values())
 
     def unsaved(self, most: int | None = None) -> tuple[Record, ...]:
         """Records for the rows that changed since the last call; of many the first to change."""

@@ -40,7 +40,7 @@ from meshnode.gossip.rolls import Rolls
 from meshnode.gossip.silence import ABSENT_US
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.decoding import JUNK
-from meshnode.kernel.effects import Channel, Effect, Note, Persist, Reject, Send
+from meshnode.kernel.effects import Channel, Effect, Note, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import LinkStats, Signer, Trust, Verifier
@@ -349,8 +349,7 @@ class Gossip:
             overlay = self._parts.overlay
             settled = self._parts.planning.settled
             out += self._parts.contacts.wake(now, lonely=overlay.lonely, linked=settled, calm=overlay.full)
-        records = self._parts.saving.take(now, last=self._parts.me.left)
-        return [*out, Persist(records)] if records else out
+        return [*out, *self._parts.saving.take(now, last=self._parts.me.left)]
 
     def _inside(self, effect: Effect, now: Instant) -> list[Effect] | None:
         match effect:

@@ -2,12 +2,13 @@
 
 Rows come by the thousand when two meshes meet, and a node that refutes again and again changes its own all the time.
 Each write is a sync of the disk and a turn of the core, so there is one in ``PAUSE_US`` at most, of ``ROWS_MAX`` rows,
-the newest of each node. What a crash loses of it the next repair brings again.
+the newest of each node. What a crash loses of it the next repair brings again. A node that the journal knows is found
+by its older row as well, so a newer one of it waits for some other write to go with.
 """
 
 from meshnode.gossip.directory import Directory
+from meshnode.kernel.effects import Persist
 from meshnode.kernel.instant import SECOND, Instant
-from meshnode.kernel.records import Record
 
 PAUSE_US = SECOND // 5  # longer, and a node killed soon after it met a mesh would not know it
 ROWS_MAX = 500  # some 0.5 MB
@@ -21,19 +22,20 @@ class Saving:
         self._free_us = 0  # no write before
         self._due_us: int | None = None
 
-    def take(self, now: Instant, *, last: bool = False) -> tuple[Record, ...]:
+    def take(self, now: Instant, *, last: bool = False) -> list[Persist]:
         """What is to be written now; with the ``last`` word of this node all of it."""
         self._due_us = None
         if not self._directory.changed:
-            return ()
+            return []
         if now.mono_us < self._free_us and not last:
             self._due_us = self._free_us
-            return ()
+            return []
         self._free_us = now.mono_us + PAUSE_US
+        lazily = self._directory.known_only and not last
         records = self._directory.unsaved(None if last else ROWS_MAX)
         if self._directory.changed:
             self._due_us = self._free_us
-        return records
+        return [Persist(records, lazily=lazily)]
 
     def deadline(self) -> int | None:
         return self._due_us

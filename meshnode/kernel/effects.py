@@ -91,8 +91,8 @@ class Reject(Effect, frozen=True):
 class Note(Effect, frozen=True):
     """An event worth telling in ``meshnode why``: kept in the journal under its byte budget.
 
-    ``idly``: what it tells is durable already; it may wait a moment for a commit to ride with. ``lazily``: what it
-    tells is itself not durable for seconds.
+    ``idly``: what it tells is durable already, or nobody acts on it: it may wait a moment for a commit to ride with.
+    ``lazily``: what it tells is itself not durable for seconds.
     """
 
     subject: str  # "node/NAME", "agent/NAME", "cluster/NS/NAME", "call/ID"

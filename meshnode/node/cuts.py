@@ -46,7 +46,7 @@ class Cuts:
         region = self._region_of(fact.node)
         if region in self._cut:
             del self._cut[region]
-            notes.append(Note(f"region/{region}", f"reachable again: {fact.name} is back"))
+            notes.append(Note(f"region/{region}", f"reachable again: {fact.name} is back", idly=True))
         if self._lost.pop(fact.node, True) and not fact.quiet:
             notes.append(_said(fact))
         return notes
@@ -57,4 +57,5 @@ class Cuts:
 
 
 def _said(fact: MemberChanged) -> Note:
-    return Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}")
+    """A loss is durable at once. Half a mesh may come back in one second: not each return needs a sync of its own."""
+    return Note(f"node/{fact.name}", f"{fact.state.value}: {fact.reason}", idly=fact.state is MemberState.READY)

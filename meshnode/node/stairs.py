@@ -226,7 +226,7 @@ def _peer_up(core: Core, fact: PeerUp, now: Instant) -> list[Effect]:
     core.linked[fact.peer] = None
     core.index.described(fact.peer)
     return [
-        Note(f"node/{admitted.name}", f"linked {'from' if fact.inbound else 'to'} {fact.address}"),
+        Note(f"node/{admitted.name}", f"linked {'from' if fact.inbound else 'to'} {fact.address}", idly=True),
         *core.gossip.handle(fact, now),
         *core.tunnels.handle(fact, now),
         *core.documents.handle(fact, now),
@@ -243,7 +243,7 @@ def _peer_down(core: Core, fact: PeerDown, now: Instant) -> list[Effect]:
     why = fact.bye or fact.how.value
     return [
         *core.tunnels.handle(fact, now),
-        Note(f"node/{core.names.of(fact.peer)}", f"link lost: {why}"),
+        Note(f"node/{core.names.of(fact.peer)}", f"link lost: {why}", idly=True),
         *core.gossip.handle(fact, now),
         *core.documents.handle(fact, now),
         *core.switch.peer_down(fact.peer, now),

@@ -29,15 +29,16 @@ class Desk:
         self.saving = Saving(self.directory)
         self.now_us = 10 * SECOND
         self.writes: list[tuple[Record, ...]] = []
+        self.lazily: list[bool] = []
 
     def turn(self, *rows: SignedRow, last: bool = False) -> None:
         for row in rows:
             merge = self.directory.offer(row)
             if merge is not None and merge.news:
                 self.directory.hold(merge)
-        records = self.saving.take(Instant(self.now_us, 0), last=last)
-        if records:
-            self.writes.append(records)
+        for persist in self.saving.take(Instant(self.now_us, 0), last=last):
+            self.writes.append(persist.records)
+            self.lazily.append(persist.lazily)
 
     def rest(self) -> None:
         """Time passes until nothing is to be written any more."""
@@ -88,3 +89,25 @@ def test_who_leaves_writes_all_that_waits() -> None:
     assert len(desk.writes) == 1
     desk.turn(last=True)
     assert len(desk.saved()) == BURST and desk.saving.deadline() is None
+
+
+def test_a_newer_row_of_a_node_that_the_journal_knows_waits_for_another_write() -> None:
+    desk = Desk()
+    desk.turn(row_of(1))
+    desk.now_us += PAUSE_US
+    desk.turn(row_of(1, 1))
+    desk.now_us += PAUSE_US
+    desk.turn(row_of(1, 2), row_of(2))
+    assert desk.lazily == [False, True, False], "the second node was not known before"
+    desk.now_us += PAUSE_US
+    desk.turn(row_of(1, 3), last=True)
+    assert not desk.lazily[-1], "who leaves waits for nothing"
+
+
+def test_many_newer_rows_do_not_wait_in_memory() -> None:
+    desk = Desk()
+    desk.turn(*map(row_of, range(BURST)))
+    desk.rest()
+    desk.now_us += PAUSE_US
+    desk.turn(*(row_of(number, 1) for number in range(BURST)))
+    assert not desk.lazily[-1]
