@@ -1,7 +1,8 @@
 """When a load is news: an exponential mean per metric, and a dead band around what was told last.
 
-Bands are absolute points, not shares of the value: near zero every value is "50 % more" than the one before. Only the
-network, which spans six decades, and the load average, which on an overloaded machine is never at rest, need both a
+Bands are absolute points, not shares of the value: near zero every value is "50 % more" than the one before. Of the
+processor a quarter of what was free is news as well as those points, whichever is more: between 10 % busy and 25 there
+is the same room for everybody, between 80 and 90 half of it is gone. Only the network, which spans six decades, and the load average, which on an overloaded machine is never at rest, need both a
 floor and a factor. Flags are news at once, and so is whatever rises. What falls is waited for: a mean that comes down
 from a peak leaves its band again and again on the way, on all machines at once that were busy for the same reason, and
 where it comes to rest is all that anybody needs. A load average falls for minutes, and says what the processor has said
@@ -32,6 +33,7 @@ class Bands:
 
     mean_over_s: float = 5.0
     cpu_points: float = 10.0
+    cpu_free_part: float = 0.25
     memory_points: float = 3.0
     disk_points: float = 2.0
     accelerator_points: float = 10.0
@@ -39,7 +41,7 @@ class Bands:
     celsius: float = 5.0
     load_per_cpu: float = 0.25
     load_min: float = 0.5
-    load_factor: float = 1.25
+    load_factor: float = 1.5
     fall_s: float = 15.0  # after whatever was told
     load_fall_s: float = 120.0
     network_kib_s: float = 256.0
@@ -143,8 +145,10 @@ class Smoother:
         settled = self._at_s is None or self._at_s >= self._told_s + bands.fall_s
         lasting = self._at_s is None or self._at_s >= self._told_s + bands.load_fall_s
         load_band = max(bands.load_min, bands.load_per_cpu * cpus)
+        busy = max(means.cpu.now or 0.0, means.cpu.told or 0.0)
+        cpu_band = max(bands.cpu_points, bands.cpu_free_part * (100.0 - busy))
         return (
-            (means.cpu.moved(bands.cpu_points) and (settled or not means.cpu.falls))
+            (means.cpu.moved(cpu_band) and (settled or not means.cpu.falls))
             or means.memory.moved(bands.memory_points)
             or means.disk.moved(bands.disk_points)
             or (means.accelerator.moved(bands.accelerator_points) and (settled or not means.accelerator.falls))

@@ -173,6 +173,30 @@ def test_an_average_that_falls_after_a_peak_is_told_seldom_and_one_that_rises_at
     raise AssertionError("a machine that is busy again says so")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "news"),
+    [(8, 20, False), (20, 8, False), (8, 35, True), (60, 72, True), (85, 97, True), (97, 70, True)],
+)
+def test_of_an_idle_processor_more_must_change_than_of_a_busy_one(before: float, after: float, news: bool) -> None:
+    smoother = Smoother()
+    smoother.step(sample(0, cpu_percent=before))
+    assert (smoother.step(sample(1000, cpu_percent=after)) is not None) == news
+
+
+def test_a_minute_of_a_machine_with_fifty_idle_daemons_tells_two_words_at_most() -> None:
+    """What they take is some 16 % and never the same; each of them told all the others of it four times."""
+    for seed in range(10):
+        luck, smoother, average = Random(seed), Smoother(), 15.0
+        words = list[float]()
+        for number in range(60):
+            busy, running = (100, 20) if number < 3 else (16, max(0.0, luck.gauss(1.2, 1.0)))
+            average += (running - average) * (1 - math.exp(-2 / 60))
+            at_s, cpu = 2.0 * number, min(100.0, max(0.0, luck.gauss(busy, 9)))
+            if smoother.step(sample(at_s, 2.0, cpu_percent=cpu, load_average=average)) is not None:
+                words.append(at_s)
+        assert len([at_s for at_s in words if 26 <= at_s < 86]) <= 2, (seed, words)
+
+
 @pytest.mark.parametrize("metric", ["cpu_percent", "accelerator_percent", "received_kib_s", "sent_kib_s"])
 def test_what_comes_to_rest_after_a_peak_is_told_once_and_what_rises_at_once(metric: str) -> None:
     """Twenty nodes of one machine that was busy told it seven times each, in twelve seconds."""
