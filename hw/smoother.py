@@ -1,12 +1,12 @@
 """When a load is news: an exponential mean per metric, and a dead band around what was told last.
 
 Bands are absolute points, not shares of the value: near zero every value is "50 % more" than the one before. Of the
-processor a quarter of what was free is news as well as those points, whichever is more: between 10 % busy and 25 there
-is the same room for everybody, between 80 and 90 half of it is gone. Only the network, which spans six decades, and the load average, which on an overloaded machine is never at rest, need both a
-floor and a factor. Flags are news at once, and so is whatever rises. What falls is waited for: a mean that comes down
-from a peak leaves its band again and again on the way, on all machines at once that were busy for the same reason, and
-where it comes to rest is all that anybody needs. A load average falls for minutes, and says what the processor has said
-before: it is told more seldom still.
+processor a quarter of what is free is news, those points at least: between 10 % busy and 25 there is the same room for
+everybody, between 80 and 90 half of it is gone. Only the network, which spans six decades, and the load average, which
+on an overloaded machine is never at rest, need both a floor and a factor. Flags are news at once, and so is whatever
+rises. What falls is waited for: a mean that comes down from a peak leaves its band again and again on the way, on all
+machines at once that were busy for the same reason, and where it comes to rest is all that anybody needs. A load average
+falls for minutes, and says what the processor has said before: it is told more seldom still.
 """
 
 import math
