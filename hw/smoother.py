@@ -5,7 +5,7 @@ processor a quarter of what is free is news, those points at least: between 10 %
 everybody, between 80 and 90 half of it is gone. Only the network, which spans six decades, and the load average, which
 on an overloaded machine is never at rest, need both a floor and a factor. Flags are news at once, and so is whatever
 rises. What falls is waited for: a mean that comes down from a peak leaves its band again and again on the way, on all
-machines at once that were busy for the same reason, and where it comes to rest is all that anybody needs. A load average
+machines at once that were busy for the same reason, and where it comes to rest is all anybody needs. A load average
 falls for minutes, and says what the processor has said before: it is told more seldom still.
 """
 
