@@ -8,6 +8,7 @@ from pathlib import Path
 
 from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_option, warn
+from meshnode.cli.record import document_kind
 from meshnode.cli.words import clock, one_line, size
 from meshnode.client.client import Client
 from meshnode.crdt import stick
@@ -42,7 +43,9 @@ def _sync_lines(view: SyncView) -> list[str]:
 def _export(given: Given) -> int:
     _spare(given, file=True)
     client, path = client_of(given), Path(given.file)
-    pages = _pages(client, given.kind)
+    if not path.absolute().parent.is_dir():
+        raise NotFound(f"{path}: no such folder. Nothing was written", next_step="name a file in a folder that exists")
+    pages = _pages(client, _kind(given.kind))
     items = list({(part.kind, part.data): None for page in pages for part in page.items})
     last = pages[-1]
     data = stick.write(last.mesh, last.node, last.at_ms, [Item(kind, body) for kind, body in items])
@@ -52,6 +55,17 @@ def _export(given: Given) -> int:
     told = f"{path}: {documents} documents, {writes} writes, {size(len(data))}, of mesh {last.mesh}"
     show_one(given, _summary(last, documents), lambda: [one_line(told)], str(path))
     return 0
+
+
+def _kind(word: str) -> str:
+    """By any of its names, as ``state`` and ``conflicts`` take it."""
+    found = document_kind(word) if word else ("", None)
+    if found is None:
+        raise Invalid(
+            f"{word} is no kind of documents",
+            next_step="kinds of documents: agents, agentclusters (clusters), nodes, policies",
+        )
+    return found[0]
 
 
 def _pages(client: Client, kind: str) -> list[StickView]:
@@ -164,7 +178,12 @@ def _sync(given: Given) -> int:
 def _options(parser: Parser) -> None:
     parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("file", metavar="FILE", nargs="?", default="", help="of export and import: the stick")
-    parser.add_argument("--kind", metavar="KIND", default="", help="of export: AgentCluster, Agent or Node only")
+    parser.add_argument(
+        "--kind",
+        metavar="KIND",
+        default="",
+        help="of export: one kind only: agent, agentcluster (cluster), node, policy",
+    )
     output_option(parser)
 
 

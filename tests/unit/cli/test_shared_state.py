@@ -104,6 +104,7 @@ def test_diff_tells_what_reads_otherwise(node: CannedNode, capsys: Capture) -> N
         ("conflicts resolve cluster line3 x --pick 0", "invalid number value"),
         ("conflicts --pick 1", "belong to resolve"),
         ("sync export", "which FILE?"),
+        ("sync export mesh.stick --kind pig", "pig is no kind of documents"),
         ("sync now x", "what is x?"),
         ("sync import x --kind Agent", "takes no --kind"),
     ],
