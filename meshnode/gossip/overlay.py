@@ -2,7 +2,8 @@
 
 After Leitao, Pereira, Rodrigues, "HyParView", 2007, with the directory in the place of random walks: since every node
 knows every other one, a candidate is drawn, not discovered (``wishes.py``). A small mesh is a full one. In a large one
-nobody is pushed out as he arrives without links or from beyond a cut: first he learns what we know.
+nobody is pushed out as he arrives without links, from beyond a cut or from a half of the mesh that is not known yet:
+first he learns what we know.
 """
 
 from collections.abc import Sequence
@@ -139,7 +140,7 @@ class Overlay:
         self._read(link, peer, letter)
         if self.small or link.demanded or link.going or self._taken() <= self._room(link):
             return []
-        if not letter.links:
+        if not letter.links or self._from_elsewhere(letter.links):
             self._host(link, now)
         if now.mono_us < link.guest_until_us:
             return []
@@ -156,6 +157,12 @@ class Overlay:
             link.role = Role.BRIDGE
         relay = self._config.profile == "relay"
         link.client = letter.client and relay and sum(other.client for other in self._links.values()) < CLIENTS_MAX
+
+    def _from_elsewhere(self, links: Sequence[NodeId]) -> bool:
+        """Most of its neighbours are nobody we know: two halves of a mesh meet for the first time, and whoever hung up
+        now would leave both to believe that they are whole."""
+        strangers = sum(self._mesh.region_of(node) is None for node in links)
+        return 2 * strangers > len(links)
 
     def _host(self, link: _Link, now: Instant) -> None:
         """Let it stay for a while, if there are not too many such guests."""

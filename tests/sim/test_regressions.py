@@ -7,18 +7,21 @@ import pytest
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.intake import Intake
 from meshnode.gossip.doorway import Doorway
+from meshnode.gossip.overlay import Overlay
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.rng import Random
-from meshnode.model.ids import DocId
+from meshnode.model.ids import DocId, NodeId
 from meshnode.sim.cuts import CutRun
 from meshnode.sim.faults import Fault, Kind
 from meshnode.sim.forgers import ForgerRun
+from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.run import Run
 from meshnode.sim.safety import NoFalseDeath
 from meshnode.sim.scenario import Scenario
 from meshnode.sim.scenarios import SCENARIOS
+from meshnode.sim.world import Setup, World
 
 
 def passes(scenario: str, *, seed: int, nodes: int) -> None:
@@ -136,3 +139,21 @@ def test_a_forger_alone_with_one_member_does_not_get_its_word_for_what_he_says_t
     """A banned one told the only other in reach a root of true values that had seen too much: two stood by it then."""
     forged = ForgerRun(20034).play()
     assert not forged.why, forged.why
+
+
+def test_two_halves_of_a_mesh_that_meet_for_the_first_time_do_not_hang_up_before_they_know_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The seeds met when both had all the links they want, and each believed its own half to be whole for a minute."""
+
+    def joined() -> bool:
+        world = World(Setup(seed=3, nodes=30, tier=2, traced=False))
+        world.start_all()
+        return world.run_till(lambda: not unmet_by_gossip(world), 8.0, 0.5)
+
+    def nowhere(_self: Overlay, _links: Sequence[NodeId]) -> bool:
+        return False
+
+    assert joined()
+    monkeypatch.setattr(Overlay, "_from_elsewhere", nowhere)
+    assert not joined()

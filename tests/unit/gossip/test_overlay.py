@@ -18,6 +18,7 @@ from meshnode.model.ids import NodeId
 from tests.unit.gossip.world import luck
 
 NODES = [NodeId(hashlib.sha256(bytes([n])).digest()) for n in range(200)]
+OTHERS = NODES[100:104]  # known, and no candidates: what most who come are linked with
 ME = NodeId(hashlib.sha256(b"me").digest())
 NOW = Instant(SECOND, 0)
 
@@ -41,7 +42,7 @@ class Town:
         return sorted(node for node, where in self.where.items() if where == region)
 
     def region_of(self, node: NodeId) -> str | None:
-        return self.where.get(node)
+        return "north" if node in OTHERS else self.where.get(node)
 
     def deserted(self, region: str) -> bool:
         return all(node in self.gone for node, where in self.where.items() if where == region and node != ME)
@@ -62,7 +63,7 @@ def overlay(town: Town, profile: str = "default", region: str = "east") -> Overl
 
 
 def greet(
-    room: Overlay, node: NodeId, links: Sequence[NodeId] = NODES[100:104], role: int = 0, *, client: bool = False
+    room: Overlay, node: NodeId, links: Sequence[NodeId] = OTHERS, role: int = 0, *, client: bool = False
 ) -> list[Effect]:
     room.up(node, NOW)
     return room.greeted(node, Greeting(demanded=False, links=list(links), role=role, client=client), NOW)
@@ -248,3 +249,12 @@ def test_a_demanded_link_takes_no_slot() -> None:
     due = min(at for at in room.deadlines() if at is not None)
     assert due <= NOW.mono_us + 60 * SECOND
     assert Hangup(NODES[0], Bye.IDLE) in room.wake(Instant(NOW.mono_us + 60 * SECOND, 0))
+
+
+def test_who_comes_from_a_half_of_the_mesh_that_nobody_here_knows_stays_until_it_has_told_of_it() -> None:
+    room = overlay(Town(60))
+    for node in NODES[:7]:
+        assert greet(room, node) == []
+    assert greet(room, NODES[7], links=[*OTHERS[:3], *NODES[150:153]]) == [Hangup(NODES[7], Bye.EVICTED)]
+    assert greet(room, NODES[8], links=[*OTHERS[:2], *NODES[150:153]]) == []
+    assert room.greeted(NODES[8], Greeting(demanded=False, links=OTHERS), at(5)) == [Hangup(NODES[8], Bye.EVICTED)]
