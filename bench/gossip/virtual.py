@@ -17,6 +17,7 @@ from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
 from meshnode.node.core import Core
 from meshnode.node.inputs import Input
+from meshnode.sim.crowded import CrowdRun
 from meshnode.sim.cuts import HEAL_S
 from meshnode.sim.hours import TIMES
 from meshnode.sim.liars import LiarRun
@@ -30,7 +31,7 @@ WORKERS = 2
 CUTS, CUTS_QUICK, SOAKS = 1_000, 100, 20
 CUTS_MINUTES, CUTS_QUICK_MINUTES, SOAKS_MINUTES, HOURS_MINUTES = 4.0, 1.0, 2.0, 4.0
 NODE_HOURS = 2_000.0
-FREEZE_NODES, LIAR_SEEDS = 20, 2
+FREEZE_NODES, LIAR_SEEDS, CROWD_SEEDS = 20, 2, 3
 SPEED_SCENARIO, SPEED_SEED, SPEED_NODES, SPEED_NODES_QUICK = "cut-and-heal", 7, 50, 12
 SPEED_GOAL, HARNESS_GOAL = 40_000.0, 0.30
 
@@ -102,15 +103,18 @@ def freezes() -> Row:
 
 
 def liars() -> Row:
-    """Seeds in which an honest node was called down, or the honest ones fell apart, or believed in a dead one."""
+    """Seeds in which an honest node was called down, or the honest ones fell apart, or believed in a dead one, or one
+    of them was surrounded."""
     meter = Meter()
     done = [LiarRun(seed).play() for seed in range(LIAR_SEEDS)]
-    failed = [f"; seed {each.seed}: {each.why}" for each in done if each.why]
+    sieges = [CrowdRun(seed).play() for seed in range(CROWD_SEEDS)]
+    failed = [f"; seed {each.seed}: {each.why}" for each in (*done, *sieges) if each.why]
     why = (
         f"tier 1, {done[0].liars} of {done[0].nodes} members work together against the others: "
-        f"{sum(each.lies for each in done)} lies"
+        f"{sum(each.lies for each in done)} lies; tier 2, {sieges[0].liars} of {sieges[0].nodes} surround one, which "
+        f"has at least {min(each.fewest for each in sieges)} honest neighbours"
     )
-    return meter.row("sim-liars", len(failed), "seeds", 0.0, n=len(done), why=why + "".join(failed))
+    return meter.row("sim-liars", len(failed), "seeds", 0.0, n=len(done) + len(sieges), why=why + "".join(failed))
 
 
 # -- seeds, of this run and of the long one ---------------------------------------------------------------------------
