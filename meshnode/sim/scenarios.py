@@ -42,6 +42,14 @@ def _flapping_one_way(luck: Random, nodes: int) -> list[Fault]:
     return plan
 
 
+def _raised_in_turn(luck: Random, nodes: int) -> list[Fault]:
+    """All machines run an earlier release, and are raised one after the other, in an order of luck's."""
+    order, step_s = luck.sample(range(nodes), nodes), min(5.0, 30.0 / nodes)
+    return [
+        Fault(Kind.DOWNGRADE, 1.0 + 0.1 * place, 14.0 + step_s * place, (node,)) for place, node in enumerate(order)
+    ]
+
+
 def _wrong_clocks(luck: Random, nodes: int) -> tuple[ClockSpec, ...]:
     """Every third machine has no battery; the rest are off by up to three minutes and 200 ppm."""
     return tuple(
@@ -106,6 +114,10 @@ _TABLE = (
         name="older-releases", about="some run a release that knows neither the newest letters nor the newest fields",
         kinds=(Kind.DOWNGRADE,), storm_s=60.0, settle_s=45.0,
         plan=storm(Kind.DOWNGRADE, Kind.DOWNGRADE, Kind.CUT, Kind.KILL, storm_s=60.0),
+    ),
+    Scenario(
+        name="rolling-upgrade", about="all run an earlier release and are raised one after the other",
+        kinds=(Kind.DOWNGRADE,), storm_s=55.0, settle_s=45.0, plan=_raised_in_turn,
     ),
     Scenario(
         name="two-nodes", about="a mesh of two, which has no majority",

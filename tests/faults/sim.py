@@ -114,6 +114,27 @@ class Restless(Wrapped):
         return min(due, self._core.started_us + 10 * SECOND) if due is not None else None
 
 
+class ByTheWall(Wrapped):
+    """Its timers go by the wall clock: when that is set back they fire as much later."""
+
+    _ahead_ms: int | None = None
+    _back_us = 0
+
+    def handle(self, event: Input, now: Instant) -> list[Effect]:
+        self._look(now)
+        return self._core.handle(event, now)
+
+    def _look(self, now: Instant) -> None:
+        ahead_ms = now.wall_ms - now.mono_us // 1000
+        if self._ahead_ms is None:
+            self._ahead_ms = ahead_ms
+        self._back_us = max(0, self._ahead_ms - ahead_ms) * 1000
+
+    def deadline(self) -> int | None:
+        due = self._core.deadline()
+        return None if due is None else due + self._back_us
+
+
 def boundless(core: Core) -> Core:
     """A switch without the limit the product has."""
     core.switch._admission.bound(SwitchConfig(calls_max=10**9))
@@ -151,6 +172,7 @@ BOUNDLESS = Adapt(core=boundless)
 HASTY = Adapt(disk=Hasty)
 AMNESIAC = Adapt(ports=lambda ports: replace(ports, store=lambda: Amnesiac(ports.store(), 12)))
 IDLE = Adapt(core=Idle)
+BY_THE_WALL = Adapt(core=ByTheWall)
 
 
 # -- the state of agents ----------------------------------------------------------------------------------------------

@@ -3,22 +3,29 @@
 from dataclasses import replace
 
 import msgspec
+import pytest
 
 from meshnode.kernel.effects import Channel
 from meshnode.kernel.instant import SECOND
 from meshnode.kernel.rng import Random
+from meshnode.links.hello import Hello, body_of
+from meshnode.model.errors import RemoteError
 from meshnode.sim.disk import SimDisk
 from meshnode.sim.faults import Fault, Kind
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.older import Older
 from meshnode.sim.parcels import Parcels
+from meshnode.sim.plan import Adapt
 from meshnode.sim.run import Run
-from meshnode.sim.safety import NoFalseDeath, RisingBoots
+from meshnode.sim.safety import NoFalseDeath, OneAnswer, RisingBoots
 from meshnode.sim.world import Setup, World
 from meshnode.wire.codec import WIRE
 from meshnode.wire.frame import Frame
 from meshnode.wire.frame import Kind as FrameKind
+from tests.faults.sim import BY_THE_WALL
 from tests.sim.test_checkers import CALM
+
+JUNK = b"\xc1"  # no msgpack begins so
 
 
 def played(*faults: Fault) -> Run:
@@ -52,6 +59,45 @@ def test_an_older_release_lives_among_newer_ones_and_comes_back() -> None:
     run.play()
     assert not run.report.violation.startswith("NoFalseDeath")
     assert run.world[1].older is None
+
+
+def mixed() -> World:
+    """Two of four machines run an earlier release."""
+    world = World(Setup(seed=3, nodes=4, traced=False))
+    for node in world.nodes[2:]:
+        node.older = Older(world.codec)
+    world.start_all()
+    return world
+
+
+def test_machines_of_two_releases_are_one_mesh() -> None:
+    world = mixed()
+    assert world.run_till(lambda: not unmet_by_gossip(world), 20.0), unmet_by_gossip(world)
+    assert all(node.older is not None and node.older.skewed for node in world.nodes[2:])
+
+
+def test_an_older_release_that_refuses_whoever_can_more_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def strict(self: Older, frame: Frame, unknown: bytes) -> Frame:
+        if frame.kind in (FrameKind.HELLO, FrameKind.WELCOME) and unknown == JUNK and body_of(frame, Hello).features:
+            raise RemoteError("hello-features")
+        return changed(self, frame, unknown)
+
+    changed = Older.changed
+    monkeypatch.setattr(Older, "changed", strict)
+    world = mixed()
+    assert not world.run_till(lambda: not unmet_by_gossip(world), 15.0)
+
+
+@pytest.mark.parametrize(("adapt", "late"), [(Adapt(), False), (BY_THE_WALL, True)])
+def test_timers_that_go_by_the_wall_clock_are_noticed_when_it_is_set_back(adapt: Adapt, *, late: bool) -> None:
+    faults = [Fault(Kind.JUMP, 3.0, 0.0, (0,)), Fault(Kind.CUT, 4.0, 15.0, (0,)), Fault(Kind.PAUSE, 8.0, 12.0, (1,))]
+
+    def plan(_luck: Random, _nodes: int) -> list[Fault]:
+        return faults
+
+    calm = replace(CALM, plan=plan)
+    violation = Run(calm, seed=5, nodes=3, judges=[OneAnswer], adapt=[(0, adapt)]).play().violation
+    assert violation.startswith("OneAnswer: ") if late else not violation, violation
 
 
 def test_a_machine_that_lost_its_disk_comes_back_as_another_node_with_everything_others_had() -> None:
