@@ -1,8 +1,10 @@
 """``python -m bench.gossip.longrun hours --minutes 60``: runs of the simulator that take hours, kept in a small file.
 
 Kinds: ``hours`` (nobody alive is called down), ``cuts`` (a cut heals), ``soak`` (one played event by event). Each call
-goes on after the last seed that the file knows for the same kind and commit, and adds what it did: how many seeds, what
-failed, on which commit, by which command, at which load. ``bench/gossip/virtual.py`` tells it beside its own figures.
+goes on after the last seed that the file knows for the same kind and commit (``--onward``: for the same kind), and adds
+what it did: how many seeds, what failed, on which commit, by which command, at which load. What it did so far stands in
+the file while it goes on, so nothing is lost when it is stopped. ``bench/gossip/virtual.py`` tells it beside its own
+figures.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from tests.demo.fleet import ROOT
 KEPT = ROOT / "bench" / "results" / "gossip-sim.json"
 KINDS = ("hours", "cuts", "soak")
 FAILED_MAX = 20
+KEPT_EVERY = 10  # seeds
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -63,9 +66,15 @@ def kept(path: Path = KEPT) -> list[Stretch]:
 
 
 def latest(kind: str, path: Path = KEPT) -> list[Stretch]:
-    """The stretches of this kind on the commit that was played last."""
-    stretches = [stretch for stretch in kept(path) if stretch.kind == kind]
-    return [stretch for stretch in stretches if stretch.commit == stretches[-1].commit]
+    """The last row of stretches of this kind each of which begins where the one before ended: no seed counts twice.
+
+    They may be of several commits; whoever begins again at seed 0 begins a new row.
+    """
+    row: list[Stretch] = []
+    for stretch in kept(path):
+        if stretch.kind == kind:
+            row = [*row, stretch] if row and stretch.first == row[-1].last + 1 else [stretch]
+    return row
 
 
 def told(kind: str, path: Path = KEPT) -> str:
@@ -77,7 +86,16 @@ def told(kind: str, path: Path = KEPT) -> str:
     seeds, hours = sum(stretch.seeds for stretch in done), sum(stretch.node_hours for stretch in done)
     what = f"{hours:.0f} node-hours in {seeds} seeds" if kind == "hours" else f"{seeds} seeds"
     loads = f"load {min(stretch.load for stretch in done):g} to {max(stretch.load for stretch in done):g}"
-    return f"long run on {done[0].commit} ({done[-1].date}, {loads}): {what}, {len(failed)} failed"
+    commits = ", ".join(_by_commit(done))
+    return f"long run on {commits} ({done[-1].date}, {loads}): {what}, {len(failed)} failed"
+
+
+def _by_commit(done: Sequence[Stretch]) -> list[str]:
+    """Each with its number of seeds, if there are several."""
+    seeds: dict[str, int] = {}
+    for stretch in done:
+        seeds[stretch.commit] = seeds.get(stretch.commit, 0) + stretch.seeds
+    return list(seeds) if len(seeds) == 1 else [f"{commit} ({count} seeds)" for commit, count in seeds.items()]
 
 
 def play_hours(seed: int) -> Outcome:
@@ -138,25 +156,32 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=int, default=1_000_000, help="at most so many")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--commit", default="", help="of the code that is played; default: of this directory")
+    parser.add_argument("--onward", action="store_true", help="go on after the seeds of earlier commits")
     parser.add_argument("--out", type=Path, default=KEPT, help="default: bench/results/gossip-sim.json")
     asked = parser.parse_args(words)
     commit: str = asked.commit or _commit()
-    before = [stretch for stretch in kept(asked.out) if (stretch.kind, stretch.commit) == (asked.kind, commit)]
-    first = max((stretch.last + 1 for stretch in before), default=0)
+    before = kept(asked.out)
+    own = [stretch for stretch in before if (stretch.kind, stretch.commit) == (asked.kind, commit)]
+    first = max((stretch.last + 1 for stretch in (latest(asked.kind, asked.out) if asked.onward else own)), default=0)
     began_s, load, outcomes = time.monotonic(), os.getloadavg()[0], list[Outcome]()
+
+    def keep() -> None:
+        minutes = (time.monotonic() - began_s) / 60
+        done = summed(asked.kind, commit, outcomes, minutes, (load + os.getloadavg()[0]) / 2)
+        asked.out.write_text(json.dumps(msgspec.to_builtins([*before, done]), indent=1) + "\n")
+
     for outcome in play(asked.kind, first, asked.seeds, asked.minutes, asked.workers):
         outcomes.append(outcome)
         if outcome.why:
             print(f"seed {outcome.seed}: {outcome.why}", flush=True)
-        if len(outcomes) % 10 == 0:
+        if len(outcomes) % KEPT_EVERY == 0:
+            keep()
             print(f"{len(outcomes)} seeds, {sum(each.node_hours for each in outcomes):.1f} node-hours", flush=True)
     if not outcomes:
         return 0
-    minutes = (time.monotonic() - began_s) / 60
-    done = summed(asked.kind, commit, outcomes, minutes, (load + os.getloadavg()[0]) / 2)
-    asked.out.write_text(json.dumps(msgspec.to_builtins([*kept(asked.out), done]), indent=1) + "\n")
+    keep()
     print(told(asked.kind, asked.out))
-    return 1 if done.failed else 0
+    return 1 if any(outcome.why for outcome in outcomes) else 0
 
 
 if __name__ == "__main__":
