@@ -50,6 +50,9 @@ class Flattering:
     def encode(self, frame: Frame, marks: int = 0, /) -> bytes:
         return self._codec.encode(self._bent(frame) if self.lies else frame, marks)
 
+    def encode_all(self, frames: Sequence[Frame], marks: int = 0, /) -> list[bytes]:
+        return self._codec.encode_all([self._bent(frame) if self.lies else frame for frame in frames], marks)
+
     def join(self, pieces: Sequence[bytes], /) -> bytes:
         return self._codec.join(pieces)
 

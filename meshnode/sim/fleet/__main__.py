@@ -13,8 +13,8 @@ Figures = figures.Spread | figures.Killed | figures.Steady | skills.Lookups
 
 SCENARIOS: dict[str, Callable[[int, int, int, float], Figures]] = {
     "urgent": lambda seed, nodes, regions, _: figures.urgent(seed, nodes, regions),
-    "half-killed": lambda seed, nodes, regions, _: figures.half_killed(seed, nodes, regions),
-    "most-killed": lambda seed, nodes, regions, _: figures.most_killed(seed, nodes, regions),
+    "half-killed": lambda seed, nodes, regions, _: figures.killed(seed, nodes, regions, figures.HALF),
+    "most-killed": lambda seed, nodes, regions, _: figures.killed(seed, nodes, regions, figures.MOST),
     "steady": lambda seed, nodes, regions, seconds: figures.steady(seed, nodes, seconds, regions),
     "skills": lambda seed, nodes, regions, seconds: skills.skills(seed, nodes, seconds, regions),
 }

@@ -13,6 +13,7 @@ WARM_US = 8 * SECOND
 SHAPING, SHAPING_US = 10, 300 * MS  # rumours that make a tree of the links
 EVENTS, EVENT_US = 10, 500 * MS
 LAST_US = 15 * SECOND
+HALF, MOST = 0.5, 0.8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,25 +61,32 @@ class Steady:
 
 
 def urgent(seed: int, nodes: int, regions: int) -> Spread:
+    return urgent_in(warmed(seed, nodes, regions))
+
+
+def urgent_in(fleet: Fleet) -> Spread:
     """A change of a random node's row to the last of all, in a mesh where nothing else happens."""
-    fleet = warmed(seed, nodes, regions)
     fleet.watch.reset()
     stories = [_event(fleet, number) for number in range(EVENTS)]
     fleet.run_for(2 * SECOND)
     return _spread(fleet, stories, (EVENTS * EVENT_US + 2 * SECOND) / SECOND)
 
 
-def half_killed(seed: int, nodes: int, regions: int) -> Killed:
-    return killed(seed, nodes, regions, 0.5)
-
-
-def most_killed(seed: int, nodes: int, regions: int) -> Killed:
-    return killed(seed, nodes, regions, 0.8)
-
-
 def killed(seed: int, nodes: int, regions: int, share: float) -> Killed:
+    return killed_in(warmed(seed, nodes, regions), share)
+
+
+def half_killed_in(fleet: Fleet) -> Killed:
+    return killed_in(fleet, HALF)
+
+
+def most_killed_in(fleet: Fleet) -> Killed:
+    return killed_in(fleet, MOST)
+
+
+def killed_in(fleet: Fleet, share: float) -> Killed:
     """A part of all is killed at once; one message leaves at that instant, one three seconds later."""
-    fleet = warmed(seed, nodes, regions)
+    nodes = len(fleet.ships)
     victims = fleet.draws.sample(fleet.ships, round(nodes * share))
     for ship in victims:
         fleet.kill(ship)
@@ -95,11 +103,14 @@ def killed(seed: int, nodes: int, regions: int, share: float) -> Killed:
 
 
 def steady(seed: int, nodes: int, virtual_s: float, regions: int = 20) -> Steady:
+    return steady_in(warmed(seed, nodes, regions), virtual_s)
+
+
+def steady_in(fleet: Fleet, virtual_s: float) -> Steady:
     """One node in a hundred restarts every minute, one event a second, each node's load every 30 s."""
-    fleet = warmed(seed, nodes, regions)
     fleet.watch.reset()
     stories: list[Story] = []
-    restarts, due, loads = 0, 0.0, _Loads(fleet)
+    nodes, restarts, due, loads = len(fleet.ships), 0, 0.0, _Loads(fleet)
     begin_us = fleet.now_us
     for tenth in range(round(virtual_s * 10)):
         if tenth % 10 == 0:
