@@ -4,12 +4,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.house import PAGE, Served, chromium_path, launched, served
+from tests.browser.house import ANSWER_MS, PAGE, Served, chromium_path, launched, served
 from tests.order import longest_first
 
 LONGEST = ("test_views", "test_views_facts", "test_use", "test_views_asking")
+
+expect.set_options(timeout=ANSWER_MS)  # a deadline: what comes is seen as soon as it comes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
