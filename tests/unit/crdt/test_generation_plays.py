@@ -243,7 +243,7 @@ def test_each_planted_fault_is_found(
 ) -> None:
     plant(monkeypatch)
     found: list[str] = []
-    for seed in range(30):
+    for seed in range(120):
         try:
             Play(seed).all_of_it(120)
         except AssertionError as error:
