@@ -4,7 +4,7 @@ Silence means something else when this node hears nobody, or when a whole region
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -129,25 +129,40 @@ class Council:
         weak = sum(s.own is not None and s.own < STRONG for s in watched)
         return len(watched) >= 2 and 2 * weak > len(watched)
 
-    def stirred(self, subject: Subject, now: Instant) -> list[Subject]:
-        """The doubtful ones that a change of one node means something for: judge them again."""
-        doubtful = self._subjects.doubtful
-        cut_off, region = self.cut_off(), subject.region
-        cut = region != self._config.region and self._region_cut(region, now)
-        mute = not self._may_observe(subject.node)
+    def stirred(self, changed: Iterable[Subject], now: Instant) -> list[Subject]:
+        """The doubtful ones that what changed of some nodes means something for: judge them again.
+
+        One walk over the doubtful for all that changed, since thousands may be lost in one moment.
+        """
+        cut_off = self.cut_off()
         heads_turned = cut_off is not self._was_cut_off
-        region_turned = cut is not (region in self._were_cut)
-        word_turned = mute is not (subject.node in self._mute)
         self._was_cut_off = cut_off
-        mark(self._were_cut, region, None, there=cut)
-        mark(self._mute, subject.node, None, there=mute)
+        words: dict[NodeId, None] = {}
+        for subject in changed:
+            mute = not self._may_observe(subject.node)
+            if mute is not (subject.node in self._mute):
+                words[subject.node] = None
+                mark(self._mute, subject.node, None, there=mute)
+        regions = self._turned({subject.region: None for subject in changed}, now)
+        if not (heads_turned or regions or words):
+            return []
         return [
             other
-            for other in (doubtful.values() if heads_turned or region_turned or word_turned else ())
+            for other in self._subjects.doubtful.values()
             if heads_turned
-            or (region_turned and other.region == region)
-            or (word_turned and (subject.node in other.observers or subject.node in other.votes))
+            or other.region in regions
+            or not (words.keys().isdisjoint(other.observers) and words.keys().isdisjoint(other.votes))
         ]
+
+    def _turned(self, regions: Iterable[str], now: Instant) -> dict[str, None]:
+        """Those of them that are cut off now and were not before, or the other way round."""
+        turned: dict[str, None] = {}
+        for region in regions:
+            cut = region != self._config.region and self._region_cut(region, now)
+            if cut is not (region in self._were_cut):
+                turned[region] = None
+                mark(self._were_cut, region, None, there=cut)
+        return turned
 
     def forget(self, node: NodeId) -> None:
         self._mute.pop(node, None)

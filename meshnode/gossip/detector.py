@@ -456,11 +456,9 @@ class Detector:
         """Judge these, and whoever their change means something for: one node's evidence explains another's silence."""
         effects: list[Effect] = []
         for _ in range(ROUNDS_MAX):
-            stirred: dict[NodeId, Subject] = {}
             for subject in changed:
                 effects += self._judge(subject, now)
-                stirred.update((other.node, other) for other in self._council.stirred(subject, now))
-            changed = tuple(stirred.values())
+            changed = self._council.stirred(changed, now) if changed else ()
         return effects
 
     def _judge(self, subject: Subject, now: Instant) -> list[Effect]:
