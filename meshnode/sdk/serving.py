@@ -115,8 +115,11 @@ class Serving:
         self._workers.add(call, tasks)
 
     def cancelled(self, call_id: bytes) -> None:
-        if call_id in self._calls:
-            self._calls[call_id].end("cancelled")
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.end("cancelled")
+            if call.task is None:  # it stands in the line: what comes behind it has its room at once
+                self._leave(call)
 
     def granted(self, header: GrantHeader) -> None:
         call = self._calls.get(header.call_id)
@@ -161,15 +164,20 @@ class Serving:
         return None
 
     async def _serve(self, call: _Call) -> None:
+        if self._calls.get(call.header.call_id) is not call:
+            return  # it was withdrawn as it stood in the line
         call.task = asyncio.current_task()
         try:
             if not call.ended:
                 await self._timed(call)
         finally:
-            del self._calls[call.header.call_id]
-            self.slots.leave(call.slot)
-            if self._quiet is not None and not self._calls and not self._quiet.done():
-                self._quiet.set_result(None)
+            self._leave(call)
+
+    def _leave(self, call: _Call) -> None:
+        del self._calls[call.header.call_id]
+        self.slots.leave(call.slot)
+        if self._quiet is not None and not self._calls and not self._quiet.done():
+            self._quiet.set_result(None)
 
     def _waits(self, call: _Call) -> None:
         """It does not end at once: from now on its time may pass."""

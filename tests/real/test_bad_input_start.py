@@ -256,7 +256,7 @@ def test_an_agent_whose_file_is_not_there_or_crashes_is_told_and_does_not_stop_t
     assert "agent crashes is backoff" in ended.err and "no model file here" in ended.err, ended.err
     assert " -> meshnode logs crashes" in ended.err
     assert any("no model file here" in event.text for event in node.ask.why("agent/crashes").events)
-    assert any("crashes/0 keeps ending" in problem for problem in node.ask.status().problems)
+    until(lambda: any("crashes/0 keeps ending" in each for each in node.ask.status().problems), "it is a problem")
 
     agent.unlink()  # and now it is not there any more when it starts again
     until(

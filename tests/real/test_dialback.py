@@ -24,13 +24,11 @@ class Behind(Daemons):
         self._program = program
         self._network = Network(len(NAMES))
 
-    def start(self, name: str, *arguments: str, program: tuple[str, ...] = ()) -> Daemon:
+    def launch(self, name: str, *arguments: str, program: tuple[str, ...] = ()) -> Daemon:
         address = f"127.0.5.{NAMES.index(name) + 1}"
         front = ("--advertise", f"127.0.0.1:{self._network.fronts[NUMBER]}") if name == "hid" else ()
         where = ("--bind", address, "--dial-from", address, "--no-mdns")
-        daemon = self.try_start(name, *where, *front, *arguments, program=program or self._program)
-        assert daemon.ready["ok"], f"{daemon.ready}\n{daemon.log()[-2000:]}"
-        return daemon
+        return self._launched(name, *where, *front, *arguments, program=self._program)
 
     def all(self) -> tuple[Daemon, Daemon, Daemon]:
         rho = self.start("rho", "--profile", "relay")

@@ -297,6 +297,16 @@ async def test_a_flood_of_calls_is_answered_beyond_the_bound():
             assert (await end.result())[0].code == ""
 
 
+@in_loop
+async def test_calls_that_were_withdrawn_before_they_began_take_no_room():
+    gate = Gate()
+    async with at_work(made(gate)) as end:
+        for _ in range(3 * CALLS_MAX):
+            end.cancel(end.ask("tested.beside"))
+        assert (await end.call("tested.count"))[0].code == ""
+        assert gate.left == gate.entered and not end.waiting(Kind.RESULT)
+
+
 @pytest.mark.parametrize(("skill", "slot", "code"), [("nothing", -1, "not-found"), ("add", 1, "not-found")])
 @in_loop
 async def test_what_is_not_here_is_not_found(skill: str, slot: int, code: str):
