@@ -3,8 +3,10 @@
 The daemon writes one JSON line into the pipe whose descriptor it gets with ``--ready-fd``.
 """
 
+import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from meshnode.model.errors import LocalError, TimedOut
 
 READY_BYTES_MAX = 64 * 1024
 LOG_LINES_SHOWN = 5
+IDENTITY, JOURNAL = "identity", "journal"  # what a daemon makes of an empty directory
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -65,13 +68,16 @@ def start(how: Start) -> Ready:
     try:
         with _Undisturbed() as undisturbed:
             process = _spawn(how, write_end)
+            os.close(write_end)
+            write_end, told = -1, bytearray()
             try:
                 undisturbed.end()
-                os.close(write_end)
-                write_end = -1
-                return _judged(_line(read_end, how), how, process)
+                _read_line(read_end, how, told)
+                return _judged(bytes(told), how, process)
             except BaseException:  # Ctrl-C as well: a daemon nobody waited for must not stay
                 _end(process)
+                _read_rest(read_end, told)
+                _unmake(bytes(told), how)
                 raise
     finally:
         os.close(read_end)
@@ -136,10 +142,9 @@ def _spawn(how: Start, ready_fd: int) -> subprocess.Popen[bytes]:
         )
 
 
-def _line(read_end: int, how: Start) -> bytes:
+def _read_line(read_end: int, how: Start, told: bytearray) -> None:
     """Up to the line's end, or what there is when the daemon dies."""
     until = time.monotonic() + how.timeout_s
-    told = bytearray()
     while b"\n" not in told and len(told) < READY_BYTES_MAX:
         ready, _, _ = select.select([read_end], [], [], max(0.0, until - time.monotonic()))
         if not ready:
@@ -148,7 +153,22 @@ def _line(read_end: int, how: Start) -> bytes:
         if not chunk:
             break
         told += chunk
-    return bytes(told)
+
+
+def _read_rest(read_end: int, told: bytearray) -> None:
+    """What a daemon that has ended had said."""
+    os.set_blocking(read_end, False)
+    with contextlib.suppress(OSError):
+        while len(told) < READY_BYTES_MAX and (chunk := os.read(read_end, 4096)):
+            told += chunk
+
+
+def _unmake(line: bytes, how: Start) -> None:
+    """It was ready in that very moment and had made a mesh whose recovery words nobody will see: nothing of it stays."""
+    with contextlib.suppress(msgspec.DecodeError):
+        if msgspec.json.decode(line, type=Ready).recovery_words:
+            shutil.rmtree(how.directory / IDENTITY, ignore_errors=True)
+            (how.directory / JOURNAL).unlink(missing_ok=True)
 
 
 def _judged(line: bytes, how: Start, process: subprocess.Popen[bytes]) -> Ready:
