@@ -164,7 +164,7 @@ def _read_rest(read_end: int, told: bytearray) -> None:
 
 
 def _unmake(line: bytes, how: Start) -> None:
-    """It was ready in that very moment and had made a mesh whose recovery words nobody will see: nothing of it stays."""
+    """It was ready in that very moment, and nobody will see the recovery words of the mesh it made: nothing stays."""
     with contextlib.suppress(msgspec.DecodeError):
         if msgspec.json.decode(line, type=Ready).recovery_words:
             shutil.rmtree(how.directory / IDENTITY, ignore_errors=True)
