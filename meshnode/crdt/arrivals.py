@@ -42,6 +42,7 @@ class Arrivals:
         self._noted: dict[str, None] = {}  # told once: repair brings the same again every round
         self._dug: dict[DocId, int] = {}  # documents that were asked for as a whole, and when
         self._backlog = Backlog()
+        self._sated: dict[NodeId, None] = {}  # peers that brought more than they may: nothing is asked of them for now
 
     @property
     def has_more(self) -> bool:
@@ -54,6 +55,7 @@ class Arrivals:
 
     def forget(self, peer: NodeId) -> None:
         self._backlog.forget(peer)
+        self.rested(peer)
         self._progress.pop(peer, None)
 
     def read(self, via: NodeId, body: bytes, now: Instant) -> Effects:
@@ -86,6 +88,10 @@ class Arrivals:
                 return []
             case _:
                 assert_never(letter)
+
+    def rested(self, peer: NodeId) -> None:
+        """It may bring something again."""
+        self._sated.pop(peer, None)
 
     def _take(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:
         """As much of it as a turn bears, unless there is something before it."""
@@ -137,6 +143,9 @@ class Arrivals:
         """After the last letter of an answer: ask for what had no room, else compare again while that gets us on."""
         if letter.eager:
             return []
+        if via in self._sated:  # what was asked for now would be refused as well: see ``Rhythm.again``
+            self._progress.pop(via, None)
+            return []
         if progress:
             self._progress[via] = None
         moved = via in self._progress
@@ -166,6 +175,8 @@ class Arrivals:
     def _refused(self, via: NodeId, error: RemoteError, data: bytes, now: Instant) -> Effects:
         if error.reason in _PASSING and via in self._exchange:
             self._rhythm.again(via, now)
+            if error.reason == "rate-peer":
+                self._sated[via] = None
         effects: list[Effect] = [rejection(via, error)]
         if isinstance(error, Fork):
             self._succession.forked(error, now)

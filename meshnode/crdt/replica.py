@@ -161,6 +161,7 @@ class Documents:
             elif key == COOL:
                 self._store.rest()
             elif key != ROUND:
+                self._arrivals.rested(NodeId(key))
                 effects.append(self._exchange.open(NodeId(key)))
             elif self._exchange.peers():
                 effects += [self._exchange.open(self._rng.choice(peers))] if peers else []
