@@ -254,20 +254,6 @@ def test_a_healed_cut_takes_few_round_trips_and_about_the_bytes_of_what_differs(
     assert mesh.longest <= letters.LETTER_BYTES_MAX
 
 
-def test_who_brings_more_than_it_may_is_asked_for_the_rest_when_it_may_again() -> None:
-    """And not at once, again and again: what is refused was sent for nothing."""
-    mesh = Mesh("a", "b", config=DocumentsConfig(rate_burst=60, rate_per_s=60))
-    for number in range(200):
-        mesh.put("a", f"d{number}", {"v": number, "text": "x" * 500})
-    payload = sum(len(record.body) for record in mesh.nodes["a"].journal.values())
-    mesh.link("a", "b")
-    mesh.settle()
-    assert 0 < mesh.nodes["b"].documents.count() < 200
-    mesh.run(6)
-    assert len(mesh.roots()) == 1
-    assert mesh.sent_bytes < 3.5 * payload  # 4.6 as it was
-
-
 def test_what_heals_at_one_link_of_a_chain_reaches_both_ends() -> None:
     mesh = chain(6)
     mesh.cut("n2", "n3")

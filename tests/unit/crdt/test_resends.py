@@ -128,3 +128,17 @@ def test_what_comes_behind_a_refusal_in_an_answer_is_not_asked_for_once_more_by_
     mesh.settle()
     assert {each.reason for node in mesh.nodes.values() for each in node.rejects} == {"document-full"}
     assert mesh.sent_bytes < 2 * payload
+
+
+def test_who_brings_more_than_it_may_is_asked_for_the_rest_when_it_may_again() -> None:
+    """And not at once, again and again: what is refused was sent for nothing."""
+    mesh = Mesh("a", "b", config=DocumentsConfig(rate_burst=60, rate_per_s=60))
+    for number in range(200):
+        mesh.put("a", f"d{number}", {"v": number, "text": "x" * 500})
+    payload = sum(len(record.body) for record in mesh.nodes["a"].journal.values())
+    mesh.link("a", "b")
+    mesh.settle()
+    assert 0 < mesh.nodes["b"].documents.count() < 200
+    mesh.run(6)
+    assert len(mesh.roots()) == 1
+    assert mesh.sent_bytes < 3.5 * payload  # 4.6 as it was
