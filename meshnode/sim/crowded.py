@@ -6,8 +6,6 @@ neighbour, who has many. The victim has to keep a link to an honest node, to hea
 by all of them.
 """
 
-import argparse
-import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -16,10 +14,12 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from meshnode.gossip.letters import Greeting, Neighbours, encode
-from meshnode.kernel.effects import Channel, Dial, Effect, Send
+from meshnode.kernel.effects import Channel, Send
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.node.config import NodePorts
 from meshnode.node.inputs import HardwareProbed
+from meshnode.sim import seeds
+from meshnode.sim.liars import perform
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.node import SimNode
 from meshnode.sim.places import CITIES
@@ -30,7 +30,6 @@ from meshnode.sim.world import SEEDS, Setup, World, stream
 from meshnode.wire.codec import Codec, Reader
 from meshnode.wire.frame import Frame, Kind
 
-OK, FAILED = 0, 1
 NODES, SHARE, SPAN_S = 40, 0.3, 90.0
 JOIN_S, NEWS_EVERY_S, HEARD_S = 60.0, 10.0, 8.0
 PRESS_US = 250 * MS
@@ -188,44 +187,28 @@ class CrowdRun:
             if world.now_us >= end_us:
                 return
             if liar.core is not None and liar.usable:
-                self._do(liar, liar.core.gossip.reach(self.victim.node, liar.instant()))
+                perform(liar, liar.core.gossip.reach(self.victim.node, liar.instant()))
                 if self.victim.node in liar.core.hub.peers():
-                    self._do(liar, [Send(self.victim.node, Channel.GOSSIP, _ALONE)])
+                    perform(liar, [Send(self.victim.node, Channel.GOSSIP, _ALONE)])
             world.at(world.now_us + PRESS_US, press)
 
         world.at(world.now_us + number * MS, press)
 
-    def _do(self, liar: SimNode, effects: Sequence[Effect]) -> None:
-        """What its room wants in addition: letters and dials, nothing of it concerns its other rooms."""
-        assert liar.core is not None
-        for effect in effects:
-            if isinstance(effect, Send):
-                liar.perform(liar.core.hub.handle(effect, liar.instant()))
-            elif isinstance(effect, Dial):
-                liar.perform([effect])
-
 
 def main(words: Sequence[str]) -> int:
     """0: nothing was wrong; 1: something was."""
-    parser = argparse.ArgumentParser(prog="python -m meshnode.sim.crowded", description="one node among liars")
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser = seeds.parser("crowded", "one node among liars", 3)
     parser.add_argument("--nodes", type=int, default=NODES)
     parser.add_argument("--share", type=float, default=SHARE, help="of liars")
     parser.add_argument("--tier", type=int, default=2)
     asked = parser.parse_args(words)
-    failed = 0
-    gc.disable()
-    for seed in range(asked.first, asked.first + asked.seeds):
+
+    def play(seed: int) -> tuple[str, str]:
         done = CrowdRun(seed, nodes=asked.nodes, share=asked.share, tier=asked.tier).play()
-        gc.collect()
-        failed += bool(done.why)
-        text = (
-            f"seed {seed}: {done.liars} of {done.nodes} nodes, {done.lies} letters bent, at least {done.fewest} honest"
-        )
-        sys.stdout.write(f"{text} neighbours, {done.events} events" + (f"; FAILED {done.why}\n" if done.why else "\n"))
-        sys.stdout.flush()
-    return FAILED if failed else OK
+        bent = f"{done.liars} of {done.nodes} nodes, {done.lies} letters bent"
+        return f"{bent}, at least {done.fewest} honest neighbours, {done.events} events", done.why
+
+    return seeds.play_all(asked, play)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ the edit of the deleted document wins, and says so; after it the document is gon
 it is told. What was deleted never comes back, nobody's rows are lost, all read the same.
 """
 
-import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from meshnode.crdt.seen import HORIZON_MS
 from meshnode.kernel.instant import SECOND
 from meshnode.model.agent import KIND as AGENT
 from meshnode.model.commands import AnyCommand, Apply, DeleteDocument, JsonObject, RunAgent, StopAgent
+from meshnode.sim import seeds
 from meshnode.sim.agents import SCRIPT
 from meshnode.sim.liveness import unmet
 from meshnode.sim.network import Cut
@@ -27,7 +26,6 @@ from meshnode.sim.workloads import KIND, NAMESPACE
 from meshnode.sim.world import Setup, World
 from meshnode.sim.writes import KeptWrites
 
-OK, FAILED = 0, 1
 NODES = 5
 INSIDE = (3, 4)  # no admin among them: the other side has both
 DAY_S = 24 * 3600.0
@@ -182,22 +180,16 @@ def _manifest(name: str, version: int) -> JsonObject:
 
 def main(words: Sequence[str]) -> int:
     """0: nothing was wrong; 1: something was."""
-    parser = argparse.ArgumentParser(prog="python -m meshnode.sim.days", description="deletions and cuts of days")
-    parser.add_argument("--seeds", type=int, default=1, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser = seeds.parser("days", "deletions and cuts of days", 1)
     parser.add_argument("--days", type=float, default=40.0)
     asked = parser.parse_args(words)
-    failed = 0
-    gc.disable()
-    for seed in range(asked.first, asked.first + asked.seeds):
+
+    def play(seed: int) -> tuple[str, str]:
         done = DaysRun(seed, days=asked.days).play()
-        gc.collect()
-        failed += bool(done.why)
         told = f", {', '.join(done.told)} told" if done.told else ""
-        text = f"seed {seed}: {done.days:g} days apart, healed after {done.healed_s:.2f} s{told}"
-        sys.stdout.write(text + (f"; FAILED {done.why}" if done.why else "") + "\n")
-        sys.stdout.flush()
-    return FAILED if failed else OK
+        return f"{done.days:g} days apart, healed after {done.healed_s:.2f} s{told}", done.why
+
+    return seeds.play_all(asked, play)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ The honest ones have to stay one component of links among themselves, and nobody
 really dies is seen to be gone, and its return is seen, too.
 """
 
-import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,13 +31,13 @@ from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.effects import Channel, Dial, Effect, Send
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import NodeId
+from meshnode.sim import seeds
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.node import SimNode
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, RisingBoots
 from meshnode.sim.watching import Checker, Violated, look_on
 from meshnode.sim.world import SEEDS, Setup, World, stream
 
-OK, FAILED = 0, 1
 NODES, SHARE, SPAN_S = 20, 0.3, 60.0
 JOIN_S, REST_S, HEAL_S, DEATH_S = 30.0, 5.0, 30.0, 8.0
 LIE_US = 250 * MS
@@ -210,7 +208,7 @@ class LiarRun:
         """Link to the hunted one, and say of oneself that one has no other link: who has none is let in."""
         assert liar.core is not None
         if self.hunted.node not in liar.core.hub.peers():
-            self._do(liar, liar.core.gossip.reach(self.hunted.node, liar.instant()))
+            perform(liar, liar.core.gossip.reach(self.hunted.node, liar.instant()))
         self._tell_all(liar, Greeting(demanded=False, links=[]))
 
     def _poison(self, liar: SimNode, round_no: int) -> None:
@@ -221,42 +219,37 @@ class LiarRun:
             self._tell_all(liar, Neighbours(ghosts))
         else:
             endpoints = tuple(self._luck.choice(self.honest).plan.address for _ in range(2))
-            self._do(liar, liar.core.gossip.handle(Describe(b'{"lie":%d}' % round_no, endpoints), liar.instant()))
+            perform(liar, liar.core.gossip.handle(Describe(b'{"lie":%d}' % round_no, endpoints), liar.instant()))
 
     def _tell_all(self, liar: SimNode, letter: Letter) -> None:
         assert liar.core is not None
         for peer in liar.core.hub.peers():
             self.lies += 1
-            self._do(liar, [Send(peer, Channel.GOSSIP, encode(letter))])
+            perform(liar, [Send(peer, Channel.GOSSIP, encode(letter))])
 
-    def _do(self, liar: SimNode, effects: Sequence[Effect]) -> None:
-        """What its room wants in addition: letters and dials, nothing of it concerns its other rooms."""
-        assert liar.core is not None
-        for effect in effects:
-            if isinstance(effect, Send):
-                liar.perform(liar.core.hub.handle(effect, liar.instant()))
-            elif isinstance(effect, Dial):
-                liar.perform([effect])
+
+def perform(liar: SimNode, effects: Sequence[Effect]) -> None:
+    """What a liar's room wants in addition: letters and dials, nothing of it concerns its other rooms."""
+    assert liar.core is not None
+    for effect in effects:
+        if isinstance(effect, Send):
+            liar.perform(liar.core.hub.handle(effect, liar.instant()))
+        elif isinstance(effect, Dial):
+            liar.perform([effect])
 
 
 def main(words: Sequence[str]) -> int:
     """0: nothing was wrong; 1: something was."""
-    parser = argparse.ArgumentParser(prog="python -m meshnode.sim.liars", description="a third of all work against it")
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser = seeds.parser("liars", "a third of all work against it", 3)
     parser.add_argument("--nodes", type=int, default=NODES)
     parser.add_argument("--share", type=float, default=SHARE, help="of liars")
     asked = parser.parse_args(words)
-    failed = 0
-    gc.disable()
-    for seed in range(asked.first, asked.first + asked.seeds):
+
+    def play(seed: int) -> tuple[str, str]:
         done = LiarRun(seed, nodes=asked.nodes, share=asked.share).play()
-        gc.collect()
-        failed += bool(done.why)
-        text = f"seed {seed}: {done.liars} of {done.nodes} nodes told {done.lies} lies, {done.events} events"
-        sys.stdout.write(text + (f"; FAILED {done.why}" if done.why else "") + "\n")
-        sys.stdout.flush()
-    return FAILED if failed else OK
+        return f"{done.liars} of {done.nodes} nodes told {done.lies} lies, {done.events} events", done.why
+
+    return seeds.play_all(asked, play)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ healed the policies are the same everywhere, and so is every verdict, before any
 are given back, and what members wrote while they had none is no less there than what others wrote.
 """
 
-import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ from meshnode.kernel.rng import Random
 from meshnode.model.commands import Apply
 from meshnode.model.manifest import NAMESPACE_DEFAULT
 from meshnode.model.policy import FIELD, KIND
+from meshnode.sim import seeds
 from meshnode.sim.authority import SameAuthority
 from meshnode.sim.faults import Fault, Kind, draw
 from meshnode.sim.node import SimNode
@@ -27,7 +26,6 @@ from meshnode.sim.watching import Violated
 from meshnode.sim.workloads import Pace
 from meshnode.sim.world import SEEDS
 
-OK, FAILED = 0, 1
 NODES = 5
 POLICY_US = 2 * SECOND
 AGREE_S = 90.0
@@ -132,23 +130,17 @@ def policy(member: SimNode, roles: Sequence[str]) -> Apply:
 
 def main(words: Sequence[str]) -> int:
     """0: nothing was wrong; 1: something was."""
-    parser = argparse.ArgumentParser(prog="python -m meshnode.sim.rights", description="roles come and go in a storm")
-    parser.add_argument("--seeds", type=int, default=20, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser = seeds.parser("rights", "roles come and go in a storm", 20)
     parser.add_argument("--nodes", type=int, default=NODES)
     parser.add_argument("--long", action="store_true", help="generations of their usual length")
     asked = parser.parse_args(words)
     scenario = replace(SCENARIO, documents=DocumentsConfig(kinds=OURS)) if asked.long else SCENARIO
-    failed = 0
-    gc.disable()
-    for seed in range(asked.first, asked.first + asked.seeds):
+
+    def play(seed: int) -> tuple[str, str]:
         done = RightsRun(seed, nodes=asked.nodes, scenario=scenario).judged()
-        gc.collect()
-        failed += bool(done.why)
-        said = f"{done.policies} policies, {done.conflicts} in conflict, {done.denied} denied"
-        sys.stdout.write(f"seed {seed}: {said}{f'; FAILED {done.why}' if done.why else ''}\n")
-        sys.stdout.flush()
-    return FAILED if failed else OK
+        return f"{done.policies} policies, {done.conflicts} in conflict, {done.denied} denied", done.why
+
+    return seeds.play_all(asked, play)
 
 
 if __name__ == "__main__":

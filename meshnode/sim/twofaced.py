@@ -7,8 +7,6 @@ Nothing of a protocol stops him, for each half sees a well-signed write. What ha
 documents, nothing that anybody else acknowledged is missing, and people are told who it was.
 """
 
-import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,13 +23,13 @@ from meshnode.kernel.effects import Channel, Send
 from meshnode.kernel.hlc import COUNTER_BITS
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import DocId, NodeId
+from meshnode.sim import seeds
 from meshnode.sim.node import SimNode
 from meshnode.sim.run import Run
 from meshnode.sim.scenarios import SCENARIOS
 from meshnode.sim.watching import Watcher
 from meshnode.sim.workloads import KIND, NAMESPACE, Pace
 
-OK, FAILED = 0, 1
 NODES = 5
 LIE_US = 500 * MS
 FIRST_US, LAST_US = 6 * SECOND, 26 * SECOND  # of the world: while users write, and not when it comes to rest
@@ -143,21 +141,16 @@ class TwoFacedRun:
 
 def main(words: Sequence[str]) -> int:
     """0: nothing was wrong; 1: something was."""
-    parser = argparse.ArgumentParser(prog="python -m meshnode.sim.twofaced", description="a member signs all twice")
-    parser.add_argument("--seeds", type=int, default=20, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser = seeds.parser("twofaced", "a member signs all twice", 20)
     parser.add_argument("--nodes", type=int, default=NODES)
     asked = parser.parse_args(words)
-    failed = 0
-    gc.disable()
-    for seed in range(asked.first, asked.first + asked.seeds):
+
+    def play(seed: int) -> tuple[str, str]:
         done = TwoFacedRun(seed, nodes=asked.nodes).play()
-        gc.collect()
-        failed += bool(done.why)
-        said = f"{done.lies} numbers signed twice, {done.writes} writes, generation {done.generations}"
-        sys.stdout.write(f"seed {seed}: {said}, {done.told} told{f'; FAILED {done.why}' if done.why else ''}\n")
-        sys.stdout.flush()
-    return FAILED if failed else OK
+        signed = f"{done.lies} numbers signed twice, {done.writes} writes, generation {done.generations}"
+        return f"{signed}, {done.told} told", done.why
+
+    return seeds.play_all(asked, play)
 
 
 if __name__ == "__main__":
