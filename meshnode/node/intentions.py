@@ -9,7 +9,7 @@ from meshnode.node import drains
 from meshnode.scheduler.messages import DrainsChanged, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from meshnode.deployments.wants import Reading
     from meshnode.kernel.effects import Effect
@@ -33,11 +33,7 @@ class Intentions:
 
     @property
     def reading(self) -> Reading:
-        if self._due is None:
-            self._read(dict.fromkeys(self._reader.documents) | self._core.documents.live())
-        elif self._due:
-            self._read(self._due)
-        return self._reader.reading
+        return self._up_to_date().reading
 
     def changed(self, doc: DocId | None = None) -> None:
         """A document reads otherwise; ``None``: nobody knows which."""
@@ -48,7 +44,7 @@ class Intentions:
             self._due[doc] = None
 
     def want(self, agent: AgentName) -> Want | None:
-        return self._reader.want(agent) if self.reading.wants else None
+        return self._up_to_date().want(agent)
 
     def wants(self) -> Sequence[Want]:
         return self.reading.wants
@@ -86,6 +82,11 @@ class Intentions:
     def deadline(self) -> int | None:
         return 0 if self._untold and self._core.started else None
 
-    def _read(self, docs: Iterable[DocId]) -> None:
+    def _up_to_date(self) -> Reader:
+        documents, due = self._core.documents, self._due
+        if due is None:
+            due = dict.fromkeys(self._reader.documents) | documents.live()
         self._due = {}
-        self._reader.change({doc: self._core.documents.declared(doc) for doc in docs})
+        if due:
+            self._reader.change({doc: documents.declared(doc) for doc in due})
+        return self._reader
