@@ -68,15 +68,18 @@ class Life:
             self.calls.add(call)
             return self._try(call, target, now)
         ending = Ending(*self.routes.nobody(call, now))
-        if not self._may_settle(call, ending) and self._seeks(call, now) is None:
+        if not self._may_settle(call, ending, now) and self._seeks(call, now) is None:
             return [replies.refusal(call.waiter, self._around.me, ending)]
         self.calls.add(call)
         return self._settle(call, now)
 
-    def _may_settle(self, call: Call, ending: Ending) -> bool:
-        """What was just started elsewhere, or starts again, is heard of in a moment: it is not missing."""
+    def _may_settle(self, call: Call, ending: Ending, now: Instant) -> bool:
+        """What was just started elsewhere, or starts again, is heard of in a moment: it is not missing. Nor is what ran
+        on a node that was lost a moment ago."""
         if isinstance(call.waiter, Peer) or not self._config.settle_us:
             return False
+        if ending.code == "unreachable":
+            return self.routes.lost_lately(call, self._config.lately_us, now)
         return ending.code == "unavailable" or (ending.code == "not-found" and bool(self._around.links.peers()))
 
     def _settle(self, call: Call, now: Instant) -> list[Effect]:
@@ -230,7 +233,7 @@ class Life:
             return [*effects, *self._try(call, target, now)]
         if call.lost_us < 0 and ending.code == "unreachable" and self._seeks(call, now) is not None:
             call.lost, call.lost_us = ending, now.mono_us  # it has run nowhere, and nobody else here takes it
-        if call.lost_us < 0 and call.where is None and self._may_settle(call, ending):
+        if call.lost_us < 0 and call.where is None and self._may_settle(call, ending, now):
             # It was handed over to somebody of whom the news is on its way: the call was faster.
             call.lost, call.lost_us, call.settles = ending, now.mono_us, True
         if call.lost_us >= 0:

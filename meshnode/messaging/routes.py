@@ -95,6 +95,14 @@ class Routes:
             )
         return "not-found", f"{around.name_of(call.where)} does not offer {skill}"
 
+    def lost_lately(self, call: Call, within_us: int, now: Instant) -> bool:
+        """Somebody who would take it was heard so short a time ago, and cannot be reached any more: whoever takes over
+        may not have told yet. A call for one node alone does not ask: nobody answers in its place."""
+        if call.where is not None:
+            return False
+        ranked = self._ranked(call.header, None, now)
+        return any(self._around.index.lost_lately(candidate.node, within_us, now) for candidate, _ in ranked)
+
     def _gone(self, gone: list[Candidate]) -> str:
         """Nodes that cannot be reached, in words, the last heard first."""
         gone.sort(key=lambda c: (c.age_us, c.node))

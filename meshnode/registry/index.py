@@ -293,6 +293,11 @@ class Index:
         age = "never heard" if heard is None else f"last heard {max(0, now.mono_us - heard) / SECOND:.1f} s ago"
         return f"unreachable, {age}"
 
+    def lost_lately(self, node: NodeId, within_us: int, now: Instant) -> bool:
+        """It cannot be reached now, and gave a sign of life so short a time ago."""
+        heard = self._heard_us(node)
+        return bool(self.excluded(node, now)) and heard is not None and now.mono_us - heard <= within_us
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _learn_skill(self, node: NodeId, rest: str, value: bytes) -> None:

@@ -144,6 +144,53 @@ def test_it_waits_no_longer_than_news_takes_whatever_else_is_heard() -> None:
     assert 500 * MS <= a.ended[0].took_us <= 510 * MS
 
 
+def killed(seen_ago_us: int | None = SECOND // 10) -> tuple[Town, House, House, AgentConn]:
+    """Node 2, where the agent ran, is gone; node 3 has taken over, and node 1 has not heard of that."""
+    a, b, c = House(1, settle_us=500 * MS), House(2), House(3)
+    conn = c.agent()
+    a.offer(b.node)
+    town = Town(a, b, c)
+    town.run(20 * SECOND)
+    town.cut(a, b)
+    a.views.unreachable.append(b.node)
+    if seen_ago_us is not None:
+        a.views.seen[b.node] = town.now_us - seen_ago_us
+    return town, a, c, conn
+
+
+def test_a_call_in_the_moment_of_a_kill_waits_for_news_of_whoever_takes_over() -> None:
+    town, a, c, conn = killed()
+    town.ask(a, 1)
+    town.run(100 * MS)
+    assert a.ended == []
+    a.offer(c.node)
+    town.does(a, a.switch.offers_changed(town.now))
+    town.run(5 * MS)
+    answer(town, c, conn)
+    assert [(ended.code, ended.node) for ended in a.ended] == [("", c.node)]
+
+
+def test_where_nobody_takes_over_it_is_refused_as_unreachable_when_news_had_its_time() -> None:
+    town, a, _, _ = killed()
+    town.ask(a, 1)
+    town.run(SECOND)
+    assert [(ended.code, ended.took_us) for ended in a.ended] == [("unreachable", 500 * MS)]
+
+
+@pytest.mark.parametrize("seen_ago_us", [6 * SECOND, None])
+def test_nobody_waits_for_news_of_a_node_that_is_gone_for_long_or_was_never_heard(seen_ago_us: int | None) -> None:
+    town, a, _, _ = killed(seen_ago_us)
+    town.ask(a, 1)
+    assert [ended.code for ended in a.ended] == ["unreachable"]
+
+
+def test_a_call_for_that_very_node_does_not_wait_as_nobody_else_may_answer_it() -> None:
+    town, a, _, _ = killed()
+    (node,) = a.views.unreachable
+    town.ask(a, 1, node=node)
+    assert [ended.code for ended in a.ended] == ["unreachable"]
+
+
 def test_what_a_peer_asked_for_is_refused_at_once() -> None:
     a, b = House(1, settle_us=500 * MS), House(2)
     town = Town(a, b)
