@@ -238,6 +238,18 @@ class Wire:
                 self.letters += 1
                 self.say(receiver, receiver.hear(sender, send))
 
+    def run(self, clock: Clock, seconds: float) -> None:
+        """Let so much time pass: timers fire in their order, and all that is said is delivered at once."""
+        end_us = clock.now().mono_us + round(seconds * SECOND)
+        while True:
+            due = [(at, each.at) for each in self.replicas if (at := each.documents.deadline()) is not None]
+            first_us, at = min(due, default=(end_us, 0))
+            if first_us >= end_us:
+                return
+            now = clock.rest(max(0, first_us - clock.now().mono_us) / SECOND)
+            self.say(self.replicas[at], self.replicas[at].wake(now))
+            self.settle()
+
     def _read_on(self) -> bool:
         """Whoever has letters left takes a turn."""
         due = [replica for replica in self.replicas if replica.documents.is_reading]

@@ -107,6 +107,7 @@ class Arrivals:
         applied: list[Admitted] = []
         incomplete: dict[DocId, None] = {}
         whole: dict[DocId, None] = {}
+        told = self._exchange.named(letter.told) if letter.eager else []
         for data in letter.items:
             try:
                 admitted = self._gate.admit(data, via, self._store, now)
@@ -121,6 +122,7 @@ class Arrivals:
             if admitted is None:
                 continue
             self._exchange.learn(via, admitted.sealed.id)
+            self._exchange.leave(told, admitted.doc, admitted.sealed.id)
             placed = self._intake.place(admitted)
             applied += placed.applied
             effects += [rejection(via, error) for _, error in placed.refused]
@@ -130,6 +132,8 @@ class Arrivals:
                     incomplete[admitted.doc] = None
             elif not letter.eager and self._is_to_dig(admitted, now):
                 whole[admitted.doc] = None
+        if self._exchange.has_left:
+            self._rhythm.remind(now)
         if applied:
             for each in applied:
                 self._hlc.witness(each.sealed.hlc, now)

@@ -14,6 +14,7 @@ class DocumentsConfig:
     repair_every_us: int = 5 * SECOND
     repair_jitter: float = 0.2
     retry_after_us: int = SECOND
+    remind_after_us: int = SECOND // 8  # at least, and up to three times as much: to others it was left to bring it
     keep_again_after_us: int = 10 * SECOND
     lazy_us: int = 10 * SECOND  # how long the journal may take for what was written lazily
     held_max: int = 4096
@@ -29,7 +30,9 @@ class DocumentsConfig:
     acks_max: int = 64  # live members whose acknowledgement is waited for; in larger meshes only neighbours'
 
     def __post_init__(self) -> None:
-        rhythm = (self.repair_every_us, self.retry_after_us, self.keep_again_after_us, self.lazy_us)
+        rhythm = (
+            self.repair_every_us, self.retry_after_us, self.remind_after_us, self.keep_again_after_us, self.lazy_us,
+        )  # fmt: skip
         limits = (
             self.held_max, self.held_per_author_max, self.rate_per_s, self.rate_burst, self.rated_nodes_max,
             self.generation_changes, self.generation_bytes, self.freeze_every_us, self.acks_max,

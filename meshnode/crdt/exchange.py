@@ -1,17 +1,19 @@
 """Who of our direct peers gets which letter: new envelopes at once, everything else by repair.
 
-A new envelope is pushed to every linked peer not known to hold it. What arrived by repair (after a cut, a restart) is
-only announced by its clock, so that a region that heals over many links does not send each change over each of them.
+A new envelope is pushed to every linked peer not known to hold it, nor said to be given it by whom we have it from
+(``hearsay.py``). What arrived by repair (after a cut, a restart) is only announced by its clock, so that a region that
+heals over many links does not send each change over each of them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
 from meshnode.crdt import envelope, letters
 from meshnode.crdt.envelope import UNROOTED, Pin
+from meshnode.crdt.hearsay import Hearsay
 from meshnode.crdt.history import Clock, Sealed
 from meshnode.crdt.interest import Interests
 from meshnode.crdt.keeping import Keeping
-from meshnode.crdt.letters import PARTS_ASKED_MAX, Clocks, Letter, RootItem, RootPart, RootsWanted
+from meshnode.crdt.letters import PARTS_ASKED_MAX, TOLD_BYTES, Clocks, Letter, RootItem, RootPart, RootsWanted
 from meshnode.crdt.parts import HEAPS_OF_PEER_MAX, WHOLE_BYTES_MAX, count_of, part_of
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.store import StateStore
@@ -45,6 +47,8 @@ class Exchange:
         self._index = index
         self._keeping = keeping
         self._known: dict[NodeId, dict[bytes, None]] = {}
+        self._by_head: dict[bytes, NodeId] = {}
+        self._hearsay = Hearsay()
         self._opened: dict[NodeId, int] = {}  # peers whose answer to our root is awaited, and since when
         self._compared: dict[NodeId, int] = {}  # when a peer last said something of a comparison
 
@@ -60,37 +64,71 @@ class Exchange:
 
     def add(self, peer: NodeId) -> None:
         self._known[peer] = {}
+        self._by_head[peer[:TOLD_BYTES]] = peer
 
     def remove(self, peer: NodeId) -> None:
         for held in (self._known, self._opened, self._compared):
             held.pop(peer, None)
+        self._by_head.pop(peer[:TOLD_BYTES], None)
+        self._hearsay.forget(peer)
 
     def learn(self, peer: NodeId, envelope: bytes) -> None:
-        """``peer`` holds this envelope: it sent it to us or is being sent it."""
+        """``peer`` holds this envelope: it sent it to us, is being sent it, or others say that they send it."""
         known = self._known.get(peer)
         if known is not None:
             known[envelope] = None
             if len(known) > _KNOWN_MAX:
                 del known[next(iter(known))]
 
+    def named(self, heads: Iterable[bytes]) -> list[NodeId]:
+        """Those of our peers whose ids begin like this."""
+        return [self._by_head[head] for head in heads if head in self._by_head]
+
+    def leave(self, peers: Sequence[NodeId], doc: DocId, envelope: bytes) -> None:
+        """Others give it to these peers."""
+        for peer in peers:
+            self.learn(peer, envelope)
+        self._hearsay.leave(peers, doc)
+
+    @property
+    def has_left(self) -> bool:
+        """Something was left to others: ``remind`` is due a moment later."""
+        return bool(self._hearsay)
+
+    def remind(self) -> list[Effect]:
+        """What others were to give our peers, to those who have not said since that they hold it."""
+        return [
+            send(peer, letter)
+            for peer, docs in self._hearsay.take().items()
+            for letter in self._clocks([doc for doc in docs if self._interests.is_for(peer, doc)], told=True)
+        ]
+
     def push(self, envelopes: Sequence[Sealed], via: NodeId, *, lazily: bool = False) -> list[Effect]:
         """New envelopes, to all peers but the one they came from."""
-        sends: list[Effect] = []
+        lacked: dict[NodeId, list[Sealed]] = {}
+        told: list[bytes] = []
         for peer, known in self._known.items():
             lacking = [each for each in envelopes if each.id not in known] if peer != via else []
+            wanted = lacking
             if lacking and self._interests.is_narrow(peer):
-                lacking = [each for each in lacking if self._interests.is_for(peer, doc_of(each))]
-            for each in lacking:
+                wanted = [each for each in lacking if self._interests.is_for(peer, doc_of(each))]
+            for each in wanted:
                 self.learn(peer, each.id)
-            batch = letters.eager_letters([each.data for each in lacking], lazily=lazily)
-            sends += [send(peer, letter) for letter in batch]
+            if wanted:
+                lacked[peer] = wanted
+            if len(wanted) == len(lacking):
+                told.append(peer[:TOLD_BYTES])
         self._interests.pushed()
-        return sends
+        return [
+            send(peer, letter)
+            for peer, wanted in lacked.items()
+            for letter in letters.eager_letters([each.data for each in wanted], lazily=lazily, told=told)
+        ]
 
     def announce(self, docs: Iterable[DocId], via: NodeId) -> list[Effect]:
         """Clocks of changed documents, to all peers but the one the changes came from."""
         changed, sends = list(docs), list[Effect]()
-        batch = self._clocks(changed, last=False) if any(peer != via for peer in self._known) else []
+        batch = self._clocks(changed) if any(peer != via for peer in self._known) else []
         for peer in self._known:
             if peer != via and self._interests.is_narrow(peer):
                 sends += self.ask([doc for doc in changed if self._interests.is_for(peer, doc)], peer)
@@ -159,6 +197,10 @@ class Exchange:
     def answer(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
         """What ``peer`` lacks and is kept here; before it, our clocks where ``peer`` is ahead: both travel at once."""
         behind = [DocId(doc) for doc, _, clock in theirs.docs if self._is_behind(DocId(doc), theirs, clock)]
+        if theirs.told:
+            same = [DocId(doc) for doc, version, _ in theirs.docs if version == self._index.version(DocId(doc))]
+            self._hearsay.confirm(peer, same)
+            return self.ask(behind, peer, last=True)
         asks = [] if theirs.last else self.ask(behind, peer, last=True, part=theirs.part, more=theirs.more)
         self._is_comparing(peer)
         asks += self._roots_for(peer, theirs)
@@ -223,10 +265,12 @@ class Exchange:
             return self._store.beyond(doc, {})
         return self._store.beyond(doc, clock)
 
-    def _clocks(self, docs: Iterable[DocId], *, last: bool, part: bool = False, more: bool = False) -> list[Clocks]:
+    def _clocks(
+        self, docs: Iterable[DocId], *, last: bool = False, part: bool = False, more: bool = False, told: bool = False
+    ) -> list[Clocks]:
         rows = [(doc, self._index.version(doc) or b"", self._store.clock(doc)) for doc in docs]
         pins: dict[bytes, Pin] = {doc: pin for doc, _, _ in rows if (pin := self._store.pin(doc)) != UNROOTED}
-        return letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=last, pins=pins, part=part, more=more)
+        return letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=last, pins=pins, part=part, more=more, told=told)
 
 
 def doc_of(sealed: Sealed) -> DocId:

@@ -5,6 +5,9 @@
     A -> B  clocks(asks), envelopes                 what A holds of those where B is ahead, and what B lacks
     B -> A  envelopes
 
+A new envelope is sent without a question, with the names of all whom its sender gives it; what its receivers therefore
+leave to each other they announce a moment later, with clocks that are *told*.
+
 A question about thousands of documents is several letters, and only the answer to the last of them ends it: each end
 makes its receiver compare again, so that an end for each letter would make six comparisons of one, and 36 of these.
 Nothing in it is state of a dialogue: any message may be lost, repeated or answered by a node that restarted.
@@ -34,6 +37,9 @@ REST_MAX = 512
 ROOTS_MAX = 256  # in one letter
 ATTESTS_MAX = 4
 HOLDER_BYTES = 8
+TOLD_MAX = 64
+TOLD_BYTES = 4  # of an id: who is mistaken for somebody else hears of a change a moment later
+_TOLD_BYTES_MAX = TOLD_MAX * (TOLD_BYTES + 2)
 PART_BYTES_MAX = 48 * 1024  # of a root that is larger than a letter
 PARTS_ASKED_MAX = 4  # at a time
 WANTED_MAX = 64
@@ -53,6 +59,7 @@ class Clocks(msgspec.Struct, frozen=True, array_like=True, tag="clocks"):
     pins: dict[bytes, tuple[int, bytes]] = {}  # documents that were re-rooted: generation and root hash
     more: bool = False  # another letter of the same question follows
     part: bool = False  # of a question of several letters: the answer to the last one is given even if it is empty
+    told: bool = False  # no question: the receiver asks for what it lacks, and keeps to itself what it has beyond
 
 
 class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
@@ -60,6 +67,7 @@ class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
 
     ``more``: another letter of the same answer follows; ``rest``: documents the answer had no room for; ask again.
     ``lazy``: their writer was content with memory; the receiver may take seconds to write them down too.
+    ``told``: heads of the ids of those who hold them or are sent them by whom this letter is from.
     """
 
     items: list[bytes]
@@ -67,6 +75,7 @@ class Envelopes(msgspec.Struct, frozen=True, array_like=True, tag="envelopes"):
     more: bool = False
     rest: list[bytes] = []
     lazy: bool = False
+    told: list[bytes] = []
 
 
 class RootItem(msgspec.Struct, frozen=True, array_like=True):
@@ -164,9 +173,9 @@ def _judge(letter: Letter) -> None:
             wrong = wrong or any(len(row.doc) != 16 or len(row.root) not in (0, 32) for row in rows)
             wrong = wrong or any(len(head) != 32 for row in rows for head in row.heads)
             wrong = wrong or any(len(holder) != HOLDER_BYTES for row in rows for holder in row.holders)
-        case Envelopes(items=items, rest=rest):
-            wrong = len(items) > LETTER_BYTES_MAX // _OVERHEAD_BYTES or len(rest) > REST_MAX
-            wrong = wrong or any(len(doc) != 16 for doc in rest)
+        case Envelopes(items=items, rest=rest, told=told):
+            wrong = len(items) > LETTER_BYTES_MAX // _OVERHEAD_BYTES or len(rest) > REST_MAX or len(told) > TOLD_MAX
+            wrong = wrong or any(len(doc) != 16 for doc in rest) or any(len(head) != TOLD_BYTES for head in told)
         case RepairRoot(root):
             wrong = len(root) > 32
         case RepairSums(sums):
@@ -185,6 +194,7 @@ def clock_letters(
     pins: Mapping[bytes, tuple[int, bytes]],
     part: bool = False,
     more: bool = False,
+    told: bool = False,
 ) -> list[Clocks]:
     """At most ``letters_max`` letters; documents beyond them wait for the next round.
 
@@ -198,7 +208,9 @@ def clock_letters(
         batches.append([])
     part = part or len(batches) > 1
     return [
-        Clocks(batch, last, {doc: pins[doc] for doc, _, _ in batch if doc in pins}, more or at < len(batches), part)
+        Clocks(
+            batch, last, {doc: pins[doc] for doc, _, _ in batch if doc in pins}, more or at < len(batches), part, told
+        )
         for at, batch in enumerate(batches, 1)
     ]
 
@@ -217,8 +229,10 @@ def _split(items: list[ItemT], length: int) -> list[list[ItemT]]:
     return [items[at : at + length] for at in range(0, len(items), length)]
 
 
-def eager_letters(items: Sequence[bytes], *, lazily: bool = False) -> list[Envelopes]:
-    return [Envelopes(batch, eager=True, lazy=lazily) for batch in _batches(items, [len(item) for item in items])]
+def eager_letters(items: Sequence[bytes], *, lazily: bool = False, told: Sequence[bytes] = ()) -> list[Envelopes]:
+    heads = list(told[:TOLD_MAX])
+    batches = _batches(items, [len(item) for item in items])
+    return [Envelopes(batch, eager=True, lazy=lazily, told=heads) for batch in batches]
 
 
 def answer_letters(items: Sequence[bytes], rest: Sequence[DocId], question: Clocks) -> list[Envelopes]:
@@ -235,10 +249,10 @@ def _batches(items: Sequence[ItemT], sizes: Sequence[int]) -> list[list[ItemT]]:
     for item, size in zip(items, sizes, strict=True):
         if size + _ITEM_BYTES > room:
             batches.append([])
-            room = LETTER_BYTES_MAX - _OVERHEAD_BYTES
+            room = LETTER_BYTES_MAX - _OVERHEAD_BYTES - _TOLD_BYTES_MAX
         batches[-1].append(item)
         room -= size + _ITEM_BYTES
     return batches
 
 
-assert ENVELOPE_BYTES_MAX + _ITEM_BYTES + _OVERHEAD_BYTES <= LETTER_BYTES_MAX
+assert ENVELOPE_BYTES_MAX + _ITEM_BYTES + _OVERHEAD_BYTES + _TOLD_BYTES_MAX <= LETTER_BYTES_MAX

@@ -28,7 +28,7 @@ from meshnode.crdt.messages import EnvelopesKept
 from meshnode.crdt.persisting import Persisting
 from meshnode.crdt.reading import conflicts_of, declared_of, document_of, versions_of
 from meshnode.crdt.restoring import Restoring, set_right
-from meshnode.crdt.rhythm import COOL, FREEZE, ROUND, Rhythm
+from meshnode.crdt.rhythm import COOL, FREEZE, REMIND, ROUND, Rhythm
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.stick import Item
 from meshnode.crdt.store import AutomergeStore, StateStore
@@ -71,7 +71,7 @@ class Documents:
         self._me = signer.node
         self._trust = trust
         self._rng = rng
-        self._rhythm = Rhythm(config, rng)
+        self._rhythm = Rhythm(config, rng, signer.node)
         self._hlc = Hlc()
         self._store = store()
         self.chronicle = Chronicle(self._store)
@@ -158,6 +158,8 @@ class Documents:
         for key in self._rhythm.due(now):
             if key == FREEZE:
                 effects += self._succession.turn(now)
+            elif key == REMIND:
+                effects += self._exchange.remind()
             elif key == COOL:
                 self._store.rest()
             elif key != ROUND:

@@ -8,14 +8,17 @@ from meshnode.model.ids import NodeId
 
 FREEZE = b"freeze"  # timer of generations that end
 COOL = b"cool"  # timer of documents nobody uses any more
+REMIND = b"remind"  # timer of what others were to bring to our peers
 ROUND = b""  # timer of the regular repair; those of single peers carry their NodeId
 
 
 class Rhythm:
     """The room's timers. Each is left alone while it is set."""
 
-    def __init__(self, config: DocumentsConfig, rng: Random) -> None:
+    def __init__(self, config: DocumentsConfig, rng: Random, me: NodeId) -> None:
         self._config = config
+        # By ids, so that of two neighbours one is first by more than its words travel; what it says the other need not.
+        self._remind_us = config.remind_after_us * (256 + 2 * int.from_bytes(me[:1])) // 256
         self._rng = rng
         self._timers: Timers[bytes] = Timers()
 
@@ -23,6 +26,11 @@ class Rhythm:
         """Something is to be frozen: tell neighbours soon."""
         if FREEZE not in self._timers:
             self._timers.set(FREEZE, now.mono_us + self._config.freeze_every_us)
+
+    def remind(self, now: Instant) -> None:
+        """Something was left to others: a moment later it is announced."""
+        if REMIND not in self._timers:
+            self._timers.set(REMIND, now.mono_us + self._remind_us)
 
     def cool(self, now: Instant) -> None:
         """There are documents that may give up their memory some time after their last use."""

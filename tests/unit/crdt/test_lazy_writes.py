@@ -124,5 +124,5 @@ def test_a_lazy_write_is_offered_to_the_disk_again_only_once_its_time_is_over() 
 
 def test_an_older_release_reads_a_lazy_letter() -> None:
     raw: list[object] = msgspec.msgpack.decode(letters.encode(Envelopes([b"x"], eager=True, lazy=True)))
-    assert raw[:3] == ["envelopes", [b"x"], True] and raw[-1] is True
-    assert letters.decode(msgspec.msgpack.encode(raw[:-1])) == Envelopes([b"x"], eager=True)
+    assert raw[:3] == ["envelopes", [b"x"], True] and raw[5] is True
+    assert letters.decode(msgspec.msgpack.encode(raw[:5])) == Envelopes([b"x"], eager=True)
