@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from meshnode.crdt import envelope, letters
-from meshnode.crdt.backlog import Backlog
+from meshnode.crdt.backlog import Backlog, Waiting
 from meshnode.crdt.gate import Admitted, Fork
 from meshnode.crdt.keeping import spread
 from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootPart, Roots, RootsWanted
@@ -51,7 +51,11 @@ class Arrivals:
 
     def read_on(self, now: Instant) -> Effects:
         """A slice of what waits."""
-        return self._receive(*self._backlog.next(), now) if self._backlog else []
+        return self._read_on(*self._backlog.next(), now) if self._backlog else []
+
+    def is_reading(self, peer: NodeId) -> bool:
+        """Something that this one brought waits."""
+        return peer in self._backlog
 
     def forget(self, peer: NodeId) -> None:
         self._backlog.forget(peer)
@@ -68,6 +72,9 @@ class Arrivals:
                 return self._take(via, letter, now)
             case Clocks():
                 return self._exchange.answer(via, letter)
+            case RepairRoot() if via in self._backlog:
+                self._backlog.put(via, letter)
+                return []
             case RepairRoot() | RepairSums() | RepairRows():
                 return self._exchange.compare(via, letter)
             case Roots():
@@ -97,10 +104,15 @@ class Arrivals:
         """As much of it as a turn bears, unless there is something before it."""
         is_first = via not in self._backlog
         self._backlog.put(via, letter)
-        effects: list[Effect] = list(self._receive(via, self._backlog.take(via), now)) if is_first else []
+        effects: list[Effect] = list(self._read_on(via, self._backlog.take(via), now)) if is_first else []
         while self._backlog.is_full(via):
-            effects += self._receive(via, self._backlog.take(via), now)
+            effects += self._read_on(via, self._backlog.take(via), now)
         return effects
+
+    def _read_on(self, via: NodeId, letter: Waiting, now: Instant) -> Effects:
+        if isinstance(letter, RepairRoot):
+            return self._exchange.compare(via, letter)
+        return self._receive(via, letter, now)
 
     def _receive(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:
         effects: list[Effect] = []

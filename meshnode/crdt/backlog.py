@@ -1,7 +1,8 @@
 """Letters of envelopes that one turn of the node does not bear: the rest of each waits until the room is woken.
 
 After a cut a peer answers with thousands of envelopes, and each has a signature to be verified: taken as they come they
-kept every other wish of that node waiting for most of a second.
+kept every other wish of that node waiting for most of a second. Who begins to compare while something he brought
+waits here is answered behind it: what has not been read yet would look as if it lacked, and come again.
 """
 
 from collections import deque
@@ -9,17 +10,20 @@ from collections import deque
 from msgspec.structs import replace
 
 from meshnode.crdt.letters import Envelopes
+from meshnode.kernel.repair import RepairRoot
 from meshnode.model.ids import NodeId
 
 SLICE = 32  # envelopes: some 8 ms
 BYTES_MAX = 1024 * 1024  # of one peer; beyond it is read as fast as it sends, which holds its link back
+
+Waiting = Envelopes | RepairRoot
 
 
 class Backlog:
     """By peer, each in the order in which it came; peers have their turns one after the other."""
 
     def __init__(self) -> None:
-        self._waiting: dict[NodeId, deque[Envelopes]] = {}
+        self._waiting: dict[NodeId, deque[Waiting]] = {}
         self._bytes: dict[NodeId, int] = {}
 
     def __contains__(self, peer: NodeId) -> bool:
@@ -31,24 +35,29 @@ class Backlog:
     def is_full(self, peer: NodeId) -> bool:
         return self._bytes.get(peer, 0) > BYTES_MAX
 
-    def put(self, peer: NodeId, letter: Envelopes) -> None:
-        """Behind all that waits from this peer."""
-        self._waiting.setdefault(peer, deque()).append(letter)
-        self._bytes[peer] = self._bytes.get(peer, 0) + sum(map(len, letter.items))
+    def put(self, peer: NodeId, letter: Waiting) -> None:
+        """Behind all that waits from this peer. Of several questions in a row the newest is enough."""
+        waiting = self._waiting.setdefault(peer, deque())
+        if isinstance(letter, Envelopes):
+            self._bytes[peer] = self._bytes.get(peer, 0) + sum(map(len, letter.items))
+        elif waiting and isinstance(waiting[-1], RepairRoot):
+            waiting.pop()
+        waiting.append(letter)
 
-    def take(self, peer: NodeId) -> Envelopes:
+    def take(self, peer: NodeId) -> Waiting:
         """The next slice of a peer that has something waiting. The last of a letter ends as the letter does."""
         waiting = self._waiting[peer]
         letter = waiting.popleft()
-        if len(letter.items) > SLICE:
-            waiting.appendleft(replace(letter, items=letter.items[SLICE:]))
-            letter = replace(letter, items=letter.items[:SLICE], more=True, rest=[])
-        self._bytes[peer] -= sum(map(len, letter.items))
+        if isinstance(letter, Envelopes):
+            if len(letter.items) > SLICE:
+                waiting.appendleft(replace(letter, items=letter.items[SLICE:]))
+                letter = replace(letter, items=letter.items[:SLICE], more=True, rest=[])
+            self._bytes[peer] -= sum(map(len, letter.items))
         if not waiting:
             self.forget(peer)
         return letter
 
-    def next(self) -> tuple[NodeId, Envelopes]:
+    def next(self) -> tuple[NodeId, Waiting]:
         """A slice of the peer whose turn it is. ``__bool__`` says whether there is one."""
         peer = next(iter(self._waiting))
         letter = self.take(peer)

@@ -154,7 +154,7 @@ class Documents:
         self._succession.now, self._exchange.now_us = now, now.mono_us
         effects = [*self._told(), *forgotten(self._generations.remains()), *self._succession.bury(now)]
         self._rest_until_freeze(now)
-        peers = self._exchange.at_rest()
+        peers = [peer for peer in self._exchange.at_rest() if not self._arrivals.is_reading(peer)]
         for key in self._rhythm.due(now):
             if key == FREEZE:
                 effects += self._succession.turn(now)

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from meshnode.crdt import letters
 from meshnode.crdt.backlog import BYTES_MAX, SLICE, Backlog
 from meshnode.crdt.letters import Envelopes
-from meshnode.kernel.effects import Effect, Persist
+from meshnode.kernel.effects import Effect, Persist, Send
+from meshnode.kernel.repair import RepairRoot, RepairSums
 from meshnode.links.messages import ControlReceived
 from meshnode.model.ids import NodeId
 from tests.unit.crdt.ports import Mesh
 
 A, B = NodeId(b"a" * 32), NodeId(b"b" * 32)
+QUESTIONS = st.builds(RepairRoot, st.binary(max_size=1))
 LETTERS = st.builds(
     Envelopes, st.lists(st.binary(max_size=2), max_size=3 * SLICE), st.booleans(), st.booleans(),
     st.lists(st.just(b"doc"), max_size=1), st.booleans(),
@@ -23,7 +25,7 @@ def written(mesh: Mesh, count: int) -> list[bytes]:
     return [mesh.put("a", f"d{number}", {"v": number}).records[0].body[8:] for number in range(count)]
 
 
-def heard(mesh: Mesh, letter: Envelopes) -> list[Effect]:
+def heard(mesh: Mesh, letter: Envelopes | RepairRoot) -> list[Effect]:
     event = ControlReceived(mesh.nodes["a"].id, 2, letters.encode(letter))  # pyright: ignore[reportArgumentType]
     return list(mesh.nodes["b"].documents.handle(event, mesh.now))
 
@@ -57,6 +59,33 @@ def test_a_lost_peer_leaves_nothing_to_be_read() -> None:
     assert mesh.nodes["b"].documents.count() == SLICE + 1  # repair brought the rest
 
 
+def answered(effects: list[Effect]) -> list[letters.Letter]:
+    return [letters.decode(each.body) for each in effects if isinstance(each, Send)]
+
+
+def test_who_compares_behind_what_he_brought_is_answered_once_it_is_read() -> None:
+    mesh = Mesh("a", "b")
+    items = written(mesh, SLICE + 2)
+    question = RepairRoot(mesh.nodes["a"].documents.root())
+    documents = mesh.nodes["b"].documents
+    heard(mesh, Envelopes(items[:-1], more=True))
+    assert answered(heard(mesh, question)) == []
+    assert answered(list(documents.wake(mesh.now))) == [] and documents.is_reading
+    (answer,) = answered(list(documents.wake(mesh.now)))
+    assert isinstance(answer, RepairSums) and documents.count() == SLICE + 1
+    heard(mesh, Envelopes(items[-1:], more=True))
+    assert answered(heard(mesh, question)) == [], "equal by now: had he been answered at once, all had come again"
+
+
+def test_of_questions_that_wait_the_last_is_answered() -> None:
+    backlog = Backlog()
+    backlog.put(A, Envelopes([b"a"]))
+    for root in (b"1", b"2"):
+        backlog.put(A, RepairRoot(root))
+    assert [backlog.next()[1], backlog.next()[1]] == [Envelopes([b"a"]), RepairRoot(b"2")]
+    assert not backlog
+
+
 def test_peers_have_their_turns() -> None:
     backlog = Backlog()
     backlog.put(A, Envelopes([b"a"] * 3 * SLICE))
@@ -77,18 +106,29 @@ def test_who_sends_more_than_there_is_room_for_is_read_at_once() -> None:
     assert not backlog.is_full(A)
 
 
-@given(st.lists(st.tuples(st.sampled_from([A, B]), LETTERS), max_size=6))
+@given(
+    st.lists(st.tuples(st.sampled_from([A, B]), LETTERS), max_size=6),
+    st.lists(st.tuples(st.sampled_from([A, B]), QUESTIONS), max_size=2),
+)
 def test_of_each_peer_all_comes_in_its_order_and_each_letter_ends_as_it_did(
-    said: list[tuple[NodeId, Envelopes]],
+    said: list[tuple[NodeId, Envelopes]], asked: list[tuple[NodeId, RepairRoot]]
 ) -> None:
     backlog = Backlog()
     for peer, letter in said:
         backlog.put(peer, letter)
+    for peer, question in asked:
+        backlog.put(peer, question)
     read: dict[NodeId, list[Envelopes]] = {A: [], B: []}
+    questions: dict[NodeId, RepairRoot] = {}
     while backlog:
         peer, letter = backlog.next()
+        assert peer not in questions, "its questions were behind all else"
+        if isinstance(letter, RepairRoot):
+            questions[peer] = letter
+            continue
         read[peer].append(letter)
         assert len(letter.items) <= SLICE
+    assert questions == dict(asked)
     for peer in (A, B):
         whole = list[Envelopes]()
         begun: Envelopes | None = None
