@@ -7,13 +7,15 @@ from pathlib import Path
 from meshnode.host.bus_line import Connection, Taker
 from meshnode.host.bus_outbox import Outbox
 from meshnode.host.ipcpeer import IpcPeer, peer_of
+from meshnode.sdk import gulps
 
 # As many as may connect at once; the kernel takes its own limit if that is lower.
 BACKLOG = 4096
 # Connections taken in before the loop serves the others again.
 ACCEPTS_A_TURN = 256
-READ_BYTES = 256 * 1024
 WRITE_BYTES = 256 * 1024
+# So much of what is large lies before a call that comes behind it, with the write that was not taken whole.
+SOCKET_BYTES = gulps.GULP_BYTES - WRITE_BYTES
 PIECES_MAX = 512  # of one write; the kernel takes twice as many
 # What an ended process can have left in the socket is read in so many gulps at most.
 LAST_READS_MAX = 64
@@ -27,7 +29,7 @@ class UnixEndpoint:
     def __init__(self, path: Path, taker: Taker) -> None:
         self._path, self._taker = path, taker
         self._loop = asyncio.get_running_loop()
-        self._buffer = memoryview(bytearray(READ_BYTES))  # for all: what is read is used before the next read
+        self._buffer = gulps.buffer()  # for all: what is read is used before the next read
         self._again: asyncio.TimerHandle | None = None
         self._accepted: socket.socket | None = None  # taken in, and not yet looked at
         self._socket = self._listen()
@@ -101,7 +103,7 @@ class UnixLine:
         self.connection: Connection | None = None
         self._left = memoryview(b"")  # of a write that was not taken whole
         self._stuck = False  # waits until the socket can be written to
-        self._closed = False
+        self._closed = self._wide = False
 
     @property
     def idle(self) -> bool:
@@ -114,6 +116,7 @@ class UnixLine:
     def send(self, data: bytes) -> None:
         if self._closed:
             return
+        self._widen(len(data))
         sent = self._write(data)
         if sent < len(data):
             self._await_room(memoryview(data)[sent:])
@@ -123,8 +126,10 @@ class UnixLine:
             return
         for at in range(0, len(pieces), PIECES_MAX):
             some = pieces[at : at + PIECES_MAX]
+            some_bytes = sum(map(len, some))
+            self._widen(some_bytes)
             sent = self._gathered(some)
-            if sent < sum(map(len, some)):
+            if sent < some_bytes:
                 self._await_room(memoryview(b"".join(pieces[at:]))[sent:])
                 return
 
@@ -158,6 +163,11 @@ class UnixLine:
         if not self._closed:
             self._left, self._stuck = left, True
             self._loop.add_writer(self._socket, self._writable)
+
+    def _widen(self, data_bytes: int) -> None:
+        if data_bytes >= gulps.WIDE_BYTES and not self._wide:
+            self._wide = True
+            gulps.widen(self._socket, SOCKET_BYTES)
 
     def _gathered(self, pieces: list[bytes]) -> int:
         try:

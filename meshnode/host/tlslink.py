@@ -16,9 +16,9 @@ from typing import Protocol, runtime_checkable
 
 from meshnode.kernel.reasons import Loss
 from meshnode.model.errors import RemoteError
+from meshnode.sdk import gulps
 
 RECORD_BYTES = 16 * 1024  # the most that one TLS record carries
-RECEIVE_BYTES = 256 * 1024
 SEND_BYTES = 256 * 1024  # encrypted and given to the socket at a time: the peer works on it while the next is encrypted
 LINGER_S = 1.0
 UNSENT_BYTES_MAX = 8 * 1024 * 1024
@@ -41,8 +41,7 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        self.cipher = memoryview(bytearray(RECEIVE_BYTES))
-        self.plain = memoryview(bytearray(RECEIVE_BYTES))
+        self.cipher, self.plain = gulps.buffer(), gulps.buffer()
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from meshnode.wire.parts import LONG_BYTES, Assembly, call_of
 from meshnode.wire.rota import Rota
 
 ACK_FRAMES = 256  # more than this unacknowledged are acknowledged without waiting: the sender's log is bounded
-ACK_BYTES = 64 * 1024
+ACK_BYTES = 256 * 1024
 ACK_REST_US = 2 * MS  # after an acknowledgement the next one rides on nothing
 SHORT_BYTES = 128 * 1024  # of short frames leave before what is long has its next piece
 RUN_BYTES_MAX = SHORT_BYTES // 2  # of what is queued as one piece

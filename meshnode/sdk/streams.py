@@ -16,7 +16,7 @@ from meshnode.wire.frame import Frame, Kind
 # Items that may be sent before any GRANT, and the fewest that a reader lets wait for it.
 INITIAL_GRANT = 16
 # Bytes that a reader lets wait for it; the last item may overdraw, so that any passes.
-WINDOW_BYTES = 1024 * 1024
+WINDOW_BYTES = 2 * 1024 * 1024
 # Items that a reader lets wait of a maker that counts bytes: what small ones cost beside their bytes is bounded, too.
 ITEMS_MAX = 1024
 # Of one that does not: as many of the largest that came as are so many bytes, and no more than these.

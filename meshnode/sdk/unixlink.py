@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 
 from meshnode.model.errors import RemoteError
+from meshnode.sdk import gulps
 from meshnode.sdk.links import WAITING_BYTES_MAX, Heard
 from meshnode.sdk.outgoing import Outgoing
 from meshnode.wire.frame import Frame, FrameReader
@@ -17,9 +18,7 @@ from meshnode.wire.frame import Frame, FrameReader
 # Small, because every idle agent has what it once read into. What comes in larger pieces is read into a buffer that is
 # kept for the next, until so many reads in a row found less than a small gulp takes.
 _GULP_BYTES = 16 * 1024
-_BIG_GULP_BYTES = 256 * 1024
 _SMALL_READS_MAX = 16
-_WRITE_BYTES = 256 * 1024
 _PIECES_MAX = 512  # of one write; the kernel takes twice as many
 # What is sent so soon after something else is likely to be one of many.
 _SOON_S = 50e-6
@@ -55,6 +54,7 @@ class UnixLink:
         self._wrote_s = 0.0
         self._many = False  # the daemon said several things at once: so will we
         self._stuck = False  # waits until the socket can be written to
+        self._wide = False  # it takes what is large at once
         self._deaf = False  # takes nothing in until more of what waits has left
         self._closing = self._closed = False
         self._drained: asyncio.Future[None] | None = None
@@ -99,19 +99,23 @@ class UnixLink:
             return
         self._wrote_s = self._loop.time()
         while self._outgoing and not self._stuck:
-            self._write(self._outgoing.take(_WRITE_BYTES))
+            self._write(self._outgoing.take(gulps.GULP_BYTES))
 
     def _write(self, pieces: list[bytes]) -> None:
         """Several are gathered by the kernel, so that nothing is copied to join them."""
         if len(pieces) > _PIECES_MAX:
             pieces = [b"".join(pieces)]
+        pieces_bytes = sum(map(len, pieces))
+        if pieces_bytes >= gulps.WIDE_BYTES and not self._wide:
+            self._wide = True
+            gulps.widen(self._socket, 2 * gulps.GULP_BYTES)
         try:
             sent = self._socket.send(pieces[0]) if len(pieces) == 1 else self._socket.sendmsg(pieces)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
             return  # it hung up; what it said before may still be read, so the reader finds the end
-        if sent < sum(map(len, pieces)):
+        if sent < pieces_bytes:
             self._rest = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))[sent:]
             self._stuck = True
             self._loop.add_writer(self._socket, self._writable)
@@ -167,7 +171,7 @@ class UnixLink:
         if buffer is None:
             data = self._socket.recv(_GULP_BYTES)
             if len(data) == _GULP_BYTES:
-                self._buffer, self._small_reads = memoryview(bytearray(_BIG_GULP_BYTES)), 0
+                self._buffer, self._small_reads = gulps.buffer(), 0
             return data
         count = self._socket.recv_into(buffer)
         self._small_reads = self._small_reads + 1 if count < _GULP_BYTES else 0
