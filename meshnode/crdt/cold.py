@@ -3,7 +3,7 @@
 import msgspec
 
 from meshnode.crdt import envelope, gate, root
-from meshnode.crdt.change import ACTOR_BYTES
+from meshnode.crdt.change import ACTOR_BYTES, HASH_BYTES
 from meshnode.crdt.envelope import UNROOTED, Pin
 from meshnode.crdt.history import Clock, History
 from meshnode.crdt.registers import Registers
@@ -23,40 +23,61 @@ class Record(msgspec.Struct):
 
 
 class Cold(msgspec.Struct, frozen=True, gc=False):
-    """A document nobody has touched for a while: its bytes, and what is asked of all documents."""
+    """A document nobody has touched for a while: its bytes, and what is asked of all documents.
+
+    Ten thousand are kept, so what is small is packed: each object of its own would take fifty bytes more.
+    """
 
     names: tuple[str, str, str]
     root: bytes
-    envelopes: tuple[bytes, ...]
-    heads: tuple[bytes, ...]
+    data: bytes | tuple[bytes, ...]  # its envelopes; nearly all have one, which stands without a tuple around it
+    standing: bytes  # heads, then the clock
+    heads_count: int
     pin: Pin
     changes: int
-    envelope_bytes: int
     deleted: bool
     divided: bool
-    clock: bytes  # by actor, packed: what repair asks of thousands at once
+
+    @property
+    def envelopes(self) -> tuple[bytes, ...]:
+        return (self.data,) if isinstance(self.data, bytes) else self.data
+
+    @property
+    def envelope_bytes(self) -> int:
+        return sum(map(len, self.envelopes))
+
+    @property
+    def heads(self) -> tuple[bytes, ...]:
+        end = self.heads_count * HASH_BYTES
+        return tuple(self.standing[at : at + HASH_BYTES] for at in range(0, end, HASH_BYTES))
+
+    @property
+    def clock(self) -> Clock:
+        """What repair asks of thousands at once."""
+        return _unpacked(self.standing, self.heads_count * HASH_BYTES)
 
 
 def cooled(record: Record) -> Cold:
     if record.cold is not None:
         return record.cold
     history, rooted = record.history, record.rooted
+    envelopes, heads = tuple([each.data for each in history.beyond({})]), history.heads()
     return Cold(
-        record.names, b"" if rooted is None else rooted.data, tuple(each.data for each in history.beyond({})),
-        history.heads(), UNROOTED if rooted is None else rooted.pin, len(history), history.envelope_bytes,
-        record.fields.is_deleted(), bool(record.fields.siblings()), packed(history.clock()),
+        record.names, b"" if rooted is None else rooted.data, envelopes[0] if len(envelopes) == 1 else envelopes,
+        b"".join(heads) + _packed(history.clock()), len(heads), UNROOTED if rooted is None else rooted.pin,
+        len(history), record.fields.is_deleted(), bool(record.fields.siblings()),
     )  # fmt: skip
 
 
-def packed(clock: Clock) -> bytes:
+def _packed(clock: Clock) -> bytes:
     return b"".join([actor + seq.to_bytes(_SEQ_BYTES) for actor, seq in clock.items()])
 
 
-def unpacked(data: bytes) -> Clock:
+def _unpacked(data: bytes, begin: int) -> Clock:
     step = ACTOR_BYTES + _SEQ_BYTES
     return {
         data[at : at + ACTOR_BYTES]: int.from_bytes(data[at + ACTOR_BYTES : at + step])
-        for at in range(0, len(data), step)
+        for at in range(begin, len(data), step)
     }
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from meshnode.crdt import envelope, usual
 from meshnode.crdt.change import OpId, ParsedChange
-from meshnode.crdt.cold import Cold, Record, cooled, hydrated, unpacked
+from meshnode.crdt.cold import Cold, Record, cooled, hydrated
 from meshnode.crdt.envelope import UNROOTED, Pin
 from meshnode.crdt.folding import context_of, folded
 from meshnode.crdt.gate import Admitted
@@ -147,9 +147,8 @@ class AutomergeStore:
         hydrated_max: int = 8192,
         warm_bytes_max: int = 8 * 1024 * 1024,
     ) -> None:
-        self._order: dict[DocId, None] = {}  # all documents, in the order in which they came
+        self._all: dict[DocId, Record | Cold] = {}  # in the order in which they came
         self._records: dict[DocId, Record] = {}  # those in use, the one used longest ago first
-        self._cold: dict[DocId, Cold] = {}
         self._engines: dict[DocId, Engine] = {}  # the one used longest ago first
         self._words: dict[str, str] = {}  # kinds and namespaces: a few words, said by many documents
         self._documents_max = documents_max
@@ -163,86 +162,90 @@ class AutomergeStore:
         self._rests = 0
 
     def __contains__(self, doc: DocId) -> bool:
-        return doc in self._order
+        return doc in self._all
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._all)
 
     def docs(self) -> Iterable[DocId]:
-        return self._order.keys()
+        return self._all.keys()
 
     def names(self, doc: DocId) -> tuple[str, str, str]:
-        return self._as_it_is(doc).names
+        return self._all[doc].names
 
     def heads(self, doc: DocId) -> tuple[bytes, ...]:
-        if doc not in self._order:
+        if doc not in self._all:
             return ()
-        found = self._as_it_is(doc)
+        found = self._all[doc]
         return found.heads if isinstance(found, Cold) else found.history.heads()
 
     def changes(self, doc: DocId) -> int:
-        if doc not in self._order:
+        if doc not in self._all:
             return 0
-        found = self._as_it_is(doc)
+        found = self._all[doc]
         return found.changes if isinstance(found, Cold) else len(found.history)
 
     def is_deleted(self, doc: DocId) -> bool:
-        found = self._as_it_is(doc)
+        found = self._all[doc]
         return found.deleted if isinstance(found, Cold) else found.fields.is_deleted()
 
     def is_divided(self, doc: DocId) -> bool:
-        found = self._as_it_is(doc)
+        found = self._all[doc]
         return found.divided if isinstance(found, Cold) else bool(found.fields.siblings())
 
     def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]:
         wanted = list(hashes)
-        cold = self._cold.get(doc)
-        if doc not in self._order or (cold is not None and all(each in cold.heads for each in wanted)):
-            return wanted if cold is None else []
+        found = self._all.get(doc)
+        if found is None:
+            return wanted
+        if isinstance(found, Cold):
+            heads = found.heads
+            if all(each in heads for each in wanted):
+                return []
         return self._record(doc).history.missing(wanted)
 
     def clock(self, doc: DocId) -> Clock:
-        cold = self._cold.get(doc)
-        if cold is not None:
-            return unpacked(cold.clock)
-        return self._record(doc).history.clock() if doc in self._order else {}
+        found = self._all.get(doc)
+        if isinstance(found, Cold):
+            return found.clock
+        return self._record(doc).history.clock() if found is not None else {}
 
     def beyond(self, doc: DocId, clock: Mapping[bytes, int]) -> list[Sealed]:
-        return self._record(doc).history.beyond(clock) if doc in self._order else []
+        return self._record(doc).history.beyond(clock) if doc in self._all else []
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
-        cold = self._cold.get(doc)
-        if cold is not None and seq > unpacked(cold.clock).get(actor, 0):
+        cold = self._all.get(doc)
+        if isinstance(cold, Cold) and seq > cold.clock.get(actor, 0):
             return None
-        history = self._record(doc).history if doc in self._order else History()
+        history = self._record(doc).history if doc in self._all else History()
         found = history.at(actor, seq)
         return None if found is None else history.envelope(found)
 
     def fields(self, doc: DocId) -> Registers:
-        return self._record(doc).fields if doc in self._order else Registers()
+        return self._record(doc).fields if doc in self._all else Registers()
 
     def glance(self, doc: DocId) -> Registers:
-        cold = self._cold.get(doc)
-        return self.fields(doc) if cold is None else hydrated(cold).fields
+        found = self._all.get(doc)
+        return hydrated(found).fields if isinstance(found, Cold) else self.fields(doc)
 
     def pin(self, doc: DocId) -> Pin:
-        if doc not in self._order:
+        if doc not in self._all:
             return UNROOTED
-        found = self._as_it_is(doc)
+        found = self._all[doc]
         if isinstance(found, Cold):
             return found.pin
         return UNROOTED if found.rooted is None else found.rooted.pin
 
     def rooted(self, doc: DocId) -> Rooted | None:
-        cold = self._cold.get(doc)
-        if doc not in self._order or (cold is not None and not cold.root):
+        found = self._all.get(doc)
+        if found is None or (isinstance(found, Cold) and not found.root):
             return None
         return self._record(doc).rooted
 
     def envelope_bytes(self, doc: DocId) -> int:
-        if doc not in self._order:
+        if doc not in self._all:
             return 0
-        found = self._as_it_is(doc)
+        found = self._all[doc]
         return found.envelope_bytes if isinstance(found, Cold) else found.history.envelope_bytes
 
     def begin(self) -> None:
@@ -262,11 +265,11 @@ class AutomergeStore:
     def drop(self, doc: DocId) -> None:
         if doc in self._records:
             self._warm_bytes -= self._records[doc].weight
-        for held in (self._order, self._records, self._cold, self._engines):
+        for held in (self._all, self._records, self._engines):
             held.pop(doc, None)
 
     def max_op(self, doc: DocId, deps: Sequence[bytes]) -> int:
-        return self._record(doc).history.max_op(deps) if doc in self._order else 0
+        return self._record(doc).history.max_op(deps) if doc in self._all else 0
 
     def seen(self, doc: DocId) -> Seen:
         return context_of(self.rooted(doc), self.beyond(doc, {}))
@@ -281,12 +284,11 @@ class AutomergeStore:
 
     def adopt(self, rooted: Rooted, *, proven: bool = False) -> None:
         doc = DocId(rooted.root.doc)
-        if doc not in self._order and len(self._order) >= self._documents_max:
+        if doc not in self._all and len(self._all) >= self._documents_max:
             raise RemoteError("documents-full", f"the limit is {self._documents_max}")
         self._engines.pop(doc, None)
         if not proven:
             self._keep_engine(doc, _engine_on(rooted))
-        self._cold.pop(doc, None)
         self._keep(doc, Record(rooted.root.names, History(rooted), Registers(rooted), rooted))
 
     def apply(self, admitted: Admitted) -> None:
@@ -296,9 +298,9 @@ class AutomergeStore:
         self._apply(admitted, proven=True)
 
     def _apply(self, admitted: Admitted, *, proven: bool) -> None:
-        if admitted.doc in self._order:
+        if admitted.doc in self._all:
             record = self._record(admitted.doc)
-        elif len(self._order) >= self._documents_max:
+        elif len(self._all) >= self._documents_max:
             raise RemoteError("documents-full", f"the limit is {self._documents_max}")
         else:
             record = Record(self._said(admitted), History(), Registers())
@@ -322,24 +324,20 @@ class AutomergeStore:
 
     # -- warm and cold
 
-    def _as_it_is(self, doc: DocId) -> "Record | Cold":
-        return self._cold.get(doc) or self._records[doc]
-
     def _record(self, doc: DocId) -> Record:
         """The document, made from its bytes if it is cold."""
-        record = self._records.pop(doc, None)
-        if record is None:
-            record = hydrated(self._cold[doc])
-            del self._cold[doc]
-            self._keep(doc, record)
+        found = self._all[doc]
+        if isinstance(found, Cold):
+            found = hydrated(found)
+            self._keep(doc, found)
         else:
-            self._records[doc] = record
-            record.used = self._rests
-        return record
+            self._records[doc] = self._records.pop(doc)
+            found.used = self._rests
+        return found
 
     def _keep(self, doc: DocId, record: Record) -> None:
         """As the one used last; the one used longest ago cools down."""
-        self._order[doc] = None
+        self._all[doc] = record
         before = self._records.pop(doc, None)
         if before is not None:
             self._warm_bytes -= before.weight
@@ -356,7 +354,7 @@ class AutomergeStore:
         oldest = next(iter(self._records))
         record = self._records.pop(oldest)
         self._warm_bytes -= record.weight
-        self._cold[oldest] = cooled(record)
+        self._all[oldest] = cooled(record)
 
     def _prove(self, admitted: Admitted, expected: Mapping[str, str | None]) -> None:
         try:

@@ -21,7 +21,7 @@ def wants(documents: Iterable[Declared]) -> tuple[tuple[Want, ...], dict[str, st
 
 def read(documents: Iterable[Declared]) -> Reading:
     """All of them at once."""
-    return Reader().change({DocId(number.to_bytes(4, "big")): document for number, document in enumerate(documents)})
+    return Reader().change((DocId(number.to_bytes(4, "big")), document) for number, document in enumerate(documents))
 
 
 class Reader:
@@ -46,12 +46,12 @@ class Reader:
     def want(self, agent: str) -> Want | None:
         return self._wants.get(agent)
 
-    def change(self, documents: Mapping[DocId, Declared | None]) -> Reading:
-        """These read otherwise now, or are gone (``None``)."""
+    def change(self, documents: Iterable[tuple[DocId, Declared | None]]) -> Reading:
+        """These read otherwise now, or are gone (``None``). One after the other: a start goes over thousands."""
         agents: dict[str, None] = {}
         subjects: dict[str, None] = {}
         drains = False
-        for doc, document in documents.items():
+        for doc, document in documents:
             before = self._parts.get(doc)
             after = part_of(document) if document is not None else None
             if before is not None:
@@ -61,7 +61,7 @@ class Reader:
             for part in (before, after):
                 if part is not None:
                     agents |= dict.fromkeys(_named(part))
-                    drains = drains or bool(part.drains)
+                    drains = drains or part.drain is not None
                     if part.problem is not None:
                         subjects[part.subject] = None
         wants = self._want_all(agents, subjects)
@@ -88,7 +88,7 @@ class Reader:
 
     def _put_in(self, doc: DocId, part: Part) -> None:
         self._parts[doc] = part
-        if part.drains:
+        if part.drain is not None:
             self._draining[doc] = part
         if part.problem is not None:
             self._own[part.subject] = part.problem
@@ -165,10 +165,8 @@ class Reader:
         return told
 
     def _drains(self) -> dict[str, str]:
-        drains: dict[str, str] = {}
-        for _, part in sorted(self._draining.items(), key=_order):
-            drains |= part.drains
-        return drains
+        ordered = [part for _, part in sorted(self._draining.items(), key=_order)]
+        return {part.name: part.drain for part in ordered if part.drain is not None}
 
 
 def _order(item: tuple[DocId, Part]) -> tuple[str, DocId]:

@@ -84,13 +84,13 @@ def subject_of(document: Declared) -> str:
 class Part(msgspec.Struct, frozen=True, gc=False):
     """What one document says by itself, and nothing else of it: ten thousand are kept.
 
-    ``rows``: of a cluster; ``agent``, ``drains``: of the kinds of these names.
+    ``rows``: of a cluster; ``agent``: of an Agent; ``drain``: of a Node that is to be drained, the reason, or "".
     """
 
     name: str
     subject: str
     agent: AgentIntent | None = None
-    drains: dict[str, str] = {}
+    drain: str | None = None
     rows: tuple[Row, ...] = ()
     generation: int = 0
     problem: Problem | None = None
@@ -104,7 +104,7 @@ def part_of(document: Declared) -> Part:
             return Part(document.name, subject, agent=_agent(document))
         if document.kind == NODE:
             node = intent_of(document)
-            return Part(document.name, subject, drains={document.name: node.reason} if node.drain else {})
+            return Part(document.name, subject, drain=node.reason if node.drain else None)
         if document.kind != CLUSTER:
             return Part(document.name, subject)
         intent = parse_spec(document.spec)

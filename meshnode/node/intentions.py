@@ -88,5 +88,5 @@ class Intentions:
             due = dict.fromkeys(self._reader.documents) | documents.live()
         self._due = {}
         if due:
-            self._reader.change({doc: documents.declared(doc) for doc in due})
+            self._reader.change((doc, documents.declared(doc)) for doc in due)
         return self._reader

@@ -53,6 +53,18 @@ def test_a_node_that_keeps_two_documents_warm_says_and_keeps_what_one_that_keeps
             one, other = cold.nodes[name], warm.nodes[name]
             assert one.journal == other.journal
             assert one.documents.list() == other.documents.list()
+            packed, loose = one.documents._store, other.documents._store
+            for doc in loose.docs():
+                asked = (loose.heads, loose.clock, loose.changes, loose.envelope_bytes, loose.is_divided, loose.pin)
+                told = (
+                    packed.heads,
+                    packed.clock,
+                    packed.changes,
+                    packed.envelope_bytes,
+                    packed.is_divided,
+                    packed.pin,
+                )
+                assert [ask(doc) for ask in told] == [ask(doc) for ask in asked]
             assert one.documents.conflicts() == other.documents.conflicts()
             assert {each.reason for each in one.rejects} <= {"old-generation"}
 

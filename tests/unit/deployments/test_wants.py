@@ -177,12 +177,12 @@ def test_what_is_kept_up_is_what_all_documents_say_read_anew(steps: list[tuple[W
             del held[doc]
         else:
             held[doc] = document
-        assert reader.change({doc: held.get(doc)}) is reader.reading
+        assert reader.change([(doc, held.get(doc))]) is reader.reading
         assert reader.reading == read(held.values())
         assert msgspec.msgpack.encode(before) == was  # whoever took it goes on with what it said
         assert list(reader.documents) == list(dict.fromkeys(reader.documents)) and {*reader.documents} == {*held}
     for doc in [*held]:
-        reader.change({doc: None})
+        reader.change([(doc, None)])
     assert reader.reading == Reading((), {})
     assert [table for name, table in vars(reader).items() if name != "reading" and table] == []  # nothing stays behind
 
@@ -191,9 +191,9 @@ def test_of_ten_documents_the_one_that_changed_is_parsed(monkeypatch: Any) -> No
     parsed: list[object] = []
     monkeypatch.setattr("meshnode.deployments.wants.parse_spec", lambda spec: parsed.append(spec) or parse_spec(spec))
     reader = Reader()
-    reader.change({DocId(b"%d" % number): cluster({"replicas": number}, f"c{number}") for number in range(10)})
+    reader.change((DocId(b"%d" % number), cluster({"replicas": number}, f"c{number}")) for number in range(10))
     assert len(parsed) == 10
     wants_before = reader.reading.wants
-    reader.change({DocId(b"3"): cluster({"replicas": 30}, "c3"), DocId(b"4"): None})
+    reader.change([(DocId(b"3"), cluster({"replicas": 30}, "c3")), (DocId(b"4"), None)])
     assert len(parsed) == 11
     assert reader.reading.wants is wants_before  # nobody need look at them again

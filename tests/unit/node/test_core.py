@@ -1,6 +1,6 @@
 """One node as one machine: what waits for the disk, what a turn sends, what reaches whom in which order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import pytest
@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.deployments.reader import Reader
+from meshnode.deployments.wants import Declared, Reading
 from meshnode.gossip.messages import Disturbed, SoftChanged
 from meshnode.kernel.effects import Effect, Note, Persist, Reject, Send
 from meshnode.kernel.instant import MS, SECOND, ClockTrust, Instant
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.messages import CloseLink, LinkBytes, LinkOpened, Transmit
 from meshnode.model.commands import GetStatus, ListNodes, RunAgent
-from meshnode.model.ids import LinkId
+from meshnode.model.ids import DocId, LinkId
 from meshnode.model.views import Done, NodesView, StatusView
 from meshnode.node.core import CALM_MAX_US, EARLY_MAX
 from meshnode.node.effects import Announce, Reply, Store
@@ -170,7 +171,13 @@ def test_many_documents_that_come_at_once_are_read_a_few_times(monkeypatch: pyte
         a.answer(RunAgent(name=f"agent{number}", argv=["x"], replicas=0))
     readings: list[int] = []
     change = Reader.change
-    monkeypatch.setattr(Reader, "change", lambda self, changed: readings.append(len(changed)) or change(self, changed))
+
+    def counted(self: Reader, changed: Iterable[tuple[DocId, Declared | None]]) -> Reading:
+        some = list(changed)
+        readings.append(len(some))
+        return change(self, some)
+
+    monkeypatch.setattr(Reader, "change", counted)
     b = Box(mesh, "beta", seeds=["alpha"]).start()
     mesh.run(5 * SECOND)
     assert len(b.core.intentions.wants()) == 60
