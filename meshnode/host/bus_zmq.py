@@ -14,6 +14,7 @@ from meshnode.host.bus_line import Connection, Taker
 from meshnode.host.bus_outbox import Outbox
 from meshnode.host.ipcpeer import IpcPeer, peer_by_number, peer_of
 from meshnode.model.errors import RemoteError
+from meshnode.sdk.links import SOON_S
 from meshnode.sdk.pump import Pump
 from meshnode.wire.frame import FRAME_BYTES_MAX
 
@@ -25,7 +26,7 @@ RETRY_S = 0.1
 
 
 class RouterEndpoint:
-    """One ROUTER for all. A message leaves at once if nothing is on its way; others of the same turn are joined."""
+    """One ROUTER for all. A message leaves at once if nothing is on its way; what follows so soon is joined."""
 
     def __init__(self, path: Path, taker: Taker) -> None:
         self._path, self._taker = path, taker
@@ -33,7 +34,6 @@ class RouterEndpoint:
         self._lines: dict[bytes, RouterLine] = {}
         self._waiting: dict[RouterLine, None] = {}
         self._retry: asyncio.TimerHandle | None = None
-        self.turn_due = False
         path.unlink(missing_ok=True)  # of a daemon that was killed; the data directory's lock says that none runs now
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._open()
@@ -98,24 +98,24 @@ class RouterEndpoint:
 
     def write(self, route: bytes, data: bytes) -> bool:
         """False if the route takes nothing now. Raises ``ZMQError`` (EHOSTUNREACH) if it is gone."""
-        self.schedule()  # whatever is sent may take in what the descriptor had to say: see Pump
         try:
             self._socket.send_multipart((route, data), zmq.NOBLOCK)
         except zmq.Again:
             return False
+        finally:
+            self._pump.sent()
         return True
 
-    def schedule(self) -> None:
-        self.turn_due = True
-        self._pump.schedule()
+    def now_s(self) -> float:
+        return self._loop.time()
 
     def await_turn(self, line: "RouterLine") -> None:
         self._waiting[line] = None
-        self.schedule()
+        self._pump.schedule()
 
     def lose_soon(self, connection: Connection) -> None:
         """Behind all that is already here to be read."""
-        self.schedule()
+        self._pump.schedule()
         self._loop.call_soon(self._taker.lose, connection)
 
     def forget(self, line: "RouterLine") -> None:
@@ -123,7 +123,6 @@ class RouterEndpoint:
         self._waiting.pop(line, None)
 
     def _flush(self) -> None:
-        self.turn_due = False
         waiting, self._waiting = self._waiting, {}
         for line in waiting:
             if not line.flush_now():
@@ -133,7 +132,7 @@ class RouterEndpoint:
 
     def _try_again(self) -> None:
         self._retry = None
-        self.schedule()
+        self._pump.schedule()
 
 
 class RouterLine:
@@ -145,16 +144,23 @@ class RouterLine:
         self.connection: Connection | None = None
         self._endpoint = endpoint
         self._left = b""  # a message that libzmq did not take
+        self._wrote_s = 0.0
+        self._rests = False  # something long was sent in this turn: libzmq counts messages, whatever they weigh
         self._closed = False
 
     @property
     def idle(self) -> bool:
-        return not (self._left or self.outbox or self._endpoint.turn_due)
+        waits = self._left or self.outbox or self._rests
+        return not waits and self._endpoint.now_s() - self._wrote_s > SOON_S
 
     def send(self, data: bytes) -> None:
+        self._wrote_s = self._endpoint.now_s()
         if not self._write(data):
             self._left = data
-            self._endpoint.await_turn(self)
+        elif len(data) <= BATCH_BYTES:
+            return
+        self._rests = True
+        self._endpoint.await_turn(self)
 
     def send_pieces(self, pieces: list[bytes]) -> None:
         self.send(b"".join(pieces))
@@ -165,6 +171,7 @@ class RouterLine:
 
     def flush_now(self) -> bool:
         """True if nothing is left."""
+        self._rests = False
         while not self._closed and (self._left or self.outbox):
             self._left = self._left or self.outbox.take(BATCH_BYTES)
             if not self._write(self._left):

@@ -7,6 +7,10 @@ from meshnode.wire.frame import Frame
 
 # With more than this waiting to leave, nothing is taken in: results would only pile up.
 WAITING_BYTES_MAX = 8 * 1024 * 1024
+# What is sent so soon after something else is likely to be one of many.
+SOON_S = 50e-6
+# So many frames do not wait for more: the daemon works on them meanwhile.
+TOGETHER = 32
 
 Heard = Callable[[Frame], None]
 

@@ -1,9 +1,9 @@
 """Drives one ZeroMQ socket from asyncio by its descriptor, far faster than ``zmq.asyncio``.
 
 The descriptor is edge-triggered in effect: it becomes readable when the I/O thread has something to say, and any send
-or receive may take that in. Hence the rule kept here: whenever anything was sent or the descriptor fired, receive until
-there is nothing. A receive that finds nothing has looked at everything the I/O thread said before, and what it says
-later makes the descriptor readable again.
+or receive may take that in. Hence the rule kept here: whenever anything was sent or the descriptor fired, look whether
+there is something to receive. A look that finds nothing has taken in everything the I/O thread said before, and what it
+says later makes the descriptor readable again.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ class Pump:
         self._loop = asyncio.get_running_loop()
         self._fd = socket.FD
         self._turn_due = False
+        self._receiving = False
         self._closed = False
         self._loop.add_reader(self._fd, self._turn)
         self.schedule()
@@ -32,6 +33,14 @@ class Pump:
         if not self._turn_due and not self._closed:
             self._turn_due = True
             self._loop.call_soon(self._turn)
+
+    def sent(self) -> None:
+        """Something was sent, at whatever time. Where messages are being received, the look at the next one does."""
+        if not (self._receiving or self._turn_due or self._closed) and self._pending():
+            self.schedule()
+
+    def _pending(self) -> bool:
+        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
     def close(self, linger_ms: int = 0) -> None:
         """Stop driving, and close the socket. What the peer has not taken ``linger_ms`` after the end is dropped."""
@@ -45,7 +54,11 @@ class Pump:
         if self._closed:
             return
         self._flush()
-        for _ in range(MESSAGES_A_TURN):
-            if self._closed or not self._receive():
-                return
+        self._receiving = True
+        try:
+            for _ in range(MESSAGES_A_TURN):
+                if self._closed or not self._receive():
+                    return
+        finally:
+            self._receiving = False
         self.schedule()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from meshnode.model.errors import RemoteError
 from meshnode.sdk import gulps
-from meshnode.sdk.links import WAITING_BYTES_MAX, Heard
+from meshnode.sdk.links import SOON_S, TOGETHER, WAITING_BYTES_MAX, Heard
 from meshnode.sdk.outgoing import Outgoing
 from meshnode.wire.frame import Frame, FrameReader
 
@@ -20,10 +20,6 @@ from meshnode.wire.frame import Frame, FrameReader
 _GULP_BYTES = 16 * 1024
 _SMALL_READS_MAX = 16
 _PIECES_MAX = 512  # of one write; the kernel takes twice as many
-# What is sent so soon after something else is likely to be one of many.
-_SOON_S = 50e-6
-# So many frames do not wait for more: the daemon works on them meanwhile.
-_TOGETHER = 32
 # How long a closing link waits until the daemon has taken what was sent.
 _LINGER_S = 0.5
 
@@ -65,10 +61,10 @@ class UnixLink:
             return
         self._outgoing.add(frames)
         if self._flush_due:
-            if self._outgoing.groups == _TOGETHER:
+            if self._outgoing.groups == TOGETHER:
                 self._flush()
         elif not self._stuck:
-            if not self._many and self._loop.time() - self._wrote_s > _SOON_S:
+            if not self._many and self._loop.time() - self._wrote_s > SOON_S:
                 self._flush()
                 return
             self._flush_due = True

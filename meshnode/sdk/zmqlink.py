@@ -1,11 +1,15 @@
-"""The agent's end of the bus over ZeroMQ: a DEALER driven by its descriptor."""
+"""The agent's end of the bus over ZeroMQ: a DEALER driven by its descriptor.
 
+What is sent alone is written at once, what answers several frames that came together is written together.
+"""
+
+import asyncio
 from collections.abc import Callable
 
 import zmq
 
 from meshnode.model.errors import RemoteError
-from meshnode.sdk.links import WAITING_BYTES_MAX, Heard
+from meshnode.sdk.links import SOON_S, TOGETHER, WAITING_BYTES_MAX, Heard
 from meshnode.sdk.outgoing import Outgoing
 from meshnode.sdk.pump import Pump
 from meshnode.wire.frame import FRAME_BYTES_MAX, Frame, FrameReader
@@ -23,7 +27,11 @@ class ZmqLink:
         self._on_frame, self._on_lost = on_frame, on_lost
         self._outgoing = Outgoing()
         self._rest = b""  # a message that libzmq did not take
+        self._loop = asyncio.get_running_loop()
         self._closed = self._gone = False
+        self._flush_due = False
+        self._wrote_s = 0.0
+        self._many = False  # the daemon said several things at once: so will we
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in (
@@ -41,8 +49,17 @@ class ZmqLink:
         self._pump = Pump(self._socket, self._flush, self._receive)
 
     def send(self, *frames: Frame) -> None:
+        if self._closed:
+            return
         self._outgoing.add(frames)
-        self._pump.schedule()
+        if self._flush_due:
+            if self._outgoing.groups == TOGETHER:
+                self._leave()
+        elif not self._many and self._loop.time() - self._wrote_s > SOON_S:
+            self._leave()
+        else:
+            self._flush_due = True
+            self._pump.schedule()
 
     def take_parts(self) -> None:
         self._outgoing.in_parts = True
@@ -57,8 +74,14 @@ class ZmqLink:
         self._pump.close(linger_ms=0 if self._gone else 200)
         self._context.term()
 
+    def _leave(self) -> None:
+        self._flush()
+        self._pump.sent()
+
     def _flush(self) -> None:
+        self._flush_due = False
         while self._rest or self._outgoing:
+            self._wrote_s = self._loop.time()
             message = self._rest or b"".join(self._outgoing.take(BATCH_BYTES))
             self._rest = b""
             try:
@@ -79,6 +102,7 @@ class ZmqLink:
         except RemoteError as error:
             self._lose(f"it sent what is not a frame: {error.reason}")
             return False
+        self._many = len(frames) > 1
         for frame in frames:
             self._on_frame(frame)
         return True

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import zmq
 
-from meshnode.sdk.links import connect
+from meshnode.sdk.links import TOGETHER, connect
 from meshnode.wire.calls import RegisteredHeader, ResultHeader
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
 from tests.unit.sdk.daemon_end import DaemonEnd, House, in_loop, pack
@@ -136,3 +136,26 @@ async def test_an_agent_works_over_zeromq_and_finds_a_daemon_that_comes_back():
         assert here.ended is not None
         await here.ended
         router.close()
+
+
+@in_loop
+async def test_over_zeromq_what_is_alone_leaves_at_once_and_of_many_those_behind_do_not_hold_up_the_first():
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory(prefix="sdk") as directory:
+        path = f"ipc://{directory}/bus"
+        router = Router(path)
+        link = await connect(path, lambda _: None, lambda _: None)
+        link.send(Frame(Kind.PING, stream=1))
+        _, alone = router.hear()  # the loop has had no turn since
+        for number in range(2, 2 * TOGETHER):
+            link.send(Frame(Kind.PING, stream=number), Frame(Kind.PONG, stream=number))
+        frames: list[Frame] = []
+        while len(frames) < TOGETHER:
+            frames += router.hear()[1]
+        while len(frames) < 2 * (2 * TOGETHER - 2):
+            frames += (await loop.run_in_executor(None, router.hear))[1]
+        await link.close()
+        router.close()
+    assert [(frame.kind, frame.stream) for frame in alone + frames] == [
+        (Kind.PING, 1), *((kind, number) for number in range(2, 2 * TOGETHER) for kind in (Kind.PING, Kind.PONG)),
+    ]  # fmt: skip
