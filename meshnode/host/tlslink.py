@@ -19,6 +19,7 @@ from meshnode.model.errors import RemoteError
 from meshnode.sdk import gulps
 
 RECORD_BYTES = 16 * 1024  # the most that one TLS record carries
+STEP_BYTES = 4 * RECORD_BYTES  # go through a memory BIO at a time, which never gives back the most it ever held
 SEND_BYTES = 256 * 1024  # encrypted and given to the socket at a time: the peer works on it while the next is encrypted
 LINGER_S = 1.0
 UNSENT_BYTES_MAX = 8 * 1024 * 1024
@@ -166,11 +167,10 @@ class TlsLink(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         filled, ending = 0, None
-        for start in range(0, nbytes, RECORD_BYTES):
+        for start in range(0, nbytes, STEP_BYTES):
             if self._phase is _Phase.OVER or ending is not None:
                 break
-            # In steps, since a memory BIO never gives back the most it ever held.
-            self._incoming.write(self._scratch.cipher[start : min(nbytes, start + RECORD_BYTES)])
+            self._incoming.write(self._scratch.cipher[start : min(nbytes, start + STEP_BYTES)])
             if self._phase is _Phase.SHAKING:
                 self._shake()
             if self._phase is _Phase.OPEN:
@@ -239,13 +239,13 @@ class TlsLink(asyncio.BufferedProtocol):
             self._user.received(self._scratch.plain[:filled])
 
     def _encrypt(self, data: bytes | memoryview) -> bytes:
-        if len(data) <= RECORD_BYTES:
+        if len(data) <= STEP_BYTES:
             self._tls.write(data)
             return self._outgoing.read()
         pieces: list[bytes] = []
         view = memoryview(data)
-        for start in range(0, len(data), RECORD_BYTES):
-            self._tls.write(view[start : start + RECORD_BYTES])
+        for start in range(0, len(data), STEP_BYTES):
+            self._tls.write(view[start : start + STEP_BYTES])
             pieces.append(self._outgoing.read())
         return b"".join(pieces)
 
