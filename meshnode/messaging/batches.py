@@ -54,6 +54,14 @@ class Batch:
         else:
             frames.append(frame)
 
+    def frames(self, receiver: NodeId | AgentConn, frames: list[Frame]) -> None:
+        """Several of them, at least one; the list is taken over."""
+        if receiver in self._frames:
+            self._frames[receiver] += frames
+        else:
+            self._frames[receiver] = frames
+            self._order.append(receiver)
+
     def tell(self, effect: Effect) -> None:
         self._order.append(effect)
 

@@ -36,7 +36,8 @@ Slow = Callable[[int, Frame], Sequence[Effect]]  # given its place among the fra
 
 _CALL, _RESULT, _CHUNK = Kind.CALL, Kind.RESULT, Kind.CHUNK
 _NOBODY = InstanceId("")
-_PONG_BY = plain.text("")  # a ping is answered by nobody's agent
+_PONG = plain.result(bytes(plain.ID_END - plain.ID_AT), plain.text(""), 0)  # a ping is answered by nobody's agent
+_PONG_HEAD, _PONG_TAIL = _PONG[: plain.ID_AT], _PONG[plain.ID_END :]
 _INSTANCES_MAX = 1024
 
 
@@ -113,14 +114,12 @@ class Express:
                 if plan is None or len(trace) != len(plan.header.trace) or not self.plans.holds(plan, now):
                     return took
                 like = b"" if trace or end - mark != plain.LIKE_BYTES else header
+            if not plan.agent and plan.node == me:
+                return took + self._pongs(source, frames, at + took, (header if like else b"", mark, end), batch, now)
             call_id = header[3:19]
             waiter = LocalAgent(source, call_id) if is_agent else Peer(source, call_id)
             if waiter in by_waiter:
                 return took
-            if not plan.agent and plan.node == me:
-                if not self._pong(source, call_id, frame.payload, batch, now):
-                    return took
-                continue
             goes = self._go(plan, waiter, header[mark:end], deadline_ms, trace, frame.payload, now)
             if goes is None:
                 return took
@@ -131,7 +130,7 @@ class Express:
         self, plan: Plan, waiter: Waiter, deadline: bytes, deadline_ms: int, trace: bytes, payload: bytes, now: Instant
     ) -> tuple[Source, Frame] | None:
         """Who is given it, and as what."""
-        if deadline_ms > self._deadline_max_ms or not self._has_room(len(payload)):
+        if deadline_ms > self._deadline_max_ms or len(payload) > self._room_bytes():
             return None
         if not plan.alone:
             chosen = self._toward(plan, now)
@@ -167,36 +166,54 @@ class Express:
                 return self.plans.toward(plan, candidate.node, candidate.offer)
         return None
 
-    def _has_room(self, payload_bytes: int) -> bool:
-        """For any call that comes."""
+    def _room_bytes(self) -> int:
+        """What any call that comes may bring; below zero: there is room for none."""
         calls, admission = self._calls, self._admission
-        return (
-            len(calls.rows) < admission.calls_room
-            and calls.payload_bytes + payload_bytes <= admission.bytes_room
-            and payload_bytes <= admission.payload_bytes_max
-        )
+        if len(calls.rows) >= admission.calls_room:
+            return -1
+        return min(admission.bytes_room - calls.payload_bytes, admission.payload_bytes_max)
 
-    def _pong(self, source: Source, call_id: bytes, payload: bytes, batch: Batch, now: Instant) -> bool:
-        if not self._has_room(len(payload)):
-            return False
-        self._life.next_id()  # as if it had a row: ids are the same, whichever way calls go
-        pong = msgspec.json.encode({"wall_ms": now.wall_ms})
-        batch.frame(source, Frame(_RESULT, 0, 0, plain.result(call_id, _PONG_BY, 0), pong))
-        return True
+    def _pongs(
+        self, source: Source, frames: tuple[Frame, ...], at: int, like: tuple[bytes, int, int], batch: Batch,
+        now: Instant,
+    ) -> int:  # fmt: skip
+        """A ping, and those behind it that differ from ``like`` in id and deadline only. They never have a row."""
+        pong, room_bytes, by_waiter = (
+            msgspec.json.encode({"wall_ms": now.wall_ms}),
+            self._room_bytes(),
+            self._calls.by_waiter,
+        )
+        is_agent = isinstance(source, int)
+        pongs: list[Frame] = []
+        for frame in islice(frames, at, None):
+            header = frame.header
+            if pongs and not (frame.kind is _CALL and like[0] and plain.cut_like(header, *like)):
+                break
+            call_id = header[3:19]
+            waiter = LocalAgent(source, call_id) if is_agent else Peer(source, call_id)
+            if waiter in by_waiter or len(frame.payload) > room_bytes:
+                break
+            pongs.append(Frame(_RESULT, 0, 0, _PONG_HEAD + call_id + _PONG_TAIL, pong))
+        if pongs:
+            self._life.skip_ids(len(pongs))  # as if they had rows: ids are the same, whichever way calls go
+            batch.frames(source, pongs)
+        return len(pongs)
 
     def _answers(self, source: Source, frames: tuple[Frame, ...], at: int, batch: Batch, now: Instant) -> int:
         """Plain answers that follow each other."""
         rows, plan, took = self._calls.rows, None, list[int]()
-        begun = at
+        begun, said, by, known = at, b"", None, None
         for frame in islice(frames, at, None):
             header, payload = frame.header, frame.payload
             lean = rows.get(header[3:19]) if frame.kind is _RESULT else None
             if not isinstance(lean, Lean) or lean.worker != source or len(payload) > RESULT_BYTES_MAX:
                 break
-            written = plain.instance(header)
-            instance = self._instance(written) if written is not None else None
-            if written is None or instance is None:
+            if header[19:] != said:  # of pings it is the same
+                said, by = header[19:], plain.instance(header)
+                known = self._instance(by) if by is not None else None
+            if by is None or known is None:
                 break
+            written, instance = by, known
             under = lean.plan
             if under is not plan:
                 self._took(plan, took, now)

@@ -374,7 +374,7 @@ class Core:
             more = self._carry(effect, now)
             if more is None:
                 out.append(effect)
-            else:
+            elif more:
                 waiting.extend(reversed(more))
         raise AssertionError("a turn of the core does not come to rest")
 

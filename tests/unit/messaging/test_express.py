@@ -83,6 +83,26 @@ def test_plain_calls_and_their_answers_go_by_the_express_lane() -> None:
     assert house.switch.in_flight == lean_rows(house) == 0
 
 
+@pytest.mark.parametrize("plans_max", [0, 1024])
+def test_of_pings_in_a_row_one_under_the_id_of_a_call_in_flight_is_repeated_and_a_too_long_one_is_refused(
+    plans_max: int,
+) -> None:
+    house = House(1, plans_max=plans_max, payload_bytes_max=100)
+    house.agent()
+    town = Town(house)
+    taken, pings = call_frame((9).to_bytes(16)), [call_frame(n.to_bytes(16), "mesh.ping") for n in range(1, 6)]
+    town.hears(house, PEER, taken, pings[0])
+    too_long = call_frame((7).to_bytes(16), "mesh.ping", payload=b"x" * 101)
+    row = (*pings[1:3], call_frame((9).to_bytes(16), "mesh.ping"), pings[3], too_long, pings[4])
+    (post,) = house.switch.from_peer(PEER, row, town.now)
+    assert isinstance(post, Post)
+    ends = [result_of(frame) for frame in post.frames]
+    assert [(end.call_id[-1], bool(end.code)) for end in ends] == [
+        (2, False), (3, False), (4, False), (7, True), (5, False),
+    ]  # fmt: skip
+    assert house.switch.counters["call-repeated"] == 1 and house.switch.in_flight == 1
+
+
 def test_a_plain_answer_ends_a_lean_call_and_anything_else_makes_it_whole() -> None:
     house = House(1)
     conn, town = house.agent(), Town(house)
