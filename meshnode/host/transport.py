@@ -17,6 +17,7 @@ from meshnode.gossip.messages import DialFailed, Reached
 from meshnode.host.credentials import Credentials
 from meshnode.host.dialer import DialError, connect
 from meshnode.host.enrolment import EnrolmentDoor
+from meshnode.host.halves import halves
 from meshnode.host.listener import Listener, ListenerConfig
 from meshnode.host.tlslink import LINGER_S, UNSENT_BYTES_MAX, Scratch, TlsLink, attach
 from meshnode.host.tunnel import TunnelHand, TunnelStream
@@ -349,7 +350,8 @@ class _Session:
     def received(self, data: memoryview) -> None:
         if len(data) >= LARGE_BYTES:
             self._transport.met_large()
-        self._transport.tell(LinkBytes(self.number, bytes(data)))
+        for piece in halves(data):
+            self._transport.tell(LinkBytes(self.number, bytes(piece)))
 
     def ended(self, how: Loss, reason: str) -> None:
         if self._is_open:
