@@ -43,9 +43,9 @@ def _day(effort: Effort) -> list[Row]:
         assert process is not None
         time.sleep(SETTLE_S)
         idle = _written(process.pid, effort.idle_s)
-        durable_mb, durable = _paced(mesh, process.pid, effort, "local")
+        durable_mb, durable = _paced(mesh, process.pid, effort.day_s, "local")
         time.sleep(SETTLE_S)
-        lazy_mb, lazy = _paced(mesh, process.pid, effort, "lazy")
+        lazy_mb, lazy = _paced(mesh, process.pid, effort.lazy_s, "lazy")
     return [
         _row(
             meter, "disk", durable_mb, DAY_MB, durable,
@@ -60,10 +60,10 @@ def _day(effort: Effort) -> list[Row]:
     ]  # fmt: skip
 
 
-def _paced(mesh: Nodes, pid: int, effort: Effort, durability: str) -> tuple[float, int]:
+def _paced(mesh: Nodes, pid: int, for_s: float, durability: str) -> tuple[float, int]:
     """MB a day at a put a second, what comes behind the last one included; and how many puts."""
     before, began, puts = write_bytes(pid), time.monotonic(), 0
-    while time.monotonic() < began + effort.day_s:
+    while time.monotonic() < began + for_s:
         view = mesh.clients["alpha"].apply(manifest("hot", puts), durability)
         assert view.durability == durability, view
         puts += 1

@@ -77,6 +77,7 @@ class _Request(msgspec.Struct, frozen=True):
     size: int
     done: Done
     loop: asyncio.AbstractEventLoop
+    patient: bool
 
 
 class JournalWriter:
@@ -170,7 +171,7 @@ class JournalWriter:
             if not self._closing and self._pending_bytes + size <= self._config.pending_bytes_max:
                 until = time.monotonic() + (self._config.lazy_s if lazily else self._config.idle_s)
                 self._idle_until = min(self._idle_until, until) if self._queue else until
-                self._queue.append(_Request(records, size, done, loop))
+                self._queue.append(_Request(records, size, done, loop, idly or lazily))
                 self._pending_bytes += size
                 self._urgent = self._urgent or not (idly or lazily)
                 if self._here is not loop and self._urgent and self._may_commit_here():
@@ -267,17 +268,18 @@ class JournalWriter:
             return [self._fail(error)] * len(batch)
 
     def _commit(self, batch: Sequence[_Request]) -> list[Exception | None]:
-        data: list[bytes] = []
+        written: list[Record] = []
         outcomes: list[Exception | None] = []
         for request in batch:
             try:
-                data.append(self._ledger.add(request.records))
+                written += self._ledger.entered(request.records)
                 outcomes.append(None)
             except JournalFull as error:
                 outcomes.append(error)
-        if any(data):
+        if written:
+            data = self._ledger.encoded(written, packed=all(request.patient for request in batch))
             began_s = time.monotonic()
-            self._disk.append(b"".join(data))
+            self._disk.append(data)
             self._disk.sync()
             ended_s = time.monotonic()
             self._swiftness.took(round((ended_s - began_s) * 1e6), ended_s, here=not self._working)

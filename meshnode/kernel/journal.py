@@ -7,16 +7,21 @@ Big endian. The first checksum of a record covers its lengths, the second all of
 included. A body that holds what looks like a record (a peer may have written it) or a sector of an older file therefore
 never passes for one. Nothing in here depends on time: a clock in 1970 changes nothing.
 
+What nobody waits for comes in one record of a kind of its own (``encode_pack``), compressed: records of one document
+and author differ in little. It is read as the records it holds, which are lost or kept as one.
+
 A batch is no transaction: after a power cut any part of what was not acknowledged may be there.
 """
 
 import struct
 import zlib
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Protocol
 
 import msgspec
 
+from meshnode.kernel.decoding import decoded_or
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.errors import LocalError
 from meshnode.model.ids import NodeId
@@ -32,6 +37,11 @@ _MARKER = b"\xd7\x1e"
 _PREFIX = struct.Struct(">2sBxHI")
 _PREFIX_END = _PREFIX.size + 4
 RECORD_OVERHEAD = _PREFIX_END + 4
+PACK = 0xFE  # no ``RecordKind``: a record of records
+_PACK_LEVEL = 1  # more of it makes what is mostly hashes no smaller
+
+_Row = tuple[int, bytes, bytes]
+_rows = msgspec.msgpack.Decoder(list[_Row])
 
 
 class JournalUnreadable(LocalError):
@@ -138,10 +148,39 @@ def _unreadable(where: str, why: str) -> JournalUnreadable:
 def encode_record(record: Record, seed: int) -> bytes:
     assert len(record.key) <= KEY_BYTES_MAX
     assert len(record.body) <= BODY_BYTES_MAX
-    prefix = _PREFIX.pack(_MARKER, record.kind, len(record.key), len(record.body))
+    return framed(record.kind, record.key, record.body, seed)
+
+
+def framed(kind: int, key: bytes, body: bytes, seed: int) -> bytes:
+    """As it stands in the file, with its checksums."""
+    prefix = _PREFIX.pack(_MARKER, kind, len(key), len(body))
     prefix_crc = zlib.crc32(prefix, seed)
-    content = record.key + record.body
+    content = key + body
     return b"".join((prefix, prefix_crc.to_bytes(4), content, zlib.crc32(content, prefix_crc).to_bytes(4)))
+
+
+def encode_pack(records: Sequence[Record], seed: int) -> bytes:
+    """All of them as one, if that is smaller: one bit that flips takes all of them, so not for what is acknowledged."""
+    plain = b"".join([encode_record(record, seed) for record in records])
+    rows: list[_Row] = [(record.kind, record.key, record.body) for record in records]
+    content = msgspec.msgpack.encode(rows)
+    if len(records) < 2 or len(content) > BODY_BYTES_MAX:
+        return plain
+    packed = framed(PACK, b"", zlib.compress(content, _PACK_LEVEL), seed)
+    return packed if len(packed) < len(plain) else plain
+
+
+def _unpacked(body: bytes) -> tuple[list[Record], bool]:
+    """What a pack holds, as far as it is known; whether that is all of it."""
+    inflating = zlib.decompressobj()
+    try:
+        content = inflating.decompress(body, BODY_BYTES_MAX)
+    except zlib.error:
+        return [], False
+    rows = decoded_or(_rows.decode, content, list[_Row]()) if inflating.eof else []
+    known = [row for row in rows if row[0] in _KINDS and len(row[1]) <= KEY_BYTES_MAX]
+    records = [Record(RecordKind(kind), key, data) for kind, key, data in known]
+    return records, bool(rows) and len(records) == len(rows)
 
 
 def record_bytes(record: Record) -> int:
@@ -169,15 +208,15 @@ def recover(data: bytes, where: str = "the journal") -> Recovered:
             continue
         if at > good:
             quarantined.append(Quarantined(good, data[good:at], flaw))
-        record, end = found
-        if record is None:
+        held, is_all, end = found
+        records += held
+        if not is_all:
             quarantined.append(Quarantined(at, data[at:end], f"kind {data[at + 2]} is not known to this version"))
-        else:
-            records.append(record)
         at, good, flaw = end, end, ""
     return _with_tail(data, Recovered(header, records, good, 0, quarantined))
 
 
+_KINDS = frozenset(map(int, RecordKind))
 _CONTENT_WRONG = "the checksum of its content is wrong"
 
 
@@ -188,8 +227,8 @@ class _Flaw(msgspec.Struct, frozen=True):
     unfinished: bool = False
 
 
-def _read(data: bytes, at: int, seed: int) -> tuple[Record | None, int] | _Flaw:
-    """The record at ``at`` and where it ends; ``None`` for an intact one of an unknown kind."""
+def _read(data: bytes, at: int, seed: int) -> tuple[Sequence[Record], bool, int] | _Flaw:
+    """What the record at ``at`` holds, itself if it is no pack; whether all of it is of known kinds; where it ends."""
     body_at = at + _PREFIX_END
     if not data.startswith(_MARKER, at):
         return _Flaw("no record begins here")
@@ -205,11 +244,11 @@ def _read(data: bytes, at: int, seed: int) -> tuple[Record | None, int] | _Flaw:
     content = data[body_at:end]
     if zlib.crc32(content, prefix_crc) != int.from_bytes(data[end : end + 4]):
         return _Flaw(_CONTENT_WRONG, unfinished=not any(data[end : end + 4]))
-    try:
-        known = RecordKind(kind)
-    except ValueError:
-        return None, end + 4
-    return Record(known, content[:key_bytes], content[key_bytes:]), end + 4
+    if kind == PACK:
+        return *_unpacked(content[key_bytes:]), end + 4
+    if kind not in _KINDS:
+        return (), False, end + 4
+    return (Record(RecordKind(kind), content[:key_bytes], content[key_bytes:]),), True, end + 4
 
 
 def _with_tail(data: bytes, found: Recovered) -> Recovered:

@@ -19,6 +19,7 @@ from meshnode.kernel.journal import (
     JournalUnreadable,
     Quarantined,
     Recovered,
+    encode_pack,
     encode_record,
     record_bytes,
     recover,
@@ -149,6 +150,10 @@ class Ledger:
         Raises:
             JournalFull: nothing of it was entered.
         """
+        return self.encoded(self.entered(records))
+
+    def entered(self, records: Sequence[Record]) -> list[Record]:
+        """These records and what must go because of them, to be ``encoded`` in this order. Raises ``JournalFull``."""
         self._check(records)
         written: list[Record] = []
         for record in records:
@@ -160,7 +165,14 @@ class Ledger:
                 written.append(record)
         for kind in _FORGETFUL:
             written += self._let_go(kind)
-        data = b"".join([encode_record(record, self._seed) for record in written])
+        return written
+
+    def encoded(self, written: Sequence[Record], *, packed: bool = False) -> bytes:
+        """The bytes to append. ``packed``: as one, if that is smaller."""
+        if packed:
+            data = encode_pack(written, self._seed)
+        else:
+            data = b"".join([encode_record(record, self._seed) for record in written])
         self.file_bytes += len(data)
         return data
 

@@ -38,8 +38,8 @@ class Hands:
                 world.network.close(node, link, abort=abort)
             case Dial() | TunnelStart() | TunnelBytes() | TunnelCredit() | TunnelGone():
                 world.network.perform(node, effect)
-            case Store(batch_no, records):
-                node.journal.append(batch_no, records)
+            case Store(batch_no, records, idly, lazily):
+                node.journal.append(batch_no, records, patient=idly or lazily)
             case Reply(command_no, view):
                 for watcher in world.audience.replied:
                     watcher.replied(node, command_no, view)

@@ -33,6 +33,7 @@ class _Request(msgspec.Struct, frozen=True):
     batch_no: int
     records: Sequence[Record]
     size: int
+    patient: bool
 
 
 class SimJournal:
@@ -61,12 +62,13 @@ class SimJournal:
     def quarantined(self) -> int:
         return len(self._kept_aside)
 
-    def append(self, batch_no: int, records: Sequence[Record]) -> None:
+    def append(self, batch_no: int, records: Sequence[Record], *, patient: bool = False) -> None:
+        """``patient``: nobody waits for them."""
         size = sum(map(record_bytes, records))
         if self._pending_bytes + size > PENDING_BYTES_MAX:
             self._tell(StoreFailed(batch_no, "more waits to be written than fits into memory"))
             return
-        self._queue.append(_Request(batch_no, records, size))
+        self._queue.append(_Request(batch_no, records, size, patient))
         self._pending_bytes += size
         if not self._busy:
             self._commit()
@@ -83,15 +85,15 @@ class SimJournal:
             return
         self._busy = True
         outcomes: list[Stored | StoreFailed] = []
-        data: list[bytes] = []
+        written: list[Record] = []
         for request in batch:
             try:
-                data.append(self._ledger.add(request.records))
+                written += self._ledger.entered(request.records)
                 outcomes.append(Stored(request.batch_no))
             except JournalFull as error:
                 outcomes.append(StoreFailed(request.batch_no, str(error)))
         try:
-            self._disk.append(b"".join(data))
+            self._disk.append(self._ledger.encoded(written, packed=all(request.patient for request in batch)))
         except OSError as error:
             self._fail(error)
             outcomes = [StoreFailed(request.batch_no, self.failed) for request in batch]

@@ -4,7 +4,7 @@ The first byte chooses where the bytes enter:
 
     0 a journal, whole   1 damage to an honest journal: u16 where, what to do, with how much   2 a record with a right
     sum: its kind, the length of its key, its key, its body   3 the settings of a node   4 orders to a warden
-    5 reports of a warden
+    5 reports of a warden   6 a pack with a right sum: its body, and the same as what it holds compressed
 
 Properties beside "no exception but a refusal with a name": every record that no damage touches is read; what is read
 reads the same when written and read again; all bytes of a file are records, set aside or a torn tail.
@@ -12,6 +12,7 @@ reads the same when written and read again; all bytes of a file are records, set
 
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,16 @@ if __name__ == "__main__":
 from meshnode.daemon import settings
 from meshnode.host import wardenwire
 from meshnode.kernel.instant import Instant
-from meshnode.kernel.journal import HEADER_BYTES, Header, encode_record, record_bytes, recover
+from meshnode.kernel.journal import (
+    HEADER_BYTES,
+    PACK,
+    Header,
+    encode_pack,
+    encode_record,
+    framed,
+    record_bytes,
+    recover,
+)
 from meshnode.kernel.ledger import live
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.errors import LocalError, RemoteError
@@ -122,6 +132,15 @@ def _record(data: bytes) -> None:
     _read_all([*RECORDS, record])
 
 
+def _pack(data: bytes) -> None:
+    for body in (data, zlib.compress(data)):
+        found = recover(HEADER.encode() + framed(PACK, b"", body, HEADER.seed) + encode_record(RECORDS[0], HEADER.seed))
+        assert found.records[-1] == RECORDS[0] and not found.torn
+        again = recover(HEADER.encode() + encode_pack(found.records, HEADER.seed))
+        assert again.records == found.records and not again.quarantined
+        _read_all(found.records)
+
+
 def _read_all(records: list[Record]) -> None:
     """As a start does."""
     kept = live(records)
@@ -152,7 +171,7 @@ def _reports(data: bytes) -> None:
         assert wardenwire.Inbox().feed(wardenwire.encode(report))
 
 
-PARSERS: tuple[Callable[[bytes], None], ...] = (_journal, _damaged, _record, _settings, _orders, _reports)
+PARSERS: tuple[Callable[[bytes], None], ...] = (_journal, _damaged, _record, _settings, _orders, _reports, _pack)
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:
@@ -170,6 +189,11 @@ def seeds() -> Iterator[tuple[str, bytes]]:
         "record-nested-deep",
         b"\2" + bytes((list(RecordKind).index(RecordKind.EVENT), 8)) + bytes(8) + b"\x91" * 20_000,
     )
+    rows = [(int(each.kind), each.key, each.body) for each in RECORDS]
+    yield "pack", b"\6" + msgspec.msgpack.encode(rows)
+    yield "pack-of-a-later-kind", b"\6" + msgspec.msgpack.encode([*rows, (200, b"k", b"later")])
+    yield "pack-compressed", b"\6" + zlib.compress(msgspec.msgpack.encode(rows))
+    yield "pack-bomb", b"\6" + zlib.compress(bytes(8 * 1024 * 1024))
     yield "settings", b'\3{"port": 7000, "seeds": ["alpha:7000"], "profile": "edge"}'
     yield "settings-unknown", b'\3{"speed": 7}'
     yield "settings-nested-deep", b'\3{"seeds": ' + b"[" * 20_000

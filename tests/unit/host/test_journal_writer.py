@@ -10,7 +10,7 @@ import pytest
 
 from meshnode.host.journal import JournalConfig, JournalFailed, JournalWriter
 from meshnode.host.swiftness import SHOWN
-from meshnode.kernel.journal import Disk, JournalUnreadable, recover
+from meshnode.kernel.journal import Disk, JournalUnreadable, record_bytes, recover
 from meshnode.kernel.ledger import JournalBudget, JournalFull
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.ids import NodeId
@@ -478,6 +478,28 @@ def test_what_is_kept_lazily_waits_longer_than_what_is_idle_and_rides_with_whate
     assert asyncio.run(scenario("c", 3600.0, 0.01, idly=True)) == 1
     with Journal(tmp_path / "a") as again:
         assert again.records == [contact(1)], "the end of a process in order loses nothing"
+
+
+def test_what_nobody_waits_for_is_one_record_and_what_somebody_waits_for_has_its_own(tmp_path: Path) -> None:
+    alike = [Record(RecordKind.CONTACT, b"host:%d" % number, b"the same of all, " * 20) for number in range(10)]
+    plain = sum(map(record_bytes, alike))
+
+    async def grown(name: str, *, urgent: bool) -> int:
+        with Journal(tmp_path / name, config=JournalConfig(lazy_s=3600.0)) as journal:
+            before, done = journal.writer.file_bytes, asyncio.Event()
+            for record in alike[:-1]:
+                journal.writer.append([record], lambda _: None, lazily=True)
+            journal.writer.append(alike[-1:], lambda _: done.set(), lazily=not urgent)
+            if urgent:
+                await asyncio.wait_for(done.wait(), 10)
+            writer = journal.writer
+        return writer.file_bytes - before
+
+    assert asyncio.run(grown("lazy", urgent=False)) * 2 < plain
+    assert asyncio.run(grown("urgent", urgent=True)) == plain
+    for name in ("lazy", "urgent"):
+        with Journal(tmp_path / name) as again:
+            assert again.records == alike
 
 
 def contact(number: int) -> Record:

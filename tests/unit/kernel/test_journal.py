@@ -1,5 +1,10 @@
 """The journal's format: whatever happens to a file, every other record survives and nothing false appears."""
 
+import struct
+import zlib
+from random import Random
+
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -7,11 +12,15 @@ from hypothesis import strategies as st
 from meshnode.kernel.journal import (
     BODY_BYTES_MAX,
     HEADER_BYTES,
+    KEY_BYTES_MAX,
+    PACK,
     RECORD_OVERHEAD,
     Header,
     JournalUnreadable,
     decode_header,
+    encode_pack,
     encode_record,
+    framed,
     record_bytes,
     recover,
 )
@@ -28,6 +37,11 @@ RECORDS = st.lists(
     ),
     max_size=12,
 )
+
+ALIKE = [
+    Record(RecordKind.ENVELOPE, bytes(16) + Random(n).randbytes(32), b"kind/namespace/name, " * 10 + b"%d" % n)
+    for n in range(10)
+]
 
 
 def file_of(records: list[Record]) -> bytes:
@@ -50,6 +64,57 @@ def test_what_was_written_is_read(records: list[Record]) -> None:
     assert found.good_bytes == len(data)
     assert not found.torn
     assert not found.quarantined
+
+
+@given(RECORDS, RECORDS, RECORDS)
+def test_a_pack_is_read_as_the_records_it_holds_where_it_stands(
+    before: list[Record], packed: list[Record], after: list[Record]
+) -> None:
+    data = file_of(before) + encode_pack(packed, HEADER.seed) + file_of(after)[HEADER_BYTES:]
+    found = recover(data)
+    assert found.records == [*before, *packed, *after]
+    assert found.good_bytes == len(data) and not found.torn and not found.quarantined
+
+
+@given(st.data())
+def test_of_a_pack_that_is_damaged_or_cut_nothing_is_there_and_all_else_is(data: st.DataObject) -> None:
+    pack = encode_pack(ALIKE, HEADER.seed)
+    last = Record(RecordKind.BOOT, b"", b"7")
+    begin, whole = HEADER_BYTES, bytearray(HEADER.encode() + pack + encode_record(last, HEADER.seed))
+    bit = data.draw(st.integers(begin * 8, (begin + len(pack)) * 8 - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    found = recover(bytes(whole))
+    assert found.records == [last]
+    assert [(each.offset, len(each.data)) for each in found.quarantined] == [(begin, len(pack))]
+    torn = recover(HEADER.encode() + pack[: data.draw(st.integers(1, len(pack) - 1))])
+    assert torn.records == [] and torn.torn and torn.good_bytes == begin
+
+
+def test_a_pack_of_records_that_are_alike_is_less_than_half_and_one_that_gains_nothing_is_none() -> None:
+    plain = sum(map(record_bytes, ALIKE))
+    assert len(encode_pack(ALIKE, 1)) * 2 < plain
+    assert encode_pack(ALIKE[:1], 1) == encode_record(ALIKE[0], 1)
+    noise = [Record(RecordKind.EVENT, bytes([n]), Random(n).randbytes(300)) for n in range(2)]
+    assert encode_pack(noise, 1) == b"".join(encode_record(each, 1) for each in noise)
+    huge = [Record(RecordKind.EVENT, bytes([n]), bytes(BODY_BYTES_MAX // 2)) for n in range(3)]
+    assert len(encode_pack(huge, 1)) == sum(map(record_bytes, huge)), "it would not be read again"
+
+
+def test_a_pack_that_is_none_or_holds_what_is_not_known_is_kept_aside_and_what_is_known_is_read() -> None:
+    rows = [(200, b"k", b"later"), (int(RecordKind.EVENT), b"\1", b"told")]
+    later = zlib.compress(msgspec.msgpack.encode(rows))
+    bomb = zlib.compress(bytes(64 * 1024 * 1024))
+    long = zlib.compress(msgspec.msgpack.encode([(int(RecordKind.EVENT), bytes(KEY_BYTES_MAX + 1), b"x")]))
+    for body, known in (
+        (long, []),
+        (later, [Record(RecordKind.EVENT, b"\1", b"told")]),
+        (b"no zlib", []),
+        (bomb, []),
+        (b"", []),
+    ):
+        found = recover(HEADER.encode() + framed(PACK, b"", body, HEADER.seed))
+        assert found.records == known
+        assert [each.offset for each in found.quarantined] == [HEADER_BYTES] and not found.torn
 
 
 @given(RECORDS, st.data())
@@ -125,8 +190,6 @@ def test_a_file_shorter_than_a_header_is_refused_with_what_where_and_next(length
 
 
 def test_a_journal_of_a_later_version_is_named_as_such() -> None:
-    import zlib
-
     fields = bytearray(HEADER.encode()[:-4])
     fields[8:10] = (2).to_bytes(2)
     with pytest.raises(JournalUnreadable, match="format is version 2"):
@@ -150,9 +213,6 @@ def test_records_of_an_older_file_do_not_pass_in_a_newer_one() -> None:
 
 
 def test_an_intact_record_of_an_unknown_kind_is_kept_aside() -> None:
-    import struct
-    import zlib
-
     prefix = struct.pack(">2sBxHI", b"\xd7\x1e", 200, 1, 1)
     crc = zlib.crc32(prefix, HEADER.seed)
     strange = prefix + crc.to_bytes(4) + b"kb" + zlib.crc32(b"kb", crc).to_bytes(4)

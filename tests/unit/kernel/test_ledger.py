@@ -66,11 +66,11 @@ def empty_ledger() -> Ledger:
     return Ledger(HEADER, [], len(HEADER.encode()), BUDGET)
 
 
-@given(WRITES)
-def test_the_books_agree_with_the_file(writes: list[list[Record]]) -> None:
+@given(WRITES, st.integers(0, 3))
+def test_the_books_agree_with_the_file(writes: list[list[Record]], packed: int) -> None:
     ledger, data = empty_ledger(), HEADER.encode()
-    for records in writes:
-        data += ledger.add(records)
+    for number, records in enumerate(writes):
+        data += ledger.encoded(ledger.entered(records), packed=number % 3 < packed)
     found = live(recover(data).records)
     assert ledger.file_bytes == len(data)
     again = Ledger(HEADER, found, len(data), BUDGET)
@@ -79,11 +79,11 @@ def test_the_books_agree_with_the_file(writes: list[list[Record]]) -> None:
     assert {(r.kind, r.key): r.body for r in found} == {slot: body for slot, body in expected.items() if body}
 
 
-@given(WRITES)
-def test_compaction_keeps_the_truth_and_nothing_else(writes: list[list[Record]]) -> None:
+@given(WRITES, st.booleans())
+def test_compaction_keeps_the_truth_and_nothing_else(writes: list[list[Record]], packed: bool) -> None:
     ledger, data = empty_ledger(), HEADER.encode()
     for records in writes:
-        data += ledger.add(records)
+        data += ledger.encoded(ledger.entered(records), packed=packed)
     clean = compact(data)
     found = recover(clean.data)
     assert found.records == live(recover(data).records) == clean.records
