@@ -37,6 +37,8 @@ def _sync_lines(view: SyncView) -> list[str]:
     lines = [f"asked:     {asked}", f"documents: {view.documents} (root {view.documents_root[:8]})"]
     if view.waiting:
         lines.append(f"waiting:   {view.waiting} writes for what they stand on")
+    if view.awaiting:
+        lines.append(f"waiting:   {view.awaiting} writes for an admin's word that their authors may write them")
     return [one_line(line) for line in lines]
 
 

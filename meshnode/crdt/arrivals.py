@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from meshnode.crdt import envelope, letters
+from meshnode.crdt.awaiting import Awaiting
 from meshnode.crdt.backlog import Backlog, Waiting
 from meshnode.crdt.gate import Admitted, Fork
 from meshnode.crdt.keeping import spread
@@ -22,8 +23,10 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
 
 Effects = list[Effect]
-# Refusals that time alone may turn: the author's member record is still on its way, or the allowance fills up again.
-_PASSING = ("unknown-member", "rate-peer", "rate-author")
+# Refusals that time alone may turn: the allowance fills up again.
+_PASSING = ("rate-peer", "rate-author")
+# Refusals that an admin's word may turn which has not come yet, and under which name what waits for it is counted.
+_AWAITING = {"unknown-member": "awaits-member", "denied": "awaits-role"}
 _NOTED_MAX = 256
 _DUG_MAX = 256
 _DIG_AGAIN_US = 30 * SECOND
@@ -42,12 +45,25 @@ class Arrivals:
         self._noted: dict[str, None] = {}  # told once: repair brings the same again every round
         self._dug: dict[DocId, int] = {}  # documents that were asked for as a whole, and when
         self._backlog = Backlog()
+        self._awaiting = Awaiting()
         self._sated: dict[NodeId, None] = {}  # peers that brought more than they may: nothing is asked of them for now
 
     @property
     def has_more(self) -> bool:
         """Something that came waits to be read."""
         return bool(self._backlog)
+
+    @property
+    def awaiting(self) -> int:
+        """Envelopes that wait for an admin's word about their author."""
+        return len(self._awaiting)
+
+    def empowered(self, node: NodeId | None) -> None:
+        """What is known of a member may let in what it wrote or brought: judged anew in the next turns. ``None``: of
+        some members."""
+        for via, items in self._awaiting.release(node).items() if self._awaiting else ():
+            # Not the end of an answer where nobody is there to be asked for more.
+            self._backlog.put(via, Envelopes(items, more=via not in self._exchange))
 
     def read_on(self, now: Instant) -> Effects:
         """A slice of what waits."""
@@ -189,6 +205,8 @@ class Arrivals:
         return True
 
     def _refused(self, via: NodeId, error: RemoteError, data: bytes, now: Instant) -> Effects:
+        if error.reason in _AWAITING:
+            return self._held_back(via, error, data)
         if error.reason in _PASSING and via in self._exchange:
             self._rhythm.again(via, now)
             if error.reason == "rate-peer":
@@ -201,6 +219,16 @@ class Arrivals:
         elif error.reason == "hlc-ahead":
             effects += self._note_clock(data, error)
         return effects
+
+    def _held_back(self, via: NodeId, error: RemoteError, data: bytes) -> Effects:
+        """Until an admin's word about its author comes. That it may not be written is told at once, and once."""
+        if self._awaiting.holds(via, data):
+            return []
+        self._counters.add(_AWAITING[error.reason])
+        gone = self._awaiting.hold(via, envelope.author_of(envelope.unseal(data).envelope), data)
+        if gone:
+            self._counters.add("awaiting-dropped", gone)
+        return [rejection(via, error)] if error.reason == "denied" else []
 
     def _note_clock(self, data: bytes, error: RemoteError) -> Effects:
         """Its people must hear of it: where it writes all looks well."""

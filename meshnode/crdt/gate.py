@@ -94,8 +94,8 @@ class Gate:
         """``None``: we hold it already. Raises ``RemoteError`` with the name of the refusal."""
         unsealed = envelope.unseal(data)
         author = envelope.author_of(unsealed.envelope)
-        key = self._key_of(author)
         self.charge(via, now)
+        key = self._key_of(author)
         self.judge_clock(unsealed.envelope.hlc, now)
         self._judge_policy(author, unsealed.envelope, via)
         doc = DocId(unsealed.envelope.doc)

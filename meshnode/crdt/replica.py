@@ -119,6 +119,10 @@ class Documents:
         """Whose authority has shrunk, and when."""
         self._gate.until = until
 
+    def empowered(self, node: NodeId) -> None:
+        """A member record or a policy about this node has come: what it wrote, or brought, is judged anew."""
+        self._arrivals.empowered(node)
+
     def narrow(self, name: str, interest: Interest) -> Effects:
         """What a node wants from now on. What it lacks of that, or holds beyond it, is compared at once."""
         return self._exchange.narrowed(name) if self.interests.say(name, interest) else []
@@ -259,6 +263,8 @@ class Documents:
             return self._succession.receive(self._me, Roots([root]), now)
 
         taken = carrying.take_in(items, self._me, self._gate, self._store, self._intake, self._trust, adopt, now)
+        if taken.members:
+            self._arrivals.empowered(None)
         for each in taken.applied:
             self._hlc.witness(each.sealed.hlc, now)
         records, then = tuple(taken.records), tuple(taken.then)
@@ -330,10 +336,15 @@ class Documents:
         """Envelopes held back because something they stand on has not arrived."""
         return len(self._held)
 
+    def awaiting(self) -> int:
+        """Envelopes held back because what an admin said of their author has not arrived, or does not let them in."""
+        return self._arrivals.awaiting
+
     # -- what stands behind
 
     def _meet(self, peer: NodeId, now: Instant) -> Effects:
         self._exchange.add(peer)
+        self._arrivals.empowered(peer)
         self._rhythm.begin(now)
         told = [*self._succession.greeting(peer), *self._exchange.hand_over(peer)]
         # One of the two opens, so that a healed link carries each difference once.

@@ -360,12 +360,13 @@ class WatchView(View, frozen=True):
 
 
 class SyncView(View, frozen=True):
-    """``peers``: who was asked; ``waiting``: writes held back because what they stand on has not arrived."""
+    """``peers``: who was asked; ``waiting``: writes held for what they stand on; ``awaiting``: for a role."""
 
     peers: list[str]
     documents: int
     documents_root: str
     waiting: int = 0
+    awaiting: int = 0
 
 
 class StickView(View, frozen=True):
@@ -492,8 +493,7 @@ class StatusView(View, frozen=True):
 
 
 AnyView = (
-    Done | NodeView | NodesView | AgentView | AgentsView | SkillsView | CallView | PublishedView | PingView
-    | PlanView
+    Done | NodeView | NodesView | AgentView | AgentsView | SkillsView | CallView | PublishedView | PingView | PlanView
     | StatesView | StateView | HistoryView | StateDiffView | LogsView | JournalView | JournalsView | LinksView
     | DocumentsView | AppliedView | DocumentStateView | DocumentHistoryView | DocumentDiffView | WatchView | SyncView
     | StickView | ImportedView | ConflictsView | WhyView | InviteView | IdentityView | StatusView | Failure

@@ -177,7 +177,7 @@ class Core:
         )  # fmt: skip
         self.documents.attend(self.gossip)
         self.puts = Puts(self.documents)
-        self.policies = Policies(self.documents, self.authority)
+        self.policies = Policies(self.documents, self.authority, self.trust)
         self.interests, self.bans = InterestReader(self), Bans(self)
         self.watching = Watching(self, restored)
         self._build_work(restored)

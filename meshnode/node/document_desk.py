@@ -197,6 +197,7 @@ class DocumentDesk:
         view = views.SyncView(
             peers=[core.names.of(peer) for peer in peers], documents=core.documents.count(),
             documents_root=core.documents.root().hex(), waiting=core.documents.waiting(),
+            awaiting=core.documents.awaiting(),
         )  # fmt: skip
         return [*effects, Reply(command_no, view)]
 

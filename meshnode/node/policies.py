@@ -15,6 +15,7 @@ from meshnode.security.roles import Left
 if TYPE_CHECKING:
     from meshnode.crdt.messages import DocumentChanged
     from meshnode.crdt.replica import Documents
+    from meshnode.security.members import Members
     from meshnode.security.roles import Roles
 
 _STORED, _STORED_BAN = f"spec.{FIELD}", f"spec.{BANNED}"
@@ -23,8 +24,8 @@ _STORED, _STORED_BAN = f"spec.{FIELD}", f"spec.{BANNED}"
 class Policies:
     """Reads what is there, and then every change."""
 
-    def __init__(self, documents: Documents, roles: Roles) -> None:
-        self._documents, self._roles = documents, roles
+    def __init__(self, documents: Documents, roles: Roles, members: Members) -> None:
+        self._documents, self._roles, self._members = documents, roles, members
         documents.heed(roles.until)
         for document in documents.list(KIND):
             self._read(document.name)
@@ -32,6 +33,9 @@ class Policies:
     def changed(self, fact: DocumentChanged) -> None:
         if fact.kind == KIND:
             self._read(fact.name)
+            member = self._members.by_name(fact.name)
+            if member is not None:
+                self._documents.empowered(member.node)
 
     def _read(self, name: str) -> None:
         versions = self._documents.versions(KIND, NAMESPACE_DEFAULT, name, _STORED)

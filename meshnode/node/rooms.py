@@ -71,10 +71,11 @@ TOUCHES: dict[type[Input | Effect], int] = {
     # effects that stay inside
     Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits"), Note: 0, Reject: 0,
     FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),
-    SoftChanged: _PLACEMENT, Described: 0,
+    SoftChanged: _PLACEMENT, Described: _of("documents"),
     ListensTo: _of("gossip"), Spread: 0, ClaimsChanged: _of("offering", "gossip"), Reach: _of("gossip"),
     TunnelReceived: _of("tunnels"), TunnelFailed: _of("gossip"),
-    CallOverdue: _of("gossip"), DocumentChanged: _of("intentions", "watching"), EnvelopesKept: _of("documents"),
+    CallOverdue: _of("gossip"), DocumentChanged: _of("documents", "intentions", "watching"),
+    EnvelopesKept: _of("documents"),
     # effects for the host
     Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, GiveBack: 0, Dial: _of("tunnels"), TunnelBytes: 0,
     TunnelCredit: 0, TunnelGone: 0, TunnelStart: 0, ToAgent: 0, StreamItemTold: 0,

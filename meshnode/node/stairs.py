@@ -109,6 +109,7 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
         case Described(node):
             core.index.described(node)
             core.scheduler.described(node)
+            core.documents.empowered(node)
             return ()
         case SoftChanged(node, key, value):
             return units.learned(core, node, key, value, now)

@@ -20,6 +20,7 @@ LATE_US = 5 * MS
 SETTLE_US = 20 * SECOND
 IN_FLIGHT_MAX = 11_250  # with the eighth that daemons have for what they ask each other
 HELD_MAX = 4_096
+AWAITING_MAX = 2_048
 TURNS_MAX = 5_000
 
 
@@ -185,6 +186,8 @@ class Bounds(Checker):
             self.wrong(node, f"{core.switch.in_flight} calls in flight, the limit is {IN_FLIGHT_MAX}")
         if core.documents.waiting() > HELD_MAX:
             self.wrong(node, f"{core.documents.waiting()} envelopes held back, the limit is {HELD_MAX}")
+        if core.documents.awaiting() > AWAITING_MAX:
+            self.wrong(node, f"{core.documents.awaiting()} envelopes wait for a role, the limit is {AWAITING_MAX}")
 
 
 class ComesToRest(Checker):

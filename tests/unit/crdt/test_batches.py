@@ -85,9 +85,9 @@ def test_one_that_was_tampered_with_spoils_only_itself(count: int, spoiled: int,
     torn = bytearray(items[at])
     torn[flipped % len(torn)] ^= 1 << flipped % 8
     reasons = deliver(mesh, "b", [*items[:at], bytes(torn), *items[at + 1 :]], "a")
-    assert len(reasons) == 1
-    assert reasons != ["fork"]
     documents = mesh.nodes["b"].documents
+    assert len(reasons) + documents.awaiting() == 1  # of an altered author nobody knows who that may be
+    assert reasons != ["fork"]
     assert documents.count() == count - 1
     assert documents.get("Thing", "default", f"d{at}") is None
     assert deliver(mesh, "b", items, "a") == []

@@ -411,19 +411,6 @@ def test_an_author_who_signed_twice_under_one_number_is_found_by_repair_and_told
     assert len(mesh.roots()) == 1  # a generation began of one of the two
 
 
-def test_a_write_of_a_member_not_known_yet_is_asked_for_again_a_second_after() -> None:
-    mesh = Mesh("a", "b")
-    author = KeySigner("a")
-    mesh.trust.drop(author.node)
-    mesh.link("a", "b")
-    mesh.put("a", "x", {"v": 1})
-    mesh.settle()
-    assert [each.reason for each in mesh.nodes["b"].rejects] == ["unknown-member"]
-    mesh.trust.add(author)
-    mesh.run(1.1)
-    assert len(mesh.roots()) == 1
-
-
 def test_a_message_of_somebody_without_a_link_is_answered_and_leaves_no_trace() -> None:
     mesh = Mesh("a", "b")
     stranger = NodeId(b"s" * 32)
