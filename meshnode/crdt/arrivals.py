@@ -27,6 +27,7 @@ Effects = list[Effect]
 _PASSING = ("rate-peer", "rate-author")
 # Refusals that an admin's word may turn which has not come yet, and under which name what waits for it is counted.
 _AWAITING = {"unknown-member": "awaits-member", "denied": "awaits-role"}
+TWICE = "all will hold one of the two; if its data directory was copied or set back, end the copy"
 _NOTED_MAX = 256
 _DUG_MAX = 256
 _DIG_AGAIN_US = 30 * SECOND
@@ -215,7 +216,9 @@ class Arrivals:
         if isinstance(error, Fork):
             self._succession.forked(error, now)
             self._rest_until_freeze(now)
-            effects += self._noted_once(error.author, f"signed two different writes under one number: {error}", error)
+            effects += self._noted_once(
+                error.author, f"signed two different writes under one number: {error}; {TWICE}", error
+            )
         elif error.reason == "hlc-ahead":
             effects += self._note_clock(data, error)
         return effects

@@ -237,6 +237,14 @@ class Exchange:
                 items.append(RootItem(rooted.data, list(self._attests(rooted))))
         return [send(peer, letter) for letter in (*letters.root_letters(items), *parts[:_FIRST_PARTS_MAX])]
 
+    def tell_root(self, doc: DocId) -> list[Effect]:
+        """The root of a document and who stands by it, to all peers."""
+        rooted = self._store.rooted(doc)
+        if rooted is None or len(rooted.data) > WHOLE_BYTES_MAX:
+            return []
+        told = letters.root_letters([RootItem(rooted.data, list(self._attests(rooted)))])
+        return [send(peer, each) for peer in self._known for each in told]
+
     def parts(self, peer: NodeId, wanted: RootsWanted) -> list[Effect]:
         """Parts of roots that are still ours."""
         found: list[RootPart] = []

@@ -90,24 +90,26 @@ class Freezes:
         elif frozen is not None:
             self._touched[doc] = None
 
-    def propose(self, doc: DocId, grave_ms: int, now: Instant) -> None:
+    def propose(self, doc: DocId, grave_ms: int, now: Instant, *, anyway: bool = False) -> None:
+        """``anyway``: though this node may not write the document."""
         before = self._frozen.get(doc)
         if before is not None and now.mono_us - before.begun_us <= STALE_US:
             return
-        if (before is None and len(self._frozen) >= FREEZES_MAX) or not self._may_propose(doc):
+        if (before is None and len(self._frozen) >= FREEZES_MAX) or not (anyway or self._may_propose(doc)):
             return
         self._frozen[doc] = Frozen(
             self._store.pin(doc), self._store.heads(doc), grave_ms, now.mono_us, {self._me: None}
         )  # fmt: skip
         self._touched[doc] = None
 
-    def divided(self, doc: DocId, now: Instant) -> None:
+    def divided(self, doc: DocId, now: Instant, *, anyway: bool) -> bool:
         """Nodes hold different writes under one number: no heads are everybody's, so nobody is waited for. Whoever
-        signs twice again and again makes it re-root no more often than this."""
+        signs twice again and again makes it re-root no more often than this. ``anyway``: see ``propose``. Whether it
+        is frozen now."""
         if doc not in self._store or now.mono_us - self._divided.get(doc, -STALE_US) < STALE_US:
-            return
+            return False
         before = self._frozen.pop(doc, None)
-        self.propose(doc, 0, now)
+        self.propose(doc, 0, now, anyway=anyway)
         ours = self._frozen.get(doc)
         if ours is not None:
             ours.alone = True
@@ -117,6 +119,7 @@ class Freezes:
                 del self._divided[next(iter(self._divided))]
         elif before is not None:
             self._frozen[doc] = before
+        return ours is not None
 
     def hear(self, row: FrozenRow, now: Instant) -> None:
         doc, pin, heads = DocId(row.doc), (row.generation, row.root), tuple(row.heads)

@@ -256,8 +256,11 @@ class Generations:
         if len(others) >= BELIEVED_FROM:
             return True
         # The only other member in reach, and he may not write it: believed as far as he takes nothing away, here or,
-        # with our word for it, from others.
-        lone = len(others) >= max(1, self._others())
+        # with our word for it, from others. So is anybody where the author divided the document and nobody may hold
+        # the same.
+        doc = roots.doc_of(rooted.root)
+        divided = any(of == doc for of, _, _ in self._forkers)
+        lone = len(others) >= (1 if divided else max(1, self._others()))
         return lone and not self._takes_away(rooted) and not self._claims_more(rooted)
 
     def _takes_away(self, rooted: Rooted) -> bool:

@@ -324,6 +324,10 @@ class Documents:
             for conflict in conflicts_of(self._store, doc)
         )
 
+    def divided(self, now: Instant) -> Sequence[tuple[str, NodeId]]:
+        """Resources of which nodes held different writes under one number these minutes, and who signed both."""
+        return [("/".join(self._store.names(doc)), author) for doc, author in self._succession.divided(now)]
+
     def root(self) -> bytes:
         """8 bytes over the heads of all documents: equal on two nodes when all their documents are equal."""
         return self._intake.index.root()

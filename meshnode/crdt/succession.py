@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from meshnode.crdt import letters
+from meshnode.crdt import root as roots
 from meshnode.crdt.envelope import resource_of
 from meshnode.crdt.exchange import Exchange, send
 from meshnode.crdt.folding import deleted_ms
@@ -33,6 +34,10 @@ from meshnode.model.ids import UNKNOWN_NODE, DocId, NodeId
 
 Effects = list[Effect]
 BURY_EVERY_US = 60 * SECOND
+SPLITS_MAX = 256
+OTHERS_FIRST_US = 15 * SECOND  # who may write a document that its author divided ends its generation
+FORGOTTEN_US = 600 * SECOND  # a division seen later than this after the last time is another one
+ENDS_MAX = 8  # generations that one node ends for one division
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -48,6 +53,15 @@ class Room(msgspec.Struct, frozen=True):
     signer: Signer
     hlc: Hlc
     counters: Counters
+
+
+class _Split(msgspec.Struct):
+    """``ended``: generations of it that this node has ended."""
+
+    author: NodeId
+    since_us: int
+    last_us: int
+    ended: int = 0
 
 
 class Succession:
@@ -72,6 +86,7 @@ class Succession:
         self._keep_again_after_us = keep_again_after_us
         self._dead: dict[DocId, None] = {}  # deleted documents and graves
         self._bury_us = 0
+        self._splits: dict[DocId, _Split] = {}  # documents that their authors divided, as far as that is seen here
         self._left: dict[DocId, None] = {}  # writes that wait for somebody else, as people were told
         self._kept = kept
         self._heaps = Heaps()
@@ -90,9 +105,37 @@ class Succession:
 
     def forked(self, fork: Fork, now: Instant) -> None:
         """An author signed two writes under one number, and nodes that hold one of them refuse the other for ever: a
-        new generation begins, of whichever. Those who lose carry what honest members wrote."""
+        new generation begins, of whichever. Those who lose carry what honest members wrote.
+
+        Whoever may write the document ends its generation; the author may be the only one, and gone. So after a while
+        in which repair brought the evidence again, anybody does: a root says what was signed, and two stand by it.
+        """
         self.generations.forked(fork.doc, fork.author, fork.boot)
-        self.freezes.divided(fork.doc, now)
+        split = self._splits.pop(fork.doc, None)
+        if split is None or now.mono_us - split.last_us > FORGOTTEN_US:
+            split = _Split(fork.author, now.mono_us, now.mono_us)
+        self._splits[fork.doc] = split
+        if len(self._splits) > SPLITS_MAX:
+            del self._splits[next(iter(self._splits))]
+        self._end_divided(fork.doc, split, now)
+
+    def divided(self, now: Instant) -> list[tuple[DocId, NodeId]]:
+        """Documents that were seen divided these minutes, and who signed them twice."""
+        late = [(doc, each) for doc, each in self._splits.items() if now.mono_us - each.last_us <= FORGOTTEN_US]
+        return [(doc, each.author) for doc, each in late if doc in self._store]
+
+    def _end_divided(self, doc: DocId, split: "_Split", now: Instant) -> None:
+        split.last_us = now.mono_us
+        anyway = now.mono_us - split.since_us >= OTHERS_FIRST_US and split.ended < ENDS_MAX
+        split.ended += self.freezes.divided(doc, now, anyway=anyway)
+
+    def _unbelieved(self, data: bytes, now: Instant) -> None:
+        """Somebody is in another generation of a document that is divided here, and takes away what is here: the next
+        one may be ours, and take nothing away there."""
+        doc = roots.doc_of(roots.read(data).root)
+        split = self._splits.get(doc)
+        if split is not None:
+            self._end_divided(doc, split, now)
 
     def greeting(self, peer: NodeId) -> Effects:
         """What a new neighbour should know of what is to be frozen."""
@@ -175,6 +218,8 @@ class Succession:
             facts.append(self._note_lost(begun))
         kept = EnvelopesKept((), (rooted.hash,))
         announced = self._exchange.announce([begun.doc], via)
+        if begun.doc in self._splits:  # who has made the same of it would not ask, and each word for it counts
+            announced += self._exchange.tell_root(begun.doc)
         effects: list[Effect] = [Persist(begun.records, (kept, *announced, *facts))]
         return [*effects, *self.carried(begun.doc, begun.mine, now)] if begun.mine else effects
 
@@ -212,6 +257,8 @@ class Succession:
                 if judged is not None:
                     effects += self._begun(*judged, via, now)
             except RemoteError as error:
+                if error.reason == "root-unattested":
+                    self._unbelieved(item.data, now)
                 effects.append(Reject(via, error.reason, str(error)))
         return effects
 

@@ -10,6 +10,7 @@ import msgspec
 
 from meshnode import __version__
 from meshnode.agents.messages import InstanceState
+from meshnode.crdt.arrivals import TWICE
 from meshnode.deployments import drains
 from meshnode.deployments.clusters import StandingOf, conditions, status_of
 from meshnode.gossip.messages import MemberState
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 LEFT_SHOWN_S = 24 * 3600.0  # who left longer ago is found by name only
 ID_DIGITS_MIN = 6
 PROBLEMS_MAX = 50
+DIVIDED_MAX = 8
 _SETTLED = (MemberState.READY, MemberState.LEFT)
 
 
@@ -372,6 +374,10 @@ def _problems(core: Core, now: Instant) -> list[str]:
     if undialable := core.gossip.undialable():
         problems.append(undialable)
     problems += core.refusals.problems(now)
+    problems += [
+        f"{core.names.of(author)} signed two writes of {resource} under one number: {TWICE}"
+        for resource, author in core.documents.divided(now)[:DIVIDED_MAX]
+    ]
     problems += [
         f"agent {info.instance} {'has failed' if info.state is InstanceState.FAILED else 'keeps ending'}: {info.reason}"
         for info in core.agents.instances()

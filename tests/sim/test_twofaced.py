@@ -3,8 +3,9 @@ that it is noticed. Longer runs: ``python -m meshnode.sim.twofaced --seeds 100``
 
 import pytest
 
+from meshnode.crdt import succession
 from meshnode.crdt.succession import Succession
-from meshnode.sim.twofaced import TwoFacedRun
+from meshnode.sim.twofaced import OwnedRun, TwoFacedRun
 
 
 @pytest.mark.parametrize(("seed", "nodes"), [(1, 5), (2, 4)])
@@ -20,3 +21,16 @@ def test_all_hold_the_same_and_nothing_acknowledged_is_missing(seed: int, nodes:
 def test_halves_that_stay_apart_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Succession, "forked", lambda *_: None)
     assert "documents: " in TwoFacedRun(1).play().why
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_documents_that_only_the_liar_may_write_are_one_again_though_he_is_gone(seed: int) -> None:
+    done = OwnedRun(seed).play()
+    assert not done.why, done.why
+    assert done.lies > 5
+    assert done.told >= 2
+
+
+def test_documents_that_wait_for_who_may_write_them_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(succession, "OTHERS_FIRST_US", 1 << 60)
+    assert OwnedRun(0).play().why.startswith("Owned: ")

@@ -111,3 +111,66 @@ def test_who_may_not_write_the_document_begins_no_generation_and_takes_over_that
     met(mesh)
     assert len(mesh.roots()) == 1
     assert store_of(mesh.nodes["a"]).rooted(next(iter(store_of(mesh.nodes["a"]).docs()))) is not None
+
+
+def owned(names: str = "ab") -> Mesh:
+    """Nobody but its author may write the document, and he is gone."""
+    mesh = Mesh("a", "b")
+    one, other = twins(mesh)
+    told(mesh, "a", one, {"v": 1})
+    mesh.run(1.0)
+    told(mesh, "b", other, {"v": 2, "w": 1})
+    for name in names:
+        mesh.authority.denied.append((mesh.nodes[name].id, "Thing/default/x"))
+    return mesh
+
+
+def test_a_document_that_only_its_forked_author_may_write_comes_to_one_reading_without_him() -> None:
+    mesh = owned()
+    met(mesh, 14.0)
+    assert len(mesh.roots()) == 2  # he, or an admin, might still be back
+    mesh.run(40.0)
+    assert len(mesh.roots()) == 1
+    assert fields(mesh, "a")["v"] in (1, 2)
+
+
+@pytest.mark.parametrize("late", ["a", "b"])
+def test_it_does_so_whichever_of_the_two_writes_is_the_later(late: str) -> None:
+    mesh = Mesh("a", "b", "d")
+    one, other = twins(mesh)
+    for name, twin in (("a", one), ("b", other)) if late == "b" else (("b", other), ("a", one)):
+        told(mesh, name, twin, {"v": name})
+        mesh.run(1.0)
+    for name in "abd":
+        mesh.authority.denied.append((mesh.nodes[name].id, "Thing/default/x"))
+    mesh.link("a", "d")
+    mesh.link("b", "d")
+    mesh.link("a", "b")
+    mesh.settle()
+    mesh.run(60.0)
+    assert len(mesh.roots()) == 1
+
+
+def test_its_author_goes_on_in_the_generation_that_others_began() -> None:
+    """What he writes next, with the directory that he kept, is no fork any more."""
+    mesh = owned()
+    met(mesh, 60.0)
+    mesh.nodes["c"] = node = Node("c", mesh.trust, mesh.authority)
+    mesh.link("a", "c")
+    mesh.settle()
+    mesh.run(30.0)
+    mesh.put("c", "x", {"v": "whole"})
+    mesh.settle()
+    mesh.run(10.0)
+    assert len(mesh.roots()) == 1
+    assert fields(mesh, "b") == {"v": "whole"}
+    assert node.rejects == []
+
+
+def test_one_member_alone_makes_nobody_believe_what_others_hold_otherwise() -> None:
+    """A fork is no way to take back what honest members wrote: only writes of who forked are not asked after."""
+    mesh = owned("a")
+    mesh.edit("b", "x", {"honest": 1})
+    met(mesh, 60.0)
+    assert len(mesh.roots()) == 1
+    assert fields(mesh, "a")["honest"] == 1
