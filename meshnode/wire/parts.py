@@ -1,7 +1,8 @@
 """Long frames in pieces: a frame above ``LONG_BYTES`` travels as PARTs, and is put together where it arrives.
 
 A connection keeps the order of what it carries, so the parts of one frame come in order, too; those of several frames,
-and whatever is short, come between them. The first part says what the frame is, each how much of it came before.
+and whatever is short, come between them. The first part says what the frame is, each how much of it came before. A
+frame of which one part would be all travels as it is.
 
 Invariants of the receiver: what is held of frames that are not whole is bounded (``OPEN_MAX`` frames, of
 ``OPEN_BYTES_MAX`` together by what they say they will be); a frame is given out once, when it is whole.

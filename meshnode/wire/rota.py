@@ -96,18 +96,18 @@ class Rota:
         return self._open < parts.OPEN_MAX and self._open_bytes + len(frame.payload) <= parts.OPEN_BYTES_MAX
 
     def _piece(self, line: _Line) -> Piece:
-        frame = line.frames[0]
-        if not parts.fits(frame, self._part_bytes):
+        """A frame of which one piece would be all leaves as it is: nobody has to put it together."""
+        frame, alone = line.frames[0], len(self._ring) == 1
+        part_bytes = max(self._part_bytes, parts.ALONE_BYTES) if alone else self._part_bytes
+        if not line.at and (len(frame.payload) <= part_bytes or not parts.fits(frame, self._part_bytes)):
             frame_bytes = size(frame)
-            line.left -= min(frame_bytes, self._turn_bytes)
+            line.left = self._turn_bytes if alone else line.left - min(frame_bytes, self._turn_bytes)
             self._end_frame(line)
             return frame, frame_bytes, frame, line.key
         if not line.at:
             self._last = line.number = (self._last + 1) % 2**32
             self._open += 1
             self._open_bytes += len(frame.payload)
-        alone = len(self._ring) == 1
-        part_bytes = max(self._part_bytes, parts.ALONE_BYTES) if alone else self._part_bytes
         piece = parts.part(frame, line.number, line.at, part_bytes)
         piece_bytes = size(piece)
         line.left = self._turn_bytes if alone else line.left - piece_bytes

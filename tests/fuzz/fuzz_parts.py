@@ -33,7 +33,7 @@ TOTALS = (1, PART_BYTES, PART_BYTES + 1, 100_000, 1_000_000, 1_114_000, 0, 2**32
 LENGTHS = (PART_BYTES, PART_BYTES_MIN, PART_BYTES_MIN - 1, 0, 1, 60_000)
 ALL_KINDS = (*Kind, 0, 255)
 encode = msgspec.msgpack.Encoder().encode
-BESIDE = Frame(Kind.CHUNK, header=encode([b"somebody else's."]), payload=bytes(3 * PART_BYTES))
+BESIDE = Frame(Kind.CHUNK, header=encode([b"somebody else's."]), payload=bytes(5 * PART_BYTES))
 
 
 class Stranger:
@@ -127,7 +127,7 @@ def _ours(data: bytes) -> None:
         while rota:
             piece = rota.next()
             assert piece is not None
-            made = assembly.take(piece[0])
+            made = assembly.take(piece[0]) if piece[0].kind is Kind.PART else piece[0]
             whole += [made] if made is not None else []
         assert sorted(whole, key=lambda each: each == BESIDE) == [frame, BESIDE] and not assembly
 

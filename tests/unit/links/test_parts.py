@@ -205,6 +205,22 @@ def test_calls_with_much_to_say_take_turns() -> None:
     assert order[:6] == [1, 1, 2, 2, 3, 3]
 
 
+@given(st.integers(PART_BYTES - 100, 2 * ALONE_BYTES), st.booleans())
+def test_a_frame_of_which_one_part_would_be_all_leaves_as_it_is_and_others_in_parts(many: int, alone: bool) -> None:
+    rota, frame = Rota(), said(1, 0, many)
+    if not rota.add(frame):
+        assert size(frame) <= PART_BYTES
+        return
+    if not alone:
+        assert rota.add(said(2, 0, 3 * PART_BYTES))
+    piece = rota.next()
+    assert piece is not None
+    if len(frame.payload) <= (ALONE_BYTES if alone else PART_BYTES):
+        assert piece == (frame, size(frame), frame, call_id(1)) and len(rota) == (0 if alone else 1)
+    else:
+        assert piece[0].kind is Kind.PART and piece[2] is None
+
+
 def test_what_is_short_passes_between_the_parts_of_what_is_long() -> None:
     way = Way()
     for number in range(3):
