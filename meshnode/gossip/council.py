@@ -4,7 +4,7 @@ Silence means something else when this node hears nobody, or when a whole region
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -30,6 +30,8 @@ HEARING_LONG_US = 5 * SECOND  # it answers at a pace, and who plays with it does
 TRUSTED = 3  # answers after which such words alone change nothing before that time is over
 ANSWERED_MAX = 1024  # nodes; those who answered longest ago are forgotten first
 _GONE = (MemberState.DOWN, MemberState.LEFT)
+# Of the time to refute, the part that is left out by the number of voices.
+_SHARES = tuple(math.log(max(1, told)) / math.log(1 + CONFIRMATIONS) for told in range(2 + CONFIRMATIONS))
 
 
 class Council:
@@ -37,6 +39,7 @@ class Council:
 
     def __init__(self, config: GossipConfig, subjects: Subjects, links: LinkStats) -> None:
         self._config, self._subjects, self._links = config, subjects, links
+        self._suspicion = -1, 0  # for so many nodes, so long
         self._was_cut_off = False
         self._spoke: dict[str, int] = {}
         self._were_cut: dict[str, None] = {}
@@ -45,42 +48,57 @@ class Council:
 
     def suspicion_us(self) -> int:
         """How long a suspect may refute; news travels longer in a larger mesh."""
-        return max(self._config.suspicion_us, round(1.5 * SECOND * math.log10(self._subjects.count() + 1)))
+        count = self._subjects.count()
+        if count != self._suspicion[0]:
+            self._suspicion = count, max(self._config.suspicion_us, round(1.5 * SECOND * math.log10(count + 1)))
+        return self._suspicion[1]
 
     def confirmed_us(self, subject: Subject) -> int:
         """How long it takes until a suspect is unreachable: the sooner the more observers say so (Lifeguard, 2018)."""
         longest = self.suspicion_us()
         shortest = min(longest, CONFIRMED_US)
-        told = sum(kind > Evidence.NO_ROUTE for kind in subject.all_votes(self._config.node).values())
-        share = math.log(max(1, told)) / math.log(1 + CONFIRMATIONS)
-        return longest - round((longest - shortest) * min(1.0, share))
+        own = subject.own is not None and subject.own > Evidence.NO_ROUTE
+        told = own + sum(kind > Evidence.NO_ROUTE for kind in subject.votes.values())
+        return longest - round((longest - shortest) * _SHARES[min(told, len(_SHARES) - 1)])
 
-    def times(self, subject: Subject) -> Sequence[int]:
-        """When a doubtful one may have become something else without a word of anybody."""
-        since_us = subject.since_us
-        waits = since_us + self.confirmed_us(subject), since_us + self.suspicion_us()
-        return *waits, subject.excused_us, subject.hearing_us
+    def turns_us(self, subject: Subject, now: Instant) -> int | None:
+        """When a doubtful one may become something else without a word of anybody."""
+        since_us, now_us = subject.since_us, now.mono_us
+        if subject.awaits_answer:
+            return subject.hearing_us if subject.hearing_us > now_us else None
+        times = (
+            since_us + self.confirmed_us(subject), since_us + self.suspicion_us(), subject.excused_us,
+            subject.hearing_us,
+        )  # fmt: skip
+        return min((at_us for at_us in times if at_us > now_us), default=None)
 
-    def judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str]:
-        """The state and why. May excuse a silence until ``subject.excused_us``: judge again then."""
+    def judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str, int | None]:
+        """The state, why, and when to judge it again, though nothing is heard. May excuse a silence until
+        ``subject.excused_us``."""
         if subject.left or subject.fresh:
             subject.hearing_us = 0  # who loses the link later gives it the whole time
-            return (MemberState.LEFT, "left the mesh") if subject.left else (MemberState.READY, "linked")
-        observers = len(self.observers(subject))
+            state, reason = (MemberState.LEFT, "left the mesh") if subject.left else (MemberState.READY, "linked")
+            return state, reason, None
+        state, reason = judge(self._case(subject, now))
+        proven = state is MemberState.DOWN and subject.own is None
+        return state, reason, None if proven else self.turns_us(subject, now)
+
+    def _case(self, subject: Subject, now: Instant) -> Case:
+        observers, since_us = self._alive(subject), subject.since_us
         case = Case(
             votes=subject.all_votes(self._config.node),
             own=subject.own,
             observers=observers,
             possible=self._possible(subject) if observers < 3 else observers,
-            ripe=subject.doubtful and now.mono_us >= subject.since_us + self.suspicion_us(),
-            confirmed=subject.doubtful and now.mono_us >= subject.since_us + self.confirmed_us(subject),
+            ripe=subject.doubtful and now.mono_us >= since_us + self.suspicion_us(),
+            confirmed=subject.doubtful and now.mono_us >= since_us + self.confirmed_us(subject),
             vouched=subject.vouched,
             hearsay=subject.hearsay,
             cut=self._excuse(subject, now),
             trusted=self._answered(subject.node, now) >= TRUSTED,
             helper=self._name(subject.helper),
         )
-        return judge(msgspec.structs.replace(case, hearing=self._hears(subject, case, now)))
+        return msgspec.structs.replace(case, hearing=True) if self._hears(subject, case, now) else case
 
     def _hears(self, subject: Subject, case: Case, now: Instant) -> bool:
         """Whether it may still answer. Its time begins with the evidence, and once for all who say the same."""
@@ -114,6 +132,13 @@ class Council:
         alive = [node for node in known if node != subject.node and self._may_observe(node)]
         return ([self._config.node] if subject.observed else []) + alive
 
+    def _alive(self, subject: Subject) -> int:
+        """How many they are."""
+        told, may = subject.observers, self._may_observe
+        count = sum(map(may, told)) + sum(may(node) for node in subject.votes if node not in told)
+        itself = subject.node in told and may(subject.node)  # no observer says that of itself
+        return count - itself + subject.observed
+
     def _possible(self, subject: Subject) -> int:
         """Living nodes besides it, counted only where they may be few. Its observers may not all be known here: one
         that a firewall keeps from everybody must not be believed in a large mesh because nobody else said a word."""
@@ -138,10 +163,12 @@ class Council:
         heads_turned = cut_off is not self._was_cut_off
         self._was_cut_off = cut_off
         words: dict[NodeId, None] = {}
+        heard_again = False
         for subject in changed:
             mute = not self._may_observe(subject.node)
             if mute is not (subject.node in self._mute):
                 words[subject.node] = None
+                heard_again = heard_again or not mute
                 mark(self._mute, subject.node, None, there=mute)
         regions = self._turned({subject.region: None for subject in changed}, now)
         if not (heads_turned or regions or words):
@@ -151,7 +178,10 @@ class Council:
             for other in self._subjects.doubtful.values()
             if heads_turned
             or other.region in regions
-            or not (words.keys().isdisjoint(other.observers) and words.keys().isdisjoint(other.votes))
+            or (
+                not (words.keys().isdisjoint(other.observers) and words.keys().isdisjoint(other.votes))
+                and (heard_again or not other.awaits_answer)
+            )
         ]
 
     def _turned(self, regions: Iterable[str], now: Instant) -> dict[str, None]:
@@ -169,13 +199,10 @@ class Council:
         self._answers.pop(node, None)
 
     def _may_observe(self, node: NodeId) -> bool:
-        if node == self._config.node:
-            return False
         subject = self._subjects.held(node)
-        if subject is None:
-            return self._subjects.state(node) not in (None, *_GONE)
-        refused = subject.own is not None and subject.own >= STRONG
-        return not refused and subject.state not in _GONE
+        if subject is not None:
+            return subject.state not in _GONE and (subject.own is None or subject.own < STRONG)
+        return node != self._config.node and self._subjects.state(node) not in (None, *_GONE)
 
     def _excuse(self, subject: Subject, now: Instant) -> str:
         """Why silence proves nothing. It goes on for a while after a cut: links do not come back all at once."""

@@ -10,6 +10,7 @@ from meshnode.gossip.alerts import Alert
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
 from meshnode.gossip.directory import Entry
+from meshnode.gossip.docket import Docket
 from meshnode.gossip.flaps import BACK, Flaps
 from meshnode.gossip.hearsay import Hearsay
 from meshnode.gossip.letters import Doubt, Probe, ProbeAck, Standing, post
@@ -63,7 +64,7 @@ class Detector:
         self._council = Council(config, self._subjects, links)
         self._silences: dict[NodeId, Silence] = {}
         self._hearsay = Hearsay(subjects)
-        self._ripening: Timers[NodeId] = Timers()
+        self._docket = Docket(subjects.doubtful)
         self._telling = Telling()
         self._doubts: Timers[NodeId] = Timers()
         self._helps: Timers[NodeId] = Timers()
@@ -252,11 +253,10 @@ class Detector:
         self._council.spoke(alert, now)
         if len(subject.observers) < OBSERVERS_MAX:
             subject.observers.update(dict.fromkeys(alert.observers))
-        if not subject.vote(alert.observer, alert.kind, now.mono_us):
-            return self._settle(subject, now)
-        self._ripen(subject, now)
-        effects = self._settle(subject, now)
-        return effects + (self.doubt(subject.node, now) if subject.fresh else [])
+        news = subject.vote(alert.observer, alert.kind, now.mono_us)
+        asks = self.doubt(subject.node, now) if news and subject.fresh else []
+        self._subjects.note(subject)
+        return asks if self._docket.puts_off(subject, now) else [*self._settle(subject, now), *asks]
 
     def neighbours(self, node: NodeId, links: Sequence[NodeId]) -> None:
         """Who else observes a neighbour, by its own word."""
@@ -324,15 +324,15 @@ class Detector:
             effects += self._announced(node)
         for node in self._flaps.hushed(now.mono_us):
             effects += self._hushed(node, now)
-        ripe = self._held(self._ripening.pop_due(now.mono_us))
+        ripe = self._held(self._docket.ripe(now))
         for subject in ripe:
             effects += self._ripened(subject, now)
-        return effects + self._settle_all(ripe, now)
+        return effects + self._settle_all([*self._held(self._docket.news(now)), *ripe], now)
 
     def deadline(self) -> int | None:
         return earliest(
             self._poll_us, self._flaps.deadline(), self._hearsay.deadline(), self._doubts.deadline(),
-            self._telling.deadline(), self._helps.deadline(), self._ripening.deadline(),
+            self._telling.deadline(), self._helps.deadline(), self._docket.deadline(),
         )  # fmt: skip
 
     def _poll(self, now: Instant) -> list[Effect]:
@@ -371,7 +371,7 @@ class Detector:
         self.disturbed(BLAME_SELF_US, now)
         for subject in [s for s in self._subjects.doubtful.values() if s.state is MemberState.SUSPECT]:
             subject.slept(late_us, now.mono_us)
-            self._ripen(subject, now)
+            self._docket.ripen(subject.node, self._council.turns_us(subject, now))
             self._telling.put_off(subject.node, self._calm_us)
 
     def _doubt_due(self, peer: NodeId, now: Instant) -> list[Effect]:
@@ -386,10 +386,7 @@ class Detector:
 
     def _ripened(self, subject: Subject, now: Instant) -> list[Effect]:
         """The time to refute is over. A link that is still silent is closed, so that a fresh one can take its place."""
-        if subject.doubtful and now.mono_us < subject.since_us + self._council.suspicion_us():
-            self._ripen(subject, now)
-            return []
-        if subject.own is None:
+        if subject.own is None or now.mono_us < subject.since_us + self._council.suspicion_us():
             return []
         again = self._ask_others(subject.node) if subject.helper is None else []
         self._telling.later(subject, 0, now)
@@ -417,7 +414,6 @@ class Detector:
         if not subject.accuse(kind, now.mono_us):
             self._telling.later(subject, 0, now)
             return []
-        self._ripen(subject, now)
         grace = {Evidence.SILENT: SILENT_GRACE_US, Evidence.BROKEN: BROKEN_GRACE_US}.get(kind, 0)
         if kind <= Evidence.SILENT and self._council.cut_off():
             grace = BLAME_SELF_US
@@ -429,15 +425,9 @@ class Detector:
         subject.acquit()
         subject.vouched, subject.hearsay, subject.proof_us = True, None, now.mono_us
         self._telling.cancel(subject.node)
-        self._ripening.cancel(subject.node)
+        self._docket.cancel(subject.node)
         ask = [post(subject.node, Doubt(subject.boot, subject.incarnation))] if reported else []
         return [*ask, *self._settle(subject, now)]
-
-    def _ripen(self, subject: Subject, now: Instant) -> None:
-        """Judge it again when the next of its times is over."""
-        due_us = min((at_us for at_us in self._council.times(subject) if at_us > now.mono_us), default=None)
-        if due_us is not None:
-            self._ripening.set(subject.node, due_us)
 
     def _ask_others(self, peer: NodeId, first: NodeId | None = None) -> list[Effect]:
         """``first``: whose word is to be renewed."""
@@ -463,9 +453,8 @@ class Detector:
 
     def _judge(self, subject: Subject, now: Instant) -> list[Effect]:
         self._subjects.note(subject)
-        state, reason = self._council.judge(subject, now)
-        if now.mono_us < max(subject.excused_us, subject.hearing_us):
-            self._ripen(subject, now)
+        state, reason, turns_us = self._council.judge(subject, now)
+        self._docket.ripen(subject.node, turns_us)
         changed = state is not subject.state
         subject.state, subject.reason = state, reason
         subject.changed_us = now.mono_us if changed else subject.changed_us
@@ -493,5 +482,5 @@ class Detector:
         return [held for node in nodes if (held := self._subjects.held(node)) is not None]
 
     def _cancel(self, node: NodeId) -> None:
-        for timers in (self._ripening, self._telling, self._doubts, self._helps):
+        for timers in (self._docket, self._telling, self._doubts, self._helps):
             timers.cancel(node)

@@ -18,8 +18,12 @@ DETECTOR, BROADCAST, OVERLAY, SOFT, ROLLS, REPAIRS, CATALOGUE, ENVOYS, CONTACTS,
 ALL = (1 << 12) - 1
 LINKS = CONTACTS | PLANNING  # looked at in every turn that may have touched them
 QUIET = BROADCAST | SOFT  # when these are woken they only send, as a rule
-# By the tag of a letter: ids and wishes of the tree, soft facts (their owner counts as heard by that).
-TOUCHES = {8: BROADCAST, 9: BROADCAST, 10: BROADCAST, 11: SOFT | DETECTOR, 12: SOFT | DETECTOR}
+# By the tag of a letter: rumours (alerts, one's own row that answers them, what regions have; any other row is told to
+# the rooms above), ids and wishes of the tree, soft facts (their owner counts as heard by that).
+TOUCHES = {
+    7: BROADCAST | DETECTOR | ROLLS | CATALOGUE, 8: BROADCAST, 9: BROADCAST, 10: BROADCAST, 11: SOFT | DETECTOR,
+    12: SOFT | DETECTOR,
+}  # fmt: skip
 _STAYING = (Send, SoftChanged, Reject)
 
 

@@ -56,6 +56,14 @@ class Subject:
         """More than silence speaks against it."""
         return max(self.own or 0, *self.votes.values(), 0) >= STRONG
 
+    @property
+    def awaits_answer(self) -> bool:
+        """Two others have proof that it is gone, and its time to answer has begun: its own word, or the end of that
+        time, is all that counts from now on."""
+        votes = self.votes
+        heard = self.own is None and self.hearing_us > 0 and len(votes) > 1
+        return heard and sum(kind >= STRONG for kind in votes.values()) > 1
+
     def advance(self, boot: int, incarnation: int, *, elsewhere: bool = False) -> None:
         """The node signed something newer: what was said about the older is void. ``elsewhere``: just now, it is heard
         by others, and this node needs no link to it: what it did not hear itself is no evidence any more.

@@ -29,6 +29,11 @@ class Timers(Generic[KeyT]):
         self._count += 1
         return self._count
 
+    def at(self, key: KeyT) -> int | None:
+        """Its deadline."""
+        entry = self._due.get(key)
+        return entry[0] if entry is not None else None
+
     def set(self, key: KeyT, at_us: int, place: int = 0) -> None:
         entry = (at_us, place or self.place(), key)
         first, self._due[key] = self._first, entry

@@ -10,6 +10,7 @@ from meshnode.gossip.alerts import Alert
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory, Row, Status
+from meshnode.gossip.docket import PAUSE_US
 from meshnode.gossip.letters import ALIAS_BYTES, ProbeAck, SignedRow, Standing
 from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.row import encode_row
@@ -226,5 +227,6 @@ def test_a_large_region_of_which_half_is_silent_is_one_fact_unless_it_speaks_for
     silent = half.detector.subject(east[0])
     assert silent is not None and silent.reason == f"region r1 unreachable: {len(east)} nodes"
     half.do(("alert", east[0], east[1], Evidence.SILENT), now)
+    half.detector.wake(Instant(now.mono_us + PAUSE_US, 0))
     silent = half.detector.subject(east[0])
     assert silent is not None and silent.reason == "silent since a cut"
