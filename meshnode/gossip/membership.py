@@ -17,7 +17,7 @@ from meshnode.gossip.contacts import Address
 from meshnode.gossip.detector import Recovered, Redial
 from meshnode.gossip.directory import FACTS_BYTES_MAX, Entry, Row
 from meshnode.gossip.doorway import Doorway
-from meshnode.gossip.dues import ALL, BROADCAST, LINKS, QUIET, SOFT, TOUCHES, Dues, touched
+from meshnode.gossip.dues import ALL, BROADCAST, QUIET, SOFT, TOUCHES, Dues, touched
 from meshnode.gossip.ground import Ground
 from meshnode.gossip.letters import Push, post
 from meshnode.gossip.mailroom import Mailroom
@@ -89,6 +89,8 @@ class Gossip:
         self._doorway = Doorway(self._parts)
         self._forget_due_us: int | None = None
         self._started_us = self._awake_us = 0
+        self._looked_us = -1  # when it was seen last that nothing was due long ago
+        self._unplanned = False
         self._dues = Dues(self._questions())
 
     def keep_paces(self, pace_us: Callable[[NodeId], int]) -> None:
@@ -112,10 +114,31 @@ class Gossip:
         return self._finish(effects, now)
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
+        """All that an input means."""
+        return [*self.take(event, now), *self.flush(now)]
+
+    def take(self, event: Input, now: Instant) -> list[Effect]:
+        """One input of several: ``flush`` must follow in the same turn."""
         self._awake(now)
         effects = self._enter(event, now)
         tag = event.body[1] if type(event) is ControlReceived and len(event.body) > 1 else None
-        return self._finish(effects, now, touched(None if tag is None else TOUCHES.get(tag), effects))
+        return self._carried(effects, now, touched(None if tag is None else TOUCHES.get(tag), effects))
+
+    def flush(self, now: Instant) -> list[Effect]:
+        """Plan links and save rows, if anything since the last time may make a difference: the end of every turn."""
+        if not self._unplanned:
+            return []
+        self._unplanned = False
+        parts, out = self._parts, list[Effect]()
+        for effect in self._rolls.publish(parts.planning.readdressed(now), now):
+            self._count(effect, now)
+            out.append(effect)
+        parts.planning.wake(now)
+        if not parts.me.left:
+            settled, overlay = parts.planning.settled, parts.overlay
+            out += parts.contacts.wake(now, lonely=overlay.lonely, linked=settled, calm=overlay.full)
+        self._dues.touch(ALL)
+        return [*out, *parts.saving.take(now, last=parts.me.left)]
 
     def wake(self, now: Instant) -> list[Effect]:
         self._awake(now)
@@ -145,6 +168,9 @@ class Gossip:
 
     def _awake(self, now: Instant) -> None:
         """Something was due long ago: this machine was away, and nobody tells it so but its own timers."""
+        if now.mono_us == self._looked_us:
+            return
+        self._looked_us = now.mono_us
         due_us = self._dues.deadline()
         late_us = 0 if due_us is None else now.mono_us - max(due_us, self._awake_us)
         if late_us >= ABSENT_US:
@@ -325,12 +351,16 @@ class Gossip:
         return out
 
     def _finish(self, first: Sequence[Effect], now: Instant, parts: int = ALL) -> list[Effect]:
-        """Carry out what stays inside, plan links, save rows: the end of every turn. ``parts``: what it touched."""
+        return [*self._carried(first, now, parts), *self.flush(now)]
+
+    def _carried(self, first: Sequence[Effect], now: Instant, parts: int) -> list[Effect]:
+        """Carry out what stays inside. ``parts``: what it touched."""
         self._dues.touch(parts)
-        if parts != ALL and not self._dues.at(now.mono_us) & LINKS:
+        if parts != ALL:
             for effect in first:
                 self._count(effect, now)
             return list(first)
+        self._unplanned = True
         queue, out = deque(first), list[Effect]()
         while queue:
             effect = queue.popleft()
@@ -340,16 +370,7 @@ class Gossip:
                 out.append(effect)
             else:
                 queue.extendleft(reversed(inside))
-        self._dues.touch(ALL)
-        for effect in self._rolls.publish(self._parts.planning.readdressed(now), now):
-            self._count(effect, now)
-            out.append(effect)
-        self._parts.planning.wake(now)
-        if not self._parts.me.left:
-            overlay = self._parts.overlay
-            settled = self._parts.planning.settled
-            out += self._parts.contacts.wake(now, lonely=overlay.lonely, linked=settled, calm=overlay.full)
-        return [*out, *self._parts.saving.take(now, last=self._parts.me.left)]
+        return out
 
     def _inside(self, effect: Effect, now: Instant) -> list[Effect] | None:
         match effect:

@@ -368,6 +368,8 @@ class Core:
         out: list[Effect] = []
         for _ in range(SETTLE_MAX):
             if not waiting:
+                waiting = self.gossip.flush(now)[::-1]
+            if not waiting:
                 out += self.hub.flush(now)
                 return out
             effect = waiting.pop()

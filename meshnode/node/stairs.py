@@ -265,7 +265,7 @@ def _control(core: Core, fact: ControlReceived, now: Instant) -> Sequence[Effect
         return ()
     match fact.channel:
         case Channel.GOSSIP:
-            return core.gossip.handle(fact, now)
+            return core.gossip.take(fact, now)  # the turn ends with its flush
         case Channel.STATE:
             return core.documents.handle(fact, now)
         case Channel.CHECKPOINT:

@@ -188,7 +188,8 @@ class Fleet:
         gossip = ship.room
         for body in piece.letters:
             trace.update(body)
-            self._perform(ship, gossip.handle(ControlReceived(sender, Channel.GOSSIP, body), now))
+            self._perform(ship, gossip.take(ControlReceived(sender, Channel.GOSSIP, body), now))
+        self._perform(ship, gossip.flush(now))
         self.events += len(piece.letters)
         self._plan(ship)
 
