@@ -1,5 +1,6 @@
 """Soft facts as bytes: what an owner signs, how facts are packed into letters, and their key in the repair."""
 
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -13,6 +14,7 @@ CONTEXT = "soft/v1"
 REFRESH_CONTEXT = "soft-refresh/v1"
 VALUE_BYTES_MAX = 1024
 KEY_CHARS_MAX = 160
+OPENED_MAX = 512
 
 
 class FactBody(msgspec.Struct, frozen=True, array_like=True):
@@ -31,6 +33,16 @@ class RefreshBody(msgspec.Struct, frozen=True, array_like=True):
     node: Id
     boot: Count
     beat: Count
+
+
+class Fact(msgspec.Struct, frozen=True, gc=False):
+    """A fact with all that its bytes say. ``key`` and ``version``: of the index."""
+
+    body: FactBody
+    signed: bytes
+    signature: bytes
+    key: bytes
+    version: bytes
 
 
 _facts = msgspec.msgpack.Decoder(FactBody)
@@ -54,8 +66,13 @@ def batches(peer: NodeId, facts: list[SignedFact]) -> list[Effect]:
     return effects
 
 
-def index_key(body: FactBody) -> bytes:
-    return body.node + body.key.encode()
+@lru_cache(maxsize=OPENED_MAX)
+def opened(signed: bytes, signature: bytes) -> Fact:
+    """Read, not checked. The same fact comes over several links: it is read once, and whoever holds it in this process
+    holds the same one. Raises ``RemoteError``: it is none."""
+    body = decode_fact(signed)
+    version = body.boot.to_bytes(8) + body.version.to_bytes(8)
+    return Fact(body, signed, signature, body.node + body.key.encode(), version)
 
 
 def decode_fact(body: bytes) -> FactBody:

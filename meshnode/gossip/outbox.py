@@ -100,7 +100,8 @@ class Outbox:
         owner's facts leave in the order of their making."""
         box = self._peers[peer]
         box.paid_us = max(box.paid_us, now_us) + self._batch_us
-        box.recent = {mark: at_us for mark, at_us in box.recent.items() if at_us > now_us - self._batch_us}
+        if box.recent:
+            box.recent = {mark: at_us for mark, at_us in box.recent.items() if at_us > now_us - self._batch_us}
         sizes = {mark: size for mark in box.pending if (size := size_of(mark))}
         if sum(sizes.values()) <= bytes_max:
             box.pending.clear()
@@ -128,5 +129,7 @@ def _fill(marks: list[Mark], sizes: dict[Mark, int], bytes_max: int) -> dict[Mar
 
 
 def _ordered(marks: list[Mark], order: Callable[[Mark], int]) -> list[Mark]:
+    if len(marks) < 2:  # as mostly
+        return marks
     owners = {owner: place for place, owner in enumerate(dict.fromkeys(owner for owner, _ in marks))}
     return sorted(marks, key=lambda mark: (mark[1] in _LATE, mark[1] == REFRESH, owners[mark[0]], order(mark)))

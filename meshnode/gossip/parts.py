@@ -126,6 +126,8 @@ class Parts:
         )
 
     def _region_of(self, node: NodeId) -> str:
+        if node == self.config.node:
+            return self.config.region
         entry = self.directory.entry(node)
         member = entry.member if entry is not None else self.ports.trust.member(node)
         return member.region if member is not None else ""

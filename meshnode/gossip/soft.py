@@ -20,13 +20,13 @@ from meshnode.gossip.facts import (
     KEY_CHARS_MAX,
     REFRESH_CONTEXT,
     VALUE_BYTES_MAX,
+    Fact,
     FactBody,
     RefreshBody,
     batches,
-    decode_fact,
     decode_refresh,
     encode_body,
-    index_key,
+    opened,
 )
 from meshnode.gossip.letters import BATCH_BYTES, SignedFact, SoftBatch, SoftRefresh, post
 from meshnode.gossip.messages import SoftChanged
@@ -39,21 +39,20 @@ from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.ports import Signer, Trust, Verifier
 from meshnode.kernel.rng import Random
-from meshnode.kernel.timers import Timers
+from meshnode.kernel.slots import Slots
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
 PENDING_BYTES_MAX = 64 * 1024  # for one neighbour in one turn
 KEYS_MAX = 512  # per node, withdrawn ones included until they expire
 STOOD_US = 10 * SECOND  # whoever signed a fact so lately need not say on a new link that it stands by all of them
+LATE_US = SECOND // 4  # so late a fact may expire
 LETTER_BYTES = 80  # of a fact around its body: signature, age, frames
 
 
 @dataclass(slots=True)
 class _Held:
-    body: FactBody
-    signed: bytes
-    signature: bytes
+    fact: Fact
     heard_us: int  # when the owner said it, on our clock
     part: str
 
@@ -106,7 +105,7 @@ class SoftState:
         self._version = 0
         self._gone, self._budgets = gone, budgets or Budgets(config.profile)
         self._outbox, self._tally = Outbox(config.soft_batch_us), _Tally()
-        self._expiry: Timers[NodeId] = Timers()
+        self._expiry: Slots[NodeId] = Slots(LATE_US)
         self._refresh_due_us: int | None = None
         self.scope = scope or Scope(config.node, region_of=lambda _: MESH, small=lambda: True, whole=False)
         self._paths = Paths(self.scope.alike)
@@ -120,7 +119,11 @@ class SoftState:
         if owner is None:
             return {}
         held = owner.facts.items()
-        return {key: (h.body.value, h.body.version, max(h.heard_us, owner.stood_us)) for key, h in held if h.body.value}
+        return {
+            key: (h.fact.body.value, h.fact.body.version, max(h.heard_us, owner.stood_us))
+            for key, h in held
+            if h.fact.body.value
+        }
 
     def owe(self, peer: NodeId, keys: Sequence[bytes], now: Instant) -> None:
         """A repair found that a neighbour lacks these, or asks for them."""
@@ -139,7 +142,7 @@ class SoftState:
         """Set or withdraw one of our facts; nothing is sent for an unchanged value."""
         mine = self._owners[self._config.node]
         held = mine.facts.get(key)
-        if (held.body.value if held else b"") == value:
+        if (held.fact.body.value if held else b"") == value:
             return []
         if not 0 < len(key) <= KEY_CHARS_MAX or len(value) > VALUE_BYTES_MAX or (held is None and _full(mine)):
             return [Note(f"node/{self._config.name}", f"fact {key[:40]!r} not published: over the limits")]
@@ -147,7 +150,7 @@ class SoftState:
         body = FactBody(self._config.node, self._config.boot, self._version, key, value)
         encoded = encode_body(body)
         part, mine.stood_us = self.scope.part(body.node, key), now.mono_us
-        self._put(mine, _Held(body, encoded, self._signer.sign(CONTEXT, encoded), now.mono_us, part))
+        self._put(mine, _Held(opened(encoded, self._signer.sign(CONTEXT, encoded)), now.mono_us, part))
         self._tell((body.node, body.key), now, source=None)
         if self._refresh_due_us is None:
             self._refresh_due_us = now.mono_us + self._refresh_pause_us()
@@ -157,14 +160,15 @@ class SoftState:
 
     def receive(self, peer: NodeId, fact: SignedFact, now: Instant) -> list[Effect]:
         """One fact from a neighbour. Raises ``RemoteError`` for what is not its owner's word."""
-        body = decode_fact(fact.body)
+        found = opened(fact.body, fact.signature)
+        body = found.body
         self._seen_by(peer, body)
         heard_us = now.mono_us - fact.age_ms * MS
         if peer != body.node:
             self._tally.count(fact.age_ms * MS)
         owner = self._owners.get(body.node)
         held = owner.facts.get(body.key) if owner and owner.boot == body.boot else None
-        if held is not None and _order(held) >= (body.version, fact.body):
+        if held is not None and (held.fact is found or _order(held) >= (body.version, fact.body)):
             return []
         part = self.scope.part(body.node, body.key)
         if (owner is not None and body.boot < owner.boot) or not self.scope.holds(part):
@@ -181,7 +185,7 @@ class SoftState:
         if held is None and _full(owner):
             raise RemoteError("soft-too-many-keys")
         owner.stood_us = max(owner.stood_us, heard_us)
-        self._put(owner, _Held(body, fact.body, fact.signature, kept_us, part))
+        self._put(owner, _Held(found, kept_us, part))
         self._tally.news = True
         self._tell((body.node, body.key), now, source=peer)
         return [*effects, SoftChanged(body.node, body.key, body.value, body.version)]
@@ -274,7 +278,6 @@ class SoftState:
         if node == self._config.node or (owner is not None and owner.boot >= boot):
             return []
         self._owners[node] = _Owner(boot)
-        self._expiry.cancel(node)
         return [effect for held in (owner.facts if owner else {}).values() for effect in self._remove(held)]
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -283,8 +286,8 @@ class SoftState:
         effects: list[Effect] = []
         for peer in self._outbox.due(now.mono_us):
             effects += self._send_pending(peer, now)
-        for node in self._expiry.pop_due(now.mono_us):
-            effects += self._expire(node, now)
+        for at_us, node in self._expiry.pop_due(now.mono_us):
+            effects += self._expire(node, at_us, now)
         if self._refresh_due_us is not None and self._refresh_due_us <= now.mono_us:
             self._refresh(now)
         return effects
@@ -294,14 +297,14 @@ class SoftState:
 
     def _refresh(self, now: Instant) -> None:
         mine = self._owners[self._config.node]
-        for key in [k for k, h in mine.facts.items() if not h.body.value and self._over(mine, h, now)]:
+        for key in [k for k, h in mine.facts.items() if not h.fact.body.value and self._over(mine, h, now)]:
             self._remove(mine.facts.pop(key))
         later_us = self._spoke_lately(mine)
         if later_us > now.mono_us:
             self._refresh_due_us = later_us
             return
         self._refresh_due_us = now.mono_us + self._refresh_pause_us() if mine.facts else None
-        if not any(held.body.value for held in mine.facts.values()):
+        if not any(held.fact.body.value for held in mine.facts.values()):
             return
         self._sign_refresh(mine, now)
         self._tell((self._config.node, REFRESH), now, source=None)
@@ -320,11 +323,14 @@ class SoftState:
     def _refresh_pause_us(self) -> int:
         return round(self._config.soft_refresh_us * (1.0 - 0.1 * self._rng.random()))
 
-    def _expire(self, node: NodeId, now: Instant) -> list[Effect]:
+    def _expire(self, node: NodeId, at_us: int, now: Instant) -> list[Effect]:
         owner = self._owners[node]
         effects: list[Effect] = []
+        if owner.watch_us != at_us:
+            return effects  # another boot's, or found already
+        owner.watch_us = 0
         for key in [k for k, h in owner.facts.items() if self._over(owner, h, now)]:
-            if self._vouched(owner.facts[key].body):
+            if self._vouched(owner.facts[key].fact.body):
                 owner.facts[key].heard_us = now.mono_us
             else:
                 effects += self._remove(owner.facts.pop(key))
@@ -336,8 +342,8 @@ class SoftState:
         return self._due_us(owner, held) <= now.mono_us
 
     def _due_us(self, owner: _Owner, held: _Held) -> int:
-        stood_us = owner.stood_us if held.body.value else 0
-        return max(held.heard_us, stood_us) + self._keep_us(held.body)
+        stood_us = owner.stood_us if held.fact.body.value else 0
+        return max(held.heard_us, stood_us) + self._keep_us(held.fact.body)
 
     def _vouched(self, body: FactBody) -> bool:
         """A node of another region cannot stand by its facts to everybody: membership does, while it is not gone."""
@@ -350,9 +356,8 @@ class SoftState:
 
     def _watch(self, node: NodeId, owner: _Owner, due_us: int) -> None:
         """What is due later is found when the first is."""
-        if node != self._config.node and (node not in self._expiry or due_us < owner.watch_us):
-            owner.watch_us = due_us
-            self._expiry.set(node, due_us)
+        if node != self._config.node and (not owner.watch_us or due_us <= owner.watch_us - LATE_US):
+            owner.watch_us = self._expiry.add(node, due_us)
 
     # -- the store ----------------------------------------------------------------------------------------------------
 
@@ -362,16 +367,17 @@ class SoftState:
         return self._owners[node], effects
 
     def _put(self, owner: _Owner, held: _Held) -> None:
-        body, before = held.body, owner.facts.get(held.body.key)
+        fact, body = held.fact, held.fact.body
+        before = owner.facts.get(body.key)
         if before is not None and before.part != held.part:
-            self.index.remove(before.part, index_key(body))
+            self.index.remove(before.part, fact.key)
         owner.facts[body.key] = held
-        self.index.put(held.part, index_key(body), body.boot.to_bytes(8) + body.version.to_bytes(8))
+        self.index.put(held.part, fact.key, fact.version)
         self._watch(body.node, owner, self._due_us(owner, held))
 
     def _remove(self, held: _Held) -> list[Effect]:
-        body = held.body
-        self.index.remove(held.part, index_key(body))
+        body = held.fact.body
+        self.index.remove(held.part, held.fact.key)
         return [SoftChanged(body.node, body.key, b"", body.version)] if body.value else []
 
     def _check(self, node: NodeId, context: str, body: bytes, signature: bytes) -> None:
@@ -384,11 +390,10 @@ class SoftState:
     # -- what neighbours lack -----------------------------------------------------------------------------------------
 
     def _tell(self, mark: Mark, now: Instant, source: NodeId | None) -> None:
-        owner = mark[0]
+        owner, part = mark[0], self._part_of(mark)
         for peer in self._outbox.peers():
-            passed_on = source is not None
-            skip = peer in (source, owner) or (passed_on and not self._passes(owner, peer))
-            if not skip and self._wants(peer, mark):
+            skip = peer in (source, owner) or (source is not None and not self._passes(owner, peer))
+            if not skip and self.scope.wants(peer, part):
                 self._outbox.add(peer, mark, now.mono_us)
 
     def _passes(self, owner: NodeId, peer: NodeId) -> bool:
@@ -396,13 +401,16 @@ class SoftState:
         return self._paths.flows(peer) and not self._told_by(owner, peer)
 
     def _wants(self, peer: NodeId, mark: Mark) -> bool:
+        return self.scope.wants(peer, self._part_of(mark))
+
+    def _part_of(self, mark: Mark) -> str:
         owner, key = mark
-        return self.scope.wants(peer, self.scope.region_of(owner) if key == REFRESH else self.scope.part(owner, key))
+        return self.scope.region_of(owner) if key == REFRESH else self.scope.part(owner, key)
 
     def _seen_by(self, peer: NodeId, body: FactBody) -> None:
         """What a neighbour sends it need not be sent, unless ours is newer."""
         held = self._held((body.node, body.key)) if self._outbox.waits(peer) else None
-        if held is not None and held.body.version <= body.version:
+        if held is not None and held.fact.body.version <= body.version:
             self._outbox.drop(peer, (body.node, body.key))
 
     def _send_pending(self, peer: NodeId, now: Instant) -> list[Effect]:
@@ -422,11 +430,11 @@ class SoftState:
             owner = self._owners.get(mark[0])
             return LETTER_BYTES + len(owner.refresh.body) if owner is not None and owner.refresh is not None else 0
         held = self._held(mark)
-        return LETTER_BYTES + len(held.signed) if held is not None else 0
+        return LETTER_BYTES + len(held.fact.signed) if held is not None else 0
 
     def _version_of(self, mark: Mark) -> int:
         held = self._held(mark)
-        return held.body.version if held is not None else 0
+        return held.fact.body.version if held is not None else 0
 
     def _held(self, mark: Mark) -> _Held | None:
         owner = self._owners.get(mark[0])
@@ -439,10 +447,11 @@ class SoftState:
         return msgspec.structs.replace(owner.refresh, age_ms=max(0, now.mono_us - owner.refreshed_us) // MS)
 
     def _letter(self, held: _Held, now: Instant) -> SignedFact:
-        own = held.body.node == self._config.node
-        stood_us = self._owners[held.body.node].stood_us if held.body.value else 0
-        age_us = 0 if own and held.body.value else max(0, now.mono_us - max(held.heard_us, stood_us))
-        return SignedFact(age_us // MS, held.signed, held.signature)
+        fact = held.fact
+        own, stands = fact.body.node == self._config.node, bool(fact.body.value)
+        stood_us = self._owners[fact.body.node].stood_us if stands else 0
+        age_us = 0 if own and stands else max(0, now.mono_us - max(held.heard_us, stood_us))
+        return SignedFact(age_us // MS, fact.signed, fact.signature)
 
 
 def _mark(index_key: bytes) -> Mark:
@@ -454,4 +463,4 @@ def _full(owner: _Owner) -> bool:
 
 
 def _order(held: _Held) -> tuple[int, bytes]:
-    return (held.body.version, held.signed)
+    return (held.fact.body.version, held.fact.signed)

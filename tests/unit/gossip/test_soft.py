@@ -1,5 +1,6 @@
 """Soft facts: merge, spread, expiry, refusals, budgets."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshnode.gossip import soft as room
 from meshnode.gossip.config import GossipConfig
-from meshnode.gossip.facts import CONTEXT, FactBody
+from meshnode.gossip.facts import CONTEXT, FactBody, opened
 from meshnode.gossip.letters import SignedFact, SoftBatch, encode
 from meshnode.gossip.messages import MemberState, Publish, SoftChanged
 from meshnode.gossip.soft import SoftState
@@ -68,6 +69,49 @@ def test_soft_states_that_saw_the_same_facts_are_equal_whatever_the_order(
         two.receive(PEER, item, NOW)
     assert one.index.root() == two.index.root()
     assert one.facts(OTHER.node) == two.facts(OTHER.node)
+
+
+def run(held: SoftState, from_us: int, until_us: int) -> None:
+    """Woken whenever it wants to be."""
+    now_us = from_us
+    while (due_us := held.deadline()) is not None and due_us <= until_us:
+        now_us = max(now_us, due_us)
+        held.wake(Instant(now_us, 1))
+
+
+def expired(held: SoftState, story: Sequence[tuple[int, int]]) -> bool:
+    """Facts of such boots, each so long after the one before: whether the last leaves in its time, and no sooner."""
+    ttl_us, now_us, newest = held._config.soft_ttl_us, NOW.mono_us, 0  # pyright: ignore[reportPrivateUsage]
+    stood_us = now_us
+    for version, (boot, pause_us) in enumerate(story, start=1):
+        run(held, now_us, now_us + pause_us)
+        now_us += pause_us
+        held.receive(PEER, fact(version, f"k{version}", boot=boot), Instant(now_us, 1))
+        if boot >= newest:
+            stood_us, newest = now_us, boot
+    run(held, now_us, stood_us + ttl_us - 1)
+    before = len(held.facts(OTHER.node))
+    run(held, now_us, stood_us + ttl_us + room.LATE_US)
+    return before > 0 and not held.facts(OTHER.node)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 100_000_000)), min_size=1, max_size=8))
+def test_facts_leave_when_their_owner_has_been_silent_for_so_long_and_a_quarter_second_later_at_most(
+    story: list[tuple[int, int]],
+) -> None:
+    assert expired(state(), story)
+
+
+def test_who_forgets_when_a_newer_boot_is_due_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SoftState, "_watch", lambda *_: None)
+    assert not expired(state(), [(1, 0), (2, 50_000_000)])
+
+
+def test_a_fact_is_read_once_and_held_once_however_many_bring_and_hold_it() -> None:
+    told, again = fact(1), fact(1)
+    assert told.body is not again.body
+    assert opened(told.body, told.signature) is opened(again.body, again.signature)
+    assert opened(told.body, told.signature) is not opened(told.body, bytes(64)), "another signature is to be checked"
 
 
 def test_a_new_boot_drops_the_facts_of_the_old_one() -> None:
