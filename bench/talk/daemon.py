@@ -32,6 +32,7 @@ MOUTH = 0
 ORDER_BYTES_MAX = 4096
 TICKETS = 1 << 40  # above those of doors
 DEADLINE_MS = 10_000
+_ASKED = CallHeader(b"", PING_SKILL, DEADLINE_MS)
 
 
 class Order(LoadSampled, frozen=True, kw_only=True):
@@ -53,10 +54,6 @@ class Run:
         self.asked: dict[int, float] = {}
         self.took: list[float] = []
         self.failed = 0
-
-    @property
-    def over(self) -> bool:
-        return time.perf_counter() - self.began >= self.order.for_s
 
     def told(self) -> dict[str, object]:
         took_s = time.perf_counter() - self.began
@@ -93,20 +90,21 @@ class Talking(Core):
     def _ask(self, now: Instant) -> list[Effect]:
         run, effects = self._run, list[Effect]()
         assert run is not None
+        node, payload = run.order.node, run.payload
         for _ in range(self._due):
             self._ticket += 1
             run.asked[self._ticket] = time.perf_counter()
-            header = CallHeader(b"", PING_SKILL, DEADLINE_MS)
-            effects += self.switch.ask(self._ticket, header, run.payload, now, node=run.order.node)
+            effects += self.switch.ask(self._ticket, _ASKED, payload, now, node=node)
         self._due = 0
         return gathered(effects)
 
     def _ended(self, ended: CallEnded) -> None:
         run = self._run
         assert run is not None
-        run.took.append(time.perf_counter() - run.asked.pop(ended.ticket))
+        now_s = time.perf_counter()
+        run.took.append(now_s - run.asked.pop(ended.ticket))
         run.failed += bool(ended.code)
-        if not run.over:
+        if now_s - run.began < run.order.for_s:
             self._due += 1
         elif not run.asked and not self._due:
             print(json.dumps(run.told()), flush=True)

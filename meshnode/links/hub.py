@@ -50,6 +50,7 @@ __all__ = ["Hub", "HubConfig", "PeerStats"]
 Input = LinkOpened | LinkBytes | LinkLost | LaneFailed | Post | Send | Hangup | Shutdown
 PassOn = Callable[[NodeId, Frame, Instant], tuple[NodeId, Frame] | None]
 HEALTHY_US = 450 * MS  # a link is in order that was heard so lately beyond the time of a ping
+_GOODBYES = (Hangup, Shutdown)  # a tuple: a union is made anew for each question
 _CHANNELS = {int(channel): channel for channel in Channel}
 
 
@@ -135,7 +136,7 @@ class Hub:
     def take(self, event: Input, now: Instant) -> list[Effect]:
         """What one input of several in a turn means. What links have to write or to close waits for ``flush``; what
         waits leaves before a goodbye that is said now."""
-        before = self.flush(now) if isinstance(event, Hangup | Shutdown) else []
+        before = self.flush(now) if isinstance(event, _GOODBYES) else []
         self._take(event, now)
         self._lanes.settle(now)
         facts = self._roster.turn.facts()

@@ -21,14 +21,19 @@ def gathered(effects: Sequence[Effect]) -> list[Effect]:
         if isinstance(effect, Spread):
             _add(effect, spreads, out)
             continue
-        if not isinstance(effect, Post | ToAgent):
+        if isinstance(effect, Post):
+            receiver = effect.peer
+        elif isinstance(effect, ToAgent):
+            receiver = effect.conn
+        else:
             out.append(effect)
             continue
-        receiver = _receiver(effect)
-        if receiver not in frames:
-            frames[receiver] = []
+        known = frames.get(receiver)
+        if known is None:
+            frames[receiver] = list(effect.frames)
             out.append(effect)
-        frames[receiver] += effect.frames
+        else:
+            known += effect.frames
     whole = [_whole(effect, frames) if isinstance(effect, Post | ToAgent) else effect for effect in out]
     return (
         [_packed(effect, spreads) if isinstance(effect, Spread) else effect for effect in whole] if spreads else whole
