@@ -163,10 +163,10 @@ class Serving:
             return failed("invalid", f"{header.skill}: a stream cannot be repeated, so it takes no idempotency key")
         return None
 
-    async def _serve(self, call: _Call) -> None:
+    async def _serve(self, call: _Call, task: asyncio.Task[None]) -> None:
         if self._calls.get(call.header.call_id) is not call:
             return  # it was withdrawn as it stood in the line
-        call.task = asyncio.current_task()
+        call.task = task
         try:
             if not call.ended:
                 await self._timed(call)

@@ -19,9 +19,11 @@ WorkT = TypeVar("WorkT")
 
 
 class Workers(Generic[WorkT]):
-    """``serve`` does a piece of work; ``waits`` is told of one that does not end at once, before it waits."""
+    """``serve`` does a piece of work in a task; ``waits`` is told of one that does not end at once, before it waits."""
 
-    def __init__(self, serve: Callable[[WorkT], Coroutine[Any, Any, None]], waits: Callable[[WorkT], None]) -> None:
+    def __init__(
+        self, serve: Callable[[WorkT, "asyncio.Task[Any]"], Coroutine[Any, Any, None]], waits: Callable[[WorkT], None]
+    ) -> None:
         self._serve, self._waits = serve, waits
         self._loop = asyncio.get_running_loop()
         self._line: deque[WorkT] = deque()
@@ -67,7 +69,7 @@ class Workers(Generic[WorkT]):
             self._coming -= 1
             while self._line:
                 try:
-                    await _Apart(self, self._line.popleft(), tasks)
+                    await _Apart(self, self._line.popleft(), tasks, task)
                 finally:
                     if task.cancelling():
                         self._call(tasks)
@@ -86,8 +88,8 @@ class Workers(Generic[WorkT]):
             if rest.cancelled() and rest in self._resting:
                 self._resting.remove(rest)
 
-    def begun(self, work: WorkT) -> Coroutine[Any, Any, None]:
-        return self._serve(work)
+    def begun(self, work: WorkT, task: "asyncio.Task[Any]") -> Coroutine[Any, Any, None]:
+        return self._serve(work, task)
 
     def ended(self, *, waited: bool) -> None:
         self._waited = waited
@@ -102,13 +104,15 @@ class Workers(Generic[WorkT]):
 class _Apart(Generic[WorkT]):
     """One piece of work, awaited, in a context of its own."""
 
-    __slots__ = ("_tasks", "_work", "_workers")
+    __slots__ = ("_task", "_tasks", "_work", "_workers")
 
-    def __init__(self, workers: Workers[WorkT], work: WorkT, tasks: asyncio.TaskGroup) -> None:
-        self._workers, self._work, self._tasks = workers, work, tasks
+    def __init__(
+        self, workers: Workers[WorkT], work: WorkT, tasks: asyncio.TaskGroup, task: "asyncio.Task[Any]"
+    ) -> None:
+        self._workers, self._work, self._tasks, self._task = workers, work, tasks, task
 
     def __await__(self) -> Generator[Any, Any, None]:
-        run, coroutine = contextvars.copy_context().run, self._workers.begun(self._work)
+        run, coroutine = contextvars.copy_context().run, self._workers.begun(self._work, self._task)
         waited, failure = False, None
         while True:
             try:

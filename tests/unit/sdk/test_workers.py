@@ -12,7 +12,8 @@ Work = Callable[[], Coroutine[None, None, None]]
 NAMED: contextvars.ContextVar[str] = contextvars.ContextVar("named", default="nobody")
 
 
-async def serve(work: Work) -> None:
+async def serve(work: Work, task: asyncio.Task[None]) -> None:
+    assert task is asyncio.current_task()
     await work()
 
 
