@@ -188,7 +188,9 @@ class Arrivals:
         self._progress.pop(via, None)
         if rest:
             return self._exchange.ask([DocId(doc) for doc in rest], via, last=True)
-        return [self._exchange.open(via)] if moved else []
+        if not moved or self._backlog.asks(via):  # its own question is answered next, and does as well
+            return []
+        return [self._exchange.open(via)]
 
     def _is_to_dig(self, admitted: Admitted, now: Instant) -> bool:
         """It waits here, its author's writes before it are here, and repair brought it again without what it waits

@@ -35,6 +35,10 @@ class Backlog:
     def is_full(self, peer: NodeId) -> bool:
         return self._bytes.get(peer, 0) > BYTES_MAX
 
+    def asks(self, peer: NodeId) -> bool:
+        """It began to compare behind something that waits."""
+        return any(isinstance(each, RepairRoot) for each in self._waiting.get(peer, ()))
+
     def put(self, peer: NodeId, letter: Waiting) -> None:
         """Behind all that waits from this peer. Of several questions in a row the newest is enough."""
         waiting = self._waiting.setdefault(peer, deque())

@@ -19,8 +19,9 @@ _DEFLATE_FROM = 256  # bytes of body; the engine draws the line there too
 _SMALL, _SMALL_WINDOW, _SMALL_LEVEL = 1024, -10, 1  # of a small body: making zlib's tables costs more than filling them
 _WINDOW, _LEVEL = -15, 8
 _REMEMBERED_MAX, _REMEMBERED_ROWS_MAX = 512, 64
-_ULEBS_MAX = 4096
-_ULEBS = [uleb(value) for value in range(_ULEBS_MAX)]
+_ACTOR_SIZE = uleb(ACTOR_BYTES)
+_NO_TIME_NO_MESSAGE, _NULL = b"\0\0", b"\0"
+_NUMBERS = (0x15, 0x34, 0x42, 0x56, 0x57, 0x70, 0x71, 0x73)  # of the columns, in their order
 
 
 class Setting(msgspec.Struct, frozen=True, gc=False):
@@ -34,19 +35,17 @@ class Setting(msgspec.Struct, frozen=True, gc=False):
 def written(actor: bytes, seq: int, start_op: int, deps: Sequence[bytes], settings: Sequence[Setting]) -> ParsedChange:
     """A change that sets each field once, in the order given."""
     assert len(actor) == ACTOR_BYTES
+    deps = tuple(sorted(deps))
     named = sorted({who: None for each in settings for _, who in each.preds if who != actor})
-    actors = {who: number for number, who in enumerate((actor, *named))}
-    columns = _columns(settings, actors)
+    header, columns = _columns(settings, (actor, *named))
     body = b"".join((
-        uleb(len(deps)), *sorted(deps), uleb(ACTOR_BYTES), actor, uleb(seq), uleb(start_op), b"\0", b"\0",
-        uleb(len(named)), *(uleb(ACTOR_BYTES) + who for who in named),
-        uleb(len(columns)), *(uleb(number) + uleb(len(data)) for number, data in columns),
-        *(data for _, data in columns),
+        uleb(len(deps)), *deps, _ACTOR_SIZE, actor, uleb(seq), uleb(start_op), _NO_TIME_NO_MESSAGE,
+        uleb(len(named)), *[_ACTOR_SIZE + who for who in named], header, *columns,
     ))  # fmt: skip
-    digest = hashlib.sha256(b"\x01" + uleb(len(body)) + body).digest()
-    plain = _MAGIC + digest[:4] + b"\x01" + uleb(len(body)) + body
-    ops = tuple(Op(start_op + row, each.key, each.value, each.preds) for row, each in enumerate(settings))
-    return ParsedChange(digest, actor, seq, start_op, tuple(sorted(deps)), ops, plain)
+    framed = b"\x01" + uleb(len(body)) + body
+    digest = hashlib.sha256(framed).digest()
+    ops = tuple([Op(start_op + row, each.key, each.value, each.preds) for row, each in enumerate(settings)])
+    return ParsedChange(digest, actor, seq, start_op, deps, ops, _MAGIC + digest[:4] + framed)
 
 
 def packed(change: ParsedChange) -> bytes:
@@ -64,35 +63,48 @@ def packed(change: ParsedChange) -> bytes:
     return change.plain[:8] + b"\x02" + uleb(len(small)) + small
 
 
-def _columns(settings: Sequence[Setting], actors: dict[bytes, int]) -> list[tuple[int, bytes]]:
+def _columns(settings: Sequence[Setting], actors: Sequence[bytes]) -> tuple[bytes, Sequence[bytes]]:
+    """Numbers and sizes of the columns that are not empty, and the columns."""
     count = len(settings)
     is_short = count <= _REMEMBERED_ROWS_MAX
     keys_of = _key_column if is_short else _key_column.__wrapped__
     counts_of = _counts if is_short else _counts.__wrapped__
-    raw = [b"" if each.value is None else each.value.encode() for each in settings]
-    metas = [0 if each.value is None else len(data) << 4 | 6 for each, data in zip(settings, raw, strict=True)]
+    metas_of = _metas if is_short else _metas.__wrapped__
+    raw = [None if each.value is None else each.value.encode() for each in settings]
     preds = [pred for each in settings for pred in (each.preds if len(each.preds) < 2 else sorted(each.preds))]
-    steps: list[int] = []
+    steps: list[bytes] = []
     before = 0
     for counter, _ in preds:
-        steps.append(counter - before)
+        steps.append(sleb(counter - before))
         before = counter
     columns = (
-        (0x15, keys_of(tuple([each.key for each in settings]))),
-        (0x34, uleb(count)),
-        (0x42, _repeated(1, count)),
-        (0x56, runs([_ULEBS[meta] if meta < _ULEBS_MAX else uleb(meta) for meta in metas])),
-        (0x57, b"".join(raw)),
-        (0x70, counts_of(tuple([len(each.preds) for each in settings]))),
-        (0x71, _owners(preds, actors)),
-        (0x73, runs([sleb(step) for step in steps])),
+        keys_of(tuple([each.key for each in settings])),
+        uleb(count),
+        _repeated(1, count),
+        metas_of(tuple([-1 if data is None else len(data) for data in raw])),
+        b"".join([data for data in raw if data]),
+        counts_of(tuple([len(each.preds) for each in settings])),
+        _owners(preds, actors),
+        runs(steps),
     )
-    return [(number, data) for number, data in columns if data]
+    return _header(tuple(map(len, columns))), columns
+
+
+@lru_cache(_REMEMBERED_MAX)
+def _header(sizes: tuple[int, ...]) -> bytes:
+    named = [uleb(number) + uleb(size) for number, size in zip(_NUMBERS, sizes, strict=True) if size]
+    return uleb(len(named)) + b"".join(named)
 
 
 @lru_cache(_REMEMBERED_MAX)
 def _key_column(keys: tuple[str, ...]) -> bytes:
     return runs([text(key) for key in keys])
+
+
+@lru_cache(_REMEMBERED_MAX)
+def _metas(sizes: tuple[int, ...]) -> bytes:
+    """Of texts of so many bytes each; -1: null."""
+    return runs([uleb(size << 4 | 6) if size >= 0 else _NULL for size in sizes])
 
 
 @lru_cache(_REMEMBERED_MAX)
@@ -105,13 +117,13 @@ def _repeated(value: int, count: int) -> bytes:
     return runs([uleb(value)] * count)
 
 
-def _owners(preds: Sequence[OpId], actors: dict[bytes, int]) -> bytes:
+def _owners(preds: Sequence[OpId], actors: Sequence[bytes]) -> bytes:
     if not preds:
         return b""
-    first = preds[0][1]
-    if all(who == first for _, who in preds):
-        return _repeated(actors[first], len(preds))
-    return runs([uleb(actors[who]) for _, who in preds])
+    if len(actors) == 1:
+        return _repeated(0, len(preds))
+    places = {who: number for number, who in enumerate(actors)}
+    return runs([uleb(places[who]) for _, who in preds])
 
 
 def runs(values: Sequence[bytes]) -> bytes:

@@ -15,6 +15,7 @@ hence another actor. From generation 1 on it is derived from the root too: no ch
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -101,7 +102,8 @@ class _Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     way: bytes = b""
 
 
-_PLAIN_FIELDS = 10
+_NUMBER_MAX = (1 << 63) - 1
+_WORDS_MAX, _WORD_MAX = 1024, 64  # kinds and namespaces whose verdict is remembered, up to so many characters
 _PLAIN_HEAD, _ROOTED_HEAD = b"\x9a", b"\x9d"  # of ten fields, and of thirteen
 _frames = msgspec.msgpack.Decoder(_Frame)
 _envelopes = msgspec.msgpack.Decoder(Envelope)
@@ -129,8 +131,12 @@ def seal_all(envelopes: Sequence[Envelope], signer: Signer) -> list[bytes]:
 
 def _body(envelope: Envelope) -> bytes:
     # One of generation 0 as releases before generations write and read it: without the fields that came with them.
-    plain = envelope.version == VERSION
-    return msgspec.msgpack.encode(msgspec.structs.astuple(envelope)[:_PLAIN_FIELDS] if plain else envelope)
+    if envelope.version != VERSION:
+        return msgspec.msgpack.encode(envelope)
+    return msgspec.msgpack.encode((
+        VERSION, envelope.doc, envelope.kind, envelope.namespace, envelope.name, envelope.author, envelope.boot,
+        envelope.seq, envelope.hlc, envelope.changes,
+    ))  # fmt: skip
 
 
 def _frame(body: bytes, signature: bytes, place: int = 0, way: bytes = b"") -> bytes:
@@ -161,7 +167,7 @@ def unseal(data: bytes) -> Unsealed:
         raise RemoteError("envelope-frame", "its way to a signature")
     _judge_rooting(envelope, frame.body[:1])
     numbers = (envelope.boot, envelope.seq, envelope.hlc)
-    if any(not 0 <= number < 1 << 63 for number in numbers) or not 1 <= len(envelope.changes) <= CHANGES_MAX:
+    if min(numbers) < 0 or max(numbers) > _NUMBER_MAX or not 1 <= len(envelope.changes) <= CHANGES_MAX:
         raise RemoteError("envelope-frame", "a number or the count of changes is out of range")
     if not are_names(envelope.kind, envelope.namespace, envelope.name):
         raise RemoteError("envelope-names")
@@ -183,6 +189,8 @@ def _judge_rooting(envelope: Envelope, head: bytes) -> None:
         raise RemoteError("envelope-frame", "another number of fields than its version has")
     if not 0 <= envelope.generation < GENERATIONS_MAX or len(envelope.root) != HASH_BYTES * rooted:
         raise RemoteError("envelope-frame", "its generation")
+    if not envelope.carried:
+        return
     if len(envelope.carried) > CARRIED_MAX or any(
         len(each.change) != HASH_BYTES or len(each.origin) != HASH_BYTES or not 0 < each.hlc <= envelope.hlc
         for each in envelope.carried
@@ -200,12 +208,22 @@ def resource_of(kind: str, namespace: str, name: str) -> str:
 
 def are_names(*names: str) -> bool:
     """Printable, 1 to 253 bytes, no slash: so that no two documents share an id by their spelling."""
+    *words, name = names
+    for each in words:
+        if not (_is_word(each) if len(each) <= _WORD_MAX else _is_name(each)):
+            return False
+    return _is_name(name)
+
+
+def _is_name(name: str) -> bool:
     try:
-        return all(
-            0 < len(each.encode()) <= NAME_BYTES_MAX and each.isprintable() and "/" not in each for each in names
-        )
+        size = len(name) if name.isascii() else len(name.encode())
     except UnicodeEncodeError:
         return False
+    return 0 < size <= NAME_BYTES_MAX and name.isprintable() and "/" not in name
+
+
+_is_word = lru_cache(_WORDS_MAX)(_is_name)
 
 
 def actor_of(public_key: bytes, doc: DocId, boot: int, root: bytes = b"") -> bytes:

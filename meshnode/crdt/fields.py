@@ -25,6 +25,7 @@ _NAMES_MAX = 4096  # whose verdict is remembered
 STAMP = "updated_hlc"
 DELETED = "deleted_at"
 RESERVED = (STAMP, DELETED)
+_FLAT = (str, int, bool, float, type(None))  # what nothing can lie in
 _quoted = json.encoder.encode_basestring  # what ``dumps`` would do, without making an encoder
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -105,7 +106,7 @@ _is_known_name = lru_cache(_NAMES_MAX)(is_field_name)
 
 def _text(name: str, value: JsonValue) -> str:
     try:
-        if isinstance(value, dict | list) and _deeper_than(value, DEPTH_MAX):
+        if type(value) not in _FLAT and _deeper_than(value, DEPTH_MAX):
             raise Invalid(f"field {name!r}: nested deeper than {DEPTH_MAX} levels", next_step="flatten it")
         text = canonical(value)
         size = len(text) if text.isascii() else len(text.encode())

@@ -60,6 +60,7 @@ class History:
     def __init__(self, rooted: Rooted | None = None) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._heads: dict[bytes, None] = {}
+        self._sorted: tuple[bytes, ...] | None = None  # heads, since somebody asked
         self._chains: dict[bytes, list[bytes]] = {}  # actor -> hashes, by seq from 1; layers are in no chain
         self._layers: tuple[Layer, ...] = rooted.layers if rooted is not None else ()
         self.envelope_bytes = 0
@@ -74,7 +75,13 @@ class History:
         return change in self._entries
 
     def heads(self) -> tuple[bytes, ...]:
-        return tuple(sorted(self._heads))
+        if self._sorted is None:
+            self._sorted = tuple(sorted(self._heads))
+        return self._sorted
+
+    def count(self, actor: bytes) -> int:
+        """How many changes of an actor are here."""
+        return len(self._chains.get(actor, ()))
 
     def missing(self, deps: Iterable[bytes]) -> list[bytes]:
         return [dep for dep in deps if dep not in self._entries]
@@ -92,8 +99,8 @@ class History:
     def judge(self, changes: Sequence[ParsedChange]) -> None:
         """Refuse what no honest replica could have written here. Dependencies must be known already."""
         first, *rest = changes
-        if first.seq != len(self._chains.get(first.actor, [])) + 1:
-            raise RemoteError("sequence", f"{first.seq} after {len(self._chains.get(first.actor, []))}")
+        if first.seq != self.count(first.actor) + 1:
+            raise RemoteError("sequence", f"{first.seq} after {self.count(first.actor)}")
         if self._layers and not first.deps:
             raise RemoteError("change-deps", "it does not stand on the root")
         # A higher number wins a field: without this rule a writer could win them all for ever.
@@ -106,6 +113,15 @@ class History:
 
     def max_op(self, deps: Iterable[bytes]) -> int:
         return max((self._entries[dep].max_op for dep in deps), default=0)
+
+    def stands_on(self, op: OpId, key: str, deps: Sequence[bytes]) -> bool:
+        """Whether one of ``deps``, all known, made this write of a field itself. ``False`` says nothing."""
+        counter, actor = op
+        for dep in deps:
+            entry = self._entries[dep]
+            if entry.actor == actor and entry.keys and entry.start_op <= counter <= entry.max_op:
+                return entry.keys[counter - entry.start_op] == key
+        return False
 
     def wrote(self, op: OpId, key: str) -> bytes | None:
         """Hash of the change that made this write of a field, if one of those here did."""
@@ -146,6 +162,7 @@ class History:
             for dep in change.deps:
                 self._heads.pop(dep, None)
             self._heads[change.hash] = None
+        self._sorted = None
         self.envelope_bytes += len(envelope.data)
 
     def clock(self) -> Clock:

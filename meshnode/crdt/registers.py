@@ -70,18 +70,20 @@ class Registers:
     def fresh(self, changes: Sequence[ParsedChange], sealed: Sealed, fields_max: int = FIELDS_EVER_MAX) -> Fresh:
         """What the touched fields would be after ``changes``. Nothing is altered yet."""
         fresh: Fresh = {}
-        carried = {(each.change, each.key): each for each in sealed.carried}
+        current, author, boot = self._writes, sealed.author, sealed.boot
+        carried = {(each.change, each.key): each for each in sealed.carried} if sealed.carried else None
         for change in changes:
-            at = stamp_of(change)
+            made, actor = change.hash, change.actor
+            at = sealed.hlc if made == sealed.id else stamp_of(change)  # of the last one the envelope says the same
             for op in change.ops:
-                before = fresh.get(op.key) or self._writes.get(op.key, ())
-                carry = carried.get((change.hash, op.key)) if carried else None
-                hlc, origin = (at, change.hash) if carry is None else (carry.hlc, carry.origin)
-                number = (op.counter, change.actor)
-                write = Write(number, op.value, sealed.author, change.hash, sealed.boot, at, hlc, origin)
+                key = op.key
+                before = fresh.get(key) or current.get(key, ())
+                carry = carried.get((made, key)) if carried else None
+                hlc, origin = (at, made) if carry is None else (carry.hlc, carry.origin)
+                write = Write((op.counter, actor), op.value, author, made, boot, at, hlc, origin)
                 kept = [each for each in before if each.op not in op.preds] if before else before
-                fresh[op.key] = tuple(sorted((*kept, write), key=self._rank, reverse=True)) if kept else (write,)
-        if len(self._writes) + sum(key not in self._writes for key in fresh) > fields_max:
+                fresh[key] = tuple(sorted((*kept, write), key=self._rank, reverse=True)) if kept else (write,)
+        if len(current) + len(fresh) > fields_max and len({**current, **fresh}) > fields_max:
             raise RemoteError("change-fields-max", f"more than {fields_max} fields")
         return fresh
 

@@ -9,6 +9,8 @@ its bytes costs more than to apply a change, and what heals after a cut comes ba
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from meshnode.crdt import envelope, usual
 from meshnode.crdt.change import OpId, ParsedChange
 from meshnode.crdt.cold import Cold, Record, cooled, hydrated
@@ -26,6 +28,19 @@ from meshnode.model.ids import DocId
 _WORDS_MAX = 1024
 _RESTS = 2  # calls of ``rest`` without a use, after which a document cools
 _COOLED_MAX = 512  # at once
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What a new change of a document stands on, found at once."""
+
+    fields: Registers
+    history: History
+    pin: Pin = UNROOTED
+    known: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        return self.known and not self.fields.is_deleted()
 
 
 class StateStore(Protocol):
@@ -66,6 +81,8 @@ class StateStore(Protocol):
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None: ...
 
     def fields(self, doc: DocId) -> Registers: ...
+
+    def standing(self, doc: DocId) -> Standing: ...
 
     def glance(self, doc: DocId) -> Registers:
         """Its fields, once: a document that is not in use stays as it is, so that thousands can be gone over."""
@@ -144,8 +161,8 @@ class AutomergeStore:
         changes_max: int = 4096,
         engines_max: int = 256,
         hydrated_min: int = 256,
-        hydrated_max: int = 8192,
-        warm_bytes_max: int = 8 * 1024 * 1024,
+        hydrated_max: int = 12_288,
+        warm_bytes_max: int = 16 * 1024 * 1024,
     ) -> None:
         self._all: dict[DocId, Record | Cold] = {}  # in the order in which they came
         self._records: dict[DocId, Record] = {}  # those in use, the one used longest ago first
@@ -223,6 +240,13 @@ class AutomergeStore:
 
     def fields(self, doc: DocId) -> Registers:
         return self._record(doc).fields if doc in self._all else Registers()
+
+    def standing(self, doc: DocId) -> Standing:
+        if doc not in self._all:
+            return Standing(Registers(), History())
+        record = self._record(doc)
+        pin = UNROOTED if record.rooted is None else record.rooted.pin
+        return Standing(record.fields, record.history, pin, known=True)
 
     def glance(self, doc: DocId) -> Registers:
         found = self._all.get(doc)
@@ -425,6 +449,8 @@ def _judge_replaced(record: Record, changes: Sequence[ParsedChange]) -> None:
                     continue
                 writes = record.fields.writes(op.key)
                 if on_top and writes and writes[0].op == replaced:  # the usual case: its writer saw all that we hold
+                    continue
+                if record.history.stands_on(replaced, op.key, deps):  # the usual one of two sides of a cut
                     continue
                 if not _is_seen(record, deps, op.key, replaced):
                     raise RemoteError("change-pred", f"a write of {op.key[:60]!r} that its writer cannot have seen")

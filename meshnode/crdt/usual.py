@@ -38,6 +38,7 @@ _OP_MAX = 1 << 32
 _REMEMBERED_BYTES_MAX, _REMEMBERED_ROWS_MAX, _REMEMBERED_MAX = 512, 64, 512
 
 Columns = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
+Places = tuple[int, ...]  # where each column ends
 
 
 class _Unusual(Exception):
@@ -116,6 +117,23 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _columns(body: bytes, at: int) -> Columns:
+    count = body[at]
+    places = _places_once(body[at : at + 1 + 2 * count]) if count <= len(_ORDER) else None
+    if places is None:
+        places, at = _places(body, at)
+    else:
+        at += 1 + 2 * count
+    if at + places[-1] != len(body):
+        raise _Unusual
+    k, i, a, m, r, c, w = places[:-1]
+    whole = body[at:]
+    return (
+        whole[:k], whole[k:i], whole[i:a], whole[a:m], whole[m:r], whole[r:c], whole[c:w], whole[w:],
+    )  # fmt: skip
+
+
+def _places(body: bytes, at: int) -> tuple[Places, int]:
+    """Where each column ends, from where they begin; and that."""
     count, at = body[at], at + 1
     sizes: dict[int, int] = {}
     last = 0
@@ -126,15 +144,22 @@ def _columns(body: bytes, at: int) -> Columns:
             raise _Unusual
         sizes[column] = size
         last = column
-    found: list[bytes] = []
+    ends: list[int] = []
+    end = 0
     for column in _ORDER:
-        size = sizes.pop(column, 0)
-        found.append(body[at : at + size])
-        at += size
-    if sizes or at != len(body):
+        end += sizes.pop(column, 0)
+        ends.append(end)
+    if sizes:
         raise _Unusual
-    key, insert, action, meta, raw, counts, who, when = found
-    return key, insert, action, meta, raw, counts, who, when
+    return tuple(ends), at
+
+
+@lru_cache(_REMEMBERED_MAX)
+def _places_once(header: bytes) -> Places | None:
+    """The same for columns that are all shorter than 128 bytes, whose header is two bytes each. ``None``: others."""
+    if any(size >= 0x80 for size in header[2::2]):
+        return None
+    return _places(header, 0)[0]
 
 
 def _ops(found: Columns, actors: Sequence[bytes], start_op: int) -> tuple[Op, ...]:
@@ -146,28 +171,35 @@ def _ops(found: Columns, actors: Sequence[bytes], start_op: int) -> tuple[Op, ..
     preds = _preds(_unsigned(counts, count), who, when, actors)
     ops: list[Op] = []
     at = 0
-    for row, size in enumerate(_sizes(meta, count)):
+    for field, size, before in zip(keys, _sizes(meta, count), preds, strict=True):
         if size < 0:
-            value = None
+            ops.append(Op(start_op, field, None, before))
         else:
-            value = raw[at : at + size].decode()
-            at += size
-        ops.append(Op(start_op + row, keys[row], value, preds[row]))
+            end = at + size
+            ops.append(Op(start_op, field, raw[at:end].decode(), before))
+            at = end
+        start_op += 1
     if at != len(raw):
         raise _Unusual
     return tuple(ops)
 
 
-def _preds(counts: Sequence[int], who: bytes, when: bytes, actors: Sequence[bytes]) -> list[tuple[OpId, ...]]:
+def _preds(counts: Sequence[int], who: bytes, when: bytes, actors: Sequence[bytes]) -> Sequence[tuple[OpId, ...]]:
     total = sum(counts)
+    if not total:
+        if who or when or len(actors) > 1:
+            raise _Unusual
+        return [()] * len(counts)
     if total > PREDS_MAX:
         raise _Unusual
     numbers, owners = _deltas(when, total), _unsigned(who, total)
-    if numbers and not 0 < min(numbers) <= max(numbers) < _OP_MAX:
+    if not 0 < min(numbers) <= max(numbers) < _OP_MAX:
         raise _Unusual
     ids = [(number, actors[owner]) for number, owner in zip(numbers, owners, strict=True)]
     if len(actors) > 1 and actors[1:] != sorted({owner: None for _, owner in ids if owner != actors[0]}):
         raise _Unusual
+    if total == len(counts) == counts.count(1):
+        return [(each,) for each in ids]
     preds: list[tuple[OpId, ...]] = []
     at = 0
     for count in counts:

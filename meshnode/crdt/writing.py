@@ -1,23 +1,38 @@
 """Local writes: from what a person wants to read to a signed envelope that would pass every peer's gate."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
 from meshnode.crdt import change, envelope, gate
 from meshnode.crdt.change import ParsedChange
 from meshnode.crdt.encoding import Setting, packed, written
-from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, Carry, Envelope, actor_of, are_names, doc_id_of, resource_of
+from meshnode.crdt.envelope import (
+    ENVELOPE_BYTES_MAX,
+    Carry,
+    Envelope,
+    Pin,
+    actor_of,
+    are_names,
+    doc_id_of,
+    resource_of,
+)
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP, JsonValue, canonical, flat
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.kinds import Kinds, added, counter_field
-from meshnode.crdt.store import StateStore
+from meshnode.crdt.registers import Registers
+from meshnode.crdt.store import Standing, StateStore
 from meshnode.crdt.strays import Stray, carrying_changes, depth_of
 from meshnode.kernel.hlc import Hlc
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import Action, Authority, Signer
 from meshnode.model.errors import Denied, Invalid, LocalError, NotFound, RemoteError
 from meshnode.model.ids import DocId, short
+
+_REMEMBERED_MAX = 1024
+_actor_of = lru_cache(_REMEMBERED_MAX)(actor_of)  # who writes a document writes it again
+_doc_id_of = lru_cache(_REMEMBERED_MAX)(doc_id_of)
 
 
 class Broken(LocalError):
@@ -90,11 +105,12 @@ class Pen:
     def _drafted(self, wanted: Wanted, now: Instant) -> "_Unsigned | Draft | LocalError":
         try:
             doc = self._allowed(*wanted.names)
-            edit = self._edit(doc, wanted.kind, flat(wanted.fields))
-            created = not self._is_live(doc)
+            here = self._store.standing(doc)
+            edit = self._edit(here.fields, wanted.kind, flat(wanted.fields))
+            created = not here.is_live
             if not edit and not created:
                 return Draft(doc, None, created=False)
-            return self._unsigned(doc, wanted.names, edit, now, created=created)
+            return self._unsigned(doc, here, wanted.names, edit, now, created=created)
         except LocalError as error:
             return error
 
@@ -142,14 +158,13 @@ class Pen:
                 f"node {short(self._signer.node)} may not write {resource}: {verdict.reason}. Nothing changed.",
                 next_step="ask an admin for a role that may write it",
             )
-        return doc_id_of(kind, namespace, name)
+        return _doc_id_of(kind, namespace, name)
 
     def _is_live(self, doc: DocId) -> bool:
         return doc in self._store and not self._store.is_deleted(doc)
 
-    def _edit(self, doc: DocId, kind: str, wanted: Mapping[str, str]) -> dict[str, str | None]:
+    def _edit(self, registers: Registers, kind: str, wanted: Mapping[str, str]) -> dict[str, str | None]:
         """Fields to write: those that read otherwise now, and those in conflict, which this write settles."""
-        registers = self._store.fields(doc)
         siblings = registers.siblings()
         edit: dict[str, str | None] = {
             key: text for key, text in wanted.items() if registers.value(key) != text or key in siblings
@@ -166,7 +181,7 @@ class Pen:
     def _sealed(
         self, doc: DocId, names: tuple[str, str, str], edit: Mapping[str, str | None], now: Instant
     ) -> Admitted:
-        unsigned = self._unsigned(doc, names, edit, now, created=False)
+        unsigned = self._unsigned(doc, self._store.standing(doc), names, edit, now, created=False)
         draft = _signed(unsigned, envelope.seal(unsigned.made, self._signer))
         if isinstance(draft, LocalError):
             raise draft
@@ -174,26 +189,34 @@ class Pen:
         return draft.admitted
 
     def _unsigned(
-        self, doc: DocId, names: tuple[str, str, str], edit: Mapping[str, str | None], now: Instant, *, created: bool
+        self,
+        doc: DocId,
+        here: Standing,
+        names: tuple[str, str, str],
+        edit: Mapping[str, str | None],
+        now: Instant,
+        *,
+        created: bool,
     ) -> _Unsigned:
-        stamp = self._stamp(doc, now)
+        stamp = self._stamp(here.fields, now)
         stamped = {**edit, STAMP: str(stamp)}
         if DELETED in edit and edit[DELETED] is not None:
             stamped[DELETED] = str(stamp)
-        changes = [change_of(self._store, doc, self._actor(doc), stamped)]
+        changes = [_change_on(here, self._actor(doc, here.pin), stamped)]
         try:
             change.judge_size(changes)
         except RemoteError as error:
             raise _too_large(names, error) from error
-        return _Unsigned(names, self._made(doc, names, stamp, changes, []), changes, created)
+        return _Unsigned(names, self._made(doc, here.pin, names, stamp, changes, []), changes, created)
 
     def carry(self, doc: DocId, strays: Sequence[Stray], now: Instant) -> Admitted:
         """Write again, in our own name, what a root did not include. Raises ``Denied``, ``Invalid``."""
         names = self._store.names(doc)
         self._allowed(*names)
         stamps = [self._hlc.stamp(now) for _ in range(depth_of(strays))]
-        changes, carried = carrying_changes(self._store, doc, self._actor(doc), strays, stamps)
-        made = self._made(doc, names, stamps[-1], changes, carried)
+        pin = self._store.pin(doc)
+        changes, carried = carrying_changes(self._store, doc, self._actor(doc, pin), strays, stamps)
+        made = self._made(doc, pin, names, stamps[-1], changes, carried)
         try:
             change.judge_size(changes)
             data = envelope.seal(made, self._signer)
@@ -202,26 +225,27 @@ class Pen:
             raise Invalid(f"{'/'.join(names)}: {error}. Nothing changed.", next_step="meshnode conflicts") from error
         return gate.admitted(made, data, changes, proven=True)
 
-    def _actor(self, doc: DocId) -> bytes:
-        return actor_of(self._signer.public_key, doc, self._boot, self._store.pin(doc)[1])
+    def _actor(self, doc: DocId, pin: Pin) -> bytes:
+        return _actor_of(self._signer.public_key, doc, self._boot, pin[1])
 
     def _made(
         self,
         doc: DocId,
+        pin: Pin,
         names: tuple[str, str, str],
         stamp: int,
         changes: list[ParsedChange],
         carried: list[Carry],
     ) -> Envelope:
-        generation, root = self._store.pin(doc)
+        generation, root = pin
         return Envelope(
             envelope.ROOTED_VERSION if generation else envelope.VERSION, doc, *names, self._signer.node, self._boot,
             changes[0].seq, stamp, [packed(each) for each in changes], generation, root, carried,
         )  # fmt: skip
 
-    def _stamp(self, doc: DocId, now: Instant) -> int:
+    def _stamp(self, registers: Registers, now: Instant) -> int:
         """A new stamp that differs from the present one: the engine makes no operation of an equal value."""
-        current = self._store.fields(doc).stamp()
+        current = registers.stamp()
         stamp = self._hlc.stamp(now)
         return self._hlc.stamp(now) if current is not None and current.value == str(stamp) else stamp
 
@@ -246,7 +270,11 @@ def _too_large(names: tuple[str, str, str], error: RemoteError) -> Invalid:
 def change_of(store: StateStore, doc: DocId, actor: bytes, fields: Mapping[str, str | None]) -> ParsedChange:
     """The change that sets ``fields`` on top of all we hold, replacing every current write of theirs: byte for byte
     what the engine would have written (a test asks it), at a third of the time."""
-    current, heads = store.fields(doc), store.heads(doc)
-    settings = [Setting(key, fields[key], current.numbers(key)) for key in sorted(fields)]
-    seq = store.clock(doc).get(actor, 0) + 1
-    return written(actor, seq, store.max_op(doc, heads) + 1, heads, settings)
+    return _change_on(store.standing(doc), actor, fields)
+
+
+def _change_on(here: Standing, actor: bytes, fields: Mapping[str, str | None]) -> ParsedChange:
+    numbers, history = here.fields.numbers, here.history
+    heads = history.heads()
+    settings = [Setting(key, fields[key], numbers(key)) for key in sorted(fields)]
+    return written(actor, history.count(actor) + 1, history.max_op(heads) + 1, heads, settings)

@@ -77,6 +77,17 @@ def test_who_compares_behind_what_he_brought_is_answered_once_it_is_read() -> No
     assert answered(heard(mesh, question)) == [], "equal by now: had he been answered at once, all had come again"
 
 
+def test_who_asks_already_is_not_asked_as_well() -> None:
+    """One comparison, not two of the same: each would bring what differs once."""
+    mesh = Mesh("a", "b")
+    heard(mesh, Envelopes(written(mesh, SLICE + 1)))
+    heard(mesh, RepairRoot(b"\0" * 8))
+    documents = mesh.nodes["b"].documents
+    assert answered(list(documents.wake(mesh.now))) == []
+    (answer,) = answered(list(documents.wake(mesh.now)))
+    assert isinstance(answer, RepairSums) and not documents.is_reading
+
+
 def test_of_questions_that_wait_the_last_is_answered() -> None:
     backlog = Backlog()
     backlog.put(A, Envelopes([b"a"]))
