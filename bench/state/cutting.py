@@ -1,6 +1,7 @@
 """A cut: both sides go on reading and writing, or they do not."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -74,6 +75,8 @@ def _cut(effort: Effort) -> Row:
     with Nodes(FOUR, cuttable=True) as mesh:
         mesh.form()
         assert mesh.network is not None
+        gc.collect()
+        gc.freeze()  # a collection of all that the bench itself holds takes 15 to 20 ms, and would be in a gap
         workers = [Worker(mesh, side[0]) for side in (LEFT, RIGHT)]
         for worker in workers:
             worker.start()

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from meshnode.crdt import envelope, letters
 from meshnode.crdt.awaiting import Awaiting
-from meshnode.crdt.backlog import Backlog, Waiting
+from meshnode.crdt.backlog import SLICE, Backlog, Waiting
 from meshnode.crdt.gate import Admitted, Fork
 from meshnode.crdt.keeping import spread
 from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootPart, Roots, RootsWanted
@@ -47,6 +47,7 @@ class Arrivals:
         self._dug: dict[DocId, int] = {}  # documents that were asked for as a whole, and when
         self._backlog = Backlog()
         self._awaiting = Awaiting()
+        self._read_us, self._read = -1, 0  # the turn in which envelopes were read last, and how many
         self._sated: dict[NodeId, None] = {}  # peers that brought more than they may: nothing is asked of them for now
 
     @property
@@ -65,6 +66,10 @@ class Arrivals:
         for via, items in self._awaiting.release(node).items() if self._awaiting else ():
             # Not the end of an answer where nobody is there to be asked for more.
             self._backlog.put(via, Envelopes(items, more=via not in self._exchange))
+
+    def deadline(self) -> int | None:
+        """When to read on: in another turn, for the core wakes a room as often in one as it is due."""
+        return self._read_us + 1 if self._backlog else None
 
     def read_on(self, now: Instant) -> Effects:
         """A slice of what waits."""
@@ -88,7 +93,7 @@ class Arrivals:
             case Envelopes():
                 return self._take(via, letter, now)
             case Clocks():
-                return self._exchange.answer(via, letter)
+                return self._told_of(via, letter, now)
             case RepairRoot() if via in self._backlog:
                 self._backlog.put(via, letter)
                 return []
@@ -117,9 +122,19 @@ class Arrivals:
         """It may bring something again."""
         self._sated.pop(peer, None)
 
+    def _told_of(self, via: NodeId, letter: Clocks, now: Instant) -> Effects:
+        if not letter.told:
+            return self._exchange.answer(via, letter)
+        self._exchange.heed(via, letter)
+        if self._exchange.has_left:
+            self._rhythm.remind(now)
+        return []
+
     def _take(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:
-        """As much of it as a turn bears, unless there is something before it."""
-        is_first = via not in self._backlog
+        """As much of it as a turn bears, unless there is something before it. What waited on a link that was cut comes
+        all at once, a letter for each change."""
+        is_read = self._read >= SLICE and self._read_us == now.mono_us
+        is_first = via not in self._backlog and not is_read
         self._backlog.put(via, letter)
         effects: list[Effect] = list(self._read_on(via, self._backlog.take(via), now)) if is_first else []
         while self._backlog.is_full(via):
@@ -129,6 +144,9 @@ class Arrivals:
     def _read_on(self, via: NodeId, letter: Waiting, now: Instant) -> Effects:
         if isinstance(letter, RepairRoot):
             return self._exchange.compare(via, letter)
+        if self._read_us != now.mono_us:
+            self._read_us, self._read = now.mono_us, 0
+        self._read += len(letter.items)
         return self._receive(via, letter, now)
 
     def _receive(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:

@@ -49,10 +49,15 @@ class Backlog:
         waiting.append(letter)
 
     def take(self, peer: NodeId) -> Waiting:
-        """The next slice of a peer that has something waiting. The last of a letter ends as the letter does."""
+        """The next slice of a peer that has something waiting. The last of a letter ends as the letter does.
+
+        New changes that came one by one are one slice, as if they had come together.
+        """
         waiting = self._waiting[peer]
         letter = waiting.popleft()
         if isinstance(letter, Envelopes):
+            if letter.eager and waiting:
+                letter = _together(letter, waiting)
             if len(letter.items) > SLICE:
                 waiting.appendleft(replace(letter, items=letter.items[SLICE:]))
                 letter = replace(letter, items=letter.items[:SLICE], more=True, rest=[])
@@ -73,3 +78,14 @@ class Backlog:
         """What it would still bring comes by repair."""
         self._waiting.pop(peer, None)
         self._bytes.pop(peer, None)
+
+
+def _together(letter: Envelopes, waiting: deque[Waiting]) -> Envelopes:
+    """With those behind it that say the same of what they bring, up to a slice."""
+    items, alike = list(letter.items), replace(letter, items=[])
+    while waiting and isinstance(following := waiting[0], Envelopes):
+        if len(items) + len(following.items) > SLICE or replace(following, items=[]) != alike:
+            break
+        items += following.items
+        waiting.popleft()
+    return replace(letter, items=items)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from meshnode.crdt import envelope, letters
 from meshnode.crdt.envelope import UNROOTED, Pin
-from meshnode.crdt.hearsay import Hearsay
+from meshnode.crdt.hearsay import Claim, Hearsay
 from meshnode.crdt.history import Clock, Sealed
 from meshnode.crdt.interest import Interests
 from meshnode.crdt.keeping import Keeping
@@ -92,15 +92,23 @@ class Exchange:
 
     @property
     def has_left(self) -> bool:
-        """Something was left to others: ``remind`` is due a moment later."""
+        """Something was left to others, or announced by them: ``remind`` is due a moment later."""
         return bool(self._hearsay)
 
     def remind(self) -> list[Effect]:
-        """What others were to give our peers, to those who have not said since that they hold it."""
+        """What others were to give our peers, to those who have not said since that they hold it; and a question to
+        whoever announced what has not come since."""
+        lacking: dict[NodeId, list[DocId]] = {}
+        for doc, claim in self._hearsay.take_claims().items():
+            if self._is_behind(doc, claim.pin, claim.clock):
+                lacking.setdefault(claim.peer, []).append(doc)
         return [
-            send(peer, letter)
-            for peer, docs in self._hearsay.take().items()
-            for letter in self._clocks([doc for doc in docs if self._interests.is_for(peer, doc)], told=True)
+            *(each for peer, docs in lacking.items() for each in self.ask(docs, peer, last=True)),
+            *(
+                send(peer, letter)
+                for peer, docs in self._hearsay.take().items()
+                for letter in self._clocks([doc for doc in docs if self._interests.is_for(peer, doc)], told=True)
+            ),
         ]
 
     def push(self, envelopes: Sequence[Sealed], via: NodeId, *, lazily: bool = False) -> list[Effect]:
@@ -196,11 +204,9 @@ class Exchange:
 
     def answer(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
         """What ``peer`` lacks and is kept here; before it, our clocks where ``peer`` is ahead: both travel at once."""
-        behind = [DocId(doc) for doc, _, clock in theirs.docs if self._is_behind(DocId(doc), theirs, clock)]
-        if theirs.told:
-            same = [DocId(doc) for doc, version, _ in theirs.docs if version == self._index.version(DocId(doc))]
-            self._hearsay.confirm(peer, same)
-            return self.ask(behind, peer, last=True)
+        pins = [theirs.pins.get(doc, UNROOTED) for doc, _, _ in theirs.docs]
+        rows = zip(theirs.docs, pins, strict=True)
+        behind = [DocId(doc) for (doc, _, clock), pin in rows if self._is_behind(DocId(doc), pin, clock)]
         asks = [] if theirs.last else self.ask(behind, peer, last=True, part=theirs.part, more=theirs.more)
         self._is_comparing(peer)
         asks += self._roots_for(peer, theirs)
@@ -219,8 +225,17 @@ class Exchange:
                 (begun if lacking else rest).append(DocId(doc))
         return [*asks, *(send(peer, letter) for letter in letters.answer_letters(items, [*rest, *begun], theirs))]
 
-    def _is_behind(self, doc: DocId, theirs: Clocks, clock: Clock) -> bool:
-        pin, ours = theirs.pins.get(doc, UNROOTED), self._store.pin(doc)
+    def heed(self, peer: NodeId, told: Clocks) -> None:
+        """``peer`` announces what it holds: no question."""
+        for doc, version, clock in told.docs:
+            pin = told.pins.get(doc, UNROOTED)
+            if version == self._index.version(DocId(doc)):
+                self._hearsay.confirm(peer, [DocId(doc)])
+            elif peer in self._known and self._is_behind(DocId(doc), pin, clock):
+                self._hearsay.claim(DocId(doc), Claim(peer, pin, clock))
+
+    def _is_behind(self, doc: DocId, pin: Pin, clock: Clock) -> bool:
+        ours = self._store.pin(doc)
         return pin > ours or (pin == ours and _is_ahead(clock, self._store.clock(doc)))
 
     def _roots_for(self, peer: NodeId, theirs: Clocks) -> list[Effect]:

@@ -162,6 +162,8 @@ class Documents:
         for key in self._rhythm.due(now):
             if key == FREEZE:
                 effects += self._succession.turn(now)
+            elif key == REMIND and self.is_reading:  # what is announced, or announced here, may be among it
+                self._rhythm.remind(now)
             elif key == REMIND:
                 effects += self._exchange.remind()
             elif key == COOL:
@@ -186,10 +188,10 @@ class Documents:
         return self._arrivals.has_more
 
     def deadline(self) -> int | None:
-        if self._notes or self.is_reading or (self._store.is_warm and not self._rhythm.is_cooling):
+        if self._notes or (self._store.is_warm and not self._rhythm.is_cooling):
             return 0
         keeping = earliest(self._keeping.deadline(), self._succession.deadline())
-        return earliest(self._rhythm.deadline(), keeping)
+        return earliest(self._rhythm.deadline(), keeping, self._arrivals.deadline())
 
     # -- local writes
 

@@ -38,7 +38,7 @@ def test_what_an_author_nobody_admitted_wrote_is_held_and_comes_in_with_his_reco
     node.trust.add(EVE)
     assert node.documents.deadline() != 0
     node.documents.empowered(EVE.node)
-    assert node.documents.deadline() == 0
+    assert node.documents.deadline() == 1, "in the turn after this one"
     heard_of(node, EVE)
     assert (value(node), node.documents.awaiting(), len(node.journal)) == ({"v": 1}, 0, 1)
 

@@ -1,5 +1,7 @@
 """A letter with more envelopes than a turn bears is read in slices: all of it, in its order, and others in between."""
 
+from collections.abc import Iterable
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def test_a_turn_reads_a_slice_and_a_wake_the_next() -> None:
     letter = Envelopes(written(mesh, 2 * SLICE + 1))
     documents = mesh.nodes["b"].documents
     assert kept(heard(mesh, letter)) == SLICE
-    assert documents.is_reading and documents.deadline() == 0
+    assert documents.is_reading and documents.deadline() == mesh.now.mono_us + 1
     assert kept(list(documents.wake(mesh.now))) == SLICE
     last = list(documents.wake(mesh.now))
     assert kept(last) == 1
@@ -141,20 +143,42 @@ def test_of_each_peer_all_comes_in_its_order_and_each_letter_ends_as_it_did(
         assert len(letter.items) <= SLICE
     assert questions == dict(asked)
     for peer in (A, B):
+        answers = [letter for _, letter in _of(said, peer) if not letter.eager]
         whole = list[Envelopes]()
         begun: Envelopes | None = None
-        for letter in read[peer]:
+        for letter in (each for each in read[peer] if not each.eager):
             grown = letter if begun is None else msgspec.structs.replace(letter, items=[*begun.items, *letter.items])
-            _, began = _of(said, peer)[len(whole)]
-            if len(grown.items) < len(began.items):
+            if len(grown.items) < len(answers[len(whole)].items):
                 assert letter.more and not letter.rest
                 begun = grown
             else:
                 whole.append(grown)
                 begun = None
-        assert whole == [letter for _, letter in _of(said, peer)]
+        assert whole == answers
+        assert _one_by_one(read[peer]) == _one_by_one(letter for _, letter in _of(said, peer))
     assert vars(backlog) == {"_waiting": {}, "_bytes": {}}
 
 
 def _of(said: list[tuple[NodeId, Envelopes]], peer: NodeId) -> list[tuple[NodeId, Envelopes]]:
     return [each for each in said if each[0] == peer]
+
+
+def _one_by_one(said: Iterable[Envelopes]) -> list[tuple[bytes, bool, bool]]:
+    """Each envelope, and what is said of it."""
+    return [(item, letter.eager, letter.lazy) for letter in said for item in letter.items]
+
+
+def test_new_changes_that_came_one_by_one_are_read_as_if_they_had_come_together() -> None:
+    mesh = Mesh("a", "b", "c")
+    mesh.link("b", "c")
+    mesh.settle()
+    items, documents = written(mesh, 4 * SLICE), mesh.nodes["b"].documents
+    effects = [effect for item in items for effect in heard(mesh, Envelopes([item], eager=True))]
+    assert kept(effects) == SLICE, "what one turn bears, however it came"
+    assert documents.deadline() == mesh.now.mono_us + 1, "the core wakes a room again in the same turn if it is due"
+    effects = list(documents.wake(mesh.now))
+    (persist,) = [each for each in effects if isinstance(each, Persist)]
+    assert len(persist.records) == SLICE
+    (onward,) = [each for each in persist.then if isinstance(each, Send)]
+    letter = letters.decode(onward.body)
+    assert isinstance(letter, Envelopes) and letter.items == items[SLICE : 2 * SLICE]

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from meshnode.crdt import letters
-from meshnode.crdt.hearsay import DOCS_MAX, Hearsay
+from meshnode.crdt.envelope import UNROOTED
+from meshnode.crdt.hearsay import DOCS_MAX, Claim, Hearsay
 from meshnode.crdt.letters import TOLD_BYTES, TOLD_MAX, Clocks, Envelopes
-from meshnode.kernel.effects import Channel, Send
+from meshnode.kernel.effects import Channel
 from meshnode.links.messages import ControlReceived
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId, NodeId
@@ -18,6 +19,7 @@ FIVE = ("a", "b", "c", "d", "e")
 MOMENT_S = 0.4  # all reminders are out; no round of repair has come
 DOC = DocId(b"d" * 16)
 PEER = NodeId(b"p" * 32)
+CLAIM = Claim(PEER, UNROOTED, {})
 
 
 def clique() -> Mesh:
@@ -62,7 +64,7 @@ def test_whom_the_writer_named_and_did_not_reach_is_given_it_a_moment_later() ->
     mesh.queue = type(mesh.queue)((one, each) for one, each in mesh.queue if mesh.named(each.peer) == "b")
     mesh.settle()
     assert len(mesh.roots()) == 2, "b was told that the others are told"
-    mesh.run(MOMENT_S)
+    mesh.run(2 * MOMENT_S)  # b says what it holds, and another moment later the others ask
     assert len(mesh.roots()) == 1
 
 
@@ -76,19 +78,45 @@ def test_a_chain_passes_a_change_on_without_a_pause() -> None:
     assert len(mesh.roots()) == 1, "no clock moved"
 
 
-def test_an_announcement_is_asked_about_by_who_lacks_it_and_answered_by_nobody_else() -> None:
+def announced(mesh: Mesh, name: str) -> ControlReceived:
+    """``name`` says what it holds."""
+    documents = mesh.nodes[name].documents
+    rows = [(doc, b"version", documents._store.clock(doc)) for doc in documents.live()]
+    return ControlReceived(mesh.nodes[name].id, Channel.STATE, letters.encode(Clocks(rows, told=True)))
+
+
+def asked(mesh: Mesh) -> list[tuple[str, str]]:
+    said = [(one, to, letters.decode(body)) for one, to, body in mesh.log]
+    return [(one, to) for one, to, letter in said if isinstance(letter, Clocks) and letter.last]
+
+
+def test_what_is_announced_is_asked_for_once_a_moment_later_if_it_has_not_come_by_then() -> None:
     mesh = Mesh("a", "b")
     mesh.put("a", "x", {"v": 1})
-    mesh.put("b", "y", {"v": 1})
     mesh.link("a", "b")
     mesh.queue.clear()
-    doc = mesh.nodes["b"].documents.get("Thing", "default", "y")
-    assert doc is not None
-    for told in (False, True):
-        body = letters.encode(Clocks([(doc.doc_id, b"", {})], told=told))
-        event = ControlReceived(mesh.nodes["a"].id, Channel.STATE, body)
-        answered = [each for each in mesh.nodes["b"].documents.handle(event, mesh.now) if isinstance(each, Send)]
-        assert bool(answered) is not told, "what it has beyond it keeps to itself"
+    b = mesh.nodes["b"]
+    for _ in range(16):  # one a second, on a link that was cut
+        assert b.perform(b.documents.handle(announced(mesh, "a"), mesh.now), mesh.now) == []
+    mesh.run(MOMENT_S)
+    assert asked(mesh) == [("b", "a")] and len(mesh.roots()) == 1
+
+
+def test_what_came_before_its_moment_is_not_asked_for_and_nobody_answers_an_announcement() -> None:
+    mesh = Mesh("a", "b")
+    change = mesh.put("a", "x", {"v": 1})
+    mesh.link("a", "b")
+    mesh.queue.clear()
+    b = mesh.nodes["b"]
+    b.perform(b.documents.handle(announced(mesh, "a"), mesh.now), mesh.now)
+    letter = letters.encode(Envelopes([change.records[0].body[8:]], eager=True))
+    mesh.give("b", b.documents.handle(ControlReceived(mesh.nodes["a"].id, Channel.STATE, letter), mesh.now))
+    mesh.put("b", "x", {"v": 2})
+    mesh.queue.clear()
+    sent = b.perform(b.documents.handle(announced(mesh, "a"), mesh.now), mesh.now)
+    assert sent == [], "what it has beyond it keeps to itself"
+    mesh.run(MOMENT_S)
+    assert asked(mesh) == []
 
 
 def test_an_older_release_reads_letters_that_name_who_is_told() -> None:
@@ -124,5 +152,9 @@ def test_what_is_left_to_others_is_bounded_and_is_forgotten_with_the_peer_or_its
     hearsay.confirm(PEER, [DOC])
     assert not hearsay
     hearsay.leave([PEER], DOC)
+    hearsay.claim(DOC, CLAIM)
     hearsay.forget(PEER)
     assert not hearsay
+    for doc in docs:
+        hearsay.claim(doc, CLAIM)
+    assert list(hearsay.take_claims()) == docs[5:] and not hearsay
