@@ -154,6 +154,11 @@ class Generations:
                 found.append((doc, left))
         return found
 
+    @property
+    def is_carrying(self) -> bool:
+        """Some strays are still to be carried."""
+        return bool(self._due)
+
     def again(self, doc: DocId, now: Instant) -> None:
         """They could not be carried now: who may not write a document may be given the role back."""
         if doc in self._strays:

@@ -296,6 +296,11 @@ class Documents:
         """Writes known here that the present generation does not hold yet: somebody will write them again."""
         return self._generations.strays(doc) if doc in self._store else ()
 
+    @property
+    def is_carrying(self) -> bool:
+        """Writes that a root has not seen wait here for their turn to be written again."""
+        return self._generations.is_carrying
+
     def is_live(self, doc: DocId) -> bool:
         """It exists, and is wanted here."""
         known = doc in self._store and not self._store.is_deleted(doc)

@@ -21,6 +21,7 @@ from meshnode.sim.writes import KeptWrites
 
 JOIN_S = 30.0
 WARM_S = 3.0
+CARRY_S = 45.0  # holders take turns at what an author does not carry himself
 REST_S = 5.0
 
 
@@ -135,6 +136,7 @@ class Run:
         report.calls_s = answer_calls(world, self._skills(), scenario.settle_s)
         if self.audit is not None:
             self.audit.close_books(scenario.settle_s)
+        world.run_till(lambda: not any(node.core and node.core.documents.is_carrying for node in world.nodes), CARRY_S)
         world.run_for(REST_S)
         settle(world, 0.0)
         if self.audit is not None:
