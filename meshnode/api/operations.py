@@ -90,6 +90,7 @@ OPERATIONS = (
     _get(f"{DOCUMENT}/history", commands.DocumentHistory, views.DocumentHistoryView, "Its writes, newest first"),
     _get(f"{DOCUMENT}/diff", commands.DocumentDiff, views.DocumentDiffView, "What differs between two writes"),
     _post(f"{DOCUMENT}/resolve", commands.ResolveConflict, views.AppliedView, "Give a field in conflict one value"),
+    _post(f"{DOCUMENT}/count", commands.AddToCounter, views.AppliedView, "Add to a counter of a document"),
     _post("/v1/changes", commands.WatchDocuments, views.WatchView, "Changes of documents behind a cursor"),
     _post("/v1/sync", commands.SyncNow, views.SyncView, "Compare documents with all linked peers now"),
     _get("/v1/sync/stick", commands.ExportStick, views.StickView, "Signed writes to carry by hand, one page"),

@@ -93,6 +93,7 @@ def _document_lines(document: DocumentView) -> list[str]:
         ("updated", f"{clock(document.updated_ms)} by {document.updated_by}"),
         ("changes", f"{document.changes}, heads {', '.join(head[:12] for head in document.heads)}"),
         ("conflicts", ", ".join(document.conflicts)),
+        ("counters", ", ".join(f"{name} {total}" for name, total in document.counters.items())),
         ("document id", document.doc_id),
     ]
     return [

@@ -125,6 +125,18 @@ def diff(given: Given, names: Names, behind: Sequence[str]) -> int:
     return 0
 
 
+def count(given: Given, names: Names, behind: Sequence[str]) -> int:
+    usage = "meshnode state count KIND NAME COUNTER [AMOUNT]"
+    if not 1 <= len(behind) <= 2:
+        raise Invalid("state count: which counter, and by how much?", next_step=usage)
+    by = behind[1] if len(behind) == 2 else "1"
+    if not by.removeprefix("-").isdecimal():
+        raise Invalid(f"state count: {by} is no whole number", next_step=usage)
+    view = client_of(given).count(*names, behind[0], int(by))
+    show_one(given, view, lambda: [one_line(f"{named(names)}: {note}") for note in view.notes], named(names))
+    return 0
+
+
 def _diff_lines(view: DocumentDiffView, name: str) -> list[str]:
     lines = [f"{name}: write {view.first} -> {f'write {view.second}' if view.second else 'now'}"]
     lines += [f"  {field}: {shown(before)} -> {shown(after)}" for field, (before, after) in view.changed.items()]

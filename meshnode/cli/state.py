@@ -14,7 +14,7 @@ from meshnode.cli.words import clock, one_line, size
 from meshnode.model.errors import Invalid
 from meshnode.model.views import HistoryRow, StateDiffView, StateView, UnitStateView
 
-ACTIONS = ("list", "show", "history", "diff", "restore", "forget", "verify")
+ACTIONS = ("list", "show", "history", "diff", "restore", "forget", "verify", "count")
 _HASH_CHARS = 12
 
 _STATES: tuple[Column[UnitStateView], ...] = (
@@ -112,6 +112,13 @@ def _forget(given: Given) -> int:
     return 0
 
 
+def _count(given: Given) -> int:
+    found = record.names_of([given.unit, *given.versions], given.namespace)
+    if found is None:
+        raise Invalid("state count: of which document?", next_step="meshnode state count KIND NAME COUNTER [AMOUNT]")
+    return record.count(given, *found)
+
+
 def _document(given: Given) -> record.Names | None:
     """What ``KIND NAME`` names, where these are the words; nothing behind them is ignored silently."""
     found = record.names_of([given.unit, *given.versions], given.namespace)
@@ -182,7 +189,7 @@ def _shown(value: object) -> str:
 
 
 _ACTIONS: dict[str, Callable[[Given], int]] = dict(
-    zip(ACTIONS, (_list, _show, _history, _diff, _restore, _forget, verifying.verify), strict=True)
+    zip(ACTIONS, (_list, _show, _history, _diff, _restore, _forget, verifying.verify, _count), strict=True)
 )
 
 
@@ -210,7 +217,12 @@ def _state_options(parser: Parser) -> None:
     parser.add_argument("action", choices=ACTIONS)
     what = "NAME (its first unit) or NAME/SLOT; or KIND NAME of a document"
     parser.add_argument("unit", metavar="UNIT", nargs="?", default="", help=what)
-    parser.add_argument("versions", metavar="NAME|VERSION", nargs="*", help="NAME of a document; of diff: A, or A B")
+    parser.add_argument(
+        "versions",
+        metavar="NAME|VERSION",
+        nargs="*",
+        help="NAME of a document; of diff: A, or A B; of count: COUNTER, or COUNTER N",
+    )
     parser.add_argument("-n", dest="namespace", metavar="NAMESPACE", default="default", help="of a document")
     parser.add_argument("--version", metavar="V", type=_version, default=None, help="of restore")
     parser.add_argument("--key", default="", help="of show: this key only")

@@ -42,7 +42,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "State": {
         "state": (
             "state",
-            "list, show, history, diff, restore or forget states; of documents: KIND NAME; or verify all",
+            "list, show, history, diff, restore or forget states; of documents: KIND NAME, count; or verify all",
         ),
         "checkpoint": ("state", "write a checkpoint of every unit of an agent now"),
         "conflicts": ("conflicts", "fields and keys with concurrent values, all of them kept; resolve settles one"),

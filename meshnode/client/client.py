@@ -235,6 +235,11 @@ class Client:
         body = msgspec.json.encode({"field": field, "pick": pick, "value": value})
         return self._ask("POST", f"{_document(kind, namespace, name)}/resolve", views.AppliedView, body)
 
+    def count(self, kind: str, namespace: str, name: str, counter: str, amount: int = 1) -> views.AppliedView:
+        """Add to a counter of a document; ``amount`` may be negative. Raises ``NotFound``, ``Invalid``, ``Denied``."""
+        body = msgspec.json.encode({"counter": counter, "amount": amount})
+        return self._ask("POST", f"{_document(kind, namespace, name)}/count", views.AppliedView, body)
+
     def changes(self, command: commands.WatchDocuments) -> views.WatchView:
         """What changed behind a cursor; waits for it as long as the command says."""
         return self._post("/v1/changes", command, views.WatchView, command.wait_ms / 1000 + GRACE_S)

@@ -27,12 +27,14 @@ _COUNTER = re.compile(r"count:(?P<name>[^@]+)@(?P<node>[0-9a-f]{12})\Z")
 class Kind(msgspec.Struct, frozen=True):
     """``fields``: stored names this release knows ("spec.replicas"), or all of one root ("spec.").
 
-    ``version``: of the description; a higher one knows all fields of a lower one.
+    ``version``: of the description; a higher one knows all fields of a lower one. ``counters``: what their names look
+    like, a regular expression; "": it has none.
     """
 
     name: str
     version: int
     fields: tuple[str, ...]
+    counters: str = ""
 
     def knows(self, field: str) -> bool:
         root, dot, _ = field.partition(".")
@@ -42,7 +44,8 @@ class Kind(msgspec.Struct, frozen=True):
 def kind_of(schema: JsonObject) -> Kind:
     """What a schema of ``model/schemas.py`` says may stand in a document of its kind, as it is stored."""
     shape = _shapes.decode(msgspec.json.encode(schema))
-    return Kind(shape.title, shape.version, ("apiVersion", "labels.", *(f"spec.{key}" for key in shape.fields)))
+    fields = ("apiVersion", "labels.", *(f"spec.{key}" for key in shape.fields))
+    return Kind(shape.title, shape.version, fields, shape.counters)
 
 
 class _Object(msgspec.Struct, frozen=True):
@@ -57,6 +60,7 @@ class _Shape(msgspec.Struct, frozen=True):
     title: str
     properties: _Properties
     version: int = 1
+    counters: str = ""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -78,6 +82,14 @@ class Kinds:
         """Whether a writer of the whole document, who left ``field`` out, meant to remove it."""
         known = self._kinds.get(kind)
         return not is_counter(field) and (known is None or known.knows(field))
+
+    def judge_counter(self, kind: str, counter: str) -> None:
+        """Raises ``Invalid``: no document of this kind has such a counter."""
+        known = self._kinds.get(kind)
+        if known is None or (known.counters and re.fullmatch(known.counters, counter)):
+            return
+        why = f"may not be called {counter[:60]!r}" if known.counters else "are none"
+        raise Invalid(f"counters of kind {kind} {why}. Nothing changed.", next_step=f"meshnode explain {kind.lower()}")
 
 
 def is_counter(field: str) -> bool:

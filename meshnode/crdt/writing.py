@@ -126,6 +126,7 @@ class Pen:
     def add(self, kind: str, namespace: str, name: str, counter: str, amount: int, now: Instant) -> Draft:
         """Add to this node's part of a counter. Raises as ``put`` does."""
         doc = self._allowed(kind, namespace, name)
+        self._kinds.judge_counter(kind, counter)
         field, created = counter_field(counter, self._signer.node), not self._is_live(doc)
         parts = [write.value for write in self._store.fields(doc).writes(field) if write.value is not None]
         newest = max(parts, key=int, default=None)

@@ -334,6 +334,17 @@ class ResolveConflict(Command, frozen=True, tag="resolve"):
     value: Any = None
 
 
+class AddToCounter(Command, frozen=True, tag="count"):
+    """-> AppliedView. Add ``amount``, which may be negative, to a counter of a document. What others add at the same
+    time, wherever, is added too: no two nodes write the same part of it."""
+
+    kind: str
+    namespace: str
+    name: str
+    counter: str
+    amount: int = 1
+
+
 class WatchDocuments(Command, frozen=True, tag="watch"):
     """-> WatchView. Changes of documents behind a cursor, in causal order, each once; empty fields mean all.
 
@@ -426,6 +437,7 @@ AnyCommand = (
     | DocumentHistory
     | DocumentDiff
     | ResolveConflict
+    | AddToCounter
     | WatchDocuments
     | SyncNow
     | ExportStick

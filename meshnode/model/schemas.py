@@ -321,4 +321,6 @@ POLICY["examples"] = [
         "spec": {"roles": ["member"]},
     }
 ]  # fmt: skip
+# Names of what is counted of one, beside what is declared: meshnode state count.
+AGENT["counters"] = AGENTCLUSTER["counters"] = LABEL
 SCHEMAS: dict[str, JsonObject] = {"Agent": AGENT, "AgentCluster": AGENTCLUSTER, "Node": NODE, "Policy": POLICY}

@@ -7,6 +7,17 @@ import msgspec
 JsonObject = dict[str, Any]
 
 
+class ConflictView(msgspec.Struct, frozen=True, kw_only=True):
+    """All concurrent values of one field; the first is the one in force."""
+
+    kind: str
+    namespace: str
+    name: str
+    field: str
+    values: list[Any]
+    writers: list[str]
+
+
 class FieldView(msgspec.Struct, frozen=True, kw_only=True):
     """One field of a document. ``others``: values written at the same time, with their writers; None: removed there."""
 

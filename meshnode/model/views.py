@@ -4,7 +4,16 @@ from typing import Any
 
 import msgspec
 
-from meshnode.model.view_parts import Condition, FieldView, JournalEntry, LinkView, PlanRow, StickPart, WriteView
+from meshnode.model.view_parts import (
+    Condition,
+    ConflictView,
+    FieldView,
+    JournalEntry,
+    LinkView,
+    PlanRow,
+    StickPart,
+    WriteView,
+)
 
 JsonObject = dict[str, Any]
 
@@ -246,7 +255,8 @@ class PingView(View, frozen=True):
 
 
 class DocumentView(View, frozen=True):
-    """One document. ``heads``: hex hashes; several mean concurrent changes. ``conflicts``: fields with siblings."""
+    """One document. ``heads``: hex hashes; several mean concurrent changes. ``conflicts``: fields with siblings;
+    ``counters``: by name, the sum of what all nodes have added."""
 
     kind: str
     namespace: str
@@ -261,6 +271,7 @@ class DocumentView(View, frozen=True):
     conflicts: list[str]
     conditions: list[Condition]
     status: JsonObject
+    counters: dict[str, int] = {}
 
 
 class DocumentsView(View, frozen=True):
@@ -276,17 +287,6 @@ class AppliedView(View, frozen=True):
     action: str
     notes: list[str]
     durability: str = "local"
-
-
-class ConflictView(View, frozen=True):
-    """All concurrent values of one field; the first is the one in force."""
-
-    kind: str
-    namespace: str
-    name: str
-    field: str
-    values: list[Any]
-    writers: list[str]
 
 
 class ConflictsView(View, frozen=True):

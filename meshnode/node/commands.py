@@ -14,6 +14,7 @@ from meshnode.kernel.effects import Effect, Note, Persist
 from meshnode.kernel.instant import MS
 from meshnode.messaging.switch import PING_SKILL
 from meshnode.model.commands import (
+    AddToCounter,
     AnyCommand,
     Apply,
     CallSkill,
@@ -281,7 +282,7 @@ class Desk:
                 return self._core.puts.add(command_no, command)
             case DeleteDocument():
                 return self._delete(command_no, command, now)
-            case ShowDocument() | DocumentHistory() | DocumentDiff() | ResolveConflict():
+            case ShowDocument() | DocumentHistory() | DocumentDiff() | ResolveConflict() | AddToCounter():
                 return self._documents.ask(command_no, command, now)
             case WatchDocuments():
                 return self._core.watching.ask(command_no, command, now)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from meshnode.crdt import chronicle
 from meshnode.crdt.fields import DELETED
+from meshnode.crdt.kinds import counters_of
 from meshnode.crdt.stick import Item
 from meshnode.kernel.effects import Persist
 from meshnode.model import commands, views
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 LIMIT_MAX = 4_096
 STICK_PAGE_BYTES = 384 * 1024  # as JSON it must fit into one request of the local API
 ITEMS_MAX = 5_000
-Asked = commands.ShowDocument | commands.DocumentHistory | commands.DocumentDiff | commands.ResolveConflict
+Asked = (
+    commands.ShowDocument | commands.DocumentHistory | commands.DocumentDiff | commands.ResolveConflict
+    | commands.AddToCounter
+)  # fmt: skip
 Carried = commands.SyncNow | commands.ExportStick | commands.ImportStick
 
 
@@ -49,6 +53,8 @@ class DocumentDesk:
                 return [Reply(command_no, self._diff(command))]
             case commands.ResolveConflict():
                 return self._resolve(command_no, command, now)
+            case commands.AddToCounter():
+                return self._count(command_no, command, now)
             case _:
                 assert_never(command)
 
@@ -143,6 +149,19 @@ class DocumentDesk:
 
     def _unknown(self, kind: str, namespace: str, name: str) -> NotFound:
         return NotFound(f"no {kind} {namespace}/{name} is known here", next_step="meshnode get documents")
+
+    def _count(self, command_no: int, command: commands.AddToCounter, now: Instant) -> Sequence[Effect]:
+        core, names = self._core, (command.kind, command.namespace, command.name)
+        if core.documents.get(*names) is None:
+            raise self._unknown(*names)
+        change = core.documents.add(*names, command.counter, command.amount, now)
+        found = core.documents.get(*names)
+        total = counters_of(found.fields).get(command.counter, 0) if found is not None else 0
+        view = views.AppliedView(
+            kind=command.kind, namespace=command.namespace, name=command.name, action="updated",
+            notes=[f"{command.counter} is {total}, as far as is known here"],
+        )  # fmt: skip
+        return [Persist(change.records, then=(*change.effects, Reply(command_no, view)))]
 
     # -- conflicts
 

@@ -11,6 +11,7 @@ import msgspec
 from meshnode import __version__
 from meshnode.agents.messages import InstanceState
 from meshnode.crdt.arrivals import TWICE
+from meshnode.crdt.kinds import counters_of
 from meshnode.deployments import drains
 from meshnode.deployments.clusters import StandingOf, conditions, status_of
 from meshnode.gossip.messages import MemberState
@@ -303,7 +304,7 @@ def _document(core: Core, document: Document, standing_of: StandingOf, now: Inst
         api_version=str(document.fields.get("apiVersion", "")), spec=document.spec,
         heads=[h.hex() for h in document.heads], changes=document.changes, updated_ms=hlc.wall_ms(document.updated_hlc),
         updated_by=core.names.of(document.updated_by), conflicts=sorted(document.siblings),
-        conditions=rows, status=status,
+        conditions=rows, status=status, counters=counters_of(document.fields),
     )  # fmt: skip
 
 

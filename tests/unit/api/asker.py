@@ -278,7 +278,10 @@ class CannedNode:
                 return views.DocumentDiffView(
                     kind=named[0], namespace=named[1], name=named[2], first=first, second=second, changed=changed
                 )
-            case commands.ResolveConflict(kind=kind, namespace=namespace, name=name):
+            case (
+                commands.ResolveConflict(kind=kind, namespace=namespace, name=name)
+                | commands.AddToCounter(kind=kind, namespace=namespace, name=name)
+            ):
                 return views.AppliedView(kind=kind, namespace=namespace, name=name, action="updated", notes=[])
             case commands.WatchDocuments(after=""):
                 return views.WatchView(items=[SEEN, SYNCED], cursor="e.1")

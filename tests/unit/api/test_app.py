@@ -112,6 +112,8 @@ REQUESTS: list[tuple[str, str, object, commands.AnyCommand]] = [
     ("POST", "/v1/documents/AgentCluster/default/line3/resolve", {"field": "spec.replicas", "pick": 2},
      commands.ResolveConflict(
          kind="AgentCluster", namespace="default", name="line3", field="spec.replicas", pick=2)),
+    ("POST", "/v1/documents/AgentCluster/default/line3/count", {"counter": "orders", "amount": -2},
+     commands.AddToCounter(kind="AgentCluster", namespace="default", name="line3", counter="orders", amount=-2)),
     ("POST", "/v1/changes", {"after": "e.0", "wait_ms": 5}, commands.WatchDocuments(after="e.0", wait_ms=5)),
     ("POST", "/v1/sync", None, commands.SyncNow()),
     ("GET", "/v1/sync/stick?kind=AgentCluster", None, commands.ExportStick(kind="AgentCluster")),

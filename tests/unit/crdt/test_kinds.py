@@ -109,3 +109,15 @@ def test_a_counter_has_a_name_and_an_end() -> None:
         with pytest.raises(Invalid):
             mesh.nodes["a"].documents.add(*NAMES, name, amount, mesh.now)
     assert mesh.nodes["a"].documents.count() == 0
+
+
+def test_a_kind_says_which_counters_its_documents_have() -> None:
+    mesh = Mesh("a", config=DocumentsConfig(kinds=OURS))
+    documents = mesh.nodes["a"].documents
+    for kind, counter in (("Policy", "seen"), ("Node", "seen"), ("AgentCluster", "Two words")):
+        with pytest.raises(Invalid, match="counters of kind"):
+            documents.add(kind, "default", "x", counter, 1, mesh.now)
+    documents.add("AgentCluster", "default", "x", "two-words", 2, mesh.now)
+    found = documents.get("AgentCluster", "default", "x")
+    assert found is not None
+    assert counters_of(found.fields) == {"two-words": 2}

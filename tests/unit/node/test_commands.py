@@ -15,6 +15,7 @@ from meshnode.links.messages import Post
 from meshnode.messaging import life
 from meshnode.messaging.switch import PING_SKILL, SwitchConfig
 from meshnode.model.commands import (
+    AddToCounter,
     AnyCommand,
     Apply,
     CallSkill,
@@ -163,6 +164,7 @@ ONE_OF_EACH: dict[type[Command], tuple[AnyCommand, type]] = {
     ImportStick: (ImportStick(items=[StickItem(1, b"junk")]), ImportedView),
     ListConflicts: (ListConflicts(), object),
     Why: (Why(subject="words"), WhyView),
+    AddToCounter: (AddToCounter(kind="AgentCluster", namespace="default", name="web", counter="orders"), AppliedView),
     DeleteDocument: (DeleteDocument(kind="AgentCluster", namespace="default", name="web"), AppliedView),
     MakeInvite: (MakeInvite(name="beta"), InviteView),
     StopAgent: (StopAgent(name="words"), AgentView),
