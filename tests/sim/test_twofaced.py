@@ -5,6 +5,8 @@ import pytest
 
 from meshnode.crdt import succession
 from meshnode.crdt.succession import Succession
+from meshnode.model.commands import GetStatus
+from meshnode.model.views import StatusView
 from meshnode.sim.twofaced import OwnedRun, TwoFacedRun
 
 
@@ -25,10 +27,14 @@ def test_halves_that_stay_apart_are_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_documents_that_only_the_liar_may_write_are_one_again_though_he_is_gone(seed: int) -> None:
-    done = OwnedRun(seed).play()
+    run = OwnedRun(seed)
+    done = run.play()
     assert not done.why, done.why
     assert done.lies > 5
     assert done.told >= 2
+    told = [run.world.ask(node, GetStatus()) for node in run.world.nodes]
+    said = [problem for view in told if isinstance(view, StatusView) for problem in view.problems]
+    assert any(each.startswith("n4 signed two writes of AgentCluster/default/c") for each in said), said
 
 
 def test_documents_that_wait_for_who_may_write_them_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
