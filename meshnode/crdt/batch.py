@@ -38,7 +38,7 @@ def root_of(body: bytes, place: int, way: bytes) -> bytes:
     found = hashlib.sha256(_LEAF + body).digest()
     for at in range(0, len(way), NODE_BYTES):
         beside = way[at : at + NODE_BYTES]
-        found = _joined(beside, found) if place & 1 else _joined(found, beside)
+        found = hashlib.sha256(_NODE + beside + found if place & 1 else _NODE + found + beside).digest()
         place >>= 1
     return found
 

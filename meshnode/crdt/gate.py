@@ -33,7 +33,6 @@ _PLAIN_TEXT = re.compile(
 )
 _COUNTED = "count:"  # how the name of every counter's part begins
 _SHORT_TEXT = 128  # characters; verdicts about texts up to this are remembered
-_is_name = lru_cache(4096)(is_field_name)
 _is_canonical_once = lru_cache(4096)(is_canonical)
 
 
@@ -189,8 +188,8 @@ def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
         if each.seq != sender.seq + number:
             raise RemoteError("sequence", "the envelope names another number than its change")
     if actor is not None:
-        _judge_content(changes, sender.hlc)
-        _judge_counters(changes, envelope.author_of(sender))
+        if _judge_content(changes, sender.hlc):
+            _judge_counters(changes, envelope.author_of(sender))
         _judge_carried(sender, changes)
     return admitted(sender, data, changes, proven=all(is_usual for _, is_usual in parsed))
 
@@ -226,17 +225,26 @@ def _judge_carried(sender: Envelope, changes: Sequence[ParsedChange]) -> None:
             raise RemoteError("envelope-carried", f"field {carry.key[:60]!r}")
 
 
-def _judge_content(changes: Sequence[ParsedChange], hlc: int) -> None:
+def _judge_content(changes: Sequence[ParsedChange], hlc: int) -> bool:
+    """Whether it writes counters."""
+    counts = False
     for each in changes:
         for op in each.ops:
-            if not _is_name(op.key) or not (op.value is None or _is_canonical(op.value)):
+            sort, value = _sort_of(op.key), op.value
+            if sort is None or not (value is None or _PLAIN_TEXT.fullmatch(value) or _is_canonical(value)):
                 raise RemoteError("change-content", f"field {op.key[:60]!r}")
+            counts |= sort
     stamps = [stamp_of(each) for each in changes]
-    if stamps[-1] != hlc or stamps != sorted(stamps):
+    if stamps[-1] != hlc or (len(stamps) > 1 and stamps != sorted(stamps)):
         raise RemoteError("stamp", "not the time of its envelope")
+    return counts
+
+
+@lru_cache(4096)
+def _sort_of(key: str) -> bool | None:
+    """Whether a field is a part of a counter; ``None``: it is no name of a field."""
+    return key.startswith(_COUNTED) if is_field_name(key) else None
 
 
 def _is_canonical(value: str) -> bool:
-    if _PLAIN_TEXT.fullmatch(value) is not None:
-        return True
     return _is_canonical_once(value) if len(value) <= _SHORT_TEXT else is_canonical(value)

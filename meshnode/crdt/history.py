@@ -5,6 +5,7 @@ Invariant: entries stand in causal order (a change after everything it depends o
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import msgspec
 
@@ -98,7 +99,7 @@ class History:
 
     def judge(self, changes: Sequence[ParsedChange]) -> None:
         """Refuse what no honest replica could have written here. Dependencies must be known already."""
-        first, *rest = changes
+        first = changes[0]
         if first.seq != self.count(first.actor) + 1:
             raise RemoteError("sequence", f"{first.seq} after {self.count(first.actor)}")
         if self._layers and not first.deps:
@@ -106,13 +107,16 @@ class History:
         # A higher number wins a field: without this rule a writer could win them all for ever.
         if first.start_op != 1 + self.max_op(first.deps):
             raise RemoteError("change-start-op", str(first.start_op))
-        for before, change in zip(changes, rest, strict=False):
+        for before, change in pairwise(changes):
             chained = change.deps == (before.hash,) and change.start_op == before.max_op + 1
             if not chained or change.seq != before.seq + 1 or change.actor != before.actor:
                 raise RemoteError("batch", "its changes are not one chain")
 
     def max_op(self, deps: Iterable[bytes]) -> int:
-        return max((self._entries[dep].max_op for dep in deps), default=0)
+        highest = 0
+        for dep in deps:
+            highest = max(highest, self._entries[dep].max_op)
+        return highest
 
     def stands_on(self, op: OpId, key: str, deps: Sequence[bytes]) -> bool:
         """Whether one of ``deps``, all known, made this write of a field itself. ``False`` says nothing."""
