@@ -67,6 +67,7 @@ class Detector:
         self._docket = Docket(subjects.doubtful)
         self._telling = Telling()
         self._doubts: Timers[NodeId] = Timers()
+        self._asked_us: dict[NodeId, int] = {}  # of those: since when
         self._helps: Timers[NodeId] = Timers()
         self._poll_us: int | None = None
         self._calm_us = 0  # blame nobody before
@@ -188,6 +189,7 @@ class Detector:
         self._silences.pop(peer, None)
         self._hearsay.down(peer)
         self._doubts.cancel(peer)
+        self._asked_us.pop(peer, None)
         subject = self._subjects.take(peer)
         if subject is None:
             return []
@@ -242,6 +244,7 @@ class Detector:
         if peer not in self._silences or peer in self._doubts:
             return []
         self._doubts.set(peer, now.mono_us + self._doubt_wait_us(peer))
+        self._asked_us[peer] = now.mono_us
         return [post(peer, Probe(peer)), *self._ask_others(peer)]
 
     def voted(self, alert: Alert, now: Instant) -> list[Effect]:
@@ -375,8 +378,10 @@ class Detector:
             self._telling.put_off(subject.node, self._calm_us)
 
     def _doubt_due(self, peer: NodeId, now: Instant) -> list[Effect]:
-        subject = self._subjects.held(peer)
-        quiet = peer in self._silences and self._age_us(peer, now) >= self._doubt_wait_us(peer)
+        """Whether nothing came since it was asked. How long the way takes may be known better by now, and says nothing
+        of a link that rested after its answer."""
+        subject, asked_us = self._subjects.held(peer), self._asked_us.pop(peer)
+        quiet = peer in self._silences and self._age_us(peer, now) >= now.mono_us - asked_us
         if subject is None or not quiet or subject.own is not None:
             return []
         return [Redial(peer), *self._accuse(subject, Evidence.SILENT, now)]

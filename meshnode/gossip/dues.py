@@ -16,8 +16,7 @@ DETECTOR, BROADCAST, OVERLAY, SOFT, ROLLS, REPAIRS, CATALOGUE, ENVOYS, CONTACTS,
     1 << number for number in range(12)
 )
 ALL = (1 << 12) - 1
-LINKS = CONTACTS | PLANNING  # looked at in every turn that may have touched them
-QUIET = BROADCAST | SOFT  # when these are woken they only send, as a rule
+QUIET = DETECTOR | BROADCAST | SOFT  # when these are woken they only send, as a rule
 # By the tag of a letter: rumours (alerts, one's own row that answers them, what regions have; any other row is told to
 # the rooms above), ids and wishes of the tree, soft facts (their owner counts as heard by that).
 TOUCHES = {

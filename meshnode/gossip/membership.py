@@ -17,7 +17,7 @@ from meshnode.gossip.contacts import Address
 from meshnode.gossip.detector import Recovered, Redial
 from meshnode.gossip.directory import FACTS_BYTES_MAX, Entry, Row
 from meshnode.gossip.doorway import Doorway
-from meshnode.gossip.dues import ALL, BROADCAST, QUIET, SOFT, TOUCHES, Dues, touched
+from meshnode.gossip.dues import ALL, BROADCAST, DETECTOR, QUIET, SOFT, TOUCHES, Dues, touched
 from meshnode.gossip.ground import Ground
 from meshnode.gossip.letters import Push, post
 from meshnode.gossip.mailroom import Mailroom
@@ -144,7 +144,8 @@ class Gossip:
         self._awake(now)
         parts, due = self._parts, self._dues.at(now.mono_us)
         if not due & ~QUIET:
-            effects = parts.broadcast.wake(now) if due & BROADCAST else []
+            effects = parts.detector.wake(now) if due & DETECTOR else []
+            effects += parts.broadcast.wake(now) if due & BROADCAST else []
             effects += self._expired(parts.soft.wake(now), now) if due & SOFT else []
             return self._finish(effects, now, touched(due, effects))
         effects = [*parts.detector.wake(now), *parts.broadcast.wake(now), *parts.overlay.wake(now)]

@@ -50,6 +50,7 @@ class Wires:
 
     def __init__(self) -> None:
         self.heard: dict[NodeId, int] = {}
+        self.trip_us = 1000
 
     def peers(self) -> Sequence[NodeId]:
         return tuple(self.heard)
@@ -58,7 +59,7 @@ class Wires:
         return self.heard.get(peer)
 
     def rtt_us(self, peer: NodeId) -> int | None:
-        return 1000 if peer in self.heard else None
+        return self.trip_us if peer in self.heard else None
 
 
 class Everybody(Subjects):
