@@ -40,6 +40,7 @@ HELPED_US = 2_500 * MS  # a helper's word counts for so long after what it heard
 HELP_AGAIN_US = SECOND  # it is asked again by then
 DOUBT_FLOOR_US = 300 * MS
 ROUNDS_MAX = 4  # how far a change may be followed in one turn
+BACK_US = 5 * SECOND  # so long after lost ones came back, a silence that others tell of is the cut that is over
 _NOT_A_LOSS = (Loss.CLOSED, Loss.REPLACED)
 
 
@@ -71,6 +72,7 @@ class Detector:
         self._helps: Timers[NodeId] = Timers()
         self._poll_us: int | None = None
         self._calm_us = 0  # blame nobody before
+        self._back_us = -BACK_US  # when somebody came back last
         self._health = Health()
         self._flaps = Flaps()
 
@@ -257,7 +259,8 @@ class Detector:
         if len(subject.observers) < OBSERVERS_MAX:
             subject.observers.update(dict.fromkeys(alert.observers))
         news = subject.vote(alert.observer, alert.kind, now.mono_us)
-        asks = self.doubt(subject.node, now) if news and subject.fresh else []
+        means = alert.kind >= STRONG or now.mono_us >= self._back_us + BACK_US
+        asks = self.doubt(subject.node, now) if news and means and subject.fresh else []
         self._subjects.note(subject)
         return asks if self._docket.puts_off(subject, now) else [*self._settle(subject, now), *asks]
 
@@ -461,13 +464,13 @@ class Detector:
         state, reason, turns_us = self._council.judge(subject, now)
         self._docket.ripen(subject.node, turns_us)
         changed = state is not subject.state
+        if changed and state is MemberState.READY and subject.state is not MemberState.SUSPECT:
+            self._back_us = now.mono_us
         subject.state, subject.reason = state, reason
         subject.changed_us = now.mono_us if changed else subject.changed_us
         if self._subjects.settled(subject, now.mono_us):
             self._cancel(subject.node)
-        if not changed:
-            return []
-        return [self._changed(subject, now)]
+        return [self._changed(subject, now)] if changed else []
 
     def _changed(self, subject: Subject, now: Instant) -> MemberChanged:
         quiet = not self._flaps.tells(subject.node, subject.state, now.mono_us, proven=subject.refused)
