@@ -105,7 +105,7 @@ class Contacts:
         self.upgrades = Upgrades(rng, improvable)
         self._dials: dict[int, tuple[_Key, Address, int]] = {}
         self._late: dict[int, None] = {}  # dials to nodes that spoke since: that nobody answers them means nothing
-        self._standing: dict[int, None] = {}  # dials whose TCP connection stands, TLS being under way
+        self._standing: dict[int, int] = {}  # dials whose TCP connection stands, and since when, TLS being under way
         self._last_dial = 0
         self._worked: dict[Address, NodeId] = {}
         self._found: dict[NodeId, tuple[int, int]] = {}  # links in quick succession, and when the last one came up
@@ -154,6 +154,13 @@ class Contacts:
             target.tries, target.slow_tries, target.strangers = 0, 0, 0
             target.quick_until_us = now.mono_us + QUICK_FOR_US
             self._plan(node, now.mono_us)
+
+    def hasten(self, node: NodeId, now: Instant) -> None:
+        """What the first dial was to wait for has come: it is tried now."""
+        target = self._targets.get(node)
+        at_us = now.mono_us + self._damping_us(node, now)
+        if target is not None and not target.tries and target.due_us > at_us:
+            self._plan(node, at_us)
 
     def hurry_all(self, now: Instant, within_us: int) -> None:
         """No link is left, or the network changed: nobody waits longer than ``within_us``."""
@@ -207,11 +214,14 @@ class Contacts:
         node = target.node or self._worked.get(address, UNKNOWN_NODE)
         return Attempt(node, address, proven=bool(node) and self._worked.get(address) == node)
 
-    def reached(self, dial_no: int, settled: Callable[[NodeId], bool]) -> bool:
+    def reached(
+        self, dial_no: int, settled: Callable[[NodeId], bool], spared_us: Callable[[NodeId], int], now: Instant
+    ) -> bool:
         """The TCP connection of a dial stands: its end is to be waited for. False: it is of no use any more.
 
         When a cut heals, all that was dialled into it arrives at once, most of it for somebody who is linked, dialled
-        by another one of these, or ``settled`` meanwhile.
+        by another one of these, or ``settled`` meanwhile. ``spared_us``: for so long from now there is no need of a
+        link to a node, since it is to be heard of over another one; then it is dialled again.
         """
         dial = self._dials.get(dial_no)
         if dial is None:
@@ -223,8 +233,19 @@ class Contacts:
             if target is not None:
                 target.young.pop(dial_no, None)
             return False
-        self._standing[dial_no] = None
+        wait_us = spared_us(node) if target is not None and node else 0
+        if target is not None and wait_us:
+            self._end(dial_no)
+            target.young.pop(dial_no, None)
+            self._plan(dial[0], now.mono_us + wait_us)
+            return False
+        self._standing[dial_no] = now.mono_us
         return True
+
+    def meets(self, lost: Callable[[NodeId], bool], within_us: int, now: Instant) -> bool:
+        """A TCP connection to one of the ``lost`` stands since so short a time."""
+        dials = [self._dials[number][0] for number, at_us in self._standing.items() if now.mono_us < at_us + within_us]
+        return any(isinstance(key, bytes) and lost(key) for key in dials)
 
     def address(self, dial_no: int) -> Address | None:
         """Where a dial under way goes."""

@@ -1,5 +1,7 @@
 """Links that come and go, and dials that end: what that means to each of the small machines."""
 
+from functools import partial
+
 from meshnode.gossip.letters import Doubt, post
 from meshnode.gossip.messages import DialFailed, Reached
 from meshnode.gossip.parts import Parts
@@ -30,7 +32,9 @@ class Doorway:
             case LinkRejected():
                 return self.link_rejected(event, now)
             case Reached(dial_no):
-                useful = self._parts.contacts.reached(dial_no, self._settled)
+                parts = self._parts
+                spared_us = partial(parts.planning.spared_us, now=now)
+                useful = parts.contacts.reached(dial_no, self._settled, spared_us, now)
                 return [] if useful else [Undial(dial_no)]
 
     def _settled(self, node: NodeId) -> bool:
@@ -43,18 +47,27 @@ class Doorway:
         if isinstance(member, str) or member.node != event.peer:
             reason = member if isinstance(member, str) else "of-another-node"
             return [Reject(event.peer, f"member-{reason}"), Hangup(event.peer, Bye.UNTRUSTED)]
-        returned, away_us = parts.detector.lost(event.peer), parts.detector.away_us(event.peer, now)
+        returned = parts.detector.lost(event.peer)
         if returned and parts.planning.lost_long(now):  # a cut heals: look for all others at once
             for node in parts.contacts.aimed():
                 if parts.detector.lost(node):
                     parts.contacts.hurry(node, now)
+        apart = self._apart(event, now)
         effects = parts.contacts.found(event.dial_no, event.peer, now)
         effects += parts.trying.ended(event.dial_no, None)
         if event.inbound and parts.asking.came_in(event.address, now):
             effects += parts.found_out(now)
         effects += parts.detector.up(event.peer, now)
         effects += parts.overlay.up(event.peer, now, returned=returned)
-        return effects + self.exchange(event.peer, now, returned=returned and not parts.soft.outlasts(away_us))
+        return effects + self.exchange(event.peer, now, returned=returned and apart, apart=apart)
+
+    def _apart(self, event: PeerUp, now: Instant) -> bool:
+        """Whether it may not have heard in time that this node stands by its facts."""
+        parts = self._parts
+        entry, away_us = parts.directory.present(event.peer), parts.detector.away_us(event.peer, now)
+        if entry is None or entry.boot != event.boot:
+            return True
+        return not parts.soft.outlasts(away_us) if away_us else parts.outlook.lost(event.peer)
 
     def recovered(self, peer: NodeId, now: Instant) -> list[Effect]:
         """A silent link speaks again. What was written to it meanwhile arrives, in order: there is nothing to repeat.
@@ -65,15 +78,16 @@ class Doorway:
         parts.planning.links_changed(peer, now)
         return parts.repairs.open(peer) if parts.config.node < peer else []
 
-    def exchange(self, peer: NodeId, now: Instant, *, returned: bool) -> list[Effect]:
-        """What two nodes tell each other when a link comes up. ``returned``: the peer had been lost for long."""
+    def exchange(self, peer: NodeId, now: Instant, *, returned: bool, apart: bool) -> list[Effect]:
+        """What two nodes tell each other when a link comes up. ``returned``: the peer had been lost for long;
+        ``apart``: that, or it is not known to have been in the mesh until now."""
         parts = self._parts
         parts.planning.links_changed(peer, now)
         entry, standing = parts.directory.entry(parts.config.node), parts.detector.standing()
         effects = row_letters(peer, [entry.signed] if entry else [])
         effects += [post(peer, standing)] if standing else []
         effects += self._remembered(peer)
-        effects += [*parts.broadcast.up(peer, now), *parts.soft.up(peer, now, returned=returned)]
+        effects += [*parts.broadcast.up(peer, now), *parts.soft.up(peer, now, returned=returned, apart=apart)]
         return effects + (parts.repairs.open(peer) if parts.config.node < peer else [])
 
     def _remembered(self, peer: NodeId) -> list[Effect]:

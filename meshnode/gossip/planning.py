@@ -32,6 +32,9 @@ HELD_MEMBERS_MIN = 8  # facts of fewer cost nothing to tell at once, and people 
 RUSH_CALM_US = 1_500 * MS  # no new member for so long: the rush is over
 RUSH_MAX_US = 10 * SECOND
 LATER_US = 800 * MS  # half of the links that are wanted come from the other side, if it is given the time
+# After one who was lost is back, each other one is given so long to be heard of over the link that brought the news:
+# whoever dialled the next of its lost ones as soon as one was found would dial all of them in turn.
+NEWS_COME_US = 2 * SECOND
 
 
 class Outlook:
@@ -87,6 +90,11 @@ class Outlook:
         subject = self._detector.subject(node)
         return subject is not None and subject.observed and subject.own is not None
 
+    def reported(self, node: NodeId) -> bool:
+        """Others say that it is lost, in words that reach it when a cut heals: it answers them by itself."""
+        subject = self._detector.subject(node)
+        return subject is not None and bool(subject.votes)
+
 
 class Planning:
     """Hands the overlay's wishes to those who dial."""
@@ -104,6 +112,7 @@ class Planning:
         self._due_us: int | None = None
         self._hurried_us = -HURRY_EVERY_US
         self._lost_us = 0  # since when somebody is lost
+        self._back_us = -NEWS_COME_US  # when somebody was back last
 
     # -- news ---------------------------------------------------------------------------------------------------------
 
@@ -122,9 +131,12 @@ class Planning:
         if entry is not None and node in self._directory.rows and self._outlook.lost(node):
             self._lost_us = self._lost_us if len(self._strays) else now.mono_us
             self._strays.lose(node, entry.row.boot, ours=self._outlook.ours(node))
+            if not self._outlook.reported(node):
+                self._contacts.hasten(node, now)
         else:
             lost_boot = self._strays.find(node)
             if lost_boot is not None and entry is not None and lost_boot == entry.row.boot:
+                self._back_us = now.mono_us
                 self._hurry(now)
         if entry is not None and entry.member.region == self._config.region:
             self._overlay.elect()
@@ -212,12 +224,20 @@ class Planning:
         for number, node in enumerate(() if self._me.left else wanted):
             entry = self._directory.entry(node)
             if entry is not None:
-                self._contacts.aim(node, entry.row.endpoints, self._delay_us(node, number, len(wanted)), now)
+                self._contacts.aim(node, entry.row.endpoints, self._delay_us(node, number, len(wanted), now), now)
 
-    def _delay_us(self, node: NodeId, number: int, count: int) -> int:
+    def spared_us(self, node: NodeId, now: Instant) -> int:
+        """For so long a lost node needs no link of its own: a cut heals, and over the links of those who are back, or
+        about to be, it answers what was said of it."""
+        if not self._overlay.full or self.lost_long(now) or not self._outlook.reported(node):
+            return 0
+        back = now.mono_us < self._back_us + NEWS_COME_US
+        return NEWS_COME_US if back or self._contacts.meets(self._outlook.lost, NEWS_COME_US, now) else 0
+
+    def _delay_us(self, node: NodeId, number: int, count: int, now: Instant) -> int:
         """All nodes of a mesh that meets draw at once: who dialled all the links it wants would get as many again."""
         if node in self._strays:
-            return 0
+            return self.spared_us(node, now)
         second = 0 if self._config.node < node else SECOND_DIAL_US
         return second if self._overlay.small or number < (count + 1) // 2 else second + LATER_US
 

@@ -234,14 +234,17 @@ class SoftState:
 
     # -- neighbours and owners ----------------------------------------------------------------------------------------
 
-    def up(self, peer: NodeId, now: Instant, *, returned: bool = True) -> Sequence[Effect]:
+    def up(self, peer: NodeId, now: Instant, *, returned: bool = True, apart: bool = True) -> Sequence[Effect]:
         """A new neighbour: the repair brings the facts, the refreshes say how old they are.
 
-        Those of others are told to who ``returned`` from a cut after which its facts may be near their end: whoever was
-        not lost has them from others, and who was lost for less hears the next ones in time.
+        Those of others are told to who ``returned`` from a cut after which its facts may be near their end, ours to who
+        was ``apart`` from us or is new: whoever was not lost has them from others, and who was lost for less hears the
+        next ones in time. Each that is signed for one link goes on to everybody.
         """
         self._outbox.up(peer)
         self._paths.up(peer)
+        if not apart:
+            return ()
         mine = self._owners[self._config.node]
         if mine.facts and max(mine.refreshed_us, mine.stood_us) < now.mono_us - STOOD_US:
             self._sign_refresh(mine, now)

@@ -11,7 +11,7 @@ from meshnode.links.tunnelwire import RELAY_PORT, relay_host
 from meshnode.model.ids import UNKNOWN_NODE, NodeId
 from tests.unit.gossip.world import luck
 
-PEER = NodeId(b"p" * 32)
+PEER, OTHER = NodeId(b"p" * 32), NodeId(b"o" * 32)
 HOME: Address = ("home", 1)
 AWAY: Address = ("away", 2)
 
@@ -56,12 +56,17 @@ def test_at_most_two_young_dials_run_to_one_node() -> None:
     assert max(sum(t <= other < t + 1.5 for other in when) for t in when) == 2
 
 
+def reached(dialler: Contacts, dial_no: int, *, settled: bool = False, spared_us: int = 0, second: float = 4) -> bool:
+    """Its TCP connection stands. ``settled``, ``spared_us``: what is known of its node."""
+    return dialler.reached(dial_no, lambda _n: settled, lambda _n: spared_us, at(second))
+
+
 def test_a_dial_whose_connection_stands_is_waited_for_and_no_second_one_begins() -> None:
     dialler = contacts()
     dialler.aim(PEER, [HOME, AWAY], 0, at(1))
     (first,) = dialler.wake(at(1), lonely=True, linked=lambda _n: False)
     assert isinstance(first, Dial)
-    assert dialler.reached(first.dial_no, lambda _n: False)
+    assert reached(dialler, first.dial_no)
     assert run(dialler, 1, 4, fail=None) == [], "the other address neither: whoever answered first is taken"
     assert dialler.dial_now(PEER, [HOME, AWAY], at(4)) == [], "its end is evidence as good as another one's"
     dialler.failed(first.dial_no, DialFailure.TIMEOUT, lonely=True, now=at(4))
@@ -72,16 +77,41 @@ def test_of_what_was_dialled_into_a_cut_only_what_is_still_of_use_goes_on() -> N
     dialler = contacts()
     dials = [dialler.dial_now(PEER, [HOME], at(second)) for second in (1, 2, 3)]
     one, two, three = (effect.dial_no for (effect,) in dials if isinstance(effect, Dial))
-    assert dialler.reached(two, lambda _n: False)
-    assert not dialler.reached(one, lambda _n: False), "another one stands"
+    assert reached(dialler, two)
+    assert not reached(dialler, one), "another one stands"
     dialler.found(two, PEER, at(4))
-    assert not dialler.reached(three, lambda _n: False), "it is linked"
+    assert not reached(dialler, three), "it is linked"
     (fourth,) = dialler.dial_now(PEER, [HOME], at(5))
     (fifth,) = dialler.dial_now(PEER, [HOME], at(6))
     assert isinstance(fourth, Dial) and isinstance(fifth, Dial)
     dialler.drop(PEER)
-    assert not dialler.reached(fourth.dial_no, lambda _n: True), "others say that it is well"
-    assert dialler.reached(fifth.dial_no, lambda _n: False), "its answer is still evidence"
+    assert not reached(dialler, fourth.dial_no, settled=True), "others say that it is well"
+    assert reached(dialler, fifth.dial_no), "its answer is still evidence"
+
+
+def test_who_is_to_be_heard_of_over_another_link_is_dialled_again_later() -> None:
+    dialler = contacts()
+    (first,) = dialler.dial_now(PEER, [HOME], at(1))
+    (second,) = dialler.dial_now(OTHER, [AWAY], at(1))
+    assert isinstance(first, Dial) and isinstance(second, Dial)
+    assert not dialler.meets(lambda _n: True, SECOND, at(4))
+    assert reached(dialler, first.dial_no, second=4)
+    assert dialler.meets(lambda node: node == PEER, SECOND, at(4.5))
+    assert not dialler.meets(lambda node: node == OTHER, SECOND, at(4.5)), "one to somebody else says nothing"
+    assert not dialler.meets(lambda _n: True, SECOND, at(6)), "one that stands for long may never be a link"
+    assert not reached(dialler, second.dial_no, spared_us=2 * SECOND, second=4)
+    dialler.drop(PEER)
+    assert 6.0 <= run(dialler, 4, 9, fail=None)[0] < 6.1
+
+
+def test_a_first_dial_that_waits_for_news_goes_out_with_the_news_and_a_repeated_one_in_its_time() -> None:
+    dialler = contacts()
+    dialler.aim(PEER, [HOME], 2 * SECOND, at(1))
+    dialler.hasten(PEER, at(1.5))
+    (first, *_) = run(dialler, 1, 1.6, fail=None)
+    assert first == 1.5
+    dialler.hasten(PEER, at(1.6))
+    assert run(dialler, 1.6, 2.0, fail=None) == []
 
 
 def test_a_dial_that_stood_and_vanished_does_not_block_its_target_for_ever() -> None:
@@ -89,8 +119,8 @@ def test_a_dial_that_stood_and_vanished_does_not_block_its_target_for_ever() -> 
     dialler.aim(PEER, [HOME], 0, at(1))
     (first,) = dialler.wake(at(1), lonely=True, linked=lambda _n: False)
     assert isinstance(first, Dial)
-    assert dialler.reached(first.dial_no, lambda _n: False)
-    assert not dialler.reached(first.dial_no + 1, lambda _n: False), "of no dial"
+    assert reached(dialler, first.dial_no)
+    assert not reached(dialler, first.dial_no + 1), "of no dial"
     (again, *_) = run(dialler, 1, 30, fail=None)
     assert 12.0 < again < 15.0
 

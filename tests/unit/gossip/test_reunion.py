@@ -4,6 +4,7 @@ import pytest
 
 from meshnode.gossip import strays
 from meshnode.gossip.config import SLOTS
+from meshnode.gossip.planning import Planning
 from meshnode.gossip.strays import OWN_MAX, STRAYS, Strays
 from meshnode.kernel.instant import SECOND
 from meshnode.model.ids import NodeId
@@ -66,6 +67,26 @@ def test_dials_into_a_cut_leave_room_for_those_to_who_is_well() -> None:
     before = {box.name: len(box.dials) for box in boxes}
     world.run_for(10.0)
     assert max(len(box.dials) - before[box.name] for box in boxes) <= 20, "one or two of the lost, every two seconds"
+
+
+def dialled_in_heal(seed: int) -> float:
+    """How many dials a node begins in the seconds in which a mesh that was cut becomes one again."""
+    world, boxes = mesh(24, seed, REGIONS)
+    world.cut(*halves(boxes))
+    world.run_for(45.0)
+    before = sum(len(box.dials) for box in boxes)
+    world.heal()
+    assert world.run_until(world.all_ready, 5.0) < 5.0
+    return (sum(len(box.dials) for box in boxes) - before) / len(boxes)
+
+
+def test_of_the_lost_who_are_to_be_heard_of_over_a_link_that_is_back_nobody_is_dialled() -> None:
+    assert max(dialled_in_heal(seed) for seed in (1, 2)) <= 1.5
+
+
+def test_who_dials_the_next_of_the_lost_as_soon_as_one_is_back_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Planning, "spared_us", lambda *_args: 0)
+    assert min(dialled_in_heal(seed) for seed in (1, 2)) > 1.5
 
 
 def test_a_hundred_who_join_one_seed_at_once_leave_it_alone_soon() -> None:
