@@ -159,7 +159,7 @@ def test_two_halves_of_a_mesh_that_meet_for_the_first_time_do_not_hang_up_before
     assert not joined()
 
 
-@pytest.mark.parametrize("seed", [431, 507])
+@pytest.mark.parametrize("seed", [431, 507, 969])
 def test_who_answered_a_doubt_as_a_cut_healed_is_not_accused_because_the_way_to_it_is_found_shorter(seed: int) -> None:
     outcome = CutRun(seed).play()
     assert not outcome.why, outcome.why
