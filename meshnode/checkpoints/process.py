@@ -15,6 +15,7 @@ from meshnode.checkpoints.desk import Desk
 from meshnode.checkpoints.entry import Entry
 from meshnode.checkpoints.merge import Joined
 from meshnode.checkpoints.messages import AgentRestored, StateKept, StateRefused
+from meshnode.checkpoints.state import State
 from meshnode.checkpoints.unit import Attached, Merge, Run, Unit
 from meshnode.checkpoints.writing import Beside, Writing
 from meshnode.kernel.effects import Effect
@@ -86,13 +87,24 @@ class Process:
         effects: list[Effect] = [kept(process.conn, run.kept_seq, unit.state.version)]
         run.merges.clear()
         run.knows, run.blind = process.merge_no, 0
-        if process.merge_no < unit.state.merge_no:
-            run.blind = unit.state.merge_no
-            run.merges.append(Merge(unit.state.merge_no, run.version, dict.fromkeys(sorted(unit.state.cells), ())))
-        else:
+        keys = sorted(unit.state.cells)
+        if process.merge_no >= unit.state.merge_no:
+            # No number tells what came in as a copy while no daemon, or another node, was in charge.
             unit.state.merge_no = process.merge_no
+            keys = [key for key in keys if self._is_foreign(unit.state, key)]
+        if keys:
+            if process.merge_no == unit.state.merge_no:
+                unit.state.merge_no += 1
+            run.blind = unit.state.merge_no
+            run.merges.append(Merge(run.blind, run.version, dict.fromkeys(keys, ())))
+        else:
             self._ask_conflicts(unit, run)
         return [*effects, *self.push(unit, now)]
+
+    def _is_foreign(self, state: State, key: str) -> bool:
+        """Another node wrote it, or took something of it back: the process here need not know."""
+        cell = state.cells[key]
+        return any(epoch.node != self._desk.me for epoch in cell) or bool(state.answers.taken_from(key, cell))
 
     def restore(self, unit: Unit, conn: AgentConn, now: Instant) -> list[Effect]:
         """All cells, in one frame or more; then what its merge functions have to decide."""
@@ -166,7 +178,7 @@ class Process:
             merge.sent = True
             batches = _batches([self._cell(unit, merge, key) for key in merge.keys])
             merge.frames = len(batches)
-            header = encode(MergeHeader(merge.merge_no))
+            header = encode(MergeHeader(merge.merge_no, run.last_seq))
             frames = tuple(Frame(Kind.MERGE, header=header, payload=encode(batch)) for batch in batches)
             effects.append(ToAgent(run.process.conn, frames))
         return effects

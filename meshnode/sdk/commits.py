@@ -13,7 +13,7 @@ import msgspec
 from meshnode.sdk.cells import Cells
 from meshnode.sdk.errors import StateError
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, Frame, Kind, size
-from meshnode.wire.state import Change, KeptHeader, MergedHeader, StateHeader
+from meshnode.wire.state import Change, KeptHeader, MergedCell, MergedHeader, StateHeader, decode_changes
 
 # With more than this unconfirmed, calls that may change the state are refused.
 UNKEPT_MAX = 4096
@@ -55,6 +55,14 @@ class Commits:
         header = StateHeader(call_id, self._seq, self.merge_no, key)
         state = Frame(Kind.STATE, header=_encode(header), payload=payload)
         self._keep((state,) if result is None else (state, result), on_kept)
+
+    def stand_upon(self, cells: list[MergedCell], seq: int) -> None:
+        """``cells`` were just taken over from a daemon that had read no more than the commit ``seq``: what was written
+        since is on its way to it, and goes on top of them. Below 0: an older daemon, which does not tell."""
+        keys = {cell.key for cell in cells}
+        for number, frames, _ in self._unkept:
+            if 0 <= seq < number:
+                self._cells.apply(change for change in decode_changes(frames[0].payload) if change.key in keys)
 
     def merged(self, merge_no: int, changes: list[Change]) -> None:
         """The answer to a MERGE that has been applied, with what the merge functions decided."""

@@ -113,6 +113,7 @@ class Memory:
                     await self._turns.take(slot)
                     taken.append(slot)
                 self._cells.merge(cells)
+                self._commits.stand_upon(cells, header.seq)
                 changes = [change for cell in cells if cell.ask and (change := await self._decide(cell)) is not None]
                 self._commits.merged(header.merge_no, changes)
             finally:

@@ -34,6 +34,7 @@ from meshnode.wire.state import (
     RestoredCell,
     RestoreHeader,
     StateHeader,
+    decode_changes,
 )
 
 TOTAL = "total"
@@ -173,6 +174,10 @@ class Program:
     def _merged(self, header: MergeHeader, cells: list[MergedCell]) -> None:
         """The larger JSON text wins: a choice any two copies make alike."""
         self._cells.merge(cells)
+        keys = {cell.key for cell in cells}
+        for seq, frames, _ in self._unkept:
+            if seq > header.seq >= 0:  # on its way to the daemon, which had not read it
+                self._cells.apply(change for change in decode_changes(frames[0].payload) if change.key in keys)
         asked = [cell for cell in cells if cell.ask and self._manner.merges]
         decided = [Change(cell.key, Op.SET, max(cell.mine, cell.theirs)) for cell in asked]
         self.merge_no = header.merge_no

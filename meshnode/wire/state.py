@@ -96,9 +96,14 @@ class MergedCell(msgspec.Struct, frozen=True, array_like=True):
 
 
 class MergeHeader(msgspec.Struct, frozen=True, array_like=True):
-    """Payload: msgpack list of ``MergedCell``, answered by MERGED with the same number once applied."""
+    """Payload: msgpack list of ``MergedCell``, answered by MERGED with the same number once applied.
+
+    ``seq``: the last STATE or MERGED of the process that is in these cells; what it wrote later stands upon them. -1:
+    not told (an older daemon).
+    """
 
     merge_no: int
+    seq: int = -1
 
 
 class MergedHeader(msgspec.Struct, frozen=True, array_like=True):

@@ -44,6 +44,7 @@ class Agent:
         self.values: dict[str, bytes] | None = None
         self.restores: list[RestoreHeader] = []
         self.asked: list[MergedCell] = []
+        self.merged_upto: list[int] = []  # by MERGE, how far it had read this process
         self.siblings: dict[str, tuple[bytes, ...]] = {}
         self.decide: Callable[[MergedCell], bytes] | None = None
         self.answers_merges = True
@@ -82,6 +83,7 @@ class Agent:
         if not self.answers_merges:
             return
         assert self.values is not None
+        self.merged_upto.append(header.seq)
         decided: list[Change] = []
         for cell in msgspec.msgpack.decode(payload, type=list[MergedCell]):
             if cell.deleted:

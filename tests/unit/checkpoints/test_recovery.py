@@ -268,6 +268,42 @@ def test_a_process_that_outlived_its_daemon_keeps_its_numbers_and_gets_what_it_m
     assert again.values() == {"n": 3, "x": "left"}
 
 
+def test_a_process_hears_what_its_node_took_as_a_copy_while_it_had_no_daemon() -> None:
+    """The copy bears no number of the process: it was held to know what another owner had written meanwhile."""
+    nodes = Nodes("a", "b")
+    right = nodes["b"].start(1)
+    right.write(add("n"), put("mine", 1))
+    nodes.run(20 * MS)
+    nodes.kill("b")
+    left = nodes["a"].start(2)
+    again = nodes.boot("b")
+    left.write(add("n"), put("x", "left"))
+    nodes.run(3000 * MS)
+    assert again.values()["x"] == "left", "b keeps a copy for a"
+    nodes.cut("b")
+    again.open(3)
+    again.attach(resumed=right)
+    nodes.run(20 * MS)
+    assert right.values == {"n": b"2", "x": b'"left"'}, "what only it wrote is not told again"
+    right.write(add("n"))
+    nodes.run(20 * MS)
+    assert again.values() == {"n": 3, "mine": 1, "x": "left"}
+
+
+def test_a_merge_says_what_of_the_process_is_in_it() -> None:
+    nodes = Nodes("a", "b")
+    left = nodes["a"].start(1)
+    nodes.cut("a")
+    right = nodes["b"].start(2)
+    left.write(add("n"))
+    right.write(add("n"))
+    right.write(add("n"))
+    nodes.run(20 * MS)
+    nodes.heal()
+    nodes.run(50 * MS)
+    assert right.values == {"n": b"3"} and right.merged_upto == [2]
+
+
 def test_a_new_process_counts_from_one_whatever_its_predecessor_counted() -> None:
     nodes = Nodes("a")
     agent = nodes["a"].start(1)

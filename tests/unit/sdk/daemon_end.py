@@ -108,8 +108,8 @@ class DaemonEnd(asyncio.Protocol):
     def restore(self, *cells: RestoredCell, last: bool = True, **told: object) -> None:
         self.send(Frame(Kind.RESTORE, header=pack(RestoreHeader(last, **told)), payload=pack(list(cells))))
 
-    def merge(self, merge_no: int, *cells: MergedCell) -> None:
-        self.send(Frame(Kind.MERGE, header=pack(MergeHeader(merge_no)), payload=pack(list(cells))))
+    def merge(self, merge_no: int, *cells: MergedCell, seq: int = -1) -> None:
+        self.send(Frame(Kind.MERGE, header=pack(MergeHeader(merge_no, seq)), payload=pack(list(cells))))
 
     def kept(self, seq: int, version: int = 0) -> None:
         self.send(Frame(Kind.KEPT, header=pack(KeptHeader(seq, version))))

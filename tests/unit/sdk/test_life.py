@@ -178,6 +178,19 @@ async def test_merged_cells_are_in_force_and_the_authors_function_decides_its_ke
 
 
 @in_loop
+async def test_what_is_on_its_way_to_the_daemon_stands_upon_a_merge_that_it_crossed():
+    async with at_work(counting()) as end:
+        for _ in range(3):
+            await end.call("tested.count")
+        end.merge(1, MergedCell("hits", b"11", counter=True), MergedCell("other", b"2"), seq=1)
+        await end.merged()
+        assert (await end.call("tested.state"))[1] == {"hits": 13, "other": 2}, "the second and the third are not in it"
+        end.merge(2, MergedCell("hits", b"13", counter=True), seq=4)
+        await end.merged()
+        assert (await end.call("tested.state"))[1] == {"hits": 13, "other": 2}
+
+
+@in_loop
 async def test_a_merge_is_always_answered():
     async with at_work(counting()) as end:
         end.merge(1)
