@@ -1,6 +1,7 @@
 """Replicas in this process: the room of documents as the daemon has it, real keys, a real journal, and no sockets."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -79,6 +80,14 @@ class Clock:
         """So much time passes without a question."""
         self._us += round(seconds * SECOND)
         return self.now()
+
+
+class WallClock(Clock):
+    """As this machine's: what the room does when some time has passed is done when it has."""
+
+    def now(self) -> Instant:
+        self._us = max(self._us + 1, time.monotonic_ns() // 1000)
+        return Instant(self._us, START_MS + self._us // 1000, ClockTrust.SYNCED)
 
 
 class Replica:
@@ -160,12 +169,13 @@ class Replica:
 
 class Kept:
     """A replica with the daemon's journal: a write is done when its commit is (fdatasync, group commit). What is put in
-    one turn of the loop is written together, as the daemon does (``node/puts.py``)."""
+    one turn of the loop is written together, as the daemon does (``node/puts.py``), and what is due then is done."""
 
     def __init__(self, replica: Replica, directory: Path) -> None:
         self.replica = replica
         self._writer = JournalWriter.open(directory / "journal", node=replica.node).writer
         self._turn: list[_Put] = []
+        self._broken: Exception | None = None
 
     @property
     def file_bytes(self) -> int:
@@ -173,6 +183,8 @@ class Kept:
 
     async def put(self, name: str, fields: Mapping[str, JsonValue]) -> None:
         """Raises why it was refused, or what the journal says when it refuses."""
+        if self._broken is not None:
+            raise self._broken
         loop = asyncio.get_running_loop()
         if not self._turn:
             loop.call_soon(self._take_turn)
@@ -182,15 +194,36 @@ class Kept:
 
     def _take_turn(self) -> None:
         puts, self._turn = self._turn, []
+        now = self.replica.clock.now()
+        due_us = self.replica.documents.deadline()
+        if due_us is not None and due_us <= now.mono_us:
+            self._perform(self.replica.documents.wake(now))
         made = self.replica.put_all([wanted for wanted, _ in puts])
 
         def told(error: Exception | None) -> None:
             if error is None:
-                self.replica.perform(made.effects)
+                self._perform(made.effects)
             for (_, done), outcome in zip(puts, made.outcomes, strict=True):
                 _end(done, error or (outcome if isinstance(outcome, LocalError) else None))
 
         self._writer.append(made.records, told)
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        """As ``Replica.perform``, with this journal. What it refuses is raised by the next put."""
+        todo = deque(effects)
+        while todo:
+            match todo.popleft():
+                case Persist(records, then):
+                    self._writer.append(records, lambda error, then=then: self._kept(then, error))
+                case EnvelopesKept() as fact:
+                    todo.extendleft(reversed(self.replica.documents.handle(fact, self.replica.clock.now())))
+                case _:
+                    pass
+
+    def _kept(self, then: Sequence[Effect], error: Exception | None) -> None:
+        if error is None:
+            self._perform(then)
+        self._broken = self._broken or error
 
     async def keep(self, records: Sequence[Record]) -> None:
         """Raises what the journal says when it refuses."""

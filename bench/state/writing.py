@@ -12,7 +12,7 @@ from bench.nodes import Nodes
 from bench.rows import Anchor, Meter, Row, quantile
 from bench.state.anchors import etcd
 from bench.state.effort import Effort
-from bench.state.rooms import Clock, Kept, Replica, Trusted, record
+from bench.state.rooms import Clock, Kept, Replica, Trusted, WallClock, record
 from bench.state.writers import Told, told_by
 
 P50_TIMES, P99_TIMES, RATE_TIMES, MEMORY_US = 4.0, 5.0, 8.0, 20.0
@@ -96,7 +96,7 @@ def memory(effort: Effort) -> Row:
 
 async def _in_process(effort: Effort) -> Told:
     with tempfile.TemporaryDirectory(prefix="meshnode-bench-") as directory:
-        kept = Kept(Replica(Trusted(1), 0, Clock()), Path(directory))
+        kept = Kept(Replica(Trusted(1), 0, WallClock()), Path(directory))
         took_us: list[float] = []
         for number in range(-WARM, effort.puts):
             began = time.perf_counter_ns()
