@@ -151,7 +151,7 @@ class AutomergeStore:
     """``StateStore`` on ``crdt/guard.py``.
 
     Of all but the last ``hydrated_max`` documents it holds little but bytes; after a while of all but ``hydrated_min``.
-    ``warm_bytes_max``: of envelopes and roots of those beyond that; in memory they are some five times as much.
+    ``warm_bytes_max``: of envelopes and roots of those beyond that; in memory they are some three times as much.
     """
 
     def __init__(
