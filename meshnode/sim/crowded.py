@@ -25,7 +25,7 @@ from meshnode.sim.node import SimNode
 from meshnode.sim.places import CITIES
 from meshnode.sim.plan import Adapt
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoTwins, RisingBoots
-from meshnode.sim.watching import Checker, Violated, look_on
+from meshnode.sim.watching import Checker, Violated, look_on, violation_of
 from meshnode.sim.world import SEEDS, Setup, World, stream
 from meshnode.wire.codec import Codec, Reader
 from meshnode.wire.frame import Frame, Kind
@@ -130,11 +130,7 @@ class CrowdRun:
 
     def play(self) -> Siege:
         """Never raises for what a checker found: that stands in what it returns."""
-        why = ""
-        try:
-            self._play()
-        except Violated as violated:
-            why = str(violated)
+        why = violation_of(self._play)
         return Siege(
             seed=self.seed, nodes=self.nodes, liars=len(self.liars), lies=sum(bend.told for bend in self._bends),
             fewest=self._around.fewest, events=self.world.events, why=why,

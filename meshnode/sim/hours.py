@@ -19,7 +19,7 @@ from meshnode.sim.faults import Fault, Kind, Misfortune, draw
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.node import SimNode
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, RisingBoots
-from meshnode.sim.watching import Checker, Violated
+from meshnode.sim.watching import Checker, Violated, violation_of
 from meshnode.sim.world import Setup, World, stream
 
 OK, FAILED = 0, 1
@@ -78,11 +78,7 @@ class HoursRun:
 
     def play(self) -> Watch:
         """Never raises for what a checker found: that stands in what it returns."""
-        why = ""
-        try:
-            self._play()
-        except Violated as violated:
-            why = str(violated)
+        why = violation_of(self._play)
         return Watch(
             seed=self.seed, nodes=self.nodes, node_hours=self._run_us / SECOND / 3600,
             faults=sum(self.misfortune.happened.values()), events=self.world.events, why=why,

@@ -35,7 +35,7 @@ from meshnode.sim import seeds
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.node import SimNode
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, RisingBoots
-from meshnode.sim.watching import Checker, Violated, look_on
+from meshnode.sim.watching import Checker, Violated, look_on, violation_of
 from meshnode.sim.world import SEEDS, Setup, World, stream
 
 NODES, SHARE, SPAN_S = 20, 0.3, 60.0
@@ -116,11 +116,7 @@ class LiarRun:
 
     def play(self) -> Lied:
         """Never raises for what a checker found: that stands in what it returns."""
-        why = ""
-        try:
-            self._play()
-        except Violated as violated:
-            why = str(violated)
+        why = violation_of(self._play)
         return Lied(
             seed=self.seed, nodes=self.nodes, liars=len(self.liars), lies=self.lies, events=self.world.events, why=why
         )  # fmt: skip

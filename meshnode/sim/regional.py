@@ -19,7 +19,7 @@ from meshnode.sim.liveness import unmet
 from meshnode.sim.network import Cut
 from meshnode.sim.node import SimNode
 from meshnode.sim.places import CITIES
-from meshnode.sim.watching import Checker, Violated
+from meshnode.sim.watching import Checker, Violated, violation_of
 from meshnode.sim.workloads import KIND, NAMESPACE
 from meshnode.sim.world import Setup, World
 
@@ -78,11 +78,7 @@ class RegionalRun:
 
     def play(self) -> Kept:
         """Never raises for what was wrong: that stands in what it returns."""
-        why = ""
-        try:
-            self._play()
-        except Violated as violated:
-            why = str(violated)
+        why = violation_of(self._play)
         return Kept(
             seed=self.seed, writes=self._writes, moves=self._moves, changes=self._changes, refused=self._refused,
             why=why,

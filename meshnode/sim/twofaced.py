@@ -32,7 +32,7 @@ from meshnode.sim.node import SimNode
 from meshnode.sim.rights import policy
 from meshnode.sim.run import Run
 from meshnode.sim.scenarios import SCENARIOS
-from meshnode.sim.watching import Violated, Watcher
+from meshnode.sim.watching import Violated, Watcher, violation_of
 from meshnode.sim.workloads import KIND, NAMESPACE, Pace
 from meshnode.sim.world import Setup, World
 
@@ -170,11 +170,7 @@ class OwnedRun:
 
     def play(self) -> Doubled:
         """Never raises for what was wrong: that stands in what it returns."""
-        why = ""
-        try:
-            self._play()
-        except Violated as violated:
-            why = str(violated)
+        why = violation_of(self._play)
         return Doubled(
             seed=self.seed, lies=self._faces.lies, generations=0, writes=2, refused=refusals(self.world),
             told=len(self._told.nodes), why=why,

@@ -22,7 +22,7 @@ from meshnode.sim.liveness import settle
 from meshnode.sim.network import Cut
 from meshnode.sim.node import SimNode
 from meshnode.sim.plan import Adapt
-from meshnode.sim.watching import Checker, Violated
+from meshnode.sim.watching import Checker, Violated, violation_of
 from meshnode.sim.workloads import KIND, NAMESPACE
 from meshnode.sim.world import Setup, World
 from meshnode.wire.codec import Codec, Reader
@@ -118,11 +118,7 @@ class UnvouchedRun:
 
     def play(self) -> Vouched:
         """Never raises for what was wrong: that stands in what it returns."""
-        why = ""
-        try:
-            self._play()
-        except Violated as violated:
-            why = str(violated)
+        why = violation_of(self._play)
         return Vouched(seed=self.seed, writes=self._writes, held=self._held, why=why)
 
     def _play(self) -> None:

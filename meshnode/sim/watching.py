@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 from meshnode.kernel.instant import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from meshnode.kernel.effects import Effect
     from meshnode.model.commands import AnyCommand
@@ -75,6 +75,15 @@ class Violated(Exception):
     def __init__(self, checker: str, at_us: int, node: str, what: str) -> None:
         super().__init__(f"{checker}: at {at_us / 1e6:.6f} s on {node}: {what}")
         self.checker, self.node, self.what = checker, node, what
+
+
+def violation_of(play: Callable[[], object]) -> str:
+    """What happened while it was played that may never happen; "" for nothing."""
+    try:
+        play()
+    except Violated as violated:
+        return str(violated)
+    return ""
 
 
 class Checker(Watcher):
