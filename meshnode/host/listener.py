@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import errno
 import logging
+import random
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from meshnode.kernel.counters import Counters
@@ -20,11 +21,15 @@ log = logging.getLogger(__name__)
 
 _ACCEPT_PAUSE_S = 0.2
 _BACKLOG = 128
+# Where a port is looked for that nobody chose: below those that Linux (32768), macOS and Windows (49152) give to
+# connections that go out. A node keeps its port, and one of those may be taken by any of them when it comes back.
+CHOSEN = range(10_240, 32_768)
+_CHOICES = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListenerConfig:
-    """``host`` empty: all interfaces. ``port`` 0: the system chooses. ``closed``: no port is taken, nobody comes in."""
+    """``host`` empty: all interfaces. ``port`` 0: a free one of ``CHOSEN``. ``closed``: none, and nobody comes in."""
 
     host: str = ""
     port: int = 0
@@ -45,6 +50,10 @@ class CannotListen(LocalError):
     """The address to listen on cannot be had. Nothing changed."""
 
     code = "cannot-listen"
+
+
+class PortTaken(CannotListen):
+    """Another process has the port, to listen or for a connection of its own."""
 
 
 # Takes over a connection whose ClientHello offered these protocols; returns when the handshake is over, either way.
@@ -75,7 +84,7 @@ class Listener:
         """Raises ``CannotListen`` with what to do about it."""
         if self._config.closed:
             return
-        self._socket = _bound(self._config.host, self._config.port)
+        self._socket = bound(self._config.host, self._config.port)
         self._socket.setblocking(False)  # noqa: FBT003 - the socket module's signature
 
     def close(self) -> None:
@@ -212,6 +221,20 @@ def plain_address(address: str) -> str:
     return address.removeprefix("::ffff:") if "." in address else address
 
 
+def bound(host: str, port: int, choices: Sequence[int] = ()) -> socket.socket:
+    """A listening socket. With port 0 on the first free one of ``choices``, which are drawn from ``CHOSEN``.
+
+    Raises:
+        CannotListen: it cannot be had.
+    """
+    if port:
+        return _bound(host, port)
+    for choice in choices or random.sample(CHOSEN, _CHOICES):
+        with contextlib.suppress(PortTaken):
+            return _bound(host, choice)
+    return _bound(host, 0)  # a machine this full of servers may have one among the others
+
+
 def _bound(host: str, port: int) -> socket.socket:
     try:
         if not host and socket.has_dualstack_ipv6():
@@ -230,9 +253,9 @@ def _cannot_listen(host: str, port: int, error: OSError) -> CannotListen:
     where = f"{host or 'all interfaces'} port {port}"
     match error.errno:
         case errno.EADDRINUSE:
-            return CannotListen(
+            return PortTaken(
                 f"cannot listen on {where}: another process uses this port",
-                next_step=f"find it with `ss -ltnp 'sport = :{port}'`, or choose another port (0: the system chooses)",
+                next_step=f"find it with `ss -tanp 'sport = :{port}'`, or choose another port (0: a free one)",
             )
         case errno.EADDRNOTAVAIL:
             return CannotListen(

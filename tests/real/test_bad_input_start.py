@@ -59,7 +59,7 @@ def test_a_port_in_use_is_named_and_no_mesh_is_made(daemons: Daemons) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         up(directory, "--port", str(port)).refused(
-            1, f"127.0.0.1 port {port}", "another process uses this port", "ss -ltnp"
+            1, f"127.0.0.1 port {port}", "another process uses this port", "ss -tanp"
         )
     assert not (directory / "identity").exists(), "a mesh whose recovery words nobody saw"
     assert not (directory / "settings.json").exists()

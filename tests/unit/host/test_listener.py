@@ -3,10 +3,11 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from meshnode.host.listener import next_connection
+from meshnode.host.listener import CHOSEN, PortTaken, bound, next_connection
 
 
 @pytest.fixture
@@ -40,3 +41,20 @@ def test_cancelled_in_the_turn_in_which_somebody_knocks_it_takes_nothing_and_say
     asyncio.run(main())
     assert not complaints
     door.accept()[0].close()  # still in the backlog, the kernel's to refuse when the door is closed
+
+
+def test_a_port_that_nobody_chose_is_none_that_a_connection_which_goes_out_may_get() -> None:
+    outgoing = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    with bound("127.0.0.1", 0) as one, bound("127.0.0.1", 0) as other:
+        ports = {listening.getsockname()[1] for listening in (one, other)}
+    assert len(ports) == 2 and ports <= set(CHOSEN)
+    assert not ports & set(range(int(outgoing[0]), int(outgoing[1]) + 1))
+
+
+def test_a_chosen_port_that_is_taken_is_passed_over_and_one_that_was_asked_for_is_refused() -> None:
+    with bound("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with bound("127.0.0.1", 0, [port, port]) as free:
+            assert free.getsockname()[1] not in (0, port)
+        with pytest.raises(PortTaken, match=f"port {port}: another process"):
+            bound("127.0.0.1", port)
