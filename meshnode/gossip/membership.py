@@ -124,6 +124,11 @@ class Gossip:
         tag = event.body[1] if type(event) is ControlReceived and len(event.body) > 1 else None
         return self._carried(effects, now, touched(None if tag is None else TOUCHES.get(tag), effects))
 
+    @property
+    def unplanned(self) -> bool:
+        """``flush`` has something to do."""
+        return self._unplanned
+
     def flush(self, now: Instant) -> list[Effect]:
         """Plan links and save rows, if anything since the last time may make a difference: the end of every turn."""
         if not self._unplanned:

@@ -32,10 +32,11 @@ class SystemClock:
         self._suspended_us = _suspended_us()
 
     def now(self) -> Instant:
-        mono_us = monotonic_us()
-        system_ms = _system_wall_ms()
+        mono_us, system_ms = monotonic_us(), time.time_ns() // 1_000_000
         floor_ms = self._floor_ms + (mono_us - self._floor_set_us) // 1000
-        if system_ms < floor_ms or not self._is_synced(mono_us):
+        if self._synced_asked_us is None or mono_us - self._synced_asked_us >= TRUST_KEPT_US:
+            self._synced, self._synced_asked_us = clock_is_synchronised(), mono_us
+        if system_ms < floor_ms or not self._synced:
             return Instant(mono_us, max(system_ms, floor_ms), ClockTrust.FLOOR)
         return Instant(mono_us, system_ms, ClockTrust.SYNCED)
 
@@ -54,11 +55,6 @@ class SystemClock:
         self._suspended_us = suspended_us
         return slept_us
 
-    def _is_synced(self, mono_us: int) -> bool:
-        if self._synced_asked_us is None or mono_us - self._synced_asked_us >= TRUST_KEPT_US:
-            self._synced, self._synced_asked_us = clock_is_synchronised(), mono_us
-        return self._synced
-
 
 def monotonic_us() -> int:
     return time.monotonic_ns() // 1000
@@ -75,10 +71,6 @@ def _kernel_says_synchronised() -> bool:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(asked)
         return isinstance(state, int) and 0 <= state < _TIME_ERROR
     return False
-
-
-def _system_wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _suspended_us() -> int:

@@ -14,7 +14,7 @@ from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.reasons import Bye, Loss
 from meshnode.kernel.rng import Random
-from meshnode.kernel.timers import Timers
+from meshnode.links.alarms import Alarms
 from meshnode.links.config import EDGE_PING_US, HubConfig
 from meshnode.links.gusts import EVENTS_STREAM
 from meshnode.links.handshake import Handshake
@@ -38,6 +38,7 @@ from meshnode.links.peer import Peer
 from meshnode.links.roster import Roster
 from meshnode.links.session import Session, bytes_of_short
 from meshnode.links.stats import PeerStats
+from meshnode.links.straight import Straight
 from meshnode.links.tunnelwire import TUNNEL_KINDS, TunnelReceived
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
@@ -62,11 +63,11 @@ class Hub:
         self.pass_on: PassOn = lambda _peer, _frame, _now: None  # a relay's: see carriage.py
         self._config = config
         self._links: dict[LinkId, Link] = {}
-        self._timers: Timers[LinkId] = Timers()
-        self._armed: dict[LinkId, int] = {}
+        self._alarms = Alarms(self._due_us)
         self._roster = Roster(config, self.counters)
         self._handshake = Handshake(config, rng, self._roster, self.counters)
         self._lanes = Lanes(config, rng, self.counters, self._roster)
+        self.straight = Straight(self._links, self._roster, self._lanes, self._alarms)
         self._leaving = False
 
     def update_member(self, record: bytes) -> None:
@@ -160,7 +161,8 @@ class Hub:
             if link.has_output:
                 effects.append(Transmit(link.id, link.take(now)))
             link.due_us = earliest(link.deadline(), session.deadline() if session else None)
-            self._arm(link, link.due_us, now)
+            if link.id in self._links:
+                self._alarms.arm(link, link.due_us, now)
         if turn.closing:
             effects += [CloseLink(link_id, abort) for link_id, abort in turn.closing.items()]
             turn.closing = {}
@@ -189,7 +191,7 @@ class Hub:
                 assert_never(event)
 
     def wake(self, now: Instant) -> list[Effect]:
-        due = self._timers.pop_due(now.mono_us)
+        due = self._alarms.pop_due(now)
         for link_id in due:
             self._wake_link(link_id, now)
         for link in self._roster.up.values() if due else ():
@@ -201,37 +203,17 @@ class Hub:
         return [*self.flush(now), *self._roster.turn.facts()]
 
     def deadline(self) -> int | None:
-        return earliest(self._first_us(), self._roster.deadline(), self._lanes.deadline())
-
-    def _first_us(self) -> int | None:
-        """Of all links. Whoever was heard meanwhile is due later than his timer says: it is set again when he comes
-        first, so that nobody is woken for nothing."""
-        while (link_id := self._timers.first()) is not None:
-            armed_us, due_us = self._armed[link_id], self._due_us(link_id)
-            if due_us is None or due_us <= armed_us:
-                return armed_us
-            self._armed[link_id] = due_us
-            self._timers.set(link_id, due_us)
-        return None
+        return earliest(self._alarms.first_us(), self._roster.deadline(), self._lanes.deadline())
 
     def _due_us(self, link_id: LinkId) -> int | None:
-        """As it was at the end of its last turn: nothing moves it but what touches the link."""
+        """As it was at the end of its last turn: nothing moves it but what touches the link, or goes straight."""
         link = self._links[link_id]
-        if link_id not in self._roster.turn.touched:
-            return link.due_us
-        session = self._session(link) if link.phase is Phase.UP else None
-        return earliest(link.deadline(), session.deadline() if session else None)
+        if link.due_us is None or link_id in self._roster.turn.touched:
+            session = self._session(link) if link.phase is Phase.UP else None
+            link.due_us = earliest(link.deadline(), session.deadline() if session else None)
+        return link.due_us
 
     # -- one turn -----------------------------------------------------------------------------------------------------
-
-    def _arm(self, link: Link, due: int | None, now: Instant) -> None:
-        """Deadlines mostly move later (something was heard), so a timer too early is left until it comes first."""
-        if due is None or link.id not in self._links:
-            return
-        armed = self._armed.get(link.id)
-        if armed is None or due < armed or armed <= now.mono_us:
-            self._armed[link.id] = due
-            self._timers.set(link.id, due)
 
     def _roster_of(self, link: Link) -> Roster:
         return self._lanes.roster if link.lane else self._roster
@@ -447,8 +429,7 @@ class Hub:
         roster.gone(link, Loss.EOF, now, theirs=reason)
 
     def _lost(self, link_id: LinkId, how: Loss, now: Instant) -> None:
-        self._timers.cancel(link_id)
-        self._armed.pop(link_id, None)
+        self._alarms.forget(link_id)
         link = self._links.pop(link_id, None)
         if link is not None:
             for name, count in link.gusts.ended() if link.gusts is not None else ():
@@ -471,7 +452,6 @@ class Hub:
     def _wake_link(self, link_id: LinkId, now: Instant) -> None:
         link = self._links[link_id]
         link.afford(self._config.idle_us(len(self._roster.up)))
-        self._armed.pop(link_id, None)
         self._roster.turn.touch(link)
         how = link.wake(now)
         if how is None:

@@ -74,7 +74,8 @@ class Link:
         self._ping_sent_us = self._measured_us = now.mono_us
         self._pong_for: int | None = None
         self._close_us: int | None = None
-        self.due_us: int | None = self.opened_us  # when it, or its session, is to be woken, as of its last turn
+        # When it, or its session, is to be woken, as of its last turn; None: to be reckoned, something went straight.
+        self.due_us: int | None = self.opened_us
 
     @property
     def closing(self) -> bool:
@@ -87,6 +88,15 @@ class Link:
         self.heard_us = now.mono_us
         self.bytes_in += len(data)
         return self._reader.feed(data)
+
+    def whole(self, data: bytes) -> list[Frame]:
+        """See ``FrameReader.whole``. They count when they are ``heard``."""
+        return self._reader.whole(data)
+
+    def heard(self, data_bytes: int, now: Instant) -> None:
+        """What was ``whole`` is taken."""
+        self.heard_us, self.due_us = now.mono_us, None
+        self.bytes_in += data_bytes
 
     def check(self, frame: Frame) -> None:
         """Raises ``RemoteError`` unless a frame of this kind may come now, sequenced or not as its kind demands."""
@@ -135,6 +145,15 @@ class Link:
         self._sent_us = now.mono_us
         data = self._codec.join(self._out)
         self._out.clear()
+        self.bytes_out += len(data)
+        return data
+
+    def take_alone(self, frame: Frame, beside: Sequence[Frame], now: Instant) -> bytes:
+        """The bytes of a sequenced frame and what goes along, where nothing else is to be written."""
+        data = self._codec.encode(frame, SEQUENCED)
+        if beside:
+            data = self._codec.join([data, *(self._codec.encode(each) for each in beside)])
+        self._sent_us, self.due_us = now.mono_us, None
         self.bytes_out += len(data)
         return data
 

@@ -27,6 +27,7 @@ ACK_FRAMES = 256  # more than this unacknowledged are acknowledged without waiti
 ACK_BYTES = 256 * 1024
 ACK_REST_US = 2 * MS  # after an acknowledgement the next one rides on nothing
 SHORT_BYTES = 128 * 1024  # of short frames leave before what is long has its next piece
+NEVER_US = 2**63 - 1
 RUN_BYTES_MAX = SHORT_BYTES // 2  # of what is queued as one piece
 Sized = tuple[Frame, int]  # with its bytes on the wire
 Run = tuple[Sequence[Frame], int]  # frames that follow each other, at least one, with the bytes of all
@@ -128,6 +129,11 @@ class Session:
         """How many frames went out and came in."""
         return self._next, self.received
 
+    @property
+    def queued(self) -> bool:
+        """Something waits for credit, or for room in the log."""
+        return bool(self._data or self._control or self._rota)
+
     def holds(self, call: bytes) -> bool:
         """Something of that call is not acknowledged yet."""
         if call in self.calls:
@@ -168,6 +174,21 @@ class Session:
         self._queue_bytes += run_bytes
         self._data.append((frames, run_bytes))
         self._data_frames += len(frames)
+        return True
+
+    def send_alone(self, frame: Frame, frame_bytes: int) -> bool:
+        """Log a short data frame that leaves now. False, and it is to be offered: something waits before it, or there
+        is not room for all of it."""
+        if self.queued or self._patient or self._config.lane:
+            return False
+        if not self._has_room_for(1, frame_bytes):
+            return False
+        self._short_sent += 1
+        self._short_run += frame_bytes
+        self._data_sent += frame_bytes
+        self._log.append(((frame,), frame_bytes))
+        self._logged += 1
+        self._log_bytes += frame_bytes
         return True
 
     def _offer_control(self, frame: Frame, frame_bytes: int, queue: deque[Sized]) -> bool:
@@ -341,6 +362,13 @@ class Session:
             self._data_granted = self._data_got + self._config.window_bytes
             out.append(frame_of(Kind.CREDIT, Total(self._data_granted)))
         return out
+
+    def owed_us(self, now: Instant) -> int:
+        """When something is to be said because of what was received; it is, always, or will be."""
+        if self._data_granted - self._data_got <= self._config.window_bytes // 2:
+            return now.mono_us
+        at_us = self.deadline()
+        return NEVER_US if at_us is None else at_us
 
     def deadline(self) -> int | None:
         return earliest(None if self.muted else self._ack_due_us, self._patient_due_us)

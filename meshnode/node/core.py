@@ -79,7 +79,7 @@ from meshnode.node.proven import ProvenTime
 from meshnode.node.puts import Puts
 from meshnode.node.refusals import Refusals
 from meshnode.node.rooms import Rooms
-from meshnode.node.stairs import climb
+from meshnode.node.stairs import climb, frames_from
 from meshnode.node.story import Story
 from meshnode.node.succession import Succession
 from meshnode.node.transmits import coalesced
@@ -288,8 +288,21 @@ class Core:
     # -- one turn ---------------------------------------------------------------------------------------------------
 
     def _take(self, event: Input, now: Instant) -> list[Effect]:
+        heard = self.hub.straight.hear(event.link, event.data, now) if type(event) is LinkBytes else None
+        if heard is not None:
+            peer, frame, due_us = heard
+            self.rooms.heard(due_us)
+            return self._settle(frames_from(self, peer, (frame,), now), now)
         self.rooms.touch(event)
         return self._settle(self._enter(event, now), now)
+
+    def _straight(self, effect: Effect, now: Instant) -> Effect | None:
+        """What a frame that is all that comes of a turn means for the host; ``None``: there is more to do."""
+        if self.gossip.unplanned or not self.hub.straight.at_rest:
+            return None
+        if type(effect) is Post and len(effect.frames) == 1:
+            return self.hub.straight.write(effect.peer, effect.frames[0], now)
+        return effect if type(effect) is ToAgent else None
 
     def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
         match event:
@@ -364,6 +377,9 @@ class Core:
 
     def _settle(self, first: Sequence[Effect], now: Instant) -> list[Effect]:
         """Carry facts until none is left; what is for the host comes out in order, what links have to write last."""
+        alone = self._straight(first[0], now) if len(first) == 1 else None
+        if alone is not None:
+            return [alone]
         waiting = list(reversed(first))
         out: list[Effect] = []
         for _ in range(SETTLE_MAX):

@@ -61,6 +61,7 @@ def _of(*names: str) -> int:
     return sum(1 << NAMES.index(name) for name in names)
 
 
+_HUB, _SWITCH = NAMES.index("hub"), _of("switch")
 _PLACEMENT = _of("checkpoints", "scheduler", "switch", "succession")
 TOUCHES: dict[type[Input | Effect], int] = {
     # inputs
@@ -97,6 +98,7 @@ class Rooms:
         self.all = tuple(rooms)
         self._due = [NEVER] * len(NAMES)
         self._stale = ALL  # rooms to be asked again, one bit each
+        self._loose = 0  # those that may be due later than is remembered, and are asked when that comes
 
     def touch(self, event: Input | Effect) -> None:
         """An input is about to be handled, or an effect to be carried."""
@@ -105,11 +107,18 @@ class Rooms:
             touched = _CHANNELS[event.channel] if isinstance(event, ControlReceived) else ALL
         self._stale |= touched
 
+    def heard(self, due_us: int) -> None:
+        """A lone frame came straight through the links to the switch: they may be due as soon as that, or later than
+        before. To ask them each time would cost more than to be asked once for nothing."""
+        self._due[_HUB] = min(self._due[_HUB], due_us)
+        self._loose |= 1 << _HUB
+        self._stale |= _SWITCH
+
     def due(self, now_us: int) -> Iterator[Room]:
         """Those whose time has come, each once, and each looked at only when its turn comes: who is woken before may
         have told it something. They must be woken."""
         for number, room in enumerate(self.all):
-            if self._stale >> number & 1:
+            if (self._stale | self._loose if self._due[number] <= now_us else self._stale) >> number & 1:
                 self._ask(number)
             if self._due[number] <= now_us:
                 self._stale |= _WAKES[number]
@@ -125,3 +134,4 @@ class Rooms:
         at_us = self.all[number].deadline()
         self._due[number] = NEVER if at_us is None else at_us
         self._stale &= ~(1 << number)
+        self._loose &= ~(1 << number)

@@ -72,7 +72,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meshnode.kernel.instant import Instant
+    from meshnode.model.ids import NodeId
     from meshnode.node.core import Core
+    from meshnode.wire.frame import Frame
 
 EXIT_TWIN = 4
 # What a kind of document is called in ``why``.
@@ -93,7 +95,7 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
         case ControlReceived():
             return _control(core, fact, now)
         case FramesReceived():
-            return _frames(core, fact, now)
+            return frames_from(core, fact.peer, fact.frames, now)
         case TunnelReceived(peer):
             return core.tunnels.handle(fact, now) if peer in core.linked else ()
         case TunnelFailed(dial_no, how, detail, address):
@@ -252,11 +254,12 @@ def _peer_down(core: Core, fact: PeerDown, now: Instant) -> list[Effect]:
     ]
 
 
-def _frames(core: Core, fact: FramesReceived, now: Instant) -> Sequence[Effect]:
-    if fact.peer not in core.linked:
-        core.counters.add("unadmitted", len(fact.frames))
+def frames_from(core: Core, peer: NodeId, frames: tuple[Frame, ...], now: Instant) -> Sequence[Effect]:
+    """What a peer says of calls and topics."""
+    if peer not in core.linked:
+        core.counters.add("unadmitted", len(frames))
         return ()
-    return core.switch.from_peer(fact.peer, fact.frames, now)
+    return core.switch.from_peer(peer, frames, now)
 
 
 def _control(core: Core, fact: ControlReceived, now: Instant) -> Sequence[Effect]:

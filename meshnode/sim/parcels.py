@@ -9,7 +9,7 @@ from typing import Self
 
 from meshnode.model.errors import RemoteError
 from meshnode.wire.codec import Reader
-from meshnode.wire.frame import Frame, FrameReader, encode, size
+from meshnode.wire.frame import LITTLE_BYTES, Frame, FrameReader, encode, size
 
 
 class Parcel(bytes):
@@ -41,6 +41,11 @@ class ParcelReader:
         if len(data) > self.frame_bytes_max and any(size(frame) > self.frame_bytes_max for frame in data.frames):
             raise RemoteError("frame-too-long", f"the limit is {self.frame_bytes_max}")
         return list(data.frames)
+
+    def whole(self, data: bytes, /) -> list[Frame]:
+        if not isinstance(data, Parcel):
+            return self._wire.whole(data)
+        return list(data.frames) if len(data) <= size(data.frames[0]) + LITTLE_BYTES else []
 
 
 class Parcels:

@@ -13,6 +13,8 @@ class Reader(Protocol):
 
     def feed(self, data: bytes, /) -> list[Frame]: ...
 
+    def whole(self, data: bytes, /) -> list[Frame]: ...
+
 
 class Codec(Protocol):
     """Both directions. What ``encode`` gives has the length of the frame on a wire, whatever it is made of."""

@@ -19,6 +19,7 @@ PREFIX_BYTES = _PREFIX.size
 _AFTER_LENGTH = PREFIX_BYTES - 4
 HEADER_BYTES_MAX = 16 * 1024
 SMALL_BYTES = 64 * 1024
+LITTLE_BYTES = 64  # beside a frame that comes alone
 APART_BYTES = 4 * 1024  # copying less is cheaper than one more piece
 FRAME_BYTES_MAX = 1024 * 1024 + 64 * 1024  # a value of 1 MiB with what goes around it
 
@@ -140,6 +141,18 @@ class FrameReader:
     @property
     def pending_bytes(self) -> int:
         return len(self._start) + self._have
+
+    def whole(self, data: bytes) -> list[Frame]:
+        """The frames that these bytes are: one, or one and little behind it. None: they are more, or less, or something
+        before them waits for its end; they are to be fed, and nothing of them was taken."""
+        frames: list[Frame] = []
+        if self._have or self._start or self._broken or len(data) > 4 + int.from_bytes(data[:4]) + LITTLE_BYTES:
+            return frames
+        try:
+            end = self._whole_frames(data, frames)
+        except RemoteError:
+            return []
+        return frames if end == len(data) else []
 
     def feed(self, data: bytes | memoryview) -> list[Frame]:
         if self._broken:

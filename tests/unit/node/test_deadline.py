@@ -21,7 +21,9 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         due_us = remembered(each)
         asked = {name: room.deadline() for name, room in zip(NAMES, each.all, strict=True)}
         wrong = [name for name, at_us in asked.items() if at_us is not None and (due_us is None or at_us < due_us)]
-        found.append(",".join(wrong) if due_us == earliest(*asked.values()) else ",".join(wrong) or "too early")
+        # What went straight may have moved the links later, and they are asked again when that comes.
+        early = due_us != earliest(*asked.values()) and not each._loose  # pyright: ignore[reportPrivateUsage]
+        found.append(",".join(wrong) or "too early" * early)
         return due_us
 
     monkeypatch.setattr(Rooms, "deadline", deadline)
@@ -41,7 +43,14 @@ def test_whatever_happens_the_core_is_due_when_its_first_room_is(
 
 
 def test_a_room_that_is_told_something_without_a_line_for_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TOUCHES, rooms.LinkBytes, 0)
+    monkeypatch.setitem(TOUCHES, rooms.MemberChanged, 0)
+    found = watched(monkeypatch)
+    Run(SCENARIOS["cut-and-heal"], seed=7, nodes=4).play()
+    assert any("scheduler" in wrong for wrong in found)
+
+
+def test_a_lone_frame_of_which_the_rooms_are_not_told_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rooms, "heard", lambda *_: None)
     found = watched(monkeypatch)
     Run(SCENARIOS["cut-and-heal"], seed=7, nodes=4).play()
     assert any("hub" in wrong for wrong in found)
