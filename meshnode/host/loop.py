@@ -60,7 +60,13 @@ class Driven(Protocol):
 
     def wake(self, now: Instant) -> list[Effect]: ...
 
-    def deadline(self) -> int | None: ...
+    def deadline(self) -> int | None:
+        """When it is to be woken; it may be early."""
+        ...
+
+    def is_due(self, now: Instant) -> bool:
+        """Whether there is something to be woken for. What was early is reckoned anew."""
+        ...
 
 
 class CoreLoop:
@@ -119,7 +125,8 @@ class CoreLoop:
         """Nothing else seems to wait: no timer of the core, whose turn begins with what the sockets hold."""
         if now.mono_us - self._ended_us <= ALONE_US:
             return False
-        return self._deadline_us is None or max(self._deadline_us, self._read_first_us) > now.mono_us
+        due_us = self._deadline_us
+        return due_us is None or max(due_us, self._read_first_us) > now.mono_us or not self._core.is_due(now)
 
     def _turn(self) -> None:
         self._turn_due = False
@@ -182,6 +189,8 @@ class CoreLoop:
 
     def _wake(self, deadline_us: int | None, now: Instant) -> list[Effect]:
         if deadline_us is None or max(deadline_us, self._read_first_us) > now.mono_us:
+            return []
+        if not self._core.is_due(now):
             return []
         began_ns = time.perf_counter_ns()
         effects = self._core.wake(now)
@@ -246,7 +255,14 @@ class CoreLoop:
             self._timer = self._loop.call_later((self._expected_us - now_us) / 1_000_000, self._timer_fired)
 
     def _timer_fired(self) -> None:
+        """Where one turn follows the other, a timer that was left early fires between two halves of a call: a whole turn
+        for nothing would hold up the second."""
         self._timer = None
-        if not self._turn_due:
-            self._turn_due = True
-            self._turn()
+        if self._turn_due:
+            return
+        now = self._clock.now()
+        if now.mono_us - self._ended_us < BUSY_US and not self._broken and not self._core.is_due(now):
+            self._arm(now.mono_us)
+            return
+        self._turn_due = True
+        self._turn()

@@ -260,6 +260,9 @@ class Core:
     def deadline(self) -> int | None:
         return self.rooms.deadline()
 
+    def is_due(self, now: Instant) -> bool:
+        return self.rooms.are_due(now.mono_us)
+
     def slots_of(self, agent: str) -> int:
         """How many instances of an agent the mesh wants; 0 = none."""
         return self.intentions.replicas(AgentName(agent))

@@ -98,7 +98,7 @@ class Rooms:
         self.all = tuple(rooms)
         self._due = [NEVER] * len(NAMES)
         self._stale = ALL  # rooms to be asked again, one bit each
-        self._loose = 0  # those that may be due later than is remembered, and are asked when that comes
+        self._loose = 0  # of the hub: it may be due later than is remembered, and is asked when that comes
 
     def touch(self, event: Input | Effect) -> None:
         """An input is about to be handled, or an effect to be carried."""
@@ -108,8 +108,8 @@ class Rooms:
         self._stale |= touched
 
     def heard(self, due_us: int) -> None:
-        """A lone frame came straight through the links to the switch: they may be due as soon as that, or later than
-        before. To ask them each time would cost more than to be asked once for nothing."""
+        """A lone frame came straight through the links to the switch: those may be due as soon as that, or later than
+        before. To ask them each time would cost more than to ask once for nothing."""
         self._due[_HUB] = min(self._due[_HUB], due_us)
         self._loose |= 1 << _HUB
         self._stale |= _SWITCH
@@ -129,6 +129,13 @@ class Rooms:
             self._ask((self._stale & -self._stale).bit_length() - 1)
         first = min(self._due)
         return None if first == NEVER else first
+
+    def are_due(self, now_us: int) -> bool:
+        """Whether any is, now that those which may be due later have been asked."""
+        if self._loose and self._due[_HUB] <= now_us:
+            self._stale |= self._loose
+        first_us = self.deadline()
+        return first_us is not None and first_us <= now_us
 
     def _ask(self, number: int) -> None:
         at_us = self.all[number].deadline()

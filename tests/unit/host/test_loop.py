@@ -53,6 +53,7 @@ class Machine:
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self.due: list[int] = []  # when it wants to be woken, since the start
+        self.early: list[int] = []  # when it may have wanted to
         self.told: list[tuple[str, int]] = []
         self.answers: Callable[[Input], list[Effect]] = lambda _event: []
         self.busy_us = 0
@@ -76,7 +77,12 @@ class Machine:
         return list(self.says)
 
     def deadline(self) -> int | None:
-        return START_US + min(self.due) if self.due else None
+        return START_US + min([*self.due, *self.early]) if self.due or self.early else None
+
+    def is_due(self, now: Instant) -> bool:
+        self.early = []
+        due_us = self.deadline()
+        return due_us is not None and due_us <= now.mono_us
 
     def _note(self, what: str, now: Instant) -> None:
         self.told.append((what, now.mono_us - START_US))

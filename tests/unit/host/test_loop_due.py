@@ -41,3 +41,18 @@ def test_after_a_standstill_nothing_leaves_before_the_sockets_were_read() -> Non
         assert "wake" in stage.machine.heard
 
     play(scene)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_deadline_that_was_early_wakes_nobody_and_between_two_halves_of_a_call_it_is_no_turn(busy: bool) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.machine.due, stage.machine.early = [50 * MS], [10 * MS]
+        stage.driver.start()
+        await stage.run(9 * MS if busy else 1 * MS)
+        stage.driver.tell(FRAMES)
+        assert stage.driver.turns == 1
+        await stage.run(10 * MS if busy else 20 * MS)
+        assert stage.driver.turns == (1 if busy else 2)
+        await stage.run(60 * MS)
+
+    assert play(scene).machine.told == [("start", 0), ("AgentFrames", 9 * MS if busy else 1 * MS), ("wake", 50 * MS)]
