@@ -10,6 +10,9 @@ never passes for one. Nothing in here depends on time: a clock in 1970 changes n
 What nobody waits for comes in one record of a kind of its own (``encode_pack``), compressed: records of one document
 and author differ in little. It is read as the records it holds, which are lost or kept as one.
 
+A disk is written by the page. So that a small commit does not begin in one page and end in the next, the commit before
+it fills its page up (``filler``) where another one like it would not fit: nothing of it is read.
+
 A batch is no transaction: after a power cut any part of what was not acknowledged may be there.
 """
 
@@ -38,6 +41,8 @@ _PREFIX = struct.Struct(">2sBxHI")
 _PREFIX_END = _PREFIX.size + 4
 RECORD_OVERHEAD = _PREFIX_END + 4
 PACK = 0xFE  # no ``RecordKind``: a record of records
+FILLER = 0xFD  # no ``RecordKind`` either: holds nothing
+PAGE_BYTES = 4096  # of nearly all disks and file systems; with another size nothing is gained and nothing is wrong
 _PACK_LEVEL = 1  # more of it makes what is mostly hashes no smaller
 
 _Row = tuple[int, bytes, bytes]
@@ -170,6 +175,15 @@ def encode_pack(records: Sequence[Record], seed: int) -> bytes:
     return packed if len(packed) < len(plain) else plain
 
 
+def filler(ends_at: int, size: int, seed: int) -> bytes:
+    """What fills the page up behind a commit of ``size`` bytes that ends at this place of the file; empty if another
+    one like it fits there, or would be written over several pages anyhow."""
+    room = -ends_at % PAGE_BYTES
+    if not RECORD_OVERHEAD <= room < size <= PAGE_BYTES:
+        return b""
+    return framed(FILLER, b"", bytes(room - RECORD_OVERHEAD), seed)
+
+
 def _unpacked(body: bytes) -> tuple[list[Record], bool]:
     """What a pack holds, as far as it is known; whether that is all of it."""
     inflating = zlib.decompressobj()
@@ -247,7 +261,7 @@ def _read(data: bytes, at: int, seed: int) -> tuple[Sequence[Record], bool, int]
     if kind == PACK:
         return *_unpacked(content[key_bytes:]), end + 4
     if kind not in _KINDS:
-        return (), False, end + 4
+        return (), kind == FILLER, end + 4
     return (Record(RecordKind(kind), content[:key_bytes], content[key_bytes:]),), True, end + 4
 
 

@@ -21,6 +21,7 @@ from meshnode.kernel.journal import (
     Recovered,
     encode_pack,
     encode_record,
+    filler,
     record_bytes,
     recover,
 )
@@ -168,11 +169,13 @@ class Ledger:
         return written
 
     def encoded(self, written: Sequence[Record], *, packed: bool = False) -> bytes:
-        """The bytes to append. ``packed``: as one, if that is smaller."""
+        """The bytes to append, up to the end of their page where the next ones would not fit. ``packed``: as one, if
+        that is smaller."""
         if packed:
             data = encode_pack(written, self._seed)
         else:
             data = b"".join([encode_record(record, self._seed) for record in written])
+        data += filler(self.file_bytes + len(data), len(data), self._seed)
         self.file_bytes += len(data)
         return data
 

@@ -76,7 +76,7 @@ def test_what_nobody_waits_for_is_one_record_and_what_somebody_waits_for_has_its
         return writer.file_bytes - before
 
     assert asyncio.run(grown("lazy", urgent=False)) * 2 < plain
-    assert asyncio.run(grown("urgent", urgent=True)) == plain
+    assert asyncio.run(grown("urgent", urgent=True)) >= plain
     for name in ("lazy", "urgent"):
         with Journal(tmp_path / name) as again:
             assert again.records == alike

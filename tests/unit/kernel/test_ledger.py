@@ -2,12 +2,21 @@
 
 import errno
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.kernel.journal import Header, JournalUnreadable, Quarantined, encode_record, recover
+from meshnode.kernel.journal import (
+    PAGE_BYTES,
+    RECORD_OVERHEAD,
+    Header,
+    JournalUnreadable,
+    Quarantined,
+    encode_record,
+    recover,
+)
 from meshnode.kernel.ledger import JournalBudget, JournalFull, Ledger, compact, decode_gap, live, start
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.ids import NodeId
@@ -15,6 +24,8 @@ from meshnode.model.ids import NodeId
 NODE = NodeId(b"n" * 32)
 HEADER = Header(NODE, b"saltsalt")
 CAPS = dict.fromkeys(RecordKind, 4096)
+HEADER_SIZE = len(HEADER.encode())
+BIG = JournalBudget()
 BUDGET = JournalBudget(kind_bytes_max=CAPS, total_bytes_max=64 * 1024, garbage_bytes_min=2000)
 WRITES = st.lists(
     st.lists(st.builds(Record, st.sampled_from(RecordKind).filter(lambda k: k is not RecordKind.GAP),
@@ -77,6 +88,50 @@ def test_the_books_agree_with_the_file(writes: list[list[Record]], packed: int) 
     assert again.live_bytes == ledger.live_bytes
     expected = {(r.kind, r.key): r.body for batch in writes for r in batch}
     assert {(r.kind, r.key): r.body for r in found} == {slot: body for slot, body in expected.items() if body}
+
+
+@given(st.integers(1, 2 * PAGE_BYTES), st.integers(HEADER_SIZE, 3 * PAGE_BYTES))
+def test_small_commits_alike_are_a_page_each_and_what_fills_it_up_is_read_as_nothing(size: int, begin: int) -> None:
+    record = Record(RecordKind.STATE, b"key", bytes(size))
+    ledger, ends = Ledger(HEADER, [], begin, BIG), [begin]
+    data = HEADER.encode()
+    for _ in range(12):
+        written = ledger.encoded(ledger.entered([record]))
+        data += written
+        assert ledger.file_bytes == ends[-1] + len(written)
+        ends.append(ledger.file_bytes)
+    alone = len(encode_record(record, HEADER.seed))
+    for before, end in list(pairwise(ends))[1:]:
+        pages = (end - 1) // PAGE_BYTES - before // PAGE_BYTES + 1
+        spare = -before % PAGE_BYTES
+        if alone <= PAGE_BYTES and not 0 < spare < RECORD_OVERHEAD:
+            assert pages == 1
+        if alone > PAGE_BYTES:
+            assert end - before == alone, "nothing is gained by filling up"
+        assert end - before == alone or end % PAGE_BYTES == 0
+    found = recover(data)
+    assert found.records == [record] * 12
+    assert found.good_bytes == len(data) and not found.torn and not found.quarantined
+
+
+@given(st.data())
+def test_a_filler_that_is_damaged_or_cut_takes_nothing_with_it(data: st.DataObject) -> None:
+    record = Record(RecordKind.STATE, b"key", bytes(range(256)) * 12)
+    ledger, alone = empty_ledger(), len(encode_record(record, HEADER.seed))
+    begin = ledger.file_bytes
+    filled = ledger.encoded(ledger.entered([record]))
+    assert begin + len(filled) == PAGE_BYTES
+    whole = bytearray(HEADER.encode() + filled + encode_record(record, HEADER.seed))
+    bit = data.draw(st.integers((begin + alone) * 8, PAGE_BYTES * 8 - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    found = recover(bytes(whole))
+    assert found.records == [record, record]
+    assert [(each.offset, len(each.data)) for each in found.quarantined] == [
+        (begin + alone, PAGE_BYTES - begin - alone)
+    ]
+    cut = data.draw(st.integers(begin + alone + 1, PAGE_BYTES - 1))
+    torn = recover(bytes(HEADER.encode() + filled)[:cut])
+    assert torn.records == [record] and torn.torn and torn.good_bytes == begin + alone
 
 
 @given(WRITES, st.booleans())
