@@ -31,17 +31,18 @@ NEVER_US = 2**63 - 1
 RUN_BYTES_MAX = SHORT_BYTES // 2  # of what is queued as one piece
 Sized = tuple[Frame, int]  # with its bytes on the wire
 Run = tuple[Sequence[Frame], int]  # frames that follow each other, at least one, with the bytes of all
+SHORT_KINDS = (*DATA_KINDS, Kind.TUNNEL_DATA)  # that have no turn to keep but that of their link
 
 _SHORT_PAYLOAD_MAX = LONG_BYTES - HEADER_BYTES_MAX - PREFIX_BYTES
 
 
 def bytes_of_short(frames: Sequence[Frame]) -> int:
-    """The bytes of frames that may leave as one piece: all of data, and none of them long, whatever its header. Else
-    0."""
+    """The bytes of frames that may leave as one piece: all of data, or of tunnels, and none of them long, whatever its
+    header. Else 0."""
     content_bytes = 0
     for frame in frames:
         payload_bytes = len(frame.payload)
-        if payload_bytes > _SHORT_PAYLOAD_MAX or frame.kind not in DATA_KINDS:
+        if payload_bytes > _SHORT_PAYLOAD_MAX or frame.kind not in SHORT_KINDS:
             return 0
         content_bytes += len(frame.header) + payload_bytes
     return content_bytes + len(frames) * PREFIX_BYTES

@@ -10,10 +10,10 @@ from meshnode.kernel.instant import Instant
 from meshnode.links.alarms import Alarms
 from meshnode.links.hello import Total, body_of
 from meshnode.links.lanes import Lanes
-from meshnode.links.link import DATA_KINDS, SEQUENCED, Link, Phase
+from meshnode.links.link import SEQUENCED, Link, Phase
 from meshnode.links.messages import Transmit
 from meshnode.links.roster import Roster
-from meshnode.links.session import Session, bytes_of_short
+from meshnode.links.session import SHORT_KINDS, Session, bytes_of_short
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import LinkId, NodeId
 from meshnode.wire.frame import Frame, Kind, size
@@ -38,7 +38,7 @@ class Straight:
         if link is None or link.phase is not Phase.UP or link.lane or self._roster.turn.touched:
             return None
         frames, session = link.whole(data), self._roster[link.peer].session
-        if not frames or session is None or frames[0].flags != SEQUENCED or frames[0].kind not in DATA_KINDS:
+        if not frames or session is None or frames[0].flags != SEQUENCED or frames[0].kind not in SHORT_KINDS:
             return None
         if len(frames) > 1 and not self._acknowledged(session, link.peer, frames[1:]):
             return None

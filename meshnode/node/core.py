@@ -36,7 +36,7 @@ from meshnode.links.messages import (
     Transmit,
 )
 from meshnode.links.tunnels import Tunnels
-from meshnode.links.tunnelwire import RELAY_PORT, TunnelClosed, TunnelWritten, relay_at, relay_host
+from meshnode.links.tunnelwire import RELAY_PORT, TunnelBytes, TunnelClosed, TunnelWritten, relay_at, relay_host
 from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Around, Switch, SwitchConfig
 from meshnode.model.errors import Invalid
@@ -79,7 +79,7 @@ from meshnode.node.proven import ProvenTime
 from meshnode.node.puts import Puts
 from meshnode.node.refusals import Refusals
 from meshnode.node.rooms import Rooms
-from meshnode.node.stairs import climb, frames_from
+from meshnode.node.stairs import climb, lone_from
 from meshnode.node.story import Story
 from meshnode.node.succession import Succession
 from meshnode.node.transmits import coalesced
@@ -95,6 +95,7 @@ from meshnode.security.messages import EnrolmentAsked, LeafRenewed, RenewalFaile
 from meshnode.security.renewal import Leaf, Renewal
 from meshnode.security.roles import ADMIN, Roles
 from meshnode.wire.bus import AgentFrames, ToAgent
+from meshnode.wire.frame import Kind
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
 SETTLE_MAX = 1_000_000
@@ -104,6 +105,7 @@ EARLY_MAX = 1_000  # what may wait for this boot; what people and agents of this
 CALM_MAX_US = 3 * SECOND
 # What one room tells another in a wake is done in the same wake; two that keep waking each other are stopped here.
 ROUNDS_MAX = 8
+_FOR_HOST = (ToAgent, TunnelBytes)  # what a lone frame may come to, beside another one
 
 
 class Core:
@@ -294,8 +296,8 @@ class Core:
         heard = self.hub.straight.hear(event.link, event.data, now) if type(event) is LinkBytes else None
         if heard is not None:
             peer, frame, due_us = heard
-            self.rooms.heard(due_us)
-            return self._settle(frames_from(self, peer, (frame,), now), now)
+            self.rooms.heard(due_us, for_switch=frame.kind is not Kind.TUNNEL_DATA)
+            return self._settle(lone_from(self, peer, frame, now), now)
         self.rooms.touch(event)
         return self._settle(self._enter(event, now), now)
 
@@ -304,8 +306,9 @@ class Core:
         if self.gossip.unplanned or not self.hub.straight.at_rest:
             return None
         if type(effect) is Post and len(effect.frames) == 1:
+            self.rooms.wrote()
             return self.hub.straight.write(effect.peer, effect.frames[0], now)
-        return effect if type(effect) is ToAgent else None
+        return effect if type(effect) in _FOR_HOST else None
 
     def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
         match event:

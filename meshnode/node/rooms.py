@@ -68,7 +68,7 @@ TOUCHES: dict[type[Input | Effect], int] = {
     LinkBytes: _of("hub"), LinkOpened: _of("hub"), LinkLost: _of("hub"), AgentFrames: _of("switch"), Measured: 0,
     Stored: _of("commits", "journals"), LoadSampled: _of("gossip"), DialFailed: _of("gossip", "hub"),
     Discovered: _of("gossip"), Reached: _of("gossip"), Slept: _of("gossip"),
-    TunnelWritten: _of("tunnels"), TunnelClosed: _of("tunnels"),
+    TunnelWritten: 0, TunnelClosed: _of("tunnels"),
     # effects that stay inside
     Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits"), Note: 0, Reject: 0,
     FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),
@@ -107,12 +107,17 @@ class Rooms:
             touched = _CHANNELS[event.channel] if isinstance(event, ControlReceived) else ALL
         self._stale |= touched
 
-    def heard(self, due_us: int) -> None:
-        """A lone frame came straight through the links to the switch: those may be due as soon as that, or later than
-        before. To ask them each time would cost more than to ask once for nothing."""
+    def heard(self, due_us: int, *, for_switch: bool) -> None:
+        """A lone frame came straight through the links, to the switch or for a tunnel: they may be due as soon as that,
+        or later than before. To ask them each time would cost more than to be asked once for nothing."""
         self._due[_HUB] = min(self._due[_HUB], due_us)
         self._loose |= 1 << _HUB
-        self._stale |= _SWITCH
+        if for_switch:
+            self._stale |= _SWITCH
+
+    def wrote(self) -> None:
+        """A lone frame left straight: its link is due later than before."""
+        self._loose |= 1 << _HUB
 
     def due(self, now_us: int) -> Iterator[Room]:
         """Those whose time has come, each once, and each looked at only when its turn comes: who is woken before may

@@ -46,6 +46,7 @@ from meshnode.links.messages import (
     LinkRejected,
     PeerDown,
     PeerUp,
+    Post,
     Shutdown,
 )
 from meshnode.links.tunnelwire import RelayNeeded, TunnelFailed, TunnelReceived
@@ -67,6 +68,7 @@ from meshnode.node.facts import Started, WishesUnkept
 from meshnode.node.survey import RegionSurvey
 from meshnode.scheduler.messages import ClaimsChanged, DrainsChanged, UnitChanged, UnitClaimed, UnitReleased, Wanted
 from meshnode.security.messages import CertificateChanged
+from meshnode.wire.frame import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -260,6 +262,16 @@ def frames_from(core: Core, peer: NodeId, frames: tuple[Frame, ...], now: Instan
         core.counters.add("unadmitted", len(frames))
         return ()
     return core.switch.from_peer(peer, frames, now)
+
+
+def lone_from(core: Core, peer: NodeId, frame: Frame, now: Instant) -> Sequence[Effect]:
+    """What a frame that came straight means: one of a call, or a piece of a tunnel, which a relay only passes on."""
+    if frame.kind is not Kind.TUNNEL_DATA:
+        return frames_from(core, peer, (frame,), now)
+    passed = core.hub.pass_on(peer, frame, now)
+    if passed is not None:
+        return (Post(passed[0], (passed[1],)),)
+    return climb(core, TunnelReceived(peer, frame), now)
 
 
 def _control(core: Core, fact: ControlReceived, now: Instant) -> Sequence[Effect]:

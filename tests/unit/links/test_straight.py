@@ -14,12 +14,16 @@ from meshnode.links.hub import Hub, Input
 from meshnode.links.link import Link
 from meshnode.links.messages import FramesReceived, LinkBytes, Post
 from meshnode.links.session import Session
-from meshnode.model.ids import LinkId
+from meshnode.links.tunnelwire import TunnelReceived
+from meshnode.model.ids import LinkId, NodeId
 from meshnode.wire.frame import Flag, Frame, FrameReader, Kind, encode
 from meshnode.wire.parts import LONG_BYTES
 from tests.unit.links.pipe import Place, World
 
-KINDS = (Kind.CALL, Kind.CALL, Kind.RESULT, Kind.RESULT, Kind.CANCEL, Kind.GRANT, Kind.EVENT)
+KINDS = (
+    Kind.CALL, Kind.CALL, Kind.RESULT, Kind.RESULT, Kind.CANCEL, Kind.GRANT, Kind.EVENT, Kind.TUNNEL_DATA,
+    Kind.TUNNEL_DATA,
+)  # fmt: skip
 SIZES = (0, 20, 128, 900, 40_000, LONG_BYTES + 1, 300_000)
 WAITS_US = (0, 100, 900, 2 * MS, 5 * MS, 30 * MS, SECOND, 4 * SECOND)
 LIMITS: dict[str, object] = {"window_bytes": 1_200_000, "log_frames_max": 40}
@@ -43,13 +47,29 @@ class StraightHub(Hub):
             heard = self.straight.hear(event.link, event.data, now)
             if heard is not None:
                 self.straight_in += 1
-                return [*self.flush(now), FramesReceived(heard[0], (heard[1],))]
+                return self._heard(heard[0], heard[1], now)
         if isinstance(event, Post) and len(event.frames) == 1:
             written = self.straight.write(event.peer, event.frames[0], now)
             if written is not None:
                 self.straight_out += 1
                 return [written]
         return super().handle(event, now)
+
+    def _heard(self, peer: NodeId, frame: Frame, now: Instant) -> list[Effect]:
+        """As the stairs of a node have it."""
+        if frame.kind is not Kind.TUNNEL_DATA:
+            return [*self.flush(now), FramesReceived(peer, (frame,))]
+        passed = self.pass_on(peer, frame, now)
+        if passed is not None:
+            written = self.straight.write(*passed, now)
+            self.straight_out += written is not None
+            return [written] if written else [*self.take(Post(passed[0], (passed[1],)), now), *self.flush(now)]
+        return [*self.flush(now), TunnelReceived(peer, frame)]
+
+
+def bounced(peer: NodeId, frame: Frame, now: Instant) -> tuple[NodeId, Frame] | None:
+    """A relay between a node and itself: pieces with an odd number go back with an even one, which is nobody's."""
+    return (peer, Frame(frame.kind, 0, frame.stream + 1, b"", frame.payload)) if frame.stream % 2 else None
 
 
 class Wires(World):
@@ -60,6 +80,7 @@ class Wires(World):
         places = [Place(number, **LIMITS) for number in (1, 2)]
         for number, place in enumerate(places, start=1):
             place.hub = hub(place.config, Random(number))
+            place.hub.pass_on = bounced
         super().__init__(*places)
         self.link = self.dial(*places, address="there:7000")[0]
         self.run(50 * MS)
@@ -89,6 +110,8 @@ class Wires(World):
         self.run(wait_us)
 
     def _frame(self, kind: Kind, size: int, number: int) -> Frame:
+        if kind is Kind.TUNNEL_DATA:
+            return Frame(kind, stream=number, payload=b"\x5a" * size)
         call = b"\x99\xc4\x10" + number.to_bytes(16)
         return Frame(kind, header=b"\x91\xa1t" if kind is Kind.EVENT else call, payload=b"\x5a" * size)
 
@@ -133,6 +156,18 @@ def test_lone_calls_go_straight_at_both_ends_with_the_acknowledgements_they_owe(
     hubs = [place.hub for place in world.places]
     assert [(hub.straight_in, hub.straight_out) for hub in hubs if isinstance(hub, StraightHub)] == [(20, 20)] * 2
     assert [hub.counters["frame-duplicate"] for hub in hubs] == [0, 0]
+
+
+@pytest.mark.parametrize("number", [7, 8])
+def test_a_piece_of_a_tunnel_goes_straight_through_a_relay_and_into_its_end(number: int) -> None:
+    """An odd one is passed on (see ``bounced``), and ends where it came from; an even one ends at once."""
+    world = play([("post", 0, number, 30 * MS)] * 20)
+    passed = 20 * (number % 2)
+    hubs = [place.hub for place in world.places]
+    assert [hub.straight_in for hub in hubs if isinstance(hub, StraightHub)] == [passed, 20]
+    assert [hub.straight_out for hub in hubs if isinstance(hub, StraightHub)] == [20, passed]
+    ends = [place.told(TunnelReceived) for place in world.places]
+    assert [len(told) for told in ends] == [passed, 20 - passed]
 
 
 class Forgetful(StraightHub):

@@ -31,7 +31,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "scenario", ["cut-and-heal", "kill-and-move", "slow-and-torn-disks", "drain-and-die", "one-node"]
+    "scenario", ["cut-and-heal", "kill-and-move", "slow-and-torn-disks", "drain-and-die", "one-node", "relays-die"]
 )
 def test_whatever_happens_the_core_is_due_when_its_first_room_is(
     scenario: str, monkeypatch: pytest.MonkeyPatch
@@ -50,7 +50,10 @@ def test_a_room_that_is_told_something_without_a_line_for_it_is_found(monkeypatc
 
 
 def test_a_lone_frame_of_which_the_rooms_are_not_told_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Rooms, "heard", lambda *_: None)
+    def heard(_: Rooms, due_us: int, *, for_switch: bool) -> None:
+        """Takes it and forgets it."""
+
+    monkeypatch.setattr(Rooms, "heard", heard)
     found = watched(monkeypatch)
     Run(SCENARIOS["cut-and-heal"], seed=7, nodes=4).play()
     assert any("hub" in wrong for wrong in found)
