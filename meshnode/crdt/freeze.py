@@ -10,12 +10,14 @@ import msgspec
 
 from meshnode.crdt.envelope import Pin
 from meshnode.crdt.letters import HOLDER_BYTES, FrozenRow
+from meshnode.crdt.registers import Registers
 from meshnode.crdt.store import StateStore
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.model.ids import DocId, NodeId
 
 FREEZES_MAX = 1024  # at once; others wait for the next write
 STALE_US = 10 * SECOND  # then new heads are proposed
+KEPT_FIELDS_MAX = 64
 HURRY = 4  # times over the limit: no more waiting
 
 Heads = tuple[bytes, ...]
@@ -35,7 +37,8 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Frozen(msgspec.Struct):
-    """Heads of one document that are to become its next root."""
+    """Heads of one document that are to become its next root. ``fields``: as they are there, if it was at hand when it
+    began; writers go on meanwhile, and all changes of the generation would have to be read again."""
 
     pin: Pin
     heads: Heads
@@ -44,6 +47,7 @@ class Frozen(msgspec.Struct):
     holders: dict[bytes, None]
     untold: bool = True
     alone: bool = False  # nobody is waited for
+    fields: Registers | None = None
 
 
 class Freezes:
@@ -97,8 +101,9 @@ class Freezes:
             return
         if (before is None and len(self._frozen) >= FREEZES_MAX) or not (anyway or self._may_propose(doc)):
             return
+        heads = self._store.heads(doc)
         self._frozen[doc] = Frozen(
-            self._store.pin(doc), self._store.heads(doc), grave_ms, now.mono_us, {self._me: None}
+            self._store.pin(doc), heads, grave_ms, now.mono_us, {self._me: None}, fields=self._fields_at(doc, heads)
         )  # fmt: skip
         self._touched[doc] = None
 
@@ -133,7 +138,8 @@ class Freezes:
         if ours is None:
             if (doc not in self._frozen and len(self._frozen) >= FREEZES_MAX) or not self._is_fit(doc, row):
                 return
-            ours = self._frozen[doc] = Frozen(pin, heads, row.grave_ms, now.mono_us, {})
+            fields = self._fields_at(doc, heads)
+            ours = self._frozen[doc] = Frozen(pin, heads, row.grave_ms, now.mono_us, {}, fields=fields)
         news = [holder for holder in row.holders if holder not in ours.holders and holder != self._me]
         ours.holders.update(dict.fromkeys(news))
         ours.untold |= bool(news)
@@ -178,6 +184,13 @@ class Freezes:
     def _is_complete(self, doc: DocId, each: Frozen, live: Sequence[NodeId]) -> bool:
         held = all(node[:HOLDER_BYTES] in each.holders or not self._wants(node, doc) for node in live)
         return held or each.alone or self._limits.times(self._store, doc) > HURRY
+
+    def _fields_at(self, doc: DocId, heads: Heads) -> Registers | None:
+        """Its fields, if these are its heads now and it has but a few."""
+        if heads != self._store.heads(doc):
+            return None
+        fields = self._store.fields(doc)
+        return fields.copy() if len(fields) <= KEPT_FIELDS_MAX else None
 
     def _is_worth_a_try(self, doc: DocId) -> bool:
         return self._store.changes(doc) >= self._hopeless.get(doc, -self._limits.changes) + self._limits.changes

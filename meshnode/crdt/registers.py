@@ -61,6 +61,10 @@ class Registers:
                     for number, each in enumerate(writes)
                 )  # fmt: skip
 
+    def __len__(self) -> int:
+        """Fields that were ever written in this generation."""
+        return len(self._writes)
+
     def copy(self) -> "Registers":
         """To go on with by itself."""
         other = Registers()

@@ -135,8 +135,11 @@ class StateStore(Protocol):
         """Which writes the document includes."""
         ...
 
-    def fold(self, doc: DocId, heads: Sequence[bytes], grave_ms: int = 0) -> Rooted:
-        """The root of the next generation at these heads, all known; nothing changes. Raises ``RemoteError``."""
+    def fold(self, doc: DocId, heads: Sequence[bytes], grave_ms: int = 0, fields: Registers | None = None) -> Rooted:
+        """The root of the next generation at these heads, all known; nothing changes. Raises ``RemoteError``.
+
+        ``fields``: as they were there, if somebody kept them; otherwise they are read again from all envelopes.
+        """
         ...
 
     def adopt(self, rooted: Rooted, *, proven: bool = False) -> None:
@@ -298,10 +301,12 @@ class AutomergeStore:
     def seen(self, doc: DocId) -> Seen:
         return context_of(self.rooted(doc), self.beyond(doc, {}))
 
-    def fold(self, doc: DocId, heads: Sequence[bytes], grave_ms: int = 0) -> Rooted:
+    def fold(self, doc: DocId, heads: Sequence[bytes], grave_ms: int = 0, fields: Registers | None = None) -> Rooted:
         record = self._record(doc)
         if tuple(sorted(heads)) == record.history.heads():
             state = record.fields, record.history.beyond({})
+        elif fields is not None:
+            state = fields, record.history.up_to(heads)
         else:
             state = _at(record, heads)
         return folded(doc, record.names, record.rooted, heads, state, grave_ms)

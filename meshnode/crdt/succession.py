@@ -195,7 +195,7 @@ class Succession:
             effects += [send(peer, letter) for peer in self._exchange.peers()]
         for doc, frozen in ripe:
             try:
-                rooted = self._store.fold(doc, frozen.heads, frozen.grave_ms)
+                rooted = self._store.fold(doc, frozen.heads, frozen.grave_ms, frozen.fields)
                 effects += self._begun(rooted, [], UNKNOWN_NODE, now)
             except RemoteError as error:
                 self._counters.add(error.reason)

@@ -1,10 +1,13 @@
 """Roots: the same bytes on every node, siblings carried, removals remembered, strays told exactly, lies refused."""
 
+from random import Random
+
 import msgspec
 import pytest
 
 from meshnode.crdt import root as roots
 from meshnode.crdt.envelope import doc_id_of
+from meshnode.crdt.registers import Registers
 from meshnode.crdt.root import Root, judge_proofs
 from meshnode.crdt.store import StateStore
 from meshnode.crdt.strays import strays_of
@@ -67,6 +70,32 @@ def test_the_root_of_frozen_heads_is_the_same_while_the_document_goes_on() -> No
     mesh.settle()
     assert store_of(mesh, "c").heads(DOC) != frozen
     assert store_of(mesh, "c").fold(DOC, frozen).data == made.data
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_fields_kept_when_heads_were_frozen_fold_to_the_root_that_all_envelopes_read_again_fold_to(seed: int) -> None:
+    luck, mesh = Random(seed), Mesh("a", "b", "c")
+    linked = False
+    kept: list[tuple[tuple[bytes, ...], Registers]] = []
+    store = store_of(mesh, "a")
+    for step in range(40):
+        if luck.random() < 0.2 or not step:
+            linked = not linked
+            (mesh.link if linked else mesh.cut)("a", "b")
+            (mesh.link if linked else mesh.cut)("b", "c")
+        mesh.put(luck.choice("abc"), "x", {key: luck.randrange(3) for key in "uvw" if luck.random() < 0.7})
+        mesh.seconds += 1
+        mesh.settle()
+        if DOC not in store:
+            continue
+        if step == 25 and linked:
+            rooted = store.fold(DOC, store.heads(DOC))
+            store.adopt(rooted)
+            kept.clear()
+        for heads, fields in kept:
+            assert store.fold(DOC, heads, 0, fields).data == store.fold(DOC, heads).data
+        kept.append((store.heads(DOC), store.fields(DOC).copy()))
+    assert len(kept) > 5
 
 
 def test_a_write_the_root_does_not_know_is_a_stray_and_one_it_knew_is_none() -> None:
