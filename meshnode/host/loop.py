@@ -15,6 +15,7 @@ from typing import Protocol
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
 from meshnode.links.messages import LinkBytes
+from meshnode.links.tunnelwire import TunnelWritten
 from meshnode.node.effects import Exit
 from meshnode.node.inputs import Input, Slept
 from meshnode.node.puts import gathered
@@ -33,12 +34,15 @@ READ_FIRST_US = 50_000
 TURN_MAX = 512
 # What effects bring about at once (bytes of a tunnel pass through the core twice) has its turn in the same round.
 AGAIN_MAX = 8
+# So many of these are a turn each: halves of a piece (see ``halves.py``) that came through a tunnel.
+FEW = 2
 # Part of a call that comes alone is handled where it is read; what follows so soon is gathered for one turn.
 ALONE_US = 50
 # Turns that follow so soon after each other are many.
 BUSY_US = 2_000
 EXIT_BROKEN = 1
 _AT_ONCE = frozenset((AgentFrames, LinkBytes))
+_ALONE = _AT_ONCE | {TunnelWritten}
 
 
 class Clock(Protocol):
@@ -75,6 +79,7 @@ class CoreLoop:
     def __init__(self, core: Driven, perform: Callable[[Effect], None], clock: Clock) -> None:
         self._core, self._perform, self._clock = core, perform, clock
         self._inbox: deque[Input] = deque()
+        self._written: deque[Input] = deque()  # by effects to tunnels: it leaves before what waits is looked at
         self._loop = asyncio.get_running_loop()
         self._turn_due = False
         self._in_turn = False
@@ -104,7 +109,7 @@ class CoreLoop:
             if self._is_alone(now):
                 self._guarded(lambda: self._take_one(event, now))
                 return
-        self._inbox.append(event)
+        (self._written if self._in_turn and type(event) is TunnelWritten else self._inbox).append(event)
         if not self._in_turn:
             self._schedule()
 
@@ -131,16 +136,20 @@ class CoreLoop:
     def _turn(self) -> None:
         self._turn_due = False
         if not self._broken:
-            self._guarded(self._take_turn)
+            self._guarded(lambda: self._take_turn(self._written or self._inbox))
 
     def _guarded(self, turn: Callable[[], None]) -> None:
         self._in_turn = True
         try:
             turn()
             for _ in range(AGAIN_MAX):
-                if not self._inbox or self._flooded:
+                waiting = self._written or self._inbox
+                if not waiting or self._flooded:
                     break
-                self._take_again()
+                if len(waiting) <= FEW and type(waiting[0]) in _ALONE:  # timers had their turn just now
+                    self._take_one(waiting.popleft(), self._clock.now())
+                else:
+                    self._take_turn(waiting)
         except Exception as error:
             # Half a turn has happened, so what the core believes is not what was done: going on would spread that.
             self._broken = True
@@ -148,7 +157,7 @@ class CoreLoop:
             self._perform(Exit(EXIT_BROKEN, f"the core is broken: {type(error).__name__}: {error}"))
         finally:
             self._in_turn = False
-            if self._inbox and not self._broken:
+            if (self._inbox or self._written) and not self._broken:
                 self._schedule()
 
     def _take_one(self, event: Input, now: Instant) -> None:
@@ -159,21 +168,14 @@ class CoreLoop:
         self._act(coalesced(effects + due) if due else effects)
         self._end_turn()
 
-    def _take_again(self) -> None:
-        """What effects brought about. One event is a turn like one that comes alone: its timers had theirs just now."""
-        if len(self._inbox) == 1:
-            self._take_one(self._inbox.popleft(), self._clock.now())
-        else:
-            self._take_turn()
-
-    def _take_turn(self) -> None:
+    def _take_turn(self, waiting: deque[Input]) -> None:
         self.turns += 1
         now = self._clock.now()
         effects: list[Effect] = list(self._woken(now))
-        told = bool(self._inbox)
-        for event in gathered(self._inbox, TURN_MAX):
+        told = bool(waiting)
+        for event in gathered(waiting, TURN_MAX):
             effects += self._handled(event, now)
-        self._flooded = bool(self._inbox)
+        self._flooded = bool(waiting)
         if told:
             effects += self._due_now(now)
         self._act(coalesced(effects))
@@ -262,8 +264,8 @@ class CoreLoop:
             self._timer = self._loop.call_later((self._expected_us - now_us) / 1_000_000, self._timer_fired)
 
     def _timer_fired(self) -> None:
-        """Where one turn follows the other, a timer that was left early fires between two halves of a call: a whole turn
-        for nothing would hold up the second."""
+        """Where one turn follows the other, a timer that was left early fires between two halves of a call: a turn for
+        nothing would hold up the second."""
         self._timer = None
         if self._turn_due:
             return
