@@ -22,6 +22,7 @@ BATCH_OBSERVERS_MAX = 8
 BATCH_MIN, BATCH_MAX = 4, 32
 MOMENT_US = 200 * MS
 ABOUT_MAX = 1024
+READ_MAX = 1024  # words of others, as they were read last
 
 
 class Alert(msgspec.Struct, frozen=True, array_like=True):
@@ -67,13 +68,18 @@ _batches = msgspec.msgpack.Decoder(Batch)
 
 
 class Outgoing:
-    """Alerts of our own: the first is told at once, those that follow it within ``MOMENT_US`` together."""
+    """Alerts of our own: the first is told at once, those that follow it within ``MOMENT_US`` together.
+
+    Where ``many`` are lost the first waits for them: each rumour costs every node a turn.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[NodeId, Raise] = {}
         self._free_us = 0
 
-    def add(self, wanted: Raise) -> None:
+    def add(self, wanted: Raise, now: Instant, *, many: bool = False) -> None:
+        if many and not self._waiting:
+            self._free_us = max(self._free_us, now.mono_us + MOMENT_US)
         self._waiting[wanted.subject] = wanted
 
     def due(self, now: Instant) -> list[Raise]:
@@ -89,9 +95,10 @@ class Outgoing:
         return self._free_us if self._waiting else None
 
 
-def signed(wanted: Sequence[Raise], signer: Signer) -> list[AlertRumour | AlertsRumour]:
-    """Few are signed one by one, as any node understands them; more of them as batches."""
-    if len(wanted) < BATCH_MIN:
+def signed(wanted: Sequence[Raise], signer: Signer, *, many: bool = False) -> list[AlertRumour | AlertsRumour]:
+    """Few are signed one by one, as any node understands them; more of them as batches, and any two of them where
+    ``many`` are lost in the whole mesh."""
+    if len(wanted) < (2 if many else BATCH_MIN):
         return [sign(each, signer) for each in wanted]
     rumours: list[AlertRumour | AlertsRumour] = []
     for begin in range(0, len(wanted), BATCH_MAX):
@@ -111,15 +118,27 @@ def sign(wanted: Raise, signer: Signer) -> AlertRumour:
     return AlertRumour(body, signer.sign(CONTEXT, body))
 
 
-def read(rumour: AlertRumour | AlertsRumour) -> list[Alert]:
+def read(rumour: AlertRumour | AlertsRumour) -> Sequence[Alert]:
     """What it says, unchecked: at least one alert, all of one observer. Raises ``RemoteError``: it is none."""
+    return _one(rumour.body) if isinstance(rumour, AlertRumour) else _several(rumour.body)
+
+
+@lru_cache(maxsize=READ_MAX)
+def _one(body: bytes) -> tuple[Alert, ...]:
+    """Asked twice for each rumour; where many nodes share a process they share what it says."""
     try:
-        if isinstance(rumour, AlertRumour):
-            return [_alerts.decode(rumour.body)]
-        batch = _batches.decode(rumour.body)
+        return (_alerts.decode(body),)
     except JUNK as error:
         raise refusal("alert-malformed", error) from error
-    return [Alert(t.subject, t.boot, t.incarnation, batch.observer, t.kind, t.observers) for t in batch.alerts]
+
+
+@lru_cache(maxsize=READ_MAX)
+def _several(body: bytes) -> tuple[Alert, ...]:
+    try:
+        batch = _batches.decode(body)
+    except JUNK as error:
+        raise refusal("alert-malformed", error) from error
+    return tuple(Alert(t.subject, t.boot, t.incarnation, batch.observer, t.kind, t.observers) for t in batch.alerts)
 
 
 class Answerable:
@@ -141,11 +160,11 @@ class Answerable:
 def _about(rumour: bytes) -> tuple[tuple[NodeId, tuple[int, int]], ...]:
     """Asked of the same alerts for every link that comes up."""
     told = decode_rumour(rumour)
-    alerts = read(told) if isinstance(told, AlertRumour | AlertsRumour) else []
+    alerts = read(told) if isinstance(told, AlertRumour | AlertsRumour) else ()
     return tuple((NodeId(alert.subject), (alert.boot, alert.incarnation)) for alert in alerts)
 
 
-def check(rumour: AlertRumour | AlertsRumour, trust: Trust, verifier: Verifier) -> list[Alert]:
+def check(rumour: AlertRumour | AlertsRumour, trust: Trust, verifier: Verifier) -> Sequence[Alert]:
     """The alerts, if their observer signed them. Raises ``RemoteError`` otherwise."""
     told = read(rumour)
     observer, context = told[0].observer, CONTEXT if isinstance(rumour, AlertRumour) else BATCH_CONTEXT

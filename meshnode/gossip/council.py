@@ -19,6 +19,7 @@ from meshnode.kernel.ports import LinkStats
 from meshnode.model.ids import NodeId
 
 SMALL = 64
+LATELY_US, MANY = 2 * SECOND, 3  # so many neighbours lost so lately
 LARGE_REGION = 8
 SPOKE_US = 10 * SECOND
 CONFIRMED_US = 1 * SECOND
@@ -153,6 +154,11 @@ class Council:
         watched = [s for s in self._subjects.watched.values() if s.state not in _GONE]
         weak = sum(s.own is not None and s.own < STRONG for s in watched)
         return len(watched) >= 2 and 2 * weak > len(watched)
+
+    def many_lost(self, now: Instant) -> bool:
+        """This node lost several neighbours within a moment."""
+        watched, since_us = self._subjects.watched, now.mono_us - LATELY_US
+        return sum(subject.own is not None and subject.since_us > since_us for subject in watched.values()) >= MANY
 
     def stirred(self, changed: Iterable[Subject], now: Instant) -> list[Subject]:
         """The doubtful ones that what changed of some nodes means something for: judge them again.

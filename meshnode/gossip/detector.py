@@ -116,6 +116,10 @@ class Detector:
         subject = self._subjects.doubtful.get(node)
         return now.mono_us - subject.since_us if subject is not None else 0
 
+    def many(self, now: Instant) -> bool:
+        """Many are lost in this moment, here or in the whole mesh: nobody says again what two others have proved."""
+        return self._docket.crowded or self._council.many_lost(now)
+
     def standing(self) -> Standing | None:
         """What to tell a new neighbour about the others."""
         return self._hearsay.standing(self._config.whole_mesh_max)
@@ -321,7 +325,7 @@ class Detector:
         for peer in self._doubts.pop_due(now.mono_us):
             effects += self._doubt_due(peer, now)
         for subject in self._held(self._telling.due(now)):
-            effects += self._telling.tell(subject, now)
+            effects += self._telling.tell(subject, now) if not (subject.proven and self.many(now)) else []
         for subject in self._held(self._helps.pop_due(now.mono_us)):
             effects += self._help_due(subject, now)
         for node in self._flaps.due(now.mono_us):

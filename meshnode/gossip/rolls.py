@@ -199,11 +199,13 @@ class Rolls:
 
     def raise_alert(self, wanted: Raise, now: Instant) -> list[Effect]:
         """Sign and spread what the detector found; what comes soon after waits for more."""
-        self._alerts.add(wanted)
+        self._alerts.add(wanted, now, many=self._parts.detector.many(now))
         return self._tell(now)
 
     def _tell(self, now: Instant) -> list[Effect]:
-        rumours = alerts.signed(self._alerts.due(now), self._parts.ports.signer)
+        wanted = self._alerts.due(now)
+        many = len(wanted) > 1 and self._parts.detector.many(now)
+        rumours = alerts.signed(wanted, self._parts.ports.signer, many=many)
         return [effect for each in rumours for effect in self._parts.broadcast.spread(encode(each), now)]
 
     def _row_rumour(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect] | None:

@@ -57,12 +57,16 @@ class Subject:
         return max(self.own or 0, *self.votes.values(), 0) >= STRONG
 
     @property
+    def proven(self) -> bool:
+        """Two others have proof that it is gone, which is all that a verdict needs."""
+        votes = self.votes
+        return len(votes) > 1 and sum(kind >= STRONG for kind in votes.values()) > 1
+
+    @property
     def awaits_answer(self) -> bool:
         """Two others have proof that it is gone, and its time to answer has begun: its own word, or the end of that
         time, is all that counts from now on."""
-        votes = self.votes
-        heard = self.own is None and self.hearing_us > 0 and len(votes) > 1
-        return heard and sum(kind >= STRONG for kind in votes.values()) > 1
+        return self.own is None and self.hearing_us > 0 and self.proven
 
     def advance(self, boot: int, incarnation: int, *, elsewhere: bool = False) -> None:
         """The node signed something newer: what was said about the older is void. ``elsewhere``: just now, it is heard

@@ -16,10 +16,11 @@ from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.effects import Channel
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.links.messages import ControlReceived
 from meshnode.model.ids import NodeId
+from tests.unit.gossip.test_subjects import NODES, Half
 from tests.unit.gossip.world import Box, Judge, Key, Members, Stats, World, luck, mesh
 
 
@@ -136,10 +137,10 @@ def test_a_batch_is_counted_passed_on_and_refuted_by_each_that_lives() -> None:
 
 def test_losses_of_one_moment_are_told_together_and_the_first_of_them_at_once() -> None:
     outgoing, lost = Outgoing(), [Raise(NodeId(bytes([n]) * 32), 1, 0, Evidence.REFUSED, ()) for n in range(40)]
-    outgoing.add(lost[0])
+    outgoing.add(lost[0], Instant(SECOND, 0))
     assert outgoing.due(Instant(SECOND, 0)) == [lost[0]]
     for each in lost[1:]:
-        outgoing.add(each)
+        outgoing.add(each, Instant(SECOND, 0))
         assert outgoing.due(Instant(SECOND + MOMENT_US - 1, 0)) == []
     assert outgoing.deadline() == SECOND + MOMENT_US
     assert outgoing.due(Instant(SECOND + MOMENT_US, 0)) == lost[1:] and outgoing.deadline() is None
@@ -147,6 +148,40 @@ def test_losses_of_one_moment_are_told_together_and_the_first_of_them_at_once() 
     assert [len(alerts.read(rumour)) for rumour in rumours] == [32, 7]
     assert all(len(encode(Push(encode(rumour)))) < 16 * 1024 for rumour in rumours)
     assert [type(rumour) for rumour in alerts.signed(lost[:3], Key("n0"))] == [AlertRumour] * 3
+
+
+def test_where_many_are_lost_the_first_waits_for_the_others_and_two_are_signed_as_one() -> None:
+    outgoing, lost = Outgoing(), [Raise(NodeId(bytes([n]) * 32), 1, 0, Evidence.REFUSED, ()) for n in range(2)]
+    for number, each in enumerate(lost):
+        outgoing.add(each, Instant(SECOND + number, 0), many=True)
+        assert outgoing.due(Instant(SECOND + number, 0)) == [] and outgoing.deadline() == SECOND + MOMENT_US
+    assert outgoing.due(Instant(SECOND + MOMENT_US, 0)) == lost
+    assert [len(alerts.read(rumour)) for rumour in alerts.signed(lost, Key("n0"), many=True)] == [2]
+    assert [type(rumour) for rumour in alerts.signed(lost[:1], Key("n0"), many=True)] == [AlertRumour]
+
+
+def told(votes: int, lost: int) -> list[Raise]:
+    """What a node says of its neighbour that refuses a dial, and of which so many others said that it does.
+
+    ``lost``: so many of its neighbours broke off in that moment.
+    """
+    played, now = Half(Subjects), Instant(10 * SECOND, 0)
+    for node in NODES:
+        played.learn(node, (1, 0), None, now)
+    for node in NODES[:4]:
+        played.do(("up", node), now)
+    for node in NODES[:lost]:
+        played.do(("down", node, Loss.RESET), now)
+    for by in NODES[3 : 3 + votes]:
+        played.do(("alert", NODES[0], by, Evidence.REFUSED), now)
+    made = played.detector.dial_failed(NODES[0], DialFailure.REFUSED, now, proven=True)
+    made += played.detector.wake(Instant(now.mono_us + MS, 0))
+    return [each for each in made if isinstance(each, Raise) and each.subject == NODES[0]]
+
+
+def test_where_many_are_lost_nobody_repeats_what_two_others_have_proved() -> None:
+    assert [len(told(votes, lost=3)) for votes in (0, 1, 2)] == [1, 1, 0]
+    assert [len(told(votes, lost=2)) for votes in (0, 1, 2)] == [1, 1, 1], "of few all their observers speak"
 
 
 def test_many_that_die_at_once_are_down_for_all_survivors_within_a_second() -> None:

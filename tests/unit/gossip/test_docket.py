@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from meshnode.gossip import council as council_module
 from meshnode.gossip.council import Council
-from meshnode.gossip.docket import CROWD, PAUSE_US, Docket
+from meshnode.gossip.docket import CROWD, PAUSE_MAX_US, PAUSE_US, Docket
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
@@ -113,6 +113,15 @@ def test_of_many_lost_at_once_each_is_judged_a_few_times_however_many_say_so(mon
     states = [played.detector.state(node) for node in dict.fromkeys(judged)]
     assert states.count(MemberState.DOWN) == 2 * CROWD
     assert len(judged) < 8 * len(states), "12 words about each"
+
+
+def test_the_more_are_doubted_the_rarer_are_the_looks_and_none_is_put_off_for_longer_than_half_a_second() -> None:
+    subject = Subject(NODES[0], "", "", 1, 0)
+    for doubted, pause_us in ((CROWD, PAUSE_US), (100, 200 * MS), (5_000, PAUSE_MAX_US)):
+        docket = Docket(range(doubted))
+        assert docket.puts_off(subject, Instant(SECOND, 0)) and docket.deadline() == SECOND, "the first look is at once"
+        assert docket.news(Instant(SECOND, 0)) == [NODES[0]]
+        assert docket.puts_off(subject, Instant(SECOND + 1, 0)) and docket.deadline() == SECOND + pause_us
 
 
 def test_nobody_waits_longer_than_a_pause_for_its_judgement() -> None:
