@@ -60,7 +60,9 @@ class Batch:
             frames.append(frame)
 
     def frames(self, receiver: NodeId | AgentConn, frames: list[Frame]) -> None:
-        """Several of them, at least one; the list is taken over."""
+        """As many as there are; the list is taken over."""
+        if not frames:
+            return
         if receiver in self._frames:
             self._frames[receiver] += frames
         else:

@@ -82,8 +82,13 @@ class Express:
         if plan is None or not self.plans.holds(plan, now):
             return None
         deadline_ms, trace = header.deadline_ms, header.trace.encode()
+        if deadline_ms > self._deadline_max_ms or len(payload) > self._room_bytes():
+            return None
         goes = self._go(plan, Door(ticket), plain.number(deadline_ms), deadline_ms, trace, payload, now)
-        return None if goes is None else to(goes[0], goes[1:])
+        if goes is None:
+            return None
+        self._queued(plan, 1)
+        return to(goes[0], goes[1:])
 
     def _item(self, source: Source, frame: Frame, batch: Batch) -> int:
         goes = self._flows.item(source, frame) if self._flows is not None else None
@@ -98,41 +103,66 @@ class Express:
     ) -> int:  # fmt: skip
         """Calls that follow each other. Most are like the one before, and are not cut as if nothing were known."""
         plan: Plan | None = None
-        like, mark, end, me, by_waiter = b"", 0, 0, self._me, self._calls.by_waiter
+        like, mark, end, me, calls, admission = b"", 0, 0, self._me, self._calls, self._admission
+        rows_max, bytes_max, each_max = admission.calls_room, admission.bytes_room, admission.payload_bytes_max
         is_agent = isinstance(source, int)
-        for took, frame in enumerate(islice(frames, at, None)):
-            header, trace = frame.header, b""
+        begun, queued, receiver, out = at, 0, source, list[Frame]()
+        for frame in islice(frames, at, None):
+            header, payload, trace = frame.header, frame.payload, b""
             if frame.kind is not _CALL:
-                return took
+                break
             deadline_ms = plain.cut_like(header, like, mark, end) if like else 0
             if not deadline_ms or plan is None:
-                cut = plain.cut_call(header)
-                if cut is None:
-                    return took
-                common, mark, end, deadline_ms, trace = cut
-                plan = plans.get(common)
-                if plan is None or len(trace) != len(plan.header.trace) or not self.plans.holds(plan, now):
-                    return took
+                known = self._known(plans, header, now)
+                if known is None:
+                    break
+                self._queued(plan, queued)
+                queued = 0
+                plan, mark, end, deadline_ms, trace = known
                 like = b"" if trace or end - mark != plain.LIKE_BYTES else header
             if not plan.agent and plan.node == me:
-                return took + self._pongs(source, frames, at + took, (header if like else b"", mark, end), batch, now)
+                batch.frames(receiver, out)
+                return at - begun + self._pongs(source, frames, at, (header if like else b"", mark, end), batch, now)
             call_id = header[3:19]
             waiter = LocalAgent(source, call_id) if is_agent else Peer(source, call_id)
-            if waiter in by_waiter:
-                return took
-            goes = self._go(plan, waiter, header[mark:end], deadline_ms, trace, frame.payload, now)
+            if waiter in calls.by_waiter or deadline_ms > self._deadline_max_ms or len(payload) > each_max:
+                break
+            if len(calls.rows) >= rows_max or len(payload) > bytes_max - calls.payload_bytes:
+                break
+            goes = self._go(plan, waiter, header[mark:end], deadline_ms, trace, payload, now)
             if goes is None:
-                return took
-            batch.frame(*goes)
-        return len(frames) - at
+                break
+            if goes[0] != receiver:
+                batch.frames(receiver, out)
+                receiver, out = goes[0], []
+            out.append(goes[1])
+            queued += 1
+            at += 1
+        self._queued(plan, queued)
+        batch.frames(receiver, out)
+        return at - begun
+
+    def _known(
+        self, plans: Mapping[bytes, Plan], header: bytes, now: Instant
+    ) -> tuple[Plan, int, int, int, bytes] | None:
+        """The plan of a call, from where to where its deadline stands, and what that and its trace are."""
+        cut = plain.cut_call(header)
+        plan = plans.get(cut[0]) if cut is not None else None
+        if cut is None or plan is None or len(cut[4]) != len(plan.header.trace) or not self.plans.holds(plan, now):
+            return None
+        return plan, *cut[1:]
+
+    def _queued(self, plan: Plan | None, calls: int) -> None:
+        """So many more under one plan. Where several answer each is counted at once, as the next may go elsewhere."""
+        if plan is not None and calls and plan.alone and plan.agent:
+            self._index.queued(plan.node, plan.agent, calls)
 
     def _go(
         self, plan: Plan, waiter: Waiter, deadline: bytes, deadline_ms: int, trace: bytes, payload: bytes, now: Instant
     ) -> tuple[Source, Frame] | None:
         """Who is given it, and as what."""
-        if deadline_ms > self._deadline_max_ms or len(payload) > self._room_bytes():
-            return None
-        if not plan.alone:
+        among_several = not plan.alone
+        if among_several:
             chosen = self._toward(plan, now)
             if chosen is None or not self.plans.holds(chosen, now):
                 return None
@@ -140,14 +170,13 @@ class Express:
         agent, node, now_us = plan.agent, plan.node, now.mono_us
         look_us, worker, name = now_us + deadline_ms * MS, node, _NOBODY
         if node == self._me:
-            unit = self._units.pick(agent, -1)
-            if unit is None or unit.slots != 1:
+            unit = self._units.hand(agent)
+            if unit is None:
                 return None
-            self._units.took(unit)
             worker, name = unit.conn, unit.name
         else:
             look_us = min(look_us, now_us + plan.look_us)
-        if agent:
+        if among_several and agent:
             self._index.queued(node, agent, 1)
         call_id = self._life.next_id()
         self._calls.add_lean(Lean(call_id, plan, payload, waiter, now_us, deadline_ms, look_us, worker, name, trace))
@@ -194,26 +223,26 @@ class Express:
             if waiter in by_waiter or len(frame.payload) > room_bytes:
                 break
             pongs.append(Frame(_RESULT, 0, 0, _PONG_HEAD + call_id + _PONG_TAIL, pong))
-        if pongs:
-            self._life.skip_ids(len(pongs))  # as if they had rows: ids are the same, whichever way calls go
-            batch.frames(source, pongs)
+        self._life.skip_ids(len(pongs))  # as if they had rows: ids are the same, whichever way calls go
+        batch.frames(source, pongs)
         return len(pongs)
 
     def _answers(self, source: Source, frames: tuple[Frame, ...], at: int, batch: Batch, now: Instant) -> int:
         """Plain answers that follow each other."""
         rows, plan, took = self._calls.rows, None, list[int]()
-        begun, said, by, known = at, b"", None, None
+        begun, same, said, written, instance = at, b"", b"", b"", _NOBODY
+        receiver, out = source, list[Frame]()
         for frame in islice(frames, at, None):
             header, payload = frame.header, frame.payload
             lean = rows.get(header[3:19]) if frame.kind is _RESULT else None
             if not isinstance(lean, Lean) or lean.worker != source or len(payload) > RESULT_BYTES_MAX:
                 break
-            if header[19:] != said:  # of pings it is the same
-                said, by = header[19:], plain.instance(header)
+            if header[19:] != same and not (said and plain.says_as(header, said)):
+                by = plain.instance(header)
                 known = self._instance(by) if by is not None else None
-            if by is None or known is None:
-                break
-            written, instance = by, known
+                if by is None or known is None:
+                    break
+                same, said, written, instance = header[19:], plain.said(by), by, known
             under = lean.plan
             if under is not plan:
                 self._took(plan, took, now)
@@ -221,16 +250,23 @@ class Express:
             took_us = now.mono_us - lean.started_us
             took.append(took_us)
             self._calls.remove_lean(lean)
-            if lean.unit:  # an agent itself cannot say who it is
-                instance, written = lean.unit, self._as_written(lean.unit)
             waiter = lean.waiter
             if isinstance(waiter, Door):
-                batch.tell(CallEnded(waiter.ticket, lean.call_id, "", "", payload, under.node, instance, took_us, 1))
+                batch.frames(receiver, out)
+                out = []
+                by_whom = lean.unit or instance
+                batch.tell(CallEnded(waiter.ticket, lean.call_id, "", "", payload, under.node, by_whom, took_us, 1))
             else:
-                receiver = waiter.node if isinstance(waiter, Peer) else waiter.conn
-                batch.frame(receiver, Frame(_RESULT, 0, 0, plain.result(waiter.call_id, written, took_us), payload))
+                asker = waiter.node if isinstance(waiter, Peer) else waiter.conn
+                if asker != receiver:
+                    batch.frames(receiver, out)
+                    receiver, out = asker, []
+                # An agent itself cannot say who it is.
+                whom = self._as_written(lean.unit) if lean.unit else written
+                out.append(Frame(_RESULT, 0, 0, plain.result(waiter.call_id, whom, took_us), payload))
             at += 1
         self._took(plan, took, now)
+        batch.frames(receiver, out)
         if at > begun:
             self._counters.add("calls-ok", at - begun)
             if isinstance(source, int):

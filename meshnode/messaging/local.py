@@ -170,6 +170,15 @@ class LocalUnits:
             return None
         return fleet.first() if slot < 0 else fleet.of_slot(slot)
 
+    def hand(self, agent: str) -> Unit | None:
+        """The unit with the fewest calls takes one more. None: there is none, or it holds several slots."""
+        fleet = self._fleets.get(agent)
+        unit = fleet.first() if fleet is not None else None
+        if fleet is None or unit is None or unit.slots != 1:
+            return None
+        fleet.moved(unit, 1)
+        return unit
+
     def took(self, unit: Unit) -> None:
         self._count(unit, 1)
 

@@ -130,6 +130,22 @@ def instance(header: bytes) -> bytes | None:
     return header[at:end] if end + ran_bytes + len(_PLAIN) == len(header) else None
 
 
+def said(instance: bytes) -> bytes:
+    """What stands behind the id in the header of a RESULT of that instance, up to ``ran_us``."""
+    return _OK + instance
+
+
+def says_as(header: bytes, said: bytes) -> bool:
+    """It is the header of a RESULT that differs from that one in nothing but id and ``ran_us``."""
+    end = ID_END + len(said)
+    if header[:ID_AT] != _RESULT or header[ID_END:end] != said or header[-4:] != _PLAIN:
+        return False
+    ran_bytes = len(header) - end - len(_PLAIN)
+    if ran_bytes == 1:
+        return header[end] <= _FIXINT_MAX
+    return ran_bytes > 1 and _UINT_BYTES.get(header[end]) == ran_bytes
+
+
 def result(call_id: bytes, instance: bytes, took_us: int) -> bytes:
     """The header of the answer to a plain call."""
     return b"%b%b\xa0\xa0%b%b\xa0\x00\xc2\x00" % (_RESULT, call_id, instance, _encode(took_us))

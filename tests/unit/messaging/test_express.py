@@ -49,6 +49,14 @@ def test_calls_by_the_express_lane_and_by_the_slow_path_are_not_to_be_told_apart
     play(script)
 
 
+# Calls of a peer and of a door, answered in one turn; the second ones go by the express lane.
+MIXED: list[Step] = [("peer calls", 0, 0, 0), ("door calls", 0, 0, 0), ("answer many", 0, 0, 0)] * 2
+
+
+def test_answers_for_peers_and_for_doors_in_one_turn_keep_their_order() -> None:
+    play(MIXED)
+
+
 class Forgetful(Index):
     """A planted fault: what it learns is not counted."""
 

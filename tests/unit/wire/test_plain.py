@@ -99,3 +99,20 @@ def test_junk_is_never_an_error_here(data: bytes, at: int, more: bytes) -> None:
         for junk in (base[:at], base[:at] + more + base[at:]):
             plain.cut_call(junk)
             plain.instance(junk)
+
+
+@given(
+    names=st.tuples(texts, texts), more=st.sampled_from(({}, {}, {"code": "x"}, {"version": 1}, {"replayed": True})),
+    ran_us=st.integers(0, 2**64 - 1) | st.sampled_from((0, 127, 128, 255, 256)), cut=st.integers(-9, 0),
+    tail=st.binary(max_size=9),
+)  # fmt: skip
+def test_an_answer_says_as_another_one_exactly_where_it_tells_the_same_instance(
+    names: tuple[str, str], more: dict[str, object], ran_us: int, cut: int, tail: bytes
+) -> None:
+    written = [plain.text(name) for name in names]
+    if max(map(len, written)) > 257:
+        return
+    full = ResultHeader(ID, instance=names[0], ran_us=ran_us, **more)  # pyright: ignore[reportArgumentType]
+    header = encode(full)[: cut or None] + tail
+    for known in written:
+        assert plain.says_as(header, plain.said(known)) == (plain.instance(header) == known)
