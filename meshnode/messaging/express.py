@@ -87,7 +87,8 @@ class Express:
         goes = self._go(plan, Door(ticket), plain.number(deadline_ms), deadline_ms, trace, payload, now)
         if goes is None:
             return None
-        self._queued(plan, 1)
+        if plan.agent:
+            self._queued(plan, 1)
         return to(goes[0], goes[1:])
 
     def _item(self, source: Source, frame: Frame, batch: Batch) -> int:
@@ -252,8 +253,9 @@ class Express:
             self._calls.remove_lean(lean)
             waiter = lean.waiter
             if isinstance(waiter, Door):
-                batch.frames(receiver, out)
-                out = []
+                if out:
+                    batch.frames(receiver, out)
+                    out = []
                 by_whom = lean.unit or instance
                 batch.tell(CallEnded(waiter.ticket, lean.call_id, "", "", payload, under.node, by_whom, took_us, 1))
             else:
