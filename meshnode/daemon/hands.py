@@ -45,10 +45,13 @@ class Hands:
         self.loop.tell(event)
 
     def perform(self, effect: Effect) -> None:
+        if type(effect) is Transmit:  # the most frequent first
+            self.transport.transmit(effect)
+            return
         match effect:
-            case ToAgent():  # the most frequent, and Transmit, first
+            case ToAgent():
                 self.bus.perform(effect)
-            case Transmit() | CloseLink() | Dial() | Undial() | IssueLeaf() | RefuseEnrolment():
+            case CloseLink() | Dial() | Undial() | IssueLeaf() | RefuseEnrolment():
                 self.transport.perform(effect)
             case TunnelBytes() | TunnelCredit() | TunnelStart() | TunnelGone():
                 self.transport.tunnels.perform(effect)

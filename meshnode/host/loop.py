@@ -107,7 +107,7 @@ class CoreLoop:
         if type(event) in _AT_ONCE and not self._turn_due and not self._in_turn and not self._broken:
             now = self._clock.now()
             if self._is_alone(now):
-                self._guarded(lambda: self._take_one(event, now))
+                self._guarded(event, now)
                 return
         (self._written if self._in_turn and type(event) is TunnelWritten else self._inbox).append(event)
         if not self._in_turn:
@@ -136,12 +136,16 @@ class CoreLoop:
     def _turn(self) -> None:
         self._turn_due = False
         if not self._broken:
-            self._guarded(lambda: self._take_turn(self._written or self._inbox))
+            self._guarded()
 
-    def _guarded(self, turn: Callable[[], None]) -> None:
+    def _guarded(self, alone: Input | None = None, now: Instant | None = None) -> None:
+        """A turn: of one event that came alone now, or of what waits."""
         self._in_turn = True
         try:
-            turn()
+            if alone is None or now is None:
+                self._take_turn(self._written or self._inbox)
+            else:
+                self._take_one(alone, now)
             for _ in range(AGAIN_MAX):
                 waiting = self._written or self._inbox
                 if not waiting or self._flooded:
@@ -163,9 +167,10 @@ class CoreLoop:
     def _take_one(self, event: Input, now: Instant) -> None:
         self.turns += 1
         self._flooded = False
-        effects = self._handled(event, now)
-        due = self._due_now(now)
-        self._act(coalesced(effects + due) if due else effects)
+        effects, due_us = self._handled(event, now), self._core.deadline()
+        if due_us is not None and due_us <= now.mono_us:
+            effects = coalesced(effects + self._wake(due_us, now))
+        self._act(effects)
         self._end_turn()
 
     def _take_turn(self, waiting: deque[Input]) -> None:
@@ -203,7 +208,9 @@ class CoreLoop:
             return []
         began_ns = time.perf_counter_ns()
         effects = self._core.wake(now)
-        self._took(began_ns, "wake")
+        took_us = (time.perf_counter_ns() - began_ns) // 1000
+        if took_us > self.handle_max_us:
+            self._took_longest(took_us, "wake")
         return effects
 
     def _stood_still(self, now: Instant) -> int:
@@ -220,14 +227,14 @@ class CoreLoop:
             log.debug("input", extra={"event": event})
         began_ns = time.perf_counter_ns()
         effects = self._core.handle(event, now)
-        self._took(began_ns, type(event).__name__)
-        return effects
-
-    def _took(self, began_ns: int, what: str) -> None:
         took_us = (time.perf_counter_ns() - began_ns) // 1000
         if took_us > self.handle_max_us:
-            self.handle_max_us = took_us
-            log.debug("longest turn yet", extra={"what": what, "took_us": took_us})
+            self._took_longest(took_us, type(event).__name__)
+        return effects
+
+    def _took_longest(self, took_us: int, what: str) -> None:
+        self.handle_max_us = took_us
+        log.debug("longest turn yet", extra={"what": what, "took_us": took_us})
 
     def _act(self, effects: list[Effect]) -> None:
         verbose = log.isEnabledFor(logging.DEBUG)

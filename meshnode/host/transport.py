@@ -102,14 +102,19 @@ class Transport:
         finally:
             await self._close_all()
 
+    def transmit(self, effect: Transmit) -> None:
+        """A link that has ended meanwhile takes nothing more, silently: it was told."""
+        session = self._sessions.get(effect.link)
+        if session is not None:
+            session.link.write(effect.data)
+        if len(effect.data) >= LARGE_BYTES:
+            self.met_large()
+
     def perform(self, effect: Dial | Undial | Transmit | CloseLink | IssueLeaf | RefuseEnrolment) -> None:
-        """Start what a machine asked for. A link that has ended meanwhile takes nothing more, silently: it was told."""
+        """Start what a machine asked for."""
         match effect:
-            case Transmit(link, data):
-                if link in self._sessions:
-                    self._sessions[link].link.write(data)
-                if len(data) >= LARGE_BYTES:
-                    self.met_large()
+            case Transmit():
+                self.transmit(effect)
             case CloseLink(link, abort):
                 self._close(link, abort=abort)
             case Dial():

@@ -67,6 +67,7 @@ class Link:
         limit = PREFIX_BYTES + HEADER_BYTES_MAX if opened.inbound else FRAME_BYTES_MAX
         self._codec = config.codec
         self._reader = self._codec.reader(limit)
+        self.whole = self._reader.whole  # what was read so counts when it is ``heard``
         self.gusts: Gusts | None = None  # from its first event on
         self._out: list[bytes] = []
         self._ping_no = 0
@@ -88,10 +89,6 @@ class Link:
         self.heard_us = now.mono_us
         self.bytes_in += len(data)
         return self._reader.feed(data)
-
-    def whole(self, data: bytes) -> list[Frame]:
-        """See ``FrameReader.whole``. They count when they are ``heard``."""
-        return self._reader.whole(data)
 
     def heard(self, data_bytes: int, now: Instant) -> None:
         """What was ``whole`` is taken."""

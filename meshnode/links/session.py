@@ -368,8 +368,8 @@ class Session:
         """When something is to be said because of what was received; it is, always, or will be."""
         if self._data_granted - self._data_got <= self._config.window_bytes // 2:
             return now.mono_us
-        at_us = self.deadline()
-        return NEVER_US if at_us is None else at_us
+        at_us = NEVER_US if self.muted or self._ack_due_us is None else self._ack_due_us
+        return at_us if self._patient_due_us is None else min(at_us, self._patient_due_us)
 
     def deadline(self) -> int | None:
         return earliest(None if self.muted else self._ack_due_us, self._patient_due_us)

@@ -34,7 +34,7 @@ STEPS = st.lists(
     ),
     min_size=10, max_size=60,
 )  # fmt: skip
-NOT_STATE = ("_config", "assembly", "_rota", "_reader", "_codec", "gusts", "due_us")
+NOT_STATE = ("_config", "assembly", "_rota", "_reader", "whole", "_codec", "gusts", "due_us")
 
 
 class StraightHub(Hub):
