@@ -154,6 +154,7 @@ class CoreLoop:
                     self._take_one(waiting.popleft(), self._clock.now())
                 else:
                     self._take_turn(waiting)
+            self._end_turns()
         except Exception as error:
             # Half a turn has happened, so what the core believes is not what was done: going on would spread that.
             self._broken = True
@@ -171,7 +172,6 @@ class CoreLoop:
         if due_us is not None and due_us <= now.mono_us:
             effects = coalesced(effects + self._wake(due_us, now))
         self._act(effects)
-        self._end_turn()
 
     def _take_turn(self, waiting: deque[Input]) -> None:
         self.turns += 1
@@ -184,7 +184,6 @@ class CoreLoop:
         if told:
             effects += self._due_now(now)
         self._act(coalesced(effects))
-        self._end_turn()
 
     def _woken(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
@@ -243,7 +242,8 @@ class CoreLoop:
                 log.debug("effect", extra={"effect": effect})
             self._perform(effect)
 
-    def _end_turn(self) -> None:
+    def _end_turns(self) -> None:
+        """Those of one round of the event loop."""
         now_us = self._clock.now().mono_us
         self._arm(now_us)
         self._ended_us = now_us
