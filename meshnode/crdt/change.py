@@ -86,7 +86,7 @@ def parse(chunk: bytes) -> ParsedChange:
 def judge_size(changes: Sequence[ParsedChange]) -> None:
     """The bounds of ``parse``, for changes written here. Raises ``RemoteError``: every peer would refuse them."""
     for each in changes:
-        preds = sum(len(op.preds) for op in each.ops)
+        preds = sum([len(op.preds) for op in each.ops])
         if len(each.ops) > OPS_MAX or preds > PREDS_MAX or len(each.deps) > DEPS_MAX:
             raise RemoteError("change-ops-max", f"{len(each.ops)} fields, {preds} replaced writes")
         if len(each.plain) > CHANGE_BYTES_MAX:

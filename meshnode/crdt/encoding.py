@@ -34,17 +34,24 @@ class Setting(msgspec.Struct, frozen=True, gc=False):
 
 def written(actor: bytes, seq: int, start_op: int, deps: Sequence[bytes], settings: Sequence[Setting]) -> ParsedChange:
     """A change that sets each field once, in the order given."""
+    ops = [Op(start_op + row, each.key, each.value, each.preds) for row, each in enumerate(settings)]
+    return composed(actor, seq, start_op, tuple(sorted(deps)), tuple(ops))
+
+
+def composed(actor: bytes, seq: int, start_op: int, deps: tuple[bytes, ...], ops: tuple[Op, ...]) -> ParsedChange:
+    """The same of its operations, numbered from ``start_op`` on. ``deps``: sorted."""
     assert len(actor) == ACTOR_BYTES
-    deps = tuple(sorted(deps))
-    named = sorted({who: None for each in settings for _, who in each.preds if who != actor})
-    header, columns = _columns(settings, (actor, *named))
+    preds = [pred for each in ops for pred in (each.preds if len(each.preds) < 2 else sorted(each.preds))]
+    others = {who: None for _, who in preds}
+    others.pop(actor, None)
+    named = sorted(others)
+    header, columns = _columns(ops, preds, (actor, *named))
     body = b"".join((
         uleb(len(deps)), *deps, _ACTOR_SIZE, actor, uleb(seq), uleb(start_op), _NO_TIME_NO_MESSAGE,
         uleb(len(named)), *[_ACTOR_SIZE + who for who in named], header, *columns,
     ))  # fmt: skip
     framed = b"\x01" + uleb(len(body)) + body
     digest = hashlib.sha256(framed).digest()
-    ops = tuple([Op(start_op + row, each.key, each.value, each.preds) for row, each in enumerate(settings)])
     return ParsedChange(digest, actor, seq, start_op, deps, ops, _MAGIC + digest[:4] + framed)
 
 
@@ -63,29 +70,23 @@ def packed(change: ParsedChange) -> bytes:
     return change.plain[:8] + b"\x02" + uleb(len(small)) + small
 
 
-def _columns(settings: Sequence[Setting], actors: Sequence[bytes]) -> tuple[bytes, Sequence[bytes]]:
+def _columns(ops: Sequence[Op], preds: Sequence[OpId], actors: Sequence[bytes]) -> tuple[bytes, Sequence[bytes]]:
     """Numbers and sizes of the columns that are not empty, and the columns."""
-    count = len(settings)
+    count = len(ops)
     is_short = count <= _REMEMBERED_ROWS_MAX
     keys_of = _key_column if is_short else _key_column.__wrapped__
     counts_of = _counts if is_short else _counts.__wrapped__
     metas_of = _metas if is_short else _metas.__wrapped__
-    raw = [None if each.value is None else each.value.encode() for each in settings]
-    preds = [pred for each in settings for pred in (each.preds if len(each.preds) < 2 else sorted(each.preds))]
-    steps: list[bytes] = []
-    before = 0
-    for counter, _ in preds:
-        steps.append(sleb(counter - before))
-        before = counter
+    raw = [None if each.value is None else each.value.encode() for each in ops]
     columns = (
-        keys_of(tuple([each.key for each in settings])),
+        keys_of(tuple([each.key for each in ops])),
         uleb(count),
         _repeated(1, count),
         metas_of(tuple([-1 if data is None else len(data) for data in raw])),
         b"".join([data for data in raw if data]),
-        counts_of(tuple([len(each.preds) for each in settings])),
+        counts_of(tuple([len(each.preds) for each in ops])),
         _owners(preds, actors),
-        runs(steps),
+        _steps(preds),
     )
     return _header(tuple(map(len, columns))), columns
 
@@ -115,6 +116,15 @@ def _counts(counts: tuple[int, ...]) -> bytes:
 @lru_cache(_REMEMBERED_MAX)
 def _repeated(value: int, count: int) -> bytes:
     return runs([uleb(value)] * count)
+
+
+def _steps(preds: Sequence[OpId]) -> bytes:
+    steps: list[bytes] = []
+    before = 0
+    for counter, _ in preds:
+        steps.append(sleb(counter - before))
+        before = counter
+    return runs(steps)
 
 
 def _owners(preds: Sequence[OpId], actors: Sequence[bytes]) -> bytes:

@@ -20,7 +20,9 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 
 DEPTH_MAX = 32
 FIELDS_MAX = 512
-_NAMES_MAX = 4096  # whose verdict is remembered
+_NAMES_MAX = 4096  # that are remembered
+_SMALL = 1 << 63
+_SHORT_TEXT = VALUE_BYTES_MAX // 8  # of characters that are six bytes at most, quoted
 # Every change sets STAMP to the hybrid time of its envelope; a deletion sets DELETED too, a later write clears it.
 STAMP = "updated_hlc"
 DELETED = "deleted_at"
@@ -37,7 +39,9 @@ def flat(fields: Mapping[str, JsonValue]) -> dict[str, str]:
         if name in RESERVED:
             raise Invalid(f"field {name!r}: this name is reserved", next_step="rename the field")
         if isinstance(value, dict) and "." not in name:
-            stored.update({_checked_name(f"{name}.{key}"): _text(f"{name}.{key}", each) for key, each in value.items()})
+            for key, each in value.items():
+                inner = _inner_name(name, key)
+                stored[inner] = _text(inner, each)
         else:
             stored[_checked_name(name)] = _text(name, value)
     if len(stored) > FIELDS_MAX:
@@ -85,13 +89,20 @@ def stamp_of(change: ParsedChange) -> int:
     return int(stamp)
 
 
+@lru_cache(_NAMES_MAX)
 def _checked_name(name: str) -> str:
-    if not (_is_known_name(name) if len(name) <= KEY_BYTES_MAX else is_field_name(name)):
+    """Itself. Remembered are good ones only, so long ones are not."""
+    if not is_field_name(name):
         raise Invalid(
             f"field {name[:60]!r}: names have 1 to {KEY_BYTES_MAX} bytes and no control characters",
             next_step="rename the field",
         )
     return name
+
+
+@lru_cache(_NAMES_MAX)
+def _inner_name(name: str, key: str) -> str:
+    return _checked_name(f"{name}.{key}")
 
 
 def is_field_name(name: str) -> bool:
@@ -101,10 +112,11 @@ def is_field_name(name: str) -> bool:
         return False
 
 
-_is_known_name = lru_cache(_NAMES_MAX)(is_field_name)
-
-
 def _text(name: str, value: JsonValue) -> str:
+    if type(value) is str and len(value) <= _SHORT_TEXT and value.isascii():
+        return _quoted(value)
+    if type(value) is int and -_SMALL < value < _SMALL:
+        return int.__repr__(value)
     try:
         if type(value) not in _FLAT and _deeper_than(value, DEPTH_MAX):
             raise Invalid(f"field {name!r}: nested deeper than {DEPTH_MAX} levels", next_step="flatten it")

@@ -7,6 +7,7 @@ document to another region is sent to everybody, or those it moved away from wou
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from meshnode.crdt.document import Document
 from meshnode.crdt.envelope import doc_id_of
@@ -22,6 +23,7 @@ from meshnode.model.interest import EVERYTHING, Interest
 REGION_FIELDS = ("labels.region", "spec.region")
 SHARES_MAX = 64
 NARROW_MAX = 16_384
+_REMEMBERED_MAX, _REMEMBERED_TEXT_MAX = 512, 512  # answers, and characters of one that is remembered
 
 
 class NotHeld(LocalError):
@@ -157,10 +159,14 @@ def regions_in(fields: Mapping[str, JsonValue] | None) -> tuple[str, ...]:
 
 def regions_of(store: StateStore, doc: DocId) -> tuple[str, ...]:
     """Those that its current writes name."""
-    fields, found = store.fields(doc), dict[str, None]()
-    for field in REGION_FIELDS:
-        for write in fields.writes(field):
-            value = None if write.value is None else value_of(write.value)
-            if isinstance(value, str):
-                found[value] = None
-    return tuple(sorted(found))
+    fields = store.fields(doc)
+    texts = [write.value for field in REGION_FIELDS for write in fields.writes(field) if write.value is not None]
+    return (
+        _regions(tuple(texts)) if sum(map(len, texts)) <= _REMEMBERED_TEXT_MAX else _regions.__wrapped__(tuple(texts))
+    )
+
+
+@lru_cache(_REMEMBERED_MAX)
+def _regions(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """A mesh has few, said by many documents."""
+    return tuple(sorted(dict.fromkeys(value for text in texts if isinstance(value := value_of(text), str))))

@@ -114,6 +114,16 @@ class Registers:
         writes = self._writes.get(key)
         return writes[0].value if writes else None
 
+    def unlike(self, wanted: Mapping[str, str]) -> dict[str, str | None]:
+        """What of these fields reads otherwise here."""
+        current = self._writes
+        found: dict[str, str | None] = {}
+        for key, text in wanted.items():
+            writes = current.get(key)
+            if not writes or writes[0].value != text:
+                found[key] = text
+        return found
+
     def numbers(self, key: str) -> tuple[OpId, ...]:
         """Of all current writes, sorted: what a new one replaces."""
         writes = self._writes.get(key, ())

@@ -446,15 +446,16 @@ def _judge_replaced(record: Record, changes: Sequence[ParsedChange]) -> None:
     """Each write named as replaced is one of the same field, which the writer can have seen."""
     own: dict[tuple[OpId, str], None] = {}
     deps, last = changes[0].deps, changes[-1]
-    on_top = deps == record.history.heads()
+    on_top, in_force = deps == record.history.heads(), record.fields.in_force
     for each in changes:
         for op in each.ops:
             for replaced in op.preds:
                 if own and (replaced, op.key) in own:
                     continue
-                writes = record.fields.writes(op.key)
-                if on_top and writes and writes[0].op == replaced:  # the usual case: its writer saw all that we hold
-                    continue
+                if on_top:  # the usual case: its writer saw all that we hold
+                    write = in_force(op.key)
+                    if write is not None and write.op == replaced:
+                        continue
                 if record.history.stands_on(replaced, op.key, deps):  # the usual one of two sides of a cut
                     continue
                 if not _is_seen(record, deps, op.key, replaced):

@@ -6,8 +6,8 @@ from functools import lru_cache
 import msgspec
 
 from meshnode.crdt import change, envelope, gate
-from meshnode.crdt.change import ParsedChange
-from meshnode.crdt.encoding import Setting, packed, written
+from meshnode.crdt.change import Op, ParsedChange
+from meshnode.crdt.encoding import composed, packed
 from meshnode.crdt.envelope import (
     ENVELOPE_BYTES_MAX,
     Carry,
@@ -32,7 +32,17 @@ from meshnode.model.ids import DocId, short
 
 _REMEMBERED_MAX = 1024
 _actor_of = lru_cache(_REMEMBERED_MAX)(actor_of)  # who writes a document writes it again
-_doc_id_of = lru_cache(_REMEMBERED_MAX)(doc_id_of)
+
+
+@lru_cache(_REMEMBERED_MAX)
+def _named(kind: str, namespace: str, name: str) -> tuple[DocId, str]:
+    """The document of these names, and the resource that it is. Raises ``Invalid``."""
+    if not are_names(kind, namespace, name):
+        raise Invalid(
+            f"{kind!r}, {namespace!r}, {name!r}: names are printable, 1 to 253 bytes, without '/'",
+            next_step="choose another name",
+        )
+    return doc_id_of(kind, namespace, name), resource_of(kind, namespace, name)
 
 
 class Broken(LocalError):
@@ -147,19 +157,14 @@ class Pen:
         return Draft(doc, self._sealed(doc, (kind, namespace, name), edit, now), created=False)
 
     def _allowed(self, kind: str, namespace: str, name: str) -> DocId:
-        if not are_names(kind, namespace, name):
-            raise Invalid(
-                f"{kind!r}, {namespace!r}, {name!r}: names are printable, 1 to 253 bytes, without '/'",
-                next_step="choose another name",
-            )
-        resource = resource_of(kind, namespace, name)
+        doc, resource = _named(kind, namespace, name)
         verdict = self._authority.may(self._signer.node, Action.WRITE, resource)
         if not verdict.allowed:
             raise Denied(
                 f"node {short(self._signer.node)} may not write {resource}: {verdict.reason}. Nothing changed.",
                 next_step="ask an admin for a role that may write it",
             )
-        return _doc_id_of(kind, namespace, name)
+        return doc
 
     def _is_live(self, doc: DocId) -> bool:
         return doc in self._store and not self._store.is_deleted(doc)
@@ -167,9 +172,8 @@ class Pen:
     def _edit(self, registers: Registers, kind: str, wanted: Mapping[str, str]) -> dict[str, str | None]:
         """Fields to write: those that read otherwise now, and those in conflict, which this write settles."""
         siblings = registers.siblings()
-        edit: dict[str, str | None] = {
-            key: text for key, text in wanted.items() if registers.value(key) != text or key in siblings
-        }
+        edit = registers.unlike(wanted)
+        edit.update({key: wanted[key] for key in siblings if key in wanted})
         for key, writes in registers.items():
             if key in wanted or key in RESERVED or (writes[0].value is None and key not in siblings):
                 continue
@@ -277,5 +281,6 @@ def change_of(store: StateStore, doc: DocId, actor: bytes, fields: Mapping[str, 
 def _change_on(here: Standing, actor: bytes, fields: Mapping[str, str | None]) -> ParsedChange:
     numbers, history = here.fields.numbers, here.history
     heads = history.heads()
-    settings = [Setting(key, fields[key], numbers(key)) for key in sorted(fields)]
-    return written(actor, history.count(actor) + 1, history.max_op(heads) + 1, heads, settings)
+    start_op = history.max_op(heads) + 1
+    ops = tuple([Op(start_op + row, key, fields[key], numbers(key)) for row, key in enumerate(sorted(fields))])
+    return composed(actor, history.count(actor) + 1, start_op, heads, ops)

@@ -1,17 +1,21 @@
 """Changes written without the engine: what the engine writes, byte for byte, and what it cannot write."""
 
+import json
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshnode.crdt import change
 from meshnode.crdt.encoding import Setting, packed, written
 from meshnode.crdt.envelope import doc_id_of
+from meshnode.crdt.fields import VALUE_BYTES_MAX, JsonValue, flat
 from meshnode.crdt.guard import Engine
 from meshnode.crdt.replica import DocumentsConfig
 from meshnode.crdt.store import AutomergeStore
 from meshnode.crdt.writing import change_of
+from meshnode.model.errors import Invalid
 from tests.unit.crdt.ports import Mesh
 
 A, B = b"\x01" * 16, b"\x02" * 16
@@ -73,3 +77,40 @@ def test_a_write_may_replace_one_sibling_and_leave_the_other() -> None:
     fourth = written(A, 3, 3, [third.hash], [Setting("k", None, ((2, A),))])
     engine.apply([fourth], {"k": None})
     assert engine.heads() == (fourth.hash,)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+TEXTS = st.text() | st.text(st.characters(max_codepoint=127))
+INSIDE = st.recursive(
+    SCALARS | TEXTS,
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=3), each, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b.c", "spec"]), INSIDE))
+def test_a_stored_text_is_what_a_writer_of_json_says_and_a_name_what_joins_it_to_its_root(
+    fields: dict[str, JsonValue],
+) -> None:
+    expected: dict[str, str] = {}
+    for name, value in fields.items():
+        inner = value if isinstance(value, dict) and "." not in name else None
+        rows = {name: value} if inner is None else {f"{name}.{key}": each for key, each in inner.items()}
+        for key, each in rows.items():
+            expected[key] = json.dumps(each, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        sizes = [len(text.encode()) for text in expected.values()]
+    except UnicodeEncodeError:
+        sizes = []
+    if len(sizes) == len(expected) and all(key.isprintable() for key in expected):
+        assert flat(fields) == expected
+    else:
+        with pytest.raises(Invalid):
+            flat(fields)
+
+
+def test_a_text_too_long_for_a_field_is_refused_however_it_is_spelt() -> None:
+    for text in ("x" * VALUE_BYTES_MAX, "\n" * (VALUE_BYTES_MAX // 2), "\x01" * (VALUE_BYTES_MAX // 6 + 1)):
+        with pytest.raises(Invalid):
+            flat({"field": text})
+    assert len(flat({"field": "x" * (VALUE_BYTES_MAX - 2)})["field"]) == VALUE_BYTES_MAX
