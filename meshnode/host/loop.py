@@ -79,7 +79,7 @@ class CoreLoop:
     def __init__(self, core: Driven, perform: Callable[[Effect], None], clock: Clock) -> None:
         self._core, self._perform, self._clock = core, perform, clock
         self._inbox: deque[Input] = deque()
-        self._written: deque[Input] = deque()  # by effects to tunnels: it leaves before what waits is looked at
+        self._written: deque[Input] = deque()  # to tunnels, in its order: it leaves before what waits is looked at
         self._loop = asyncio.get_running_loop()
         self._turn_due = False
         self._in_turn = False
@@ -109,7 +109,7 @@ class CoreLoop:
             if self._is_alone(now):
                 self._guarded(event, now)
                 return
-        (self._written if self._in_turn and type(event) is TunnelWritten else self._inbox).append(event)
+        (self._written if type(event) is TunnelWritten else self._inbox).append(event)
         if not self._in_turn:
             self._schedule()
 

@@ -1,10 +1,11 @@
 """How the loop treats what comes through a tunnel in two halves, and what is written to one."""
 
-from meshnode.host.loop import AGAIN_MAX, FEW
+from meshnode.host.loop import AGAIN_MAX, FEW, TURN_MAX
 from meshnode.kernel.effects import Effect
 from meshnode.links.messages import LinkBytes, Transmit
 from meshnode.links.tunnelwire import TunnelBytes, TunnelWritten
 from meshnode.model.ids import LinkId
+from meshnode.node.effects import Exit
 from meshnode.node.inputs import Input
 from tests.unit.host.test_loop import FRAMES, Stage, event, play
 
@@ -51,6 +52,27 @@ def test_of_more_than_halves_all_are_one_turn_and_one_write() -> None:
     stage = scene_of(FEW + 1)
     assert stage.machine.heard[2:] == ["LinkBytes"] * (FEW + 1) + ["TunnelWritten"]
     assert stage.driver.turns == 3
+
+
+def test_what_is_written_to_a_tunnel_keeps_its_order_whoever_wrote_it_and_however_much_waits() -> None:
+    """Effects write, and so do handshakes, outside of any turn: one piece before the other and TLS is broken."""
+
+    async def scene(stage: Stage) -> None:
+        def hand(effect: Effect) -> None:
+            if isinstance(effect, Exit):
+                stage.driver.tell(TunnelWritten(TUNNEL, b"2"))
+
+        stage.machine.answers = lambda given: (
+            [Transmit(RELAY, given.data)] if isinstance(given, TunnelWritten) else [Exit(1, "")] * (given == event(1))
+        )
+        stage.hand = hand
+        stage.driver.start()
+        stage.tell(1, *[0] * TURN_MAX)
+        stage.driver.tell(TunnelWritten(TUNNEL, b"1"))
+        await stage.run(1_000)
+
+    written = [each.data for each in play(scene).performed if isinstance(each, Transmit)]
+    assert b"".join(written) == b"12"
 
 
 def test_what_is_written_to_tunnels_for_ever_lets_sockets_have_the_loop_and_none_of_it_is_lost() -> None:
