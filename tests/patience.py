@@ -1,0 +1,107 @@
+"""Waits for processes and streams, each with an end: what hangs is a failure that tells what was said, and where each
+thread stands. Python tells the latter at SIGABRT, where it was started with ``TELLING``.
+"""
+
+import contextlib
+import queue
+import resource
+import signal
+import subprocess
+import threading
+from collections.abc import Generator, Iterable
+from typing import Any, Generic, TypeVar
+
+ItemT = TypeVar("ItemT")
+TELLING = ("-X", "faulthandler")
+PATIENCE_S = 60.0  # a bound for what is broken, not a pace
+STACKS_S = 10.0
+TOLD_CHARS = 6000
+
+
+def abort(process: "subprocess.Popen[Any]") -> None:
+    """End it, and its pipes with it; on its stderr it tells where its threads stand."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+    process.send_signal(signal.SIGABRT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STACKS_S)
+    process.kill()
+
+
+@contextlib.contextmanager
+def bounded(process: "subprocess.Popen[Any]", what: str, within_s: float = PATIENCE_S) -> Generator[None]:
+    """Within the block the process is waited for, by whatever blocks until it speaks or ends. When that took too long
+    it is ended, so that every wait is over, and the block fails with what it said on a stderr that is ours."""
+    over, late = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        if not over.wait(within_s):
+            late.set()
+            abort(process)
+
+    watching = threading.Thread(target=watch, name=f"bound of {what}", daemon=True)
+    watching.start()
+    failed: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        if not late.is_set():
+            raise
+        failed = error
+    finally:
+        over.set()
+        watching.join(2 * STACKS_S)
+    if late.is_set():
+        raise AssertionError(f"not within {within_s:g} s: {what}; it said:\n{_rest(process)}") from failed
+
+
+def ends(process: "subprocess.Popen[Any]", what: str, within_s: float) -> int:
+    """Its exit code. A process that goes on is ended, and has told on its stderr where its threads stand."""
+    try:
+        return process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        abort(process)
+        raise AssertionError(f"it did not end within {within_s:g} s: {what}") from None
+
+
+def _rest(process: "subprocess.Popen[Any]") -> str:
+    """What it has said that nobody has read."""
+    said: list[str] = []
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None and not pipe.closed:
+            text: str | bytes = pipe.read()
+            said.append(text if isinstance(text, str) else text.decode(errors="replace"))
+    return "\n".join(said)[-TOLD_CHARS:]
+
+
+class Coming(Generic[ItemT]):
+    """What a stream brings, read in a thread: a heartbeat keeps a stream alive for ever on which nothing comes."""
+
+    def __init__(self, stream: Iterable[ItemT], what: str) -> None:
+        self._what = what
+        self._items: queue.SimpleQueue[ItemT | BaseException] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(stream,), name=what, daemon=True).start()
+
+    @property
+    def has_come(self) -> bool:
+        """The next one is there."""
+        return not self._items.empty()
+
+    def next(self, within_s: float = PATIENCE_S) -> ItemT:
+        """The next one. Raises what ended the stream."""
+        try:
+            item = self._items.get(timeout=within_s)
+        except queue.Empty:
+            raise AssertionError(f"nothing came within {within_s:g} s: {self._what}") from None
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def _read(self, stream: Iterable[ItemT]) -> None:
+        try:
+            for item in stream:
+                self._items.put(item)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the next one is told
+            self._items.put(error)
+        else:
+            self._items.put(EOFError(f"the stream has ended: {self._what}"))
