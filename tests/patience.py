@@ -3,6 +3,7 @@ thread stands. Python tells the latter at SIGABRT, where it was started with ``T
 """
 
 import contextlib
+import os
 import queue
 import resource
 import signal
@@ -13,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
 TELLING = ("-X", "faulthandler")
-PATIENCE_S = 60.0  # a bound for what is broken, not a pace
+PATIENCE_S = 90.0  # a bound for what is broken, not a pace
 STACKS_S = 10.0
 TOLD_CHARS = 6000
 
@@ -29,9 +30,14 @@ def abort(process: "subprocess.Popen[Any]") -> None:
 
 
 @contextlib.contextmanager
-def bounded(process: "subprocess.Popen[Any]", what: str, within_s: float = PATIENCE_S) -> Generator[None]:
+def bounded(
+    process: "subprocess.Popen[Any]",
+    what: str,
+    within_s: float = PATIENCE_S,
+    failure: type[Exception] = AssertionError,
+) -> Generator[None]:
     """Within the block the process is waited for, by whatever blocks until it speaks or ends. When that took too long
-    it is ended, so that every wait is over, and the block fails with what it said on a stderr that is ours."""
+    it is ended, so that every wait is over, and the block fails with what it said that nobody has read."""
     over, late = threading.Event(), threading.Event()
 
     def watch() -> None:
@@ -41,10 +47,10 @@ def bounded(process: "subprocess.Popen[Any]", what: str, within_s: float = PATIE
 
     watching = threading.Thread(target=watch, name=f"bound of {what}", daemon=True)
     watching.start()
-    failed: BaseException | None = None
+    failed: Exception | None = None
     try:
         yield
-    except BaseException as error:
+    except Exception as error:
         if not late.is_set():
             raise
         failed = error
@@ -52,7 +58,7 @@ def bounded(process: "subprocess.Popen[Any]", what: str, within_s: float = PATIE
         over.set()
         watching.join(2 * STACKS_S)
     if late.is_set():
-        raise AssertionError(f"not within {within_s:g} s: {what}; it said:\n{_rest(process)}") from failed
+        raise failure(f"not within {within_s:g} s: {what}; it said:\n{_rest(process)}") from failed
 
 
 def ends(process: "subprocess.Popen[Any]", what: str, within_s: float) -> int:
@@ -65,13 +71,15 @@ def ends(process: "subprocess.Popen[Any]", what: str, within_s: float) -> int:
 
 
 def _rest(process: "subprocess.Popen[Any]") -> str:
-    """What it has said that nobody has read."""
-    said: list[str] = []
+    """What it has said that nobody has read. Its children may hold its pipes open: nobody waits for their end."""
+    said = b""
     for pipe in (process.stdout, process.stderr):
         if pipe is not None and not pipe.closed:
-            text: str | bytes = pipe.read()
-            said.append(text if isinstance(text, str) else text.decode(errors="replace"))
-    return "\n".join(said)[-TOLD_CHARS:]
+            os.set_blocking(pipe.fileno(), False)
+            with contextlib.suppress(BlockingIOError):
+                while piece := os.read(pipe.fileno(), 65_536):
+                    said += piece
+    return said.decode(errors="replace")[-TOLD_CHARS:]
 
 
 class Coming(Generic[ItemT]):

@@ -19,9 +19,11 @@ from meshnode.cli.main import main
 from meshnode.client.client import Client
 from meshnode.host.rundir import POINTER, discard_run_directory
 from tests.demo.processes import marked
+from tests.patience import TELLING, abort, bounded
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 60.0
+ANSWER_S = 30.0  # of the proxy, which has nothing to wait for
 TROUBLE_LINES = 20
 GATEWAY_FAULTS = ("skip-event",)  # planted in the gateway, not in the daemons
 
@@ -100,7 +102,8 @@ class Network:
 
     def _heard(self) -> Any:  # noqa: ANN401 - JSON
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        with bounded(self._process, "an answer of the proxy", ANSWER_S, Broken):
+            line = self._process.stdout.readline()
         if not line:
             raise Broken("the proxy has ended")
         return json.loads(line)
@@ -244,7 +247,7 @@ class Fleet:
                 node.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 forced.append(node.name)
-                node.process.kill()
+                abort(node.process)  # its log tells where it stood
                 node.process.wait()
         self.network.close()
         forced += self._sweep()
@@ -267,8 +270,8 @@ class Fleet:
 
     def _program(self) -> list[str]:
         if self.fault and not self.gateway_fault:
-            return [sys.executable, "-m", "tests.faults.daemon", self.fault]
-        return [sys.executable, "-m", "meshnode.daemon.main"]
+            return [sys.executable, *TELLING, "-m", "tests.faults.daemon", self.fault]
+        return [sys.executable, *TELLING, "-m", "meshnode.daemon.main"]
 
     def _arguments(self, node: Node) -> list[str]:
         return [

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.demo.fleet import ROOT, Broken
+from tests.patience import TELLING, bounded
 
 LOAD_ENDS_S = 40.0
+CHECK_S = 60.0  # that a check may take beyond its patience: it asks several nodes, each with a bound
 
 
 class Verifier:
@@ -18,7 +20,7 @@ class Verifier:
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.demo.verifier"],
+            [sys.executable, *TELLING, "-m", "tests.demo.verifier"],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
@@ -28,7 +30,8 @@ class Verifier:
         given = {"check": check, "since": time.monotonic(), "wait_s": self._patience_s, **order}
         self._process.stdin.write(json.dumps(given) + "\n")
         self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        with bounded(self._process, f"what the verifier sees of {check}", given["wait_s"] + CHECK_S, Broken):
+            line = self._process.stdout.readline()
         if not line:
             raise Broken("the verifier has ended")
         return json.loads(line)

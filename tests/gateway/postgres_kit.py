@@ -82,7 +82,7 @@ class Server:
         done = subprocess.run(
             [self._bin / "initdb", "-D", self.root / "data", "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C",
              "--no-sync", "--no-instructions"],
-            user=self._user, cwd=self.root, capture_output=True, text=True, check=False,
+            user=self._user, cwd=self.root, capture_output=True, text=True, timeout=_START_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"initdb: {done.stderr}"
 
@@ -108,7 +108,7 @@ class Server:
         """The answer of psql, unaligned."""
         done = subprocess.run(
             [self._bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.url(database)],
-            input=statement, capture_output=True, text=True, check=False,
+            input=statement, capture_output=True, text=True, timeout=_START_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -141,7 +141,9 @@ class Server:
         while time.monotonic() < until:
             assert self._process.poll() is None, f"the server ended: {self.log()[-2000:]}"
             ready = subprocess.run(
-                [self._bin / "pg_isready", "-q", "-h", self.root, "-U", USER, "-d", "postgres"], check=False
+                [self._bin / "pg_isready", "-q", "-h", self.root, "-U", USER, "-d", "postgres"],
+                timeout=_START_S,
+                check=False,
             )
             if ready.returncode == 0:
                 return

@@ -7,6 +7,7 @@ fault, a store that acks what it has only taken.
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import subprocess
@@ -23,6 +24,7 @@ from cloud_gateway.store import open_store
 from cloud_gateway.store.port import Store
 
 PULLERS, EVENTS = 12, 20
+ACKS_S = 60.0
 _ROOT = Path(__file__).parents[2]
 
 
@@ -109,11 +111,15 @@ async def run_and_kill(url: str, acks_before_kill: int, *, hasty: bool = False) 
     process = await asyncio.create_subprocess_exec(*words, cwd=_ROOT, stdout=subprocess.PIPE)
     assert process.stdout is not None
     acked: dict[str, int] = {}
-    for _ in range(acks_before_kill):
-        line = await process.stdout.readline()
-        assert line, "the process ended by itself"
-        _take(acked, line)
-    process.kill()
+    try:
+        async with asyncio.timeout(ACKS_S):
+            for _ in range(acks_before_kill):
+                line = await process.stdout.readline()
+                assert line, "the process ended by itself"
+                _take(acked, line)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
     for line in (await process.stdout.read()).splitlines(keepends=True):
         _take(acked, line)
     await process.wait()

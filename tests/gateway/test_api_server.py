@@ -71,8 +71,9 @@ def test_an_open_feed_does_not_hold_up_the_end() -> None:
             host, port = address.removeprefix("http://").split(":")
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(f"GET /api/v1/watch HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-            while b"event: hello" not in await reader.readline():
-                pass
+            async with asyncio.timeout(20):
+                while b"event: hello" not in await reader.readline():
+                    pass
         async with asyncio.timeout(5):
             await reader.read()
         writer.close()

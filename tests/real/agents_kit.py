@@ -295,7 +295,8 @@ def ended(pid: int) -> "asyncio.Future[None]":
     def readable() -> None:
         loop.remove_reader(pidfd)
         os.close(pidfd)
-        future.set_result(None)
+        if not future.done():
+            future.set_result(None)
 
     loop.add_reader(pidfd, readable)
     return future

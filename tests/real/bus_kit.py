@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -20,6 +21,7 @@ from meshnode.wire.bus import AgentFrames
 from meshnode.wire.calls import CallHeader, RegisteredHeader, RegisterHeader, ResultHeader
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
 from meshnode.wire.state import StateHeader
+from tests.real.agents_kit import ended
 
 WAIT_S = 30.0  # a bound for a broken test, not a pace
 CALL_ID = b"c" * 16
@@ -217,7 +219,13 @@ def _child(act: Callable[[], object]) -> NoReturn:
 
 
 async def waited(pid: int) -> int:
-    return os.waitstatus_to_exitcode((await asyncio.get_running_loop().run_in_executor(None, os.waitpid, pid, 0))[1])
+    """The exit code of a child; one that hangs is killed, and that is its exit code."""
+    try:
+        await asyncio.wait_for(ended(pid), WAIT_S)
+    except TimeoutError:
+        os.kill(pid, signal.SIGKILL)
+    _, status = await asyncio.get_running_loop().run_in_executor(None, os.waitpid, pid, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def said_at_once(endpoint: str, frames: Iterable[Frame], answers: int) -> list[Frame]:

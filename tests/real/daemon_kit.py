@@ -23,6 +23,7 @@ from meshnode.host.rundir import discard_run_directory
 from meshnode.model.errors import LocalError
 from meshnode.model.views import NodeView
 from tests.demo.fleet import Network
+from tests.patience import TELLING, TOLD_CHARS, abort, bounded, ends
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("-m", "meshnode.daemon.main")
@@ -90,9 +91,13 @@ def shell(
 
 @contextlib.contextmanager
 def typed(directory: Path, *words: str) -> Generator[subprocess.Popen[str]]:
-    """A command that runs on, as a person typed it; killed at the end if it still runs."""
-    command = [sys.executable, "-m", "meshnode.cli", "-C", str(directory), *words]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    """A command that runs on, as a person typed it; killed at the end if it still runs. All that is done with it has a
+    bound: a line that never comes is a failure."""
+    command = [sys.executable, *TELLING, "-m", "meshnode.cli", "-C", str(directory), *words]
+    with (
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        bounded(process, f"what was to be seen of meshnode {' '.join(words)}"),
+    ):
         try:
             yield process
         finally:
@@ -146,7 +151,7 @@ class Daemon:
         read_fd, write_fd = os.pipe()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *program, "--dir", str(directory), *arguments, "--ready-fd", str(write_fd)],
+                [sys.executable, *TELLING, *program, "--dir", str(directory), *arguments, "--ready-fd", str(write_fd)],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(write_fd,),
                 start_new_session=True,
             )  # fmt: skip
@@ -158,6 +163,8 @@ class Daemon:
         """What it told when it could serve, or why it cannot."""
         with self._pipe as pipe:
             readable, _, _ = select.select([pipe], [], [], READY_S)
+            if not readable:
+                abort(self.process)
             line = pipe.readline() if readable else b""
         return json.loads(line) if line else {"ok": False, "error": {"message": self.log()}}
 
@@ -178,10 +185,14 @@ class Daemon:
     def kill(self) -> None:
         """As a power cut would."""
         self.process.kill()
-        self.process.wait()
+        self.process.wait(30.0)
 
     def ends(self, within_s: float = 30.0) -> int:
-        return self.process.wait(within_s)
+        """Its exit code. One that goes on tells where its threads stand."""
+        try:
+            return ends(self.process, self.directory.name, within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()[-TOLD_CHARS:]}") from None
 
     def forget(self) -> None:
         """Nobody will ask any more whether it is ready."""

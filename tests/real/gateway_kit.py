@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from meshnode.model.commands import JournalCursor, ReadJournal
+from tests.patience import TELLING, TOLD_CHARS, ends
 from tests.real.daemon_kit import ROOT, Daemon, until
 
 READY_S = 60.0
@@ -33,7 +34,7 @@ class GatewayProcess:
         self._log = directory.parent / f"{directory.name}-gateway.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *command, *words],
+                [sys.executable, *TELLING, "-m", *command, *words],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
         assert self.process.stdout is not None
@@ -57,11 +58,14 @@ class GatewayProcess:
     def kill(self) -> None:
         """As a power cut would."""
         self.process.kill()
-        self.process.wait()
+        self.process.wait(ENDS_S)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(ENDS_S)
+        try:
+            return ends(self.process, "the gateway", ENDS_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()[-TOLD_CHARS:]}") from None
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")

@@ -19,7 +19,7 @@ from meshnode.agents.messages import (
 from meshnode.kernel.backoff import Backoff
 from meshnode.kernel.instant import MS
 from meshnode.model.recipe import Recipe
-from tests.real.agents_kit import AGENT, Fifo, Node, gone, in_loop, node
+from tests.real.agents_kit import AGENT, WAIT_S, Fifo, Node, gone, in_loop, node
 
 pytestmark = pytest.mark.real
 
@@ -142,4 +142,4 @@ async def test_the_next_daemon_takes_over_a_living_agent_which_holds_what_it_hel
         second.stop()
         await second.until(lambda: second.all(ProcessExited))
         assert second.all(ProcessExited)[0].signal == ""
-    warden.wait()
+    assert warden.wait(WAIT_S) is not None

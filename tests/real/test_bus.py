@@ -1,6 +1,7 @@
 """What both endpoints of the bus must do, whatever is at the other end."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from meshnode.wire.frame import FRAME_BYTES_MAX, Frame, Kind, encode
 from tests.real.agents_kit import in_loop
 from tests.real.bus_kit import (
     SPEAKERS,
+    WAIT_S,
     Room,
     Speaker,
     UnixSpeaker,
@@ -400,7 +402,11 @@ async def test_who_comes_while_no_descriptor_is_left_waits_and_is_not_lost(tmp_p
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CROWD, str(tmp_path), stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
-    told, _ = await child.communicate()
+    try:
+        told, _ = await asyncio.wait_for(child.communicate(), 2 * WAIT_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
     assert told.startswith(b"welcomed 10"), told
 
 
@@ -448,4 +454,5 @@ async def test_the_endpoints_lie_side_by_side_private_and_leave_nothing(tmp_path
 
 def test_zeromq_is_not_loaded_unless_asked_for() -> None:
     code = "import sys, meshnode.host.agentbus; sys.exit('zmq' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2], timeout=60, check=False).returncode == 0

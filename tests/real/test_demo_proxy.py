@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import bounded
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 5.0
 # How long nothing at all may come for it to count as silence.
@@ -76,7 +78,8 @@ class Wire:
 
     def _line(self) -> dict[str, dict[str, int]]:
         assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
+        with bounded(self.process, "an answer of the proxy"):
+            return json.loads(self.process.stdout.readline())
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from meshnode.host.disk import DirectoryLock
 from meshnode.host.journal import JournalWriter
 from meshnode.kernel.ledger import JournalBudget
 from meshnode.kernel.records import Record, RecordKind
+from tests.patience import TELLING, bounded
 
 pytestmark = pytest.mark.real
 BODY = b"x" * 300
@@ -33,9 +34,10 @@ def test_what_was_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path) -
 
 def run_and_kill(directory: Path, before: int) -> int:
     """The last number a child said was stored, before it was killed in the middle of its work."""
-    child = subprocess.Popen([sys.executable, __file__, str(directory)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, *TELLING, "-m", "tests.real.test_journal_kill", str(directory)]
+    child = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
-    with child, child.stdout:
+    with child, child.stdout, bounded(child, "numbers of what is stored"):
         lines = [child.stdout.readline() for _ in range(60)]
         child.kill()
         lines += child.stdout.readlines()

@@ -20,7 +20,7 @@ from meshnode.host.transport import TransportConfig
 from meshnode.kernel.reasons import Loss
 from meshnode.links.messages import LinkLost, LinkOpened, Transmit
 from meshnode.security.tls import client_context
-from tests.real.transport_kit import Node, found, link_up, member_of, running, with_source
+from tests.real.transport_kit import WAIT_S, Node, found, link_up, member_of, running, with_source
 
 pytestmark = pytest.mark.real
 ALPN = "meshnode/1"
@@ -156,7 +156,7 @@ def test_a_hello_in_small_pieces_is_still_a_hello(tmp_path: Path) -> None:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = client_context(identity.chain_path, identity.key_path, identity.bundle.root_pem)
         tls = context.wrap_bio(incoming, outgoing)
-        with socket.create_connection(("127.0.0.1", port)) as plain:
+        with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as plain:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while True:
                 try:
@@ -183,7 +183,7 @@ def test_a_hello_in_small_pieces_is_still_a_hello(tmp_path: Path) -> None:
 def test_a_reset_is_told_as_a_reset(tmp_path: Path) -> None:
     def reset(identity: Identity, port: int) -> None:
         context = client_context(identity.chain_path, identity.key_path, identity.bundle.root_pem)
-        with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain) as secure:
+        with socket.create_connection(("127.0.0.1", port), WAIT_S) as plain, context.wrap_socket(plain) as secure:
             secure.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def scene() -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tests.real.agents_kit import ROOT, WAIT_S, Fifo, ended, gone, in_loop
 from tests.real.warden_kit import SAY, hand
 
 pytestmark = pytest.mark.real
+Tell = Callable[[str], object]
 
 # DIRECTORY ORPHAN_S, then pairs of INSTANCE FILE.
 DAEMON = """
@@ -75,11 +76,8 @@ async def daemon(directory: Path, fifo: Fifo, orphan_s: float = 60.0, **code: st
 LISTENS = """
 import sys
 say("ready")
-while True:  # a line in, a line out
-    with open(os.environ["FIFO"] + ".in") as fifo:
-        word = fifo.readline().strip()
-    if not word:
-        continue
+for line in open(os.environ["FIFO"] + ".in"):  # a line in, a line out
+    word = line.strip()
     print("heard", word, flush=True)
     say("heard", word)
     if word == "end":
@@ -87,24 +85,27 @@ while True:  # a line in, a line out
 """
 
 
-def tell(fifo: Fifo, word: str) -> None:
-    with Path(fifo.path + ".in").open("w") as file:
-        print(word, file=file)
+@pytest.fixture
+def tell(fifo: Fifo) -> Iterator[Tell]:
+    """A second pipe, by which those that listen are told a word. Nobody waits for anybody to open it."""
+    os.mkfifo(fifo.path + ".in")
+    fd = os.open(fifo.path + ".in", os.O_RDWR)
+    yield lambda word: os.write(fd, f"{word}\n".encode())
+    os.close(fd)
 
 
 @in_loop
-async def test_agents_of_a_killed_daemon_work_on_and_belong_to_the_next(tmp_path: Path, fifo: Fifo):
-    os.mkfifo(fifo.path + ".in")
+async def test_agents_of_a_killed_daemon_work_on_and_belong_to_the_next(tmp_path: Path, fifo: Fifo, tell: Tell):
     async with daemon(tmp_path, fifo, a=LISTENS) as before:
         assert await fifo.line() == "ready"
         await before.kill()
-        tell(fifo, "while nobody was there")
+        tell("while nobody was there")
         assert await fifo.line() == "heard while nobody was there"
         async with hand(tmp_path) as after:
             found = await after.found()
             assert found == ProcessesFound((FoundProcess(InstanceId("a/0"), 1, before.pids["a/0"], "ticket-a/0"),))
             assert after.told == [found] and after.warden() == before.warden
-            tell(fifo, "end")
+            tell("end")
             exited = await after.exit("a/0")
             assert (exited.run_no, exited.code, exited.signal) == (1, 5, "")
             after.start(after.recipe("print('on the same warden')"), "b/0")
@@ -125,13 +126,14 @@ async def test_a_found_process_can_be_stopped(tmp_path: Path, fifo: Fifo):
 
 
 @in_loop
-async def test_an_exit_nobody_was_there_to_hear_is_told_to_the_next_after_what_runs(tmp_path: Path, fifo: Fifo):
-    os.mkfifo(fifo.path + ".in")
+async def test_an_exit_nobody_was_there_to_hear_is_told_to_the_next_after_what_runs(
+    tmp_path: Path, fifo: Fifo, tell: Tell
+):
     async with daemon(tmp_path, fifo, a=LISTENS, b="import signal\nsignal.pause()") as before:
         await before.kill()
         assert await fifo.line() == "ready"
         over = ended(before.pids["a/0"])
-        tell(fifo, "end")
+        tell("end")
         await asyncio.wait_for(over, WAIT_S)
         async with hand(tmp_path) as after:
             exited = await after.exit("a/0")
