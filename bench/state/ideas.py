@@ -21,12 +21,11 @@ NEXT: dict[str, str] = {
     ),
     "heal-hot": "a signature a change: several writes of one document in one turn can be one envelope",
     "docs-10k-lazy": (
-        "1.6 KB a document in the room and 0.2 in the journal's books: regions said by many kept once, envelopes as "
-        "slices of one block"
+        "1.6 KB a document in the room and 0.2 in the journal's books: envelopes as slices of one block"
     ),
     "disk-lazy": (
-        "5 KB each 10 s are two or three pages; the rest is a new generation of the one document, and a seventh commit "
-        "for six times ten puts: measure a whole generation, and pack what a commit brings"
+        "a page for each commit, and more for a new generation of the one document: its root as lazy as what it sums "
+        "up, and packs that fit into half a page always"
     ),
 }  # fmt: skip
 
