@@ -3,7 +3,8 @@
 The descriptor is edge-triggered in effect: it becomes readable when the I/O thread has something to say, and any send
 or receive may take that in. Hence the rule kept here: whenever anything was sent or the descriptor fired, look whether
 there is something to receive. A look that finds nothing has taken in everything the I/O thread said before, and what it
-says later makes the descriptor readable again.
+says later makes the descriptor readable again. What such a look takes in may also be that there is room again, in a
+socket that took no more just now: so where something waits for that, it is looked at last of all.
 """
 
 import asyncio
@@ -16,10 +17,18 @@ MESSAGES_A_TURN = 256
 
 
 class Pump:
-    """``flush`` sends what is queued as far as the socket takes it; ``receive`` handles one message, False if none."""
+    """``flush`` sends what is queued as far as the socket takes it; ``receive`` handles one message, False if none;
+    ``held`` says whether something waits for the socket to take messages again. By default nothing does: who sends to
+    several tries again by the clock, as a socket for several takes messages while one of them takes none."""
 
-    def __init__(self, socket: zmq.Socket[bytes], flush: Callable[[], None], receive: Callable[[], bool]) -> None:
-        self._socket, self._flush, self._receive = socket, flush, receive
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        flush: Callable[[], None],
+        receive: Callable[[], bool],
+        held: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._socket, self._flush, self._receive, self._held = socket, flush, receive, held
         self._loop = asyncio.get_running_loop()
         self._fd = socket.FD
         self._turn_due = False
@@ -40,7 +49,8 @@ class Pump:
             self.schedule()
 
     def _pending(self) -> bool:
-        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
+        wanted = zmq.POLLIN | zmq.POLLOUT if self._held() else zmq.POLLIN
+        return bool(int(self._socket.get(zmq.EVENTS)) & wanted)
 
     def close(self, linger_ms: int = 0) -> None:
         """Stop driving, and close the socket. What the peer has not taken ``linger_ms`` after the end is dropped."""
@@ -58,7 +68,13 @@ class Pump:
         try:
             for _ in range(MESSAGES_A_TURN):
                 if self._closed or not self._receive():
-                    return
+                    break
+            else:
+                self.schedule()
         finally:
             self._receiving = False
-        self.schedule()
+        if not (self._turn_due or self._closed) and self._held() and self._takes_again():
+            self.schedule()
+
+    def _takes_again(self) -> bool:
+        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT)

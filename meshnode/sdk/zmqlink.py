@@ -46,7 +46,7 @@ class ZmqLink:
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
         self._watch = Pump(self._monitor, lambda: None, self._lost)
         self._socket.connect(endpoint)
-        self._pump = Pump(self._socket, self._flush, self._receive)
+        self._pump = Pump(self._socket, self._flush, self._receive, lambda: bool(self._rest))
 
     def send(self, *frames: Frame) -> None:
         if self._closed:
