@@ -25,6 +25,7 @@ from meshnode.links.messages import (
     LinkLost,
     LinkOpened,
     PeerUp,
+    Post,
     Transmit,
 )
 from meshnode.model.errors import RemoteError
@@ -57,7 +58,16 @@ class End:
         self.take(self.hub.handle(LinkOpened(link, NODES[peer], peer, inbound, dial_no, f"{peer}:7000"), self.now))
 
     def hear(self, link: LinkId, data: bytes) -> None:
-        self.take(self.hub.handle(LinkBytes(link, data), self.now))
+        """As the node does: a frame that comes alone goes straight."""
+        heard = self.hub.straight.hear(link, data, self.now)
+        if heard is None:
+            self.take(self.hub.handle(LinkBytes(link, data), self.now))
+        else:
+            self.take([*self.hub.flush(self.now), FramesReceived(heard[0], (heard[1],))])
+
+    def post(self, peer: NodeId, frame: Frame) -> None:
+        written = self.hub.straight.write(peer, frame, self.now)
+        self.take(self.hub.handle(Post(peer, (frame,)), self.now) if written is None else [written])
 
     def leave(self, link: LinkId) -> None:
         """Half a minute later the connection breaks."""

@@ -26,7 +26,7 @@ from meshnode.kernel.effects import Channel, Dial, Hangup, Send
 from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.reasons import Bye, Loss
 from meshnode.links.hello import Ping, Pong, Total, frame_of
-from meshnode.links.messages import ControlReceived, FramesReceived, LaneFailed, LinkLost, LinkOpened, Post
+from meshnode.links.messages import ControlReceived, FramesReceived, LaneFailed, LinkLost, LinkOpened
 from meshnode.model.ids import LinkId
 from meshnode.wire.frame import Frame, Kind, encode
 from meshnode.wire.parts import call_of
@@ -91,7 +91,7 @@ class Pair:
         body = next(self._posted).to_bytes(NUMBER_BYTES) + bytes(SIZES[how >> 1 & 3])
         kind = (Kind.CALL, Kind.CHUNK, Kind.CHUNK, Kind.EVENT)[how >> 3 & 3]
         header = b"\x90" if kind is Kind.EVENT else CALL_HEADERS[int.from_bytes(body[:NUMBER_BYTES]) % 3]
-        side.take(side.hub.handle(Post(NODES[other.name], (Frame(kind, header=header, payload=body),)), self.now))
+        side.post(NODES[other.name], Frame(kind, header=header, payload=body))
 
     def send(self, how: int, _: Iterator[int]) -> None:
         side, other = self._who(how)
