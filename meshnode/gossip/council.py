@@ -135,10 +135,17 @@ class Council:
 
     def _alive(self, subject: Subject) -> int:
         """How many they are."""
-        told, may = subject.observers, self._may_observe
-        count = sum(map(may, told)) + sum(may(node) for node in subject.votes if node not in told)
-        itself = subject.node in told and may(subject.node)  # no observer says that of itself
-        return count - itself + subject.observed
+        told, held = subject.observers, self._subjects.held
+        count = int(subject.observed)
+        for node in told if subject.votes.keys() <= told.keys() else {**told, **subject.votes}:
+            if node == subject.node:
+                continue  # no observer says that of itself
+            other = held(node)
+            if other is None:
+                count += self._may_observe(node)
+            elif other.state not in _GONE and (other.own is None or other.own < STRONG):
+                count += 1
+        return count
 
     def _possible(self, subject: Subject) -> int:
         """Living nodes besides it, counted only where they may be few. Its observers may not all be known here: one

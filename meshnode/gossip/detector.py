@@ -34,7 +34,6 @@ BROKEN_GRACE_US = 100 * MS  # for the fresh dial to say more than "broken"
 SILENT_GRACE_US = 500 * MS  # for the indirect probe
 BLAME_SELF_US = 2 * SECOND  # who loses most links at once is cut off itself, and says nothing for a while
 HELPERS_MAX = 3
-OBSERVERS_MAX = 64  # of one node, as told by others
 HEARD_MS = 1_500  # a helper that heard the subject this lately vouches for it
 HELPED_US = 2_500 * MS  # a helper's word counts for so long after what it heard: it may have been cut off, too
 HELP_AGAIN_US = SECOND  # it is asked again by then
@@ -255,13 +254,14 @@ class Detector:
 
     def voted(self, alert: Alert, now: Instant) -> list[Effect]:
         """Another observer's checked alert."""
-        subject = self._subjects.view(alert.subject)
-        if subject is None or (alert.boot, alert.incarnation) != (subject.boot, subject.incarnation):
+        held = self._subjects.held(alert.subject)
+        subject = held or self._subjects.view(alert.subject)
+        if subject is None or alert.boot != subject.boot or alert.incarnation != subject.incarnation:
             return []
-        self._subjects.put(subject)
+        if held is None:
+            self._subjects.put(subject)
         self._council.spoke(alert, now)
-        if len(subject.observers) < OBSERVERS_MAX:
-            subject.observers.update(dict.fromkeys(alert.observers))
+        subject.observed_by(alert.observers)
         news = subject.vote(alert.observer, alert.kind, now.mono_us)
         means = alert.kind >= STRONG or now.mono_us >= self._back_us + BACK_US
         asks = self.doubt(subject.node, now) if news and means and subject.fresh else []

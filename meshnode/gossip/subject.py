@@ -1,5 +1,6 @@
 """What one node knows about the life of another: evidence, votes, vouching. Only data; the detector decides."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -9,6 +10,7 @@ from meshnode.gossip.verdict import STRONG, Evidence
 from meshnode.model.ids import NodeId
 
 VOTES_MAX = 64
+OBSERVERS_MAX = 64  # as told by others; one word more may be over it
 
 
 @dataclass(slots=True)
@@ -109,6 +111,13 @@ class Subject:
             self.since_us = now_us
         self.votes[observer] = kind
         return True
+
+    def observed_by(self, nodes: Iterable[NodeId]) -> None:
+        """Another one says who should know of its loss."""
+        observers = self.observers
+        if len(observers) < OBSERVERS_MAX:
+            for node in nodes:
+                observers[node] = None
 
     def acquit(self) -> bool:
         """Proof of life on a link of our own, newer than any vote; whether we had doubts."""
