@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from bench.ideas import with_next_step
 from bench.recovery import finish
-from bench.rows import Row, show
+from bench.rows import Row, merged, read, show
 from meshnode.model.errors import LocalError
 from tests.demo.fleet import ROOT, Broken
 
@@ -48,13 +48,14 @@ class Bench(Generic[EffortT]):
         parser.add_argument("--quick", action="store_true", help=self.quick_is)
         parser.add_argument("--out", type=Path, default=out, help=f"default: bench/out/{out.name}")
         parser.add_argument("--only", choices=self.groups, action="append", default=[], help="this group of figures")
+        parser.add_argument("--keep", action="store_true", help="rows the file has of what is not measured now stay")
         given = parser.parse_args()
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no daemon or namespace is left behind
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
         try:
             self.prepare()
             rows = asyncio.run(self._measure(self.quick if given.quick else self.full, given.only))
-            return finish(rows, self.ids, given.out)
+            return finish(merged(read(given.out), rows, self.ids) if given.keep else rows, self.ids, given.out)
         except KeyboardInterrupt:
             return 130
 

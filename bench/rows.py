@@ -100,6 +100,21 @@ def missing(rows: Sequence[Row], ids: Sequence[str]) -> list[str]:
     return [id_ for id_ in ids if all(row.id != id_ for row in rows)]
 
 
+def read(path: Path) -> list[Row]:
+    """What ``write`` wrote; nothing where there is no such file."""
+    return [Row(**line) for line in json.loads(path.read_text())] if path.exists() else []
+
+
+def merged(before: Sequence[Row], now: Sequence[Row], ids: Sequence[str]) -> list[Row]:
+    """A file whose groups were measured one at a time, in the order of ``ids``. What is there now counts, but a figure
+    that was left out does not take the place of one that was measured; each row keeps its own date and load."""
+    known: dict[str, Row] = {}
+    for row in (*before, *now):
+        if row.id in ids and not (row.skipped and row.id in known):
+            known[row.id] = row
+    return [known[id_] for id_ in ids if id_ in known]
+
+
 def write(path: Path, rows: Sequence[Row]) -> None:
     """The file of a run. ``more`` and ``skipped`` are there only where they say something."""
     told: list[dict[str, Any]] = [asdict(row) for row in rows]

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import agents, recovery
 from bench.ideas import with_next_step
-from bench.rows import Anchor, Meter, Row, missing, quantile, show, skipped, write
+from bench.rows import Anchor, Meter, Row, merged, missing, quantile, read, show, skipped, write
 from tests.demo.fleet import Broken
 
 GOALS = (
@@ -80,6 +81,21 @@ def test_a_run_that_lacks_a_figure_fails_and_names_it(tmp_path: Path, capsys: py
 def test_what_is_left_to_the_full_run_is_no_miss_and_no_hit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert recovery.finish([skipped("a", "s", 2.0)], ("a",), tmp_path / "x.json") == 0
     assert "0 of 0" in capsys.readouterr().out
+
+
+def test_groups_measured_one_at_a_time_end_in_one_file_and_what_was_left_out_takes_no_figure_away(tmp_path: Path):
+    file = tmp_path / "x.json"
+    older = [replace(row(1.0), id=id_) for id_ in ("c", "a", "gone")]
+    write(file, older)
+    now = [replace(row(5.0, more=True), id="b"), replace(row(6.0), id="a"), skipped("c", "s", 2.0)]
+    assert merged(read(file), now, ("a", "b", "c")) == [now[1], now[0], older[0]]
+
+
+def test_a_file_that_is_read_again_says_what_was_written_and_none_says_nothing(tmp_path: Path):
+    rows = [row(1.0, anchor=Anchor(name="it", value=6.0)), row(3.0, more=True), skipped("c", "s", 2.0)]
+    write(tmp_path / "x.json", rows)
+    assert read(tmp_path / "x.json") == rows
+    assert read(tmp_path / "none.json") == []
 
 
 def test_a_quantile_is_one_of_the_values():
