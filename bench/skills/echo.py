@@ -62,6 +62,20 @@ async def flow(size: int) -> AsyncIterator[str]:
         yield item
 
 
+@agent.skill
+async def raw_flow(size: int) -> AsyncIterator[bytes]:
+    """Items of so many bytes for as long as somebody reads them."""
+    item = bytes(size)
+    while True:
+        yield item
+
+
+@agent.skill(idempotent=True)
+async def raw_blob(size: int) -> bytes:
+    """One answer of so many bytes."""
+    return bytes(size)
+
+
 @agent.skill(idempotent=True)
 async def blob(size: int) -> str:
     """One answer of so many characters."""
@@ -76,10 +90,10 @@ async def rest(for_s: float) -> float:
 
 
 @agent.skill(concurrent=True)
-async def drain(ctx: Ctx, target: str, size: int, for_s: float) -> float:
+async def drain(ctx: Ctx, target: str, size: int, for_s: float, as_bytes: bool = False) -> float:
     """Read a flow; megabytes a second."""
     count, began = 0, time.perf_counter()
-    items = ctx.stream(target, size=size)
+    items = ctx.stream(target, size=size, as_bytes=as_bytes)
     try:
         async for _ in items:
             count += 1
@@ -91,11 +105,15 @@ async def drain(ctx: Ctx, target: str, size: int, for_s: float) -> float:
 
 
 @agent.skill(concurrent=True)
-async def fetch(ctx: Ctx, target: str, size: int, for_s: float) -> float:
+async def fetch(ctx: Ctx, target: str, size: int, for_s: float, as_bytes: bool = False) -> float:
     """Fetch blobs, one after another; megabytes a second."""
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < for_s:
-        assert len(await ctx.call(target, size=size)) == size
+        if as_bytes:
+            async for blob in ctx.stream(target, size=size, as_bytes=True):
+                assert len(blob) == size
+        else:
+            assert len(await ctx.call(target, size=size)) == size
         count += 1
     return count * size / (time.perf_counter() - began) / 1e6
 

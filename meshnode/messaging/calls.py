@@ -103,6 +103,7 @@ class Call(msgspec.Struct):
     items: int = 0  # of a stream, passed on
     granted_bytes: int = 0  # 0 = its reader counts items only
     item_bytes: int = 0  # of those passed on
+    raw: bool = False  # its reader takes items that are bytes as they are
 
     @property
     def repeatable(self) -> bool:

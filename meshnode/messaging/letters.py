@@ -132,13 +132,19 @@ def cancel_frame(call_id: bytes) -> Frame:
 
 
 def chunk_frame(
-    call_id: bytes, number: int, payload: bytes, *, metered: bool = False, lengths: tuple[int, ...] = ()
+    call_id: bytes,
+    number: int,
+    payload: bytes,
+    *,
+    metered: bool = False,
+    lengths: tuple[int, ...] = (),
+    raw: bool = False,
 ) -> Frame:
-    return Frame(Kind.CHUNK, header=_encode(ChunkHeader(call_id, number, metered, lengths)), payload=payload)
+    return Frame(Kind.CHUNK, header=_encode(ChunkHeader(call_id, number, metered, lengths, raw)), payload=payload)
 
 
-def grant_frame(call_id: bytes, total: int, total_bytes: int = 0) -> Frame:
-    return Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, total, total_bytes)))
+def grant_frame(call_id: bytes, total: int, total_bytes: int = 0, *, raw: bool = False) -> Frame:
+    return Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, total, total_bytes, raw)))
 
 
 def result_frame(header: ResultHeader, payload: bytes) -> Frame:

@@ -27,7 +27,7 @@ from meshnode.wire.frame import Frame
 # Codes this switch gives; others are an agent's own words and are counted together.
 _CODES = (
     "", "agent-died", "denied", "invalid", "result-too-long", "stream-order", "stream-overdrawn",
-    "stream-overrun", "timeout", "unreachable", *retry.NOT_RUN,
+    "stream-overrun", "stream-raw", "timeout", "unreachable", *retry.NOT_RUN,
 )  # fmt: skip
 _COUNTED = {code: f"calls-{code or 'ok'}" for code in _CODES}
 
@@ -178,7 +178,7 @@ class Life:
             asked.batch,
         )  # fmt: skip
         frame = letters.call_frame(header, call.payload)
-        return (frame, streams.told(call)) if call.granted > CREDIT or call.granted_bytes else (frame,)
+        return (frame, streams.told(call)) if call.granted > CREDIT or call.granted_bytes or call.raw else (frame,)
 
     def _replay(self, call: Call, unit: Unit, stored: StoredAnswer, now: Instant) -> list[Effect]:
         call.instance = unit.instance(call.slot)

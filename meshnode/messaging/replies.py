@@ -56,7 +56,9 @@ def items(call: Call, header: ChunkHeader, payload: bytes) -> list[Effect]:
 
 def chunk(call_id: bytes, header: ChunkHeader, payload: bytes) -> Frame:
     """The same items for a waiter that knows the call under its own id."""
-    return letters.chunk_frame(call_id, header.number, payload, metered=header.metered, lengths=header.lengths)
+    return letters.chunk_frame(
+        call_id, header.number, payload, metered=header.metered, lengths=header.lengths, raw=header.raw
+    )
 
 
 def _to_door(ticket: int, header: ChunkHeader, payload: bytes) -> list[Effect]:

@@ -11,7 +11,7 @@ from meshnode.messaging.calls import NO_CONN, Call, Calls, Door, Ending, LocalAg
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import AgentConn, NodeId
 from meshnode.wire.bus import ToAgent
-from meshnode.wire.calls import ChunkHeader
+from meshnode.wire.calls import ChunkHeader, GrantHeader
 from meshnode.wire.frame import Frame
 
 _ID_AT, _ID_END = 3, 19  # where the id stands in a header as it is mostly written
@@ -20,6 +20,8 @@ _ID_AT, _ID_END = 3, 19  # where the id stands in a header as it is mostly writt
 def fault(call: Call, header: ChunkHeader, payload: bytes) -> Ending | None:
     """What is wrong with an item of its callee, ``None`` if it may be passed on."""
     number = header.number
+    if header.raw and not call.raw:
+        return Ending("stream-raw", f"item {number} came as bytes, and its reader did not say that it takes them")
     if number != call.items:
         return Ending("stream-order", f"item {number} came where item {call.items} was due")
     last, before_bytes = number, call.item_bytes
@@ -43,12 +45,14 @@ def passed(call: Call, header: ChunkHeader, payload: bytes) -> None:
     call.item_bytes += len(payload)
 
 
-def grant(call: Call, total: int, me: NodeId, total_bytes: int = 0) -> list[Effect]:
-    """The reader takes items below ``total``, so many bytes of them: tell whoever works on it. Both only grow."""
-    if not call.header.stream or (total <= call.granted and total_bytes <= call.granted_bytes):
+def grant(call: Call, header: GrantHeader, me: NodeId) -> list[Effect]:
+    """What the reader takes now: tell whoever works on it. It only grows."""
+    total, total_bytes, raw = header.total, header.total_bytes, header.raw and not call.raw
+    if not call.header.stream or (total <= call.granted and total_bytes <= call.granted_bytes and not raw):
         return []
     call.granted = max(call.granted, min(total, letters.NUMBER_MAX))
     call.granted_bytes = max(call.granted_bytes, min(total_bytes, letters.NUMBER_MAX))
+    call.raw = call.raw or raw
     if call.phase is not Phase.RUNNING:
         return []  # it is told with the call
     if call.node != me:
@@ -58,7 +62,7 @@ def grant(call: Call, total: int, me: NodeId, total_bytes: int = 0) -> list[Effe
 
 def told(call: Call) -> Frame:
     """What its reader takes, for whoever works on it."""
-    return letters.grant_frame(call.call_id, call.granted, call.granted_bytes)
+    return letters.grant_frame(call.call_id, call.granted, call.granted_bytes, raw=call.raw)
 
 
 class Flows:

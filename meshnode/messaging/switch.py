@@ -27,7 +27,7 @@ from meshnode.messaging.refusals import ASK_SKILL, MESH_PREFIX, PING_SKILL
 from meshnode.messaging.topics import Topics
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import AgentConn, InstanceId, NodeId
-from meshnode.wire.calls import CallHeader, ChunkHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, ChunkHeader, GrantHeader, ResultHeader
 from meshnode.wire.frame import Frame, Kind
 
 __all__ = ["ASK_SKILL", "PING_SKILL", "Around", "Switch", "SwitchConfig"]
@@ -92,7 +92,7 @@ class Switch:
 
     def grant(self, ticket: int, total: int) -> list[Effect]:
         """That door takes items of its stream numbered below ``total``; 16 it takes without being asked."""
-        return self._granted(Door(ticket), total)
+        return self._granted(Door(ticket), GrantHeader(b"", total))
 
     def listen(self, door: int, filters: tuple[str, ...], now: Instant) -> list[Effect]:
         """A door of this node listens to these topics from now on, and to no others."""
@@ -222,7 +222,7 @@ class Switch:
                 return self._chunk(_NO_ONE, unit, letters.read_chunk(frame), frame.payload, now)
             case Kind.GRANT:
                 header = letters.read_grant(frame)
-                return self._granted(LocalAgent(unit.conn, header.call_id), header.total, header.total_bytes)
+                return self._granted(LocalAgent(unit.conn, header.call_id), header)
             case Kind.CANCEL:
                 return self._cancelled(LocalAgent(unit.conn, letters.read_cancel(frame).call_id), now)
             case Kind.MERGED:
@@ -245,7 +245,7 @@ class Switch:
                 return self._chunk(peer, None, letters.read_chunk(frame), frame.payload, now)
             case Kind.GRANT:
                 header = letters.read_grant(frame)
-                return self._granted(Peer(peer, header.call_id), header.total, header.total_bytes)
+                return self._granted(Peer(peer, header.call_id), header)
             case Kind.CANCEL:
                 return self._cancelled(Peer(peer, letters.read_cancel(frame).call_id), now)
             case Kind.EVENT:
@@ -396,12 +396,12 @@ class Switch:
             return []
         return self._life.drop(call, now)
 
-    def _granted(self, waiter: Waiter, total: int, total_bytes: int = 0) -> list[Effect]:
+    def _granted(self, waiter: Waiter, header: GrantHeader) -> list[Effect]:
         call = self._calls.of(waiter)
         if call is None:
             self.counters.add("grant-late")
             return []
-        return streams.grant(call, total, self._me, total_bytes)
+        return streams.grant(call, header, self._me)
 
     def _started_again(self, peer: NodeId, now: Instant) -> list[Effect]:
         """What the former process worked on is gone with it, and so is what it waited for."""

@@ -105,6 +105,7 @@ NEXT_STEPS = {
     "stream-order": "the agent's stream is broken: its log on its node tells more",
     "stream-overrun": "the agent's stream is broken: its log on its node tells more",
     "stream-overdrawn": "the agent's stream is broken: its log on its node tells more",
+    "stream-raw": "the agent's stream is broken: its log on its node tells more",
     "agent-died": "meshnode ps shows why it ended; the call may be repeated if it is harmless",
 }
 _NOT_HEARD = ("unreachable", "timeout")  # whoever was asked has not said anything

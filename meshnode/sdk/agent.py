@@ -225,10 +225,12 @@ class Agent:
         *,
         deadline_s: float = DEADLINE_S,
         session: str = "",
+        as_bytes: bool = False,
         **more: object,
     ) -> AsyncIterator[Any]:
         """The items of a streaming skill, as they come. See ``Ctx.stream``."""
-        return self._connected().stream(skill, {**(arguments or {}), **more}, deadline_s, session)
+        named = {**(arguments or {}), **more}
+        return self._connected().stream(skill, named, deadline_s, session, as_bytes=as_bytes)
 
     def publish(self, topic: str, data: object = None) -> "Published":
         """An event for whoever listens now. See ``Ctx.publish``."""

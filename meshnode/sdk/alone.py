@@ -154,7 +154,7 @@ class Alone:
         before, self._taken = self._taken, self._taken or skill.takes_turns
         turn = Turn(self.cells, self.slot)
         try:
-            ended = await outcome_of(skill, payload, self._context(turn), self.threads, _print_item if show else None)
+            ended = await outcome_of(skill, payload, self._context(turn), self.threads, _Printed() if show else None)
             if not ended.code:
                 self.cells.apply(turn.settle())
         except StateError as error:
@@ -185,10 +185,12 @@ class Alone:
         arguments: Mapping[str, object],
         deadline_s: float,
         session: str,  # noqa: ARG002 - the door of Host
+        *,
+        as_bytes: bool,
     ) -> AsyncIterator[Any]:
         result = await self._ask(skill, arguments, deadline_s)
         for item in result if self._agent.skills[skill].streams else [result]:
-            yield item
+            yield msgspec.convert(item, bytes) if as_bytes else item
 
     def emit(self, kind: str, data: bytes) -> None:
         print(f"event {kind} {data.decode()}", file=sys.stderr)  # noqa: T201
@@ -221,8 +223,13 @@ class Alone:
         return Ctx(self, turn, instance=f"{self._agent.name}/0", caller="alone")
 
 
-async def _print_item(number: int, data: bytes) -> None:  # noqa: ARG001 - the door of outcome_of
-    print(data.decode(), flush=True)  # noqa: T201
+class _Printed:
+    """Items of a stream, for a person: JSON. Implements ``running.Items``."""
+
+    raw = False
+
+    async def item(self, number: int, data: bytes, *, raw: bool = False) -> None:  # noqa: ARG002
+        print(data.decode(), flush=True)  # noqa: T201
 
 
 def _load(alone: Alone, path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from meshnode.kernel.decoding import JUNK
 from meshnode.model import patience
 from meshnode.sdk.errors import CallFailed, DeadlinePassed, Unavailable, failure_of
 from meshnode.sdk.streams import INITIAL_GRANT, WINDOW_BYTES, Inbox
@@ -27,6 +28,7 @@ _DAEMON_LATE_S = 1.0
 
 _encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
+_base64 = msgspec.json.Decoder(bytes)
 
 # When the call that is being served must be answered, on the loop's clock: calls made for it end by then too.
 serving_due_s: contextvars.ContextVar[float] = contextvars.ContextVar("serving_due_s", default=float("inf"))
@@ -85,11 +87,17 @@ class Asking:
                 self._withdraw(call_id)
 
     async def stream(
-        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str = ""
+        self,
+        skill: str,
+        arguments: Mapping[str, object],
+        deadline_s: float,
+        session: str = "",
+        *,
+        as_bytes: bool = False,
     ) -> AsyncIterator[Any]:
-        inbox = Inbox()
+        inbox = Inbox(as_bytes=as_bytes)
         due_s = min(self._loop.time() + deadline_s, serving_due_s.get())
-        call_id = self._ask(skill, arguments, due_s, session=session, stream=True)
+        call_id = self._ask(skill, arguments, due_s, session=session, stream=True, as_bytes=as_bytes)
         self._inboxes[call_id] = inbox
         try:
             while True:
@@ -101,10 +109,10 @@ class Asking:
                     break
                 granted = inbox.grant()
                 if granted is not None:
-                    self._send(_grant(call_id, *granted))
-                yield msgspec.json.decode(item)
+                    self._send(_grant(call_id, *granted, raw=as_bytes))
+                yield item if inbox.raw else _value(skill, item, as_bytes=as_bytes)
             if inbox.end.result():  # of a skill that does not stream: its one result
-                yield msgspec.json.decode(inbox.end.result())
+                yield _value(skill, inbox.end.result(), as_bytes=as_bytes)
         except TimeoutError as error:
             raise DeadlinePassed("timeout", f"{skill}: the daemon did not answer in time") from error
         finally:
@@ -158,6 +166,7 @@ class Asking:
         session: str = "",
         key: str = "",
         stream: bool = False,
+        as_bytes: bool = False,
         batch: bool = False,
     ) -> bytes:
         """The id of the call that is under way now."""
@@ -184,7 +193,7 @@ class Asking:
             encoded = plain.call(call_id, way, plain.number(left_ms))
         frames = [Frame(Kind.CALL, header=encoded, payload=payload)]
         if stream:  # a maker that counts bytes keeps to them from its first item on
-            frames.append(_grant(call_id, INITIAL_GRANT, WINDOW_BYTES))
+            frames.append(_grant(call_id, INITIAL_GRANT, WINDOW_BYTES, raw=as_bytes))
         if not self._send(*frames):
             raise Unavailable("unavailable", f"{skill}: there is no daemon now, or this agent is stopping")
         return call_id
@@ -200,5 +209,15 @@ class Asking:
         self._send(Frame(Kind.CANCEL, header=_encode(CancelHeader(call_id, "cancelled by the caller"))))
 
 
-def _grant(call_id: bytes, total: int, total_bytes: int) -> Frame:
-    return Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, total, total_bytes)))
+def _grant(call_id: bytes, total: int, total_bytes: int, *, raw: bool) -> Frame:
+    return Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, total, total_bytes, raw)))
+
+
+def _value(skill: str, data: bytes, *, as_bytes: bool) -> Any:  # noqa: ANN401 - JSON
+    """Of JSON: bytes came as base64 where somebody on the way does not know of them; what is none is refused."""
+    if not as_bytes:
+        return msgspec.json.decode(data)
+    try:
+        return _base64.decode(data)
+    except JUNK as error:
+        raise CallFailed("not-bytes", f"{skill} was read as bytes, and gave something else: {error}") from error

@@ -27,7 +27,7 @@ class Host(Protocol):
         ...
 
     def stream(
-        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str
+        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, *, as_bytes: bool
     ) -> AsyncIterator[Any]: ...
 
     def emit(self, kind: str, data: bytes) -> None: ...
@@ -169,11 +169,17 @@ class Ctx:
         *,
         deadline_s: float = DEADLINE_S,
         session: str = "",
+        as_bytes: bool = False,
         **more: object,
     ) -> AsyncIterator[Any]:
-        """The items of a streaming skill: ``async for item in ctx.stream(...)``. An early end cancels the call."""
+        """The items of a streaming skill: ``async for item in ctx.stream(...)``. An early end cancels the call.
+
+        ``as_bytes``: of a skill whose items, or whose one result, are ``bytes``: they come as such, not as the text in
+        base64 that JSON has for them, and travel as they are where all on the way can. Raises ``CallFailed``
+        ("not-bytes") at an item that is none.
+        """
         limit_s = min(deadline_s, self.deadline_s)
-        return self._host.stream(skill, {**(arguments or {}), **more}, limit_s, session)
+        return self._host.stream(skill, {**(arguments or {}), **more}, limit_s, session, as_bytes=as_bytes)
 
     def emit(self, kind: str, data: object = None) -> None:
         """Tell an event of the agent's own, e.g. ``ctx.emit("quality.verdict", {"ok": True})``.

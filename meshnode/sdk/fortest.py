@@ -75,6 +75,8 @@ class _TestHost:
         arguments: Mapping[str, object],
         deadline_s: float,  # noqa: ARG002 - the door of Host
         session: str,  # noqa: ARG002
+        *,
+        as_bytes: bool,  # noqa: ARG002 - what the function gives
     ) -> AsyncIterator[Any]:
         items: Any = self._answer(skill, arguments)
         if hasattr(items, "__aiter__"):

@@ -2,8 +2,8 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,24 +25,33 @@ class Outcome(msgspec.Struct, frozen=True):
     payload: bytes = b""
 
 
+class Items(Protocol):
+    """What takes the items of a stream. ``raw``: also bytes as they are, else all are JSON."""
+
+    @property
+    def raw(self) -> bool: ...
+
+    async def item(self, number: int, data: bytes, *, raw: bool = False) -> None:
+        """Returns when it may leave."""
+        ...
+
+
 def failed(code: str, message: str) -> Outcome:
     return Outcome(code, message[:MESSAGE_CHARS_MAX])
 
 
-async def outcome_of(
-    skill: Skill, payload: bytes, ctx: Ctx | None, threads: Threads, send_item: Callable[[int, bytes], Any] | None
-) -> Outcome:
-    """Run it. ``send_item(number, json)``, awaited, takes the items of a stream; without it they become a list."""
+async def outcome_of(skill: Skill, payload: bytes, ctx: Ctx | None, threads: Threads, flow: Items | None) -> Outcome:
+    """Run it. ``flow`` takes the items of a stream, without it they become a list; and one result that is bytes, if its
+    reader takes it as it is."""
     try:
         arguments = skill.arguments(payload)
         if skill.ctx_name:
             arguments[skill.ctx_name] = ctx
         if skill.streams:
-            result = await _stream(skill, arguments, threads, send_item)
-        elif skill.is_async:
-            result = skill.result(await skill.function(**arguments))
+            result = await _stream(skill, arguments, threads, flow)
         else:
-            result = skill.result(await threads.run(skill.function, **arguments))
+            value = await (skill.function(**arguments) if skill.is_async else threads.run(skill.function, **arguments))
+            result = await _only(skill, value, flow) if flow is not None else skill.result(value)
     except Exception as error:  # noqa: BLE001 - the author's code may raise anything; the caller must hear of it
         return _failure(skill, error)
     except asyncio.CancelledError as error:
@@ -76,9 +85,23 @@ def _failure(skill: Skill, error: BaseException) -> Outcome:
             return failed("skill-failed", f"{skill.name} raised {type(error).__name__}: {error}")
 
 
-async def _stream(
-    skill: Skill, arguments: dict[str, object], threads: Threads, send_item: Callable[[int, bytes], Any] | None
-) -> bytes:
+def _as_is(skill: Skill, value: object, flow: Items | None) -> bytes | None:
+    """It, if it goes as it is: there is nothing to check of bytes that are to be bytes."""
+    if flow is None or not flow.raw or type(value) is not bytes or not skill.gives_bytes:
+        return None
+    return value
+
+
+async def _only(skill: Skill, value: object, flow: Items) -> bytes:
+    """The result: empty if it was sent as the only item, so that it need not be JSON."""
+    data = _as_is(skill, value, flow)
+    if data is None or len(data) > PAYLOAD_BYTES_MAX:  # that is refused as any result
+        return skill.result(value) if data is None else data
+    await flow.item(0, data, raw=True)
+    return b""
+
+
+async def _stream(skill: Skill, arguments: dict[str, object], threads: Threads, flow: Items | None) -> bytes:
     """The result: empty if the items were sent, else their list. The generator is always closed."""
     parts: list[bytes] = []
     total = number = 0
@@ -86,19 +109,20 @@ async def _stream(
     items: AsyncGenerator[Any, None] = _from_thread(made, threads) if skill.manner is Manner.THREAD_ITEMS else made
     try:
         async for item in items:
-            data = skill.result(item)
-            total = len(data) if send_item else total + len(data) + 1
+            as_is = _as_is(skill, item, flow)
+            data = skill.result(item) if as_is is None else as_is
+            total = len(data) if flow else total + len(data) + 1
             if total > PAYLOAD_BYTES_MAX:
-                what = f"item {number} of {skill.name} is" if send_item else f"the items of {skill.name} are"
+                what = f"item {number} of {skill.name} is" if flow else f"the items of {skill.name} are"
                 raise _TooLong(f"{what} over {PAYLOAD_BYTES_MAX} bytes")
-            if send_item:
-                await send_item(number, data)
+            if flow:
+                await flow.item(number, data, raw=as_is is not None)
             else:
                 parts.append(data)
             number += 1
     finally:
         await items.aclose()
-    return b"" if send_item else b"[" + b",".join(parts) + b"]"
+    return b"" if flow else b"[" + b",".join(parts) + b"]"
 
 
 async def _from_thread(items: Any, threads: Threads) -> AsyncGenerator[Any, None]:  # noqa: ANN401 - a generator

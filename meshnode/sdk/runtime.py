@@ -306,9 +306,9 @@ class Runtime:
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
 
     def stream(
-        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str
+        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, *, as_bytes: bool
     ) -> AsyncIterator[Any]:
-        return self._asking.stream(skill, arguments, deadline_s, session)
+        return self._asking.stream(skill, arguments, deadline_s, session, as_bytes=as_bytes)
 
     def emit(self, kind: str, data: bytes) -> None:
         frame = Frame(Kind.EMIT, header=_encode(EmitHeader(kind)), payload=data)

@@ -45,7 +45,9 @@ class _Call:
         self.skill, self.header, self.payload, self.slot = skill, header, payload, slot
         self.began_s = now_s
         self.due_s = now_s + header.deadline_ms / 1000
-        self.credit = Credit() if header.stream and skill.streams else None
+        # A result that is bytes may be the only item of a stream; one with a key is to be kept, and stays a result.
+        items = skill.streams or (skill.gives_bytes and not header.idempotency_key)
+        self.credit = Credit() if header.stream and items else None
         self.ended = ""
         self.due = self.limit = 0  # its places on the wheel, once it waits
         self.twin: _Keyed | None = None
@@ -124,12 +126,12 @@ class Serving:
     def granted(self, header: GrantHeader) -> None:
         call = self._calls.get(header.call_id)
         if call is not None and call.credit is not None:
-            call.credit.grant(header.total, header.total_bytes)
+            call.credit.grant(header.total, header.total_bytes, raw=header.raw)
 
     def lost(self) -> None:
         """The daemon is gone: streams have lost items and end; the other calls go on."""
         for call in list(self._calls.values()):
-            if call.credit is not None:
+            if call.credit is not None and (call.skill.streams or call.credit.raw):
                 call.end("cancelled")
 
     async def finish(self, within_s: float) -> None:
@@ -265,7 +267,7 @@ class Serving:
         ctx = None if turn is None else self._context(call, turn)
         flow = Flow(call.header.call_id, call.credit, self._send) if call.credit else None
         try:
-            outcome = await outcome_of(call.skill, call.payload, ctx, self._threads, flow.item if flow else None)
+            outcome = await outcome_of(call.skill, call.payload, ctx, self._threads, flow)
             if call.ended:
                 return None  # its code did not let the cancellation pass
             if flow is not None:

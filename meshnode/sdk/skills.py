@@ -106,6 +106,11 @@ class Skill:
             raise BadArguments(f"{self.name}: {error}") from error
         return {field: getattr(checked, field) for field in self._fields}
 
+    @property
+    def gives_bytes(self) -> bool:
+        """Its result, or each of its items, may be bytes without more words."""
+        return self._result is bytes or self._result in _ANYTHING
+
     def result(self, value: object) -> bytes:
         """The JSON of what the function returned, or yielded. Raises ``BadResult``."""
         try:

@@ -1,5 +1,8 @@
 """Streams of items between caller and callee: credit, so that what nobody reads is not made.
 
+What a skill gives as bytes goes as it is to a reader that takes it so; to others, and by way of nodes that do not know
+of it, as base64 in JSON.
+
 The reader grants bytes as soon as it asks; a maker of an earlier release (or a node of one between the two) knows items
 only, and its items say so: of those the reader grants as many as it would hold of the largest that came.
 """
@@ -36,11 +39,12 @@ _encode = msgspec.msgpack.Encoder().encode
 class Credit:
     """The maker's side: how many items the reader takes in all, and how many bytes, if it counts those."""
 
-    __slots__ = ("_more", "_sent_bytes", "total", "total_bytes")
+    __slots__ = ("_more", "_sent_bytes", "raw", "total", "total_bytes")
 
     def __init__(self) -> None:
         self.total, self.total_bytes = INITIAL_GRANT, 0
         self._sent_bytes = 0
+        self.raw = False  # items that are bytes may go as they are
         self._more: asyncio.Future[None] | None = None
 
     @property
@@ -48,7 +52,8 @@ class Credit:
         """The reader counts bytes."""
         return self.total_bytes > 0
 
-    def grant(self, total: int, total_bytes: int = 0) -> None:
+    def grant(self, total: int, total_bytes: int = 0, *, raw: bool = False) -> None:
+        self.raw = self.raw or raw
         self.total, self.total_bytes = max(self.total, total), max(self.total_bytes, total_bytes)
         if self._more is not None and not self._more.done():
             self._more.set_result(None)
@@ -72,7 +77,7 @@ class Flow:
     the loop has its next one leave as one frame, if the reader counts bytes.
     """
 
-    __slots__ = ("_call_id", "_first", "_in_turn", "_items", "_items_bytes", "_loop", "_send", "credit")
+    __slots__ = ("_call_id", "_first", "_in_turn", "_items", "_items_bytes", "_loop", "_raw_waits", "_send", "credit")
 
     def __init__(self, call_id: bytes, credit: Credit, send: Callable[[Frame], object]) -> None:
         self._call_id, self.credit, self._send = call_id, credit, send
@@ -80,24 +85,30 @@ class Flow:
         self._items: list[bytes] = []
         self._items_bytes = self._first = 0
         self._in_turn = False  # something has left, and the loop had no turn since
+        self._raw_waits = False  # what waits is bytes as they are
 
-    async def item(self, number: int, data: bytes) -> None:
-        """Returns when it may leave."""
+    @property
+    def raw(self) -> bool:
+        """The reader takes bytes as they are."""
+        return self.credit.raw
+
+    async def item(self, number: int, data: bytes, *, raw: bool = False) -> None:
+        """Returns when it may leave. ``raw``: it is no JSON but the item itself, which the reader must take so."""
         credit = self.credit
         if not credit.allows(number):
             await credit.wait_for(number)
         credit.sent(data)
         if not (credit.metered and self._in_turn):
             self._first = number
-            self._send(self._frame((data,)))
+            self._send(self._frame((data,), raw=raw))
             if credit.metered:
                 self._in_turn = True
                 self._loop.call_soon(self._turned)
             return
-        if self._items_bytes + len(data) > TOGETHER_BYTES or len(self._items) >= TOGETHER_MAX:
+        if self._items_bytes + len(data) > TOGETHER_BYTES or len(self._items) >= TOGETHER_MAX or raw != self._raw_waits:
             self.flush()
         if not self._items:
-            self._first = number
+            self._first, self._raw_waits = number, raw
         self._items.append(data)
         self._items_bytes += len(data)
 
@@ -106,7 +117,7 @@ class Flow:
         if self._items:
             items = self._items
             self.drop()
-            self._send(self._frame(items))
+            self._send(self._frame(items, raw=self._raw_waits))
 
     def _turned(self) -> None:
         self._in_turn = False
@@ -116,22 +127,24 @@ class Flow:
         """Nobody reads what waits."""
         self._items, self._items_bytes = [], 0
 
-    def _frame(self, items: Sequence[bytes]) -> Frame:
+    def _frame(self, items: Sequence[bytes], *, raw: bool) -> Frame:
         lengths = tuple(map(len, items)) if len(items) > 1 else ()
-        header = _encode(ChunkHeader(self._call_id, self._first, self.credit.metered, lengths))
+        header = _encode(ChunkHeader(self._call_id, self._first, self.credit.metered, lengths, raw))
         return Frame(Kind.CHUNK, header=header, payload=b"".join(items) if lengths else items[0])
 
 
 class Inbox:
-    """The reader's side: items that came and were not yet read, within what was granted."""
+    """The reader's side: items that came and were not yet read, within what was granted. ``as_bytes``: it takes items
+    as they are; ``raw``: so came the one taken last, else it is JSON."""
 
     __slots__ = (
-        "_came", "_came_bytes", "_items", "_largest", "_metered", "_more", "_taken", "_taken_bytes", "_window", "end",
-        "granted", "granted_bytes",
+        "_came", "_came_bytes", "_items", "_largest", "_metered", "_more", "_taken", "_taken_bytes", "_window",
+        "as_bytes", "end", "granted", "granted_bytes", "raw",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        self._items: deque[bytes] = deque()
+    def __init__(self, *, as_bytes: bool = False) -> None:
+        self.as_bytes, self.raw = as_bytes, False
+        self._items: deque[tuple[bytes, bool]] = deque()
         self._came = self._taken = self._largest = 0
         self._came_bytes = self._taken_bytes = 0
         self._metered = False
@@ -140,25 +153,27 @@ class Inbox:
         self.granted_bytes = WINDOW_BYTES  # told with the call
         self.end: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def add(self, number: int, item: bytes, *, metered: bool = False) -> bool:
-        """False: out of order, or more than was granted."""
+    def add(self, number: int, item: bytes, *, metered: bool = False, raw: bool = False) -> bool:
+        """False: out of order, more than was granted, or as bytes for who reads JSON."""
+        if raw and not self.as_bytes:
+            return False
         if number != self._came or number >= self.granted or (metered and self._came_bytes >= self.granted_bytes):
             return False
         self._came += 1
         self._came_bytes += len(item)
         self._largest = max(self._largest, len(item))
         self._metered = metered
-        self._items.append(item)
+        self._items.append((item, raw))
         self.wake()
         return True
 
     def add_all(self, header: ChunkHeader, payload: bytes) -> bool:
         """What one frame holds."""
         if not header.lengths:
-            return self.add(header.number, payload, metered=header.metered)
+            return self.add(header.number, payload, metered=header.metered, raw=header.raw)
         at = 0
         for number, length in enumerate(header.lengths, start=header.number):
-            if length < 0 or not self.add(number, payload[at : at + length], metered=True):
+            if length < 0 or not self.add(number, payload[at : at + length], metered=True, raw=header.raw):
                 return False
             at += length
         return at == len(payload)
@@ -183,7 +198,7 @@ class Inbox:
         """The next item if it is here."""
         if not self._items:
             return None
-        item = self._items.popleft()
+        item, self.raw = self._items.popleft()
         self._taken += 1
         self._taken_bytes += len(item)
         return item

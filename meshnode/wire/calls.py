@@ -1,4 +1,7 @@
-"""Headers of calls, on links and on the local agent socket alike. Payloads are JSON: arguments by name, or a value."""
+"""Headers of calls, on links and on the local agent socket alike. Payloads are JSON: arguments by name, or a value.
+
+Only items of a stream may be bytes as they are, where its reader and all on the way know of it (``GrantHeader.raw``).
+"""
 
 import msgspec
 
@@ -36,7 +39,7 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ChunkHeader(msgspec.Struct, frozen=True, array_like=True):
-    """One item of a stream, numbered from 0; the payload is its JSON. The end is a RESULT.
+    """One item of a stream, numbered from 0; the payload is its JSON, or the item itself. The end is a RESULT.
 
     Where the reader counts bytes, which whoever does not know of ``lengths`` never does, several may come as one: so
     long is each, in the order of the payload, and ``number`` is that of the first.
@@ -46,6 +49,7 @@ class ChunkHeader(msgspec.Struct, frozen=True, array_like=True):
     number: int
     metered: bool = False  # its maker knows of a credit in bytes, and has kept to it
     lengths: tuple[int, ...] = ()
+    raw: bool = False  # the items are bytes as they are; only for a reader that said it takes them
 
 
 class GrantHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -58,6 +62,7 @@ class GrantHeader(msgspec.Struct, frozen=True, array_like=True):
     call_id: bytes
     total: int
     total_bytes: int = 0  # 0 = not counted
+    raw: bool = False  # items that are bytes may come as they are; whoever does not know of this sends base64 in JSON
 
 
 class CancelHeader(msgspec.Struct, frozen=True, array_like=True):

@@ -245,6 +245,10 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "stream-all-kinds", b"\0" + b"".join(map(encode, each))
     yield "stream-state-and-result", b"\0" + b"".join(map(encode, (ping, of_call, end, pong, of_call, pong, alone)))
     yield "stream-states-of-one-call", b"\0" + b"".join(map(encode, (of_call, of_call, end)))
+    raw = letters.chunk_frame(call_id, 0, b"\xff\0\xfe", metered=True, lengths=(1, 2), raw=True)
+    takes = letters.grant_frame(call_id, 64, 1 << 21, raw=True)
+    yield "stream-bytes", b"\0" + b"".join(map(encode, (call, takes, raw, end)))
+    yield "stream-bytes-nobody-takes", b"\0" + encode(raw)
     yield "stream-states-without-end", b"\0" + encode(Frame(Kind.STATE, header=of_call.header)) * 66
     yield "stream-of-a-daemon", b"\0" + encode(Frame(Kind.RESTORE))
     yield "stream-cut", b"\0" + encode(end)[:-1]

@@ -8,6 +8,7 @@ from meshnode.kernel.instant import MS, SECOND
 from meshnode.messaging.letters import RESULT_BYTES_MAX
 from meshnode.messaging.messages import CallItem
 from meshnode.model.ids import InstanceId
+from meshnode.wire.calls import ChunkHeader, GrantHeader
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.messaging.town import (
     ID,
@@ -308,3 +309,65 @@ def test_a_grant_for_a_call_of_somebody_else_is_nothing() -> None:
     before = len(b.to_agents)
     town.says(b, conn, grant_frame(ID, 50))
     assert len(b.to_agents) == before
+
+
+# Bytes as they are
+
+
+def test_bytes_go_on_as_they_are_once_their_reader_said_that_it_takes_them() -> None:
+    house, reader, maker, call_id = flowing(10_000)
+    town = Town(house)
+    town.says(house, reader, grant_frame(ID, 1_000, 10_000, raw=True))
+    assert heard(house, maker)[-1] == grant_frame(call_id, 1_000, 10_000, raw=True)
+    town.says(house, reader, grant_frame(ID, 1_001))
+    assert heard(house, maker)[-1] == grant_frame(call_id, 1_001, 10_000, raw=True), "it does not take it back"
+    town.says(house, maker, chunk_frame(call_id, 0, b"\xff\xfe", metered=True, lengths=(1, 1), raw=True))
+    town.says(house, maker, chunk_frame(call_id, 2, b"7", metered=True))
+    both = [
+        chunk_frame(ID, 0, b"\xff\xfe", metered=True, lengths=(1, 1), raw=True),
+        chunk_frame(ID, 2, b"7", metered=True),
+    ]
+    assert heard(house, reader) == both
+
+
+def test_bytes_that_nobody_takes_so_end_the_call_by_name() -> None:
+    house, reader, maker, call_id = flowing(1_000)
+    Town(house).says(house, maker, chunk_frame(call_id, 0, b"\xff", metered=True, raw=True))
+    (end,) = heard(house, reader)
+    assert result_of(end).code == "stream-raw"
+    assert result_of(end).message == "item 0 came as bytes, and its reader did not say that it takes them"
+    assert heard(house, maker)[-1].kind is Kind.CANCEL
+    assert house.switch.counters["calls-stream-raw"] == 1 and house.switch.in_flight == 0
+
+
+def test_a_peer_that_sends_bytes_to_who_takes_none_is_refused_by_name() -> None:
+    town, a, b, _, _ = streaming()
+    ours = a.switch._calls.where(lambda _: True)[0]
+    town.hears(a, b.node, chunk_frame(ours.call_id, 0, b"\xff", raw=True))
+    assert [reject.reason for reject in a.told(Reject)] == ["stream-raw"]
+    assert [ended.code for ended in a.ended] == ["stream-raw"]
+
+
+class FormerChunk(msgspec.Struct, frozen=True, array_like=True):
+    """As releases read it that do not know of bytes."""
+
+    call_id: bytes
+    number: int
+    metered: bool = False
+    lengths: tuple[int, ...] = ()
+
+
+class FormerGrant(msgspec.Struct, frozen=True, array_like=True):
+    call_id: bytes
+    total: int
+    total_bytes: int = 0
+
+
+def test_a_release_without_bytes_reads_and_is_read_and_asks_for_none() -> None:
+    new = grant_frame(ID, 5, 9, raw=True)
+    former = msgspec.msgpack.decode(new.header, type=FormerGrant)
+    assert former == FormerGrant(ID, 5, 9)
+    assert not msgspec.msgpack.decode(msgspec.msgpack.encode(former), type=GrantHeader).raw, "passed on by one between"
+    item = msgspec.msgpack.decode(chunk_frame(ID, 5, b"", raw=False).header, type=FormerChunk)
+    assert item == FormerChunk(ID, 5)
+    assert not msgspec.msgpack.decode(msgspec.msgpack.encode(item), type=ChunkHeader).raw

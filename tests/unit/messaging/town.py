@@ -84,14 +84,20 @@ def state_frame(call_id: bytes, seq: int = 1, key: str = "", changes: tuple[Chan
 
 
 def chunk_frame(
-    call_id: bytes, number: int, payload: bytes = b"1", *, metered: bool = False, lengths: tuple[int, ...] = ()
+    call_id: bytes,
+    number: int,
+    payload: bytes = b"1",
+    *,
+    metered: bool = False,
+    lengths: tuple[int, ...] = (),
+    raw: bool = False,
 ) -> Frame:
-    header = msgspec.msgpack.encode(ChunkHeader(call_id, number, metered, lengths))
+    header = msgspec.msgpack.encode(ChunkHeader(call_id, number, metered, lengths, raw))
     return Frame(Kind.CHUNK, header=header, payload=payload)
 
 
-def grant_frame(call_id: bytes, total: int, total_bytes: int = 0) -> Frame:
-    return Frame(Kind.GRANT, header=msgspec.msgpack.encode(GrantHeader(call_id, total, total_bytes)))
+def grant_frame(call_id: bytes, total: int, total_bytes: int = 0, *, raw: bool = False) -> Frame:
+    return Frame(Kind.GRANT, header=msgspec.msgpack.encode(GrantHeader(call_id, total, total_bytes, raw)))
 
 
 def granted_by(frame: Frame) -> int:

@@ -192,26 +192,27 @@ class Twins:
             self._says(source, chunk_frame(call_id, a, metered=metered))
             return
         self.items[call_id] = sent + 1 + a
-        payload = b"x" * (b * 100)
+        payload, raw = b"x" * (b * 100), b in (5, 6)
         if b in (3, 6):  # all of them in one frame
             lengths = (len(payload),) * (1 + a)
-            self._says(source, chunk_frame(call_id, sent, payload * (1 + a), metered=metered, lengths=lengths))
+            self._says(source, chunk_frame(call_id, sent, payload * (1 + a), metered=metered, lengths=lengths, raw=raw))
             return
-        self._says(source, *(chunk_frame(call_id, n, payload, metered=metered) for n in range(sent, sent + 1 + a)))
+        items = (chunk_frame(call_id, n, payload, metered=metered, raw=raw) for n in range(sent, sent + 1 + a))
+        self._says(source, *items)
 
     def flow(self, a: int, _b: int, _c: int) -> None:
         """A stream that somebody asks for, with a credit in bytes, and items of it at once."""
         source = self._conn(a) if a % 2 else PEERS[a % 4 // 2]
         caller = "" if a % 2 else f"agent/there/{name_of(PEERS[a % 4 // 2])}"
         call = self._call(source, a % 3, 8, caller)
-        self._says(source, call, grant_frame(self.waiting[-1][1], 16, (a + 1) * 300))
+        self._says(source, call, grant_frame(self.waiting[-1][1], 16, (a + 1) * 300, raw=a % 3 > 0))
         self.item(a, a, -1)
 
     def grant(self, a: int, b: int, c: int) -> None:
         if self.waiting:
             source, call_id = self.waiting[c % len(self.waiting)]
             if call_id:
-                more = grant_frame(call_id, 4 * a, 1000 * b)
+                more = grant_frame(call_id, 4 * a, 1000 * b, raw=a % 2 == 1)
                 self._says(NodeId(source) if isinstance(source, bytes) else AgentConn(source), more)
             elif isinstance(source, int):
                 self.both(lambda house: house.switch.grant(source, 16 + a))
