@@ -46,8 +46,8 @@ class _Call:
         self.began_s = now_s
         self.due_s = now_s + header.deadline_ms / 1000
         # A result that is bytes may be the only item of a stream; one with a key is to be kept, and stays a result.
-        items = skill.streams or (skill.gives_bytes and not header.idempotency_key)
-        self.credit = Credit() if header.stream and items else None
+        as_items = header.stream and (skill.streams or (skill.gives_bytes and not header.idempotency_key))
+        self.credit = Credit() if as_items else None
         self.ended = ""
         self.due = self.limit = 0  # its places on the wheel, once it waits
         self.twin: _Keyed | None = None

@@ -58,9 +58,14 @@ class Skill:
         self.name, self.function = name, function
         self.concurrent, self.timeout_s = concurrent, timeout_s
         self.manner = _manner_of(_code_of(name, function))
+        # Asked for at each call, so they are no properties.
+        self.is_async = self.manner in (Manner.ASYNC, Manner.ASYNC_ITEMS)
+        self.streams = self.manner in (Manner.THREAD_ITEMS, Manner.ASYNC_ITEMS)
         hints = _hints_of(name, function)
         self._result = _result_of(hints.pop("return", Any), items=self.streams)
+        self.gives_bytes = self._result is bytes or self._result in _ANYTHING  # it, or each of its items, may be such
         self.ctx_name = _ctx_of(name, hints)
+        self.takes_turns = bool(self.ctx_name) and not concurrent  # one call a slot at a time may change the state
         described, of_arguments = read_docstring(function.__doc__ or "")
         arguments = _arguments_of(name, function, hints, of_arguments, self.ctx_name)
         self._arguments, self._fields = arguments, arguments.__struct_fields__
@@ -83,19 +88,6 @@ class Skill:
             idempotent,
         )
 
-    @property
-    def is_async(self) -> bool:
-        return self.manner in (Manner.ASYNC, Manner.ASYNC_ITEMS)
-
-    @property
-    def streams(self) -> bool:
-        return self.manner in (Manner.THREAD_ITEMS, Manner.ASYNC_ITEMS)
-
-    @property
-    def takes_turns(self) -> bool:
-        """One call at a time per slot: it may change the state."""
-        return bool(self.ctx_name) and not self.concurrent
-
     def arguments(self, payload: bytes) -> dict[str, object]:
         """Check the JSON of a call. Raises ``BadArguments``."""
         if self._decoder is None:
@@ -105,11 +97,6 @@ class Skill:
         except JUNK as error:
             raise BadArguments(f"{self.name}: {error}") from error
         return {field: getattr(checked, field) for field in self._fields}
-
-    @property
-    def gives_bytes(self) -> bool:
-        """Its result, or each of its items, may be bytes without more words."""
-        return self._result is bytes or self._result in _ANYTHING
 
     def result(self, value: object) -> bytes:
         """The JSON of what the function returned, or yielded. Raises ``BadResult``."""
