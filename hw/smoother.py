@@ -114,12 +114,15 @@ class Smoother:
         self._at_s: float | None = None
         self._flags_told = -1
         self._told_s = -math.inf
+        self.falls = False  # what was told last was told only because something became less
 
     def step(self, sample: LoadSample) -> LoadVector | None:
         """The mean so far at the first sample, when a metric left its band and when a flag changed; else ``None``."""
         self._take(sample)
-        if sample.load.flags() == self._flags_told and not self._moved(sample.cpus):
+        same, moved = sample.load.flags() == self._flags_told, self._moved(sample.cpus)
+        if same and not moved:
             return None
+        self.falls = same and all(mean.falls for mean in moved)
         self._flags_told, self._told_s = sample.load.flags(), sample.at_s
         for mean in self._means.all():
             mean.told = mean.now
@@ -140,28 +143,26 @@ class Smoother:
         means.received.take(sample.load.received_kib_s, share)
         means.sent.take(sample.load.sent_kib_s, share)
 
-    def _moved(self, cpus: float) -> bool:
+    def _moved(self, cpus: float) -> list[_Mean]:
+        """Those that left their bands, without such as fall too soon after what was told last."""
         means, bands = self._means, self._bands
         settled = self._at_s is None or self._at_s >= self._told_s + bands.fall_s
         lasting = self._at_s is None or self._at_s >= self._told_s + bands.load_fall_s
         load_band = max(bands.load_min, bands.load_per_cpu * cpus)
         busy = max(means.cpu.now or 0.0, means.cpu.told or 0.0)
         cpu_band = max(bands.cpu_points, bands.cpu_free_part * (100.0 - busy))
-        return (
-            (means.cpu.moved(cpu_band) and (settled or not means.cpu.falls))
-            or means.memory.moved(bands.memory_points)
-            or means.disk.moved(bands.disk_points)
-            or (means.accelerator.moved(bands.accelerator_points) and (settled or not means.accelerator.falls))
-            or means.accelerator_memory.moved(bands.accelerator_memory_points)
-            or (means.load.outgrew(load_band, bands.load_factor) and (lasting or not means.load.falls))
-            or means.celsius.moved(bands.celsius)
-            or self._traffic_moved(means.received, settled=settled)
-            or self._traffic_moved(means.sent, settled=settled)
+        looked = (
+            (means.cpu, means.cpu.moved(cpu_band), settled),
+            (means.memory, means.memory.moved(bands.memory_points), True),
+            (means.disk, means.disk.moved(bands.disk_points), True),
+            (means.accelerator, means.accelerator.moved(bands.accelerator_points), settled),
+            (means.accelerator_memory, means.accelerator_memory.moved(bands.accelerator_memory_points), True),
+            (means.load, means.load.outgrew(load_band, bands.load_factor), lasting),
+            (means.celsius, means.celsius.moved(bands.celsius), True),
+            (means.received, means.received.outgrew(bands.network_kib_s, bands.network_factor), settled),
+            (means.sent, means.sent.outgrew(bands.network_kib_s, bands.network_factor), settled),
         )
-
-    def _traffic_moved(self, rate: _Mean, *, settled: bool) -> bool:
-        news = rate.outgrew(self._bands.network_kib_s, self._bands.network_factor)
-        return news and (settled or not rate.falls)
+        return [mean for mean, moved, may_fall in looked if moved and (may_fall or not mean.falls)]
 
     def _vector(self, sample: LoadSample) -> LoadVector:
         means = self._means

@@ -14,7 +14,7 @@ from meshnode.crdt.replica import Documents
 from meshnode.deployments.bundles import ROOM as BUNDLES
 from meshnode.deployments.bundles import Bundles
 from meshnode.gossip.membership import Gossip, GossipConfig
-from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Publish, Reached
+from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Reached
 from meshnode.gossip.relays import direct
 from meshnode.kernel import rng
 from meshnode.kernel.blobs import BlobRead, BlobsKept
@@ -71,6 +71,7 @@ from meshnode.node.intentions import Intentions
 from meshnode.node.interests import InterestReader
 from meshnode.node.journal_desk import around
 from meshnode.node.journals import Journals
+from meshnode.node.loads import Loads
 from meshnode.node.names import Names
 from meshnode.node.offering import Offering
 from meshnode.node.places import Places
@@ -87,7 +88,6 @@ from meshnode.node.unit_stairs import Home
 from meshnode.node.units import units_of
 from meshnode.node.watching import Watching
 from meshnode.registry.index import Index
-from meshnode.registry.offers import LOAD_KEY
 from meshnode.scheduler.scheduler import Scheduler, SchedulerConfig
 from meshnode.security.enrolment import EnrolmentDesk
 from meshnode.security.members import Members
@@ -120,7 +120,6 @@ class Core:
         self.story = Story(restored, boot=self.boot, run=config.run_id)
         self.counters = Counters()
         self.hardware: bytes = b"{}"
-        self.load: bytes = b""
         self.measured = Measured(0, 0, 0)
         self.strangers: dict[str, str] = {}  # address -> why there is no link
         self._build_rooms(restored)
@@ -133,7 +132,7 @@ class Core:
         self.rooms = Rooms((
             self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
             self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits, self.proven,
-            self.watching, self.tunnels, self.renewal,
+            self.watching, self.tunnels, self.renewal, self.loads,
         ))  # fmt: skip
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
@@ -220,6 +219,7 @@ class Core:
             me=config.node,
             large=lambda: not self.gossip.holds_all(),
         )
+        self.loads = Loads(self.gossip.hearers, self.gossip.handle)
         self.enrolment = EnrolmentDesk(
             config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored, clock=self.clock,
             banned=self.bans.refuses,
@@ -367,9 +367,8 @@ class Core:
                 self.index.described(self.config.node)
                 described = self.gossip.handle(Describe(facts, self.endpoints), now)
                 return [*described, *self.scheduler.member_changed(self.config.node, now)]
-            case LoadSampled(vector):
-                self.load = vector
-                return self.gossip.handle(Publish(LOAD_KEY, vector), now)
+            case LoadSampled():
+                return self.loads.sampled(event, now)
             case Slept(for_us):
                 return self.gossip.handle(Disturbed(min(for_us, CALM_MAX_US)), now)
             case Measured():

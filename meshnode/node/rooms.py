@@ -53,6 +53,7 @@ class Room(Protocol):
 NAMES = (
     "hub", "gossip", "documents", "intentions", "agents", "checkpoints", "scheduler", "switch", "journals", "bundles",
     "offering", "succession", "commits", "proven", "watching", "tunnels", "renewal",
+    "loads",
 )  # fmt: skip
 ALL = (1 << len(NAMES)) - 1
 
@@ -66,7 +67,7 @@ _PLACEMENT = _of("checkpoints", "scheduler", "switch", "succession")
 TOUCHES: dict[type[Input | Effect], int] = {
     # inputs
     LinkBytes: _of("hub"), LinkOpened: _of("hub"), LinkLost: _of("hub"), AgentFrames: _of("switch"), Measured: 0,
-    Stored: _of("commits", "journals"), LoadSampled: _of("gossip"), DialFailed: _of("gossip", "hub"),
+    Stored: _of("commits", "journals"), LoadSampled: _of("gossip", "loads"), DialFailed: _of("gossip", "hub"),
     Discovered: _of("gossip"), Reached: _of("gossip"), Slept: _of("gossip"),
     TunnelWritten: 0, TunnelClosed: _of("tunnels"),
     # effects that stay inside
@@ -85,7 +86,9 @@ _CHANNELS = {
     Channel.GOSSIP: _of("gossip"), Channel.STATE: _of("documents"), Channel.CHECKPOINT: _of("checkpoints"),
     Channel.BUNDLE: _of("bundles"), Channel.CALL: 0, Channel.ENROL: 0,
 }  # fmt: skip
-_WOKEN = {"intentions": _of("bundles"), "offering": _of("gossip"), "succession": _of("checkpoints")}
+_WOKEN = {
+    "intentions": _of("bundles"), "offering": _of("gossip"), "succession": _of("checkpoints"), "loads": _of("gossip"),
+}  # fmt: skip
 # By room: itself, and those it speaks to without an effect when it is woken.
 _WAKES = tuple(_of(name) | _WOKEN.get(name, 0) for name in NAMES)
 

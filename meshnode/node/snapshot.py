@@ -182,7 +182,7 @@ def age_s(core: Core, node: NodeId, now: Instant) -> float:
 
 def _load(core: Core, node: NodeId, now: Instant) -> dict[str, Any]:
     if node == core.config.node:
-        return {**load_view(core.load), "age_s": 0.0} if core.load else {}
+        return {**load_view(core.loads.now), "age_s": 0.0} if core.loads.now else {}
     found = core.gossip.soft(node).get(LOAD_KEY)
     if found is None:
         return {}

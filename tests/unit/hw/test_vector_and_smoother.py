@@ -115,6 +115,19 @@ def test_a_flag_is_told_at_once() -> None:
     assert not smoother.step(sample(6, cpu_percent=5)).throttled
 
 
+def test_it_says_whether_only_something_fell() -> None:
+    smoother = Smoother()
+    said: list[bool] = []
+    for at_s, load in enumerate((
+        {"cpu_percent": 50, "memory_percent": 40}, {"cpu_percent": 90, "memory_percent": 40},
+        {"cpu_percent": 10, "memory_percent": 40}, {"cpu_percent": 10, "memory_percent": 30},
+        {"cpu_percent": 10, "memory_percent": 30, "throttled": True}, {"cpu_percent": 0, "memory_percent": 60},
+    )):  # fmt: skip
+        assert smoother.step(sample(at_s * 1000, **load)) is not None
+        said.append(smoother.falls)
+    assert said == [False, False, True, True, False, False]
+
+
 def test_a_value_that_becomes_known_is_told() -> None:
     smoother = Smoother()
     smoother.step(sample(0))
