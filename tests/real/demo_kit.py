@@ -9,7 +9,7 @@ import psutil
 
 from tests.real.daemon_kit import ROOT
 
-STORY_S = 240
+STORY_S = 200
 
 
 def begun(directory: Path, *arguments: str) -> subprocess.Popen[str]:
