@@ -154,7 +154,7 @@ class WardenLoop:
         self._selector.register(connection, selectors.EVENT_READ, self._hear)
 
     def _lose(self) -> None:
-        """The daemon is gone. What it asked for stands; what it did not get to hear of exits before, it lost."""
+        """The daemon is gone. What it asked for stands; exits that were written to it and not read are lost."""
         if self._daemon is None:
             return
         self._selector.unregister(self._daemon)
@@ -214,7 +214,9 @@ class WardenLoop:
         if self._daemon is not None and self._greeted:
             self._unsent += encode(message)
             self._send()
-        elif isinstance(message, Exited):
+            if self._daemon is not None:
+                return
+        if isinstance(message, Exited):  # with nobody there, or with somebody who turned out to be gone
             self._kept.append(message)
 
     def _send(self) -> None:
