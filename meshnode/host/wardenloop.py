@@ -211,13 +211,16 @@ class WardenLoop:
                 assert_never(order)
 
     def _tell(self, message: FromWarden) -> None:
-        if self._daemon is not None and self._greeted:
+        if self._listens:
             self._unsent += encode(message)
             self._send()
-            if self._daemon is not None:
-                return
-        if isinstance(message, Exited):  # with nobody there, or with somebody who turned out to be gone
+        if isinstance(message, Exited) and not self._listens:  # nobody is there, or whoever was turned out to be gone
             self._kept.append(message)
+
+    @property
+    def _listens(self) -> bool:
+        """There is a daemon, and it has asked what runs."""
+        return self._daemon is not None and self._greeted
 
     def _send(self) -> None:
         if self._daemon is None:
