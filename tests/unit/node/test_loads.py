@@ -40,13 +40,13 @@ def test_what_rises_is_told_at_once_however_many_hear_it() -> None:
 
 
 def test_what_falls_waits_as_long_as_there_are_hearers_and_the_last_of_it_is_told() -> None:
-    node = Node(100)
+    node = Node(250)
     node.sample(0, b"high")
     for second in (15, 30, 45, 60):
         node.sample(second, b"%d" % second, falls=True)
         assert node.room.now == b"%d" % second  # this node knows better meanwhile
     node.until(200)
-    assert node.told == [(0, b"high"), (EACH_US * 100 / SECOND, b"60")]
+    assert node.told == [(0, b"high"), (EACH_US * 250 / SECOND, b"60")]
 
 
 def test_a_few_nodes_hear_of_a_fall_at_once_and_thousands_within_the_bound() -> None:
