@@ -161,12 +161,12 @@ def regions_of(store: StateStore, doc: DocId) -> tuple[str, ...]:
     """Those that its current writes name."""
     fields = store.fields(doc)
     texts = [write.value for field in REGION_FIELDS for write in fields.writes(field) if write.value is not None]
-    return (
-        _regions(tuple(texts)) if sum(map(len, texts)) <= _REMEMBERED_TEXT_MAX else _regions.__wrapped__(tuple(texts))
-    )
+    few = sum(map(len, texts)) <= _REMEMBERED_TEXT_MAX
+    return (_known_regions if few else _regions)(tuple(texts))
 
 
-@lru_cache(_REMEMBERED_MAX)
 def _regions(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """A mesh has few, said by many documents."""
     return tuple(sorted(dict.fromkeys(value for text in texts if isinstance(value := value_of(text), str))))
+
+
+_known_regions = lru_cache(_REMEMBERED_MAX)(_regions)  # a mesh has few, said by many documents

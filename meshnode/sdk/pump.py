@@ -49,7 +49,9 @@ class Pump:
             self.schedule()
 
     def _pending(self) -> bool:
-        wanted = zmq.POLLIN | zmq.POLLOUT if self._held() else zmq.POLLIN
+        return self._has(zmq.POLLIN | zmq.POLLOUT if self._held() else zmq.POLLIN)
+
+    def _has(self, wanted: int) -> bool:
         return bool(int(self._socket.get(zmq.EVENTS)) & wanted)
 
     def close(self, linger_ms: int = 0) -> None:
@@ -73,8 +75,5 @@ class Pump:
                 self.schedule()
         finally:
             self._receiving = False
-        if not (self._turn_due or self._closed) and self._held() and self._takes_again():
+        if not (self._turn_due or self._closed) and self._held() and self._has(zmq.POLLOUT):
             self.schedule()
-
-    def _takes_again(self) -> bool:
-        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT)
