@@ -28,6 +28,7 @@ from meshnode.links.messages import (
     Post,
     Transmit,
 )
+from meshnode.links.tunnelwire import TunnelReceived
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import LinkId, MeshId, NodeId, NodeName, Region
 from meshnode.wire.frame import HEADER_BYTES_MAX, Frame, Kind, encode
@@ -58,12 +59,15 @@ class End:
         self.take(self.hub.handle(LinkOpened(link, NODES[peer], peer, inbound, dial_no, f"{peer}:7000"), self.now))
 
     def hear(self, link: LinkId, data: bytes) -> None:
-        """As the node does: a frame that comes alone goes straight."""
+        """As the node does: a frame that comes alone goes straight, one of a call or a piece of a tunnel."""
         heard = self.hub.straight.hear(link, data, self.now)
         if heard is None:
             self.take(self.hub.handle(LinkBytes(link, data), self.now))
-        else:
-            self.take([*self.hub.flush(self.now), FramesReceived(heard[0], (heard[1],))])
+            return
+        peer, frame, _ = heard
+        piece = frame.kind is Kind.TUNNEL_DATA
+        told = TunnelReceived(peer, frame) if piece else FramesReceived(peer, (frame,))
+        self.take([*self.hub.flush(self.now), told])
 
     def post(self, peer: NodeId, frame: Frame) -> None:
         written = self.hub.straight.write(peer, frame, self.now)
