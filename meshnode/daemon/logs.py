@@ -1,6 +1,8 @@
 """The daemon's log: one line an event, with its fields behind it."""
 
+import faulthandler
 import logging
+import signal
 import sys
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -18,3 +20,10 @@ def to_stderr(*, verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(WithFields("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+
+
+def stacks_to_stderr() -> None:
+    """Where each thread stands: when native code ends the process, and when somebody asks with SIGUSR2, after which
+    the process goes on."""
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR2)

@@ -160,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    logs.stacks_to_stderr()
     status = run(sys.argv[1:])
     sys.stdout.flush()
     os._exit(status)

@@ -217,3 +217,11 @@ def test_a_person_without_rights_to_the_directory_is_told(daemons: Daemons) -> N
     daemon = daemons.start("alpha")
     os.chown(Path((daemon.directory / "run").read_text().strip()) / "api.sock", 12345, 12345)
     cli(daemon.directory, "status").refused(4, "belongs to another user")
+
+
+def test_a_daemon_tells_where_its_threads_stand_and_goes_on(daemons: Daemons) -> None:
+    alpha = daemons.start("alpha")
+    assert "most recent call first" not in alpha.log()
+    os.kill(int((alpha.directory / "lock").read_text()), signal.SIGUSR2)
+    until(lambda: "in run_until_complete" in alpha.log(), "its main thread is told")
+    assert alpha.ask.status().name == "alpha"
