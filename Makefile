@@ -126,6 +126,9 @@ bench-talk: $(STAMP) ## calls, streams and objects between daemons and agents, b
 bench-state: $(STAMP) ## shared state: writes, cuts, disk, thousands of documents, beside etcd and pycrdt (QUICK=1; etcd needs root)
 	@"$(BIN)/python" -m bench.state $(if $(QUICK),--quick)
 
+figures: $(STAMP) ## one page of all figures in bench/results, the missed ones, too
+	@"$(BIN)/python" -m bench.figures
+
 screenshots: $(STAMP) $(VENDOR) ## the pictures of the handbook (make browser installs chromium)
 	@"$(BIN)/python" -m tools.screenshots
 
