@@ -10,7 +10,7 @@ from meshnode.crdt.document import Change, Changes
 from meshnode.crdt.fields import JsonValue
 from meshnode.crdt.messages import EnvelopesKept
 from meshnode.crdt.replica import Documents, DocumentsConfig
-from meshnode.crdt.writing import Wanted
+from meshnode.crdt.writing import Intent, Wanted
 from meshnode.host.journal import JournalWriter
 from meshnode.kernel import rng
 from meshnode.kernel.effects import Effect, Persist, Reject, Send
@@ -103,7 +103,6 @@ class Replica:
             boot=boot, restored=restored, rng=rng.fork(b"bench", f"documents/{at}/{boot}"),
         )  # fmt: skip
         self.kept: list[Record] = []
-        self._owed: list[Change] = []
         self.rejected: dict[str, int] = {}
 
     def up(self, other: "Replica") -> list[Send]:
@@ -111,20 +110,23 @@ class Replica:
         event = PeerUp(other.node, f"node-{other.at}", f"region-{other.at % 2}", other.boot, True, 0, "", other.member)
         return self.perform(self.documents.handle(event, self.clock.now()))
 
-    def put(self, name: str, fields: Mapping[str, JsonValue], *, lazily: bool = False) -> Change:
-        change = self.documents.put(KIND, NAMESPACE, name, fields, self.clock.now(), lazily=lazily)
-        if lazily:
-            self._owed.append(change)
-        return change
+    def put(self, name: str, fields: Mapping[str, JsonValue]) -> Change:
+        return self.documents.put(KIND, NAMESPACE, name, fields, self.clock.now())
+
+    def promise(self, name: str, fields: Mapping[str, JsonValue]) -> Intent:
+        """A put that memory acknowledges."""
+        intent = self.documents.intend(Wanted(KIND, NAMESPACE, name, fields))
+        assert isinstance(intent, Intent)
+        assert intent.is_sure
+        return intent
+
+    def fulfil(self, promised: Sequence[Intent]) -> list[Send]:
+        """Make them, and keep them in memory."""
+        made = self.documents.fulfil(promised, self.clock.now())
+        return self.perform([*made.at_once, Persist(made.records, made.effects)])
 
     def put_all(self, writes: Sequence[Wanted]) -> Changes:
         return self.documents.put_all(writes, self.clock.now())
-
-    def settle(self) -> None:
-        """The commit of all lazy writes."""
-        for change in self._owed:
-            self.perform([Persist(change.records, change.effects)])
-        self._owed.clear()
 
     def write(self, name: str, fields: Mapping[str, JsonValue]) -> list[Send]:
         """Put and keep, in memory."""

@@ -116,7 +116,7 @@ def _apply_options(parser: Parser) -> None:
         "--durability",
         metavar="LEVEL",
         default="",
-        help="local (default): on the disk before the answer; lazy: told to peers at once, on the disk within 10 s",
+        help="local (default): on the disk before the answer; lazy: told to peers within 5 ms, on the disk within 10 s",
     )
     output_option(parser)
 

@@ -36,6 +36,18 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     origin: bytes = b""
 
 
+class Beside(msgspec.Struct, frozen=True, gc=False):
+    """What is here, held against fields that are wanted.
+
+    ``unlike``: those that read otherwise here; ``others``: not wanted, and here with a value; ``plain``: no field has
+    concurrent writes.
+    """
+
+    unlike: dict[str, str | None]
+    others: list[str]
+    plain: bool
+
+
 Rank = tuple[int, bytes, OpId]
 Fresh = dict[str, tuple[Write, ...]]
 
@@ -114,15 +126,24 @@ class Registers:
         writes = self._writes.get(key)
         return writes[0].value if writes else None
 
-    def unlike(self, wanted: Mapping[str, str]) -> dict[str, str | None]:
-        """What of these fields reads otherwise here."""
-        current = self._writes
-        found: dict[str, str | None] = {}
-        for key, text in wanted.items():
-            writes = current.get(key)
-            if not writes or writes[0].value != text:
-                found[key] = text
-        return found
+    def beside(self, wanted: Mapping[str, str]) -> "Beside":
+        unlike: dict[str, str | None] = {}
+        others: list[str] = []
+        found, plain = 0, True
+        for key, writes in self._writes.items():
+            text, value = wanted.get(key), writes[0].value
+            if len(writes) > 1:
+                plain = False
+            if text is None:
+                if (value is not None or len(writes) > 1) and key not in RESERVED:
+                    others.append(key)
+                continue
+            found += 1
+            if value != text:
+                unlike[key] = text
+        if found < len(wanted):
+            unlike.update({key: text for key, text in wanted.items() if key not in self._writes})
+        return Beside(unlike, others, plain)
 
     def numbers(self, key: str) -> tuple[OpId, ...]:
         """Of all current writes, sorted: what a new one replaces."""

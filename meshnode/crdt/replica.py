@@ -34,7 +34,7 @@ from meshnode.crdt.stick import Item
 from meshnode.crdt.store import AutomergeStore, StateStore
 from meshnode.crdt.strays import Stray
 from meshnode.crdt.succession import Room, Succession, forgotten
-from meshnode.crdt.writing import Broken, Draft, Full, Pen, Wanted
+from meshnode.crdt.writing import Broken, Draft, Full, Intent, Pen, Wanted
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Channel, Effect, Persist
 from meshnode.kernel.hlc import Hlc
@@ -214,18 +214,27 @@ class Documents:
         outcomes: list[Change | LocalError] = []
         placed: dict[bytes, Admitted] = {}
         for some in _apart(writes):
-            foreign = [self._foreign(each) for each in some]
-            ours = [each for each, error in zip(some, foreign, strict=True) if error is None]
-            drafts = iter(self._pen.put_all(ours, now))
-            outcomes += [error or self._placed(next(drafts), placed, lazily=lazily) for error in foreign]
-        if not placed:
-            return Changes(tuple(outcomes))
-        persist = self._persisting.kept(UNKNOWN_NODE, list(placed.values()), now, eager=True, lazily=lazily)
-        if not lazily:
-            return Changes(tuple(outcomes), persist.records, persist.then)
-        *at_once, later = spread(persist)
-        assert isinstance(later, Persist)
-        return Changes(tuple(outcomes), later.records, later.then, tuple(at_once), lazily=True)
+            drafts = self._pen.write([self.intend(each) for each in some], now)
+            outcomes += [self._placed(each, placed, lazily=lazily) for each in drafts]
+        return self._all_of(outcomes, placed, now, lazily=lazily)
+
+    def intend(self, wanted: Wanted) -> Intent | Draft | LocalError:
+        """What a ``put`` would write. One that ``is_sure`` may be acknowledged from memory before it is made, if it is
+        given to ``fulfil`` before anything else is asked of this room. A ``Draft``: there is nothing to write."""
+        try:
+            self.interests.judge(*wanted.names, wanted.fields)
+        except LocalError as error:
+            return error
+        return self._pen.intend(wanted)
+
+    def fulfil(self, intents: Sequence[Intent], now: Instant) -> Changes:
+        """Write what was promised, lazily, each of another document."""
+        assert all(self._store.heads(each.doc) == each.heads for each in intents), "something came before a promise"
+        placed: dict[bytes, Admitted] = {}
+        outcomes = [self._placed(each, placed, lazily=True) for each in self._pen.write(intents, now)]
+        broken = [each for each in outcomes if isinstance(each, LocalError)]
+        assert not broken, f"a promise that cannot be kept: {broken[0]}"
+        return self._all_of(outcomes, placed, now, lazily=True)
 
     def delete(self, kind: str, namespace: str, name: str, now: Instant) -> Change:
         """Leave a tombstone. Raises ``NotFound``, ``Denied``, ``NotHeld``."""
@@ -377,13 +386,17 @@ class Documents:
         assert isinstance(later, Persist)
         return Change(draft.doc, later.records, later.then, draft.created, at_once=tuple(at_once), lazily=True)
 
-    def _foreign(self, wanted: Wanted) -> LocalError | None:
-        """Why a document is not this node's to write."""
-        try:
-            self.interests.judge(*wanted.names, wanted.fields)
-        except LocalError as error:
-            return error
-        return None
+    def _all_of(
+        self, outcomes: Sequence[Change | LocalError], placed: Mapping[bytes, Admitted], now: Instant, *, lazily: bool
+    ) -> Changes:
+        if not placed:
+            return Changes(tuple(outcomes))
+        persist = self._persisting.kept(UNKNOWN_NODE, list(placed.values()), now, eager=True, lazily=lazily)
+        if not lazily:
+            return Changes(tuple(outcomes), persist.records, persist.then)
+        *at_once, later = spread(persist)
+        assert isinstance(later, Persist)
+        return Changes(tuple(outcomes), later.records, later.then, tuple(at_once), lazily=True)
 
     def _placed(self, draft: Draft | LocalError, placed: dict[bytes, Admitted], *, lazily: bool) -> Change | LocalError:
         """One of several writes, into its document; ``placed``: all that is to be kept, in order."""

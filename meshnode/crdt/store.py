@@ -25,18 +25,21 @@ from meshnode.crdt.seen import Seen
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
 
+PROMISED_MAX = 256  # writes, of new documents too, that may be promised before they are made
 _WORDS_MAX = 1024
 _RESTS = 2  # calls of ``rest`` without a use, after which a document cools
 _COOLED_MAX = 512  # at once
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What a new change of a document stands on, found at once."""
+    """What a new change of a document stands on, found at once. ``roomy``: neither its history nor the store is near
+    its limit."""
 
     fields: Registers
     history: History
     pin: Pin = UNROOTED
     known: bool = False
+    roomy: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -246,10 +249,11 @@ class AutomergeStore:
 
     def standing(self, doc: DocId) -> Standing:
         if doc not in self._all:
-            return Standing(Registers(), History())
+            return Standing(Registers(), History(), roomy=len(self._all) + PROMISED_MAX <= self._documents_max)
         record = self._record(doc)
         pin = UNROOTED if record.rooted is None else record.rooted.pin
-        return Standing(record.fields, record.history, pin, known=True)
+        roomy = len(record.history) < self._changes_max
+        return Standing(record.fields, record.history, pin, known=True, roomy=roomy)
 
     def glance(self, doc: DocId) -> Registers:
         found = self._all.get(doc)

@@ -21,7 +21,7 @@ from meshnode.crdt.envelope import (
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP, JsonValue, canonical, flat
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.kinds import Kinds, added, counter_field
-from meshnode.crdt.registers import Registers
+from meshnode.crdt.registers import FIELDS_EVER_MAX, Registers, Write
 from meshnode.crdt.store import Standing, StateStore
 from meshnode.crdt.strays import Stray, carrying_changes, depth_of
 from meshnode.kernel.hlc import Hlc
@@ -31,6 +31,9 @@ from meshnode.model.errors import Denied, Invalid, LocalError, NotFound, RemoteE
 from meshnode.model.ids import DocId, short
 
 _REMEMBERED_MAX = 1024
+_SURE_CHARS_MAX = 8 * 1024  # of all fields of a write, of up to four bytes each: half of what an envelope holds
+_SURE_FIELD_CHARS = 32  # that a field costs beside its name and value, at the very most
+_SURE_HEADS_MAX = 64
 _actor_of = lru_cache(_REMEMBERED_MAX)(actor_of)  # who writes a document writes it again
 
 
@@ -78,6 +81,29 @@ class Wanted(msgspec.Struct, frozen=True):
         return self.kind, self.namespace, self.name
 
 
+class Intent(msgspec.Struct, frozen=True):
+    """Fields that a document is to be given, as it stands ``here``. ``plain``: none of its fields is in conflict."""
+
+    doc: DocId
+    names: tuple[str, str, str]
+    here: Standing
+    heads: tuple[bytes, ...]
+    edit: Mapping[str, str | None]
+    created: bool
+    plain: bool
+
+    @property
+    def is_sure(self) -> bool:
+        """Nothing can refuse this any more, as long as nothing else is changed: it needs far less than what a change,
+        an envelope, a document or the store may hold at most, so nobody has to make it to know that."""
+        here, edit = self.here, self.edit
+        if not here.roomy or not self.plain or len(self.heads) > _SURE_HEADS_MAX:
+            return False
+        if len(here.fields) + len(edit) > FIELDS_EVER_MAX - len(RESERVED):
+            return False
+        return sum([_SURE_FIELD_CHARS + len(key) + len(text or "") for key, text in edit.items()]) <= _SURE_CHARS_MAX
+
+
 class _Unsigned(msgspec.Struct, frozen=True):
     names: tuple[str, str, str]
     made: Envelope
@@ -107,20 +133,31 @@ class Pen:
     def put_all(self, writes: Sequence[Wanted], now: Instant) -> list[Draft | LocalError]:
         """Each of another document: sealed together, at a few signatures for all of them. What is wrong with one is no
         reason against another."""
-        unsigned = [self._drafted(each, now) for each in writes]
+        return self.write([self.intend(each) for each in writes], now)
+
+    def intend(self, wanted: Wanted) -> Intent | Draft | LocalError:
+        """What there is to write, judged; nothing is made of it yet, and the next change makes it out of date."""
+        try:
+            doc = self._allowed(*wanted.names)
+            here = self._store.standing(doc)
+            edit, is_plain = self._edit(here.fields, wanted.kind, flat(wanted.fields))
+        except LocalError as error:
+            return error
+        created = not here.is_live
+        if not edit and not created:
+            return Draft(doc, None, created=False)
+        return Intent(doc, wanted.names, here, here.history.heads(), edit, created, is_plain)
+
+    def write(self, intents: Sequence[Intent | Draft | LocalError], now: Instant) -> list[Draft | LocalError]:
+        """Make envelopes of what was intended, each of another document, since the last change."""
+        unsigned = [self._drafted(each, now) if isinstance(each, Intent) else each for each in intents]
         ready = [each for each in unsigned if isinstance(each, _Unsigned)]
         sealed = iter(envelope.seal_all([each.made for each in ready], self._signer))
         return [_signed(each, next(sealed)) if isinstance(each, _Unsigned) else each for each in unsigned]
 
-    def _drafted(self, wanted: Wanted, now: Instant) -> "_Unsigned | Draft | LocalError":
+    def _drafted(self, intent: Intent, now: Instant) -> _Unsigned | LocalError:
         try:
-            doc = self._allowed(*wanted.names)
-            here = self._store.standing(doc)
-            edit = self._edit(here.fields, wanted.kind, flat(wanted.fields))
-            created = not here.is_live
-            if not edit and not created:
-                return Draft(doc, None, created=False)
-            return self._unsigned(doc, here, wanted.names, edit, now, created=created)
+            return self._unsigned(intent.doc, intent.here, intent.names, intent.edit, now, created=intent.created)
         except LocalError as error:
             return error
 
@@ -169,19 +206,19 @@ class Pen:
     def _is_live(self, doc: DocId) -> bool:
         return doc in self._store and not self._store.is_deleted(doc)
 
-    def _edit(self, registers: Registers, kind: str, wanted: Mapping[str, str]) -> dict[str, str | None]:
-        """Fields to write: those that read otherwise now, and those in conflict, which this write settles."""
-        siblings = registers.siblings()
-        edit = registers.unlike(wanted)
+    def _edit(self, registers: Registers, kind: str, wanted: Mapping[str, str]) -> tuple[dict[str, str | None], bool]:
+        """Fields to write: those that read otherwise now, and those in conflict, which this write settles; and whether
+        there was no conflict anywhere."""
+        here = registers.beside(wanted)
+        edit, was_deleted = here.unlike, registers.writes(DELETED)
+        siblings: Mapping[str, Sequence[Write]] = registers.siblings() if was_deleted or not here.plain else {}
         edit.update({key: wanted[key] for key in siblings if key in wanted})
-        for key, writes in registers.items():
-            if key in wanted or key in RESERVED or (writes[0].value is None and key not in siblings):
-                continue
-            if self._kinds.may_remove(kind, key):
+        for key in here.others:
+            if (key in siblings or registers.value(key) is not None) and self._kinds.may_remove(kind, key):
                 edit[key] = None
-        if registers.value(DELETED) is not None or DELETED in siblings:
+        if was_deleted and (was_deleted[0].value is not None or DELETED in siblings):
             edit[DELETED] = None
-        return edit
+        return edit, here.plain
 
     def _sealed(
         self, doc: DocId, names: tuple[str, str, str], edit: Mapping[str, str | None], now: Instant

@@ -270,7 +270,8 @@ class PingNode(Command, frozen=True, tag="ping"):
 class Apply(Command, frozen=True, tag="apply"):
     """-> AppliedView. One manifest: ``apiVersion``, ``kind``, ``metadata`` {name, namespace}, ``spec``.
 
-    ``durability``: local ("" means it: on the disk before the answer) or lazy (told to peers, on the disk within 10 s).
+    ``durability``: local ("" means it: on the disk before the answer) or lazy (told to peers within 5 ms, on the disk
+    within 10 s).
     """
 
     manifest: JsonObject

@@ -77,7 +77,7 @@ from meshnode.node.offering import Offering
 from meshnode.node.places import Places
 from meshnode.node.policies import Policies
 from meshnode.node.proven import ProvenTime
-from meshnode.node.puts import Puts
+from meshnode.node.puts import Puts, passes
 from meshnode.node.refusals import Refusals
 from meshnode.node.rooms import Rooms
 from meshnode.node.stairs import climb, lone_from
@@ -130,9 +130,9 @@ class Core:
         self.started = False
         self._early: deque[Input] = deque()
         self.rooms = Rooms((
-            self.hub, self.gossip, self.documents, self.intentions, self.agents, self.checkpoints, self.scheduler,
-            self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits, self.proven,
-            self.watching, self.tunnels, self.renewal, self.loads,
+            self.hub, self.gossip, self.puts, self.documents, self.intentions, self.agents, self.checkpoints,
+            self.scheduler, self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits,
+            self.proven, self.watching, self.tunnels, self.renewal, self.loads,
         ))  # fmt: skip
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
@@ -242,7 +242,8 @@ class Core:
         """Take one input. Until this boot is durable, all but the disk's word waits: the rooms have not begun."""
         if not self.started and not isinstance(event, Stored | StoreFailed):
             return self._wait(event)
-        effects = self._take(event, now)
+        effects = [] if not self.puts.owes or passes(event) else self._settle(self.puts.wake(now), now)
+        effects += self._take(event, now)
         while self.started and self._early:
             effects += self._take(self._early.popleft(), now)
         return coalesced(effects, self.ports.codec.join)
@@ -250,7 +251,7 @@ class Core:
     def wake(self, now: Instant) -> list[Effect]:
         """Each room in turn, from the links up, and what it finds out reaches the others before they are woken. What
         becomes due meanwhile for a room that had its turn is done at once: the host has one turn of it, not two."""
-        effects: list[Effect] = []
+        effects: list[Effect] = self._settle(self.puts.wake(now), now) if self.puts.owes else []
         for _ in range(ROUNDS_MAX):
             for room in self.rooms.due(now.mono_us):
                 effects += self._settle(room.wake(now), now)

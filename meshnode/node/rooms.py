@@ -51,9 +51,8 @@ class Room(Protocol):
 
 # In the order in which they are woken: from the links up.
 NAMES = (
-    "hub", "gossip", "documents", "intentions", "agents", "checkpoints", "scheduler", "switch", "journals", "bundles",
-    "offering", "succession", "commits", "proven", "watching", "tunnels", "renewal",
-    "loads",
+    "hub", "gossip", "puts", "documents", "intentions", "agents", "checkpoints", "scheduler", "switch", "journals",
+    "bundles", "offering", "succession", "commits", "proven", "watching", "tunnels", "renewal", "loads",
 )  # fmt: skip
 ALL = (1 << len(NAMES)) - 1
 
@@ -71,7 +70,7 @@ TOUCHES: dict[type[Input | Effect], int] = {
     Discovered: _of("gossip"), Reached: _of("gossip"), Slept: _of("gossip"),
     TunnelWritten: 0, TunnelClosed: _of("tunnels"),
     # effects that stay inside
-    Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits"), Note: 0, Reject: 0,
+    Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits", "puts"), Note: 0, Reject: 0,
     FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),
     SoftChanged: _PLACEMENT, Described: _of("documents"),
     ListensTo: _of("gossip"), Spread: 0, ClaimsChanged: _of("offering", "gossip"), Reach: _of("gossip"),

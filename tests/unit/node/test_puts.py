@@ -1,15 +1,19 @@
-"""Documents applied in one turn: one commit, few signatures, an answer each."""
+"""Documents applied in one turn: one commit, few signatures, an answer each; from memory before anything is made."""
 
 from collections import deque
 from typing import Any
 
+import msgspec
+import pytest
+
 from meshnode.kernel.instant import MS
-from meshnode.model.commands import Apply, GetStatus
+from meshnode.kernel.records import RecordKind
+from meshnode.model.commands import Apply, GetStatus, ListDocuments, Shutdown
 from meshnode.model.views import AppliedView, Failure
-from meshnode.node.effects import Store
-from meshnode.node.inputs import CommandGiven, CommandsGiven, Input, Measured
-from meshnode.node.puts import GATHERED_MAX, gathered
-from tests.unit.node.mesh import Box, Mesh
+from meshnode.node.effects import Reply, Store
+from meshnode.node.inputs import CommandGiven, CommandsGiven, Input, LoadSampled, Measured
+from meshnode.node.puts import GATHERED_MAX, PROMISE_US, gathered
+from tests.unit.node.mesh import LOAD, Box, Mesh
 
 KIND = "AgentCluster"
 
@@ -67,3 +71,97 @@ def test_not_more_than_so_many_are_gathered() -> None:
     sizes = [len(each.commands) if isinstance(each, CommandsGiven) else 1 for each in told]
     assert sum(sizes) == 2 * GATHERED_MAX
     assert max(sizes) == GATHERED_MAX
+
+
+def lazies(*names: str, first: int = 2001, replicas: int = 0) -> CommandsGiven:
+    return CommandsGiven(
+        tuple(applied(first + n, name, lazily=True, replicas=replicas) for n, name in enumerate(names))
+    )
+
+
+def action(box: Box, number: int) -> tuple[str, str]:
+    (view,) = box.replies[number]
+    assert isinstance(view, AppliedView), view
+    return view.action, view.durability
+
+
+def signatures(box: Box) -> list[bytes]:
+    frames = [msgspec.msgpack.decode(r.body[8:]) for r in box.journal if r.kind is RecordKind.ENVELOPE]
+    return [signature for _, signature, *_ in frames]
+
+
+def test_a_lazy_write_is_answered_before_anything_is_made_of_it() -> None:
+    _, box = alone()
+    effects = box.tell(applied(1001, "one", lazily=True))
+    assert [type(each) for each in effects] == [Reply]
+    assert action(box, 1001) == ("created", "lazy")
+    assert box.core.documents.get(KIND, "default", "one") is None, "the room has it a moment later"
+
+
+def test_what_is_promised_is_made_signed_once_and_given_to_the_disk_when_its_time_is_over() -> None:
+    mesh, box = alone()
+    box.tell(lazies("a", "b"))
+    mesh.run(PROMISE_US - 1 * MS)
+    box.tell(lazies("c", first=2003))
+    assert not signatures(box)
+    mesh.run(1 * MS)
+    assert len(signatures(box)) == 3 and len(set(signatures(box))) == 1
+    assert box.core.puts.deadline() is None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        CommandGiven(3001, ListDocuments(kind=KIND)), applied(3001, "two"), LoadSampled(LOAD),
+        CommandGiven(3001, Shutdown()),
+    ],
+)  # fmt: skip
+def test_what_is_promised_is_made_before_anything_else_is_done(event: Input) -> None:
+    _, box = alone()
+    box.tell(lazies("one"))
+    box.tell(event)
+    found = box.core.documents.get(KIND, "default", "one")
+    assert found is not None and not box.core.puts.owes
+
+
+def test_a_second_write_of_a_document_stands_on_what_was_promised_of_it() -> None:
+    mesh, box = alone()
+    box.tell(lazies("one", "other"))
+    box.tell(
+        CommandsGiven(
+            (*lazies("one", first=2003, replicas=3).commands, *lazies("one", first=2004, replicas=3).commands)
+        )
+    )
+    mesh.run(PROMISE_US)
+    assert [action(box, number)[0] for number in (2001, 2002, 2003, 2004)] == [
+        "created",
+        "created",
+        "updated",
+        "unchanged",
+    ]
+    found = box.core.documents.get(KIND, "default", "one")
+    assert found is not None and found.changes == 2
+
+
+def test_a_policy_is_in_force_before_the_next_put_is_judged() -> None:
+    _, box = alone()
+    policy = {"apiVersion": "v1", "kind": "Policy", "metadata": {"name": "somebody"}, "spec": {"roles": ["member"]}}
+    box.tell(CommandGiven(1001, Apply(manifest=policy, durability="lazy")))
+    assert action(box, 1001) == ("created", "lazy")
+    assert box.core.documents.get("Policy", "default", "somebody") is not None
+
+
+def test_who_is_content_with_memory_hears_what_is_wrong_as_everybody_does() -> None:
+    _, box = alone()
+    wrong = manifest("wrong") | {"spec": {"reason": "x" * (128 * 1024)}}
+    box.tell(CommandsGiven((CommandGiven(1, Apply(manifest=wrong, durability="lazy")), *lazies("one").commands)))
+    assert isinstance(box.replies[1][0], Failure)
+    assert action(box, 2001) == ("created", "lazy")
+
+
+def test_something_that_comes_before_a_promise_is_a_mistake_of_ours_and_is_noticed() -> None:
+    _, box = alone()
+    box.tell(lazies("one"))
+    box.core.documents.put(KIND, "default", "one", {"spec": {"x": 1}}, box.now)
+    with pytest.raises(AssertionError, match="came before a promise"):
+        box.tell(LoadSampled(LOAD))
