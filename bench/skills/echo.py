@@ -109,11 +109,7 @@ async def fetch(ctx: Ctx, target: str, size: int, for_s: float, as_bytes: bool =
     """Fetch blobs, one after another; megabytes a second."""
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < for_s:
-        if as_bytes:
-            async for blob in ctx.stream(target, size=size, as_bytes=True):
-                assert len(blob) == size
-        else:
-            assert len(await ctx.call(target, size=size)) == size
+        assert len(await ctx.call(target, size=size, as_bytes=as_bytes)) == size
         count += 1
     return count * size / (time.perf_counter() - began) / 1e6
 

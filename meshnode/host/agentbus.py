@@ -24,7 +24,7 @@ from meshnode.kernel.counters import Counters
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import AgentConn
 from meshnode.wire.bus import AgentFrames, Spread, ToAgent
-from meshnode.wire.calls import CallHeader, RegisteredHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, RegisteredHeader, ResultHeader, encoded_result
 from meshnode.wire.events import count_in
 from meshnode.wire.frame import APART_BYTES, Frame, Kind, encode, encode_all, pieces_of, size
 from meshnode.wire.parts import BUS_PART_BYTES, fits
@@ -42,7 +42,6 @@ PING_EVERY_S = 10.0
 PING_SHARES = 10
 PINGS_MISSED_MAX = 3
 
-_encode = msgspec.msgpack.Encoder().encode
 _calls = msgspec.msgpack.Decoder(CallHeader)
 
 
@@ -240,7 +239,7 @@ class AgentBus:
         self.counters.add("bus-overflow")
         if frame.kind is Kind.CALL:
             call_id = _calls.decode(frame.header).call_id
-            header = _encode(ResultHeader(call_id, "overloaded", "the agent takes no more calls now"))
+            header = encoded_result(ResultHeader(call_id, "overloaded", "the agent takes no more calls now"))
             self._tell(AgentFrames(connection.conn, (Frame(Kind.RESULT, header=header),)))
         elif frame.kind not in (Kind.PING, Kind.PONG):
             self._drop(connection)

@@ -62,6 +62,7 @@ class Ending(msgspec.Struct, frozen=True):
     message: str = ""
     payload: bytes = b""
     retry_after_ms: int = 0
+    raw: bool = False  # the payload is bytes as they are
 
 
 class Call(msgspec.Struct):

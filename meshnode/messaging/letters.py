@@ -10,7 +10,15 @@ import msgspec
 
 from meshnode.kernel.decoding import JUNK, refusal
 from meshnode.model.errors import RemoteError
-from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader
+from meshnode.wire.calls import (
+    CallHeader,
+    CancelHeader,
+    ChunkHeader,
+    GrantHeader,
+    ResultHeader,
+    encoded_call,
+    encoded_result,
+)
 from meshnode.wire.frame import FRAME_BYTES_MAX, HEADER_BYTES_MAX, Frame, Kind
 from meshnode.wire.state import EmitHeader, MergedHeader, StateHeader
 
@@ -124,7 +132,7 @@ def overlong(header: CallHeader) -> str:
 
 
 def call_frame(header: CallHeader, payload: bytes) -> Frame:
-    return Frame(Kind.CALL, header=_encode(header), payload=payload)
+    return Frame(Kind.CALL, header=encoded_call(header), payload=payload)
 
 
 def cancel_frame(call_id: bytes) -> Frame:
@@ -150,7 +158,7 @@ def grant_frame(call_id: bytes, total: int, total_bytes: int = 0, *, raw: bool =
 def result_frame(header: ResultHeader, payload: bytes) -> Frame:
     if len(header.message) > MESSAGE_CHARS_MAX:
         header = msgspec.structs.replace(header, message=header.message[:MESSAGE_CHARS_MAX])
-    return Frame(Kind.RESULT, header=_encode(header), payload=payload)
+    return Frame(Kind.RESULT, header=encoded_result(header), payload=payload)
 
 
 def _of_call(decoder: msgspec.msgpack.Decoder[IdT], frame: Frame) -> IdT:

@@ -26,7 +26,7 @@ from meshnode.wire.frame import Frame
 
 # Codes this switch gives; others are an agent's own words and are counted together.
 _CODES = (
-    "", "agent-died", "denied", "invalid", "result-too-long", "stream-order", "stream-overdrawn",
+    "", "agent-died", "denied", "invalid", "result-raw", "result-too-long", "stream-order", "stream-overdrawn",
     "stream-overrun", "stream-raw", "timeout", "unreachable", *retry.NOT_RUN,
 )  # fmt: skip
 _COUNTED = {code: f"calls-{code or 'ok'}" for code in _CODES}
@@ -175,7 +175,7 @@ class Life:
         header = CallHeader(
             call.call_id, call.skill, max(1, (call.due_us - now.mono_us) // MS), call.agent, call.caller,
             asked.idempotency_key, asked.trace, asked.hlc, call.slot, asked.session, asked.stream, call.idempotent,
-            asked.batch,
+            asked.batch, asked.raw, asked.as_bytes,
         )  # fmt: skip
         frame = letters.call_frame(header, call.payload)
         return (frame, streams.told(call)) if call.granted > CREDIT or call.granted_bytes or call.raw else (frame,)

@@ -134,6 +134,7 @@ class Plans:
     ) -> Plan:  # fmt: skip
         goes_on = CallHeader(
             b"", header.skill, 0, agent, caller, trace=header.trace, idempotent=idempotent, batch=header.batch,
+            raw=header.raw, as_bytes=header.as_bytes,
         )  # fmt: skip
         name = self._around.name_of(asker) if asker else ""
         way = plain.split(goes_on)

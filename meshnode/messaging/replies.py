@@ -28,6 +28,16 @@ def refusal(waiter: Waiter, me: NodeId, ending: Ending) -> Effect:
             return Post(node, (letters.result_frame(header, ending.payload),))
 
 
+def fault(call: Call, header: ResultHeader, payload: bytes) -> Ending | None:
+    """What is wrong with a result of its callee, ``None`` if it may be passed on."""
+    if header.raw and (not call.header.as_bytes or call.header.idempotency_key):
+        return Ending("result-raw", "the result came as bytes, and whoever called did not say that it takes them")
+    if len(payload) > letters.RESULT_BYTES_MAX:
+        words = f"the result is {len(payload)} bytes, the limit is {letters.RESULT_BYTES_MAX}"
+        return Ending("result-too-long", words)
+    return None
+
+
 def answer(call: Call, ending: Ending, now_us: int) -> Effect:
     waiter, took = call.waiter, now_us - call.started_us
     if isinstance(waiter, Door):
@@ -37,7 +47,7 @@ def answer(call: Call, ending: Ending, now_us: int) -> Effect:
         )  # fmt: skip
     header = ResultHeader(
         waiter.call_id, ending.code, ending.message, call.instance, took, call.durability, call.version, call.replayed,
-        ending.retry_after_ms,
+        ending.retry_after_ms, ending.raw,
     )  # fmt: skip
     frames = (letters.result_frame(header, ending.payload),)
     return ToAgent(waiter.conn, frames) if isinstance(waiter, LocalAgent) else Post(waiter.node, frames)

@@ -19,7 +19,7 @@ from meshnode.messaging.batches import gathered
 from meshnode.messaging.calls import Call, Door, Ending, Lean, LocalAgent, Peer, Phase, Waiter
 from meshnode.messaging.config import SwitchConfig
 from meshnode.messaging.express import Express
-from meshnode.messaging.letters import RESULT_BYTES_MAX, TEXT_CHARS_MAX
+from meshnode.messaging.letters import TEXT_CHARS_MAX
 from meshnode.messaging.life import Life
 from meshnode.messaging.local import Unit
 from meshnode.messaging.messages import MeshAsked
@@ -349,9 +349,7 @@ class Switch:
             call.durability, call.version, call.replayed = header.durability, header.version, header.replayed
         if header.code in retry.INTERRUPTED and unit is None:
             return self._life.lost(call, Ending(header.code, header.message), now)
-        ending = Ending(header.code, header.message, payload)
-        if len(payload) > RESULT_BYTES_MAX:
-            ending = Ending("result-too-long", f"the result is {len(payload)} bytes, the limit is {RESULT_BYTES_MAX}")
+        ending = replies.fault(call, header, payload) or Ending(header.code, header.message, payload, raw=header.raw)
         return self._life.answered(call, ending, now)
 
     def _state(self, unit: Unit, frame: Frame, follows: Frame | None, now: Instant) -> list[Effect]:

@@ -100,6 +100,7 @@ NEXT_STEPS = {
     "overloaded": "try again in a second; --batch marks calls that may wait, so that others pass",
     "skill-failed": "the agent's log on its node tells more; meshnode why AGENT shows how often",
     "result-too-long": "let the skill return less, or a path to what it made",
+    "result-raw": "the agent's program is at fault: it gives bytes to who takes JSON",
     "answer-not-kept": "it ran once: meshnode state show tells what it did; a new key runs it again",
     "bad-answer": "meshnode ls -o wide shows whether that node runs another version",
     "stream-order": "the agent's stream is broken: its log on its node tells more",

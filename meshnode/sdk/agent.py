@@ -207,15 +207,17 @@ class Agent:
         session: str = "",
         key: str = "",
         batch: bool = False,
+        as_bytes: bool = False,
         **more: object,
     ) -> Any:  # noqa: ANN401 - JSON
-        """Call a skill anywhere in the mesh and return its result, as decoded JSON. See ``Ctx.call``.
+        """Call a skill anywhere in the mesh and return its result, as decoded JSON or as bytes. See ``Ctx.call``.
 
         Raises:
             Unavailable, DeadlinePassed, Cancelled, CallFailed: see there.
         """
         named = {**(arguments or {}), **more}
-        return await self._connected().call(skill, named, deadline_s, session, key, batch=batch)
+        asked = self._connected().call(skill, named, deadline_s, session, key, batch=batch, as_bytes=as_bytes)
+        return await asked
 
     def stream(
         self,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from meshnode.sdk.asking import value_of
 from meshnode.sdk.cells import Cells
 from meshnode.sdk.context import Ctx
 from meshnode.sdk.errors import DeadlinePassed, StateError, Unavailable, failure_of
@@ -173,8 +174,9 @@ class Alone:
         key: str,  # noqa: ARG002
         *,
         batch: bool,  # noqa: ARG002
+        as_bytes: bool,
     ) -> Any:  # noqa: ANN401
-        asked = self._ask(skill, arguments, deadline_s)
+        asked = self._ask(skill, arguments, deadline_s, as_bytes=as_bytes)
         if self.threads.here_is_loop:
             return asked
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
@@ -188,7 +190,7 @@ class Alone:
         *,
         as_bytes: bool,
     ) -> AsyncIterator[Any]:
-        result = await self._ask(skill, arguments, deadline_s)
+        result = await self._ask(skill, arguments, deadline_s, as_bytes=False)
         for item in result if self._agent.skills[skill].streams else [result]:
             yield msgspec.convert(item, bytes) if as_bytes else item
 
@@ -207,7 +209,7 @@ class Alone:
             self.cells.apply(turn.settle())
         turn.drop()
 
-    async def _ask(self, skill: str, arguments: Mapping[str, object], deadline_s: float) -> Any:  # noqa: ANN401 - JSON
+    async def _ask(self, skill: str, arguments: Mapping[str, object], deadline_s: float, *, as_bytes: bool) -> Any:  # noqa: ANN401 - JSON
         if skill not in self._agent.skills:
             raise Unavailable("unavailable", f"{skill}: there is no mesh here; run it with 'meshnode run'")
         try:
@@ -217,7 +219,7 @@ class Alone:
             raise DeadlinePassed("timeout", f"{skill} did not answer in {deadline_s:g} s") from error
         if ended.code:
             raise failure_of(ended.code, ended.message)
-        return msgspec.json.decode(ended.payload)
+        return value_of(skill, ended.payload, as_bytes=as_bytes)
 
     def _context(self, turn: Turn) -> Ctx:
         return Ctx(self, turn, instance=f"{self._agent.name}/0", caller="alone")

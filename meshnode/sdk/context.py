@@ -21,7 +21,15 @@ class Host(Protocol):
     """What a context needs of its surroundings: a daemon, a lone process, or a test."""
 
     def call(
-        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str, *, batch: bool
+        self,
+        skill: str,
+        arguments: Mapping[str, object],
+        deadline_s: float,
+        session: str,
+        key: str,
+        *,
+        batch: bool,
+        as_bytes: bool,
     ) -> Any:  # noqa: ANN401 - JSON
         """An awaitable; in a skill's thread the result itself."""
         ...
@@ -139,6 +147,7 @@ class Ctx:
         session: str = "",
         key: str = "",
         batch: bool = False,
+        as_bytes: bool = False,
         **more: object,
     ) -> Any:  # noqa: ANN401 - JSON
         """Call a skill anywhere in the mesh: ``await ctx.call("words.count", text=...)``.
@@ -152,14 +161,17 @@ class Ctx:
             session: calls of one session go to one instance.
             key: an idempotency key: however often the call is repeated with it, it runs once.
             batch: work that may wait: a node with too much to do refuses it first.
+            as_bytes: of a skill whose result is ``bytes``: it comes as such, not as the text in base64 that JSON has
+                for it, and travels as it is where all on the way can. Arguments that are ``bytes`` do so anyway.
 
         Where there is no room, the call is made again as late as the node asks for, while its deadline allows it.
 
         Raises:
-            Unavailable, DeadlinePassed, Cancelled, CallFailed: see there.
+            Unavailable, DeadlinePassed, Cancelled, CallFailed: see there ("not-bytes": of a result that is none).
         """
         limit_s = min(deadline_s, self.deadline_s)
-        return self._host.call(skill, {**(arguments or {}), **more}, limit_s, session, key, batch=batch)
+        named = {**(arguments or {}), **more}
+        return self._host.call(skill, named, limit_s, session, key, batch=batch, as_bytes=as_bytes)
 
     def stream(
         self,

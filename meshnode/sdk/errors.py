@@ -59,12 +59,17 @@ class DeadlinePassed(CallFailed):
     """No answer in time. Whether the skill ran is not known."""
 
 
+class Refused(CallFailed):
+    """The call is not one that the skill takes; it has not run. Its code is ``invalid``."""
+
+
 class Cancelled(CallFailed):
     """The call was withdrawn on its way."""
 
 
 _KINDS: dict[str, type[CallFailed]] = {
     "timeout": DeadlinePassed,
+    "invalid": Refused,
     "cancelled": Cancelled,
     "not-found": Unavailable,
     "unavailable": Unavailable,

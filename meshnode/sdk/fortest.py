@@ -58,6 +58,7 @@ class _TestHost:
         key: str,  # noqa: ARG002
         *,
         batch: bool,  # noqa: ARG002
+        as_bytes: bool,  # noqa: ARG002 - what the function gives
     ) -> Any:  # noqa: ANN401
         async def answer() -> object:
             result = self._answer(skill, arguments)

@@ -15,7 +15,7 @@ from meshnode.sdk.connection import Ended
 from meshnode.sdk.context import Ctx
 from meshnode.sdk.runtime import Runtime
 from meshnode.sdk.selector import Selector
-from meshnode.wire.calls import CallHeader, GrantHeader, RegisteredHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, GrantHeader, RegisteredHeader, ResultHeader, encoded_call, encoded_result
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
 from meshnode.wire.state import KeptHeader, RestoredCell, RestoreHeader
 
@@ -110,7 +110,7 @@ class _Daemon(asyncio.Protocol):
                 self._call(1, "rehearsal.say")
             case Kind.CALL:  # one of its own
                 call = msgspec.msgpack.decode(frame.header, type=CallHeader)
-                self._say(Frame(Kind.RESULT, header=_encode(ResultHeader(call.call_id)), payload=b'"word"'))
+                self._say(Frame(Kind.RESULT, header=encoded_result(ResultHeader(call.call_id)), payload=b'"word"'))
             case Kind.STATE:
                 self._say(Frame(Kind.KEPT, header=_encode(KeptHeader(1, 1))))
             case _:
@@ -125,7 +125,7 @@ class _Daemon(asyncio.Protocol):
 
     def _call(self, number: int, skill: str) -> None:
         call_id = number.to_bytes(16)
-        header = _encode(CallHeader(call_id, skill, 5000, caller="node/north"))
+        header = encoded_call(CallHeader(call_id, skill, 5000, caller="node/north"))
         self._say(
             Frame(Kind.CALL, header=header, payload=b'{"text":"word"}'),
             Frame(Kind.GRANT, header=_encode(GrantHeader(call_id, 32))),

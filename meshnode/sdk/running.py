@@ -12,17 +12,19 @@ from meshnode.sdk.context import Ctx
 from meshnode.sdk.errors import OWN, SkillError, StateError
 from meshnode.sdk.skills import BadArguments, BadResult, Manner, Skill
 from meshnode.sdk.threads import Threads
+from meshnode.wire.blobs import LEAST_BYTES
 
 MESSAGE_CHARS_MAX = 2000
 _END = object()
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a call ended. ``code`` "" = ok and ``payload`` is the JSON result."""
+    """How a call ended. ``code`` "" = ok and ``payload`` is the JSON result, or the result as it is (``raw``)."""
 
     code: str = ""
     message: str = ""
     payload: bytes = b""
+    raw: bool = False
 
 
 class Items(Protocol):
@@ -40,18 +42,28 @@ def failed(code: str, message: str) -> Outcome:
     return Outcome(code, message[:MESSAGE_CHARS_MAX])
 
 
-async def outcome_of(skill: Skill, payload: bytes, ctx: Ctx | None, threads: Threads, flow: Items | None) -> Outcome:
-    """Run it. ``flow`` takes the items of a stream, without it they become a list; and one result that is bytes, if its
-    reader takes it as it is."""
+async def outcome_of(
+    skill: Skill,
+    payload: bytes,
+    ctx: Ctx | None,
+    threads: Threads,
+    flow: Items | None,
+    *,
+    raw: bool = False,
+    as_bytes: bool = False,
+) -> Outcome:
+    """Run it. ``flow`` takes the items of a stream, without it they become a list; ``raw``: bytes among the arguments
+    came as they are; ``as_bytes``: a result that is bytes may go so."""
     try:
-        arguments = skill.arguments(payload)
+        arguments = skill.arguments(payload, raw=raw)
         if skill.ctx_name:
             arguments[skill.ctx_name] = ctx
         if skill.streams:
-            result = await _stream(skill, arguments, threads, flow)
+            result, as_is = await _stream(skill, arguments, threads, flow), None
         else:
             value = await (skill.function(**arguments) if skill.is_async else threads.run(skill.function, **arguments))
-            result = await _only(skill, value, flow) if flow is not None else skill.result(value)
+            as_is = _as_is(skill, value, LEAST_BYTES) if as_bytes else None
+            result = skill.result(value) if as_is is None else as_is
     except Exception as error:  # noqa: BLE001 - the author's code may raise anything; the caller must hear of it
         return _failure(skill, error)
     except asyncio.CancelledError as error:
@@ -61,7 +73,7 @@ async def outcome_of(skill: Skill, payload: bytes, ctx: Ctx | None, threads: Thr
         return _failure(skill, error)  # the author's own: something it waited for was cancelled
     if len(result) > PAYLOAD_BYTES_MAX:
         return failed("result-too-long", f"{skill.name} gave {len(result)} bytes; the limit is {PAYLOAD_BYTES_MAX}")
-    return Outcome(payload=result)
+    return Outcome(payload=result, raw=as_is is not None)
 
 
 class _TooLong(Exception):
@@ -85,20 +97,9 @@ def _failure(skill: Skill, error: BaseException) -> Outcome:
             return failed("skill-failed", f"{skill.name} raised {type(error).__name__}: {error}")
 
 
-def _as_is(skill: Skill, value: object, flow: Items | None) -> bytes | None:
-    """It, if it goes as it is: there is nothing to check of bytes that are to be bytes."""
-    if flow is None or not flow.raw or type(value) is not bytes or not skill.gives_bytes:
-        return None
-    return value
-
-
-async def _only(skill: Skill, value: object, flow: Items) -> bytes:
-    """The result: empty if it was sent as the only item, so that it need not be JSON."""
-    data = _as_is(skill, value, flow)
-    if data is None or len(data) > PAYLOAD_BYTES_MAX:  # that is refused as any result
-        return skill.result(value) if data is None else data
-    await flow.item(0, data, raw=True)
-    return b""
+def _as_is(skill: Skill, value: object, least_bytes: int = 0) -> bytes | None:
+    """It, if it may go as it is: there is nothing to check of bytes that are to be bytes."""
+    return value if type(value) is bytes and skill.gives_bytes and len(value) >= least_bytes else None
 
 
 async def _stream(skill: Skill, arguments: dict[str, object], threads: Threads, flow: Items | None) -> bytes:
@@ -109,7 +110,7 @@ async def _stream(skill: Skill, arguments: dict[str, object], threads: Threads, 
     items: AsyncGenerator[Any, None] = _from_thread(made, threads) if skill.manner is Manner.THREAD_ITEMS else made
     try:
         async for item in items:
-            as_is = _as_is(skill, item, flow)
+            as_is = _as_is(skill, item) if flow is not None and flow.raw else None
             data = skill.result(item) if as_is is None else as_is
             total = len(data) if flow else total + len(data) + 1
             if total > PAYLOAD_BYTES_MAX:

@@ -298,9 +298,17 @@ class Runtime:
     # What a context needs (context.Host)
 
     def call(
-        self, skill: str, arguments: Mapping[str, object], deadline_s: float, session: str, key: str, *, batch: bool
+        self,
+        skill: str,
+        arguments: Mapping[str, object],
+        deadline_s: float,
+        session: str,
+        key: str,
+        *,
+        batch: bool,
+        as_bytes: bool,
     ) -> Any:  # noqa: ANN401
-        asked = self._asking.call(skill, arguments, deadline_s, session, key, batch=batch)
+        asked = self._asking.call(skill, arguments, deadline_s, session, key, batch=batch, as_bytes=as_bytes)
         if self.threads.here_is_loop:
             return asked
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()

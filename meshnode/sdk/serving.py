@@ -7,8 +7,6 @@ import asyncio
 import functools
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from meshnode.sdk.asking import serving_due_s
 from meshnode.sdk.commits import Commits
 from meshnode.sdk.context import Ctx, Host
@@ -23,14 +21,12 @@ from meshnode.sdk.turns import Slots, Turns
 from meshnode.sdk.wheel import Wheel
 from meshnode.sdk.workers import Workers
 from meshnode.wire import plain
-from meshnode.wire.calls import CallHeader, GrantHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, GrantHeader, ResultHeader, encoded_result
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import Change
 
 # Calls in work at once, or one per slot if there are more slots; the caller of one more is told so.
 CALLS_MAX = 256
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class _Call:
@@ -45,9 +41,7 @@ class _Call:
         self.skill, self.header, self.payload, self.slot = skill, header, payload, slot
         self.began_s = now_s
         self.due_s = now_s + header.deadline_ms / 1000
-        # A result that is bytes may be the only item of a stream; one with a key is to be kept, and stays a result.
-        as_items = header.stream and (skill.streams or (skill.gives_bytes and not header.idempotency_key))
-        self.credit = Credit() if as_items else None
+        self.credit = Credit() if header.stream and skill.streams else None
         self.ended = ""
         self.due = self.limit = 0  # its places on the wheel, once it waits
         self.twin: _Keyed | None = None
@@ -131,7 +125,7 @@ class Serving:
     def lost(self) -> None:
         """The daemon is gone: streams have lost items and end; the other calls go on."""
         for call in list(self._calls.values()):
-            if call.credit is not None and (call.skill.streams or call.credit.raw):
+            if call.credit is not None:
                 call.end("cancelled")
 
     async def finish(self, within_s: float) -> None:
@@ -267,7 +261,11 @@ class Serving:
         ctx = None if turn is None else self._context(call, turn)
         flow = Flow(call.header.call_id, call.credit, self._send) if call.credit else None
         try:
-            outcome = await outcome_of(call.skill, call.payload, ctx, self._threads, flow)
+            header = call.header
+            outcome = await outcome_of(
+                call.skill, call.payload, ctx, self._threads, flow, raw=header.raw,
+                as_bytes=header.as_bytes and not header.idempotency_key,  # what is to be kept is JSON
+            )  # fmt: skip
             if call.ended:
                 return None  # its code did not let the cancellation pass
             if flow is not None:
@@ -336,14 +334,15 @@ class Serving:
         instance, ran_us = "", 0
         if call is not None:
             ran_us = int((self._loop.time() - call.began_s) * 1e6)
-            if not (outcome.code or version or replayed):
+            if not (outcome.code or version or replayed or outcome.raw):
                 name = self._names.get(call.slot) or self._name(call.slot)
                 return Frame(Kind.RESULT, header=plain.result(call_id, name, ran_us), payload=outcome.payload)
             instance = f"{self._agent}/{call.slot}"
         header = ResultHeader(
-            call_id, outcome.code, outcome.message, instance, ran_us, version=version, replayed=replayed
-        )
-        return Frame(Kind.RESULT, header=_encode(header), payload=outcome.payload)
+            call_id, outcome.code, outcome.message, instance, ran_us, version=version, replayed=replayed,
+            raw=outcome.raw,
+        )  # fmt: skip
+        return Frame(Kind.RESULT, header=encoded_result(header), payload=outcome.payload)
 
     def _name(self, slot: int) -> bytes:
         name = self._names[slot] = plain.text(f"{self._agent}/{slot}")

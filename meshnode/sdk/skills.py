@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from meshnode.kernel.decoding import JUNK
+from meshnode.model.errors import RemoteError
 from meshnode.sdk.context import Ctx
 from meshnode.sdk.schemas import ARGUMENTS, is_plain, read_docstring, schema_of
+from meshnode.wire import blobs
 from meshnode.wire.calls import SkillDescription
 
 _VARIADIC = 0x04 | 0x08  # code flags of *arguments and **arguments
@@ -72,6 +74,7 @@ class Skill:
         # Made when a call first needs them, as most of an agent's skills wait for long; but types that could be wrong
         # are tried now.
         self._decoder: msgspec.json.Decoder[Any] | None = None
+        self._of_fields: dict[str, Any] = {}
         self._check: msgspec.json.Decoder[Any] | None = None
         if not all(is_plain(hint) for parameter, hint in hints.items() if parameter != self.ctx_name):
             self._decoder = _decoder_of(name, arguments)
@@ -88,8 +91,10 @@ class Skill:
             idempotent,
         )
 
-    def arguments(self, payload: bytes) -> dict[str, object]:
-        """Check the JSON of a call. Raises ``BadArguments``."""
+    def arguments(self, payload: bytes, *, raw: bool = False) -> dict[str, object]:
+        """Check the JSON of a call, and what stands behind it as it is if it is ``raw``. Raises ``BadArguments``."""
+        if raw:
+            return self._with_bytes(payload)
         if self._decoder is None:
             self._decoder = _decoder_of(self.name, self._arguments)
         try:
@@ -97,6 +102,24 @@ class Skill:
         except JUNK as error:
             raise BadArguments(f"{self.name}: {error}") from error
         return {field: getattr(checked, field) for field in self._fields}
+
+    def _with_bytes(self, payload: bytes) -> dict[str, object]:
+        """What came as it is stands in for empty bytes, of which the types know by now that they may be there."""
+        try:
+            text, as_they_are = blobs.unpacked(payload)
+            checked = self.arguments(text)
+            for name, blob in as_they_are.items():
+                if type(checked.get(name)) is not bytes:
+                    raise BadArguments(f"{self.name}: {name} came as bytes, and is to be JSON")
+                checked[name] = msgspec.convert(blob, self._types()[name])  # they may be too many
+        except (RemoteError, *JUNK) as error:
+            raise BadArguments(f"{self.name}: {error}") from error
+        return checked
+
+    def _types(self) -> dict[str, Any]:
+        if not self._of_fields:
+            self._of_fields = {field.name: field.type for field in msgspec.structs.fields(self._arguments)}
+        return self._of_fields
 
     def result(self, value: object) -> bytes:
         """The JSON of what the function returned, or yielded. Raises ``BadResult``."""

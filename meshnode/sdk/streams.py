@@ -32,6 +32,7 @@ TOGETHER_BYTES = 120 * 1024
 TOGETHER_MAX = 256
 
 Granted = tuple[int, int]  # in items and bytes
+Answer = tuple[bytes, bool]  # the payload of a result, and whether it is bytes as they are
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -151,7 +152,7 @@ class Inbox:
         self._more: asyncio.Future[None] | None = None
         self.granted = self._window = INITIAL_GRANT
         self.granted_bytes = WINDOW_BYTES  # told with the call
-        self.end: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.end: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def add(self, number: int, item: bytes, *, metered: bool = False, raw: bool = False) -> bool:
         """False: out of order, more than was granted, or as bytes for who reads JSON."""

@@ -20,7 +20,7 @@ from meshnode.messaging.calls import CREDIT
 from meshnode.model.ids import InstanceId
 from meshnode.sim.cells import Cells, Tally
 from meshnode.sim.manner import Manner
-from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader, encoded_result
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import (
     KEY_CHARS_MAX,
@@ -395,4 +395,4 @@ class Program:
     ) -> Frame:
         ran_us = self._manner.answer_us
         header = ResultHeader(call_id, code, message, self._unit, ran_us, version=version, replayed=replayed)
-        return Frame(Kind.RESULT, header=_encode(header), payload=payload)
+        return Frame(Kind.RESULT, header=encoded_result(header), payload=payload)

@@ -1,9 +1,13 @@
 """Headers of calls, on links and on the local agent socket alike. Payloads are JSON: arguments by name, or a value.
 
-Only items of a stream may be bytes as they are, where its reader and all on the way know of it (``GrantHeader.raw``).
+Bytes may be in them as they are where whoever reads them, and all on the way, know of it: items of a stream
+(``GrantHeader.raw``), a result (``CallHeader.as_bytes``) and arguments (``CallHeader.raw``, see ``blobs``). What a node
+of an earlier release writes anew says nothing of it, and then they are base64 in JSON.
 """
 
 import msgspec
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class CallHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -22,6 +26,8 @@ class CallHeader(msgspec.Struct, frozen=True, array_like=True):
     stream: bool = False  # the caller takes CHUNK frames; grants come as GRANT
     idempotent: bool = False  # the skill says that running twice is running once
     batch: bool = False  # work that may wait: refused first where a node has much to do
+    raw: bool = False  # arguments that are bytes stand behind the others as they are: ``blobs``
+    as_bytes: bool = False  # a result that is bytes may come as it is
 
 
 class ResultHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -36,6 +42,7 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True):
     version: int = 0  # of the state after the call; 0 = nothing changed
     replayed: bool = False  # the stored answer to an idempotency key; the skill did not run again
     retry_after_ms: int = 0  # with "overloaded": when there may be room again; 0 = not said
+    raw: bool = False  # the payload is the result itself, which is bytes; only for a call that said it takes it so
 
 
 class ChunkHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -105,3 +112,21 @@ class RegisteredHeader(msgspec.Struct, frozen=True, array_like=True):
     first_slot: int = 0
     slots: int = 1  # how many instances this process is
     parts: bool = False  # the daemon puts PARTs together; an agent that said so sends long frames so
+
+
+def encoded_call(header: CallHeader) -> bytes:
+    """Without the last fields where they say nothing, as all of earlier releases: so that calls of both are alike to
+    those who cut them (``plain``)."""
+    data = _encode(header)
+    return data if header.raw or header.as_bytes else _without(data, 2)
+
+
+def encoded_result(header: ResultHeader) -> bytes:
+    """The same for a result."""
+    data = _encode(header)
+    return data if header.raw else _without(data, 1)
+
+
+def _without(data: bytes, fields: int) -> bytes:
+    """A short array without its last fields, of a byte each."""
+    return bytes((data[0] - fields,)) + data[1:-fields]

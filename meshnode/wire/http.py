@@ -15,6 +15,8 @@ from meshnode.wire.calls import (
     RegisterHeader,
     ResultHeader,
     SkillDescription,
+    encoded_call,
+    encoded_result,
 )
 from meshnode.wire.events import EventHeader, SubscribeHeader
 from meshnode.wire.frame import Frame, Kind
@@ -126,11 +128,11 @@ def register_frame(said: Registration, agent: str, pid: int) -> Frame:
 
 
 def result_frame(call_id: bytes, result: object) -> Frame:
-    return Frame(Kind.RESULT, header=_pack(ResultHeader(call_id)), payload=_json(result))
+    return Frame(Kind.RESULT, header=encoded_result(ResultHeader(call_id)), payload=_json(result))
 
 
 def failure_frame(call_id: bytes, code: str, message: str) -> Frame:
-    return Frame(Kind.RESULT, header=_pack(ResultHeader(call_id, code, message[:1000])))
+    return Frame(Kind.RESULT, header=encoded_result(ResultHeader(call_id, code, message[:1000])))
 
 
 def item_frame(call_id: bytes, number: int, item: object) -> Frame:
@@ -142,7 +144,7 @@ def ask_frame(call_id: bytes, said: Ask) -> Frame:
         call_id, said.skill, max(1, int(said.deadline_s * 1000)), idempotency_key=said.key, session=said.session,
         batch=said.batch,
     )  # fmt: skip
-    return Frame(Kind.CALL, header=_pack(header), payload=_json(said.arguments))
+    return Frame(Kind.CALL, header=encoded_call(header), payload=_json(said.arguments))
 
 
 def cancel_frame(call_id: bytes) -> Frame:

@@ -1,7 +1,7 @@
 """Headers of plain calls as bytes: what differs from call to call is cut out, and something else put in its place.
 
     CALL    array of 13 | id | skill | deadline_ms | agent, caller, no key | trace, if there is one | no clock, slot -1,
-            no session, no stream, idempotent, batch
+            no session, no stream, idempotent, batch; of 15, if one of them is true: raw, as_bytes
     RESULT  array of 9 | id | code "" | message "" | instance | ran_us | no durability, version 0, not replayed, 0
 
 Only what our own encoder writes is cut; whatever is written otherwise is ``None`` here, and read by the decoder.
@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from meshnode.wire.calls import CallHeader
+from meshnode.wire.calls import CallHeader, encoded_call
 
 ID_AT, ID_END = 3, 19
 _CALL = b"\x9d\xc4\x10"
+_MARKS = {_CALL: 0, b"\x9f\xc4\x10": 2}  # of calls, with the bytes behind the tail
 _RESULT = b"\x99\xc4\x10"
 _OK = b"\xa0\xa0"  # no code, no message
 _PLAIN = b"\xa0\x00\xc2\x00"  # nothing changed, and it was no repetition
@@ -30,7 +31,6 @@ BLANK_TRACE = "0" * TRACE_CHARS
 _TRACE_MARK = b"\xd9\x37"  # a text of 55 bytes
 _TAIL = 6  # bytes behind the trace of a plain call
 _TRACE = TRACE_CHARS + _TAIL
-_TRACED = len(_TRACE_MARK) + _TRACE
 # So much at least follows a text that is looked behind: the shortest number, and what ends a RESULT.
 _FOLLOWS = 1 + len(_PLAIN)
 
@@ -43,19 +43,19 @@ Cut = tuple[bytes, int, int, int, bytes]
 
 
 class Way(NamedTuple):
-    """What stands before and behind the deadline of calls that differ in nothing but that, id and trace; ``tail``:
-    behind the trace, of calls that have one."""
+    """What stands before the id, and before and behind the deadline, of calls that differ in nothing but id, deadline
+    and trace; ``tail``: behind the trace, of calls that have one."""
 
+    mark: bytes
     before: bytes
     behind: bytes
     tail: bytes = b""
 
 
 def cut_call(header: bytes) -> Cut | None:
-    if header[:ID_AT] != _CALL:
-        return None
-    at = _behind_text(header, ID_END)
-    if not at:
+    mark = header[:ID_AT]
+    more, at = _MARKS.get(mark), _behind_text(header, ID_END)
+    if more is None or not at:
         return None
     first = header[at]
     if first == _UINT16:
@@ -69,12 +69,14 @@ def cut_call(header: bytes) -> Cut | None:
         return None
     if deadline_ms < _LEAST.get(first, 1):
         return None  # there is none, or it is not written as we would
-    if header[-_TRACED:-_TRACE] != _TRACE_MARK or len(header) - _TRACED < end:
-        return header[ID_END:at] + header[end:], at, end, deadline_ms, b""
-    trace = header[-_TRACE:-_TAIL]
+    trace_at = len(header) - _TRACE - more
+    if header[trace_at - len(_TRACE_MARK) : trace_at] != _TRACE_MARK or trace_at - len(_TRACE_MARK) < end:
+        return mark + header[ID_END:at] + header[end:], at, end, deadline_ms, b""
+    trace = header[trace_at : trace_at + TRACE_CHARS]
     if not trace.isascii():
         return None
-    return header[ID_END:at] + header[end:-_TRACE] + header[-_TAIL:], at, end, deadline_ms, trace
+    common = mark + header[ID_END:at] + header[end:trace_at] + header[trace_at + TRACE_CHARS :]
+    return common, at, end, deadline_ms, trace
 
 
 def cut_like(header: bytes, like: bytes, at: int, end: int) -> int:
@@ -82,17 +84,20 @@ def cut_like(header: bytes, like: bytes, at: int, end: int) -> int:
 
     ``at``, ``end``: where the deadline of that one stands, which is ``LIKE_BYTES`` long.
     """
-    if header[:ID_AT] != _CALL or header[ID_END : at + 1] != like[ID_END : at + 1] or header[end:] != like[end:]:
+    if header[:ID_AT] != like[:ID_AT] or header[ID_END : at + 1] != like[ID_END : at + 1] or header[end:] != like[end:]:
         return 0
     return header[at + 1] << 8 | header[at + 2] if header[at + 1] else 0
 
 
 def split(header: CallHeader) -> Way:
     """What such a header says beside id, deadline and trace."""
-    written = _encode(msgspec.structs.replace(header, call_id=bytes(ID_END - ID_AT), deadline_ms=_UINT16))
+    written = encoded_call(msgspec.structs.replace(header, call_id=bytes(ID_END - ID_AT), deadline_ms=_UINT16))
     at = _behind_text(written, ID_END)
-    before, behind = written[ID_END:at], written[at + 2 :]
-    return Way(before, behind[:-_TRACE], behind[-_TAIL:]) if header.trace else Way(before, behind)
+    mark, before, behind = written[:ID_AT], written[ID_END:at], written[at + 2 :]
+    if not header.trace:
+        return Way(mark, before, behind)
+    trace_at = len(behind) - _TRACE - _MARKS[mark]
+    return Way(mark, before, behind[:trace_at], behind[trace_at + TRACE_CHARS :])
 
 
 def is_trace(trace: str) -> bool:
@@ -102,11 +107,11 @@ def is_trace(trace: str) -> bool:
 
 def as_written(header: CallHeader, data: bytes) -> bool:
     """These bytes are what our encoder writes for it."""
-    return _encode(header) == data
+    return encoded_call(header) == data
 
 
 def call(call_id: bytes, way: Way, deadline: bytes, trace: bytes = b"") -> bytes:
-    return b"%b%b%b%b%b%b%b" % (_CALL, call_id, way.before, deadline, way.behind, trace, way.tail)
+    return b"%b%b%b%b%b%b%b" % (way.mark, call_id, way.before, deadline, way.behind, trace, way.tail)
 
 
 def number(value: int) -> bytes:

@@ -233,7 +233,7 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     alone = Frame(Kind.STATE, header=state.encode(state.StateHeader(b"", 2)), payload=body)
     merged = Frame(Kind.MERGED, header=state.encode(state.MergedHeader(3, 4)), payload=body)
     emit = Frame(Kind.EMIT, header=state.encode(state.EmitHeader("quality.verdict")), payload=b'{"digit": 7}')
-    call = Frame(Kind.CALL, header=state.encode(letters.CallHeader(call_id, "words.count", 1000)), payload=b"{}")
+    call = letters.call_frame(letters.CallHeader(call_id, "words.count", 1000), b"{}")
     end = letters.result_frame(letters.ResultHeader(call_id, "", "", "words/0", 12, "local", 9), b"5")
     item, grant = letters.chunk_frame(call_id, 0, b'"one"'), letters.grant_frame(call_id, 64)
     cancel = letters.cancel_frame(call_id)

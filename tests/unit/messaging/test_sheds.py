@@ -11,7 +11,7 @@ from meshnode.kernel.instant import MS, SECOND
 from meshnode.messaging import sheds
 from meshnode.messaging.messages import MeshAsked
 from meshnode.messaging.switch import ASK_SKILL, SwitchConfig
-from meshnode.wire.calls import ResultHeader
+from meshnode.wire.calls import ResultHeader, encoded_result
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.messaging.town import (
     ID,
@@ -37,7 +37,7 @@ def fill(town: Town, house: House, count: int, first: int = 100, **fields: objec
 
 def shed(code: str, retry_after_ms: int, call_id: bytes) -> Frame:
     header = ResultHeader(call_id, code, "no room", retry_after_ms=retry_after_ms)
-    return Frame(Kind.RESULT, header=msgspec.msgpack.encode(header))
+    return Frame(Kind.RESULT, header=encoded_result(header))
 
 
 def test_each_class_is_refused_at_its_own_share_of_the_bound() -> None:

@@ -8,6 +8,7 @@ from meshnode.kernel.ports import StoredAnswer
 from meshnode.messaging.messages import Emitted, MergeDone, StateWritten
 from meshnode.model.ids import InstanceId
 from meshnode.wire import state
+from meshnode.wire.calls import encoded_result
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import Change, EmitHeader, MergedHeader, Op, StateHeader
 from tests.unit.messaging.town import (
@@ -89,7 +90,7 @@ def test_an_agent_cannot_say_how_its_changes_are_kept() -> None:
     town = Town(house)
     town.ask(house, 1)
     header = msgspec.structs.replace(result_of(result_frame(asked(house))), durability="replicated(9)", replayed=True)
-    town.says(house, conn, Frame(Kind.RESULT, header=msgspec.msgpack.encode(header), payload=b"1"))
+    town.says(house, conn, Frame(Kind.RESULT, header=encoded_result(header), payload=b"1"))
     assert [(ended.durability, ended.replayed) for ended in house.ended] == [("", False)]
 
 

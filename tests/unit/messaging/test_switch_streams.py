@@ -8,7 +8,7 @@ from meshnode.kernel.instant import MS, SECOND
 from meshnode.messaging.letters import RESULT_BYTES_MAX
 from meshnode.messaging.messages import CallItem
 from meshnode.model.ids import InstanceId
-from meshnode.wire.calls import ChunkHeader, GrantHeader
+from meshnode.wire.calls import CallHeader, ChunkHeader, GrantHeader, ResultHeader, encoded_call, encoded_result
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.messaging.town import (
     ID,
@@ -346,6 +346,49 @@ def test_a_peer_that_sends_bytes_to_who_takes_none_is_refused_by_name() -> None:
     town.hears(a, b.node, chunk_frame(ours.call_id, 0, b"\xff", raw=True))
     assert [reject.reason for reject in a.told(Reject)] == ["stream-raw"]
     assert [ended.code for ended in a.ended] == ["stream-raw"]
+
+
+@pytest.mark.parametrize("more", [{}, {"as_bytes": True, "idempotency_key": "k"}])
+def test_a_result_in_bytes_that_nobody_takes_so_ends_the_call_by_name(more: dict[str, object]) -> None:
+    house = House(1)
+    mine, conn = house.agent("my.own", agent="mine"), house.agent()
+    town = Town(house)
+    town.says(house, mine, call_frame(ID, **more))
+    town.says(house, conn, raw_result(call_of(house.asked_of_agents()[0]).call_id))
+    assert result_of(heard(house, mine)[-1]).code == "result-raw"
+    assert house.switch.counters["calls-result-raw"] == 1 and house.switch.in_flight == 0
+
+
+def test_a_result_in_bytes_goes_on_to_who_takes_it_so_by_either_way() -> None:
+    town, a, b, conn = pair()
+    mine = a.agent("my.own", agent="mine")
+    for number in range(3):  # the first tells the express lane how
+        asked = bytes([number]) * 16
+        town.says(a, mine, call_frame(asked, raw=True, as_bytes=True))
+        town.run(5 * MS)
+        seen = call_of(b.asked_of_agents()[-1])
+        assert (seen.raw, seen.as_bytes) == (True, True)
+        town.says(b, conn, raw_result(seen.call_id))
+        town.run(5 * MS)
+        frame = heard(a, mine)[-1]
+        told = result_of(frame)
+        assert (told.call_id, told.code, told.raw, frame.payload) == (asked, "", True, b"\xff")
+
+
+def raw_result(call_id: bytes) -> Frame:
+    return Frame(Kind.RESULT, header=encoded_result(ResultHeader(call_id, raw=True)), payload=b"\xff")
+
+
+def test_headers_that_say_nothing_of_bytes_are_written_as_they_were() -> None:
+    for header, written, fields in (
+        (CallHeader(ID, "a.b", 9), encoded_call, 13),
+        (ResultHeader(ID), encoded_result, 9),
+    ):
+        data = written(header)
+        assert len(msgspec.msgpack.decode(data)) == fields
+        assert msgspec.msgpack.decode(data, type=type(header)) == header
+        told = msgspec.structs.replace(header, raw=True)
+        assert msgspec.msgpack.decode(written(told), type=type(header)) == told
 
 
 class FormerChunk(msgspec.Struct, frozen=True, array_like=True):

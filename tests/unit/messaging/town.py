@@ -28,7 +28,16 @@ from meshnode.registry.index import Index
 from meshnode.registry.offers import UnitOffer, encode_agent, encode_skill
 from meshnode.wire import state
 from meshnode.wire.bus import Spread, ToAgent
-from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, ResultHeader, SkillDescription
+from meshnode.wire.calls import (
+    CallHeader,
+    CancelHeader,
+    ChunkHeader,
+    GrantHeader,
+    ResultHeader,
+    SkillDescription,
+    encoded_call,
+    encoded_result,
+)
 from meshnode.wire.frame import Frame, Kind, encode
 from meshnode.wire.state import Change, Op, StateHeader
 
@@ -65,11 +74,11 @@ def call_frame(
     call_id: bytes, skill: str = SKILL, deadline_ms: int = 2_000, payload: bytes = b"{}", **more: object
 ) -> Frame:
     header = CallHeader(call_id, skill, deadline_ms, **more)  # pyright: ignore[reportArgumentType]
-    return Frame(Kind.CALL, header=msgspec.msgpack.encode(header), payload=payload)
+    return Frame(Kind.CALL, header=encoded_call(header), payload=payload)
 
 
 def result_frame(call_id: bytes, code: str = "", payload: bytes = b"1", message: str = "", instance: str = "") -> Frame:
-    header = msgspec.msgpack.encode(ResultHeader(call_id, code, message, instance))
+    header = encoded_result(ResultHeader(call_id, code, message, instance))
     return Frame(Kind.RESULT, header=header, payload=payload)
 
 

@@ -8,7 +8,6 @@ too late.
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-import msgspec
 from hypothesis import strategies as st
 
 from meshnode.kernel.effects import Effect
@@ -18,7 +17,7 @@ from meshnode.messaging.switch import PING_SKILL
 from meshnode.model.ids import AgentConn, InstanceId, NodeId
 from meshnode.registry.index import Index
 from meshnode.wire.bus import ToAgent
-from meshnode.wire.calls import CallHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, ResultHeader, encoded_call, encoded_result
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.messaging.town import (
     START_US,
@@ -312,7 +311,7 @@ class Twins:
         self._ids += 1 if c != 7 else 0  # else the id of the call before
         header = _header(self._ids.to_bytes(16), b, c, caller)
         self.waiting.append((source, header.call_id))
-        data = msgspec.msgpack.encode(header)
+        data = encoded_call(header)
         if c == 9:
             data = data.replace(b"\xcd\x07\xd0", b"\xce\x00\x00\x07\xd0")  # longer than need be
         return Frame(Kind.CALL, header=data, payload=b"x" * (c % 3))
@@ -347,6 +346,7 @@ def _header(call_id: bytes, b: int, c: int, caller: str) -> CallHeader:
         call_id, skill, DEADLINES_MS[c % len(DEADLINES_MS)], agent=AGENTS.get(skill, "") if c == 1 else "",
         caller="admin" if c == 2 else caller, idempotency_key="k" if c == 3 else "", trace=_trace(call_id, c),
         slot=0 if c == 5 else -1, session="s" if c == 6 else "", stream=c == 8, idempotent=c == 10, batch=c == 11,
+        raw=c in (14, 16), as_bytes=c in (15, 16),
     )  # fmt: skip
 
 
@@ -362,9 +362,9 @@ def _trace(call_id: bytes, c: int) -> str:
 def _result(call_id: bytes, a: int, b: int) -> Frame:
     header = ResultHeader(
         call_id, CODES[a], "why" if CODES[a] else "", ("words/0", "", "w" * 40, "w" * 300)[b % 4],
-        (0, 200, 70_000, 2**40)[b // 4], durability="local" if b == 13 else "", version=int(b == 14),
+        (0, 200, 70_000, 2**40)[b // 4], durability="local" if b == 13 else "", version=int(b == 14), raw=b == 15,
     )  # fmt: skip
-    return Frame(Kind.RESULT, header=msgspec.msgpack.encode(header), payload=b"1")
+    return Frame(Kind.RESULT, header=encoded_result(header), payload=b"1")
 
 
 def _toggle(held: list[HeldT], what: HeldT) -> None:
