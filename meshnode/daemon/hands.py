@@ -16,7 +16,15 @@ from meshnode.host.transport import Transport
 from meshnode.kernel.blobs import DropBlobs, KeepBlobs, ReadBlob
 from meshnode.kernel.effects import Dial, Effect, GiveBack, Undial
 from meshnode.links.messages import CloseLink, Transmit
-from meshnode.links.tunnelwire import TunnelBytes, TunnelCredit, TunnelGone, TunnelStart
+from meshnode.links.tunnelwire import (
+    PipeAwaited,
+    PipeCredit,
+    PipeGone,
+    TunnelBytes,
+    TunnelCredit,
+    TunnelGone,
+    TunnelStart,
+)
 from meshnode.node.effects import Announce, DrawEntropy, Exit, FetchLogs, Reply, Store, StreamItemTold
 from meshnode.node.inputs import EntropyDrawn, Input, Stored, StoreFailed
 from meshnode.sdk import pages
@@ -55,6 +63,8 @@ class Hands:
                 self.transport.perform(effect)
             case TunnelBytes() | TunnelCredit() | TunnelStart() | TunnelGone():
                 self.transport.tunnels.perform(effect)
+            case PipeAwaited() | PipeCredit() | PipeGone():
+                self.transport.pipes.perform(effect)
             case Store():
                 self._store(effect)
             case Reply(command_no, view):

@@ -268,6 +268,7 @@ class House:
 
 def _relay(settings: Settings) -> RelayConfig:
     return RelayConfig(
+        pipes=True,
         bytes_per_s=settings.relay_bytes_per_s, burst_bytes=settings.relay_bytes_per_s,
         clients_max=settings.relay_clients, tunnels_max=settings.relay_tunnels,
         tunnels_per_client_max=settings.relay_client_tunnels,

@@ -19,23 +19,27 @@ from meshnode.host.dialer import DialError, connect
 from meshnode.host.enrolment import EnrolmentDoor
 from meshnode.host.halves import halves
 from meshnode.host.listener import Listener, ListenerConfig
+from meshnode.host.pipes import PipeHand
 from meshnode.host.tlslink import LINGER_S, UNSENT_BYTES_MAX, Scratch, TlsLink, attach
-from meshnode.host.tunnel import TunnelHand, TunnelStream
+from meshnode.host.tunnel import TunnelHand, TunnelPipe, TunnelStream
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Dial, Undial
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Transmit
-from meshnode.links.tunnelwire import TunnelClosed, TunnelStart, TunnelWritten
+from meshnode.links.tunnels import PIPE_FAILED
+from meshnode.links.tunnelwire import PipeEnded, PipeRead, TunnelClosed, TunnelStart, TunnelWritten
 from meshnode.model.addresses import host_and_port
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId
 from meshnode.sdk.pages import LARGE_BYTES, keep_pages
+from meshnode.security.clienthello import PIPE
 from meshnode.security.messages import EnrolmentAsked, IssueLeaf, RefuseEnrolment
 from meshnode.security.tls import ALPN_ENROL, ALPN_MESH
 
 log = logging.getLogger(__name__)
 
-Told = LinkOpened | LinkBytes | LinkLost | DialFailed | Reached | EnrolmentAsked | TunnelWritten | TunnelClosed
+OfTunnels = TunnelWritten | TunnelClosed | PipeRead | PipeEnded
+Told = LinkOpened | LinkBytes | LinkLost | DialFailed | Reached | EnrolmentAsked | OfTunnels
 Tell = Callable[[Told], None]
 SWEEP_S = 60.0  # how often links are looked at whose peer's certificate may have ended
 
@@ -68,6 +72,7 @@ class Transport:
         self._listener = Listener(config.listen, counters, self._welcome)
         self._inner_scratch: Scratch | None = None  # of links in tunnels, which are read while a link around them is
         self.tunnels = TunnelHand(tell, counters, self._tunnelled)
+        self.pipes = PipeHand(tell, counters)
         self._door = EnrolmentDoor(tell, counters, self._scratch, self._dialable)
         self._tasks: asyncio.TaskGroup | None = None
         self._numbers = itertools.count(1)
@@ -197,6 +202,8 @@ class Transport:
         if ALPN_MESH in protocols:
             with contextlib.suppress(_NoLink):  # counted by its name in ``refused``
                 await self._shake(accepted, self._session(source, None), credentials.mutual_server)
+        elif PIPE in protocols:
+            await self.pipes.receive(accepted)
         elif ALPN_ENROL in protocols and credentials.enrol_server is not None:
             await self._door.receive(accepted, credentials, credentials.enrol_server)
         else:
@@ -208,7 +215,7 @@ class Transport:
     def _session(self, address: str, dial: Dial | None) -> "_Session":
         return _Session(self, LinkId(next(self._numbers)), address, dial)
 
-    async def _tunnelled(self, stream: TunnelStream, start: TunnelStart) -> None:
+    async def _tunnelled(self, tunnel: TunnelStream | TunnelPipe, start: TunnelStart) -> None:
         """As ``_dial`` and ``_welcome``, over a tunnel, whose failure says nothing about the node that was dialled."""
         address = f"relay/{start.relay_name}"
         dial = None if start.inbound else Dial(start.dial_no, address, 0, start.peer)
@@ -218,7 +225,13 @@ class Transport:
         within_s = self._config.listen.handshake_s if start.inbound else self._config.dial_s
         try:
             async with asyncio.timeout(within_s):
-                await self._shake(stream, session, context)
+                if isinstance(tunnel, TunnelPipe):
+                    session.pipe, connected = tunnel, await tunnel.reach(self._config.dial_from)
+                else:
+                    connected = tunnel
+                await self._shake(connected, session, context)
+        except DialError as error:
+            self._untunnelled(dial, DialFailure.UNREACHABLE, error.detail)
         except TimeoutError:
             self._untunnelled(dial, DialFailure.TIMEOUT, f"no answer within {within_s:g} s")
         except _NoLink as error:
@@ -247,6 +260,8 @@ class Transport:
             unsent_bytes_max=self._config.unsent_bytes_max,
         )
         session.link = link
+        if session.pipe is not None:
+            session.pipe.link = link
         try:
             if isinstance(connected, TunnelStream):
                 connected.attach(link)
@@ -305,6 +320,7 @@ class Transport:
     async def _close_all(self) -> None:
         """In order: what the core sent last, such as its goodbye, still leaves."""
         self._door.close()
+        self.pipes.close()
         links = [session.link for session in self._sessions.values()]
         for link in links:
             link.close()
@@ -341,6 +357,7 @@ class _Session:
         self.address = address
         self.dial = dial
         self.relay = UNKNOWN_NODE  # that carries it
+        self.pipe: TunnelPipe | None = None  # it runs in one
         self.until_ms = 0  # the peer's certificate, once it was judged
         self.settled: asyncio.Future[_NoLink | None] = asyncio.get_running_loop().create_future()
         self._transport = transport
@@ -359,6 +376,8 @@ class _Session:
             self._transport.tell(LinkBytes(self.number, bytes(piece)))
 
     def ended(self, how: Loss, reason: str) -> None:
+        if self.pipe is not None:
+            self.pipe.ended("tunnel-closed" if self._is_open else PIPE_FAILED)
         if self._is_open:
             self._transport.lost(self, how, reason)
             return

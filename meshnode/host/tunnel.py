@@ -1,15 +1,20 @@
 """Connections whose bytes a relay carries: to ``tlslink.py`` a stream like a socket's, to the core written pieces.
 
 The stream keeps what exceeds the credit of the other end; how much that may be, the TLS engine judges as for a socket.
+A tunnel that is a pipe is a socket: nothing of it passes here but its beginning and its end.
 """
 
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Generator
 
-from meshnode.host.tlslink import TlsLink
+from meshnode.host.dialer import DialError, connect
+from meshnode.host.tlslink import LINGER_S, TlsLink
 from meshnode.kernel.counters import Counters
+from meshnode.kernel.reasons import DialFailure
+from meshnode.links.tunnels import PIPE_FAILED
 from meshnode.links.tunnelwire import (
     WINDOW_BYTES,
     TunnelBytes,
@@ -19,14 +24,15 @@ from meshnode.links.tunnelwire import (
     TunnelStart,
     TunnelWritten,
 )
+from meshnode.security.clienthello import PIPE_PREFACE
 
 log = logging.getLogger(__name__)
 
 HALF_OPEN_MAX = 32  # handshakes of strangers that relays bring
 
 Told = TunnelWritten | TunnelClosed
-# Runs TLS in a stream that has begun; returns when the handshake is over, either way, and never raises for the peer.
-Welcome = Callable[["TunnelStream", TunnelStart], Awaitable[None]]
+# Runs TLS in a tunnel that has begun; returns when the handshake is over, either way, and never raises for the peer.
+Welcome = Callable[["TunnelStream | TunnelPipe", TunnelStart], Awaitable[None]]
 
 
 class TunnelStream(asyncio.Transport):
@@ -112,12 +118,52 @@ class TunnelStream(asyncio.Transport):
             self.lost("tunnel-closed", told=True)
 
 
+class TunnelPipe:
+    """A tunnel that is a connection of its own to the relay. ``link``: what runs in it, once it does."""
+
+    def __init__(self, start: TunnelStart, tell: Callable[[Told], None]) -> None:
+        self._start, self._tell = start, tell
+        self.link: TlsLink | None = None
+        self._over = False
+
+    async def reach(self, dial_from: str) -> socket.socket:
+        """A connection of which the relay knows whose it is. Raises ``DialError``."""
+        assert self._start.door is not None, "a pipe has a door"
+        try:
+            dialled = await connect(*self._start.door, dial_from)
+            try:
+                await asyncio.get_running_loop().sock_sendall(dialled, PIPE_PREFACE + self._start.key)
+            except OSError as error:
+                dialled.close()
+                raise DialError(DialFailure.UNREACHABLE, str(error)) from error
+            except BaseException:
+                dialled.close()
+                raise
+        except BaseException:
+            self.ended(PIPE_FAILED)
+            raise
+        return dialled
+
+    def ended(self, reason: str) -> None:
+        """Nothing runs in it any more, and the core does not know."""
+        if not self._over:
+            self._over = True
+            self._tell(TunnelClosed(self._start.tunnel, reason))
+
+    def lost(self) -> None:
+        """The core knows that it is over. What the other end said last may be under way."""
+        self._over = True
+        if self.link is not None:
+            asyncio.get_running_loop().call_later(LINGER_S, self.link.abort)
+
+
 class TunnelHand:
     """All tunnels that end here. ``perform`` only starts work."""
 
     def __init__(self, tell: Callable[[Told], None], counters: Counters, welcome: Welcome) -> None:
         self._tell, self._counters, self._welcome = tell, counters, welcome
         self._streams: dict[int, TunnelStream] = {}
+        self._pipes: dict[int, TunnelPipe] = {}
         self._half_open = 0
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -140,9 +186,11 @@ class TunnelHand:
                 if tunnel in self._streams:
                     self._streams[tunnel].granted(total)
             case TunnelGone(tunnel, reason):
-                stream = self._streams.pop(tunnel, None)
+                stream, pipe = self._streams.pop(tunnel, None), self._pipes.pop(tunnel, None)
                 if stream is not None:
                     stream.lost(reason)
+                if pipe is not None:
+                    pipe.lost()
             case TunnelStart():
                 self._start(effect)
 
@@ -151,17 +199,21 @@ class TunnelHand:
             self._counters.add("tunnel-busy")
             self._tell(TunnelClosed(start.tunnel, "tunnel-busy"))
             return
-        stream = self._streams[start.tunnel] = TunnelStream(start.tunnel, self._heard)
+        if start.door is None:
+            begun = self._streams[start.tunnel] = TunnelStream(start.tunnel, self._heard)
+        else:
+            begun = self._pipes[start.tunnel] = TunnelPipe(start, self._heard)
         self._half_open += start.inbound
-        self._tasks.create_task(self._shake(stream, start), name=f"tunnel {start.tunnel}")
+        self._tasks.create_task(self._shake(begun, start), name=f"tunnel {start.tunnel}")
 
-    async def _shake(self, stream: TunnelStream, start: TunnelStart) -> None:
+    async def _shake(self, begun: TunnelStream | TunnelPipe, start: TunnelStart) -> None:
         try:
-            await self._welcome(stream, start)
+            await self._welcome(begun, start)
         finally:
             self._half_open -= start.inbound
 
     def _heard(self, told: Told) -> None:
         if isinstance(told, TunnelClosed):
             self._streams.pop(told.tunnel, None)
+            self._pipes.pop(told.tunnel, None)
         self._tell(told)

@@ -5,9 +5,14 @@ runs inside from end to end. Each direction has its credit, which the receiving 
 no tunnel ever has more than ``WINDOW_BYTES`` in its memory. Whoever opened a tunnel pays for both directions out of
 his quota; in debt he waits for credit.
 
-Invariant: the two legs of a tunnel are forgotten together.
+Where both ends come by a connection of their own, the bytes are none of the links': the host joins the two connections
+to a pipe, and only asks for credit now and then, so that the quota holds as it does for frames. Keys are drawn from a
+secret: who could guess one could take the place of an end, and break its tunnel.
+
+Invariant: the two legs of a tunnel are forgotten together, and so is its pipe.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,7 +22,22 @@ from meshnode.kernel.effects import Effect, Reject
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.timers import Timers
 from meshnode.links.messages import Post
-from meshnode.links.tunnelwire import WINDOW_BYTES, Credit, Open, Why, body_of, frame_of
+from meshnode.links.tunnelwire import (
+    KEY_BYTES,
+    PIPE_WINDOW_BYTES,
+    WINDOW_BYTES,
+    Credit,
+    Open,
+    PipeAwaited,
+    PipeCredit,
+    PipeEnded,
+    PipeGone,
+    PipeRead,
+    Way,
+    Why,
+    body_of,
+    frame_of,
+)
 from meshnode.model.ids import NodeId
 from meshnode.wire.frame import Frame, Kind
 
@@ -28,9 +48,11 @@ Key = tuple[NodeId, int]  # a peer, and the number of a tunnel on the link to it
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RelayConfig:
-    """What a relay carries for others. ``carries``: whether this node is one."""
+    """What a relay carries for others. ``carries``: whether this node is one; ``pipes``: whether its host can join
+    connections, or, at an end of a tunnel, make one."""
 
     carries: bool = False
+    pipes: bool = False
     bytes_per_s: int = 64 * 1024 * 1024  # of one client, both directions together
     burst_bytes: int = 64 * 1024 * 1024
     open_bytes: int = 64 * 1024  # what opening a tunnel costs, so that nobody opens and closes them for nothing
@@ -53,6 +75,10 @@ class Ways(Protocol):
         """The relay that carries the link to a peer, if one does."""
         ...
 
+    def door(self, peer: NodeId) -> tuple[str, int] | None:
+        """Where this node has dialled the link in use to a peer, host and port; ``None``: it did not."""
+        ...
+
 
 @dataclass(slots=True)
 class _Leg:
@@ -65,6 +91,11 @@ class _Leg:
     got: int = 0
     limit: int = WINDOW_BYTES
     held: int | None = None  # credit that waits for the client's quota
+    pipe: int = 0  # what it carries comes by one
+
+    @property
+    def side(self) -> int:
+        return 0 if self.opener else 1
 
 
 @dataclass(slots=True)
@@ -78,17 +109,20 @@ class _Purse:
 
 @dataclass(slots=True)
 class Carriage:
-    """All tunnels that a relay carries. ``is_client``: a node names this relay in its row."""
+    """All tunnels that a relay carries. ``is_client``: a node names this relay in its row. ``secret``: for keys."""
 
     config: RelayConfig
     ways: Ways
     is_client: Callable[[NodeId], bool]
     number: Callable[[NodeId], int]
     counters: Counters
+    secret: bytes
     bytes_carried: int = 0
     _legs: dict[Key, _Leg] = field(default_factory=dict[Key, _Leg])
     _purses: dict[NodeId, _Purse] = field(default_factory=dict[NodeId, _Purse])
     _debts: Timers[NodeId] = field(default_factory=Timers[NodeId])
+    _pipes: dict[int, Key] = field(default_factory=dict[int, Key])  # the leg of its opener
+    _last_pipe: int = 0
 
     @property
     def tunnels(self) -> int:
@@ -119,7 +153,14 @@ class Carriage:
         purse.left -= self.config.open_bytes
         purse.tunnels += 1
         self.counters.add("relay-opened")
-        return [_post(wanted, frame_of(Kind.TUNNEL_OPEN, there[1], Open(asked.wanted, peer)))]
+        if not (asked.pipes and self.config.pipes):
+            return [_post(wanted, frame_of(Kind.TUNNEL_OPEN, there[1], Open(asked.wanted, peer)))]
+        self._last_pipe += 1
+        self._pipes[self._last_pipe] = key
+        self._legs[key].pipe = self._legs[there].pipe = self._last_pipe
+        awaited = self._awaited(self._legs[there])
+        opened = Open(asked.wanted, peer, key=awaited.key)
+        return [awaited, _post(wanted, frame_of(Kind.TUNNEL_OPEN, there[1], opened))]
 
     def _refusal(self, peer: NodeId, asked: Open, purse: _Purse) -> str | None:
         wanted = NodeId(asked.wanted)
@@ -149,12 +190,19 @@ class Carriage:
 
     def _end(self, key: Key, leg: _Leg, reason: str) -> list[Effect]:
         """``key`` knows; the other side is told."""
+        gone = self._forget(key, leg)
+        return [_post(leg.other[0], frame_of(Kind.TUNNEL_CLOSE, leg.other[1], Why(reason))), *gone]
+
+    def _forget(self, key: Key, leg: _Leg) -> list[Effect]:
         self._legs.pop(key, None)
         self._legs.pop(leg.other, None)
         purse = self._purses.get(leg.client)
         if purse is not None:
             purse.tunnels -= 1
-        return [_post(leg.other[0], frame_of(Kind.TUNNEL_CLOSE, leg.other[1], Why(reason)))]
+        return self._pipe_gone(leg)
+
+    def _pipe_gone(self, leg: _Leg) -> list[Effect]:
+        return [] if self._pipes.pop(leg.pipe, None) is None else [PipeGone(leg.pipe)]
 
     def _broken(self, key: Key, leg: _Leg, reason: str) -> list[Effect]:
         """An end breaks the rules: both are told, the link stays."""
@@ -172,17 +220,16 @@ class Carriage:
             self.counters.add("tunnel-unknown")  # it ended here a moment ago
             return []
         match frame.kind:
-            case Kind.TUNNEL_DATA:
+            case Kind.TUNNEL_DATA if not leg.pipe:
                 return self._data(key, leg, frame, now)
-            case Kind.TUNNEL_CREDIT:
+            case Kind.TUNNEL_CREDIT if not leg.pipe:
                 return self._credit(key, leg, body_of(frame, Credit).total, now)
             case Kind.TUNNEL_OPENED if not leg.opener and not leg.opened:
-                leg.opened = self._legs[leg.other].opened = True
-                return [_post(leg.other[0], frame_of(Kind.TUNNEL_OPENED, leg.other[1]))]
+                return self._opened(leg, frame)
             case Kind.TUNNEL_REFUSED if not leg.opener and not leg.opened:
                 why = body_of(frame, Why)
-                self._end(key, leg, why.reason)
-                return [_post(leg.other[0], frame_of(Kind.TUNNEL_REFUSED, leg.other[1], why))]
+                gone = self._forget(key, leg)
+                return [_post(leg.other[0], frame_of(Kind.TUNNEL_REFUSED, leg.other[1], why)), *gone]
             case Kind.TUNNEL_CLOSE:
                 return self._end(key, leg, body_of(frame, Why).reason)
             case _:
@@ -192,7 +239,7 @@ class Carriage:
         """What becomes of TUNNEL_DATA of a tunnel that stands, within its credit: to whom it goes, as it is but for the
         number. The links ask for each piece, and need no turn of the node for it; ``None``: let ``carry`` judge."""
         leg = self._legs.get((peer, frame.stream))
-        if leg is None or not leg.opened or leg.got + len(frame.payload) > leg.limit:
+        if leg is None or not leg.opened or leg.pipe or leg.got + len(frame.payload) > leg.limit:
             return None
         leg.got += len(frame.payload)
         self.bytes_carried += len(frame.payload)
@@ -216,16 +263,22 @@ class Carriage:
         other = self._legs[leg.other]
         if not other.limit <= total <= other.got + WINDOW_BYTES:
             return self._broken(key, leg, "tunnel-credit")
+        return self._allow(leg.other, other, total, now)
+
+    def _allow(self, key: Key, leg: _Leg, total: int, now: Instant) -> list[Effect]:
+        """So much in all may come from there, when the client has paid for what came."""
         purse = self._purse(leg.client, now)
         if purse.left >= 0:
-            return [self._grant(leg.other, other, total)]
-        other.held = total
+            return [self._grant(key, leg, total)]
+        leg.held = total
         self.counters.add("relay-slowed")
         self._debts.set(leg.client, now.mono_us - purse.left * SECOND // self.config.bytes_per_s + 1)
         return []
 
     def _grant(self, key: Key, leg: _Leg, total: int) -> Effect:
         leg.limit, leg.held = total, None
+        if leg.pipe:
+            return PipeCredit(leg.pipe, leg.side, total)
         return _post(key[0], frame_of(Kind.TUNNEL_CREDIT, key[1], Credit(total)))
 
     def _purse(self, client: NodeId, now: Instant) -> _Purse:
@@ -238,6 +291,49 @@ class Carriage:
         if earned > 0:
             purse.left, purse.at_us = min(self.config.burst_bytes, purse.left + earned), now.mono_us
         return purse
+
+    # -- pipes --------------------------------------------------------------------------------------------------------
+
+    def _awaited(self, leg: _Leg) -> PipeAwaited:
+        """The connection of whoever is at that end."""
+        what = leg.pipe.to_bytes(8) + bytes([leg.side])
+        key = hashlib.blake2b(what, key=self.secret, digest_size=KEY_BYTES).digest()
+        return PipeAwaited(leg.pipe, leg.side, key)
+
+    def _opened(self, leg: _Leg, frame: Frame) -> list[Effect]:
+        """The wanted node is there, by a connection of its own or by its link; so the opener comes likewise."""
+        opener, (there, number) = self._legs[leg.other], leg.other
+        comes = bool(leg.pipe and frame.header) and body_of(frame, Way).key == self._awaited(leg).key
+        leg.opened = opener.opened = True
+        if comes:
+            self.counters.add("relay-piped")
+            awaited = self._awaited(opener)
+            return [awaited, _post(there, frame_of(Kind.TUNNEL_OPENED, number, Way(awaited.key)))]
+        gone = self._pipe_gone(leg)
+        leg.pipe = opener.pipe = 0
+        return [*gone, _post(there, frame_of(Kind.TUNNEL_OPENED, number))]
+
+    def read(self, told: PipeRead, now: Instant) -> list[Effect]:
+        """What a pipe carried is counted, and paid for, as if it had come as frames."""
+        key = self._pipes.get(told.pipe)
+        if key is None:
+            return []
+        leg = self._legs[key]
+        if told.side != leg.side:
+            key, leg = leg.other, self._legs[leg.other]
+        size = told.total - leg.got
+        leg.got = told.total
+        self.bytes_carried += size
+        self._purse(leg.client, now).left -= size
+        return self._allow(key, leg, told.total + PIPE_WINDOW_BYTES, now)
+
+    def pipe_ended(self, told: PipeEnded) -> list[Effect]:
+        """Its ends are told over their links, too: a number is free when both sides of a link know that it is."""
+        key = self._pipes.pop(told.pipe, None)
+        if key is None:
+            return []
+        closed = _post(key[0], frame_of(Kind.TUNNEL_CLOSE, key[1], Why("pipe-ended")))
+        return [closed, *self._end(key, self._legs[key], "pipe-ended")]
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ from meshnode.links.session import Session, bytes_of_short
 from meshnode.links.stats import PeerStats
 from meshnode.links.straight import Straight
 from meshnode.links.tunnelwire import TUNNEL_KINDS, TunnelReceived
+from meshnode.model.addresses import parted
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
 from meshnode.wire.events import count_in
@@ -102,6 +103,11 @@ class Hub:
         """The relay that carries the link in use to a peer; none: it is a direct one, or there is no link."""
         link = self._roster.up.get(peer)
         return link.relay if link else UNKNOWN_NODE
+
+    def door(self, peer: NodeId) -> tuple[str, int] | None:
+        """Where the link in use to a peer was dialled, host and port, if this node has dialled it directly."""
+        link = self._roster.up.get(peer)
+        return None if link is None or link.inbound or link.relay else parted(link.address)
 
     def improvable(self, peer: NodeId) -> bool:
         """The link in use to a peer would better be another one: it runs through a relay, or stands on a certificate

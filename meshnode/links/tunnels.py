@@ -1,7 +1,9 @@
 """Tunnels through relays, as their ends see them: who opens one, and who is wanted. Who carries it: ``carriage.py``.
 
 To the links a tunnel is a connection like any other: the host runs TLS in it, from end to end, and tells of the link
-that opened. It has the credit of ``tunnelwire.py`` in each direction, and ends with the link to its relay.
+that opened. It has the credit of ``tunnelwire.py`` in each direction, and ends with the link to its relay. Where this
+node has dialled its relay, it says that its host can come by a connection of its own; where that came to nothing, it
+does not say so for a while: what lets links pass may not let these.
 
 Invariant: a number on a link belongs to one tunnel, here or in the carriage.
 """
@@ -22,6 +24,8 @@ from meshnode.links.tunnelwire import (
     WINDOW_BYTES,
     Credit,
     Open,
+    PipeEnded,
+    PipeRead,
     RelayNeeded,
     TunnelBytes,
     TunnelClosed,
@@ -31,6 +35,7 @@ from meshnode.links.tunnelwire import (
     TunnelReceived,
     TunnelStart,
     TunnelWritten,
+    Way,
     Why,
     body_of,
     frame_of,
@@ -47,7 +52,10 @@ KEEP_US = 20 * SECOND  # a link made for a tunnel alone must not idle out under 
 INBOUND_MAX = 64
 OPENING_MAX = 64
 
-Input = TunnelReceived | TunnelWritten | TunnelClosed | PeerUp | PeerDown | Dial
+PIPE_FAILED = "pipe-failed"  # the connection the host was to come by, or the handshake in it, came to nothing
+PIPELESS_US = 600 * SECOND  # then frames are used
+
+Input = TunnelReceived | TunnelWritten | TunnelClosed | PipeRead | PipeEnded | PeerUp | PeerDown | Dial
 
 
 @dataclass(slots=True)
@@ -57,6 +65,7 @@ class _End:
     tunnel: int
     key: Key  # the relay, and the number on the link to it
     inbound: bool
+    piped: bool = False  # its bytes are none of ours
     sent: int = 0
     limit: int = WINDOW_BYTES
     got: int = 0
@@ -86,16 +95,19 @@ class _Numbers:
 
 
 class Tunnels:
-    """One node's part in all tunnels. ``is_client``: a node names this one as its relay in its row."""
+    """One node's part in all tunnels. ``is_client``: a node names this one as its relay in its row. ``secret``: nobody
+    else knows it."""
 
     def __init__(
         self, config: RelayConfig, *, me: NodeId, ways: Ways, is_client: Callable[[NodeId], bool],
-        name_of: Callable[[NodeId], str],
+        name_of: Callable[[NodeId], str], secret: bytes,
     ) -> None:  # fmt: skip
         self.counters = Counters()
         self._me, self._ways, self._name_of = me, ways, name_of
+        self._pipes = config.pipes
+        self._pipeless: dict[NodeId, int] = {}  # relays by which pipes failed, and until when they are not tried
         self._numbers = _Numbers(me)
-        self.carriage = Carriage(config, ways, is_client, self._numbers.draw, self.counters)
+        self.carriage = Carriage(config, ways, is_client, self._numbers.draw, self.counters, secret)
         self._ends: dict[int, _End] = {}
         self._by_key: dict[Key, _End] = {}
         self._opening: dict[int, _Opening] = {}  # by dial
@@ -117,12 +129,19 @@ class Tunnels:
             case TunnelWritten(tunnel, data):
                 return self._written(tunnel, data)
             case TunnelClosed(tunnel, reason):
-                return self._closed(tunnel, reason)
+                return self._closed(tunnel, reason, now)
+            case PipeRead():
+                return self.carriage.read(event, now)
+            case PipeEnded():
+                return self.carriage.pipe_ended(event)
             case Dial():
                 return self._dial(event, now)
             case PeerUp(peer):
                 return [
-                    e for no, each in list(self._opening.items()) if each.relay == peer for e in self._ask(no, each)
+                    e
+                    for no, each in list(self._opening.items())
+                    if each.relay == peer
+                    for e in self._ask(no, each, now)
                 ]
             case PeerDown(peer):
                 return self._peer_down(peer)
@@ -152,17 +171,22 @@ class Tunnels:
             return self._fail(dial.dial_no, "relay-loop")
         if self._ways.last_heard_us(relay) is None:
             return [RelayNeeded(relay)]
-        return self._ask(dial.dial_no, opening)
+        return self._ask(dial.dial_no, opening, now)
 
-    def _ask(self, dial_no: int, opening: _Opening) -> list[Effect]:
+    def _ask(self, dial_no: int, opening: _Opening, now: Instant) -> list[Effect]:
         if opening.number:
             return []
         if self._ways.via(opening.relay):
             return self._fail(dial_no, "relay-loop")
         opening.number = self._numbers.draw(opening.relay)
         self._asked[opening.relay, opening.number] = dial_no
-        asked = Open(opening.dial.expect, self._me)
+        asked = Open(opening.dial.expect, self._me, pipes=self._door(opening.relay, now) is not None)
         return [Post(opening.relay, (frame_of(Kind.TUNNEL_OPEN, opening.number, asked),))]
+
+    def _door(self, relay: NodeId, now: Instant) -> tuple[str, int] | None:
+        """Where a connection of its own would be made."""
+        tries = self._pipes and self._pipeless.get(relay, 0) <= now.mono_us
+        return self._ways.door(relay) if tries else None
 
     def _fail(self, dial_no: int, why: str) -> list[Effect]:
         """Told as a dial that cannot be made: it proves nothing about whoever was dialled."""
@@ -176,14 +200,17 @@ class Tunnels:
         name = self._name_of(opening.relay)
         return [*effects, TunnelFailed(dial_no, DialFailure.UNREACHABLE, f"relay {name}: {why}", f"relay/{name}")]
 
-    def _opened(self, dial_no: int, key: Key, now: Instant) -> list[Effect]:
+    def _opened(self, dial_no: int, number: Key, key: bytes, now: Instant) -> list[Effect]:
+        door = self._door(number[0], now) if key else None
+        if key and door is None:  # the link was dialled by the other end meanwhile
+            return self._fail(dial_no, PIPE_FAILED)
         opening = self._opening.pop(dial_no)
-        del self._asked[key]
+        del self._asked[number]
         self._late.cancel(dial_no)
         self._keep_us = self._keep_us or now.mono_us + KEEP_US
-        return self._begin(key, opening.dial.expect, inbound=False, dial_no=dial_no)
+        return self._begin(number, opening.dial.expect, inbound=False, dial_no=dial_no, door=door, key=key)
 
-    def _wanted(self, relay: NodeId, frame: Frame, asked: Open) -> list[Effect]:
+    def _wanted(self, relay: NodeId, frame: Frame, asked: Open, now: Instant) -> list[Effect]:
         """Somebody wants this node, and a relay brings him."""
         refusal = None
         key = (relay, frame.stream)
@@ -196,14 +223,19 @@ class Tunnels:
         if refusal is not None:
             self.counters.add(refusal)
             return [Post(relay, (frame_of(Kind.TUNNEL_REFUSED, frame.stream, Why(refusal)),))]
-        opened = Post(relay, (frame_of(Kind.TUNNEL_OPENED, frame.stream),))
-        return [opened, *self._begin(key, NodeId(asked.opener), inbound=True)]
+        door = self._door(relay, now) if asked.key else None
+        opened = frame_of(Kind.TUNNEL_OPENED, frame.stream, Way(asked.key) if door else None)
+        begun = self._begin(key, NodeId(asked.opener), inbound=True, door=door, key=asked.key if door else b"")
+        return [Post(relay, (opened,)), *begun]
 
-    def _begin(self, key: Key, peer: NodeId, *, inbound: bool, dial_no: int = 0) -> list[Effect]:
+    def _begin(
+        self, number: Key, peer: NodeId, *, inbound: bool, door: tuple[str, int] | None, key: bytes, dial_no: int = 0
+    ) -> list[Effect]:
         self._last += 1
-        end = self._ends[self._last] = self._by_key[key] = _End(self._last, key, inbound)
+        end = self._ends[self._last] = self._by_key[number] = _End(self._last, number, inbound, piped=bool(key))
         self.counters.add("tunnel-inbound" if inbound else "tunnel-opened")
-        return [TunnelStart(end.tunnel, peer, inbound, dial_no, key[0], self._name_of(key[0]))]
+        relay = number[0]
+        return [TunnelStart(end.tunnel, peer, inbound, dial_no, relay, self._name_of(relay), door, key)]
 
     # -- frames -------------------------------------------------------------------------------------------------------
 
@@ -216,12 +248,13 @@ class Tunnels:
                 raise RemoteError("tunnel-number", f"{frame.stream} is not for the other end to give")
             asked = body_of(frame, Open)
             ours = asked.wanted == self._me
-            return self._wanted(peer, frame, asked) if ours else self.carriage.open(peer, frame, asked, now)
+            return self._wanted(peer, frame, asked, now) if ours else self.carriage.open(peer, frame, asked, now)
         dial_no = self._asked.get((peer, frame.stream))
         if dial_no is None:
             return self.carriage.carry(peer, frame, now)
         if frame.kind is Kind.TUNNEL_OPENED:
-            return self._opened(dial_no, (peer, frame.stream), now)
+            key = body_of(frame, Way).key if frame.header else b""
+            return self._opened(dial_no, (peer, frame.stream), key, now)
         reason = body_of(frame, Why).reason if frame.kind is not Kind.TUNNEL_DATA else "tunnel-unexpected"
         del self._asked[peer, frame.stream]
         self.counters.add("tunnel-refused")
@@ -229,9 +262,9 @@ class Tunnels:
 
     def _of_end(self, end: _End, frame: Frame) -> list[Effect]:
         match frame.kind:
-            case Kind.TUNNEL_DATA:
+            case Kind.TUNNEL_DATA if not end.piped:
                 return self._data(end, frame.payload)
-            case Kind.TUNNEL_CREDIT:
+            case Kind.TUNNEL_CREDIT if not end.piped:
                 total = body_of(frame, Credit).total
                 if not end.limit <= total <= end.sent + WINDOW_BYTES:
                     return self._broken(end, "tunnel-credit")
@@ -265,11 +298,14 @@ class Tunnels:
         pieces = (data[at : at + PIECE_BYTES_MAX] for at in range(0, len(data), PIECE_BYTES_MAX))
         return [Post(relay, tuple(frame_of(Kind.TUNNEL_DATA, number, data=piece) for piece in pieces))]
 
-    def _closed(self, tunnel: int, reason: str) -> list[Effect]:
+    def _closed(self, tunnel: int, reason: str, now: Instant) -> list[Effect]:
         end = self._ends.pop(tunnel, None)
         if end is None:
             return []
         del self._by_key[end.key]
+        if reason == PIPE_FAILED:
+            self.counters.add(PIPE_FAILED)
+            self._pipeless[end.key[0]] = now.mono_us + PIPELESS_US
         return [_close(*end.key, reason)]
 
     def _gone(self, end: _End, reason: str) -> list[Effect]:
@@ -283,6 +319,7 @@ class Tunnels:
 
     def _peer_down(self, peer: NodeId) -> list[Effect]:
         """A link to a relay broke, or a client of this one went. Openings through it fail at once."""
+        self._pipeless.pop(peer, None)
         effects: list[Effect] = []
         for end in [end for end in self._ends.values() if end.key[0] == peer]:
             effects += self._gone(end, "relay-lost")

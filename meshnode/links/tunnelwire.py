@@ -1,7 +1,9 @@
 """What tunnels are made of: the bodies of their frames, what the host is asked to do, and what it tells.
 
 A tunnel has a number on each of the two links it runs over. The end of a link with the smaller NodeId numbers evenly,
-the other one oddly, so that both may open tunnels at once.
+the other one oddly, so that both may open tunnels at once. Its bytes come as frames on these links, or, where both ends
+have dialled the relay, by a connection more of each, which the relay joins: a *pipe*. Whose connection it is, a key
+tells, which the relay gave over the link and which is good once.
 """
 
 from typing import Annotated, TypeVar
@@ -20,17 +22,34 @@ RELAY_PORT = 1  # a row wants one; nobody dials it
 
 WINDOW_BYTES = 256 * 1024  # under way in one direction of one tunnel, until its receiver grants more
 PIECE_BYTES_MAX = 64 * 1024
+PIPE_WINDOW_BYTES = 4 * 1024 * 1024  # in one direction of a pipe before its client's quota is looked at again
+KEY_BYTES = 16
 
 TUNNEL_KINDS = (
     Kind.TUNNEL_OPEN, Kind.TUNNEL_OPENED, Kind.TUNNEL_REFUSED, Kind.TUNNEL_DATA, Kind.TUNNEL_CREDIT, Kind.TUNNEL_CLOSE,
 )  # fmt: skip
 
 
+Key = Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES)]
+
+
 class Open(msgspec.Struct, frozen=True, array_like=True):
-    """The opener to the relay, and the relay to the wanted node: bring me to ``wanted``; ``opener`` asks."""
+    """The opener to the relay, and the relay to the wanted node: bring me to ``wanted``; ``opener`` asks.
+
+    ``pipes``: the opener may come by a connection of its own. ``key``: so may the wanted node, by this one.
+    """
 
     wanted: Id32
     opener: Id32
+    pipes: bool = False
+    key: Key = b""
+
+
+class Way(msgspec.Struct, frozen=True, array_like=True):
+    """Of TUNNEL_OPENED: the wanted node comes by the key it was given; the opener is to come by this one. Without a
+    body the bytes are frames on the links."""
+
+    key: Key
 
 
 class Why(msgspec.Struct, frozen=True, array_like=True):
@@ -45,11 +64,11 @@ class Credit(msgspec.Struct, frozen=True, array_like=True):
     total: Count
 
 
-BodyT = TypeVar("BodyT", Open, Why, Credit)
+BodyT = TypeVar("BodyT", Open, Way, Why, Credit)
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def frame_of(kind: Kind, number: int, body: Open | Why | Credit | None = None, data: bytes = b"") -> Frame:
+def frame_of(kind: Kind, number: int, body: Open | Way | Why | Credit | None = None, data: bytes = b"") -> Frame:
     return Frame(kind, 0, number, b"" if body is None else _encode(body), data)
 
 
@@ -81,7 +100,8 @@ def relay_at(host: str) -> NodeId | None:
 class TunnelStart(Effect, frozen=True):
     """Bytes pass: run TLS over tunnel ``tunnel``, as the client if this node dialled (``dial_no``), else as the server.
 
-    ``peer``: who must answer a dial. ``relay`` carries it; ``relay_name`` is for people.
+    ``peer``: who must answer a dial. ``relay`` carries it; ``relay_name`` is for people. ``door``: its bytes go by a
+    connection of their own, to be made to that address, host and port, with this ``key``.
     """
 
     tunnel: int
@@ -90,6 +110,8 @@ class TunnelStart(Effect, frozen=True):
     dial_no: int
     relay: NodeId
     relay_name: str
+    door: tuple[str, int] | None = None
+    key: bytes = b""
 
 
 class TunnelBytes(Effect, frozen=True):
@@ -111,6 +133,43 @@ class TunnelGone(Effect, frozen=True):
 
     tunnel: int
     reason: str
+
+
+class PipeAwaited(Effect, frozen=True):
+    """A connection will come with this key: one side of a pipe, 0 or 1. When both are there, each writes what the
+    other one reads, ``PIPE_WINDOW_BYTES`` at first."""
+
+    pipe: int
+    side: int
+    key: bytes
+
+
+class PipeCredit(Effect, frozen=True):
+    """So many bytes may be read from a side of a pipe in all."""
+
+    pipe: int
+    side: int
+    total: int
+
+
+class PipeGone(Effect, frozen=True):
+    """A pipe is not wanted any more. What is under way in it may still pass, for a moment."""
+
+    pipe: int
+
+
+class PipeRead(msgspec.Struct, frozen=True):
+    """So many bytes a side of a pipe has read in all: half of what it may, or more."""
+
+    pipe: int
+    side: int
+    total: int
+
+
+class PipeEnded(msgspec.Struct, frozen=True):
+    """Both connections of a pipe are closed."""
+
+    pipe: int
 
 
 class TunnelWritten(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ One turn: an input enters by ``handle``, the room it belongs to answers with eff
 rooms until none is left; what remains is for the host. All bytes for one link in one turn leave as one ``Transmit``.
 """
 
+import hashlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,7 +37,16 @@ from meshnode.links.messages import (
     Transmit,
 )
 from meshnode.links.tunnels import Tunnels
-from meshnode.links.tunnelwire import RELAY_PORT, TunnelBytes, TunnelClosed, TunnelWritten, relay_at, relay_host
+from meshnode.links.tunnelwire import (
+    RELAY_PORT,
+    PipeEnded,
+    PipeRead,
+    TunnelBytes,
+    TunnelClosed,
+    TunnelWritten,
+    relay_at,
+    relay_host,
+)
 from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Around, Switch, SwitchConfig
 from meshnode.model.errors import Invalid
@@ -157,6 +167,7 @@ class Core:
         carries = replace(config.relay, carries=config.profile == "relay")
         self.tunnels = Tunnels(
             carries, me=config.node, ways=self.hub, is_client=self._is_client, name_of=self.names.of,
+            secret=hashlib.sha256(config.seed + b"\0pipes").digest(),
         )  # fmt: skip
         self.hub.pass_on = self.tunnels.carriage.pass_on
         # A relay names itself in its row: whoever cannot be dialled looks for such rows.
@@ -320,7 +331,7 @@ class Core:
             case LinkOpened(address=address):
                 self.strangers.pop(address, None)
                 return self.hub.take(event, now)
-            case TunnelWritten() | TunnelClosed():
+            case TunnelWritten() | TunnelClosed() | PipeRead() | PipeEnded():
                 return self.tunnels.handle(event, now)
             case DialFailed(dial_no) | Reached(dial_no) if dial_no > LANE_DIALS:
                 return self.hub.take(LaneFailed(dial_no), now) if isinstance(event, DialFailed) else ()

@@ -13,7 +13,7 @@ from meshnode.agents.messages import (
 from meshnode.gossip.messages import DialFailed, Discovered, Reached
 from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.links.messages import LinkBytes, LinkLost, LinkOpened
-from meshnode.links.tunnelwire import TunnelClosed, TunnelWritten
+from meshnode.links.tunnelwire import PipeEnded, PipeRead, TunnelClosed, TunnelWritten
 from meshnode.model.commands import AnyCommand
 from meshnode.model.views import Failure, LogsView
 from meshnode.security.messages import EnrolmentAsked, LeafRenewed, RenewalFailed, RenewalWanted
@@ -130,6 +130,8 @@ Input = (
     | LinkLost
     | TunnelWritten
     | TunnelClosed
+    | PipeRead
+    | PipeEnded
     | DialFailed
     | Reached
     | Discovered

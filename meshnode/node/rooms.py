@@ -23,6 +23,11 @@ from meshnode.links.messages import (
     Transmit,
 )
 from meshnode.links.tunnelwire import (
+    PipeAwaited,
+    PipeCredit,
+    PipeEnded,
+    PipeGone,
+    PipeRead,
     TunnelBytes,
     TunnelClosed,
     TunnelCredit,
@@ -68,7 +73,7 @@ TOUCHES: dict[type[Input | Effect], int] = {
     LinkBytes: _of("hub"), LinkOpened: _of("hub"), LinkLost: _of("hub"), AgentFrames: _of("switch"), Measured: 0,
     Stored: _of("commits", "journals"), LoadSampled: _of("gossip", "loads"), DialFailed: _of("gossip", "hub"),
     Discovered: _of("gossip"), Reached: _of("gossip"), Slept: _of("gossip"),
-    TunnelWritten: 0, TunnelClosed: _of("tunnels"),
+    TunnelWritten: 0, TunnelClosed: _of("tunnels"), PipeRead: _of("tunnels"), PipeEnded: _of("tunnels"),
     # effects that stay inside
     Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits", "puts"), Note: 0, Reject: 0,
     FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),
@@ -79,7 +84,8 @@ TOUCHES: dict[type[Input | Effect], int] = {
     EnvelopesKept: _of("documents"),
     # effects for the host
     Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, GiveBack: 0, Dial: _of("tunnels"), TunnelBytes: 0,
-    TunnelCredit: 0, TunnelGone: 0, TunnelStart: 0, ToAgent: 0, StreamItemTold: 0,
+    TunnelCredit: 0, TunnelGone: 0, TunnelStart: 0, PipeAwaited: 0, PipeCredit: 0, PipeGone: 0, ToAgent: 0,
+    StreamItemTold: 0,
 }  # fmt: skip
 _CHANNELS = {
     Channel.GOSSIP: _of("gossip"), Channel.STATE: _of("documents"), Channel.CHECKPOINT: _of("checkpoints"),

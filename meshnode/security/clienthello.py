@@ -1,4 +1,5 @@
-"""What a TLS client wants to speak, read from the first bytes of a connection (RFC 8446 section 4.1.2, RFC 7301).
+"""What a client wants to speak, read from the first bytes of a connection: a ClientHello of TLS (RFC 8446 section
+4.1.2, RFC 7301), or the preface of a pipe, which two ends of a tunnel have a relay join.
 
 One of the two openings where unauthenticated bytes are parsed, so: at most 4 KiB, every length checked against what is
 there, no loop that does not advance, and never an exception. A ClientHello is about 250 bytes, or 1,550 with a
@@ -10,6 +11,8 @@ import msgspec
 from meshnode.model.errors import RemoteError
 
 PEEK_BYTES_MAX = 4096
+PIPE_PREFACE = b"meshpipe"  # no TLS begins like that
+PIPE = "pipe"  # what it stands for, beside the protocols of TLS; none of ours is called so
 _HANDSHAKE, _CLIENT_HELLO, _ALPN = 22, 1, 16
 _RECORD_HEADER, _HANDSHAKE_HEADER = 5, 4
 _VERSION_AND_RANDOM = 2 + 32
@@ -21,7 +24,7 @@ class NeedMore(msgspec.Struct, frozen=True):
 
 
 class Alpn(msgspec.Struct, frozen=True):
-    """A whole ClientHello, and the protocols it offers; none if it has no such extension."""
+    """A whole ClientHello, and the protocols it offers; none if it has no such extension. ``PIPE`` alone: a preface."""
 
     protocols: list[str]
 
@@ -36,7 +39,11 @@ Peeked = NeedMore | Alpn | NotTls
 
 
 def alpn_of(data: bytes) -> Peeked:
-    """Judge the first bytes of a connection, as many as have come. Bytes after the ClientHello are not looked at."""
+    """Judge the first bytes of a connection, as many as have come. Bytes after the ClientHello, or the preface, are not
+    looked at."""
+    if data[:1] == PIPE_PREFACE[:1]:
+        whole = data.startswith(PIPE_PREFACE)
+        return Alpn([PIPE]) if whole else NeedMore() if PIPE_PREFACE.startswith(data) else NotTls("not-tls")
     try:
         hello = _client_hello(data[:PEEK_BYTES_MAX])
         if hello is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from meshnode.daemon.main import run
 from meshnode.daemon.wiring import AS_BUILT, Adapt
+from meshnode.host import pipes
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.records import Record
@@ -28,16 +29,28 @@ class Overhearing(Carriage):
         return super().carry(peer, frame, now)
 
 
+class OverhearingSide(pipes.Side):
+    """It writes as it should."""
+
+    def write(self, data: bytes) -> None:
+        with KEPT.open("ab") as kept:
+            kept.write(data)
+        super().write(data)
+
+
 class Curious(Core):
     """The core of a relay that overhears."""
 
     def __init__(self, config: NodeConfig, ports: NodePorts, restored: Sequence[Record], now: Instant) -> None:
         super().__init__(config, ports, restored, now)
         right = self.tunnels.carriage
-        self.tunnels.carriage = Overhearing(right.config, right.ways, right.is_client, right.number, right.counters)
+        self.tunnels.carriage = Overhearing(
+            right.config, right.ways, right.is_client, right.number, right.counters, right.secret
+        )
 
 
 if __name__ == "__main__":
+    pipes.Side = OverhearingSide
     status = run(sys.argv[1:], Adapt(ports=AS_BUILT.ports, disk=AS_BUILT.disk, core=Curious))
     sys.stdout.flush()
     os._exit(status)

@@ -14,6 +14,7 @@ RELAYS = ("rho", "rue")
 CLIENTS = ("ann", "ben")
 HIDDEN = ("--no-listen",)
 OVERHEARING = (str(ROOT / "tests" / "real" / "overhearing_relay.py"),)
+PIPELESS = (str(ROOT / "tests" / "real" / "pipeless_relay.py"),)
 RECORD = b"\x17\x03\x03"  # how a record of TLS begins that carries data
 SECRET = "the-vault-opens-at-nine"
 
@@ -40,6 +41,10 @@ def path(at: Daemon, to: str) -> str:
     return at.ask.node(to).path
 
 
+def counted(at: Daemon, name: str) -> int:
+    return at.ask.status().counters.get(name, 0)
+
+
 @pytest.fixture
 def hidden(tmp_path: Path) -> Generator[Hidden]:
     with Daemons(tmp_path) as daemons:
@@ -52,6 +57,7 @@ def test_calls_go_both_ways_through_relays_and_on_when_one_of_two_dies(hidden: H
     shown = cli(hidden.ann.directory, "ping", "ben", "-c", "2")
     assert shown.code == 0 and "relay " in shown.out, shown
     dies = hidden.relay_of(hidden.ann, "ben")
+    assert counted(dies, "tunnels.relay-piped"), "both have dialled it, so it joins connections of theirs"
     name = dies.directory.name
     dies.kill()
     until(lambda: path(hidden.ann, "ben") in {f"relay {other}" for other in RELAYS if other != name}, "the other relay")
@@ -71,6 +77,16 @@ def test_a_relay_sees_neither_what_is_said_nor_which_skill_is_called(tmp_path: P
     assert RECORD in overheard, "the tunnel was overheard at all"
     for word in (SECRET, "of-ben.put", "of-ben.read", "vault"):
         assert word.encode() not in overheard, word
+
+
+def test_where_a_relay_joins_no_connections_the_bytes_are_frames_on_its_links(tmp_path: Path) -> None:
+    with Daemons(tmp_path) as daemons:
+        rho = daemons.start("rho", "--profile", "relay", program=PIPELESS)
+        ann, ben = map(daemons.served, [daemons.launch_join(rho, name, *HIDDEN) for name in CLIENTS])
+        until(lambda: path(ann, "ben") == path(ben, "ann") == "relay rho", "the tunnel")
+        assert counted(ann, "tunnels.pipe-failed") + counted(ben, "tunnels.pipe-failed") >= 1
+        run(ben, "of-ben", "--on", "ben", known=(ann,))
+        assert call(ann, "of-ben.total").node == "ben"
 
 
 class Firewalled(Cuttable):

@@ -25,7 +25,9 @@ class Swallowing(Carriage):
 
 def swallow(core: Core) -> Core:
     right = core.tunnels.carriage
-    core.tunnels.carriage = Swallowing(right.config, right.ways, right.is_client, right.number, right.counters)
+    core.tunnels.carriage = Swallowing(
+        right.config, right.ways, right.is_client, right.number, right.counters, right.secret
+    )
     return core
 
 

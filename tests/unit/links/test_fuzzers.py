@@ -19,7 +19,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def test_every_program_of_the_corpora_keeps_its_promises() -> None:
     assert replay(fuzz_sessions.one_input, fuzz_sessions.CORPUS, fuzz_sessions.Years) >= 25
-    assert replay(fuzz_tunnels.one_input, fuzz_tunnels.CORPUS) >= 12
+    assert replay(fuzz_tunnels.one_input, fuzz_tunnels.CORPUS) >= 19
     assert replay(fuzz_parts.one_input, fuzz_parts.CORPUS) >= 15
 
 
@@ -70,6 +70,12 @@ def test_a_relay_that_forgets_one_leg_of_a_tunnel_is_found(monkeypatch: pytest.M
 
     monkeypatch.setattr(Carriage, "_end", careless)
     with pytest.raises((AssertionError, KeyError)):
+        replay(fuzz_tunnels.one_input, fuzz_tunnels.CORPUS)
+
+
+def test_a_relay_whose_pipe_outlives_its_tunnel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Carriage, "_pipe_gone", lambda _carriage, _leg: [])
+    with pytest.raises(AssertionError):
         replay(fuzz_tunnels.one_input, fuzz_tunnels.CORPUS)
 
 

@@ -46,12 +46,16 @@ class Ways:
     """Links of one node: to whom, and through whom."""
 
     linked: dict[NodeId, NodeId] = field(default_factory=dict[NodeId, NodeId])
+    doors: dict[NodeId, tuple[str, int]] = field(default_factory=dict[NodeId, tuple[str, int]])
 
     def last_heard_us(self, peer: NodeId) -> int | None:
         return 0 if peer in self.linked else None
 
     def via(self, peer: NodeId) -> NodeId:
         return self.linked.get(peer, UNKNOWN_NODE)
+
+    def door(self, peer: NodeId) -> tuple[str, int] | None:
+        return self.doors.get(peer)
 
 
 class Three:
@@ -67,7 +71,12 @@ class Three:
         config = config or RelayConfig(carries=True)
         self.nodes = {
             node: Tunnels(
-                config, me=node, ways=ways, is_client=self.clients.__contains__, name_of=lambda n: NAMES.get(n, "?")
+                config,
+                me=node,
+                ways=ways,
+                is_client=self.clients.__contains__,
+                name_of=lambda n: NAMES.get(n, "?"),
+                secret=node,
             )
             for node, ways in self.ways.items()
         }

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshnode.security.clienthello import PEEK_BYTES_MAX, Alpn, NeedMore, NotTls, alpn_of
+from meshnode.security.clienthello import PEEK_BYTES_MAX, PIPE, PIPE_PREFACE, Alpn, NeedMore, NotTls, alpn_of
 
 
 def captured(protocols: list[str], *, old: bool = False, host: str | None = None) -> bytes:
@@ -98,6 +98,13 @@ def test_anything_else_is_refused_by_name(data: bytes, reason: str) -> None:
     assert alpn_of(data) == NotTls(reason)
 
 
+def test_a_preface_is_told_from_all_that_is_tls_and_every_beginning_of_it_wants_more() -> None:
+    for end in range(len(PIPE_PREFACE)):
+        assert alpn_of(PIPE_PREFACE[:end]) == NeedMore(), end
+        assert alpn_of(PIPE_PREFACE[:end] + b"!") == NotTls("not-tls"), end
+    assert alpn_of(PIPE_PREFACE + b"whatever follows") == Alpn([PIPE])
+
+
 def test_a_hello_in_very_many_records_is_given_up_at_the_limit() -> None:
     drip = b"".join(b"\x16\x03\x01\x00\x01" + bytes((byte,)) for byte in b"\x01\x00\x0f\x00" + bytes(1000))
     assert alpn_of(drip[: PEEK_BYTES_MAX - 1]) == NeedMore()
@@ -106,7 +113,7 @@ def test_a_hello_in_very_many_records_is_given_up_at_the_limit() -> None:
 
 @given(data=st.binary(max_size=400))
 def test_junk_never_raises(data: bytes) -> None:
-    for candidate in (data, b"\x16\x03\x01" + data, HELLO[:5] + data, built(data)):
+    for candidate in (data, b"\x16\x03\x01" + data, PIPE_PREFACE[:1] + data, HELLO[:5] + data, built(data)):
         assert isinstance(alpn_of(candidate), NeedMore | Alpn | NotTls)
 
 
