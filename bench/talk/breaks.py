@@ -3,7 +3,8 @@
 Two transports over TLS in this process, frames posted both ways in a closed loop. A break is the abort of the socket at
 either end in turn, in the middle of what is under way; who has dialled dials again as soon as he knows (how long the
 daemon waits before it dials again is decided by its gossip room, and not measured here). A stall is the time from the
-cut until the first frame that was posted after it arrives, in the worse of both directions.
+cut until the first frame that was posted after it arrives, in the worse of both directions: what arrives is told the
+time at once, as whoever waits for it here has his turn only when both ends have had another one.
 """
 
 import asyncio
@@ -101,7 +102,7 @@ class Breaking:
         self._luck = random.Random(SEED)
         self._frame_bytes = frame_bytes
         self._dials = 0
-        self._dialled_at = self._cut_at = 0.0
+        self._dialled_at = self._cut_at = self._took_at = self._through_at = 0.0
         self._loaded = self._over = False
         self._left = 0  # frames to hear until the next cut
         self._news = asyncio.Event()
@@ -124,12 +125,13 @@ class Breaking:
     async def calm(self, count: int) -> None:
         """Breaks, and round trips, while nothing else is under way: how long handshakes take."""
         for number in range(count):
-            links = self._links
-            began = time.perf_counter()
+            links, trip_s = self._links, 0.0
             for side in self.sides:
+                began = time.perf_counter()
                 self._post(side, 1)
                 await self._until(lambda s=side: self._arrived(s), "a frame of a link at rest")
-            self.trips_s.append(time.perf_counter() - began)
+                trip_s += self._took_at - began
+            self.trips_s.append(trip_s)
             self.sides[number % 2].end.cut()
             await self._until(lambda before=links: self._links > before, "a link after a break at rest")
             self.shakes_s.append(max(side.opened_at for side in self.sides) - self._dialled_at)
@@ -143,7 +145,7 @@ class Breaking:
             await self._until(lambda: self._left <= 0, "frames between two breaks")
             self._cut(self.sides[number % 2])
             await self._until(lambda: all(side.due is None for side in self.sides), "a frame posted after the cut")
-            self.stalls_s.append(time.perf_counter() - self._cut_at)
+            self.stalls_s.append(self._through_at - self._cut_at)
             self._left = self._luck.randint(*BETWEEN)
         self._loaded = False
         await self._until(lambda: all(map(self._arrived, self.sides)), "what is under way at the end")
@@ -183,10 +185,11 @@ class Breaking:
 
     def _took(self, side: Side, numbers: list[int]) -> None:
         other = self._other(side)
+        self._took_at = time.perf_counter()
         side.heard += numbers
         self._left -= len(numbers)
         if other.due is not None and max(numbers) >= other.due:
-            other.due = None
+            other.due, self._through_at = None, self._took_at
         self._top_up(other)
 
     # -- what is done -------------------------------------------------------------------------------------------------
