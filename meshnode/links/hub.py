@@ -160,7 +160,7 @@ class Hub:
             session = self._session(link) if link.phase is Phase.UP else None
             if session is not None:
                 link.put_sequenced(session.pump(now, riding=link.has_output))
-                for frame in session.dues(now, riding=link.has_output):
+                for frame in session.dues(now, riding=link.has_output, asked=link.pinged_now):
                     link.put(frame)
                 if link.gusts is not None:
                     self._blow(link)

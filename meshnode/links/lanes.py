@@ -117,7 +117,15 @@ class Lanes:
         if session is not None:
             return session.offer(frame)
         assert state is not None, "there is a lane"
+        self._hasten(main)
         return self._cross(state, call, frame)
+
+    def _hasten(self, main: Peer) -> None:
+        """Something waits for what goes by the link to be acknowledged: that comes with the answer to a ping behind it,
+        in a round trip, and by itself when the peer has the leisure."""
+        if main.up is not None:
+            main.up.ping_behind()
+            self._main.turn.touch(main.up)
 
     def chosen(self, main: Peer, frame: Frame, now: Instant) -> Session | None:
         """By which session a frame goes; ``None``: its call changes over from the link to the lane."""

@@ -71,7 +71,7 @@ class Link:
         self.gusts: Gusts | None = None  # from its first event on
         self._out: list[bytes] = []
         self._ping_no = 0
-        self._ping_open = False
+        self._ping_open = self._ping_behind = False
         self._ping_sent_us = self._measured_us = now.mono_us
         self._pong_for: int | None = None
         self._close_us: int | None = None
@@ -81,6 +81,11 @@ class Link:
     @property
     def closing(self) -> bool:
         return self.phase is Phase.CLOSING
+
+    @property
+    def pinged_now(self) -> bool:
+        """A ping of the peer is to be answered in this turn."""
+        return self._pong_for is not None
 
     # -- bytes ----------------------------------------------------------------------------------------------------
 
@@ -132,13 +137,16 @@ class Link:
 
     @property
     def has_output(self) -> bool:
-        return bool(self._out) or self._pong_for is not None
+        return bool(self._out) or self._pong_for is not None or self._ping_behind
 
     def take(self, now: Instant) -> bytes:
         """All that is to be written, as one piece."""
         if self._pong_for is not None and self.phase is Phase.UP:
             self.put(frame_of(Kind.PONG, Pong(max(0, now.wall_ms)), self._pong_for))
         self._pong_for = None
+        if self._ping_behind and self.phase is Phase.UP:
+            self.ping(now)
+        self._ping_behind = False
         self._sent_us = now.mono_us
         data = self._codec.join(self._out)
         self._out.clear()
@@ -196,6 +204,10 @@ class Link:
         self._ping_no = (self._ping_no + 1) % 2**32
         self._ping_sent_us, self._ping_open = now.mono_us, True
         self.put(frame_of(Kind.PING, Ping(self.rtt_us, self.ahead_ms), self._ping_no))
+
+    def ping_behind(self) -> None:
+        """Ping behind all that is written in this turn, unless a ping is under way."""
+        self._ping_behind = not self._ping_open
 
     def pinged(self, frame: Frame) -> None:
         """The pinger tells what it measured, so that we need not.

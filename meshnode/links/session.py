@@ -350,12 +350,12 @@ class Session:
         due = now.mono_us + wait_us
         self._ack_due_us = due if self._ack_due_us is None else min(self._ack_due_us, due)
 
-    def dues(self, now: Instant, *, riding: bool) -> list[Frame]:
+    def dues(self, now: Instant, *, riding: bool, asked: bool = False) -> list[Frame]:
         """ACK and CREDIT to send now: when due, or earlier when something else is being written anyway; but where that
-        happens all the time, not each time."""
+        happens all the time, not each time, unless it answers a ping (``asked``)."""
         out: list[Frame] = []
         due_us, now_us = self._ack_due_us, now.mono_us
-        rides = riding and now_us - self._acked_us >= ACK_REST_US
+        rides = riding and (asked or now_us - self._acked_us >= ACK_REST_US)
         if due_us is not None and not self.muted and (rides or due_us <= now_us):
             self._told, self._unacked_bytes, self._ack_due_us, self._acked_us = self.received, 0, None, now_us
             out.append(frame_of(Kind.ACK, Total(self.received)))

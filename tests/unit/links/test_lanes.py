@@ -21,11 +21,12 @@ from meshnode.links.messages import (
     PeerDown,
     PeerUp,
     Post,
+    Transmit,
 )
 from meshnode.messaging.letters import chunk_frame, result_frame
 from meshnode.model.ids import LinkId
 from meshnode.wire.calls import ResultHeader
-from meshnode.wire.frame import Frame, Kind, encode
+from meshnode.wire.frame import Frame, FrameReader, Kind, encode
 from meshnode.wire.parts import FEATURE, call_of
 from tests.unit.links.pipe import Place, World, node_id
 from tests.unit.links.test_hostile import NOW, THEM, Victim
@@ -225,6 +226,38 @@ def test_a_stream_stays_on_the_lane_and_does_not_wait_to_change_over_again() -> 
     pair.post(pair.a, 2, 10)
     pair.world.run(1 * SECOND)
     assert pair.heard(pair.b)[2] == [(frame.header, frame.payload) for frame in pair.said[pair.a, 2]]
+
+
+@pytest.mark.parametrize("acknowledged_just_now", [False, True])
+def test_what_changes_over_waits_for_a_round_trip_and_not_until_the_peer_has_leisure(
+    *, acknowledged_just_now: bool
+) -> None:
+    latency_us = 1 * MS
+    pair = Pair(latency_us=latency_us)
+    pair.open_lane()
+    pair.world.run(1 * SECOND)
+    if acknowledged_just_now:
+        pair.post(pair.a, 2, 10)
+        pair.world.run(latency_us)
+        pair.post(pair.b, 3, 10)
+    pair.post(pair.a, 1, 10)
+    pair.post(pair.a, 1, LONG)
+    pair.post(pair.a, 1, LONG)
+    assert pair.a.hub._lanes._states[pair.b.node].crossing
+    link = pair.a.hub._roster.up[pair.b.node]
+    assert link.unanswered == 0, "once, however much waits"
+    pair.world.run(3 * latency_us)
+    assert len(pair.heard(pair.b)[1]) == 3
+    pair.check()
+
+
+def test_the_ping_stands_behind_what_is_to_be_acknowledged_however_that_is_cut_on_its_way() -> None:
+    pair = Pair()
+    pair.open_lane()
+    pair.world.run(1 * SECOND)
+    told = pair.world.tell(pair.a, Post(pair.b.node, (item(1, 0, 30_000), item(1, 1, LONG))))
+    (written,) = (effect.data for effect in told if isinstance(effect, Transmit))
+    assert [frame.kind for frame in FrameReader().feed(written)][:2] == [Kind.CHUNK, Kind.PING]
 
 
 def test_what_changes_over_while_both_break_is_neither_lost_nor_passed() -> None:
