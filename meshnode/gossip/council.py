@@ -31,6 +31,7 @@ HEARING_LONG_US = 5 * SECOND  # it answers at a pace, and who plays with it does
 TRUSTED = 3  # answers after which such words alone change nothing before that time is over
 ANSWERED_MAX = 1024  # nodes; those who answered longest ago are forgotten first
 _GONE = (MemberState.DOWN, MemberState.LEFT)
+_CALLED_GONE = (MemberState.DOWN, MemberState.UNREACHABLE)
 # Of the time to refute, the part that is left out by the number of voices.
 _SHARES = tuple(math.log(max(1, told)) / math.log(1 + CONFIRMATIONS) for told in range(2 + CONFIRMATIONS))
 
@@ -80,6 +81,13 @@ class Council:
             subject.hearing_us = 0  # who loses the link later gives it the whole time
             state, reason = (MemberState.LEFT, "left the mesh") if subject.left else (MemberState.READY, "linked")
             return state, reason, None
+        if subject.awaits_answer and subject.state in _CALLED_GONE:  # nothing but its time can change what was said
+            over = now.mono_us >= subject.hearing_us
+            return (
+                (MemberState.DOWN, subject.reason, None)
+                if over
+                else (subject.state, subject.reason, subject.hearing_us)
+            )
         state, reason = judge(self._case(subject, now))
         proven = state is MemberState.DOWN and subject.own is None
         return state, reason, None if proven else self.turns_us(subject, now)
@@ -192,8 +200,8 @@ class Council:
             if heads_turned
             or other.region in regions
             or (
-                not (words.keys().isdisjoint(other.observers) and words.keys().isdisjoint(other.votes))
-                and (heard_again or not other.awaits_answer)
+                (heard_again or not other.awaits_answer)
+                and not (words.keys().isdisjoint(other.observers) and words.keys().isdisjoint(other.votes))
             )
         ]
 

@@ -116,7 +116,8 @@ class Detector:
         return now.mono_us - subject.since_us if subject is not None else 0
 
     def many(self, now: Instant) -> bool:
-        """Many are lost in this moment, here or in the whole mesh: nobody says again what two others have proved."""
+        """Many are lost in this moment, here or in the whole mesh: what two others have proved nobody says again, nor
+        passes on. All a verdict needs are two, of which one may be its own, and who hears a third passed two on."""
         return self._docket.crowded or self._council.many_lost(now)
 
     def standing(self) -> Standing | None:
@@ -248,19 +249,22 @@ class Detector:
         """
         if peer not in self._silences or peer in self._doubts:
             return []
-        self._doubts.set(peer, now.mono_us + self._doubt_wait_us(peer))
+        trip_us = self._links.rtt_us(peer) or 0
+        self._doubts.set(peer, now.mono_us + max(DOUBT_FLOOR_US, 3 * trip_us + 100 * MS))
         self._asked_us[peer] = now.mono_us
         return [post(peer, Probe(peer)), *self._ask_others(peer)]
 
-    def voted(self, alert: Alert, now: Instant) -> list[Effect]:
-        """Another observer's checked alert."""
+    def voted(self, alert: Alert, now: Instant) -> list[Effect] | None:
+        """Another observer's checked alert. ``None``: where many are lost, one that nobody needs any more."""
         held = self._subjects.held(alert.subject)
         subject = held or self._subjects.view(alert.subject)
         if subject is None or alert.boot != subject.boot or alert.incarnation != subject.incarnation:
             return []
+        self._council.spoke(alert, now)
         if held is None:
             self._subjects.put(subject)
-        self._council.spoke(alert, now)
+        elif held.proven and self.many(now):
+            return None
         subject.observed_by(alert.observers)
         news = subject.vote(alert.observer, alert.kind, now.mono_us)
         means = alert.kind >= STRONG or now.mono_us >= self._back_us + BACK_US
@@ -392,9 +396,6 @@ class Detector:
         if subject is None or not quiet or subject.own is not None:
             return []
         return [Redial(peer), *self._accuse(subject, Evidence.SILENT, now)]
-
-    def _doubt_wait_us(self, peer: NodeId) -> int:
-        return max(DOUBT_FLOOR_US, 3 * (self._links.rtt_us(peer) or 0) + 100 * MS)
 
     def _ripened(self, subject: Subject, now: Instant) -> list[Effect]:
         """The time to refute is over. A link that is still silent is closed, so that a fresh one can take its place."""

@@ -203,8 +203,12 @@ class Rolls:
         return self._tell(now)
 
     def _tell(self, now: Instant) -> list[Effect]:
+        detector = self._parts.detector
         wanted = self._alerts.due(now)
-        many = len(wanted) > 1 and self._parts.detector.many(now)
+        many = bool(wanted) and detector.many(now)
+        if many:
+            lost = [(each, detector.subject(each.subject)) for each in wanted]
+            wanted = [each for each, subject in lost if subject is None or not subject.proven]
         rumours = alerts.signed(wanted, self._parts.ports.signer, many=many)
         return [effect for each in rumours for effect in self._parts.broadcast.spread(encode(each), now)]
 

@@ -33,6 +33,7 @@ class Subject:
     excused_us: int = 0  # until then its silence may be that cut healing
     hearing_us: int = 0  # until then it may answer those who say that it is gone; 0: nobody does
     votes: dict[NodeId, Evidence] = field(default_factory=dict[NodeId, Evidence])
+    proofs: int = 0  # so many of them have proof
     observers: dict[NodeId, None] = field(default_factory=dict[NodeId, None])
     helper: NodeId | None = None  # who still hears it
     helped_us: int = 0  # until when that counts
@@ -56,13 +57,12 @@ class Subject:
     @property
     def refused(self) -> bool:
         """More than silence speaks against it."""
-        return max(self.own or 0, *self.votes.values(), 0) >= STRONG
+        return self.proofs > 0 or (self.own is not None and self.own >= STRONG)
 
     @property
     def proven(self) -> bool:
         """Two others have proof that it is gone, which is all that a verdict needs."""
-        votes = self.votes
-        return len(votes) > 1 and sum(kind >= STRONG for kind in votes.values()) > 1
+        return self.proofs > 1
 
     @property
     def awaits_answer(self) -> bool:
@@ -85,7 +85,7 @@ class Subject:
         elif self.own is not None and self.own > Evidence.SILENT:
             self.own = Evidence.SILENT  # it lives somewhere, only not for us; the next dial will tell
         self.boot, self.incarnation = boot, incarnation
-        self.votes.clear()
+        self._unsay()
 
     def accuse(self, kind: Evidence, now_us: int) -> bool:
         """Take evidence of our own; whether it is news."""
@@ -110,7 +110,12 @@ class Subject:
         if not self.doubtful:
             self.since_us = now_us
         self.votes[observer] = kind
+        self.proofs += kind >= STRONG and (held is None or held < STRONG)
         return True
+
+    def _unsay(self) -> None:
+        self.votes.clear()
+        self.proofs = 0
 
     def observed_by(self, nodes: Iterable[NodeId]) -> None:
         """Another one says who should know of its loss."""
@@ -123,7 +128,7 @@ class Subject:
         """Proof of life on a link of our own, newer than any vote; whether we had doubts."""
         had = self.own is not None
         self.own, self.helper = None, None
-        self.votes.clear()
+        self._unsay()
         self.told, self.tellings = None, 0
         return had
 

@@ -1,16 +1,21 @@
 """Alerts: whose word counts, how often it is given, and what the repair finds when a rumour was lost."""
 
 import itertools
+import random
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshnode.gossip import alerts
 from meshnode.gossip.alerts import MOMENT_US, Alert, Batch, Outgoing, Raise, Told
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory
-from meshnode.gossip.letters import AlertRumour, AlertsRumour, Push, encode
+from meshnode.gossip.docket import CROWD
+from meshnode.gossip.letters import AlertRumour, AlertsRumour, Push, decode_rumour, encode
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
@@ -22,6 +27,8 @@ from meshnode.links.messages import ControlReceived
 from meshnode.model.ids import NodeId
 from tests.unit.gossip.test_subjects import NODES, Half
 from tests.unit.gossip.world import Box, Judge, Key, Members, Stats, World, luck, mesh
+
+NOW = Instant(10 * SECOND, 0)
 
 
 def rumour(subject: Box, observer: Key, signer: Key, incarnation: int = 0) -> bytes:
@@ -182,6 +189,90 @@ def told(votes: int, lost: int) -> list[Raise]:
 def test_where_many_are_lost_nobody_repeats_what_two_others_have_proved() -> None:
     assert [len(told(votes, lost=3)) for votes in (0, 1, 2)] == [1, 1, 0]
     assert [len(told(votes, lost=2)) for votes in (0, 1, 2)] == [1, 1, 1], "of few all their observers speak"
+
+
+class Crowd(Half):
+    """A node that doubts many, and passes on each word that is news to it."""
+
+    def __init__(self) -> None:
+        super().__init__(Subjects)
+        for number in range(CROWD):
+            doubted = NodeId((1 + number).to_bytes(4) * 8)
+            self.learn(doubted, (1, 0), None, NOW)
+            self.do(("alert", doubted, NODES[0], Evidence.SILENT), NOW)
+        self.learn(NODES[0], (1, 0), None, NOW)
+        self.heard: list[NodeId] = []
+
+    def passes_on(self, observer: NodeId) -> bool:
+        news = observer not in self.heard
+        self.heard += [observer] if news else []
+        return news and self.detector.voted(Alert(NODES[0], 1, 0, observer, Evidence.REFUSED), NOW) is not None
+
+
+class Miser(Crowd):
+    """A planted fault: one word about somebody is enough for it."""
+
+    def passes_on(self, observer: NodeId) -> bool:
+        return super().passes_on(observer) and len(self.heard) == 1
+
+
+def unheard(
+    make: Callable[[], Crowd], parents: Sequence[int], speakers: Sequence[int], draw: random.Random
+) -> list[int]:
+    """Of those linked as a tree (``parents`` of all but the first) the ones that do not know of two, itself among them,
+    who say that one is gone; each speaks at any time, and each letter takes its own."""
+    halves = [make() for _ in range(len(parents) + 1)]
+    names = [NodeId((1000 + number).to_bytes(4) * 8) for number in range(len(halves))]
+    near: list[list[int]] = [[] for _ in halves]
+    for child, parent in enumerate(parents, start=1):
+        near[child].append(parent)
+        near[parent].append(child)
+    letters = [(peer, at, names[at]) for at in speakers for peer in near[at]]
+    while letters:
+        to, source, observer = letters.pop(draw.randrange(len(letters)))
+        if halves[to].passes_on(observer):
+            letters += [(peer, to, observer) for peer in near[to] if peer != source]
+    return [me for me, half in enumerate(halves) if len(half.heard) + (me in speakers) < 2]
+
+
+trees = st.integers(1, 7).flatmap(lambda size: st.tuples(*(st.integers(0, child) for child in range(size))))
+
+
+@settings(max_examples=60, deadline=None)
+@given(parents=trees, speakers=st.lists(st.integers(0, 7), min_size=2, unique=True), seed=st.integers(0, 2**32))
+def test_where_nobody_passes_on_what_two_have_proved_all_hear_two(
+    parents: tuple[int, ...], speakers: list[int], seed: int
+) -> None:
+    there = [at for at in speakers if at <= len(parents)]
+    assert len(there) < 2 or unheard(Crowd, parents, there, luck(seed)) == []
+
+
+def test_not_all_hear_two_where_one_word_is_enough_to_be_silent() -> None:
+    assert unheard(Miser, [0, 1, 2], [0, 1], luck(1)) != []
+
+
+def test_of_few_that_are_lost_every_word_is_passed_on() -> None:
+    half = Half(Subjects)
+    half.learn(NODES[0], (1, 0), None, NOW)
+    words = [Alert(NODES[0], 1, 0, by, Evidence.REFUSED) for by in NODES[1:5]]
+    assert None not in [half.detector.voted(each, NOW) for each in words]
+
+
+def test_what_two_others_proved_while_it_waited_to_be_told_is_not_told() -> None:
+    world, boxes = mesh(7)
+    for box in boxes[3:]:
+        world.kill(box)
+    gossip, dead = boxes[0].gossip, boxes[6].id
+    waiting = gossip._rolls._alerts._waiting
+    world.run_until(lambda: dead in waiting, 1.0)
+    assert dead in waiting
+    for other in boxes[1:3]:
+        world.tell(boxes[0], ControlReceived(other.id, Channel.GOSSIP, rumour(boxes[6], other.key, other.key)))
+    world.run_for(1.0)
+    known = [decode_rumour(each) for each in gossip._parts.broadcast._cache.values()]
+    words = [word for each in known if isinstance(each, AlertRumour | AlertsRumour) for word in alerts.read(each)]
+    mine = [word.subject for word in words if word.observer == boxes[0].id]
+    assert boxes[5].id in mine and dead not in mine
 
 
 def test_many_that_die_at_once_are_down_for_all_survivors_within_a_second() -> None:

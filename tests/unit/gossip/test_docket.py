@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshnode.gossip import council as council_module
+from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
 from meshnode.gossip.docket import CROWD, PAUSE_MAX_US, PAUSE_US, Docket
 from meshnode.gossip.messages import MemberState
@@ -14,6 +15,7 @@ from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.verdict import Evidence
 from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.ports import LinkStats
 from meshnode.kernel.reasons import Loss
 from meshnode.model.ids import NodeId
 from tests.unit.gossip.test_subjects import NODES, Half, Step, evidence, nodes
@@ -85,6 +87,54 @@ def test_the_comparison_notices_a_docket_that_loses_one() -> None:
 
     story = [(("alert", NODES[0], by, Evidence.REFUSED), 0) for by in NODES[1:3]]
     assert end(half(forgetful), story) != end(half(alone), story)
+
+
+class Anew(Council):
+    """Goes through the whole case of a node again that was called gone, when its time to answer is over."""
+
+    def judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str, int | None]:
+        held, subject.state = subject.state, MemberState.READY
+        try:
+            return super().judge(subject, now)
+        finally:
+            subject.state = held
+
+
+class Rash(Council):
+    """A planted fault: who was called gone is gone, whatever it may still answer."""
+
+    def judge(self, subject: Subject, now: Instant) -> tuple[MemberState, str, int | None]:
+        state, reason, turns_us = super().judge(subject, now)
+        return (MemberState.DOWN if subject.awaits_answer else state), reason, turns_us
+
+
+def moments(council: Callable[[GossipConfig, Subjects, LinkStats], Council], story: Story) -> list[list[object]]:
+    """What everybody is after each step, and half a second later."""
+    played, now_us = Half(Subjects), 10 * SECOND
+    old = played.detector._council  # pyright: ignore[reportPrivateUsage]
+    made = council(old._config, old._subjects, old._links)  # pyright: ignore[reportPrivateUsage]
+    played.detector._council = made  # pyright: ignore[reportPrivateUsage]
+    for node in NODES:
+        played.learn(node, (1, 0), None, Instant(now_us, 0))
+    told: list[list[object]] = []
+    for step, pause_ms in story:
+        played.do(step, Instant(now_us, 0))
+        for until_us in (now_us + pause_ms * MS, now_us + pause_ms * MS + SECOND // 2):
+            run(played, now_us, until_us)
+            told.append([(played.detector.state(node), played.detector.lost(node)) for node in NODES])
+            now_us = until_us
+    return told
+
+
+@settings(max_examples=60, deadline=None)
+@given(story=st.lists(st.tuples(steps, st.sampled_from([0, 7, 50, 700])), max_size=30))
+def test_who_was_called_gone_is_judged_by_its_time_alone_as_by_its_whole_case(story: Story) -> None:
+    assert moments(Council, story) == moments(Anew, story)
+
+
+def test_that_comparison_notices_a_council_that_does_not_wait_for_an_answer() -> None:
+    story = [(("alert", NODES[0], by, Evidence.REFUSED), 0) for by in NODES[1:3]]
+    assert moments(Rash, story) != moments(Council, story)
 
 
 def crowded(votes: int) -> tuple[Half, Instant]:

@@ -107,7 +107,8 @@ class Half:
                 return detector.dial_failed(node, how, now, proven=True)
             case ("alert", node, by, kind):
                 entry = self.directory.entry(node)
-                return detector.voted(Alert(node, entry.boot, entry.incarnation, by, kind, ()), now) if entry else []
+                alert = Alert(node, entry.boot, entry.incarnation, by, kind, ()) if entry else None
+                return (detector.voted(alert, now) or []) if alert else []
             case ("standing", node, told, partial):
                 unready = [(other[:ALIAS_BYTES], MemberState.DOWN.value) for other in told]
                 return detector.told_standing(node, Standing(unready, partial), now)
