@@ -152,6 +152,7 @@ class Arrivals:
     def _receive(self, via: NodeId, letter: Envelopes, now: Instant) -> Effects:
         effects: list[Effect] = []
         applied: list[Admitted] = []
+        brought: list[Admitted] = []
         incomplete: dict[DocId, None] = {}
         whole: dict[DocId, None] = {}
         told = self._exchange.named(letter.told) if letter.eager else []
@@ -168,8 +169,7 @@ class Arrivals:
                 continue
             if admitted is None:
                 continue
-            self._exchange.learn(via, admitted.sealed.id)
-            self._exchange.leave(told, admitted.doc, admitted.sealed.id)
+            brought.append(admitted)
             placed = self._intake.place(admitted)
             applied += placed.applied
             effects += [rejection(via, error) for _, error in placed.refused]
@@ -177,8 +177,9 @@ class Arrivals:
                 self._counters.add("held")
                 if letter.eager:  # an answer brings what it stands on before it, and that was refused just now
                     incomplete[admitted.doc] = None
-            elif not letter.eager and self._is_to_dig(admitted, now):
+            elif not letter.eager and not placed.applied and self._is_to_dig(admitted, now):
                 whole[admitted.doc] = None
+        self._exchange.brought(brought, via, told)
         if self._exchange.has_left:
             self._rhythm.remind(now)
         if applied:

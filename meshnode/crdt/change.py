@@ -51,19 +51,29 @@ class Op(msgspec.Struct, frozen=True, gc=False):
 
 
 class ParsedChange(msgspec.Struct, frozen=True, gc=False):
-    """One change. ``plain``: the inflated chunk, the only form the engine is given."""
+    """One change, by columns as it travels: its operations are numbered from ``start_op`` on.
+
+    ``plain``: the inflated chunk, the only form the engine is given.
+    """
 
     hash: bytes
     actor: bytes
     seq: int
     start_op: int
     deps: tuple[bytes, ...]
-    ops: tuple[Op, ...]
+    keys: tuple[str, ...]
+    values: tuple[str | None, ...]
+    preds: tuple[tuple[OpId, ...], ...]
     plain: bytes
 
     @property
     def max_op(self) -> int:
-        return self.start_op + len(self.ops) - 1
+        return self.start_op + len(self.keys) - 1
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        rows = zip(self.keys, self.values, self.preds, strict=True)
+        return tuple([Op(number, *row) for number, row in enumerate(rows, self.start_op)])
 
 
 def parse(chunk: bytes) -> ParsedChange:
@@ -79,16 +89,16 @@ def parse(chunk: bytes) -> ParsedChange:
         raise RemoteError("change-header", "time, message, sequence or operation number")
     if any(len(each) != ACTOR_BYTES for each in (actor, *others)) or _repeats((actor, *others)) or _repeats(deps):
         raise RemoteError("change-header", "actors or dependencies")
-    ops = _ops(_columns(reader), (actor, *others), start_op)
-    return ParsedChange(digest, actor, seq, start_op, deps, ops, _chunk(body, digest))
+    keys, values, preds = _rows(_columns(reader), (actor, *others))
+    return ParsedChange(digest, actor, seq, start_op, deps, keys, values, preds, _chunk(body, digest))
 
 
 def judge_size(changes: Sequence[ParsedChange]) -> None:
     """The bounds of ``parse``, for changes written here. Raises ``RemoteError``: every peer would refuse them."""
     for each in changes:
-        preds = sum([len(op.preds) for op in each.ops])
-        if len(each.ops) > OPS_MAX or preds > PREDS_MAX or len(each.deps) > DEPS_MAX:
-            raise RemoteError("change-ops-max", f"{len(each.ops)} fields, {preds} replaced writes")
+        preds = sum(map(len, each.preds))
+        if len(each.keys) > OPS_MAX or preds > PREDS_MAX or len(each.deps) > DEPS_MAX:
+            raise RemoteError("change-ops-max", f"{len(each.keys)} fields, {preds} replaced writes")
         if len(each.plain) > CHANGE_BYTES_MAX:
             raise RemoteError("change-inflate", f"{len(each.plain)} bytes, the limit is {CHANGE_BYTES_MAX}")
 
@@ -149,18 +159,16 @@ def _columns(reader: Reader) -> dict[int, bytes]:
     return found
 
 
-def _ops(found: dict[int, bytes], actors: tuple[bytes, ...], start_op: int) -> tuple[Op, ...]:
+def _rows(
+    found: dict[int, bytes], actors: tuple[bytes, ...]
+) -> tuple[tuple[str, ...], tuple[str | None, ...], tuple[tuple[OpId, ...], ...]]:
+    """Keys, values and replaced writes of all operations."""
     keys = _keys(found)
     count = len(keys)
     actions = columns.numbers(found.get(_ACTION, b""), count)
     if actions != [_SET] * count or columns.flags(found.get(_INSERT, b""), count) != [False] * count:
         raise RemoteError("change-action", "only setting fields is known")
-    values = _values(found, count)
-    preds = _preds(found, actors, count)
-    return tuple(
-        Op(start_op + row, key, value, before)
-        for row, (key, value, before) in enumerate(zip(keys, values, preds, strict=True))
-    )
+    return tuple(keys), tuple(_values(found, count)), tuple(_preds(found, actors, count))
 
 
 def _keys(found: dict[int, bytes]) -> list[str]:

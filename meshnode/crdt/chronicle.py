@@ -11,7 +11,7 @@ import msgspec
 
 from meshnode.crdt.change import ParsedChange
 from meshnode.crdt.envelope import doc_id_of
-from meshnode.crdt.fields import DELETED, RESERVED, STAMP, JsonValue
+from meshnode.crdt.fields import DELETED, RESERVED, STAMP, JsonValue, sheet_of
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.registers import Registers
 from meshnode.crdt.store import StateStore, parsed_changes
@@ -62,10 +62,15 @@ class Chronicle:
 
 
 def touch_of(admitted: Admitted) -> Touch:
-    keys = {op.key: op.value for change in admitted.changes for op in change.ops}
-    deletes = keys.get(DELETED) is not None
-    begins = not admitted.changes[0].deps or (DELETED in keys and not deletes)
-    return Touch(tuple(sorted(key for key in keys if key not in RESERVED)), deletes, begins)
+    given: tuple[str, ...] = ()
+    deletes = revives = False
+    for change in admitted.changes:
+        sheet = sheet_of(change.keys)
+        if sheet.deleted >= 0:
+            deletes = change.values[sheet.deleted] is not None
+            revives = not deletes
+        given = sheet.given if given in ((), sheet.given) else tuple(sorted({*given, *sheet.given}))
+    return Touch(given, deletes, revives or not admitted.changes[0].deps)
 
 
 def writes_of(store: StateStore, doc: DocId) -> list[Written]:
@@ -111,7 +116,7 @@ def writers_of(store: StateStore, doc: DocId) -> dict[str, tuple[NodeId, int]]:
 
 
 def _written(number: int, change: ParsedChange, author: NodeId, size: int) -> Written:
-    values = {op.key: op.value for op in change.ops}
+    values = dict(zip(change.keys, change.values, strict=True))
     hlc = int(values.get(STAMP) or 0)
     return Written(
         number=number, change=change.hash, author=author, hlc=hlc, at_ms=wall_ms(hlc),

@@ -13,13 +13,52 @@ _SEQ_BYTES = 4
 
 
 class Record(msgspec.Struct):
+    """A document in use. What is asked of all documents it answers as ``Cold`` does."""
+
     names: tuple[str, str, str]
     history: History
     fields: Registers
     rooted: Rooted | None = None
+    pin: Pin = UNROOTED
     cold: "Cold | None" = None  # as it was before it was woken, if nothing has been written since
     used: int = 0  # in which rest
     weight: int = 0  # as it counts towards ``warm_bytes_max``
+
+    @property
+    def heads(self) -> tuple[bytes, ...]:
+        return self.history.heads()
+
+    @property
+    def clock(self) -> Clock:
+        return self.history.clock()
+
+    @property
+    def changes(self) -> int:
+        return len(self.history)
+
+    @property
+    def envelope_bytes(self) -> int:
+        return self.history.envelope_bytes
+
+    @property
+    def root_bytes(self) -> int:
+        return 0 if self.rooted is None else len(self.rooted.data)
+
+    @property
+    def deleted(self) -> bool:
+        return self.fields.is_deleted()
+
+    @property
+    def divided(self) -> bool:
+        return bool(self.fields.siblings())
+
+    def count(self, actor: bytes) -> int:
+        """How many changes of an actor are here."""
+        return self.history.count(actor)
+
+    def is_behind(self, clock: Clock) -> bool:
+        """Whether somebody of this clock has something that is not here."""
+        return self.history.is_behind(clock)
 
 
 class Cold(msgspec.Struct, frozen=True, gc=False):
@@ -47,6 +86,10 @@ class Cold(msgspec.Struct, frozen=True, gc=False):
         return sum(map(len, self.envelopes))
 
     @property
+    def root_bytes(self) -> int:
+        return len(self.root)
+
+    @property
     def heads(self) -> tuple[bytes, ...]:
         end = self.heads_count * HASH_BYTES
         return tuple(self.standing[at : at + HASH_BYTES] for at in range(0, end, HASH_BYTES))
@@ -56,6 +99,13 @@ class Cold(msgspec.Struct, frozen=True, gc=False):
         """What repair asks of thousands at once."""
         return _unpacked(self.standing, self.heads_count * HASH_BYTES)
 
+    def count(self, actor: bytes) -> int:
+        return self.clock.get(actor, 0)
+
+    def is_behind(self, clock: Clock) -> bool:
+        ours = self.clock
+        return any(seq > ours.get(actor, 0) for actor, seq in clock.items())
+
 
 def cooled(record: Record) -> Cold:
     if record.cold is not None:
@@ -64,8 +114,8 @@ def cooled(record: Record) -> Cold:
     envelopes, heads = tuple([each.data for each in history.beyond({})]), history.heads()
     return Cold(
         record.names, b"" if rooted is None else rooted.data, envelopes[0] if len(envelopes) == 1 else envelopes,
-        b"".join(heads) + _packed(history.clock()), len(heads), UNROOTED if rooted is None else rooted.pin,
-        len(history), record.fields.is_deleted(), bool(record.fields.siblings()),
+        b"".join(heads) + _packed(history.clock()), len(heads), record.pin, len(history), record.deleted,
+        record.divided,
     )  # fmt: skip
 
 
@@ -83,7 +133,7 @@ def _unpacked(data: bytes, begin: int) -> Clock:
 
 def hydrated(cold: Cold) -> Record:
     rooted = root.read(cold.root) if cold.root else None
-    record = Record(cold.names, History(rooted), Registers(rooted), rooted)
+    record = Record(cold.names, History(rooted), Registers(rooted), rooted, cold.pin)
     for data in cold.envelopes:
         admitted = gate.opened(envelope.reread(data), data, None)
         record.fields.take(record.fields.fresh(admitted.changes, admitted.sealed))

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import msgspec
 
-from meshnode.crdt.change import ACTOR_BYTES, Op, OpId, ParsedChange
+from meshnode.crdt.change import ACTOR_BYTES, OpId, ParsedChange
 from meshnode.crdt.columns import Reader, uleb
 
 _MAGIC = b"\x85\x6f\x4a\x83"
@@ -34,25 +34,34 @@ class Setting(msgspec.Struct, frozen=True, gc=False):
 
 def written(actor: bytes, seq: int, start_op: int, deps: Sequence[bytes], settings: Sequence[Setting]) -> ParsedChange:
     """A change that sets each field once, in the order given."""
-    ops = [Op(start_op + row, each.key, each.value, each.preds) for row, each in enumerate(settings)]
-    return composed(actor, seq, start_op, tuple(sorted(deps)), tuple(ops))
+    keys, values = tuple([each.key for each in settings]), tuple([each.value for each in settings])
+    preds = tuple([each.preds for each in settings])
+    return composed(actor, seq, start_op, tuple(sorted(deps)), keys, values, preds)
 
 
-def composed(actor: bytes, seq: int, start_op: int, deps: tuple[bytes, ...], ops: tuple[Op, ...]) -> ParsedChange:
-    """The same of its operations, numbered from ``start_op`` on. ``deps``: sorted."""
+def composed(
+    actor: bytes,
+    seq: int,
+    start_op: int,
+    deps: tuple[bytes, ...],
+    keys: tuple[str, ...],
+    values: tuple[str | None, ...],
+    preds: tuple[tuple[OpId, ...], ...],
+) -> ParsedChange:
+    """The same by columns. ``deps``: sorted."""
     assert len(actor) == ACTOR_BYTES
-    preds = [pred for each in ops for pred in (each.preds if len(each.preds) < 2 else sorted(each.preds))]
-    others = {who: None for _, who in preds}
+    replaced = [pred for each in preds for pred in (each if len(each) < 2 else sorted(each))]
+    others = {who: None for _, who in replaced}
     others.pop(actor, None)
     named = sorted(others)
-    header, columns = _columns(ops, preds, (actor, *named))
+    header, columns = _columns(keys, values, tuple(map(len, preds)), replaced, (actor, *named))
     body = b"".join((
         uleb(len(deps)), *deps, _ACTOR_SIZE, actor, uleb(seq), uleb(start_op), _NO_TIME_NO_MESSAGE,
         uleb(len(named)), *[_ACTOR_SIZE + who for who in named], header, *columns,
     ))  # fmt: skip
     framed = b"\x01" + uleb(len(body)) + body
     digest = hashlib.sha256(framed).digest()
-    return ParsedChange(digest, actor, seq, start_op, deps, ops, _MAGIC + digest[:4] + framed)
+    return ParsedChange(digest, actor, seq, start_op, deps, keys, values, preds, _MAGIC + digest[:4] + framed)
 
 
 def packed(change: ParsedChange) -> bytes:
@@ -70,23 +79,29 @@ def packed(change: ParsedChange) -> bytes:
     return change.plain[:8] + b"\x02" + uleb(len(small)) + small
 
 
-def _columns(ops: Sequence[Op], preds: Sequence[OpId], actors: Sequence[bytes]) -> tuple[bytes, Sequence[bytes]]:
+def _columns(
+    keys: tuple[str, ...],
+    values: Sequence[str | None],
+    counts: tuple[int, ...],
+    replaced: Sequence[OpId],
+    actors: Sequence[bytes],
+) -> tuple[bytes, Sequence[bytes]]:
     """Numbers and sizes of the columns that are not empty, and the columns."""
-    count = len(ops)
+    count = len(keys)
     is_short = count <= _REMEMBERED_ROWS_MAX
     keys_of = _key_column if is_short else _key_column.__wrapped__
     counts_of = _counts if is_short else _counts.__wrapped__
     metas_of = _metas if is_short else _metas.__wrapped__
-    raw = [None if each.value is None else each.value.encode() for each in ops]
+    raw = [None if value is None else value.encode() for value in values]
     columns = (
-        keys_of(tuple([each.key for each in ops])),
+        keys_of(keys),
         uleb(count),
         _repeated(1, count),
         metas_of(tuple([-1 if data is None else len(data) for data in raw])),
         b"".join([data for data in raw if data]),
-        counts_of(tuple([len(each.preds) for each in ops])),
-        _owners(preds, actors),
-        _steps(preds),
+        counts_of(counts),
+        _owners(replaced, actors),
+        _steps(replaced),
     )
     return _header(tuple(map(len, columns))), columns
 

@@ -73,7 +73,11 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
     @property
     def pin(self) -> Pin:
-        return self.generation, self.root
+        return (self.generation, self.root) if self.generation else UNROOTED
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.kind, self.namespace, self.name
 
     @property
     def resource(self) -> str:
@@ -153,6 +157,13 @@ def judge_size(data: bytes, written: Envelope | None = None) -> None:
 
 def unseal(data: bytes) -> Unsealed:
     """Read the frame and check what needs no key. Raises ``RemoteError``."""
+    unsealed = unframed(data)
+    judge_names(unsealed.envelope)
+    return unsealed
+
+
+def unframed(data: bytes) -> Unsealed:
+    """The same, but for the names, which those of a document that is here need not be asked. Raises ``RemoteError``."""
     judge_size(data)
     try:
         frame = _frames.decode(data)
@@ -169,11 +180,15 @@ def unseal(data: bytes) -> Unsealed:
     numbers = (envelope.boot, envelope.seq, envelope.hlc)
     if min(numbers) < 0 or max(numbers) > _NUMBER_MAX or not 1 <= len(envelope.changes) <= CHANGES_MAX:
         raise RemoteError("envelope-frame", "a number or the count of changes is out of range")
-    if not are_names(envelope.kind, envelope.namespace, envelope.name):
-        raise RemoteError("envelope-names")
-    if envelope.doc != doc_id_of(envelope.kind, envelope.namespace, envelope.name):
-        raise RemoteError("envelope-binding", "the document id is not that of its names")
     return Unsealed(envelope, frame.body, frame.signature, frame.place, frame.way)
+
+
+def judge_names(envelope: Envelope) -> None:
+    """That they are names, and the document id is theirs. Raises ``RemoteError``."""
+    if not are_names(*envelope.names):
+        raise RemoteError("envelope-names")
+    if envelope.doc != doc_id_of(*envelope.names):
+        raise RemoteError("envelope-binding", "the document id is not that of its names")
 
 
 def reread(data: bytes) -> Unsealed:

@@ -8,7 +8,9 @@ heals over many links does not send each change over each of them.
 from collections.abc import Callable, Iterable, Sequence
 
 from meshnode.crdt import envelope, letters
+from meshnode.crdt.cold import Cold, Record
 from meshnode.crdt.envelope import UNROOTED, Pin
+from meshnode.crdt.gate import Admitted
 from meshnode.crdt.hearsay import Claim, Hearsay
 from meshnode.crdt.history import Clock, Sealed
 from meshnode.crdt.interest import Interests
@@ -72,23 +74,24 @@ class Exchange:
         self._by_head.pop(peer[:TOLD_BYTES], None)
         self._hearsay.forget(peer)
 
-    def learn(self, peer: NodeId, envelope: bytes) -> None:
-        """``peer`` holds this envelope: it sent it to us, is being sent it, or others say that they send it."""
+    def learn(self, peer: NodeId, envelopes: Iterable[bytes]) -> None:
+        """``peer`` holds these envelopes: it sent them to us, is being sent them, or others say that they send them."""
         known = self._known.get(peer)
         if known is not None:
-            known[envelope] = None
-            if len(known) > _KNOWN_MAX:
+            known.update(dict.fromkeys(envelopes))
+            while len(known) > _KNOWN_MAX:
                 del known[next(iter(known))]
 
     def named(self, heads: Iterable[bytes]) -> list[NodeId]:
         """Those of our peers whose ids begin like this."""
         return [self._by_head[head] for head in heads if head in self._by_head]
 
-    def leave(self, peers: Sequence[NodeId], doc: DocId, envelope: bytes) -> None:
-        """Others give it to these peers."""
-        for peer in peers:
-            self.learn(peer, envelope)
-        self._hearsay.leave(peers, doc)
+    def brought(self, envelopes: Sequence[Admitted], via: NodeId, told: Sequence[NodeId]) -> None:
+        """A peer has given us these; he, or others, give them to all who were ``told``."""
+        for peer in (via, *told):
+            self.learn(peer, [each.sealed.id for each in envelopes])
+        for each in envelopes if told else ():
+            self._hearsay.leave(told, each.doc)
 
     @property
     def has_left(self) -> bool:
@@ -100,7 +103,7 @@ class Exchange:
         whoever announced what has not come since."""
         lacking: dict[NodeId, list[DocId]] = {}
         for doc, claim in self._hearsay.take_claims().items():
-            if self._is_behind(doc, claim.pin, claim.clock):
+            if _is_behind(self._store.look(doc), claim.pin, claim.clock):
                 lacking.setdefault(claim.peer, []).append(doc)
         return [
             *(each for peer, docs in lacking.items() for each in self.ask(docs, peer, last=True)),
@@ -120,9 +123,8 @@ class Exchange:
             wanted = lacking
             if lacking and self._interests.is_narrow(peer):
                 wanted = [each for each in lacking if self._interests.is_for(peer, doc_of(each))]
-            for each in wanted:
-                self.learn(peer, each.id)
             if wanted:
+                self.learn(peer, [each.id for each in wanted])
                 lacked[peer] = wanted
             if len(wanted) == len(lacking):
                 told.append(peer[:TOLD_BYTES])
@@ -204,26 +206,31 @@ class Exchange:
 
     def answer(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
         """What ``peer`` lacks and is kept here; before it, our clocks where ``peer`` is ahead: both travel at once."""
-        pins = [theirs.pins.get(doc, UNROOTED) for doc, _, _ in theirs.docs]
-        rows = zip(theirs.docs, pins, strict=True)
-        behind = [DocId(doc) for (doc, _, clock), pin in rows if self._is_behind(DocId(doc), pin, clock)]
-        asks = [] if theirs.last else self.ask(behind, peer, last=True, part=theirs.part, more=theirs.more)
         self._is_comparing(peer)
-        asks += self._roots_for(peer, theirs)
-        items: list[bytes] = []
+        given: list[Sealed] = []
+        behind: list[DocId] = []
+        older: list[DocId] = []  # it is in an earlier generation of these
         rest: list[DocId] = []
         begun: list[DocId] = []  # its turn is over: what did not come at all comes before the rest of it
         room = _ANSWER_BYTES_MAX
-        for doc, version, clock in theirs.docs:
-            lacking = self._beyond(DocId(doc), theirs.pins.get(doc, UNROOTED), version, clock) if room > 0 else ()
+        for key, version, clock in theirs.docs:
+            doc, pin = DocId(key), theirs.pins.get(key, UNROOTED)
+            here = self._store.look(doc)
+            if not theirs.last and _is_behind(here, pin, clock):
+                behind.append(doc)
+            if here is not None and pin < here.pin:
+                older.append(doc)
+            lacking = self._beyond(doc, here, pin, version, clock) if here is not None and room > 0 else ()
             for each in lacking:
                 if room > 0 and each.id not in self._keeping:
-                    self.learn(peer, each.id)
-                    items.append(each.data)
+                    given.append(each)
                     room -= len(each.data)
             if room <= 0:
-                (begun if lacking else rest).append(DocId(doc))
-        return [*asks, *(send(peer, letter) for letter in letters.answer_letters(items, [*rest, *begun], theirs))]
+                (begun if lacking else rest).append(doc)
+        self.learn(peer, [each.id for each in given])
+        asks = [] if theirs.last else self.ask(behind, peer, last=True, part=theirs.part, more=theirs.more)
+        answer = letters.answer_letters([each.data for each in given], [*rest, *begun], theirs)
+        return [*asks, *self._roots_for(peer, older), *(send(peer, letter) for letter in answer)]
 
     def heed(self, peer: NodeId, told: Clocks) -> None:
         """``peer`` announces what it holds: no question."""
@@ -231,23 +238,18 @@ class Exchange:
             pin = told.pins.get(doc, UNROOTED)
             if version == self._index.version(DocId(doc)):
                 self._hearsay.confirm(peer, [DocId(doc)])
-            elif peer in self._known and self._is_behind(DocId(doc), pin, clock):
+            elif peer in self._known and _is_behind(self._store.look(DocId(doc)), pin, clock):
                 self._hearsay.claim(DocId(doc), Claim(peer, pin, clock))
 
-    def _is_behind(self, doc: DocId, pin: Pin, clock: Clock) -> bool:
-        ours = self._store.pin(doc)
-        return pin > ours or (pin == ours and _is_ahead(clock, self._store.clock(doc)))
-
-    def _roots_for(self, peer: NodeId, theirs: Clocks) -> list[Effect]:
+    def _roots_for(self, peer: NodeId, docs: Iterable[DocId]) -> list[Effect]:
         """Roots of documents where ``peer`` is in an earlier generation, or holds the losing one of two."""
         items: list[RootItem] = []
         parts: list[RootPart] = []
-        for doc, _, _ in theirs.docs:
-            rooted = self._store.rooted(DocId(doc))
-            if rooted is None or theirs.pins.get(doc, UNROOTED) >= rooted.pin:
-                continue
+        for doc in docs:
+            rooted = self._store.rooted(doc)
+            assert rooted is not None, "its generation is not the first"
             if len(rooted.data) > WHOLE_BYTES_MAX:
-                parts.append(part_of(DocId(doc), rooted.data, rooted.hash, 0, self._attests(rooted)))
+                parts.append(part_of(doc, rooted.data, rooted.hash, 0, self._attests(rooted)))
             else:
                 items.append(RootItem(rooted.data, list(self._attests(rooted))))
         return [send(peer, letter) for letter in (*letters.root_letters(items), *parts[:_FIRST_PARTS_MAX])]
@@ -273,26 +275,25 @@ class Exchange:
                 ]
         return [send(peer, letter) for letter in found[:PARTS_ASKED_MAX]]
 
-    def _beyond(self, doc: DocId, pin: Pin, version: bytes, clock: Clock) -> Sequence[Sealed]:
-        ours = self._store.pin(doc)
-        if pin == ours:
-            return self._lacking(doc, version, clock)
-        rooted = self._store.rooted(doc)
-        if pin > ours or rooted is None or len(rooted.data) > WHOLE_BYTES_MAX:
-            return ()  # what stands on a root that travels in parts is asked for when it has come
+    def _beyond(self, doc: DocId, here: Record | Cold, pin: Pin, version: bytes, clock: Clock) -> Sequence[Sealed]:
+        if pin != here.pin:  # what stands on a root that travels in parts is asked for when it has come
+            return self._store.beyond(doc, {}) if pin < here.pin and here.root_bytes <= WHOLE_BYTES_MAX else ()
+        lacking = self._store.beyond(doc, clock)
+        if lacking or here.is_behind(clock) or version == self._index.version(doc):
+            return lacking
+        # Equal clocks over unequal heads: an author signed two writes under one number. The peer gets the evidence.
         return self._store.beyond(doc, {})
-
-    def _lacking(self, doc: DocId, version: bytes, clock: Clock) -> Sequence[Sealed]:
-        """Equal clocks over unequal heads: an author signed two writes under one number. The peer gets the evidence."""
-        if clock == self._store.clock(doc) and doc in self._store and version != self._index.version(doc):
-            return self._store.beyond(doc, {})
-        return self._store.beyond(doc, clock)
 
     def _clocks(
         self, docs: Iterable[DocId], *, last: bool = False, part: bool = False, more: bool = False, told: bool = False
     ) -> list[Clocks]:
-        rows = [(doc, self._index.version(doc) or b"", self._store.clock(doc)) for doc in docs]
-        pins: dict[bytes, Pin] = {doc: pin for doc, _, _ in rows if (pin := self._store.pin(doc)) != UNROOTED}
+        rows: list[tuple[DocId, bytes, Clock]] = []
+        pins: dict[bytes, Pin] = {}
+        for doc in docs:
+            here = self._store.look(doc)
+            rows.append((doc, self._index.version(doc) or b"", {} if here is None else here.clock))
+            if here is not None and here.pin != UNROOTED:
+                pins[doc] = here.pin
         return letters.clock_letters(rows, _CLOCK_LETTERS_MAX, last=last, pins=pins, part=part, more=more, told=told)
 
 
@@ -300,8 +301,11 @@ def doc_of(sealed: Sealed) -> DocId:
     return DocId(envelope.unseal(sealed.data).envelope.doc)
 
 
-def _is_ahead(theirs: Clock, ours: Clock) -> bool:
-    return any(seq > ours.get(actor, 0) for actor, seq in theirs.items())
+def _is_behind(here: Record | Cold | None, pin: Pin, clock: Clock) -> bool:
+    """Whether somebody in this generation, with this clock, has something that is not here."""
+    if here is None:
+        return pin > UNROOTED or any(seq > 0 for seq in clock.values())
+    return pin > here.pin or (pin == here.pin and here.is_behind(clock))
 
 
 def send(peer: NodeId, letter: Letter) -> Send:

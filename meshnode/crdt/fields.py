@@ -12,6 +12,8 @@ from functools import lru_cache
 from math import isfinite
 from typing import TypeAlias
 
+import msgspec
+
 from meshnode.crdt.change import KEY_BYTES_MAX, VALUE_BYTES_MAX, ParsedChange
 from meshnode.kernel.decoding import JUNK
 from meshnode.model.errors import Invalid, RemoteError
@@ -21,12 +23,14 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 DEPTH_MAX = 32
 FIELDS_MAX = 512
 _NAMES_MAX = 4096  # that are remembered
+_SHEETS_MAX, _SHEET_KEYS_MAX = 512, 64  # sets of fields that are, and fields of one
 _SMALL = 1 << 63
 _SHORT_TEXT = VALUE_BYTES_MAX // 8  # of characters that are six bytes at most, quoted
 # Every change sets STAMP to the hybrid time of its envelope; a deletion sets DELETED too, a later write clears it.
 STAMP = "updated_hlc"
 DELETED = "deleted_at"
 RESERVED = (STAMP, DELETED)
+COUNTED = "count:"  # how the name of every counter's part begins
 _FLAT = (str, int, bool, float, type(None))  # what nothing can lie in
 _quoted = json.encoder.encode_basestring  # what ``dumps`` would do, without making an encoder
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -76,14 +80,40 @@ def is_canonical(text: str) -> bool:
         return False
 
 
+class Sheet(msgspec.Struct, frozen=True, gc=False):
+    """What is to be known of a set of fields, whatever their values: nearly all changes of a mesh set the same ones.
+
+    ``stamp``, ``deleted``: the places of the reserved ones, -1: not there; ``foul``: one that is no name of a field;
+    ``counts``: some are parts of counters; ``given``: those that somebody gave, sorted.
+    """
+
+    stamp: int
+    deleted: int
+    foul: str | None
+    counts: bool
+    given: tuple[str, ...]
+
+
+def sheet_of(keys: tuple[str, ...]) -> Sheet:
+    return _sheet_once(keys) if len(keys) <= _SHEET_KEYS_MAX else _sheet(keys)
+
+
+def _sheet(keys: tuple[str, ...]) -> Sheet:
+    places = {key: place for place, key in enumerate(keys)}
+    foul = next((key for key in keys if not is_field_name(key)), None)
+    counts = any(key.startswith(COUNTED) for key in keys)
+    given = tuple(sorted([key for key in keys if key not in RESERVED]))
+    return Sheet(places.get(STAMP, -1), places.get(DELETED, -1), foul, counts, given)
+
+
+_sheet_once = lru_cache(_SHEETS_MAX)(_sheet)
+
+
 def stamp_of(change: ParsedChange) -> int:
     """When a change was made, as it says itself; a deletion says the same twice. Raises ``RemoteError``."""
-    stamp = deleted = None
-    for op in change.ops:
-        if op.key == STAMP:
-            stamp = op.value
-        elif op.key == DELETED:
-            deleted = op.value
+    sheet, values = sheet_of(change.keys), change.values
+    stamp = values[sheet.stamp] if sheet.stamp >= 0 else None
+    deleted = values[sheet.deleted] if sheet.deleted >= 0 else None
     if stamp is None or not stamp.isascii() or not stamp.isdigit() or deleted not in (None, stamp):
         raise RemoteError("stamp", "a change says when it was made, and a deletion says the same")
     return int(stamp)

@@ -31,9 +31,10 @@ class Limits(msgspec.Struct, frozen=True):
     bytes: int
 
     def times(self, store: StateStore, doc: DocId) -> float:
-        rooted = store.rooted(doc)
-        most = self.bytes if rooted is None else max(self.bytes, len(rooted.data))
-        return max(store.changes(doc) / self.changes, store.envelope_bytes(doc) / most)
+        here = store.look(doc)
+        if here is None:
+            return 0.0
+        return max(here.changes / self.changes, here.envelope_bytes / max(self.bytes, here.root_bytes))
 
 
 class Frozen(msgspec.Struct):

@@ -13,8 +13,8 @@ import msgspec
 
 from meshnode.crdt import envelope, usual
 from meshnode.crdt.change import ParsedChange
-from meshnode.crdt.envelope import Envelope, Pin, Unsealed
-from meshnode.crdt.fields import RESERVED, is_canonical, is_field_name, stamp_of
+from meshnode.crdt.envelope import UNROOTED, Envelope, Pin, Unsealed
+from meshnode.crdt.fields import COUNTED, RESERVED, is_canonical, sheet_of, stamp_of
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.kinds import may_set
 from meshnode.crdt.rates import Rates
@@ -28,10 +28,9 @@ ATTEST_CONTEXT = "root/v1"
 # Up to which hybrid time an author that may not write a resource any more might do so; ``None``: it never might.
 Until = Callable[[NodeId, str], int | None]
 # Texts that are canonical as they stand, as nearly all are: plain strings, whole numbers and those with few digits.
-_PLAIN_TEXT = re.compile(
-    r'"[^"\\\x00-\x1f]*"|-?[1-9][0-9]{0,17}|0|true|false|null|-?[1-9][0-9]{0,8}\.(?:0|[0-9]{0,5}[1-9])'
-)
-_COUNTED = "count:"  # how the name of every counter's part begins
+# Several are asked about at once, a line each.
+_PLAIN_TEXT = r'(?:"[^"\\\x00-\x1f]*"|-?[1-9][0-9]{0,17}|0|true|false|null|-?[1-9][0-9]{0,8}\.(?:0|[0-9]{0,5}[1-9]))'
+_PLAIN_TEXTS = re.compile(rf"{_PLAIN_TEXT}(?:\n{_PLAIN_TEXT})*")
 _SHORT_TEXT = 128  # characters; verdicts about texts up to this are remembered
 _is_canonical_once = lru_cache(4096)(is_canonical)
 
@@ -55,8 +54,20 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
         return self.sealed.pin
 
 
+class Standing(Protocol):
+    """What the gate asks a document."""
+
+    @property
+    def names(self) -> tuple[str, str, str]: ...
+
+    @property
+    def pin(self) -> Pin: ...
+
+
 class Known(Protocol):
     """What the gate asks the store."""
+
+    def look(self, doc: DocId) -> Standing | None: ...
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
         """The envelope in which an actor made its change of this number."""
@@ -91,22 +102,25 @@ class Gate:
 
     def admit(self, data: bytes, via: NodeId, known: Known, now: Instant) -> Admitted | None:
         """``None``: we hold it already. Raises ``RemoteError`` with the name of the refusal."""
-        unsealed = envelope.unseal(data)
-        author = envelope.author_of(unsealed.envelope)
+        unsealed = envelope.unframed(data)
+        sender = unsealed.envelope
+        doc, author = DocId(sender.doc), envelope.author_of(sender)
+        here = known.look(doc)
+        if here is None or here.names != sender.names:
+            envelope.judge_names(sender)
         self.charge(via, now)
         key = self._key_of(author)
-        self.judge_clock(unsealed.envelope.hlc, now)
-        self._judge_policy(author, unsealed.envelope, via)
-        doc = DocId(unsealed.envelope.doc)
-        _judge_generation(unsealed.envelope.pin, known.pin(doc))
-        actor = envelope.actor_of(key, doc, unsealed.envelope.boot, unsealed.envelope.root)
-        held = known.envelope_at(doc, actor, unsealed.envelope.seq)
+        self.judge_clock(sender.hlc, now)
+        self._judge_policy(author, sender, via)
+        _judge_generation(sender.pin, UNROOTED if here is None else here.pin)
+        actor = envelope.actor_of(key, doc, sender.boot, sender.root)
+        held = None if here is None else known.envelope_at(doc, actor, sender.seq)
         if held is not None and held.data == data:
             return None
         if not unsealed.is_signed(key, self._verifier):
             raise RemoteError("bad-signature")
         if held is not None:  # only a valid signature makes it evidence against the author
-            raise Fork(doc, unsealed.envelope)
+            raise Fork(doc, sender)
         if not self._authors.take(author, now):
             raise RemoteError("rate-author")
         return opened(unsealed, data, actor)
@@ -180,23 +194,26 @@ class Gate:
 def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
     """The changes inside, parsed and judged. ``actor`` ``None``: our own journal, judged when it was written."""
     sender = unsealed.envelope
-    parsed = [usual.parse(chunk) for chunk in sender.changes]
-    changes = tuple([each for each, _ in parsed])
-    for number, each in enumerate(changes):
+    changes: list[ParsedChange] = []
+    proven = True
+    for seq, chunk in enumerate(sender.changes, sender.seq):
+        each, is_usual = usual.parse(chunk)
         if actor is not None and each.actor != actor:
             raise RemoteError("wrong-actor")
-        if each.seq != sender.seq + number:
+        if each.seq != seq:
             raise RemoteError("sequence", "the envelope names another number than its change")
+        changes.append(each)
+        proven &= is_usual
     if actor is not None:
-        if _judge_content(changes, sender.hlc):
-            _judge_counters(changes, envelope.author_of(sender))
-        _judge_carried(sender, changes)
-    return admitted(sender, data, changes, proven=all(is_usual for _, is_usual in parsed))
+        _judge_content(changes, sender)
+        if sender.carried:
+            _judge_carried(sender, changes)
+    return admitted(sender, data, changes, proven=proven)
 
 
 def admitted(sender: Envelope, data: bytes, changes: Sequence[ParsedChange], *, proven: bool) -> Admitted:
     """An envelope with its changes; judged by ``opened``, or written here."""
-    hashes = tuple(each.hash for each in changes)
+    hashes = tuple([each.hash for each in changes])
     carried = tuple(sender.carried)
     sealed = Sealed(hashes[-1], hashes, envelope.author_of(sender), sender.hlc, data, sender.boot, sender.pin, carried)
     return Admitted(DocId(sender.doc), sender.kind, sender.namespace, sender.name, tuple(changes), sealed, proven)
@@ -209,41 +226,44 @@ def _judge_generation(theirs: Pin, ours: Pin) -> None:
         raise RemoteError("root-unknown", f"of generation {theirs[0]}, this document is in {ours[0]}")
 
 
-def _judge_counters(changes: Sequence[ParsedChange], author: NodeId) -> None:
-    for each in changes:
-        for op in each.ops:
-            if op.key.startswith(_COUNTED) and not may_set(op.key, author):
-                raise RemoteError("counter-foreign", f"{op.key[:60]!r} is another node's part")
+def _judge_counters(keys: Sequence[str], author: NodeId) -> None:
+    for key in keys:
+        if key.startswith(COUNTED) and not may_set(key, author):
+            raise RemoteError("counter-foreign", f"{key[:60]!r} is another node's part")
 
 
 def _judge_carried(sender: Envelope, changes: Sequence[ParsedChange]) -> None:
-    if not sender.carried:
-        return
-    set_here = {(each.hash, op.key): None for each in changes for op in each.ops}
+    set_here = {(each.hash, key): None for each in changes for key in each.keys}
     for carry in sender.carried:
         if (carry.change, carry.key) not in set_here or carry.key in RESERVED:
             raise RemoteError("envelope-carried", f"field {carry.key[:60]!r}")
 
 
-def _judge_content(changes: Sequence[ParsedChange], hlc: int) -> bool:
-    """Whether it writes counters."""
-    counts = False
+def _judge_content(changes: Sequence[ParsedChange], sender: Envelope) -> None:
+    last = 0
     for each in changes:
-        for op in each.ops:
-            sort, value = _sort_of(op.key), op.value
-            if sort is None or not (value is None or _PLAIN_TEXT.fullmatch(value) or _is_canonical(value)):
-                raise RemoteError("change-content", f"field {op.key[:60]!r}")
-            counts |= sort
-    stamps = [stamp_of(each) for each in changes]
-    if stamps[-1] != hlc or (len(stamps) > 1 and stamps != sorted(stamps)):
+        sheet = sheet_of(each.keys)
+        if sheet.foul is not None:
+            raise RemoteError("change-content", f"field {sheet.foul[:60]!r}")
+        _judge_values(each)
+        stamp = stamp_of(each)
+        if stamp < last:
+            raise RemoteError("stamp", "not the time of its envelope")
+        last = stamp
+        if sheet.counts:
+            _judge_counters(each.keys, envelope.author_of(sender))
+    if last != sender.hlc:
         raise RemoteError("stamp", "not the time of its envelope")
-    return counts
 
 
-@lru_cache(4096)
-def _sort_of(key: str) -> bool | None:
-    """Whether a field is a part of a counter; ``None``: it is no name of a field."""
-    return key.startswith(_COUNTED) if is_field_name(key) else None
+def _judge_values(change: ParsedChange) -> None:
+    """Texts that are not plain are asked about one by one."""
+    given = [value for value in change.values if value is not None]
+    lines = "\n".join(given)
+    if given and (lines.count("\n") >= len(given) or _PLAIN_TEXTS.fullmatch(lines) is None):
+        for key, value in zip(change.keys, change.values, strict=True):
+            if value is not None and not _is_canonical(value):
+                raise RemoteError("change-content", f"field {key[:60]!r}")
 
 
 def _is_canonical(value: str) -> bool:

@@ -4,7 +4,6 @@ Invariant: entries stand in causal order (a change after everything it depends o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import pairwise
 
 import msgspec
@@ -16,7 +15,6 @@ from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
 Clock = dict[bytes, int]  # actor -> its last change
-_KEYS_MAX = 512  # sets of fields that are remembered
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
@@ -49,25 +47,20 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return self.keys[counter - self.start_op]
 
 
-@lru_cache(_KEYS_MAX)
-def _shared(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Nearly all changes of a mesh set the same fields: one tuple does for all of them."""
-    return keys
-
-
 class History:
     """Append-only. ``judge`` before ``append``. It begins with the layers of the root, if there is one."""
 
+    # Thousands are kept: hashes stand in tuples, which the garbage collector need not look at.
+    __slots__ = ("_chains", "_entries", "_heads", "_layers", "envelope_bytes")
+
     def __init__(self, rooted: Rooted | None = None) -> None:
         self._entries: dict[bytes, Entry] = {}
-        self._heads: dict[bytes, None] = {}
-        self._sorted: tuple[bytes, ...] | None = None  # heads, since somebody asked
-        self._chains: dict[bytes, list[bytes]] = {}  # actor -> hashes, by seq from 1; layers are in no chain
+        self._chains: dict[bytes, tuple[bytes, ...]] = {}  # actor -> hashes, by seq from 1; layers are in no chain
         self._layers: tuple[Layer, ...] = rooted.layers if rooted is not None else ()
+        self._heads = tuple(sorted([layer.hash for layer in self._layers]))
         self.envelope_bytes = 0
         for layer in self._layers:
             self._entries[layer.hash] = Entry(len(self._entries), layer.actor, 1, 1, layer.max_op, (), None)
-            self._heads[layer.hash] = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -76,20 +69,23 @@ class History:
         return change in self._entries
 
     def heads(self) -> tuple[bytes, ...]:
-        if self._sorted is None:
-            self._sorted = tuple(sorted(self._heads))
-        return self._sorted
+        return self._heads
 
     def count(self, actor: bytes) -> int:
         """How many changes of an actor are here."""
         return len(self._chains.get(actor, ()))
+
+    def is_behind(self, clock: Clock) -> bool:
+        """Whether somebody of this clock has something that is not here."""
+        chains = self._chains
+        return any(seq > len(chains.get(actor, ())) for actor, seq in clock.items())
 
     def missing(self, deps: Iterable[bytes]) -> list[bytes]:
         return [dep for dep in deps if dep not in self._entries]
 
     def at(self, actor: bytes, seq: int) -> bytes | None:
         """Hash of the change an actor made under this number."""
-        chain = self._chains.get(actor, [])
+        chain = self._chains.get(actor, ())
         return chain[seq - 1] if 0 < seq <= len(chain) else None
 
     def envelope(self, change: bytes) -> Sealed:
@@ -134,7 +130,7 @@ class History:
 
     def _owner(self, op: OpId) -> bytes | None:
         counter, actor = op
-        for change in self._chains.get(actor, []):
+        for change in self._chains.get(actor, ()):
             entry = self._entries[change]
             if entry.start_op <= counter <= entry.max_op:
                 return change
@@ -146,7 +142,7 @@ class History:
 
     def is_ancestor(self, change: bytes, deps: Sequence[bytes]) -> bool:
         """Whether ``change`` is among ``deps`` or anything they stand on."""
-        if change in deps or (len(deps) == len(self._heads) and all(dep in self._heads for dep in deps)):
+        if change in deps or tuple(deps) == self._heads:
             return change in self._entries  # the usual case: written on top of all we hold
         return change in self._past(deps)
 
@@ -160,13 +156,11 @@ class History:
                 change.max_op,
                 change.deps,
                 envelope,
-                _shared(tuple([op.key for op in change.ops])),
+                change.keys,
             )
-            self._chains.setdefault(change.actor, []).append(change.hash)
-            for dep in change.deps:
-                self._heads.pop(dep, None)
-            self._heads[change.hash] = None
-        self._sorted = None
+            self._chains[change.actor] = (*self._chains.get(change.actor, ()), change.hash)
+            left = [head for head in self._heads if head not in change.deps] if self._heads != change.deps else []
+            self._heads = tuple(sorted((*left, change.hash))) if left else (change.hash,)
         self.envelope_bytes += len(envelope.data)
 
     def clock(self) -> Clock:
@@ -180,7 +174,8 @@ class History:
             for actor, chain in self._chains.items()
             for change in chain[max(0, clock.get(actor, 0)) :]
         ]
-        lacking.sort(key=lambda entry: entry.number)
+        if len(lacking) > 1:
+            lacking.sort(key=lambda entry: entry.number)
         return list({entry.envelope.id: entry.envelope for entry in lacking if entry.envelope is not None}.values())
 
     def up_to(self, heads: Sequence[bytes]) -> list[Sealed]:

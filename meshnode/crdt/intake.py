@@ -1,16 +1,20 @@
 """Puts judged envelopes into documents, in causal order, and keeps the index of heads that repair compares."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from meshnode.crdt.change import ParsedChange
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.held import Held
 from meshnode.crdt.store import StateStore
 from meshnode.kernel.fingerprints import Fingerprints
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
+
+# A document has another version than the one before (``None``: it is new), by these changes, or by a root.
+Noticed = Callable[[DocId, bytes | None, Sequence[ParsedChange] | None], None]
 
 
 class Placed(msgspec.Struct):
@@ -26,7 +30,7 @@ class Intake:
 
     def __init__(self, store: StateStore, held: Held) -> None:
         self.index = Fingerprints()
-        self.noticed: Callable[[DocId, bytes | None], None] = lambda _doc, _before: None  # another version
+        self.noticed: Noticed = lambda _doc, _before, _changes: None
         self._store = store
         self._held = held
 
@@ -39,7 +43,7 @@ class Intake:
             missing = self._store.missing(each.doc, each.changes[0].deps)
             if missing:
                 placed.waits |= self._held.hold(each, missing[0], restored=restored)
-            elif self._apply(each, placed, restored=restored):
+            elif self._apply(each, placed, restored=restored) and self._held:
                 for change in each.sealed.hashes:
                     ready += self._held.release(change)
         return placed
@@ -55,27 +59,23 @@ class Intake:
     def rooted(self, doc: DocId) -> None:
         """The document began a generation: what waited for a change of the one before waits for nothing any more."""
         self._held.forget(doc)
-        self._index(doc, version_of(self._store, doc))
+        before = self.index.put(doc, version_of(self._store, doc))
+        self.noticed(doc, before, None)
 
     def _apply(self, each: Admitted, placed: Placed, *, restored: bool) -> bool:
-        before = self.index.version(each.doc)
         try:
             (self._store.restore if restored else self._store.apply)(each)
         except RemoteError as error:
             placed.refused.append((each, error))
             return False
         version = version_of(self._store, each.doc)
+        before = self.index.put(each.doc, version)
         if version == before:  # believed, it would be told on and asked for again, without end
             placed.refused.append((each, RemoteError("change-lost", "the store holds nothing of what it took")))
             return False
-        self._index(each.doc, version)
+        self.noticed(each.doc, before, each.changes)
         placed.applied.append(each)
         return True
-
-    def _index(self, doc: DocId, version: bytes) -> None:
-        before = self.index.version(doc)
-        self.index.put(doc, version)
-        self.noticed(doc, before)
 
 
 def version_of(store: StateStore, doc: DocId) -> bytes:

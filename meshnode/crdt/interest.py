@@ -6,9 +6,10 @@ each neighbour who wants it, so that nothing that was acknowledged stays where n
 document to another region is sent to everybody, or those it moved away from would go on acting upon the former one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
+from meshnode.crdt.change import ParsedChange
 from meshnode.crdt.document import Document
 from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.fields import JsonValue, flat
@@ -106,15 +107,16 @@ class Interests:
             del self._shares[next(iter(self._shares))]
         return found
 
-    def placed(self, doc: DocId, version: bytes | None) -> None:
-        """It has another version than this one; ``None``: it is new here."""
-        before, after = self._regions.get(doc, ()), regions_of(self._store, doc)
-        if before != after:
-            self._regions[doc] = after
-            if version is not None:
-                self._moved[doc] = None
-            if not after:
-                del self._regions[doc]
+    def placed(self, doc: DocId, version: bytes | None, changes: Sequence[ParsedChange] | None) -> None:
+        """It has another version than this one, by these changes (``intake.Noticed``)."""
+        if changes is None or any(field in each.keys for each in changes for field in REGION_FIELDS):
+            before, after = self._regions.get(doc, ()), regions_of(self._store, doc)
+            if before != after:
+                self._regions[doc] = after
+                if version is not None:
+                    self._moved[doc] = None
+                if not after:
+                    del self._regions[doc]
         for wanted, share in self._shares.items():
             self._put(wanted, share, doc)
 

@@ -42,10 +42,10 @@ class Persisting:
         if lazily:
             self._keeping.tell(applied)
         hashes = tuple(
-            self._store.pin(DocId(record.key[: shelf.DOC_BYTES]))[1] for record in roots if shelf.is_root(record)
+            [self._store.pin(DocId(record.key[: shelf.DOC_BYTES]))[1] for record in roots if shelf.is_root(record)]
         )
-        kept = EnvelopesKept(tuple(each.sealed.id for each in applied), hashes)
-        return Persist((*roots, *(shelf.record_of(each) for each in applied)), (kept, *onward, *facts), lazily)
+        kept = EnvelopesKept(tuple([each.id for each in sealed]), hashes)
+        return Persist((*roots, *[shelf.record_of(each) for each in applied]), (kept, *onward, *facts), lazily)
 
     def _fact(self, each: Admitted, *, lazily: bool) -> DocumentChanged:
         author, touch = each.sealed.author, touch_of(each)

@@ -59,6 +59,8 @@ class Registers:
     number for an old value, so from generation 1 on it is the newest by hybrid time.
     """
 
+    __slots__ = ("_is_grave", "_rank", "_writes")
+
     def __init__(self, rooted: Rooted | None = None) -> None:
         self._rank = _by_op if rooted is None else by_time
         self._is_grave = rooted is not None and rooted.root.grave_ms > 0
@@ -91,14 +93,17 @@ class Registers:
         for change in changes:
             made, actor = change.hash, change.actor
             at = sealed.hlc if made == sealed.id else stamp_of(change)  # of the last one the envelope says the same
-            for op in change.ops:
-                key = op.key
+            rows = zip(change.keys, change.values, change.preds, strict=True)
+            for number, (key, value, preds) in enumerate(rows, change.start_op):
                 before = fresh.get(key) or current.get(key, ())
                 carry = carried.get((made, key)) if carried else None
                 hlc, origin = (at, made) if carry is None else (carry.hlc, carry.origin)
-                write = Write((op.counter, actor), op.value, author, made, boot, at, hlc, origin)
-                kept = [each for each in before if each.op not in op.preds] if before else before
-                fresh[key] = tuple(sorted((*kept, write), key=self._rank, reverse=True)) if kept else (write,)
+                write = Write((number, actor), value, author, made, boot, at, hlc, origin)
+                if not before or (len(before) == 1 and before[0].op in preds):
+                    fresh[key] = (write,)
+                    continue
+                kept = [each for each in before if each.op not in preds]
+                fresh[key] = tuple(sorted((*kept, write), key=self._rank, reverse=True))
         if len(current) + len(fresh) > fields_max and len({**current, **fresh}) > fields_max:
             raise RemoteError("change-fields-max", f"more than {fields_max} fields")
         return fresh

@@ -55,6 +55,10 @@ class StateStore(Protocol):
 
     def docs(self) -> Iterable[DocId]: ...
 
+    def look(self, doc: DocId) -> Record | Cold | None:
+        """A document as it is, for whoever has several questions; nobody but the store alters it."""
+        ...
+
     def names(self, doc: DocId) -> tuple[str, str, str]:
         """Kind, namespace, name."""
         ...
@@ -193,28 +197,25 @@ class AutomergeStore:
     def docs(self) -> Iterable[DocId]:
         return self._all.keys()
 
+    def look(self, doc: DocId) -> Record | Cold | None:
+        return self._all.get(doc)
+
     def names(self, doc: DocId) -> tuple[str, str, str]:
         return self._all[doc].names
 
     def heads(self, doc: DocId) -> tuple[bytes, ...]:
-        if doc not in self._all:
-            return ()
-        found = self._all[doc]
-        return found.heads if isinstance(found, Cold) else found.history.heads()
+        found = self._all.get(doc)
+        return () if found is None else found.heads
 
     def changes(self, doc: DocId) -> int:
-        if doc not in self._all:
-            return 0
-        found = self._all[doc]
-        return found.changes if isinstance(found, Cold) else len(found.history)
+        found = self._all.get(doc)
+        return 0 if found is None else found.changes
 
     def is_deleted(self, doc: DocId) -> bool:
-        found = self._all[doc]
-        return found.deleted if isinstance(found, Cold) else found.fields.is_deleted()
+        return self._all[doc].deleted
 
     def is_divided(self, doc: DocId) -> bool:
-        found = self._all[doc]
-        return found.divided if isinstance(found, Cold) else bool(found.fields.siblings())
+        return self._all[doc].divided
 
     def missing(self, doc: DocId, hashes: Iterable[bytes]) -> list[bytes]:
         wanted = list(hashes)
@@ -229,20 +230,18 @@ class AutomergeStore:
 
     def clock(self, doc: DocId) -> Clock:
         found = self._all.get(doc)
-        if isinstance(found, Cold):
-            return found.clock
-        return self._record(doc).history.clock() if found is not None else {}
+        return {} if found is None else found.clock
 
     def beyond(self, doc: DocId, clock: Mapping[bytes, int]) -> list[Sealed]:
         return self._record(doc).history.beyond(clock) if doc in self._all else []
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
-        cold = self._all.get(doc)
-        if isinstance(cold, Cold) and seq > cold.clock.get(actor, 0):
+        found = self._all.get(doc)
+        if found is None or not 0 < seq <= found.count(actor):
             return None
-        history = self._record(doc).history if doc in self._all else History()
-        found = history.at(actor, seq)
-        return None if found is None else history.envelope(found)
+        history = self._record(doc).history
+        made = history.at(actor, seq)
+        return None if made is None else history.envelope(made)
 
     def fields(self, doc: DocId) -> Registers:
         return self._record(doc).fields if doc in self._all else Registers()
@@ -251,33 +250,26 @@ class AutomergeStore:
         if doc not in self._all:
             return Standing(Registers(), History(), roomy=len(self._all) + PROMISED_MAX <= self._documents_max)
         record = self._record(doc)
-        pin = UNROOTED if record.rooted is None else record.rooted.pin
         roomy = len(record.history) < self._changes_max
-        return Standing(record.fields, record.history, pin, known=True, roomy=roomy)
+        return Standing(record.fields, record.history, record.pin, known=True, roomy=roomy)
 
     def glance(self, doc: DocId) -> Registers:
         found = self._all.get(doc)
         return hydrated(found).fields if isinstance(found, Cold) else self.fields(doc)
 
     def pin(self, doc: DocId) -> Pin:
-        if doc not in self._all:
-            return UNROOTED
-        found = self._all[doc]
-        if isinstance(found, Cold):
-            return found.pin
-        return UNROOTED if found.rooted is None else found.rooted.pin
+        found = self._all.get(doc)
+        return UNROOTED if found is None else found.pin
 
     def rooted(self, doc: DocId) -> Rooted | None:
         found = self._all.get(doc)
-        if found is None or (isinstance(found, Cold) and not found.root):
+        if found is None or not found.root_bytes:
             return None
         return self._record(doc).rooted
 
     def envelope_bytes(self, doc: DocId) -> int:
-        if doc not in self._all:
-            return 0
-        found = self._all[doc]
-        return found.envelope_bytes if isinstance(found, Cold) else found.history.envelope_bytes
+        found = self._all.get(doc)
+        return 0 if found is None else found.envelope_bytes
 
     def begin(self) -> None:
         self._warm_max = self._hydrated_max
@@ -322,7 +314,7 @@ class AutomergeStore:
         self._engines.pop(doc, None)
         if not proven:
             self._keep_engine(doc, _engine_on(rooted))
-        self._keep(doc, Record(rooted.root.names, History(rooted), Registers(rooted), rooted))
+        self._keep(doc, Record(rooted.root.names, History(rooted), Registers(rooted), rooted, rooted.pin))
 
     def apply(self, admitted: Admitted) -> None:
         self._apply(admitted, proven=admitted.proven)
@@ -375,9 +367,7 @@ class AutomergeStore:
         if before is not None:
             self._warm_bytes -= before.weight
         self._records[doc] = record
-        record.used, record.weight = self._rests, record.history.envelope_bytes
-        if record.rooted is not None:
-            record.weight += len(record.rooted.data)
+        record.used, record.weight = self._rests, record.envelope_bytes + record.root_bytes
         self._warm_bytes += record.weight
         while len(self._records) > self._warm_max or (self.is_warm and self._warm_bytes > self._warm_bytes_max):
             self._cool_one()
@@ -416,7 +406,7 @@ class AutomergeStore:
 
 def _judged(record: Record, admitted: Admitted) -> Fresh:
     """What the touched fields would be. Raises ``RemoteError``."""
-    if admitted.pin != (UNROOTED if record.rooted is None else record.rooted.pin):
+    if admitted.sealed.pin != record.pin:
         raise RemoteError("old-generation", f"{admitted.pin[0]}")
     record.history.judge(admitted.changes)
     _judge_replaced(record, admitted.changes)
@@ -452,20 +442,20 @@ def _judge_replaced(record: Record, changes: Sequence[ParsedChange]) -> None:
     deps, last = changes[0].deps, changes[-1]
     on_top, in_force = deps == record.history.heads(), record.fields.in_force
     for each in changes:
-        for op in each.ops:
-            for replaced in op.preds:
-                if own and (replaced, op.key) in own:
+        for key, preds in zip(each.keys, each.preds, strict=True):
+            for replaced in preds:
+                if own and (replaced, key) in own:
                     continue
                 if on_top:  # the usual case: its writer saw all that we hold
-                    write = in_force(op.key)
+                    write = in_force(key)
                     if write is not None and write.op == replaced:
                         continue
-                if record.history.stands_on(replaced, op.key, deps):  # the usual one of two sides of a cut
+                if record.history.stands_on(replaced, key, deps):  # the usual one of two sides of a cut
                     continue
-                if not _is_seen(record, deps, op.key, replaced):
-                    raise RemoteError("change-pred", f"a write of {op.key[:60]!r} that its writer cannot have seen")
+                if not _is_seen(record, deps, key, replaced):
+                    raise RemoteError("change-pred", f"a write of {key[:60]!r} that its writer cannot have seen")
         if each is not last:
-            own.update({((op.counter, each.actor), op.key): None for op in each.ops})
+            own.update({((number, each.actor), key): None for number, key in enumerate(each.keys, each.start_op)})
 
 
 def _is_seen(record: Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:

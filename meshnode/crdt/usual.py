@@ -20,7 +20,6 @@ from meshnode.crdt.change import (
     OPS_MAX,
     PREDS_MAX,
     VALUE_BYTES_MAX,
-    Op,
     OpId,
     ParsedChange,
 )
@@ -37,7 +36,6 @@ _OP_MAX = 1 << 32
 # Longer columns are read each time: what is remembered stays under 10 MB, whatever a peer sends.
 _REMEMBERED_BYTES_MAX, _REMEMBERED_ROWS_MAX, _REMEMBERED_MAX = 512, 64, 512
 
-Columns = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 Places = tuple[int, ...]  # where each column ends
 
 
@@ -55,12 +53,13 @@ def parse(chunk: bytes) -> tuple[ParsedChange, bool]:
 
 def _read(chunk: bytes) -> ParsedChange:
     body, digest, plain = _opened(chunk)
-    at = 1 + HASH_BYTES * body[0]
+    count = body[0]
+    at = 1 + HASH_BYTES * count
     deps = tuple([body[start : start + HASH_BYTES] for start in range(1, at, HASH_BYTES)])
-    if body[0] > _ACTORS_MAX or list(deps) != sorted(dict.fromkeys(deps)) or body[at] != ACTOR_BYTES:
+    if count > 1 and (count > _ACTORS_MAX or list(deps) != sorted(dict.fromkeys(deps))):
         raise _Unusual
-    actor = body[at + 1 : at + 1 + ACTOR_BYTES]
-    seq, at = _number(body, at + 1 + ACTOR_BYTES)
+    actor, at = _actor(body, at)
+    seq, at = _number(body, at)
     start_op, at = _number(body, at)
     named = body[at + 2]
     if body[at] or body[at + 1] or not 0 < seq < _OP_MAX or not 0 < start_op < _OP_MAX or named > _ACTORS_MAX:
@@ -68,12 +67,17 @@ def _read(chunk: bytes) -> ParsedChange:
     at += 3
     actors = [actor]
     for _ in range(named):
-        if body[at] != ACTOR_BYTES:
-            raise _Unusual
-        actors.append(body[at + 1 : at + 1 + ACTOR_BYTES])
-        at += 1 + ACTOR_BYTES
-    ops = _ops(_columns(body, at), actors, start_op)
-    return ParsedChange(digest, actor, seq, start_op, deps, ops, plain)
+        other, at = _actor(body, at)
+        actors.append(other)
+    keys, values, preds = _rows(body, at, actors)
+    return ParsedChange(digest, actor, seq, start_op, deps, keys, values, preds, plain)
+
+
+def _actor(body: bytes, at: int) -> tuple[bytes, int]:
+    if body[at] != ACTOR_BYTES:
+        raise _Unusual
+    end = at + 1 + ACTOR_BYTES
+    return body[at + 1 : end], end
 
 
 def _opened(chunk: bytes) -> tuple[bytes, bytes, bytes]:
@@ -116,7 +120,10 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     raise _Unusual
 
 
-def _columns(body: bytes, at: int) -> Columns:
+def _rows(
+    body: bytes, at: int, actors: Sequence[bytes]
+) -> tuple[tuple[str, ...], tuple[str | None, ...], tuple[tuple[OpId, ...], ...]]:
+    """Keys, values and replaced writes, from where the columns begin."""
     count = body[at]
     places = _places_once(body[at : at + 1 + 2 * count]) if count <= len(_ORDER) else None
     if places is None:
@@ -125,11 +132,11 @@ def _columns(body: bytes, at: int) -> Columns:
         at += 1 + 2 * count
     if at + places[-1] != len(body):
         raise _Unusual
-    k, i, a, m, r, c, w = places[:-1]
-    whole = body[at:]
-    return (
-        whole[:k], whole[k:i], whole[i:a], whole[a:m], whole[m:r], whole[r:c], whole[c:w], whole[w:],
-    )  # fmt: skip
+    key, insert, action, meta, raw, counts, who, when = [at + each for each in places]
+    shape = _shape_once if meta - at <= _REMEMBERED_BYTES_MAX else _shape
+    keys, sizes = shape(body[at:meta], key - at, insert - at, action - at)
+    values = _values(body[meta:raw], sizes)
+    return keys, values, _preds(_unsigned(body[raw:counts], len(keys)), body[counts:who], body[who:when], actors)
 
 
 def _places(body: bytes, at: int) -> tuple[Places, int]:
@@ -162,44 +169,44 @@ def _places_once(header: bytes) -> Places | None:
     return _places(header, 0)[0]
 
 
-def _ops(found: Columns, actors: Sequence[bytes], start_op: int) -> tuple[Op, ...]:
-    key, insert, action, meta, raw, counts, who, when = found
-    keys = _keys(key)
-    count = len(keys)
-    if (insert, action) != _fixed(count):
+def _shape(front: bytes, key: int, insert: int, action: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Of the columns before the values, which end there: keys, and bytes of each value (-1: null)."""
+    keys = _read_keys(front[:key])
+    if (front[key:insert], front[insert:action]) != _fixed(len(keys)):
         raise _Unusual
-    preds = _preds(_unsigned(counts, count), who, when, actors)
-    ops: list[Op] = []
+    return keys, _read_sizes(front[action:], len(keys))
+
+
+def _values(raw: bytes, sizes: Sequence[int]) -> tuple[str | None, ...]:
+    text = raw.decode() if raw.isascii() else None
+    values: list[str | None] = []
     at = 0
-    for field, size, before in zip(keys, _sizes(meta, count), preds, strict=True):
+    for size in sizes:
         if size < 0:
-            ops.append(Op(start_op, field, None, before))
-        else:
-            end = at + size
-            ops.append(Op(start_op, field, raw[at:end].decode(), before))
-            at = end
-        start_op += 1
+            values.append(None)
+            continue
+        end = at + size
+        values.append(raw[at:end].decode() if text is None else text[at:end])
+        at = end
     if at != len(raw):
         raise _Unusual
-    return tuple(ops)
+    return tuple(values)
 
 
-def _preds(counts: Sequence[int], who: bytes, when: bytes, actors: Sequence[bytes]) -> Sequence[tuple[OpId, ...]]:
+def _preds(counts: Sequence[int], who: bytes, when: bytes, actors: Sequence[bytes]) -> tuple[tuple[OpId, ...], ...]:
     total = sum(counts)
     if not total:
         if who or when or len(actors) > 1:
             raise _Unusual
-        return [()] * len(counts)
+        return ((),) * len(counts)
     if total > PREDS_MAX:
         raise _Unusual
     numbers, owners = _deltas(when, total), _unsigned(who, total)
-    if not 0 < min(numbers) <= max(numbers) < _OP_MAX:
-        raise _Unusual
     ids = [(number, actors[owner]) for number, owner in zip(numbers, owners, strict=True)]
     if len(actors) > 1 and actors[1:] != sorted({owner: None for _, owner in ids if owner != actors[0]}):
         raise _Unusual
     if total == len(counts) == counts.count(1):
-        return [(each,) for each in ids]
+        return tuple([(each,) for each in ids])
     preds: list[tuple[OpId, ...]] = []
     at = 0
     for count in counts:
@@ -208,22 +215,14 @@ def _preds(counts: Sequence[int], who: bytes, when: bytes, actors: Sequence[byte
             raise _Unusual
         preds.append(mine)
         at += count
-    return preds
+    return tuple(preds)
 
 
 # -- columns, read once ------------------------------------------------------------------------------------------------
 
 
-def _keys(column: bytes) -> tuple[str, ...]:
-    return _keys_once(column) if len(column) <= _REMEMBERED_BYTES_MAX else _read_keys(column)
-
-
 def _unsigned(column: bytes, count: int) -> tuple[int, ...]:
     return _unsigned_once(column, count) if _is_short(column, count) else _read_unsigned(column, count)
-
-
-def _sizes(column: bytes, count: int) -> tuple[int, ...]:
-    return _sizes_once(column, count) if _is_short(column, count) else _read_sizes(column, count)
 
 
 def _deltas(column: bytes, count: int) -> tuple[int, ...]:
@@ -261,14 +260,13 @@ def _read_sizes(column: bytes, count: int) -> tuple[int, ...]:
 def _read_deltas(column: bytes, count: int) -> tuple[int, ...]:
     values = [value for value in columns.deltas(column, count) if value is not None]
     steps = [sleb(after - before) for before, after in zip([0, *values], values, strict=False)]
-    if len(values) != count or runs(steps) != column:
+    if len(values) != count or runs(steps) != column or not 0 < min(values) <= max(values) < _OP_MAX:
         raise _Unusual
     return tuple(values)
 
 
-_keys_once = lru_cache(_REMEMBERED_MAX)(_read_keys)
+_shape_once = lru_cache(_REMEMBERED_MAX)(_shape)
 _unsigned_once = lru_cache(_REMEMBERED_MAX)(_read_unsigned)
-_sizes_once = lru_cache(_REMEMBERED_MAX)(_read_sizes)
 _deltas_once = lru_cache(_REMEMBERED_MAX)(_read_deltas)
 
 

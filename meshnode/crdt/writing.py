@@ -6,7 +6,7 @@ from functools import lru_cache
 import msgspec
 
 from meshnode.crdt import change, envelope, gate
-from meshnode.crdt.change import Op, ParsedChange
+from meshnode.crdt.change import ParsedChange
 from meshnode.crdt.encoding import composed, packed
 from meshnode.crdt.envelope import (
     ENVELOPE_BYTES_MAX,
@@ -319,5 +319,6 @@ def _change_on(here: Standing, actor: bytes, fields: Mapping[str, str | None]) -
     numbers, history = here.fields.numbers, here.history
     heads = history.heads()
     start_op = history.max_op(heads) + 1
-    ops = tuple([Op(start_op + row, key, fields[key], numbers(key)) for row, key in enumerate(sorted(fields))])
-    return composed(actor, history.count(actor) + 1, start_op, heads, ops)
+    keys = tuple(sorted(fields))
+    values, preds = tuple([fields[key] for key in keys]), tuple([numbers(key) for key in keys])
+    return composed(actor, history.count(actor) + 1, start_op, heads, keys, values, preds)

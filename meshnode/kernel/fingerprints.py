@@ -38,19 +38,21 @@ class Fingerprints:
             return self._versions.get(key)
         return self._base.version(key)
 
-    def put(self, key: bytes, version: bytes) -> None:
+    def put(self, key: bytes, version: bytes) -> bytes | None:
+        """The version that was held before; ``None``: it is new."""
         held = self.version(key)
         if held == version:
-            return
-        number = bucket_of(key)
+            return held
+        number, stamp = bucket_of(key), _stamp(key, version)
         if held is None:
             self._len += 1
         else:
-            self._mix(number, _stamp(key, held))
+            stamp ^= _stamp(key, held)
         if self._versions.get(key) is None:
             self._rows.setdefault(number, []).append(key)
         self._versions[key] = version
-        self._mix(number, _stamp(key, version))
+        self._mix(number, stamp)
+        return held
 
     def remove(self, key: bytes) -> None:
         held = self.version(key)

@@ -104,7 +104,7 @@ def test_the_engine_takes_every_usual_change_that_fits_and_reads_the_same() -> N
 
 def test_long_columns_are_not_remembered() -> None:
     """What is kept of columns has a bound in bytes, whatever a peer sends."""
-    caches = (usual._keys_once, usual._unsigned_once, usual._sizes_once, usual._deltas_once)
+    caches = (usual._shape_once, usual._unsigned_once, usual._deltas_once)
     before = [0] * len(caches)
     for number in range(4):
         if number == 1:  # the short ones that all of them have are known now, whoever ran before this test
