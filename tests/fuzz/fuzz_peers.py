@@ -2,6 +2,7 @@
 
     0 a frame of a call: its kind, its header, its payload   1 a letter about bundles   2 an offer of a skill
     3 an agent's units   4 the facts of a machine   5 a load   6 a question to this node   7 an answer to one of ours
+    8 arguments of which some are bytes, as an agent of ours reads them
 
 Property beside "no exception but RemoteError": what is refused quietly is ``None`` or nothing, what is accepted is
 within its bounds and may be passed on.
@@ -26,6 +27,7 @@ from meshnode.model.ids import NodeId
 from meshnode.model.loads import load_view
 from meshnode.node import asking, snapshot
 from meshnode.registry import offers
+from meshnode.sdk.skills import BadArguments, Skill
 from meshnode.wire import plain
 from meshnode.wire.frame import Frame, Kind
 
@@ -140,7 +142,24 @@ def _answer(data: bytes) -> None:
     msgspec.json.encode(view)
 
 
-PARSERS = (_frame, _bundle, _skill, _agent, _machine, _load, _question, _answer)
+def _takes(image: bytes, word: str = "", few: bytes | None = None) -> None:
+    """A skill of this type."""
+
+
+_TAKES = Skill("fuzz.takes", _takes)
+
+
+def _arguments(data: bytes) -> None:
+    try:
+        took = _TAKES.arguments(data, raw=True)
+    except BadArguments:
+        raise RemoteError("arguments-bad") from None
+    image, word, few = took["image"], took["word"], took["few"]
+    assert isinstance(image, bytes) and isinstance(word, str) and isinstance(few, bytes | None)
+    assert len(image) + len(few or b"") <= len(data)
+
+
+PARSERS = (_frame, _bundle, _skill, _agent, _machine, _load, _question, _answer, _arguments)
 
 
 def one_input(data: bytes) -> None:
