@@ -13,7 +13,7 @@ Invariant: the two legs of a tunnel are forgotten together, and so is its pipe.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,6 +44,7 @@ from meshnode.wire.frame import Frame, Kind
 PURSES_MAX = 4096  # of clients that come and go, with or without a link; far more than may have tunnels at once
 
 Key = tuple[NodeId, int]  # a peer, and the number of a tunnel on the link to it
+Address = tuple[str, int]  # host and port
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +76,9 @@ class Ways(Protocol):
         """The relay that carries the link to a peer, if one does."""
         ...
 
-    def door(self, peer: NodeId) -> tuple[str, int] | None:
-        """Where this node has dialled the link in use to a peer, host and port; ``None``: it did not."""
+    def door(self, peer: NodeId, known: Sequence[Address]) -> Address | None:
+        """Where a peer to whom a link stands can be dialled: where this node has done so, or, of the addresses
+        ``known`` of it, that from which it has dialled this node. ``None``: neither."""
         ...
 
 

@@ -104,10 +104,15 @@ class Hub:
         link = self._roster.up.get(peer)
         return link.relay if link else UNKNOWN_NODE
 
-    def door(self, peer: NodeId) -> tuple[str, int] | None:
-        """Where the link in use to a peer was dialled, host and port, if this node has dialled it directly."""
+    def door(self, peer: NodeId, known: Sequence[tuple[str, int]]) -> tuple[str, int] | None:
+        """Where a peer with a direct link can be dialled: where it was, or that of its ``known`` addresses from which
+        it has dialled this node."""
         link = self._roster.up.get(peer)
-        return None if link is None or link.inbound or link.relay else parted(link.address)
+        if link is None or link.relay:
+            return None
+        if link.inbound:
+            return next((address for address in known if address[0] == link.address), None)
+        return parted(link.address)
 
     def improvable(self, peer: NodeId) -> bool:
         """The link in use to a peer would better be another one: it runs through a relay, or stands on a certificate

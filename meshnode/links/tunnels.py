@@ -2,13 +2,13 @@
 
 To the links a tunnel is a connection like any other: the host runs TLS in it, from end to end, and tells of the link
 that opened. It has the credit of ``tunnelwire.py`` in each direction, and ends with the link to its relay. Where this
-node has dialled its relay, it says that its host can come by a connection of its own; where that came to nothing, it
+node can dial its relay, it says that its host can come by a connection of its own; where that came to nothing, it
 does not say so for a while: what lets links pass may not let these.
 
 Invariant: a number on a link belongs to one tunnel, here or in the carriage.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from meshnode.kernel.counters import Counters
@@ -17,7 +17,7 @@ from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.timers import Timers
-from meshnode.links.carriage import Carriage, Key, RelayConfig, Ways
+from meshnode.links.carriage import Address, Carriage, Key, RelayConfig, Ways
 from meshnode.links.messages import PeerDown, PeerUp, Post
 from meshnode.links.tunnelwire import (
     PIECE_BYTES_MAX,
@@ -95,15 +95,15 @@ class _Numbers:
 
 
 class Tunnels:
-    """One node's part in all tunnels. ``is_client``: a node names this one as its relay in its row. ``secret``: nobody
-    else knows it."""
+    """One node's part in all tunnels. ``is_client``: a node names this one as its relay in its row. ``addresses_of``:
+    what a node's row says. ``secret``: nobody else knows it."""
 
     def __init__(
         self, config: RelayConfig, *, me: NodeId, ways: Ways, is_client: Callable[[NodeId], bool],
-        name_of: Callable[[NodeId], str], secret: bytes,
+        name_of: Callable[[NodeId], str], addresses_of: Callable[[NodeId], Sequence[Address]], secret: bytes,
     ) -> None:  # fmt: skip
         self.counters = Counters()
-        self._me, self._ways, self._name_of = me, ways, name_of
+        self._me, self._ways, self._name_of, self._addresses_of = me, ways, name_of, addresses_of
         self._pipes = config.pipes
         self._pipeless: dict[NodeId, int] = {}  # relays by which pipes failed, and until when they are not tried
         self._numbers = _Numbers(me)
@@ -183,10 +183,10 @@ class Tunnels:
         asked = Open(opening.dial.expect, self._me, pipes=self._door(opening.relay, now) is not None)
         return [Post(opening.relay, (frame_of(Kind.TUNNEL_OPEN, opening.number, asked),))]
 
-    def _door(self, relay: NodeId, now: Instant) -> tuple[str, int] | None:
+    def _door(self, relay: NodeId, now: Instant) -> Address | None:
         """Where a connection of its own would be made."""
         tries = self._pipes and self._pipeless.get(relay, 0) <= now.mono_us
-        return self._ways.door(relay) if tries else None
+        return self._ways.door(relay, self._addresses_of(relay)) if tries else None
 
     def _fail(self, dial_no: int, why: str) -> list[Effect]:
         """Told as a dial that cannot be made: it proves nothing about whoever was dialled."""
@@ -229,7 +229,7 @@ class Tunnels:
         return [Post(relay, (opened,)), *begun]
 
     def _begin(
-        self, number: Key, peer: NodeId, *, inbound: bool, door: tuple[str, int] | None, key: bytes, dial_no: int = 0
+        self, number: Key, peer: NodeId, *, inbound: bool, door: Address | None, key: bytes, dial_no: int = 0
     ) -> list[Effect]:
         self._last += 1
         end = self._ends[self._last] = self._by_key[number] = _End(self._last, number, inbound, piped=bool(key))

@@ -2,7 +2,7 @@
 
 A tunnel has a number on each of the two links it runs over. The end of a link with the smaller NodeId numbers evenly,
 the other one oddly, so that both may open tunnels at once. Its bytes come as frames on these links, or, where both ends
-have dialled the relay, by a connection more of each, which the relay joins: a *pipe*. Whose connection it is, a key
+can dial the relay, by a connection more of each, which the relay joins: a *pipe*. Whose connection it is, a key
 tells, which the relay gave over the link and which is good once.
 """
 

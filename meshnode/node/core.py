@@ -167,7 +167,7 @@ class Core:
         carries = replace(config.relay, carries=config.profile == "relay")
         self.tunnels = Tunnels(
             carries, me=config.node, ways=self.hub, is_client=self._is_client, name_of=self.names.of,
-            secret=hashlib.sha256(config.seed + b"\0pipes").digest(),
+            addresses_of=self._addresses, secret=hashlib.sha256(config.seed + b"\0pipes").digest(),
         )  # fmt: skip
         self.hub.pass_on = self.tunnels.carriage.pass_on
         # A relay names itself in its row: whoever cannot be dialled looks for such rows.
@@ -289,8 +289,13 @@ class Core:
     def _enrollers(self) -> list[tuple[str, int]]:
         """Where somebody may renew this node's certificate: admins admit, and so may whoever stands at a seed."""
         admins = [member.node for member in self.trust.all() if ADMIN in member.roles]
-        rows = [row for node in admins if node != self.config.node and (row := self.gossip.row(node)) is not None]
-        return [*direct([address for row in rows for address in row.endpoints]), *self.config.seeds]
+        others = [node for node in admins if node != self.config.node]
+        return [*(address for node in others for address in self._addresses(node)), *self.config.seeds]
+
+    def _addresses(self, node: NodeId) -> list[tuple[str, int]]:
+        """Where its row says that it can be dialled."""
+        row = self.gossip.row(node)
+        return [] if row is None else direct(row.endpoints)
 
     def region_of(self, node: NodeId) -> str:
         member = self.trust.member(node)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshnode.kernel.effects import Reject
-from meshnode.kernel.instant import SECOND
+from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.reasons import Loss
 from meshnode.links.carriage import RelayConfig
 from meshnode.links.messages import PeerDown
@@ -30,6 +30,7 @@ from meshnode.links.tunnelwire import (
 )
 from meshnode.model.ids import NodeId
 from meshnode.wire.frame import Kind
+from tests.unit.links.pipe import Place, World
 from tests.unit.links.test_tunnels import ANN, ANNS, BEN, BENS, DIAL, REL, Three
 
 DOOR = ("rel", 7000)
@@ -83,6 +84,27 @@ def test_where_an_end_has_not_dialled_the_relay_the_bytes_of_both_are_frames(wit
     three.give(ANN, TunnelWritten(ours.tunnel, b"forth"))
     three.give(BEN, TunnelWritten(theirs.tunnel, b"back"))
     assert (three.heard(BEN), three.heard(ANN)) == (b"forth", b"back")
+
+
+def test_an_end_that_the_relay_has_dialled_comes_to_what_its_row_says() -> None:
+    three = piping(ANN)
+    three.addresses[REL] = (("rel", 7001),)
+    assert [start.door for start in starts(three)] == [("rel", 7001)] * 2
+
+
+def test_a_door_is_where_a_link_was_dialled_or_the_address_in_the_row_from_which_it_came() -> None:
+    near, far = Place(1), Place(2)
+    world = World(near, far)
+    world.dial(near, far, address="[fd00::7]:7000")
+    world.run(50 * MS)
+    known = (("10.0.0.8", 7000), ("10.0.0.7", 7001), ("10.0.0.7", 7002))
+    assert near.hub.door(far.node, known) == ("fd00::7", 7000)
+    (link,) = far.hub._links.values()  # pyright: ignore[reportPrivateUsage]
+    assert link.inbound and far.hub.door(near.node, known) is None, "it came from nowhere that is known"
+    link.address = "10.0.0.7"
+    assert far.hub.door(near.node, known) == ("10.0.0.7", 7001)
+    link.relay = far.node
+    assert far.hub.door(near.node, known) is far.hub.door(NodeId(bytes(32)), known) is None
 
 
 def test_a_host_that_cannot_is_not_asked_to() -> None:

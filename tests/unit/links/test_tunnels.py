@@ -1,5 +1,6 @@
 """Tunnels between three machines without a network: what passes, what is refused by which name, who pays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -54,8 +55,8 @@ class Ways:
     def via(self, peer: NodeId) -> NodeId:
         return self.linked.get(peer, UNKNOWN_NODE)
 
-    def door(self, peer: NodeId) -> tuple[str, int] | None:
-        return self.doors.get(peer)
+    def door(self, peer: NodeId, known: Sequence[tuple[str, int]]) -> tuple[str, int] | None:
+        return next(iter(known), None) or self.doors.get(peer)
 
 
 class Three:
@@ -64,6 +65,7 @@ class Three:
     def __init__(self, config: RelayConfig | None = None) -> None:
         self.now_us = 0
         self.clients = {ANN: None, BEN: None}
+        self.addresses: dict[NodeId, tuple[tuple[str, int], ...]] = {}
         self.ways = {
             ANN: Ways({REL: UNKNOWN_NODE}), BEN: Ways({REL: UNKNOWN_NODE}),
             REL: Ways({ANN: UNKNOWN_NODE, BEN: UNKNOWN_NODE, EVE: UNKNOWN_NODE}),
@@ -76,6 +78,7 @@ class Three:
                 ways=ways,
                 is_client=self.clients.__contains__,
                 name_of=lambda n: NAMES.get(n, "?"),
+                addresses_of=lambda n: self.addresses.get(n, ()),
                 secret=node,
             )
             for node, ways in self.ways.items()
