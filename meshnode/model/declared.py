@@ -4,7 +4,6 @@ from meshnode.model.agent import KIND as AGENT
 from meshnode.model.agent import Agent, parse_agent
 from meshnode.model.agentcluster import AgentCluster, parse_agentcluster
 from meshnode.model.commands import JsonObject
-from meshnode.model.manifest import parse_manifest
 from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.nodewish import NodeWish, parse_node
 from meshnode.model.policy import KIND as POLICY
@@ -12,8 +11,8 @@ from meshnode.model.policy import PolicyWish, parse_policy
 
 
 def parse_declared(manifest: JsonObject) -> Agent | AgentCluster | NodeWish | PolicyWish:
-    """Raises ``FieldInvalid``."""
-    match parse_manifest(manifest).kind:
+    """Raises ``FieldInvalid``. A kind that is none is refused as everything in an envelope is, by any of them."""
+    match manifest.get("kind"):
         case kind if kind == AGENT:
             return parse_agent(manifest)
         case kind if kind == NODE:
