@@ -38,8 +38,9 @@ from meshnode.links.tunnelwire import (
     TunnelWritten,
 )
 from meshnode.messaging.messages import CallOverdue, ListensTo, Reach
-from meshnode.node.effects import Announce, Store, StreamItemTold
-from meshnode.node.inputs import Input, LoadSampled, Measured, Slept, Stored
+from meshnode.model.commands import Apply
+from meshnode.node.effects import Announce, Reply, Store, StreamItemTold
+from meshnode.node.inputs import CommandGiven, CommandsGiven, Input, LoadSampled, Measured, Slept, Stored
 from meshnode.scheduler.messages import ClaimsChanged
 from meshnode.wire.bus import AgentFrames, Spread, ToAgent
 
@@ -68,8 +69,10 @@ def _of(*names: str) -> int:
 
 _HUB, _SWITCH = NAMES.index("hub"), _of("switch")
 _PLACEMENT = _of("checkpoints", "scheduler", "switch", "succession")
+_PUT = _of("puts", "documents")
 TOUCHES: dict[type[Input | Effect], int] = {
     # inputs
+    CommandsGiven: _PUT,
     LinkBytes: _of("hub"), LinkOpened: _of("hub"), LinkLost: _of("hub"), AgentFrames: _of("switch"), Measured: 0,
     Stored: _of("commits", "journals"), LoadSampled: _of("gossip", "loads"), DialFailed: _of("gossip", "hub"),
     Discovered: _of("gossip"), Reached: _of("gossip"), Slept: _of("gossip"),
@@ -85,7 +88,7 @@ TOUCHES: dict[type[Input | Effect], int] = {
     # effects for the host
     Transmit: 0, CloseLink: 0, Store: 0, Announce: 0, GiveBack: 0, Dial: _of("tunnels"), TunnelBytes: 0,
     TunnelCredit: 0, TunnelGone: 0, TunnelStart: 0, PipeAwaited: 0, PipeCredit: 0, PipeGone: 0, ToAgent: 0,
-    StreamItemTold: 0,
+    StreamItemTold: 0, Reply: _of("switch"),
 }  # fmt: skip
 _CHANNELS = {
     Channel.GOSSIP: _of("gossip"), Channel.STATE: _of("documents"), Channel.CHECKPOINT: _of("checkpoints"),
@@ -96,6 +99,17 @@ _WOKEN = {
 }  # fmt: skip
 # By room: itself, and those it speaks to without an effect when it is woken.
 _WAKES = tuple(_of(name) | _WOKEN.get(name, 0) for name in NAMES)
+
+
+def _touched_by(event: Input | Effect) -> int:
+    """Where it is no matter of its kind alone."""
+    match event:
+        case ControlReceived(channel=channel):
+            return _CHANNELS[channel]
+        case CommandGiven(command=Apply()):
+            return _PUT
+        case _:
+            return ALL
 
 
 class Rooms:
@@ -111,9 +125,7 @@ class Rooms:
     def touch(self, event: Input | Effect) -> None:
         """An input is about to be handled, or an effect to be carried."""
         touched = TOUCHES.get(type(event))
-        if touched is None:
-            touched = _CHANNELS[event.channel] if isinstance(event, ControlReceived) else ALL
-        self._stale |= touched
+        self._stale |= _touched_by(event) if touched is None else touched
 
     def heard(self, due_us: int, *, for_switch: bool) -> None:
         """A lone frame came straight through the links, to the switch or for a tunnel: they may be due as soon as that,
