@@ -162,6 +162,8 @@ class Documents:
         for key in self._rhythm.due(now):
             if key == FREEZE:
                 effects += self._succession.turn(now)
+                if self._succession.freezes.has_work:
+                    self._rhythm.freeze_on(now)
             elif key == REMIND and self.is_reading:  # what is announced, or announced here, may be among it
                 self._rhythm.remind(now)
             elif key == REMIND:

@@ -1,7 +1,7 @@
 """When the documents room is woken: for rounds of repair, for peers that are asked again, for generations that end."""
 
 from meshnode.crdt.config import DocumentsConfig
-from meshnode.kernel.instant import Instant
+from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.rng import Random
 from meshnode.kernel.timers import Timers
 from meshnode.model.ids import NodeId
@@ -10,6 +10,7 @@ FREEZE = b"freeze"  # timer of generations that end
 COOL = b"cool"  # timer of documents nobody uses any more
 REMIND = b"remind"  # timer of what others were to bring to our peers
 ROUND = b""  # timer of the regular repair; those of single peers carry their NodeId
+FREEZE_ON_US = 5 * MS
 
 
 class Rhythm:
@@ -26,6 +27,10 @@ class Rhythm:
         """Something is to be frozen: tell neighbours soon."""
         if FREEZE not in self._timers:
             self._timers.set(FREEZE, now.mono_us + self._config.freeze_every_us)
+
+    def freeze_on(self, now: Instant) -> None:
+        """More is ripe than one turn bears: the rest has the next one, behind whoever waits by then."""
+        self._timers.set(FREEZE, now.mono_us + FREEZE_ON_US)
 
     def remind(self, now: Instant) -> None:
         """Something was left to others: a moment later it is announced."""

@@ -2,10 +2,12 @@
 
 from meshnode.crdt import letters
 from meshnode.crdt.envelope import doc_id_of
+from meshnode.crdt.freeze import RIPE_MAX
 from meshnode.crdt.letters import Envelopes
 from meshnode.crdt.replica import DocumentsConfig
 from meshnode.crdt.store import StateStore
 from meshnode.kernel.effects import Channel
+from meshnode.kernel.instant import SECOND
 from meshnode.links.messages import ControlReceived
 from tests.unit.crdt.ports import KeySigner, Mesh, Node
 
@@ -81,6 +83,21 @@ def test_a_long_document_begins_a_generation_everywhere_and_reads_as_before() ->
     assert [fields(mesh, name) for name in "abc"] == [{"v": "a9"}] * 3
     assert len({store_of(node).pin(DOC) for node in mesh.nodes.values()}) == 1
     assert refusals(mesh) == set()
+
+
+def test_documents_that_ripen_together_end_their_generations_in_several_turns() -> None:
+    mesh = mesh_of("a")
+    documents = mesh.nodes["a"].documents
+    count, turns = 2 * RIPE_MAX + 3, list[int]()
+    for number in range(count * (SHORT.generation_changes + 1)):
+        mesh.put("a", f"d{number % count}", {"v": number})
+    while sum(turns) < count:
+        at_us = documents.deadline()
+        assert at_us is not None and at_us < SECOND, turns
+        mesh.seconds = max(mesh.seconds, at_us / SECOND)
+        mesh.give("a", documents.wake(mesh.now))
+        turns.append(documents.counters["re-rooted"] - sum(turns))
+    assert [turn for turn in turns if turn] == [RIPE_MAX, RIPE_MAX, 3]
 
 
 def test_a_generation_ends_only_when_everybody_linked_holds_what_it_sums_up() -> None:
