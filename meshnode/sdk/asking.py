@@ -69,7 +69,8 @@ class Asking:
         raw, tries = payload is not None, 1
         while True:
             try:
-                head = self._head(skill, session, key, batch=batch, raw=raw, as_bytes=as_bytes)
+                way = None if session or key else self._ways.get((skill, batch, raw, as_bytes))
+                head = way or self._head(skill, session, key, batch=batch, raw=raw, as_bytes=as_bytes)
                 data = payload if raw and payload is not None else _json(arguments)
                 result, is_raw = await self._try(skill, head, data, due_s)
                 if payload is not None and not raw:
@@ -191,17 +192,17 @@ class Asking:
             raise DeadlinePassed("timeout", f"{skill}: the deadline had passed before the call")
         self._count += 1
         call_id = self._life + self._count.to_bytes(8)
-        if isinstance(head, CallHeader):
+        grants: tuple[Frame, ...] = ()
+        if isinstance(head, plain.Way):
+            encoded = plain.call(call_id, head, plain.number(left_ms))
+        else:
             encoded = encoded_call(msgspec.structs.replace(head, call_id=call_id, deadline_ms=left_ms))
             if len(encoded) > HEADER_BYTES_MAX:
                 words = f"{skill[:40]}: its name, session and key are over {HEADER_BYTES_MAX} bytes"
                 raise CallFailed("invalid", words)
-        else:
-            encoded = plain.call(call_id, head, plain.number(left_ms))
-        frames = [Frame(Kind.CALL, header=encoded, payload=payload)]
-        if isinstance(head, CallHeader) and head.stream:  # a maker that counts bytes keeps to them from its first item
-            frames.append(_grant(call_id, INITIAL_GRANT, WINDOW_BYTES, raw=head.as_bytes))
-        if not self._send(*frames):
+            if head.stream:  # a maker that counts bytes keeps to them from its first item on
+                grants = (_grant(call_id, INITIAL_GRANT, WINDOW_BYTES, raw=head.as_bytes),)
+        if not self._send(Frame(Kind.CALL, header=encoded, payload=payload), *grants):
             raise Unavailable("unavailable", f"{skill}: there is no daemon now, or this agent is stopping")
         return call_id
 
@@ -210,12 +211,10 @@ class Asking:
             return CallHeader(
                 b"", skill, 0, idempotency_key=key, session=session, batch=batch, raw=raw, as_bytes=as_bytes
             )
-        way = self._ways.get((skill, batch, raw, as_bytes))
-        if way is None:
-            if len(self._ways) >= WAYS_MAX:
-                self._ways.clear()
-            asked = CallHeader(b"", skill, 0, batch=batch, raw=raw, as_bytes=as_bytes)
-            way = self._ways[skill, batch, raw, as_bytes] = plain.split(asked)
+        if len(self._ways) >= WAYS_MAX:
+            self._ways.clear()
+        asked = CallHeader(b"", skill, 0, batch=batch, raw=raw, as_bytes=as_bytes)
+        way = self._ways[skill, batch, raw, as_bytes] = plain.split(asked)
         return way
 
     def _withdraw(self, call_id: bytes) -> None:
