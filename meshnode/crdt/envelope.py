@@ -107,6 +107,7 @@ class _Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 
 _NUMBER_MAX = (1 << 63) - 1
+_AUTHORS_MAX = 1024  # that are known as one object each
 _WORDS_MAX, _WORD_MAX = 1024, 64  # kinds and namespaces whose verdict is remembered, up to so many characters
 _PLAIN_HEAD, _ROOTED_HEAD = b"\x9a", b"\x9d"  # of ten fields, and of thirteen
 _frames = msgspec.msgpack.Decoder(_Frame)
@@ -248,4 +249,10 @@ def actor_of(public_key: bytes, doc: DocId, boot: int, root: bytes = b"") -> byt
 
 
 def author_of(envelope: Envelope) -> NodeId:
-    return NodeId(envelope.author)
+    return _author(envelope.author) if len(envelope.author) <= HASH_BYTES else NodeId(envelope.author)
+
+
+@lru_cache(_AUTHORS_MAX)
+def _author(node: bytes) -> NodeId:
+    """Equal to what was given, and of equal ones the same: thousands of writes name a few authors."""
+    return NodeId(node)

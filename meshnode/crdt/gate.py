@@ -213,9 +213,10 @@ def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
 
 def admitted(sender: Envelope, data: bytes, changes: Sequence[ParsedChange], *, proven: bool) -> Admitted:
     """An envelope with its changes; judged by ``opened``, or written here."""
-    hashes = tuple([each.hash for each in changes])
-    carried = tuple(sender.carried)
-    sealed = Sealed(hashes[-1], hashes, envelope.author_of(sender), sender.hlc, data, sender.boot, sender.pin, carried)
+    sealed = Sealed(
+        changes[-1].hash, envelope.author_of(sender), sender.hlc, data, sender.boot, sender.pin, tuple(sender.carried),
+        tuple([each.hash for each in changes[:-1]]),
+    )  # fmt: skip
     return Admitted(DocId(sender.doc), sender.kind, sender.namespace, sender.name, tuple(changes), sealed, proven)
 
 

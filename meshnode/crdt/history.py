@@ -18,16 +18,21 @@ Clock = dict[bytes, int]  # actor -> its last change
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
-    """A signed envelope as it travels. ``id``: hash of its last change; ``hashes``: of all of them, in order."""
+    """A signed envelope as it travels. ``id``: hash of its last change; ``earlier``: of those before it, if any."""
 
     id: bytes
-    hashes: tuple[bytes, ...]
     author: NodeId
     hlc: int
     data: bytes
     boot: int = 0
     pin: Pin = UNROOTED
     carried: tuple[Carry, ...] = ()
+    earlier: tuple[bytes, ...] = ()
+
+    @property
+    def hashes(self) -> tuple[bytes, ...]:
+        """Of all its changes, in order."""
+        return *self.earlier, self.id
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -57,7 +62,7 @@ class History:
         self._entries: dict[bytes, Entry] = {}
         self._chains: dict[bytes, tuple[bytes, ...]] = {}  # actor -> hashes, by seq from 1; layers are in no chain
         self._layers: tuple[Layer, ...] = rooted.layers if rooted is not None else ()
-        self._heads = tuple(sorted([layer.hash for layer in self._layers]))
+        self._heads: tuple[bytes, ...] = tuple(sorted([layer.hash for layer in self._layers]))
         self.envelope_bytes = 0
         for layer in self._layers:
             self._entries[layer.hash] = Entry(len(self._entries), layer.actor, 1, 1, layer.max_op, (), None)
@@ -147,20 +152,18 @@ class History:
         return change in self._past(deps)
 
     def append(self, changes: Sequence[ParsedChange], envelope: Sealed) -> None:
+        entries, chains = self._entries, self._chains
         for change in changes:
-            self._entries[change.hash] = Entry(
-                len(self._entries),
-                change.actor,
-                change.seq,
-                change.start_op,
-                change.max_op,
-                change.deps,
-                envelope,
-                change.keys,
+            deps, heads, chain = change.deps, self._heads, chains.get(change.actor, ())
+            actor = entries[chain[0]].actor if chain else change.actor  # what is equal is kept once
+            if deps == heads:
+                deps, self._heads = heads, (change.hash,)
+            else:
+                self._heads = tuple(sorted((*[head for head in heads if head not in deps], change.hash)))
+            entries[change.hash] = Entry(
+                len(entries), actor, change.seq, change.start_op, change.max_op, deps, envelope, change.keys
             )
-            self._chains[change.actor] = (*self._chains.get(change.actor, ()), change.hash)
-            left = [head for head in self._heads if head not in change.deps] if self._heads != change.deps else []
-            self._heads = tuple(sorted((*left, change.hash))) if left else (change.hash,)
+            chains[actor] = (*chain, change.hash)
         self.envelope_bytes += len(envelope.data)
 
     def clock(self) -> Clock:

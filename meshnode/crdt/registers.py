@@ -8,32 +8,68 @@ somebody who knew it, or listed as a sibling; there is no fourth way.
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from meshnode.crdt.change import OpId, ParsedChange
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP, stamp_of
 from meshnode.crdt.history import Sealed
-from meshnode.crdt.root import Rooted
+from meshnode.crdt.root import Rooted, RootWrite
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import NodeId
 
 FIELDS_EVER_MAX = 4096
 
 
-class Write(msgspec.Struct, frozen=True, gc=False):
-    """One value of one field. ``value`` is a JSON text; ``None``: the writer removed the field.
+class Made(msgspec.Struct, frozen=True, gc=False):
+    """How writes came about: one object for all fields of a change.
 
-    ``author``, ``boot``, ``at``: who signed it and when; ``change``: in this generation; ``origin``: the change that
-    made the value first, at ``hlc``: other than the signed one only for a stray that was carried here.
+    ``author``, ``boot``, ``at``: who signed them and when; ``change``: in this generation, of ``actor``; ``origin``:
+    the change that made the value first, at ``hlc``: other than the signed one only for a stray that was carried here.
     """
 
-    op: OpId
-    value: str | None
+    actor: bytes
     author: NodeId
     change: bytes
-    boot: int = 0
-    at: int = 0
-    hlc: int = 0
-    origin: bytes = b""
+    boot: int
+    at: int
+    hlc: int
+    origin: bytes
+
+
+class Write(msgspec.Struct, frozen=True, gc=False):
+    """One value of one field. ``value`` is a JSON text; ``None``: the writer removed the field."""
+
+    counter: int
+    value: str | None
+    made: Made
+
+    @property
+    def op(self) -> OpId:
+        return self.counter, self.made.actor
+
+    @property
+    def author(self) -> NodeId:
+        return self.made.author
+
+    @property
+    def change(self) -> bytes:
+        return self.made.change
+
+    @property
+    def boot(self) -> int:
+        return self.made.boot
+
+    @property
+    def at(self) -> int:
+        return self.made.at
+
+    @property
+    def hlc(self) -> int:
+        return self.made.hlc
+
+    @property
+    def origin(self) -> bytes:
+        return self.made.origin
 
 
 class Beside(msgspec.Struct, frozen=True, gc=False):
@@ -67,13 +103,7 @@ class Registers:
         self._writes: Fresh = {}
         if rooted is not None:
             for key, writes in rooted.root.fields:
-                self._writes[key] = tuple(
-                    Write(
-                        rooted.op(key, number), each.value, NodeId(each.author), rooted.layers[number].hash,
-                        each.boot, each.at, each.hlc, each.origin,
-                    )
-                    for number, each in enumerate(writes)
-                )  # fmt: skip
+                self._writes[key] = tuple(_of_root(rooted, key, number, each) for number, each in enumerate(writes))
 
     def __len__(self) -> int:
         """Fields that were ever written in this generation."""
@@ -91,14 +121,15 @@ class Registers:
         current, author, boot = self._writes, sealed.author, sealed.boot
         carried = {(each.change, each.key): each for each in sealed.carried} if sealed.carried else None
         for change in changes:
-            made, actor = change.hash, change.actor
-            at = sealed.hlc if made == sealed.id else stamp_of(change)  # of the last one the envelope says the same
+            # Of the last one the envelope says the same.
+            at = sealed.hlc if change.hash == sealed.id else stamp_of(change)
+            made = Made(change.actor, author, change.hash, boot, at, at, change.hash)
             rows = zip(change.keys, change.values, change.preds, strict=True)
             for number, (key, value, preds) in enumerate(rows, change.start_op):
                 before = fresh.get(key) or current.get(key, ())
-                carry = carried.get((made, key)) if carried else None
-                hlc, origin = (at, made) if carry is None else (carry.hlc, carry.origin)
-                write = Write((number, actor), value, author, made, boot, at, hlc, origin)
+                carry = carried.get((change.hash, key)) if carried else None
+                by = made if carry is None else replace(made, hlc=carry.hlc, origin=carry.origin)
+                write = Write(number, value, by)
                 if not before or (len(before) == 1 and before[0].op in preds):
                     fresh[key] = (write,)
                     continue
@@ -190,12 +221,19 @@ class Registers:
             return {}
         known = {write.origin: True for write in deletions}
         edits = [write for write in self._writes.get(STAMP, ()) if write.origin not in known]
-        kept = tuple(msgspec.structs.replace(write, value=None) for write in edits[:1])
+        kept = tuple(replace(write, value=None) for write in edits[:1])
         return {DELETED: (*kept, *deletions[:1])}
 
 
+def _of_root(rooted: Rooted, key: str, number: int, write: RootWrite) -> Write:
+    counter, actor = rooted.op(key, number)
+    author, layer = NodeId(write.author), rooted.layers[number].hash
+    return Write(counter, write.value, Made(actor, author, layer, write.boot, write.at, write.hlc, write.origin))
+
+
 def _by_op(write: Write) -> Rank:
-    return *write.op, write.op
+    op = write.op
+    return *op, op
 
 
 def by_time(write: Write) -> Rank:

@@ -99,7 +99,7 @@ def test_what_an_envelope_touches_is_what_its_changes_set(made: list[dict[str, s
     changes = tuple(
         ParsedChange(b"", b"", 1, 1, deps, tuple(each), tuple(each.values()), ((),) * len(each), b"") for each in made
     )
-    sealed = Sealed(b"", (), NODES[0], 1, b"", 1, UNROOTED)
+    sealed = Sealed(b"", NODES[0], 1, b"", 1, UNROOTED)
     last = {key: value for each in made for key, value in each.items()}
     deletes = last.get(DELETED) is not None
     assert touch_of(Admitted(DocId(b""), "", "", "", changes, sealed)) == Touch(
