@@ -26,6 +26,7 @@ from meshnode.messaging.switch import PING_SKILL
 from meshnode.model.ids import NodeId
 from meshnode.node.core import Core
 from meshnode.node.inputs import Input, LoadSampled
+from meshnode.node.rooms import SWITCH
 from meshnode.wire.calls import CallHeader
 
 MOUTH = 0
@@ -95,6 +96,7 @@ class Talking(Core):
             self._ticket += 1
             run.asked[self._ticket] = time.perf_counter()
             effects += self.switch.ask(self._ticket, _ASKED, payload, now, node=node)
+        self.rooms.sooner(SWITCH, self.switch.look_us)
         self._due = 0
         return gathered(effects)
 

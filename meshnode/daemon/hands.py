@@ -56,9 +56,10 @@ class Hands:
         if type(effect) is Transmit:  # the most frequent first
             self.transport.transmit(effect)
             return
+        if type(effect) is ToAgent:
+            self.bus.perform(effect)
+            return
         match effect:
-            case ToAgent():
-                self.bus.perform(effect)
             case CloseLink() | Dial() | Undial() | IssueLeaf() | RefuseEnrolment():
                 self.transport.perform(effect)
             case TunnelBytes() | TunnelCredit() | TunnelStart() | TunnelGone():

@@ -211,6 +211,9 @@ class AgentBus:
     def _post(self, connection: Connection, frames: tuple[Frame, ...]) -> None:
         line, in_parts = connection.line, connection.talk.parts
         if line.idle:
+            if len(frames) == 1 and len(frames[0].payload) < APART_BYTES:
+                line.send(encode(frames[0]))
+                return
             if not any(len(frame.payload) >= APART_BYTES for frame in frames):
                 pieces = encode_all(frames)
                 if len(pieces) == 1 or sum(map(len, pieces)) <= DIRECT_BYTES_MAX:

@@ -116,7 +116,8 @@ class UnixLine:
     def send(self, data: bytes) -> None:
         if self._closed:
             return
-        self._widen(len(data))
+        if len(data) >= gulps.WIDE_BYTES:
+            self._widen()
         sent = self._write(data)
         if sent < len(data):
             self._await_room(memoryview(data)[sent:])
@@ -127,7 +128,8 @@ class UnixLine:
         for at in range(0, len(pieces), PIECES_MAX):
             some = pieces[at : at + PIECES_MAX]
             some_bytes = sum(map(len, some))
-            self._widen(some_bytes)
+            if some_bytes >= gulps.WIDE_BYTES:
+                self._widen()
             sent = self._gathered(some)
             if sent < some_bytes:
                 self._await_room(memoryview(b"".join(pieces[at:]))[sent:])
@@ -164,8 +166,8 @@ class UnixLine:
             self._left, self._stuck = left, True
             self._loop.add_writer(self._socket, self._writable)
 
-    def _widen(self, data_bytes: int) -> None:
-        if data_bytes >= gulps.WIDE_BYTES and not self._wide:
+    def _widen(self) -> None:
+        if not self._wide:
             self._wide = True
             gulps.widen(self._socket, SOCKET_BYTES)
 

@@ -40,6 +40,10 @@ class SystemClock:
             return Instant(mono_us, max(system_ms, floor_ms), ClockTrust.FLOOR)
         return Instant(mono_us, system_ms, ClockTrust.SYNCED)
 
+    def mono_us(self) -> int:
+        """Of ``now``, alone."""
+        return monotonic_us()
+
     def raise_floor(self, wall_ms: int) -> None:
         """There is proof (a signed or stored record of ours) that it is at least ``wall_ms``."""
         mono_us = monotonic_us()

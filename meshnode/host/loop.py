@@ -50,6 +50,10 @@ class Clock(Protocol):
 
     def now(self) -> Instant: ...
 
+    def mono_us(self) -> int:
+        """Of ``now``, alone."""
+        ...
+
     def suspended_us(self) -> int:
         """Microseconds of suspend since the last call."""
         ...
@@ -97,6 +101,7 @@ class CoreLoop:
 
     def start(self) -> None:
         self._act(self._core.start(self._clock.now()))
+        self._deadline_us = self._core.deadline()
         self._arm(self._clock.now().mono_us)
 
     def tell(self, event: Input) -> None:
@@ -171,6 +176,8 @@ class CoreLoop:
         effects, due_us = self._handled(event, now), self._core.deadline()
         if due_us is not None and due_us <= now.mono_us:
             effects = coalesced(effects + self._wake(due_us, now))
+            due_us = self._core.deadline()
+        self._deadline_us = due_us
         self._act(effects)
 
     def _take_turn(self, waiting: deque[Input]) -> None:
@@ -182,7 +189,9 @@ class CoreLoop:
             effects += self._handled(event, now)
         self._flooded = bool(waiting)
         if told:
-            effects += self._due_now(now)
+            # What that made due leaves with it: as a turn of its own it would cost a round of the loop, and a write.
+            effects += self._wake(self._core.deadline(), now)
+        self._deadline_us = self._core.deadline()
         self._act(coalesced(effects))
 
     def _woken(self, now: Instant) -> list[Effect]:
@@ -194,11 +203,6 @@ class CoreLoop:
             effects += self._core.handle(Slept(still_us), now)
             self._deadline_us = self._core.deadline()
         return effects + self._wake(self._deadline_us, now)
-
-    def _due_now(self, now: Instant) -> list[Effect]:
-        """What this turn made due leaves with it: as a turn of its own it would cost a round of the event loop, and
-        another write on the same links."""
-        return self._wake(self._core.deadline(), now)
 
     def _wake(self, deadline_us: int | None, now: Instant) -> list[Effect]:
         if deadline_us is None or max(deadline_us, self._read_first_us) > now.mono_us:
@@ -244,7 +248,7 @@ class CoreLoop:
 
     def _end_turns(self) -> None:
         """Those of one round of the event loop."""
-        now_us = self._clock.now().mono_us
+        now_us = self._clock.mono_us()
         self._arm(now_us)
         self._ended_us = now_us
 
@@ -254,7 +258,7 @@ class CoreLoop:
         Where one turn follows the other, deadlines come and go with each: then a timer that is early is left, and fires
         for nothing now and then, which costs less than setting it anew twice a call.
         """
-        deadline = self._deadline_us = self._core.deadline()
+        deadline = self._deadline_us
         if deadline is not None:
             deadline = max(deadline, self._read_first_us)
         if self._timer is not None and not self._timer.cancelled():
@@ -278,6 +282,7 @@ class CoreLoop:
             return
         now = self._clock.now()
         if now.mono_us - self._ended_us < BUSY_US and not self._broken and not self._core.is_due(now):
+            self._deadline_us = self._core.deadline()
             self._arm(now.mono_us)
             return
         self._turn_due = True

@@ -82,14 +82,63 @@ class Express:
         if plan is None or not self.plans.holds(plan, now):
             return None
         deadline_ms, trace = header.deadline_ms, header.trace.encode()
+        return self._ask(plan, Door(ticket), plain.number(deadline_ms), deadline_ms, trace, payload, now)
+
+    def lone(self, source: Source, frame: Frame, now: Instant) -> Post | ToAgent | CallEnded | None:
+        """What one frame comes to that is all of a turn; ``None``: it was not taken."""
+        header, payload = frame.header, frame.payload
+        if frame.kind is _RESULT:
+            return self._answer(source, header, payload, now)
+        known = self._known(self.plans.begin(source), header, now) if frame.kind is _CALL else None
+        if known is None:
+            return None
+        plan, at, end, deadline_ms, trace = known
+        call_id = header[plain.ID_AT : plain.ID_END]
+        waiter = LocalAgent(source, call_id) if isinstance(source, int) else Peer(source, call_id)
+        if waiter in self._calls.by_waiter:
+            return None
+        if not plan.agent and plan.node == self._me:
+            return self._pong(source, call_id, payload, now)
+        return self._ask(plan, waiter, header[at:end], deadline_ms, trace, payload, now)
+
+    def _ask(
+        self, plan: Plan, waiter: Waiter, deadline: bytes, deadline_ms: int, trace: bytes, payload: bytes, now: Instant
+    ) -> Post | ToAgent | None:
+        """One call that nobody waits for yet."""
         if deadline_ms > self._deadline_max_ms or len(payload) > self._room_bytes():
             return None
-        goes = self._go(plan, Door(ticket), plain.number(deadline_ms), deadline_ms, trace, payload, now)
+        goes = self._go(plan, waiter, deadline, deadline_ms, trace, payload, now)
         if goes is None:
             return None
-        if plan.agent:
-            self._queued(plan, 1)
+        self._queued(plan, 1)
         return to(goes[0], goes[1:])
+
+    def _pong(self, source: Source, call_id: bytes, payload: bytes, now: Instant) -> Post | ToAgent | None:
+        if len(payload) > self._room_bytes():
+            return None
+        self._life.skip_ids(1)
+        return to(source, (Frame(_RESULT, 0, 0, _PONG_HEAD + call_id + _PONG_TAIL, _wall(now)),))
+
+    def _answer(self, source: Source, header: bytes, payload: bytes, now: Instant) -> Post | ToAgent | CallEnded | None:
+        lean = self._calls.rows.get(header[plain.ID_AT : plain.ID_END])
+        if not isinstance(lean, Lean) or lean.worker != source or len(payload) > RESULT_BYTES_MAX:
+            return None
+        by = plain.instance(header)
+        instance = self._instance(by) if by is not None else None
+        if by is None or instance is None:
+            return None
+        took_us, waiter = now.mono_us - lean.started_us, lean.waiter
+        self._calls.remove_lean(lean)
+        self._took(lean.plan, [took_us], now)
+        self._counters.add("calls-ok")
+        if isinstance(source, int):
+            self._units.gave_back(source)
+        if isinstance(waiter, Door):
+            by_whom = lean.unit or instance
+            return CallEnded(waiter.ticket, lean.call_id, "", "", payload, lean.plan.node, by_whom, took_us, 1)
+        whom = self._as_written(lean.unit) if lean.unit else by
+        answer = Frame(_RESULT, 0, 0, plain.result(waiter.call_id, whom, took_us), payload)
+        return to(waiter.node if isinstance(waiter, Peer) else waiter.conn, (answer,))
 
     def _item(self, source: Source, frame: Frame, batch: Batch) -> int:
         goes = self._flows.item(source, frame) if self._flows is not None else None
@@ -208,11 +257,7 @@ class Express:
         now: Instant,
     ) -> int:  # fmt: skip
         """A ping, and those behind it that differ from ``like`` in id and deadline only. They never have a row."""
-        pong, room_bytes, by_waiter = (
-            msgspec.json.encode({"wall_ms": now.wall_ms}),
-            self._room_bytes(),
-            self._calls.by_waiter,
-        )
+        pong, room_bytes, by_waiter = _wall(now), self._room_bytes(), self._calls.by_waiter
         is_agent = isinstance(source, int)
         pongs: list[Frame] = []
         for frame in islice(frames, at, None):
@@ -304,3 +349,8 @@ class Express:
                 self._written.clear()
             written = self._written[unit] = plain.text(unit)
         return written
+
+
+def _wall(now: Instant) -> bytes:
+    """What a ping is answered."""
+    return msgspec.json.encode({"wall_ms": now.wall_ms})

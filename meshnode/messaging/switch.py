@@ -16,7 +16,7 @@ from meshnode.messaging import letters, replies, retry, sheds, states, streams
 from meshnode.messaging.admission import Admission
 from meshnode.messaging.around import Around
 from meshnode.messaging.batches import gathered
-from meshnode.messaging.calls import Call, Door, Ending, Lean, LocalAgent, Peer, Phase, Waiter
+from meshnode.messaging.calls import NEVER_US, Call, Door, Ending, Lean, LocalAgent, Peer, Phase, Waiter
 from meshnode.messaging.config import SwitchConfig
 from meshnode.messaging.express import Express
 from meshnode.messaging.letters import TEXT_CHARS_MAX
@@ -158,6 +158,18 @@ class Switch:
 
     def from_peer(self, peer: NodeId, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
         return self._express.turn(peer, frames, now, lambda _, frame: self._told(peer, frame, now))
+
+    def lone(self, source: NodeId | AgentConn, frame: Frame, now: Instant) -> Effect | None:
+        """What a frame comes to that is all that is said in a turn. ``None``: nothing was done, and it is for
+        ``from_agent`` or ``from_peer``."""
+        if isinstance(source, int) and self._units.of_conn(source) is None:
+            return None
+        return self._express.lone(source, frame, now)
+
+    @property
+    def look_us(self) -> int:
+        """After ``lone`` the switch may be due as soon as that, and no sooner than it was."""
+        return self._calls.look_us if self._calls.lean_count else NEVER_US
 
     def peer_up(self, peer: NodeId, boot: int, now: Instant) -> list[Effect]:
         effects = self._started_again(peer, now) if self._boots.get(peer, boot) != boot else []

@@ -50,7 +50,7 @@ from meshnode.links.tunnelwire import (
 from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Around, Switch, SwitchConfig
 from meshnode.model.errors import Invalid
-from meshnode.model.ids import AgentName, InstanceId, NodeId
+from meshnode.model.ids import AgentConn, AgentName, InstanceId, NodeId
 from meshnode.node import finding
 from meshnode.node.asking import replied
 from meshnode.node.bans import Bans
@@ -89,7 +89,7 @@ from meshnode.node.policies import Policies
 from meshnode.node.proven import ProvenTime
 from meshnode.node.puts import Puts, passes
 from meshnode.node.refusals import Refusals
-from meshnode.node.rooms import Rooms
+from meshnode.node.rooms import HUB, SWITCH, Rooms
 from meshnode.node.stairs import climb, lone_from
 from meshnode.node.story import Story
 from meshnode.node.succession import Succession
@@ -105,7 +105,7 @@ from meshnode.security.messages import EnrolmentAsked, LeafRenewed, RenewalFaile
 from meshnode.security.renewal import Leaf, Renewal
 from meshnode.security.roles import ADMIN, Roles
 from meshnode.wire.bus import AgentFrames, ToAgent
-from meshnode.wire.frame import Kind
+from meshnode.wire.frame import Frame
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
 SETTLE_MAX = 1_000_000
@@ -310,20 +310,38 @@ class Core:
     # -- one turn ---------------------------------------------------------------------------------------------------
 
     def _take(self, event: Input, now: Instant) -> list[Effect]:
+        alone = self._alone(event, now)
+        if alone is None:
+            self.rooms.touch(event)
+            alone = self._enter(event, now)
+        return self._settle(alone, now)
+
+    def _alone(self, event: Input, now: Instant) -> Sequence[Effect] | None:
+        """What a frame that comes alone, from a peer or an agent, comes to; ``None``: it is not, or not that simple."""
+        if type(event) is AgentFrames:
+            frames = event.frames
+            return self.lone_for_switch(event.conn, frames[0], now) if len(frames) == 1 else None
         heard = self.hub.straight.hear(event.link, event.data, now) if type(event) is LinkBytes else None
-        if heard is not None:
-            peer, frame, due_us = heard
-            self.rooms.heard(due_us, for_switch=frame.kind is not Kind.TUNNEL_DATA)
-            return self._settle(lone_from(self, peer, frame, now), now)
-        self.rooms.touch(event)
-        return self._settle(self._enter(event, now), now)
+        if heard is None:
+            return None
+        peer, frame, due_us = heard
+        self.rooms.sooner(HUB, due_us)
+        return lone_from(self, peer, frame, now)
+
+    def lone_for_switch(self, source: NodeId | AgentConn, frame: Frame, now: Instant) -> Sequence[Effect] | None:
+        """A frame that is all that is said in a turn; ``None``: nothing was done."""
+        said = self.switch.lone(source, frame, now)
+        if said is None:
+            return None
+        self.rooms.sooner(SWITCH, self.switch.look_us)
+        return (said,)
 
     def _straight(self, effect: Effect, now: Instant) -> Effect | None:
         """What a frame that is all that comes of a turn means for the host; ``None``: there is more to do."""
         if self.gossip.unplanned or not self.hub.straight.at_rest:
             return None
         if type(effect) is Post and len(effect.frames) == 1:
-            self.rooms.wrote()
+            self.rooms.later(HUB)
             return self.hub.straight.write(effect.peer, effect.frames[0], now)
         return effect if type(effect) in _FOR_HOST else None
 

@@ -67,7 +67,7 @@ def _of(*names: str) -> int:
     return sum(1 << NAMES.index(name) for name in names)
 
 
-_HUB, _SWITCH = NAMES.index("hub"), _of("switch")
+HUB, SWITCH = NAMES.index("hub"), NAMES.index("switch")
 _PLACEMENT = _of("checkpoints", "scheduler", "switch", "succession")
 _PUT = _of("puts", "documents")
 TOUCHES: dict[type[Input | Effect], int] = {
@@ -120,24 +120,22 @@ class Rooms:
         self.all = tuple(rooms)
         self._due = [NEVER] * len(NAMES)
         self._stale = ALL  # rooms to be asked again, one bit each
-        self._loose = 0  # of the hub: it may be due later than is remembered, and is asked when that comes
+        self._loose = 0  # rooms that may be due later than is remembered; they are asked when that comes
 
     def touch(self, event: Input | Effect) -> None:
         """An input is about to be handled, or an effect to be carried."""
         touched = TOUCHES.get(type(event))
         self._stale |= _touched_by(event) if touched is None else touched
 
-    def heard(self, due_us: int, *, for_switch: bool) -> None:
-        """A lone frame came straight through the links, to the switch or for a tunnel: they may be due as soon as that,
-        or later than before. To ask them each time would cost more than to be asked once for nothing."""
-        self._due[_HUB] = min(self._due[_HUB], due_us)
-        self._loose |= 1 << _HUB
-        if for_switch:
-            self._stale |= _SWITCH
+    def sooner(self, number: int, due_us: int) -> None:
+        """A lone frame went straight through the hub or the switch, which may be due as soon as that, or later than
+        before. To ask it each time would cost more than to be woken once for nothing."""
+        self._due[number] = min(self._due[number], due_us)
+        self._loose |= 1 << number
 
-    def wrote(self) -> None:
-        """A lone frame left straight: its link is due later than before."""
-        self._loose |= 1 << _HUB
+    def later(self, number: int) -> None:
+        """It may be due later than before."""
+        self._loose |= 1 << number
 
     def due(self, now_us: int) -> Iterator[Room]:
         """Those whose time has come, each once, and each looked at only when its turn comes: who is woken before may
@@ -157,7 +155,7 @@ class Rooms:
 
     def are_due(self, now_us: int) -> bool:
         """Whether any is, now that those which may be due later have been asked."""
-        if self._loose and self._due[_HUB] <= now_us:
+        if self._loose and min(self._due) <= now_us:
             self._stale |= self._loose
         first_us = self.deadline()
         return first_us is not None and first_us <= now_us

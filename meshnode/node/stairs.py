@@ -267,6 +267,10 @@ def frames_from(core: Core, peer: NodeId, frames: tuple[Frame, ...], now: Instan
 def lone_from(core: Core, peer: NodeId, frame: Frame, now: Instant) -> Sequence[Effect]:
     """What a frame that came straight means: one of a call, or a piece of a tunnel, which a relay only passes on."""
     if frame.kind is not Kind.TUNNEL_DATA:
+        said = core.lone_for_switch(peer, frame, now) if peer in core.linked else None
+        if said is not None:
+            return said
+        core.rooms.touch(FramesReceived(peer, (frame,)))
         return frames_from(core, peer, (frame,), now)
     passed = core.hub.pass_on(peer, frame, now)
     if passed is not None:

@@ -181,7 +181,9 @@ class FrameReader:
             data, self._start = self._start + data, b""
         if len(data) <= SMALL_BYTES:
             data = bytes(data)  # pieces of bytes are cheaper to take than pieces of a view, by more than this copy
-        self._keep(data[self._whole_frames(data, frames) :])
+        end = self._whole_frames(data, frames)
+        if end < len(data):
+            self._keep(data[end:])
         return frames
 
     def _keep(self, tail: bytes | memoryview) -> None:

@@ -29,6 +29,9 @@ class Building:
     def now(self) -> Instant:
         return Instant(round(asyncio.get_running_loop().time() * 1_000_000) + 2_000_000_000, NOW_MS)
 
+    def mono_us(self) -> int:
+        return self.now().mono_us
+
     def suspended_us(self) -> int:
         return 0
 

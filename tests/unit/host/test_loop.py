@@ -109,6 +109,9 @@ class Stage:
     def now(self) -> Instant:
         return Instant(START_US + round(self.loop.time() * 1_000_000), 1_800_000_000_000)
 
+    def mono_us(self) -> int:
+        return self.now().mono_us
+
     def suspended_us(self) -> int:
         slept, self.suspended = self.suspended, 0
         return slept

@@ -8,6 +8,7 @@ from meshnode.kernel.instant import SECOND
 from meshnode.links.messages import Post
 from meshnode.messaging import letters
 from meshnode.messaging.calls import Plan
+from meshnode.messaging.express import Express
 from meshnode.messaging.plans import Plans
 from meshnode.model.ids import AgentConn, NodeId
 from meshnode.registry.index import Index
@@ -69,9 +70,28 @@ class Forgetful(Index):
 TAKEN_OVER: list[Step] = [("peer calls", 0, 0, 0), ("offer", 2, 0, 0), ("peer calls", 0, 0, 0)]
 
 
+LONE: list[Step] = [
+    ("agent calls", 0, 0, 0), ("answer", 0, 0, 0), ("peer calls", 0, 3, 0), ("peer calls", 0, 0, 0),
+    ("answer", 0, 0, 0), ("far calls", 1, 0, 0), ("answer", 0, 0, 0), ("answer", 0, 0, 0), ("door calls", 0, 0, 0),
+    ("answer", 0, 0, 0),
+]  # fmt: skip
+
+
+def test_frames_that_come_alone_go_straight_as_soon_as_there_is_a_plan() -> None:
+    """Calls of an agent and of a peer, pings of a peer, calls to a peer, and the answers of both, for doors, too."""
+    steps, two_of_an_agent, of_a_door = len(LONE), 1, 1
+    assert play(LONE * 3).alone - play(LONE * 2).alone == steps + two_of_an_agent - of_a_door
+
+
+def test_a_lone_answer_that_is_not_counted_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Express, "_took", lambda *_: None)
+    with pytest.raises(AssertionError):
+        play(LONE * 3)
+
+
 def test_an_index_that_does_not_count_what_it_learns_is_found_out() -> None:
     play(TAKEN_OVER)
-    with pytest.raises(AssertionError, match="express"):
+    with pytest.raises(AssertionError, match=r"express|straight"):
         play(TAKEN_OVER, index=Forgetful)
 
 

@@ -162,11 +162,13 @@ class Views:
 class House:
     """One node: its switch, and everything it wanted."""
 
-    def __init__(self, number: int, boot: int = 1, index: type[Index] = Index, **limits: int) -> None:
+    def __init__(
+        self, number: int, boot: int = 1, index: type[Index] = Index, switch: type[Switch] = Switch, **limits: int
+    ) -> None:
         self.node, self.boot = node_id(number), boot
         self.views = Views()
         self.index = index(self.node, self.views, self.views, heard_us=self.views.heard_us)
-        self.switch = Switch(
+        self.switch = switch(
             SwitchConfig(**{"settle_us": 0, **limits}),
             Around(
                 me=self.node, name=name_of(self.node), call_prefix=bytes([number, boot]) * 4, index=self.index,

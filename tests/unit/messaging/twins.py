@@ -1,4 +1,5 @@
-"""Two switches that are fed the same: one whose plain calls go by the express lane, and one that has none.
+"""Switches that are fed the same: one whose plain calls go by the express lane, one that has none, and one to which a
+frame that comes alone goes straight, as a node has it.
 
 A script is a list of steps, each an operation and three numbers that say which of what there is. ``play`` compares
 after each step everything that comes out: effects in their order, counters, calls in flight, and that nothing is woken
@@ -9,11 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.links.messages import Post
-from meshnode.messaging.switch import PING_SKILL
+from meshnode.messaging.switch import PING_SKILL, Switch
 from meshnode.model.ids import AgentConn, InstanceId, NodeId
 from meshnode.registry.index import Index
 from meshnode.wire.bus import ToAgent
@@ -51,11 +53,35 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
+class Straight(Switch):
+    """What comes alone is tried as such first."""
+
+    alone = 0
+
+    def from_agent(self, conn: AgentConn, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
+        return self._lone(conn, frames, now) or super().from_agent(conn, frames, now)
+
+    def from_peer(self, peer: NodeId, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
+        return self._lone(peer, frames, now) or super().from_peer(peer, frames, now)
+
+    def _lone(self, source: NodeId | AgentConn, frames: tuple[Frame, ...], now: Instant) -> list[Effect]:
+        before = self.deadline()
+        said = self.lone(source, frames[0], now) if len(frames) == 1 else None
+        due_us = self.deadline()
+        if said is None:
+            assert due_us == before, "nothing was done"
+            return []
+        self.alone += 1
+        assert due_us is None or due_us >= min(self.look_us, before or self.look_us), "due sooner than it says"
+        return [said]
+
+
 class Twins:
-    """Both houses, and what a script may refer to."""
+    """All houses, the slow one last, and what a script may refer to."""
 
     def __init__(self, index: type[Index] = Index, **limits: int) -> None:
-        self.houses = House(1, index=index, **limits), House(1, plans_max=0, **limits)
+        straight = House(1, index=index, switch=Straight, **limits)
+        self.houses = straight, House(1, index=index, **limits), House(1, plans_max=0, **limits)
         self.now_us = START_US
         self._ids = 0
         self._conns = 100
@@ -80,16 +106,27 @@ class Twins:
         return self.houses[0].switch.in_flight
 
     def both(self, does: Callable[[House], Sequence[Effect] | None]) -> None:
-        """The same to both; what comes out is the same."""
-        ours, theirs = (list(does(house) or ()) for house in self.houses)
+        """The same to all; what comes out is the same."""
+        straight, ours, theirs = (list(does(house) or ()) for house in self.houses)
         assert ours == theirs, f"express: {ours}\nslow: {theirs}"
-        fast, slow = (house.switch for house in self.houses)
-        assert fast.in_flight == slow.in_flight
-        assert fast.counters.snapshot() == slow.counters.snapshot()
-        early, due = fast.deadline(), slow.deadline()
-        assert (early is None) == (due is None), f"{early} and {due}"
-        assert early is None or due is None or early <= due, f"woken at {early}, due at {due}"
+        assert straight == theirs, f"straight: {straight}\nslow: {theirs}"
+        *others, slow = (house.switch for house in self.houses)
+        observed = [_observed(house) for house in self.houses]
+        assert observed[0] == observed[1] == observed[2]
+        for fast in others:
+            assert fast.in_flight == slow.in_flight
+            assert fast.counters.snapshot() == slow.counters.snapshot()
+            early, due = fast.deadline(), slow.deadline()
+            assert (early is None) == (due is None), f"{early} and {due}"
+            assert early is None or due is None or early <= due, f"woken at {early}, due at {due}"
         self._note(theirs)
+
+    @property
+    def alone(self) -> int:
+        """Frames that went straight."""
+        switch = self.houses[0].switch
+        assert isinstance(switch, Straight)
+        return switch.alone
 
     def pass_time(self, for_us: int) -> None:
         until_us = self.now_us + for_us
@@ -327,6 +364,13 @@ class Twins:
             if isinstance(effect, ToAgent | Post):
                 who = effect.conn if isinstance(effect, ToAgent) else effect.peer
                 self.asked += [(who, call_of(frame).call_id) for frame in effect.frames if frame.kind is Kind.CALL]
+
+
+def _observed(house: House) -> tuple[object, object]:
+    """What is remembered of answers, and who has how many calls in flight."""
+    records = house.index._records  # pyright: ignore[reportPrivateUsage]
+    seen, queues = records._records, records._queues  # pyright: ignore[reportPrivateUsage]
+    return {key: astuple(each) for key, each in seen.items()}, dict(queues)
 
 
 def play(script: Iterable[Step], index: type[Index] = Index, **limits: int) -> Twins:

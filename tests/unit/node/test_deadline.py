@@ -50,10 +50,10 @@ def test_a_room_that_is_told_something_without_a_line_for_it_is_found(monkeypatc
 
 
 def test_a_lone_frame_of_which_the_rooms_are_not_told_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def heard(_: Rooms, due_us: int, *, for_switch: bool) -> None:
+    def sooner(_: Rooms, number: int, due_us: int) -> None:
         """Takes it and forgets it."""
 
-    monkeypatch.setattr(Rooms, "heard", heard)
+    monkeypatch.setattr(Rooms, "sooner", sooner)
     found = watched(monkeypatch)
     Run(SCENARIOS["cut-and-heal"], seed=7, nodes=4).play()
     assert any("hub" in wrong for wrong in found)
