@@ -223,13 +223,17 @@ class Broadcast:
         return self._ask(due, now) + self._flush(now.mono_us)
 
     def deadline(self) -> int | None:
-        return earliest(self._graft_due.deadline(), self._soon_us, self._later_us, self._latest_us)
+        return earliest(self._graft_due.deadline(), self._ids_us())
+
+    def _ids_us(self) -> int | None:
+        """When ids are told next. What has time waits for those that are told soon: one turn for all of them."""
+        return earliest(self._later_us, self._latest_us) if self._soon_us is None else self._soon_us
 
     def _flush(self, now_us: int) -> list[Effect]:
         """Tell ids to those whose time has come."""
-        soon, later, latest = (_over(at, now_us) for at in (self._soon_us, self._later_us, self._latest_us))
-        if not (soon or later or latest):
+        if not _over(self._ids_us(), now_us):
             return []
+        soon, later, latest = (_over(at, now_us) for at in (self._soon_us, self._later_us, self._latest_us))
         effects: list[Effect] = []
         for peer, branch in self._branches.items():
             if branch.lazy_ids and (soon if branch.soon else later if branch.first else latest):

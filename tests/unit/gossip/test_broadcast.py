@@ -282,6 +282,19 @@ def test_who_asked_for_ids_soon_is_told_them_soon_and_the_others_later() -> None
     assert broadcast.deadline() is None
 
 
+def test_ids_that_have_time_leave_in_the_turn_of_those_that_are_told_soon() -> None:
+    broadcast, told = tree(A, B, C), IHave([rumour_id(b"r")])
+    broadcast.pruned(B, soon=True)
+    broadcast.pruned(C)
+    broadcast.spread(b"r", T0, source=A)
+    broadcast.wake(after(SOON_US))
+    broadcast.spread(b"s", after(LATER_US - 10 * MS), source=A)
+    assert broadcast.wake(after(LATER_US)) == [] and broadcast.deadline() == after(LATER_US - 10 * MS + SOON_US).mono_us
+    both = letters(broadcast.wake(after(LATER_US - 10 * MS + SOON_US)))
+    assert both == [(B, IHave([rumour_id(b"s")])), (C, IHave([*told.ids, rumour_id(b"s")]))]
+    assert broadcast.deadline() is None
+
+
 def test_of_two_neighbours_one_tells_first_and_spares_the_other_a_letter() -> None:
     lower, upper = tree(A, C, me=A), tree(A, B, me=C)
     lower.pruned(C)
