@@ -12,7 +12,7 @@ from meshnode.gossip.broadcast import ALERTS_US
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Contacts
 from meshnode.gossip.detector import Detector
-from meshnode.gossip.directory import Directory
+from meshnode.gossip.directory import Directory, Entry
 from meshnode.gossip.letters import SignedRow
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
@@ -143,6 +143,21 @@ class Planning:
         if matters or node in self._strays.sought():
             soon_us = (0 if node in self._strays else NEWS_US) if self._overlay.small else PLAN_EVERY_US
             self._plan_by(self._rush.after(now.mono_us + soon_us, links=not self._overlay.lonely))
+
+    def learnt(self, entry: Entry, before: Entry | None, now: Instant) -> None:
+        """A newer row. Where it only tells other facts of a node that is well, links stay as they are: of fifty nodes
+        each would plan anew for each such rumour."""
+        node = entry.node
+        same = before is not None and (before.boot, before.status) == (entry.boot, entry.status)
+        if (
+            not same
+            or before is None
+            or node in self._strays
+            or self._outlook.lost(node)
+            or before.member != entry.member
+            or before.row.endpoints != entry.row.endpoints
+        ):
+            self.note(node, now)
 
     def settled(self, node: NodeId) -> bool:
         """No address of this node needs a dial: it is linked, or a large mesh has it and this node has the mesh."""

@@ -272,7 +272,7 @@ class Rolls:
         effects = detector.learn(subject, source, now, alive_now=alive_now and not left, before=before)
         if alive_now and not left:
             self._parts.contacts.spoke(member.node)
-        self._parts.planning.note(member.node, now)
+        self._parts.planning.learnt(entry, before, now)
         return effects
 
     def _twin(self, merge: Merge | None) -> list[Effect]:

@@ -11,6 +11,7 @@ from meshnode.kernel.effects import Persist
 from meshnode.kernel.instant import SECOND, Instant
 
 PAUSE_US = SECOND // 5  # longer, and a node killed soon after it met a mesh would not know it
+KNOWN_US = 2 * SECOND  # of nodes that the journal knows: by then some other turn has taken them along, mostly
 ROWS_MAX = 500  # some 0.5 MB
 
 
@@ -27,11 +28,11 @@ class Saving:
         self._due_us = None
         if not self._directory.changed:
             return []
+        lazily = self._directory.known_only and not last
         if now.mono_us < self._free_us and not last:
-            self._due_us = self._free_us
+            self._due_us = self._free_us + (KNOWN_US if lazily else 0)
             return []
         self._free_us = now.mono_us + PAUSE_US
-        lazily = self._directory.known_only and not last
         records = self._directory.unsaved(None if last else ROWS_MAX)
         if self._directory.changed:
             self._due_us = self._free_us

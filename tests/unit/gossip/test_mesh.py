@@ -3,7 +3,7 @@
 import pytest
 
 from meshnode.gossip.letters import Doubt, ProbeAck, encode
-from meshnode.gossip.messages import Discovered, Doubted, Leave, MemberState, Publish
+from meshnode.gossip.messages import Describe, Discovered, Doubted, Leave, MemberState, Publish
 from meshnode.kernel.effects import Channel
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import Loss
@@ -337,3 +337,14 @@ def test_a_report_played_over_and_over_is_not_answered_for_ever() -> None:
         letter = encode(Doubt(row.boot, row.incarnation))
         world.tell(boxes[0], ControlReceived(boxes[1].id, Channel.GOSSIP, letter))
     assert boxes[0].gossip.self_row().incarnation <= 8
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_row_that_tells_other_facts_has_nobody_plan_links_anew_and_one_of_another_address_has(moves: bool) -> None:
+    world, boxes = mesh(6)
+    address = ("elsewhere", 9) if moves else boxes[1].address
+    world.tell(boxes[1], Describe(b'{"gpu":2}', (address,)))
+    others = [box for box in boxes if box is not boxes[1]]
+    world.run_until(lambda: all(b'"gpu":2' in row.facts for box in others if (row := box.gossip.row(boxes[1].id))), 1.0)
+    planned = [box.gossip._parts.planning.deadline() is not None for box in others]
+    assert planned == [moves] * len(others)

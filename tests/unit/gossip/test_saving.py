@@ -104,6 +104,20 @@ def test_a_newer_row_of_a_node_that_the_journal_knows_waits_for_another_write() 
     assert not desk.lazily[-1], "who leaves waits for nothing"
 
 
+def test_what_the_journal_knows_an_older_row_of_wakes_nobody_soon_and_goes_with_the_next_turn() -> None:
+    desk = Desk()
+    desk.turn(row_of(1))
+    desk.now_us += PAUSE_US
+    desk.turn(row_of(1, 1))
+    desk.now_us += 1 * MS
+    desk.turn(row_of(1, 2))
+    due_us = desk.saving.deadline()
+    assert due_us is not None and due_us > desk.now_us + SECOND and desk.saved()[NodeId((1).to_bytes(4) * 8)] == 1
+    desk.now_us += PAUSE_US
+    desk.turn()
+    assert desk.saved()[NodeId((1).to_bytes(4) * 8)] == 2 and desk.saving.deadline() is None
+
+
 def test_many_newer_rows_do_not_wait_in_memory() -> None:
     desk = Desk()
     desk.turn(*map(row_of, range(BURST)))
