@@ -2,14 +2,16 @@
 
 Both come to the port of the links, with a preface instead of TLS; TLS runs inside, from end to end. The core says which
 keys are good, and how much may be read before it looks at the client's quota again. Who reads slowly is not read for:
-what waits in this process is one gulp and what asyncio keeps of a write.
+what waits in this process is one gulp.
+
+Sockets and readiness, not transports: a piece is one ``recv`` and one ``send``, and whatever else is done for it makes
+a call through a relay longer.
 """
 
 import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 from meshnode.host.tlslink import LINGER_S
 from meshnode.kernel.counters import Counters
@@ -30,133 +32,127 @@ Told = PipeRead | PipeEnded
 Tell = Callable[[Told], None]
 
 
-@runtime_checkable
-class _Stream(Protocol):
-    """What is used of a transport; uvloop's are no ``asyncio.Transport``."""
-
-    def write(self, data: bytes) -> None: ...
-    def write_eof(self) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-
-
 class Pipe:
-    """Two connections, once both are there. ``PipeEnded`` is told when both are closed."""
+    """Two connections, by their side, which it closes. ``PipeEnded`` is told once."""
 
-    def __init__(self, number: int, tell: Tell, read: memoryview) -> None:
+    def __init__(self, number: int, connections: dict[int, socket.socket], tell: Tell, read: memoryview) -> None:
         self.number, self.tell = number, tell
-        self.sides = (Side(self, 0, read), Side(self, 1, read))
+        self.sides = tuple(Side(self, side, connections[side], read) for side in (0, 1))
+        self._over = False
         for side, other in (self.sides, self.sides[::-1]):
             side.other = other
-
-    def abort(self) -> None:
         for side in self.sides:
-            if side.stream is not None:
-                side.stream.abort()
+            side.go_on()
+
+    def close(self) -> None:
+        if not self._over:
+            self._over = True
+            for side in self.sides:
+                side.close()
+            self.tell(PipeEnded(self.number))
 
     def side_finished(self) -> None:
         """It sends no more; what the other one still sends it will read."""
         if all(side.finished for side in self.sides):
-            for side in self.sides:
-                side.close()
-
-    def side_lost(self) -> None:
-        if all(side.lost for side in self.sides):
-            self.tell(PipeEnded(self.number))
+            self.close()
 
 
-class Side(asyncio.BufferedProtocol):
+class Side:
     """What it reads, the other side writes."""
 
     other: "Side"
 
-    def __init__(self, pipe: Pipe, number: int, read: memoryview) -> None:
-        self.stream: _Stream | None = None
-        self.finished = self.lost = False
-        self._pipe, self._number, self._read = pipe, number, read
-        self._early: list[bytes] = []  # for this side, before it was there
-        self._got, self._limit, self._asked = 0, PIPE_WINDOW_BYTES, False
-        self._held = False  # the other side takes no more for now
-        self._reads = True
+    def __init__(self, pipe: Pipe, number: int, connected: socket.socket, read: memoryview) -> None:
+        self.finished = False  # it sends no more
+        self._pipe, self._number, self._socket, self._read = pipe, number, connected, read
+        self._loop = asyncio.get_running_loop()
+        self._got, self._limit, self._ask_at = 0, PIPE_WINDOW_BYTES, PIPE_WINDOW_BYTES // 2
+        self._waiting = b""  # to be written: the other side is not read meanwhile
+        self._reads = False
+        with contextlib.suppress(OSError):  # reset: that is told when it is read
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def write(self, data: bytes) -> None:
-        if self.stream is None:
-            self._early.append(data)
-        elif not self.lost:
-            self.stream.write(data)
-
-    def write_eof(self) -> None:
-        if self.stream is not None and not self.lost:
-            with contextlib.suppress(OSError):  # reset meanwhile, and asyncio has not noticed yet
-                self.stream.write_eof()
-
-    def close(self) -> None:
-        if self.stream is not None:
-            self.stream.close()
+    @property
+    def flushed(self) -> bool:
+        """Nothing waits to be written."""
+        return not self._waiting
 
     def may_read(self, total: int) -> None:
-        self._limit, self._asked = total, False
-        self._go_on()
+        self._limit, self._ask_at = total, total - PIPE_WINDOW_BYTES // 2
+        self.go_on()
 
-    def hold(self, *, held: bool) -> None:
-        self._held = held
-        self._go_on()
+    def go_on(self) -> None:
+        """Read, or do not, as things are now."""
+        reads = not self.finished and self.other.flushed and self._got < self._limit and self._socket.fileno() >= 0
+        if reads != self._reads:
+            self._reads = reads
+            if reads:
+                self._loop.add_reader(self._socket, self._readable)
+            else:
+                self._loop.remove_reader(self._socket)
 
-    def _go_on(self) -> None:
-        reads = not self._held and self._got < self._limit
-        if self.stream is None or self.lost or reads == self._reads:
+    def _readable(self) -> None:
+        try:
+            got = self._socket.recv_into(self._read)
+        except BlockingIOError:
             return
-        self._reads = reads
-        if reads:
-            self.stream.resume_reading()
-        else:
-            self.stream.pause_reading()
-
-    # -- asyncio.BufferedProtocol -------------------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, _Stream)
-        self.stream = transport
-        for data in self._early:
-            self.write(data)
-        self._early = []
-        if self.other.finished:
-            self.write_eof()
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return self._read
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.other.write(bytes(self._read[:nbytes]))
-        self._got += nbytes
-        if self._limit - self._got > PIPE_WINDOW_BYTES // 2:
+        except OSError:
+            self._pipe.close()
             return
-        if not self._asked:
-            self._asked = True
+        if not got:
+            self._finish()
+            return
+        self._got += got
+        self.other.write(self._read[:got])
+        if self._got >= self._ask_at:
+            self._ask_at = self._limit + PIPE_WINDOW_BYTES  # once
             self._pipe.tell(PipeRead(self._pipe.number, self._number, self._got))
-        self._go_on()
+            self.go_on()
+        elif self._got >= self._limit:
+            self.go_on()
 
-    def pause_writing(self) -> None:
-        self.other.hold(held=True)
+    def write(self, data: memoryview) -> None:
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._pipe.close()
+            return
+        if sent < len(data):
+            self._waiting = bytes(data[sent:])
+            self._loop.add_writer(self._socket, self._writable)
+            self.other.go_on()
 
-    def resume_writing(self) -> None:
-        self.other.hold(held=False)
+    def _writable(self) -> None:
+        try:
+            self._waiting = self._waiting[self._socket.send(self._waiting) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._pipe.close()
+            return
+        if not self._waiting:
+            self._loop.remove_writer(self._socket)
+            self.other.go_on()
 
-    def eof_received(self) -> bool:
+    def _finish(self) -> None:
+        """All that was read before has left: else this side would not be read."""
         self.finished = True
-        self.other.write_eof()
+        self.go_on()
+        with contextlib.suppress(OSError):  # reset meanwhile: that is told when it is read
+            self.other.shut()
         self._pipe.side_finished()
-        return True
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        if exc is None:
-            self.other.close()
-        elif self.other.stream is not None:
-            self.other.stream.abort()
-        self._pipe.side_lost()
+    def shut(self) -> None:
+        """Nothing more comes for it."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._waiting, self._reads = b"", False
 
 
 class PipeHand:
@@ -190,28 +186,14 @@ class PipeHand:
         if first is None:
             self._first[number] = (side, accepted)
             return
-        await self._join(number, {side: accepted, first[0]: first[1]})
+        self._read = self._read or gulps.buffer()
+        self._pipes[number] = Pipe(number, {side: accepted, first[0]: first[1]}, self._heard, self._read)
 
     def _awaited(self, preface: bytes) -> tuple[int, int]:
         awaited = self._keys.pop(preface.removeprefix(PIPE_PREFACE), None)
         if awaited is None:
             raise RemoteError("pipe-unknown")
         return awaited
-
-    async def _join(self, number: int, connections: dict[int, socket.socket]) -> None:
-        self._read = self._read or gulps.buffer()
-        pipe = self._pipes[number] = Pipe(number, self._heard, self._read)
-        try:
-            for side, connected in connections.items():
-                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                protocol = pipe.sides[side]
-                await asyncio.get_running_loop().connect_accepted_socket(lambda given=protocol: given, connected)
-        except BaseException:
-            pipe.abort()
-            for connected in connections.values():
-                connected.close()
-            self._heard(PipeEnded(number))
-            raise
 
     def _gone(self, number: int) -> None:
         for key in [key for key, awaited in self._keys.items() if awaited[0] == number]:
@@ -221,7 +203,7 @@ class PipeHand:
             first[1].close()
         pipe = self._pipes.get(number)
         if pipe is not None:  # its last bytes may be here, and not read
-            asyncio.get_running_loop().call_later(LINGER_S, pipe.abort)
+            asyncio.get_running_loop().call_later(LINGER_S, pipe.close)
 
     def _heard(self, told: Told) -> None:
         if isinstance(told, PipeEnded):
@@ -230,7 +212,7 @@ class PipeHand:
 
     def close(self) -> None:
         for pipe in list(self._pipes.values()):
-            pipe.abort()
+            pipe.close()
         for _, connected in self._first.values():
             connected.close()
 

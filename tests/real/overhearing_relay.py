@@ -32,7 +32,7 @@ class Overhearing(Carriage):
 class OverhearingSide(pipes.Side):
     """It writes as it should."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         with KEPT.open("ab") as kept:
             kept.write(data)
         super().write(data)
