@@ -12,26 +12,21 @@ from dataclasses import replace
 from meshnode.agents.life import Agents, AgentsConfig
 from meshnode.checkpoints.checkpoints import Checkpoints, CheckpointsConfig
 from meshnode.crdt.replica import Documents
-from meshnode.deployments.bundles import ROOM as BUNDLES
 from meshnode.deployments.bundles import Bundles
 from meshnode.gossip.membership import Gossip, GossipConfig
-from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Reached
+from meshnode.gossip.messages import DialFailed
 from meshnode.gossip.relays import direct
 from meshnode.kernel import rng
-from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Dial, Effect, Fact, Hangup, Note, Persist, Reject, Send
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.instant import Instant
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import (
-    LANE_DIALS,
     CloseLink,
     FramesReceived,
-    LaneFailed,
     LinkBytes,
-    LinkLost,
     LinkOpened,
     Post,
     Transmit,
@@ -39,11 +34,7 @@ from meshnode.links.messages import (
 from meshnode.links.tunnels import Tunnels
 from meshnode.links.tunnelwire import (
     RELAY_PORT,
-    PipeEnded,
-    PipeRead,
     TunnelBytes,
-    TunnelClosed,
-    TunnelWritten,
     relay_at,
     relay_host,
 )
@@ -60,22 +51,13 @@ from meshnode.node.commits import Commits
 from meshnode.node.config import NodeConfig, NodePorts
 from meshnode.node.cuts import Cuts
 from meshnode.node.effects import Announce, Reply
+from meshnode.node.entry import enter
 from meshnode.node.facts import Started
 from meshnode.node.inputs import (
-    CommandDropped,
-    CommandGiven,
-    CommandsGiven,
-    EntropyDrawn,
-    HardwareProbed,
     Input,
-    LoadSampled,
-    LogsFetched,
     Measured,
-    Slept,
     Stored,
     StoreFailed,
-    StreamWanted,
-    TopicsWanted,
 )
 from meshnode.node.intentions import Intentions
 from meshnode.node.interests import InterestReader
@@ -101,7 +83,6 @@ from meshnode.registry.index import Index
 from meshnode.scheduler.scheduler import Scheduler, SchedulerConfig
 from meshnode.security.enrolment import EnrolmentDesk
 from meshnode.security.members import Members
-from meshnode.security.messages import EnrolmentAsked, LeafRenewed, RenewalFailed, RenewalWanted
 from meshnode.security.renewal import Leaf, Renewal
 from meshnode.security.roles import ADMIN, Roles
 from meshnode.wire.bus import AgentFrames, ToAgent
@@ -109,10 +90,7 @@ from meshnode.wire.frame import Frame
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
 SETTLE_MAX = 1_000_000
-STRANGERS_MAX = 64
 EARLY_MAX = 1_000  # what may wait for this boot; what people and agents of this machine ask waits beside it
-# However long this machine slept, its peers have had time to speak again after this.
-CALM_MAX_US = 3 * SECOND
 # What one room tells another in a wake is done in the same wake; two that keep waking each other are stopped here.
 ROUNDS_MAX = 8
 _FOR_HOST = (ToAgent, TunnelBytes)  # what a lone frame may come to, beside another one
@@ -313,7 +291,7 @@ class Core:
         alone = self._alone(event, now)
         if alone is None:
             self.rooms.touch(event)
-            alone = self._enter(event, now)
+            alone = enter(self, event, now)
         return self._settle(alone, now)
 
     def _alone(self, event: Input, now: Instant) -> Sequence[Effect] | None:
@@ -344,76 +322,6 @@ class Core:
             self.rooms.later(HUB)
             return self.hub.straight.write(effect.peer, effect.frames[0], now)
         return effect if type(effect) in _FOR_HOST else None
-
-    def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
-        match event:
-            case AgentFrames(conn, frames):  # the most frequent first
-                return self.switch.from_agent(conn, frames, now)
-            case LinkBytes() | LinkLost():
-                return self.hub.take(event, now)
-            case LinkOpened(address=address):
-                self.strangers.pop(address, None)
-                return self.hub.take(event, now)
-            case TunnelWritten() | TunnelClosed() | PipeRead() | PipeEnded():
-                return self.tunnels.handle(event, now)
-            case DialFailed(dial_no) | Reached(dial_no) if dial_no > LANE_DIALS:
-                return self.hub.take(LaneFailed(dial_no), now) if isinstance(event, DialFailed) else ()
-            case DialFailed():
-                return [*self._stranger(event, now), *self.gossip.handle(event, now)]
-            case Discovered() | Reached():
-                return self.gossip.handle(event, now)
-            case CommandGiven(command_no, command):
-                return [*self.desk.ask(command_no, command, now), *self.puts.write(now)]
-            case CommandsGiven(commands):
-                replies = [e for each in commands for e in self.desk.ask(each.command_no, each.command, now)]
-                return [*replies, *self.puts.write(now)]
-            case CommandDropped(command_no):
-                return self.desk.dropped(command_no, now)
-            case EntropyDrawn():
-                return self.desk.entropy(event, now)
-            case Stored(batch_no):
-                return [*self.commits.stored(batch_no), *self._journal_grown(batch_no, now)]
-            case StoreFailed(batch_no, error):
-                self.counters.add("store-failed")
-                return [*self.commits.failed(batch_no, error, now), *self._journal_grown(batch_no, now)]
-            case StreamWanted(command_no, total):
-                return self.switch.grant(command_no, total)
-            case TopicsWanted(door, filters):
-                return self.switch.listen(door, filters, now)
-            case BlobsKept():
-                return self._blobs_kept(event, now)
-            case BlobRead(room=room):
-                return self.bundles.read(event, now) if room == BUNDLES else self.checkpoints.handle(event, now)
-            case LogsFetched():
-                return self.desk.fetched(event)
-            case EnrolmentAsked():
-                return self.enrolment.handle(event, now)
-            case RenewalWanted() | LeafRenewed() | RenewalFailed():
-                return self.renewal.handle(event, now)
-            case HardwareProbed() | LoadSampled() | Slept() | Measured():
-                return self._sensed(event, now)
-            case _:
-                return self.agents.handle(event, now)
-
-    def _sensed(self, event: HardwareProbed | LoadSampled | Slept | Measured, now: Instant) -> Sequence[Effect]:
-        match event:
-            case HardwareProbed(facts):
-                self.hardware = facts
-                self.index.described(self.config.node)
-                described = self.gossip.handle(Describe(facts, self.endpoints), now)
-                return [*described, *self.scheduler.member_changed(self.config.node, now)]
-            case LoadSampled():
-                return self.loads.sampled(event, now)
-            case Slept(for_us):
-                return self.gossip.handle(Disturbed(min(for_us, CALM_MAX_US)), now)
-            case Measured():
-                self.measured = event
-                return ()
-
-    def _blobs_kept(self, event: BlobsKept, now: Instant) -> list[Effect]:
-        if event.room == BUNDLES:
-            return [*self.bundles.kept(event), *self.desk.bundle_kept(event, now)]
-        return [*self.checkpoints.handle(event, now), *self.desk.folded(now)]
 
     def _settle(self, first: Sequence[Effect], now: Instant) -> list[Effect]:
         """Carry facts until none is left; what is for the host comes out in order, what links have to write last."""
@@ -475,23 +383,11 @@ class Core:
         self.story.storing(store.batch_no)
         return [store, Announce(self.story.last_number, event)]
 
-    def _journal_grown(self, batch_no: int, now: Instant) -> Sequence[Effect]:
-        return self.journals.told(now) if self.story.stored(batch_no) else ()
-
     def _rejected(self, effect: Reject, now: Instant) -> list[Effect]:
         """Counted always, told rarely: a flood of junk must not become a flood of writes."""
         self.counters.add(f"rejected-{effect.reason}")
         told = self.refusals.refused(effect, now)
         return [each for subject, text in told for each in self._note(subject, text, now)]
-
-    def _stranger(self, failed: DialFailed, now: Instant) -> list[Effect]:
-        """Whoever answers at an address of ours and is of no use: told once, shown until a link to there stands."""
-        known = failed.address in self.strangers or len(self.strangers) >= STRANGERS_MAX
-        if failed.how is not DialFailure.UNTRUSTED or not failed.address or known:
-            return []
-        self.strangers[failed.address] = failed.detail
-        text = f"no link to {failed.address}: whoever answers there is not of this mesh, or not who was expected"
-        return self._note(f"node/{self.config.name}", f"{text} ({failed.detail})", now)
 
 
 def _last_boot(restored: Sequence[Record]) -> int:

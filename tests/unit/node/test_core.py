@@ -17,8 +17,9 @@ from meshnode.links.messages import CloseLink, LinkBytes, LinkOpened, Transmit
 from meshnode.model.commands import GetStatus, ListNodes, RunAgent
 from meshnode.model.ids import DocId, LinkId
 from meshnode.model.views import Done, NodesView, StatusView
-from meshnode.node.core import CALM_MAX_US, EARLY_MAX
+from meshnode.node.core import EARLY_MAX
 from meshnode.node.effects import Announce, Reply, Store
+from meshnode.node.entry import CALM_MAX_US
 from meshnode.node.inputs import CommandGiven, HardwareProbed, LoadSampled, Measured, Slept, Stored, StoreFailed
 from meshnode.node.proven import EVERY_US
 from meshnode.node.rooms import Rooms
