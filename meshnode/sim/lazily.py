@@ -77,7 +77,8 @@ class FromMemory(Checker):
         del node
         for name, told in self._answered.items():
             kept = [each.generation for each in told if self.world.now_us - each.at_us > PROMISE_US]
-            self._promised[name] = max([self._promised.get(name, 0), *kept])
+            if kept:
+                self._promised[name] = max(kept)  # generations only grow
         self._asked.clear()
 
     def healed(self) -> None:
