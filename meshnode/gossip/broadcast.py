@@ -91,11 +91,14 @@ class Broadcast:
 
     # -- neighbours ---------------------------------------------------------------------------------------------------
 
-    def up(self, peer: NodeId, now: Instant) -> list[Effect]:
-        """A new link: tell what was new lately, or a rumour sent at the instant of the break would be lost."""
+    def up(self, peer: NodeId, now: Instant, *, stranger: bool = False) -> list[Effect]:
+        """A new link: tell what was new lately, or a rumour sent at the instant of the break would be lost.
+
+        ``stranger``: it was not known before, so it may have nobody else who tells it in full.
+        """
         self._branches.pop(peer, None)
         eager = sum(branch.eager for branch in self._branches.values())
-        self._branches[peer] = _Branch(self._me < peer, eager < EAGER_ENOUGH)
+        self._branches[peer] = _Branch(self._me < peer, stranger or eager < EAGER_ENOUGH)
         if peer == self._second:
             self._second = None  # the link that was lazy is no more
         # The other end may have enough, and this one has nobody yet who would tell it in full.

@@ -62,10 +62,12 @@ class Doorway:
         return effects + self.exchange(event.peer, now, returned=returned and apart, apart=apart)
 
     def _apart(self, event: PeerUp, now: Instant) -> bool:
-        """Whether it may not have heard in time that this node stands by its facts."""
+        """Whether it may not have heard in time that this node stands by its facts. A stranger is given them anew."""
         parts = self._parts
         entry, away_us = parts.directory.present(event.peer), parts.detector.away_us(event.peer, now)
-        if entry is None or entry.boot != event.boot:
+        if entry is None:
+            return False
+        if entry.boot != event.boot:
             return True
         return not parts.soft.outlasts(away_us) if away_us else parts.outlook.lost(event.peer)
 
@@ -87,7 +89,11 @@ class Doorway:
         effects = row_letters(peer, [entry.signed] if entry else [])
         effects += [post(peer, standing)] if standing else []
         effects += self._remembered(peer)
-        effects += [*parts.broadcast.up(peer, now), *parts.soft.up(peer, now, returned=returned, apart=apart)]
+        stranger = parts.directory.present(peer) is None
+        effects += [
+            *parts.broadcast.up(peer, now, stranger=stranger),
+            *parts.soft.up(peer, now, returned=returned, apart=apart),
+        ]
         return effects + (parts.repairs.open(peer) if parts.config.node < peer else [])
 
     def _remembered(self, peer: NodeId) -> list[Effect]:

@@ -151,7 +151,7 @@ class SoftRefresh(msgspec.Struct, frozen=True, array_like=True, tag=12):
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, tag=13):
-    """Have you heard ``subject``?"""
+    """Have you heard ``subject``? A peer that is asked about itself shows how soon it reads."""
 
     subject: Id
 

@@ -133,7 +133,9 @@ class Mailroom:
         match letter:
             case Probe(subject):
                 return self._parts.detector.probed(peer, subject, now)
-            case ProbeAck():
+            case ProbeAck(subject):
+                if subject == peer:
+                    self._parts.planning.answered(now)
                 return self._parts.detector.probe_answered(peer, letter, now)
             case Standing():
                 return self._parts.detector.told_standing(peer, letter, now)

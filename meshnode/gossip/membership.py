@@ -135,10 +135,9 @@ class Gossip:
             return []
         self._unplanned = False
         parts, out = self._parts, list[Effect]()
-        for effect in self._rolls.publish(parts.planning.readdressed(now), now):
+        for effect in (*self._rolls.publish(parts.planning.readdressed(now), now), *parts.planning.wake(now)):
             self._count(effect, now)
             out.append(effect)
-        parts.planning.wake(now)
         if not parts.me.left:
             settled, overlay = parts.planning.settled, parts.overlay
             out += parts.contacts.wake(now, lonely=overlay.lonely, linked=settled, calm=overlay.full)

@@ -16,6 +16,7 @@ from meshnode.gossip.ground import Ground
 from meshnode.gossip.intake import Intake
 from meshnode.gossip.manners import Manners
 from meshnode.gossip.messages import MemberState
+from meshnode.gossip.newcomers import Newcomers
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.planning import Outlook, Planning
 from meshnode.gossip.relays import Relays, direct
@@ -59,7 +60,7 @@ class Parts:
         self.me = SelfRow(config, ports.signer)
         self.directory = Directory(ports.verifier, ports.trust, ground)
         self.saving = Saving(self.directory)
-        self.intake = Intake()
+        self.intake, self.newcomers = Intake(), Newcomers()
         self.manners, self.counters = Manners(), Counters()
         self.detector = Detector(config, ports.links, rng, Subjects(config.node, self.directory))
         self.outlook = Outlook(config, self.me, self.directory, self.detector, ports.links)
@@ -87,7 +88,7 @@ class Parts:
             config, where, ports.links, ports.signer, ports.verifier, ports.trust,
             holds=self.soft.scope.holds, small=self._small,
         )  # fmt: skip
-        self.repairs = Repairs(config, self.directory, self.soft, self.catalogue, rng, self.budgets)
+        self.repairs = Repairs(config, self.directory, self.soft, self.catalogue, rng, self.budgets, self.newcomers)
         self.contacts = Contacts(
             rng,
             own=self._is_own,

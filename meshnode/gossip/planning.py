@@ -3,7 +3,7 @@
 In a small mesh every change is planned at once, but for a moment in which more may be heard. In a large one most
 changes mean nothing to the links of this node, and those that do wait a moment for others, unless a link was lost or
 the node knows nobody. Where many meet for the first time, the first link brings the news of all the others: whoever has
-one waits until no more news come, and then draws from all of them.
+one waits until no more news come, though the one who brings them has had its turn, and then draws from all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +13,17 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Contacts
 from meshnode.gossip.detector import Detector
 from meshnode.gossip.directory import Directory, Entry
-from meshnode.gossip.letters import SignedRow
+from meshnode.gossip.letters import Probe, SignedRow, post
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
 from meshnode.gossip.relays import Relays, direct
 from meshnode.gossip.selfrow import SelfRow
 from meshnode.gossip.strays import Strays
+from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.ports import LinkStats
 from meshnode.links.tunnelwire import relay_at
-from meshnode.model.ids import NodeId
+from meshnode.model.ids import UNKNOWN_NODE, NodeId
 
 SECOND_DIAL_US = 400 * MS  # of two nodes that hear of each other the smaller id dials first
 PLAN_EVERY_US = 100 * MS
@@ -31,6 +32,7 @@ HURRY_EVERY_US = 5 * SECOND
 HELD_MEMBERS_MIN = 8  # facts of fewer cost nothing to tell at once, and people wait for what they just started
 RUSH_CALM_US = 1_500 * MS  # no new member for so long: the rush is over
 RUSH_MAX_US = 10 * SECOND
+PROMPT_US = 250 * MS  # who answers later is starved, and may have more news than it had time to read
 LATER_US = 800 * MS  # half of the links that are wanted come from the other side, if it is given the time
 # After one who was lost is back, each other one is given so long to be heard of over the link that brought the news:
 # whoever dialled the next of its lost ones as soon as one was found would dial all of them in turn.
@@ -214,13 +216,29 @@ class Planning:
     def _plan_by(self, at_us: int) -> None:
         self._due_us = at_us if self._due_us is None else min(self._due_us, at_us)
 
-    def wake(self, now: Instant) -> None:
+    def wake(self, now: Instant) -> list[Effect]:
         rethink_us = self._overlay.rethink_us
         due = self._due_us is not None and self._due_us <= now.mono_us
-        if due or (rethink_us is not None and rethink_us <= now.mono_us):
+        if not due and (rethink_us is None or rethink_us > now.mono_us):
+            return []
+        self._due_us = None
+        first = next(iter(self._overlay.peers()), None)
+        if first is not None and self._rush.doubtful(now):
+            self._overlay.rethink_us = None
+            asked = self._rush.ask(first, now)
+            self._plan_by(self._rush.until_us)
+            return [post(first, Probe(first))] if asked else []
+        self._rush.over(len(self._directory.rows), now)
+        self._plan(now)
+        return []
+
+    def answered(self, now: Instant) -> None:
+        """Who brings the news of a rush has read what was asked when none had come for a while."""
+        if self._rush.answered(now):
             self._due_us = None
-            self._rush.over(len(self._directory.rows), now)
-            self._plan(now)
+            self._plan_by(self._rush.until_us)
+            if len(self._directory.rows) >= HELD_MEMBERS_MIN and self._rush.until_us > now.mono_us:
+                self._hold(self._rush.until_us)
 
     def deadline(self) -> int | None:
         return self._due_us
@@ -258,11 +276,18 @@ class Planning:
 
 
 class Rush:
-    """Many who meet for the first time: the members known here doubled lately, and still grow in number."""
+    """Many who meet for the first time: the members known here doubled lately, and still grow in number.
+
+    That no more came for a while says nothing where the one who brings them is starved of processor. So it is asked,
+    and the rush is over when it answers at once; a late answer is news that there may be more.
+    """
 
     def __init__(self) -> None:
         self._calm_count, self._count = 1, 1
         self._since_us = self.until_us = 0
+        self._asked = UNKNOWN_NODE
+        self._asked_us: int | None = None
+        self._calm = False  # it answered at once
 
     def count(self, members: int, now: Instant) -> bool:
         """So many are known now. Whether the rush goes on because of that."""
@@ -270,14 +295,40 @@ class Rush:
         self._count = members
         if grows:
             self._since_us = self._since_us or now.mono_us
-            self.until_us = min(now.mono_us + RUSH_CALM_US, self._since_us + RUSH_MAX_US)
+            self.until_us = min(now.mono_us + RUSH_CALM_US, self._end_us)
+            self._asked_us, self._calm = None, False
         return grows
 
     def after(self, at_us: int, *, links: bool) -> int:
         """When to plan instead of then. Without ``links`` nobody would bring the news."""
         return max(at_us, self.until_us) if links else at_us
 
+    def doubtful(self, now: Instant) -> bool:
+        """It may go on, though nothing is heard of it."""
+        return self._since_us > 0 and not self._calm and now.mono_us < self._end_us
+
+    def ask(self, peer: NodeId, now: Instant) -> bool:
+        """Wait for its answer. False: it is awaited already."""
+        self.until_us = self._end_us
+        if self._asked_us is not None and self._asked == peer:
+            return False
+        self._asked, self._asked_us = peer, now.mono_us
+        return True
+
+    def answered(self, now: Instant) -> bool:
+        """Whether it was awaited, and links are to be planned, or it is to be asked again, at ``until_us``."""
+        if self._asked_us is None:
+            return False
+        took_us, self._asked_us = now.mono_us - self._asked_us, None
+        self._calm = took_us <= PROMPT_US
+        self.until_us = now.mono_us if self._calm else min(now.mono_us + took_us, self._end_us)
+        return True
+
     def over(self, members: int, now: Instant) -> None:
         """Links are planned: who comes from now on meets a mesh."""
         if now.mono_us >= self.until_us:
-            self._calm_count, self._since_us = members, 0
+            self._calm_count, self._since_us, self._asked_us = members, 0, None
+
+    @property
+    def _end_us(self) -> int:
+        return self._since_us + RUSH_MAX_US

@@ -9,7 +9,7 @@ learns is announced to all, so that nobody pulls everything and no link carries 
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from meshnode.gossip.budget import Budgets, Kind
 from meshnode.gossip.catalogue import Catalogue
@@ -17,9 +17,11 @@ from meshnode.gossip.catalogue import row_letters as catalogue_letters
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.directory import Directory
 from meshnode.gossip.letters import BATCH_BYTES, REGIONS_MAX, Pull, Repair, Roots, Rows, SignedFact, SignedRow, post
+from meshnode.gossip.newcomers import Newcomers
 from meshnode.gossip.soft import SoftState
 from meshnode.kernel import repair
 from meshnode.kernel.effects import Effect, Send
+from meshnode.kernel.fingerprints import Fingerprints
 from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.repair import Index
@@ -43,7 +45,7 @@ class Repairs:
 
     def __init__(
         self, config: GossipConfig, directory: Directory, soft: SoftState, catalogue: Catalogue, rng: Random,
-        budgets: Budgets | None = None,
+        budgets: Budgets | None = None, newcomers: Newcomers | None = None,
     ) -> None:  # fmt: skip
         self._node, self._every_us = config.node, config.repair_every_us
         self._directory, self._soft, self._catalogue, self._rng = directory, soft, catalogue, rng
@@ -51,6 +53,7 @@ class Repairs:
         self._again: Timers[NodeId] = Timers()
         self._asked: dict[bytes, int] = {}  # rows asked for lately, until when
         self._budgets = budgets or Budgets(config.profile)
+        self._newcomers = newcomers
 
     def start(self, now: Instant) -> None:
         self._due_us = now.mono_us + self._pause_us()
@@ -64,6 +67,8 @@ class Repairs:
         return [post(peer, Roots(rows, tombstones, self._index(SOFT).root(), regions, self._index(CATALOGUE).root()))]
 
     def roots(self, peer: NodeId, letter: Roots, now: Instant) -> list[Effect]:
+        if self._owes(peer, letter.rows, now):
+            return []
         found = [(ROWS, letter.rows, ""), (TOMBSTONES, letter.tombstones, "")]
         if bool(letter.catalogue) is not self._soft.scope.small:  # else one of us has yet to learn how big the mesh is
             found.append((SOFT, letter.soft, ""))
@@ -79,8 +84,33 @@ class Repairs:
                 effects.append(post(peer, Repair(number, answer, region)))
         return effects
 
+    def _owes(self, peer: NodeId, told: bytes | dict[int, int] | None, now: Instant) -> bool:
+        """Whether it waits to be given all rows, as who knows nobody but itself, or us: there is nothing to compare.
+        Before that all else would be about nodes it does not know. ``told``: the root or the sums of its rows."""
+        rows, alone = self._directory.rows, Fingerprints()
+        if self._newcomers is None or len(rows) > SLICE:
+            return False
+        if self._newcomers.owed(peer):
+            return True
+        for node in (peer, self._node):
+            version = rows.version(node)
+            if version is not None:
+                alone.put(node, version)
+            if told in (alone.root(), alone.sums()) and alone.root() != rows.root():
+                self._newcomers.owe(peer, now)
+                return True
+        return False
+
+    def give(self, peer: NodeId, but: Container[NodeId], now: Instant) -> list[Effect]:
+        """All rows but some, to who knows nobody."""
+        nodes = [node for node in self._directory.members() if node not in (self._node, peer) and node not in but]
+        return self._push(peer, ROWS, nodes, now)
+
     def step(self, peer: NodeId, letter: Repair, now: Instant) -> list[Effect]:
         if letter.index == REGION and not self._shares(peer, letter.region):
+            return []
+        sums = letter.step.sums if isinstance(letter.step, repair.RepairSums) and letter.index == ROWS else None
+        if self._owes(peer, sums, now):
             return []
         answer = repair.answer(self._index(letter.index, letter.region), letter.step)
         if answer is None:

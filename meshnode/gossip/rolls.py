@@ -68,7 +68,7 @@ class Rolls:
         To announce each of thousands of rows would make every neighbour ask for all of them, known to it or not.
         """
         intake = self._parts.intake
-        effects = [*self._tell(now), *self.publish(self._parts.me.wake(now), now)]
+        effects = [*self._tell(now), *self._introduce(now), *self.publish(self._parts.me.wake(now), now)]
         effects += self._each(intake.due(now), self.row, now)
         effects += self._recall(intake.recalled(now), now)
         senders = intake.over()
@@ -79,7 +79,12 @@ class Rolls:
         return [*effects, GiveBack(), *opened]
 
     def deadline(self) -> int | None:
-        return earliest(self._parts.intake.deadline(), self._alerts.deadline(), self._parts.me.deadline())
+        return earliest(
+            self._parts.intake.deadline(),
+            self._alerts.deadline(),
+            self._parts.newcomers.deadline(),
+            self._parts.me.deadline(),
+        )
 
     def _wait(self, peer: NodeId, signed: SignedRow, now: Instant) -> list[Effect]:
         self._parts.intake.add(peer, signed, now)
@@ -127,10 +132,25 @@ class Rolls:
         rumour = encode(RowRumour(signed))
         own_word = merge.row.node == peer
         effects = [*self._shown(merge, peer), *self._news(merge, peer, now, alive_now=own_word)]
+        if own_word and merge.before is None:
+            self._parts.broadcast.note(rumour, now)
+            self._parts.newcomers.add(rumour, peer, now)
+            return effects
         if own_word:
             return [*effects, *self._parts.broadcast.spread(rumour, now, source=peer)]
         if self._parts.intake.small:
             self._parts.broadcast.announce(rumour, now, source=peer)
+        return effects
+
+    def _introduce(self, now: Instant) -> list[Effect]:
+        """Newcomers to all others, and all others to newcomers, to whom this node has nothing else to say before."""
+        arrived, alone = self._parts.newcomers.due(now)
+        repairs, told, effects = self._parts.repairs, dict.fromkeys(node for _, node in arrived), list[Effect]()
+        for peer in alone:
+            if self._parts.overlay.linked(peer):
+                effects += [*repairs.give(peer, told, now), *repairs.open(peer)]
+        for rumour, node in arrived:
+            effects += self._parts.broadcast.spread(rumour, now, source=node)
         return effects
 
     def begin(self, now: Instant) -> list[Effect]:

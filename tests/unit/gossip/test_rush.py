@@ -1,11 +1,13 @@
 """Many who meet for the first time: one link each until the news calm down, then half of the links at a time."""
 
 from meshnode.gossip.messages import Publish
-from meshnode.gossip.planning import RUSH_CALM_US, RUSH_MAX_US, Rush
+from meshnode.gossip.planning import PROMPT_US, RUSH_CALM_US, RUSH_MAX_US, Rush
 from meshnode.kernel.instant import SECOND, Instant
+from meshnode.model.ids import NodeId
 from tests.unit.gossip.world import World
 
 SIZE = 30
+ASKED, OTHER = NodeId(bytes(31) + b"a"), NodeId(bytes(31) + b"b")
 
 
 def at(us: int) -> Instant:
@@ -25,6 +27,34 @@ def test_a_rush_without_end_is_waited_for_so_long_only() -> None:
     for members in range(2, 4_000):
         rush.count(members, at(SECOND + 10_000 * members))
     assert rush.after(0, links=True) == SECOND + 20_000 + RUSH_MAX_US
+
+
+def test_who_answers_late_may_have_more_news_and_is_asked_again() -> None:
+    rush = Rush()
+    for members in (2, 4):
+        rush.count(members, at(SECOND))
+    calm_us = SECOND + RUSH_CALM_US
+    assert rush.doubtful(at(calm_us)) and rush.ask(ASKED, at(calm_us)) and not rush.ask(ASKED, at(calm_us + 1))
+    assert rush.answered(at(calm_us + SECOND)) and rush.after(0, links=True) == calm_us + 2 * SECOND
+    assert rush.doubtful(at(calm_us + 2 * SECOND)) and rush.ask(ASKED, at(calm_us + 2 * SECOND))
+    assert rush.answered(at(calm_us + 2 * SECOND + PROMPT_US))
+    assert not rush.doubtful(at(calm_us + 2 * SECOND + PROMPT_US)), "it read at once, and had nothing"
+
+
+def test_an_answer_to_what_was_asked_before_the_last_news_says_nothing() -> None:
+    rush = Rush()
+    rush.count(2, at(SECOND))
+    rush.ask(ASKED, at(3 * SECOND))
+    rush.count(3, at(3 * SECOND + 1))
+    assert not rush.answered(at(3 * SECOND + 2)) and rush.doubtful(at(3 * SECOND + 3))
+
+
+def test_nobody_is_waited_for_without_end() -> None:
+    rush = Rush()
+    rush.count(2, at(SECOND))
+    rush.ask(ASKED, at(3 * SECOND))
+    assert rush.after(0, links=True) == SECOND + RUSH_MAX_US and not rush.doubtful(at(SECOND + RUSH_MAX_US))
+    assert rush.ask(OTHER, at(4 * SECOND)), "who was asked is gone, and another one brings the news"
 
 
 def test_one_more_member_of_a_mesh_is_no_rush() -> None:
@@ -50,18 +80,19 @@ def test_all_who_join_one_seed_at_once_know_each_other_over_it_and_dial_others_l
     assert sum(len(box.dials) for box in boxes) <= 6 * SIZE, "evictions and second tries among them"
 
 
-def arrival_us(nodes: int) -> int:
-    """How long a fact that the last node tells as it joins needs to reach the first."""
+def arrival_us(nodes: int, at: str) -> int:
+    """How long a fact that the last node tells as it joins needs to reach another one."""
     world = World(seed=3)
-    first = world.box("n0")
+    world.box("n0")
     others = [world.box(f"n{number}", seeds=["n0"]) for number in range(1, nodes)]
     assert world.run_until(lambda: bool(others[-1].links), 2.0) < 1.0
     world.tell(others[-1], Publish("skill/words", b"new"))
     began_us = world.now_us
-    world.run_until(lambda: "skill/words" in first.gossip.soft(others[-1].id), 20.0)
+    hearer = world.boxes[at]
+    world.run_until(lambda: "skill/words" in hearer.gossip.soft(others[-1].id), 20.0)
     return world.now_us - began_us
 
 
 def test_a_fact_of_a_small_mesh_waits_for_no_rush() -> None:
-    assert arrival_us(2) < SECOND // 4
-    assert arrival_us(20) > RUSH_CALM_US // 2, "of many who meet facts follow when it is over"
+    assert arrival_us(2, "n0") < SECOND // 4
+    assert arrival_us(20, "n1") > RUSH_CALM_US // 2, "of many who meet facts follow when it is over"
