@@ -64,7 +64,7 @@ def test_a_broken_promise_is_noticed(adapt: Adapt, judge: type[Checker], what: s
 def test_a_machine_that_is_empty_and_takes_a_unit_is_noticed() -> None:
     """The others take what it has; it alone does not hear of its drain, and is asked to run something else."""
     long = replace(PLAIN, plan=lambda luck, nodes: [Fault(Kind.DRAIN, 4.0, 30.0, (0,))])
-    run = Run(long, seed=5, nodes=NODES, judges=[Drained], adapt=[(0, planted.STUBBORN)])
+    run = Run(long, seed=10, nodes=NODES, judges=[Drained], adapt=[(0, planted.STUBBORN)])
     run.world.at(20 * SECOND, lambda: run.world[0].ask(RunAgent(name="x2", argv=[SCRIPT, "x2.hello"])))
     violation = run.play().violation
     assert violation.startswith("Drained: ") and "was drained and empty, and runs x2/0 now" in violation
