@@ -131,6 +131,7 @@ class Planning:
             self._contacts.upgrades.watch(node, direct(entry.row.endpoints), now)
         matters = node in self._strays or self._overlay.matters(node)
         if entry is not None and node in self._directory.rows and self._outlook.lost(node):
+            self._rush.lost(node, now)
             self._lost_us = self._lost_us if len(self._strays) else now.mono_us
             self._strays.lose(node, entry.row.boot, ours=self._outlook.ours(node))
             if not self._outlook.reported(node):
@@ -222,7 +223,7 @@ class Planning:
         if not due and (rethink_us is None or rethink_us > now.mono_us):
             return []
         self._due_us = None
-        first = next(iter(self._overlay.peers()), None)
+        first = next((peer for peer in self._overlay.peers() if not self._outlook.lost(peer)), None)
         if first is not None and self._rush.doubtful(now):
             self._overlay.rethink_us = None
             asked = self._rush.ask(first, now)
@@ -304,8 +305,8 @@ class Rush:
         return max(at_us, self.until_us) if links else at_us
 
     def doubtful(self, now: Instant) -> bool:
-        """It may go on, though nothing is heard of it."""
-        return self._since_us > 0 and not self._calm and now.mono_us < self._end_us
+        """It may go on, though nothing is heard of it. A few starve nobody."""
+        return self._since_us > 0 and self._count >= HELD_MEMBERS_MIN and not self._calm and now.mono_us < self._end_us
 
     def ask(self, peer: NodeId, now: Instant) -> bool:
         """Wait for its answer. False: it is awaited already."""
@@ -323,6 +324,11 @@ class Rush:
         self._calm = took_us <= PROMPT_US
         self.until_us = now.mono_us if self._calm else min(now.mono_us + took_us, self._end_us)
         return True
+
+    def lost(self, peer: NodeId, now: Instant) -> None:
+        """Who is silent altogether, as behind a cut, is no starved one: its answer is awaited no more."""
+        if self._asked_us is not None and self._asked == peer:
+            self._asked_us, self.until_us = None, now.mono_us
 
     def over(self, members: int, now: Instant) -> None:
         """Links are planned: who comes from now on meets a mesh."""

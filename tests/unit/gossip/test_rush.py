@@ -1,6 +1,7 @@
 """Many who meet for the first time: one link each until the news calm down, then half of the links at a time."""
 
-from meshnode.gossip.messages import Publish
+from meshnode.gossip.messages import MemberState, Publish
+from meshnode.gossip.planning import HELD_MEMBERS_MIN as MANY
 from meshnode.gossip.planning import PROMPT_US, RUSH_CALM_US, RUSH_MAX_US, Rush
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.model.ids import NodeId
@@ -31,7 +32,7 @@ def test_a_rush_without_end_is_waited_for_so_long_only() -> None:
 
 def test_who_answers_late_may_have_more_news_and_is_asked_again() -> None:
     rush = Rush()
-    for members in (2, 4):
+    for members in (2, MANY):
         rush.count(members, at(SECOND))
     calm_us = SECOND + RUSH_CALM_US
     assert rush.doubtful(at(calm_us)) and rush.ask(ASKED, at(calm_us)) and not rush.ask(ASKED, at(calm_us + 1))
@@ -43,18 +44,36 @@ def test_who_answers_late_may_have_more_news_and_is_asked_again() -> None:
 
 def test_an_answer_to_what_was_asked_before_the_last_news_says_nothing() -> None:
     rush = Rush()
-    rush.count(2, at(SECOND))
+    rush.count(MANY, at(SECOND))
     rush.ask(ASKED, at(3 * SECOND))
-    rush.count(3, at(3 * SECOND + 1))
+    rush.count(MANY + 1, at(3 * SECOND + 1))
     assert not rush.answered(at(3 * SECOND + 2)) and rush.doubtful(at(3 * SECOND + 3))
 
 
 def test_nobody_is_waited_for_without_end() -> None:
     rush = Rush()
-    rush.count(2, at(SECOND))
+    rush.count(MANY, at(SECOND))
     rush.ask(ASKED, at(3 * SECOND))
     assert rush.after(0, links=True) == SECOND + RUSH_MAX_US and not rush.doubtful(at(SECOND + RUSH_MAX_US))
     assert rush.ask(OTHER, at(4 * SECOND)), "who was asked is gone, and another one brings the news"
+
+
+def test_who_is_lost_is_awaited_no_more() -> None:
+    rush = Rush()
+    rush.count(MANY, at(SECOND))
+    rush.ask(ASKED, at(3 * SECOND))
+    rush.lost(OTHER, at(4 * SECOND))
+    assert rush.after(0, links=True) == SECOND + RUSH_MAX_US, "it was not asked"
+    rush.lost(ASKED, at(4 * SECOND))
+    assert rush.after(0, links=True) == 4 * SECOND
+
+
+def test_a_few_starve_nobody_and_are_asked_nothing() -> None:
+    rush = Rush()
+    rush.count(MANY - 1, at(SECOND))
+    assert not rush.doubtful(at(3 * SECOND))
+    rush.count(MANY, at(3 * SECOND))
+    assert rush.doubtful(at(3 * SECOND))
 
 
 def test_one_more_member_of_a_mesh_is_no_rush() -> None:
@@ -96,3 +115,16 @@ def arrival_us(nodes: int, at: str) -> int:
 def test_a_fact_of_a_small_mesh_waits_for_no_rush() -> None:
     assert arrival_us(2, "n0") < SECOND // 4
     assert arrival_us(20, "n1") > RUSH_CALM_US // 2, "of many who meet facts follow when it is over"
+
+
+def test_who_is_cut_off_in_a_rush_does_not_wait_for_its_end_to_look_for_the_others() -> None:
+    world = World(seed=3)
+    world.box("n0")
+    boxes = [world.box(f"n{number}", seeds=["n0"]) for number in range(1, 12)]
+    world.run_until(world.all_ready, 2.0)
+    lonely, others = boxes[-1], [world.boxes["n0"], *boxes[:-1]]
+    assert len(lonely.links) == 1, "it knows ten others through the first one only"
+    world.cut([lonely], others)
+    world.run_until(lambda: all(world.state(lonely, each) is not MemberState.READY for each in others), 30.0)
+    cut_off_us = world.now_us - lonely.dials[0][0]
+    assert cut_off_us < RUSH_MAX_US + SECOND, "a silence found, then dials that come to nothing"
