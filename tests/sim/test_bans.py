@@ -63,7 +63,11 @@ def test_a_banned_node_is_turned_away_everywhere_and_knows_why() -> None:
 
 
 def test_a_banned_node_rests_and_so_do_the_others() -> None:
-    world = joined(2)
+    rests(seed=2)
+
+
+def rests(seed: int) -> None:
+    world = joined(seed)
     done(world, 0, ban("n3"))
     assert world.run_till(lambda: not any(linked(world)) and knows(world[TARGET]), 10.0)
     dials = Dials(world)
@@ -124,7 +128,7 @@ def test_a_banned_node_is_banned_after_a_restart_too() -> None:
 def test_one_that_goes_on_dialling_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bans, "bars", lambda *_: False)
     with pytest.raises(AssertionError):
-        test_a_banned_node_rests_and_so_do_the_others()
+        rests(seed=8)
 
 
 def test_one_that_is_let_in_all_the_same_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
