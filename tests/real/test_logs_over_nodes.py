@@ -29,6 +29,8 @@ def test_the_lines_of_all_replicas_are_merged_in_the_order_they_were_written(mes
             text = f"round {number} of"
             call(mesh[0], "writers.write", {"lines": 1, "text": text}, to=f"agent/writers/{slot}")
             written.append((f"writers/{slot}", f"{text} 0"))
+            # A line has its time when its node has read it, which may be after the answer.
+            until(lambda: len(lines(mesh[0], "writers")) == len(written), "the line is read")
     for node in mesh:
         until(lambda n=node: len(lines(n, "writers")) == 12, "all lines are there")
         found = lines(node, "writers")
