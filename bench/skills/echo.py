@@ -10,6 +10,7 @@ from meshnode.sdk import Agent, Ctx
 BEGAN_S = time.monotonic()
 agent = Agent(os.environ["BENCH_AGENT"], tier=os.environ.get("BENCH_TIER", "process"))
 PAYLOAD = "x" * 128
+HANGING: list[int] = []
 
 
 @agent.skill(idempotent=True)
@@ -123,9 +124,17 @@ async def hang(ctx: Ctx, sleeper: str, flow: str, count: int, for_s: float) -> i
         async with asyncio.TaskGroup() as tasks:
             for _ in range(count):
                 tasks.create_task(ctx.call(sleeper, for_s=for_s))
+            await asyncio.sleep(0)  # each has sent its call
+            HANGING.append(count)
     finally:
         await items.aclose()
     return count
+
+
+@agent.skill(concurrent=True, idempotent=True)
+async def hanging() -> int:
+    """How many calls of ``hang`` have been sent: they went out before this answer."""
+    return sum(HANGING)
 
 
 if __name__ == "__main__":

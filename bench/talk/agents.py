@@ -2,7 +2,6 @@
 
 import contextlib
 import statistics
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -140,7 +139,7 @@ def _hang(mesh: Nodes, effort: Effort) -> Row:
     with ThreadPoolExecutor(1) as pool:
         given = {"sleeper": "sleeper-alpha.rest", "flow": "sleeper-alpha.flow", "count": HUNG, "for_s": HANG_S}
         hung = pool.submit(_ask, mesh, "beta", "hang", **given)
-        time.sleep(1.0)  # all of them are under way
+        mesh.until("not all of the calls are under way", lambda: _ask(mesh, "beta", "hanging") == HUNG)
         beside = [p99_us() for _ in range(effort.rounds)]
         if hung.done():
             raise Broken("what should hang while the others are measured has ended")

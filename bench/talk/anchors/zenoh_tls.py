@@ -15,6 +15,7 @@ import zenoh
 from orders import say
 
 WARM = 3
+LOOK_S, LOOKS_MAX = 0.01, 1_000
 
 
 def opened(side: str, port: int, at: Path) -> zenoh.Session:
@@ -55,7 +56,6 @@ class Client:
 
     def __init__(self, port: int, at: Path) -> None:
         self.session = opened("client", port, at)
-        time.sleep(1.0)  # declarations travel
         self.sent = 0
         self.publisher = self.session.declare_publisher(
             "bench/one-way", congestion_control=zenoh.CongestionControl.BLOCK, express=False
@@ -64,6 +64,15 @@ class Client:
             "bench/echo", target=zenoh.QueryTarget.BEST_MATCHING, timeout=20.0,
             consolidation=zenoh.ConsolidationMode.NONE,
         )  # fmt: skip
+        self._wait_for_the_server()
+
+    def _wait_for_the_server(self) -> None:
+        """What it declares travels to us."""
+        for _ in range(LOOKS_MAX):
+            if self.publisher.matching_status.matching and self.querier.matching_status.matching:
+                return
+            time.sleep(LOOK_S)
+        sys.exit("the server's declarations have not come")
 
     def sequence(self, payload: bytes, for_s: float) -> dict[str, Any]:
         took: list[float] = []
