@@ -66,7 +66,8 @@ class Side:
         self.finished = False  # it sends no more
         self._pipe, self._number, self._socket, self._read = pipe, number, connected, read
         self._loop = asyncio.get_running_loop()
-        self._got, self._limit, self._ask_at = 0, PIPE_WINDOW_BYTES, PIPE_WINDOW_BYTES // 2
+        self._got, self._told = 0, 0
+        self._limit, self._ask_at = PIPE_WINDOW_BYTES, PIPE_WINDOW_BYTES // 2
         self._waiting = b""  # to be written: the other side is not read meanwhile
         self._reads = False
         with contextlib.suppress(OSError):  # reset: that is told when it is read
@@ -103,13 +104,16 @@ class Side:
             self._finish()
             return
         self._got += got
-        self.other.write(self._read[:got])
         if self._got >= self._ask_at:
             self._ask_at = self._limit + PIPE_WINDOW_BYTES  # once
-            self._pipe.tell(PipeRead(self._pipe.number, self._number, self._got))
+            self._tell_read()
+        self.other.write(self._read[:got])
+        if self._got >= self._limit:
             self.go_on()
-        elif self._got >= self._limit:
-            self.go_on()
+
+    def _tell_read(self) -> None:
+        self._told = self._got
+        self._pipe.tell(PipeRead(self._pipe.number, self._number, self._got))
 
     def write(self, data: memoryview) -> None:
         try:
@@ -153,6 +157,8 @@ class Side:
         self._loop.remove_writer(self._socket)
         self._socket.close()
         self._waiting, self._reads = b"", False
+        if self._got > self._told:  # what passed last is paid for, too
+            self._tell_read()
 
 
 class PipeHand:
@@ -196,14 +202,16 @@ class PipeHand:
         return awaited
 
     def _gone(self, number: int) -> None:
-        for key in [key for key, awaited in self._keys.items() if awaited[0] == number]:
+        awaited = [key for key, whose in self._keys.items() if whose[0] == number]
+        for key in awaited:
             del self._keys[key]
-        first = self._first.pop(number, None)
+        first, pipe = self._first.pop(number, None), self._pipes.get(number)
         if first is not None:
             first[1].close()
-        pipe = self._pipes.get(number)
         if pipe is not None:  # its last bytes may be here, and not read
             asyncio.get_running_loop().call_later(LINGER_S, pipe.close)
+        elif awaited or first is not None:
+            self._tell(PipeEnded(number))
 
     def _heard(self, told: Told) -> None:
         if isinstance(told, PipeEnded):

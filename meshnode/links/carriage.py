@@ -9,7 +9,7 @@ Where both ends come by a connection of their own, the bytes are none of the lin
 to a pipe, and only asks for credit now and then, so that the quota holds as it does for frames. Keys are drawn from a
 secret: who could guess one could take the place of an end, and break its tunnel.
 
-Invariant: the two legs of a tunnel are forgotten together, and so is its pipe.
+Invariant: the two legs of a tunnel are forgotten together, and its pipe goes with them.
 """
 
 import hashlib
@@ -101,6 +101,15 @@ class _Leg:
 
 
 @dataclass(slots=True)
+class _Pipe:
+    """Kept until its host says that it ended, a moment after its tunnel: what passes till then is paid for, too."""
+
+    client: NodeId
+    opener: Key | None  # the leg of who asked for it; none: the tunnel is forgotten
+    read: list[int] = field(default_factory=lambda: [0, 0])  # by side
+
+
+@dataclass(slots=True)
 class _Purse:
     """A token bucket that may be overdrawn."""
 
@@ -123,7 +132,7 @@ class Carriage:
     _legs: dict[Key, _Leg] = field(default_factory=dict[Key, _Leg])
     _purses: dict[NodeId, _Purse] = field(default_factory=dict[NodeId, _Purse])
     _debts: Timers[NodeId] = field(default_factory=Timers[NodeId])
-    _pipes: dict[int, Key] = field(default_factory=dict[int, Key])  # the leg of its opener
+    _pipes: dict[int, _Pipe] = field(default_factory=dict[int, _Pipe])
     _last_pipe: int = 0
 
     @property
@@ -158,7 +167,7 @@ class Carriage:
         if not (asked.pipes and self.config.pipes):
             return [_post(wanted, frame_of(Kind.TUNNEL_OPEN, there[1], Open(asked.wanted, peer)))]
         self._last_pipe += 1
-        self._pipes[self._last_pipe] = key
+        self._pipes[self._last_pipe] = _Pipe(peer, key)
         self._legs[key].pipe = self._legs[there].pipe = self._last_pipe
         awaited = self._awaited(self._legs[there])
         opened = Open(asked.wanted, peer, key=awaited.key)
@@ -204,7 +213,11 @@ class Carriage:
         return self._pipe_gone(leg)
 
     def _pipe_gone(self, leg: _Leg) -> list[Effect]:
-        return [] if self._pipes.pop(leg.pipe, None) is None else [PipeGone(leg.pipe)]
+        pipe = self._pipes.get(leg.pipe)
+        if pipe is None:
+            return []
+        pipe.opener = None
+        return [PipeGone(leg.pipe)]
 
     def _broken(self, key: Key, leg: _Leg, reason: str) -> list[Effect]:
         """An end breaks the rules: both are told, the link stays."""
@@ -317,25 +330,28 @@ class Carriage:
 
     def read(self, told: PipeRead, now: Instant) -> list[Effect]:
         """What a pipe carried is counted, and paid for, as if it had come as frames."""
-        key = self._pipes.get(told.pipe)
-        if key is None:
+        pipe = self._pipes.get(told.pipe)
+        if pipe is None:
             return []
-        leg = self._legs[key]
+        size = told.total - pipe.read[told.side]
+        pipe.read[told.side] = told.total
+        self.bytes_carried += size
+        self._purse(pipe.client, now).left -= size
+        if pipe.opener is None:
+            return []
+        key, leg = pipe.opener, self._legs[pipe.opener]
         if told.side != leg.side:
             key, leg = leg.other, self._legs[leg.other]
-        size = told.total - leg.got
-        leg.got = told.total
-        self.bytes_carried += size
-        self._purse(leg.client, now).left -= size
         return self._allow(key, leg, told.total + PIPE_WINDOW_BYTES, now)
 
     def pipe_ended(self, told: PipeEnded) -> list[Effect]:
         """Its ends are told over their links, too: a number is free when both sides of a link know that it is."""
-        key = self._pipes.pop(told.pipe, None)
-        if key is None:
+        pipe = self._pipes.pop(told.pipe, None)
+        if pipe is None or pipe.opener is None:
             return []
-        closed = _post(key[0], frame_of(Kind.TUNNEL_CLOSE, key[1], Why("pipe-ended")))
-        return [closed, *self._end(key, self._legs[key], "pipe-ended")]
+        node, number = pipe.opener
+        closed = _post(node, frame_of(Kind.TUNNEL_CLOSE, number, Why("pipe-ended")))
+        return [closed, *self._end(pipe.opener, self._legs[pipe.opener], "pipe-ended")]
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -159,7 +159,7 @@ class PipeGone(Effect, frozen=True):
 
 
 class PipeRead(msgspec.Struct, frozen=True):
-    """So many bytes a side of a pipe has read in all: half of what it may, or more."""
+    """So many bytes a side of a pipe has read in all: half of what it may, or more, or all before the pipe ends."""
 
     pipe: int
     side: int
@@ -167,7 +167,7 @@ class PipeRead(msgspec.Struct, frozen=True):
 
 
 class PipeEnded(msgspec.Struct, frozen=True):
-    """Both connections of a pipe are closed."""
+    """Nothing of a pipe is left, whether both connections came or not. Told once of each, and last."""
 
     pipe: int
 

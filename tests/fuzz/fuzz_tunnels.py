@@ -73,6 +73,7 @@ class Place:
         )  # fmt: skip
         self.credit: dict[int, int] = {}
         self.pipes: dict[int, dict[int, int]] = {}  # by their sides what was read
+        self.ending: dict[int, dict[int, int]] = {}  # pipes that are gone, and still written to for a moment
         self.keys: dict[bytes, None] = {}
         self.piped: dict[int, None] = {}  # tunnels that the host has as a connection
         self.dials = 0
@@ -113,7 +114,7 @@ class Place:
             case PipeCredit(pipe, side, total):
                 assert total > self.pipes[pipe][side], "credit for bytes that came already"
             case PipeGone(pipe):
-                del self.pipes[pipe]
+                self.ending[pipe] = self.pipes.pop(pipe)
             case _:
                 pass
 
@@ -158,12 +159,17 @@ class Place:
         side = number >> 4 & 1
         if number >> 5 & 1:
             del self.pipes[pipe]
-            self.take([e for e in self.tunnels.handle(PipeEnded(pipe), self.now) if e != PipeGone(pipe)])
+            self.take(self.tunnels.handle(PipeEnded(pipe), self.now))
         elif side in self.pipes[pipe]:
             self.pipes[pipe][side] += SIZES[number >> 6]
             self.take(self.tunnels.handle(PipeRead(pipe, side, self.pipes[pipe][side]), self.now))
 
     def wait(self, us: int) -> None:
+        for pipe, read in self.ending.items():
+            told = [*(PipeRead(pipe, side, total + 1) for side, total in read.items()), PipeEnded(pipe)]
+            effects = [effect for each in told for effect in self.tunnels.handle(each, self.now)]
+            assert not effects, "its tunnel is forgotten"
+        self.ending.clear()
         self.now = Instant(self.now.mono_us + us, self.now.wall_ms + us // MS)
         self.take(self.tunnels.wake(self.now))
 
@@ -179,8 +185,8 @@ class Place:
             assert carriage._legs[leg.other].other == key, "a leg without its other one"
         assert carriage.tunnels <= CONFIG.tunnels_max
         assert len(self.tunnels._ends) == len(self.tunnels._by_key) == len(self.credit)
-        assert dict.fromkeys(self.pipes) == dict.fromkeys(carriage._pipes), "a pipe is that of a tunnel"
-        assert {leg.pipe for leg in carriage._legs.values()} - {0} == set(carriage._pipes)
+        assert {leg.pipe for leg in carriage._legs.values()} - {0} == set(self.pipes), "a pipe is that of a tunnel"
+        assert carriage._pipes.keys() == self.pipes.keys() | self.ending.keys(), "and forgotten when it ended"
 
     def end(self) -> None:
         for peer in PEERS:

@@ -97,6 +97,11 @@ def play(scene: Callable[[Relay], Awaitable[None]], loop: Engine = "asyncio") ->
         return runner.run(played())
 
 
+def read_last(told: list[Told]) -> list[int]:
+    """What the core knows that each side has read."""
+    return [max((t.total for t in told if isinstance(t, PipeRead) and t.side == side), default=0) for side in (0, 1)]
+
+
 async def read(of: socket.socket, count: int) -> bytes:
     """So many bytes, or fewer if it ends before."""
     data = b""
@@ -123,6 +128,7 @@ def test_what_one_sends_the_other_reads_and_both_ways_at_once(loop: Engine) -> N
 
     told = play(scene, loop).told
     assert told[-1] == PipeEnded(PIPE) and told.count(PipeEnded(PIPE)) == 1
+    assert read_last(told) == [len(forth), len(back)], "the last bytes are paid for, too"
 
 
 def test_what_was_sent_before_the_other_end_came_is_not_lost_and_neither_is_an_end_that_went() -> None:
@@ -218,7 +224,7 @@ def test_a_pipe_that_is_gone_lets_pass_what_is_under_way_and_then_ends() -> None
         assert await read(ben, 7) == b"goodbye"
         await relay.ended()
 
-    play(scene)
+    assert play(scene).told == [PipeRead(PIPE, 0, 7), PipeEnded(PIPE)]
 
 
 def test_of_a_pipe_that_is_gone_before_both_came_nothing_is_left() -> None:
@@ -230,4 +236,13 @@ def test_of_a_pipe_that_is_gone_before_both_came_nothing_is_left() -> None:
         with pytest.raises(RemoteError):
             await relay.come(THEIRS)
 
-    assert not play(scene).told
+    assert play(scene).told == [PipeEnded(PIPE)], "the core keeps its account till then"
+
+
+def test_of_a_pipe_to_which_nobody_came_the_end_is_told_once() -> None:
+    async def scene(relay: Relay) -> None:
+        relay.expect()
+        for _ in range(2):
+            relay.hand.perform(PipeGone(PIPE))
+
+    assert play(scene).told == [PipeEnded(PIPE)]

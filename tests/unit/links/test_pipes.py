@@ -183,6 +183,24 @@ def _last_credit(three: Three, side: int) -> int:
     return max((each.total for each in three.of(REL, PipeCredit) if each.side == side), default=0)
 
 
+def test_what_passed_before_a_pipe_ended_is_paid_for_even_when_its_tunnel_was_closed_before() -> None:
+    """Else whoever closes his tunnel in time, and opens another, has no quota."""
+    for closed in (False, True):
+        three = piping(open_bytes=1)
+        ours, _ = starts(three)
+        carriage, pipe = three.nodes[REL].carriage, awaited(three)[0].pipe
+        if closed:
+            three.give(ANN, TunnelClosed(ours.tunnel))
+            assert three.of(REL, PipeGone) == [PipeGone(pipe)]
+        before = carriage._purses[ANN].left  # pyright: ignore[reportPrivateUsage]
+        for side, total in ((0, 1000), (1, 500)):
+            three.give(REL, PipeRead(pipe, side, total))
+        assert before - carriage._purses[ANN].left == carriage.bytes_carried == 1500  # pyright: ignore[reportPrivateUsage]
+        assert len(three.of(REL, PipeCredit)) == (0 if closed else 2)
+        three.give(REL, PipeEnded(pipe))
+        assert carriage.tunnels == 0 and not carriage._pipes  # pyright: ignore[reportPrivateUsage]
+
+
 def test_a_pipe_that_ended_frees_its_numbers_at_both_ends() -> None:
     three = piping()
     starts(three)
