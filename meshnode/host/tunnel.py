@@ -129,19 +129,20 @@ class TunnelPipe:
     async def reach(self, dial_from: str) -> socket.socket:
         """A connection of which the relay knows whose it is. Raises ``DialError``."""
         assert self._start.door is not None, "a pipe has a door"
+        dialled: socket.socket | None = None
         try:
             dialled = await connect(*self._start.door, dial_from)
-            try:
-                await asyncio.get_running_loop().sock_sendall(dialled, PIPE_PREFACE + self._start.key)
-            except OSError as error:
+            await asyncio.get_running_loop().sock_sendall(dialled, PIPE_PREFACE + self._start.key)
+        except BaseException as error:
+            if dialled is not None:
                 dialled.close()
-                raise DialError(DialFailure.UNREACHABLE, str(error)) from error
-            except BaseException:
-                dialled.close()
-                raise
-        except BaseException:
             self.ended(PIPE_FAILED)
+            if isinstance(error, OSError):
+                raise DialError(DialFailure.UNREACHABLE, str(error)) from error
             raise
+        if self._over:
+            dialled.close()
+            raise DialError(DialFailure.UNREACHABLE, "its tunnel ended meanwhile")
         return dialled
 
     def ended(self, reason: str) -> None:

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from meshnode.host.dialer import DialError
 from meshnode.host.engine import Engine, maker
 from meshnode.host.listener import bound, next_connection
 from meshnode.host.pipes import PipeHand, Told
+from meshnode.host.tunnel import TunnelPipe
 from meshnode.kernel.counters import Counters
+from meshnode.links.tunnels import PIPE_FAILED
 from meshnode.links.tunnelwire import (
     KEY_BYTES,
     PIPE_WINDOW_BYTES,
@@ -22,11 +25,16 @@ from meshnode.links.tunnelwire import (
     PipeEnded,
     PipeGone,
     PipeRead,
+    TunnelClosed,
+    TunnelStart,
+    TunnelWritten,
 )
 from meshnode.model.errors import RemoteError
+from meshnode.model.ids import NodeId
 from meshnode.sdk.gulps import GULP_BYTES
 from meshnode.security.clienthello import PIPE_PREFACE
 
+REL = NodeId(bytes(31) + b"r")
 PIPE, OURS, THEIRS = 7, b"o" * KEY_BYTES, b"t" * KEY_BYTES
 STEP_S = 10.0  # a bound for what never comes, not a pace
 ENGINES = [
@@ -246,3 +254,34 @@ def test_of_a_pipe_to_which_nobody_came_the_end_is_told_once() -> None:
             relay.hand.perform(PipeGone(PIPE))
 
     assert play(scene).told == [PipeEnded(PIPE)]
+
+
+def test_an_end_whose_tunnel_is_gone_before_it_has_come_hangs_up_and_has_nothing_to_tell() -> None:
+    """Else a link would open in a tunnel of which the core knows nothing any more."""
+
+    async def scene(relay: Relay) -> None:
+        told: list[TunnelWritten | TunnelClosed] = []
+        start = TunnelStart(1, REL, False, 1, REL, "rel", relay.listening.getsockname(), OURS)
+        pipe = TunnelPipe(start, told.append)
+        pipe.lost()
+        with pytest.raises(DialError):
+            await pipe.reach("")
+        accepted, _ = await next_connection(relay.listening)
+        relay.open.enter_context(accepted)
+        assert await read(accepted, 100) == PIPE_PREFACE + OURS
+        assert not told
+
+    play(scene)
+
+
+def test_an_end_that_finds_no_relay_says_that_its_pipe_failed() -> None:
+    async def scene(relay: Relay) -> None:
+        told: list[TunnelWritten | TunnelClosed] = []
+        nowhere = relay.listening.getsockname()
+        relay.listening.close()
+        pipe = TunnelPipe(TunnelStart(1, REL, False, 1, REL, "rel", nowhere, OURS), told.append)
+        with pytest.raises(DialError):
+            await pipe.reach("")
+        assert told == [TunnelClosed(1, PIPE_FAILED)]
+
+    play(scene)
