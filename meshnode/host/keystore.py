@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from meshnode.host.atomic import create_directory, replace_file
 from meshnode.host.identity import CHAIN_FILE, TLS_KEY_FILE, Enroller, Identity
 from meshnode.kernel.ports import Member
+from meshnode.model.addresses import parted
 from meshnode.model.errors import LocalError, NotFound, RemoteError
 from meshnode.security import authority
 from meshnode.security.bundle import Bundle, make_bundle, read_bundle, root_fingerprint
@@ -316,10 +317,10 @@ def _read_seeds(at: Path) -> tuple[tuple[str, int], ...]:
         return ()
     seeds: list[tuple[str, int]] = []
     for line in _read(path).decode(errors="replace").split():
-        host, _, port = line.rpartition(":")
-        if not host or not port.isdigit():
+        seed = parted(line)
+        if seed is None:
             raise _broken(path, f"{line!r} is not HOST:PORT")
-        seeds.append((host.strip("[]"), int(port)))
+        seeds.append(seed)
     return tuple(seeds)
 
 

@@ -27,6 +27,7 @@ from meshnode.links.peer import Peer
 from meshnode.links.roster import Roster
 from meshnode.links.session import Session
 from meshnode.links.turn import Turn
+from meshnode.model.addresses import parted
 from meshnode.model.ids import NodeId
 from meshnode.wire.frame import Frame, Kind, size
 from meshnode.wire.parts import LONG_BYTES, call_of
@@ -217,7 +218,7 @@ class Lanes:
         if link.inbound:
             link.put(Frame(Kind.LANE))
             self._main.turn.touch(link)
-        elif (address := _address(link.address)) is not None:
+        elif (address := parted(link.address)) is not None:
             self._last += 1
             state.dial_no = self._last
             self._dials[self._last] = node
@@ -342,9 +343,3 @@ class Lanes:
             self._timers.set(node, again_us if state.lost_us is None else min(again_us, state.lost_us))
         else:
             self._timers.set(node, max(state.not_before_us, now.mono_us + IDLE_US))
-
-
-def _address(told: str) -> tuple[str, int] | None:
-    """Host and port of a link that was dialled."""
-    host, _, port = told.rpartition(":")
-    return (host.strip("[]"), int(port)) if host and port.isascii() and port.isdigit() else None
