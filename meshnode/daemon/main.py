@@ -29,6 +29,7 @@ def run(argv: list[str], adapt: Adapt = AS_BUILT) -> int:
     """Run one daemon in this process until it is told to stop. Returns the exit code."""
     given = _parser().parse_args(argv)
     logs.to_stderr(verbose=given.verbose)
+    logs.stacks_to_stderr()
     ready = Ready(given.ready_fd)
     try:
         _check_interpreter()
@@ -160,7 +161,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    logs.stacks_to_stderr()
     status = run(sys.argv[1:])
     sys.stdout.flush()
     os._exit(status)

@@ -162,9 +162,11 @@ def test_in_the_foreground_it_tells_when_it_is_ready_and_ends_by_ctrl_c(daemons:
     with typed(daemons.directory / "alpha", *UP, "--foreground", "--name", "alpha") as daemon:
         assert daemon.stdout is not None
         lines = [daemon.stdout.readline() for _ in range(3)]
+        daemon.send_signal(signal.SIGUSR2)
         daemon.send_signal(signal.SIGINT)
         _, err = daemon.communicate(timeout=15)
     assert daemon.returncode == 0, err
+    assert "most recent call first" in err, "there, too, it tells where its threads stand, and goes on"
     assert [word for line in lines for word in ("made", "recovery words", "ready") if line.startswith(word)] == [
         "made", "recovery words", "ready",
     ]  # fmt: skip
