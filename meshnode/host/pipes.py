@@ -14,7 +14,6 @@ import socket
 from collections.abc import Callable
 
 from meshnode.host.tlslink import LINGER_S
-from meshnode.kernel.counters import Counters
 from meshnode.links.tunnelwire import (
     KEY_BYTES,
     PIPE_WINDOW_BYTES,
@@ -164,8 +163,8 @@ class Side:
 class PipeHand:
     """All pipes of a relay. ``perform`` only starts work."""
 
-    def __init__(self, tell: Tell, counters: Counters) -> None:
-        self._tell, self._counters = tell, counters
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
         self._keys: dict[bytes, tuple[int, int]] = {}  # awaited: the pipe, and its side
         self._first: dict[int, tuple[int, socket.socket]] = {}  # came before the other one
         self._pipes: dict[int, Pipe] = {}

@@ -72,7 +72,7 @@ class Transport:
         self._listener = Listener(config.listen, counters, self._welcome)
         self._inner_scratch: Scratch | None = None  # of links in tunnels, which are read while a link around them is
         self.tunnels = TunnelHand(tell, counters, self._tunnelled)
-        self.pipes = PipeHand(tell, counters)
+        self.pipes = PipeHand(tell)
         self._door = EnrolmentDoor(tell, counters, self._scratch, self._dialable)
         self._tasks: asyncio.TaskGroup | None = None
         self._numbers = itertools.count(1)

@@ -5,19 +5,15 @@ import socket
 import sys
 
 from meshnode.daemon.main import run
-from meshnode.daemon.wiring import AS_BUILT
 from meshnode.host.pipes import PipeHand
 
 
-class Boxed(PipeHand):
-    """Whoever comes is hung up on."""
-
-    async def receive(self, accepted: socket.socket) -> None:
-        accepted.close()
+async def hang_up(_: PipeHand, accepted: socket.socket) -> None:
+    accepted.close()
 
 
 if __name__ == "__main__":
-    PipeHand.receive = Boxed.receive
-    status = run(sys.argv[1:], AS_BUILT)
+    PipeHand.receive = hang_up
+    status = run(sys.argv[1:])
     sys.stdout.flush()
     os._exit(status)

@@ -15,7 +15,6 @@ from meshnode.host.engine import Engine, maker
 from meshnode.host.listener import bound, next_connection
 from meshnode.host.pipes import PipeHand, Told
 from meshnode.host.tunnel import TunnelPipe
-from meshnode.kernel.counters import Counters
 from meshnode.links.tunnels import PIPE_FAILED
 from meshnode.links.tunnelwire import (
     KEY_BYTES,
@@ -48,14 +47,13 @@ class Relay:
     """The hand, and its port. ``told``: what the core heard, which then gives credit if it is ``generous``."""
 
     listening: socket.socket = field(default_factory=lambda: bound("127.0.0.1", 0))
-    counters: Counters = field(default_factory=Counters)
     told: list[Told] = field(default_factory=list[Told])
     generous: bool = True
     open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __post_init__(self) -> None:
         self.listening.setblocking(False)
-        self.hand = PipeHand(self._hear, self.counters)
+        self.hand = PipeHand(self._hear)
         self.heard = asyncio.Event()
 
     def _hear(self, told: Told) -> None:
