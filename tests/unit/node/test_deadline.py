@@ -8,6 +8,7 @@ from meshnode.kernel.machine import earliest
 from meshnode.node import rooms
 from meshnode.node.core import Core
 from meshnode.node.rooms import NAMES, TOUCHES, Rooms
+from meshnode.sim.lazily import LazyRun
 from meshnode.sim.run import Run
 from meshnode.sim.scenarios import SCENARIOS
 
@@ -39,6 +40,13 @@ def test_whatever_happens_the_core_is_due_when_its_first_room_is(
     found = watched(monkeypatch)
     Run(SCENARIOS[scenario], seed=7, nodes=SCENARIOS[scenario].nodes[0]).play()
     assert len(found) > 500
+    assert [wrong for wrong in found if wrong] == []
+
+
+def test_nor_is_what_was_promised_from_memory_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = watched(monkeypatch)
+    assert LazyRun(seed=2).play() == ""
+    assert len(found) > 10_000
     assert [wrong for wrong in found if wrong] == []
 
 
