@@ -23,21 +23,9 @@ from meshnode.kernel.instant import Instant
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
-from meshnode.links.messages import (
-    CloseLink,
-    FramesReceived,
-    LinkBytes,
-    LinkOpened,
-    Post,
-    Transmit,
-)
+from meshnode.links.messages import CloseLink, FramesReceived, LinkBytes, LinkOpened, Post, Transmit
 from meshnode.links.tunnels import Tunnels
-from meshnode.links.tunnelwire import (
-    RELAY_PORT,
-    TunnelBytes,
-    relay_at,
-    relay_host,
-)
+from meshnode.links.tunnelwire import RELAY_PORT, TunnelBytes, relay_at, relay_host
 from meshnode.messaging.messages import CallEnded, CallItem
 from meshnode.messaging.switch import Around, Switch, SwitchConfig
 from meshnode.model.errors import Invalid
@@ -53,12 +41,7 @@ from meshnode.node.cuts import Cuts
 from meshnode.node.effects import Announce, Reply
 from meshnode.node.entry import enter
 from meshnode.node.facts import Started
-from meshnode.node.inputs import (
-    Input,
-    Measured,
-    Stored,
-    StoreFailed,
-)
+from meshnode.node.inputs import Input, Measured, Stored, StoreFailed
 from meshnode.node.intentions import Intentions
 from meshnode.node.interests import InterestReader
 from meshnode.node.journal_desk import around
