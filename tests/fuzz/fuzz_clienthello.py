@@ -1,4 +1,4 @@
-"""Fuzz target: the first bytes of a connection into the ClientHello peek.
+"""Fuzz target: the first bytes of a connection into the peek for a ClientHello or the preface of a pipe.
 
 Properties beside "never an exception": a verdict stands whatever follows, every beginning of a hello that was read asks
 for more, and a hello split over more records says the same.
