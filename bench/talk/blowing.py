@@ -64,9 +64,13 @@ class Blowing(Core):
             effects += self._settle(self._blow(now), now)
         return effects
 
-    def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
+    def _take(self, event: Input, now: Instant) -> list[Effect]:
         if not isinstance(event, Order):
-            return super()._enter(event, now)
+            return super()._take(event, now)
+        self.rooms.touch(event)
+        return self._settle(self._ordered(event, now), now)
+
+    def _ordered(self, event: Order, now: Instant) -> Sequence[Effect]:
         match event.what:
             case "listen":
                 say({"listening": True})

@@ -76,9 +76,9 @@ class Talking(Core):
             effects += self._settle(self._ask(now), now)
         return effects
 
-    def _enter(self, event: Input, now: Instant) -> Sequence[Effect]:
+    def _take(self, event: Input, now: Instant) -> list[Effect]:
         if not isinstance(event, Order):
-            return super()._enter(event, now)
+            return super()._take(event, now)
         self._run, self._due = Run(event), event.at_once
         return []
 

@@ -52,5 +52,10 @@ def end(processes: Sequence[subprocess.Popen[str]], directories: Sequence[Path])
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_S)
         process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # what it was told last, and did not read
+                    stream.close()
     for at in directories:
         discard_run_directory(at)
