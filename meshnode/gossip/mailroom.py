@@ -135,7 +135,7 @@ class Mailroom:
                 return self._parts.detector.probed(peer, subject, now)
             case ProbeAck(subject):
                 if subject == peer:
-                    self._parts.planning.answered(now)
+                    self._parts.planning.answered(peer, now)
                 return self._parts.detector.probe_answered(peer, letter, now)
             case Standing():
                 return self._parts.detector.told_standing(peer, letter, now)

@@ -178,6 +178,8 @@ class Planning:
 
     def links_changed(self, node: NodeId, now: Instant) -> None:
         """One came or went: that is planned in this very turn."""
+        if not self._overlay.linked(node):
+            self._rush.lost(node, now)
         self.note(node, now)
         self._plan_by(self._rush.after(now.mono_us, links=not self._overlay.lonely))
 
@@ -233,12 +235,11 @@ class Planning:
         self._plan(now)
         return []
 
-    def answered(self, now: Instant) -> None:
+    def answered(self, peer: NodeId, now: Instant) -> None:
         """Who brings the news of a rush has read what was asked when none had come for a while."""
-        if self._rush.answered(now):
-            self._due_us = None
-            self._plan_by(self._rush.until_us)
-            if len(self._directory.rows) >= HELD_MEMBERS_MIN and self._rush.until_us > now.mono_us:
+        if self._rush.answered(peer, now):
+            self._due_us = self._rush.until_us
+            if self._rush.until_us > now.mono_us:
                 self._hold(self._rush.until_us)
 
     def deadline(self) -> int | None:
@@ -316,9 +317,9 @@ class Rush:
         self._asked, self._asked_us = peer, now.mono_us
         return True
 
-    def answered(self, now: Instant) -> bool:
+    def answered(self, peer: NodeId, now: Instant) -> bool:
         """Whether it was awaited, and links are to be planned, or it is to be asked again, at ``until_us``."""
-        if self._asked_us is None:
+        if self._asked_us is None or self._asked != peer:
             return False
         took_us, self._asked_us = now.mono_us - self._asked_us, None
         self._calm = took_us <= PROMPT_US
@@ -326,7 +327,7 @@ class Rush:
         return True
 
     def lost(self, peer: NodeId, now: Instant) -> None:
-        """Who is silent altogether, as behind a cut, is no starved one: its answer is awaited no more."""
+        """Who is silent altogether, as behind a cut, or hung up is no starved one: its answer is awaited no more."""
         if self._asked_us is not None and self._asked == peer:
             self._asked_us, self.until_us = None, now.mono_us
 

@@ -4,8 +4,10 @@ from meshnode.gossip.messages import MemberState, Publish
 from meshnode.gossip.planning import HELD_MEMBERS_MIN as MANY
 from meshnode.gossip.planning import PROMPT_US, RUSH_CALM_US, RUSH_MAX_US, Rush
 from meshnode.kernel.instant import SECOND, Instant
+from meshnode.kernel.reasons import Bye
 from meshnode.model.ids import NodeId
-from tests.unit.gossip.world import World
+from tests.unit.gossip.test_newcomers import Starved
+from tests.unit.gossip.world import LATENCY_US, World
 
 SIZE = 30
 ASKED, OTHER = NodeId(bytes(31) + b"a"), NodeId(bytes(31) + b"b")
@@ -36,10 +38,18 @@ def test_who_answers_late_may_have_more_news_and_is_asked_again() -> None:
         rush.count(members, at(SECOND))
     calm_us = SECOND + RUSH_CALM_US
     assert rush.doubtful(at(calm_us)) and rush.ask(ASKED, at(calm_us)) and not rush.ask(ASKED, at(calm_us + 1))
-    assert rush.answered(at(calm_us + SECOND)) and rush.after(0, links=True) == calm_us + 2 * SECOND
+    assert rush.answered(ASKED, at(calm_us + SECOND)) and rush.after(0, links=True) == calm_us + 2 * SECOND
     assert rush.doubtful(at(calm_us + 2 * SECOND)) and rush.ask(ASKED, at(calm_us + 2 * SECOND))
-    assert rush.answered(at(calm_us + 2 * SECOND + PROMPT_US))
+    assert rush.answered(ASKED, at(calm_us + 2 * SECOND + PROMPT_US))
     assert not rush.doubtful(at(calm_us + 2 * SECOND + PROMPT_US)), "it read at once, and had nothing"
+
+
+def test_what_another_one_answers_says_nothing_of_who_brings_the_news() -> None:
+    rush = Rush()
+    rush.count(MANY, at(SECOND))
+    rush.ask(ASKED, at(3 * SECOND))
+    assert not rush.answered(OTHER, at(3 * SECOND + 1)) and rush.after(0, links=True) == SECOND + RUSH_MAX_US
+    assert rush.answered(ASKED, at(4 * SECOND)) and rush.doubtful(at(4 * SECOND)), "it took a second"
 
 
 def test_an_answer_to_what_was_asked_before_the_last_news_says_nothing() -> None:
@@ -47,7 +57,7 @@ def test_an_answer_to_what_was_asked_before_the_last_news_says_nothing() -> None
     rush.count(MANY, at(SECOND))
     rush.ask(ASKED, at(3 * SECOND))
     rush.count(MANY + 1, at(3 * SECOND + 1))
-    assert not rush.answered(at(3 * SECOND + 2)) and rush.doubtful(at(3 * SECOND + 3))
+    assert not rush.answered(ASKED, at(3 * SECOND + 2)) and rush.doubtful(at(3 * SECOND + 3))
 
 
 def test_nobody_is_waited_for_without_end() -> None:
@@ -115,6 +125,26 @@ def arrival_us(nodes: int, at: str) -> int:
 def test_a_fact_of_a_small_mesh_waits_for_no_rush() -> None:
     assert arrival_us(2, "n0") < SECOND // 4
     assert arrival_us(20, "n1") > RUSH_CALM_US // 2, "of many who meet facts follow when it is over"
+
+
+def test_where_who_brings_the_news_of_a_rush_hangs_up_another_neighbour_is_asked() -> None:
+    world = Starved(seed=3, late_us=LATENCY_US)
+    seed = world.box("n0")
+    boxes = [world.box(f"n{number}", seeds=["n0"]) for number in range(1, 12)]
+    world.run_until(world.all_ready, 2.0)
+    world.late_us = 2 * RUSH_MAX_US
+    world.run_for(2.5)
+    left, other = boxes[:2]
+
+    def hosts() -> dict[str, None]:
+        return dict.fromkeys(host for _, host in left.dials)
+
+    world._perform(left, left.gossip.reach(other.id, world.now()))
+    world.run_for(0.1)
+    assert list(left.links) == [seed.id, other.id] and len(hosts()) == 2, "it waits for what the first one says"
+    world._hang_up(seed, left.id, Bye.EVICTED)
+    world.run_for(1.5)
+    assert len(hosts()) > 2
 
 
 def test_who_is_cut_off_in_a_rush_does_not_wait_for_its_end_to_look_for_the_others() -> None:
