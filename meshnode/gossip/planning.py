@@ -151,15 +151,14 @@ class Planning:
         """A newer row. Where it only tells other facts of a node that is well, links stay as they are: of fifty nodes
         each would plan anew for each such rumour."""
         node = entry.node
-        same = before is not None and (before.boot, before.status) == (entry.boot, entry.status)
-        if (
-            not same
-            or before is None
-            or node in self._strays
-            or self._outlook.lost(node)
-            or before.member != entry.member
-            or before.row.endpoints != entry.row.endpoints
-        ):
+        means_nothing = (
+            before is not None
+            and (before.boot, before.status, before.member) == (entry.boot, entry.status, entry.member)
+            and node not in self._strays
+            and not self._outlook.lost(node)
+            and before.row.endpoints == entry.row.endpoints
+        )
+        if not means_nothing:
             self.note(node, now)
 
     def settled(self, node: NodeId) -> bool:
