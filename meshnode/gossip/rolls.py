@@ -143,14 +143,14 @@ class Rolls:
         return effects
 
     def _introduce(self, now: Instant) -> list[Effect]:
-        """Newcomers to all others, and all others to newcomers, to whom this node has nothing else to say before."""
+        """Newcomers to all others, then all others to newcomers, and a comparison when both know the same."""
         arrived, alone = self._parts.newcomers.due(now)
         repairs, told, effects = self._parts.repairs, dict.fromkeys(node for _, node in arrived), list[Effect]()
+        for rumour, node in arrived:
+            effects += self._parts.broadcast.spread(rumour, now, source=node)
         for peer in alone:
             if self._parts.overlay.linked(peer):
                 effects += [*repairs.give(peer, told, now), *repairs.open(peer)]
-        for rumour, node in arrived:
-            effects += self._parts.broadcast.spread(rumour, now, source=node)
         return effects
 
     def begin(self, now: Instant) -> list[Effect]:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from meshnode.gossip.letters import Push, Rows, decode
+from meshnode.gossip.letters import Push, Repair, Rows, decode
+from meshnode.gossip.messages import Discovered
 from meshnode.gossip.newcomers import CALM_US, FEW, WAIT_MAX_US, Newcomers
 from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.reasons import Bye
 from meshnode.model.ids import NodeId
 from tests.unit.gossip.world import LATENCY_US, Box, Key, World
 
@@ -22,14 +24,17 @@ def node(number: int) -> NodeId:
 
 
 class Pieces(World):
-    """Counts what boxes write about rows: letters to one peer in one moment are one piece."""
+    """Counts what boxes write about rows: letters to one peer in one moment are one piece; and how often they compare
+    more than roots."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.pieces: dict[tuple[str, NodeId, int], int] = {}
+        self.compared = 0
 
     def _send(self, box: Box, peer: NodeId, body: bytes) -> None:
         letter = decode(body)
+        self.compared += isinstance(letter, Repair)
         if isinstance(letter, Push | Rows):
             piece = box.name, peer, self.now_us
             self.pieces[piece] = self.pieces.get(piece, 0) + 1
@@ -98,6 +103,28 @@ def test_a_seed_writes_a_few_pieces_about_rows_to_each_of_a_crowd() -> None:
     assert max(written) <= FEW + 4, "it would be one for each other one that joined later"
     letters = sum(count for (name, _, _), count in world.pieces.items() if name == "n0")
     assert letters <= 1.2 * SIZE * SIZE, "each row goes to each of them about once"
+
+
+def test_who_was_told_of_all_others_at_once_has_nothing_left_to_compare() -> None:
+    world = Pieces(seed=3)
+    world.box("n0")
+    join(world, SIZE, 0.0)
+    world.run_until(world.all_ready, 2.0)
+    world.run_for(1.0)
+    assert world.compared == 0
+
+
+@pytest.mark.parametrize("away_s", [0.0, 0.3])
+def test_who_loses_its_link_before_it_is_told_of_a_crowd_is_told_when_it_is_back(away_s: float) -> None:
+    world = World(seed=3)
+    seed = world.box("n0")
+    boxes = join(world, SIZE, 0.004)
+    unlucky = boxes[-3]
+    assert len(unlucky.gossip.members()) == 2 and unlucky.id in seed.links, "it waits to be told"
+    world._hang_up(seed, unlucky.id, Bye.IDLE)
+    world.run_for(away_s)
+    world.tell(unlucky, Discovered(*seed.address))
+    assert world.run_until(world.all_ready, 12.0) < 8.0
 
 
 @pytest.mark.parametrize("smaller", [True, False])
