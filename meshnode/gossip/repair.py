@@ -87,16 +87,19 @@ class Repairs:
     def _owes(self, peer: NodeId, told: bytes | dict[int, int] | None, now: Instant) -> bool:
         """Whether it waits to be given all rows, as who knows nobody but itself, or us: there is nothing to compare.
         Before that all else would be about nodes it does not know. ``told``: the root or the sums of its rows."""
-        rows, alone = self._directory.rows, Fingerprints()
+        rows = self._directory.rows
         if self._newcomers is None or len(rows) > SLICE:
             return False
         if self._newcomers.owed(peer):
             return True
+        if told is None or told == rows.root():
+            return False
+        alone = Fingerprints()
         for node in (peer, self._node):
             version = rows.version(node)
             if version is not None:
                 alone.put(node, version)
-            if told in (alone.root(), alone.sums()) and alone.root() != rows.root():
+            if told in (alone.root(), alone.sums()) and len(alone) < len(rows):
                 self._newcomers.owe(peer, now)
                 return True
         return False
