@@ -108,7 +108,7 @@ def test_a_region_that_goes_silent_is_unreachable_for_one_reason_and_not_down() 
 @pytest.mark.parametrize("cut_s", [4.0, 45.0])
 def test_a_healed_cut_is_whole_again_within_about_a_second(count: int, split: int, cut_s: float) -> None:
     took_s: list[float] = []
-    for seed in (1, 2, 3):  # one dial in ten takes another round, by luck
+    for seed in (1, 2, 3):
         world, boxes = mesh(count, seed)
         world.cut(boxes[:split], boxes[split:])
         world.run_for(cut_s)
@@ -119,7 +119,8 @@ def test_a_healed_cut_is_whole_again_within_about_a_second(count: int, split: in
         world.run_for(30.0)
         assert not any(world.states(a, b, since_us) for a in boxes for b in boxes), "the verdicts come to rest"
         assert len({box.gossip.directory_root() for box in boxes}) == 1
-    assert sorted(took_s)[1] < 1.2
+    # With four seeds of sixty two halves of eight take up to 1.5 s: two who dialled each other just before it healed.
+    assert sorted(took_s)[1] < 1.2 and max(took_s) < 1.6
 
 
 def test_no_node_is_called_down_while_a_cut_in_the_middle_heals() -> None:
