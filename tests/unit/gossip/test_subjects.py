@@ -16,7 +16,7 @@ from meshnode.gossip.messages import MemberChanged, MemberState
 from meshnode.gossip.row import encode_row
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import OBSERVED_MAX, Subjects
-from meshnode.gossip.verdict import Evidence
+from meshnode.gossip.verdict import STRONG, Evidence
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.ports import Member
@@ -232,3 +232,40 @@ def test_a_large_region_of_which_half_is_silent_is_one_fact_unless_it_speaks_for
     half.detector.wake(Instant(now.mono_us + PAUSE_US, 0))
     silent = half.detector.subject(east[0])
     assert silent is not None and silent.reason == "silent since a cut"
+
+
+class Cleared(Subject):
+    """A planted fault: it takes back what was said, and not that it was proof."""
+
+    def _unsay(self) -> None:
+        self.votes.clear()
+
+
+words = st.lists(st.one_of(st.tuples(nodes, st.sampled_from(Evidence)), st.sampled_from(["advance", "acquit"])))
+
+
+def counts(make: Callable[..., Subject], story: Sequence[tuple[NodeId, Evidence] | str]) -> bool:
+    """Whether it knows after each word how many of the voices have proof."""
+    subject = make(NODES[0], "n", "r", 1, 0)
+    for number, step in enumerate(story):
+        match step:
+            case "advance":
+                subject.advance(1, number)
+            case "acquit":
+                subject.acquit()
+            case (observer, kind):
+                subject.vote(observer, kind, number)
+        if subject.proofs != sum(kind >= STRONG for kind in subject.votes.values()):
+            return False
+    return True
+
+
+@given(words)
+def test_how_many_have_proof_is_known_whatever_is_said_and_taken_back(
+    story: Sequence[tuple[NodeId, Evidence] | str],
+) -> None:
+    assert counts(Subject, story)
+
+
+def test_proof_that_is_not_taken_back_is_noticed() -> None:
+    assert not counts(Cleared, [(NODES[1], Evidence.REFUSED), "acquit"])
