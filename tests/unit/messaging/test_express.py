@@ -4,12 +4,14 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from meshnode.kernel.instant import SECOND
+from meshnode.kernel.effects import Effect
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.links.messages import Post
 from meshnode.messaging import letters
 from meshnode.messaging.calls import Plan
 from meshnode.messaging.express import Express
-from meshnode.messaging.plans import Plans
+from meshnode.messaging.local import LocalUnits
+from meshnode.messaging.plans import Plans, Source
 from meshnode.model.ids import AgentConn, NodeId
 from meshnode.registry.index import Index
 from meshnode.registry.offers import SkillOffer
@@ -83,10 +85,56 @@ def test_frames_that_come_alone_go_straight_as_soon_as_there_is_a_plan() -> None
     assert play(LONE * 3).alone - play(LONE * 2).alone == steps + two_of_an_agent - of_a_door
 
 
-def test_a_lone_answer_that_is_not_counted_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Express, "_took", lambda *_: None)
+@pytest.mark.parametrize(("owner", "counts"), [(Express, "_took"), (LocalUnits, "gave_back")])
+def test_a_lone_answer_that_is_not_counted_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, owner: type, counts: str
+) -> None:
+    """A planted fault of that way alone: what comes with others is counted as ever."""
+    answer = Express._answer  # pyright: ignore[reportPrivateUsage]
+
+    def uncounted(self: Express, source: Source, header: bytes, payload: bytes, now: Instant) -> Effect | None:
+        with monkeypatch.context() as planted:
+            planted.setattr(owner, counts, _uncounted)
+            return answer(self, source, header, payload, now)
+
+    monkeypatch.setattr(Express, "_answer", uncounted)
     with pytest.raises(AssertionError):
         play(LONE * 3)
+
+
+def _uncounted(*_: object) -> None:
+    """Nothing is."""
+
+
+PEERS_CALL, DOORS_CALL = ("peer calls", 0, 0, 0), ("door calls", 0, 0, 0)
+# What the lane must not take as it comes, behind another one that has shown the way; one byte of arguments may come.
+JUDGED: dict[str, list[Step]] = {
+    "a deadline beyond what is allowed": [PEERS_CALL, ("peer calls", 0, 0, 21)],
+    "the id of a call in flight": [PEERS_CALL, PEERS_CALL, ("peer calls", 0, 0, 28)],
+    "arguments that are too long": [PEERS_CALL, ("peer calls", 0, 0, 17)],
+    "a ping that is too long": [("peer calls", 0, 3, 0), ("peer calls", 0, 3, 17)],
+    "an answer in another's name": [PEERS_CALL, PEERS_CALL, ("answer", 0, 2, 1)],
+}
+
+
+@pytest.mark.parametrize("what", JUDGED)
+def test_what_comes_alone_is_judged_as_what_comes_with_others(what: str) -> None:
+    play(JUDGED[what], payload_bytes_max=1)
+
+
+def test_a_door_hears_who_answered_alone_from_this_node_not_from_the_agent() -> None:
+    play([DOORS_CALL, DOORS_CALL, ("answer", 0, 2, 1)])
+
+
+def test_a_lone_answer_that_is_too_long_is_left_to_the_slow_path() -> None:
+    house = House(1)
+    conn, town = house.agent(), Town(house)
+    for number in (1, 2):
+        town.hears(house, PEER, call_frame(number.to_bytes(16)))
+    lean = call_of(house.asked_of_agents()[-1]).call_id
+    too_long = result_frame(lean, payload=bytes(letters.RESULT_BYTES_MAX + 1))
+    assert house.switch.lone(conn, too_long, town.now) is None and lean_rows(house) == 1
+    assert house.switch.lone(conn, result_frame(lean, payload=too_long.payload[1:]), town.now) is not None
 
 
 def test_an_index_that_does_not_count_what_it_learns_is_found_out() -> None:

@@ -345,7 +345,7 @@ class Twins:
         return conns[number % len(conns)] if conns else AgentConn(7)
 
     def _call(self, source: NodeId | AgentConn, b: int, c: int, caller: str) -> Frame:
-        self._ids += 1 if c != 7 else 0  # else the id of the call before
+        self._ids += 1 if c not in (7, 28) else 0  # else the id of the call before
         header = _header(self._ids.to_bytes(16), b, c, caller)
         self.waiting.append((source, header.call_id))
         data = encoded_call(header)
@@ -366,11 +366,11 @@ class Twins:
                 self.asked += [(who, call_of(frame).call_id) for frame in effect.frames if frame.kind is Kind.CALL]
 
 
-def _observed(house: House) -> tuple[object, object]:
-    """What is remembered of answers, and who has how many calls in flight."""
+def _observed(house: House) -> tuple[object, ...]:
+    """What is remembered of answers, who has how many calls in flight, and who is at work."""
     records = house.index._records  # pyright: ignore[reportPrivateUsage]
     seen, queues = records._records, records._queues  # pyright: ignore[reportPrivateUsage]
-    return {key: astuple(each) for key, each in seen.items()}, dict(queues)
+    return {key: astuple(each) for key, each in seen.items()}, dict(queues), *map(house.switch.busy, UNITS)
 
 
 def play(script: Iterable[Step], index: type[Index] = Index, **limits: int) -> Twins:
