@@ -65,11 +65,11 @@ def answered_id(follows: Frame | None) -> bytes:
 
 
 def _answer(call_id: bytes, follows: Frame | None) -> bytes:
-    """The JSON to keep under the key: that of a call that succeeded, and can be passed on."""
+    """The JSON to keep under the key: that of a call that succeeded, and can be passed on. Bytes are none."""
     if follows is None or follows.kind is not Kind.RESULT or len(follows.payload) > letters.RESULT_BYTES_MAX:
         return b""
     try:
         result = letters.read_result(follows)
     except RemoteError:
         return b""
-    return follows.payload if result.call_id == call_id and not result.code else b""
+    return follows.payload if result.call_id == call_id and not (result.code or result.raw) else b""

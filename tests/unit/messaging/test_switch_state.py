@@ -8,7 +8,7 @@ from meshnode.kernel.ports import StoredAnswer
 from meshnode.messaging.messages import Emitted, MergeDone, StateWritten
 from meshnode.model.ids import InstanceId
 from meshnode.wire import state
-from meshnode.wire.calls import encoded_result
+from meshnode.wire.calls import ResultHeader, encoded_result
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import Change, EmitHeader, MergedHeader, Op, StateHeader
 from tests.unit.messaging.town import (
@@ -115,6 +115,20 @@ def test_a_failed_call_that_changed_something_waits_too_and_leaves_no_answer() -
     assert (written.idempotency_key, written.answer, house.ended) == ("", b"", [])
     town.does(house, house.switch.kept(call_id, "local", 2, town.now))
     assert [(ended.code, ended.durability) for ended in house.ended] == [("skill-failed", "local")]
+
+
+def test_a_result_in_bytes_is_not_kept_under_the_key_of_its_call() -> None:
+    """Whoever comes again with the key reads JSON."""
+    house = House(1)
+    conn = house.agent()
+    town = Town(house)
+    town.ask(house, 1, call_header(idempotency_key="k", as_bytes=True))
+    result = Frame(Kind.RESULT, header=encoded_result(ResultHeader(asked(house), raw=True)), payload=b"\xff")
+    town.says(house, conn, state_frame(asked(house)), result)
+    (written,) = house.told(StateWritten)
+    assert (written.idempotency_key, written.answer) == ("", b"")
+    town.does(house, house.switch.kept(asked(house), "local", 2, town.now))
+    assert [(ended.code, ended.durability) for ended in house.ended] == [("result-raw", "local")]
 
 
 def test_changes_told_one_by_one_are_all_kept_before_the_answer_leaves() -> None:
