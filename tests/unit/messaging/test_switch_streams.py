@@ -8,7 +8,7 @@ from meshnode.kernel.instant import MS, SECOND
 from meshnode.messaging.letters import RESULT_BYTES_MAX
 from meshnode.messaging.messages import CallItem
 from meshnode.model.ids import InstanceId
-from meshnode.wire.calls import CallHeader, ChunkHeader, GrantHeader, ResultHeader, encoded_call, encoded_result
+from meshnode.wire.calls import ChunkHeader, GrantHeader, ResultHeader, encoded_result
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.messaging.town import (
     ID,
@@ -377,18 +377,6 @@ def test_a_result_in_bytes_goes_on_to_who_takes_it_so_by_either_way() -> None:
 
 def raw_result(call_id: bytes) -> Frame:
     return Frame(Kind.RESULT, header=encoded_result(ResultHeader(call_id, raw=True)), payload=b"\xff")
-
-
-def test_headers_that_say_nothing_of_bytes_are_written_as_they_were() -> None:
-    for header, written, fields in (
-        (CallHeader(ID, "a.b", 9), encoded_call, 13),
-        (ResultHeader(ID), encoded_result, 9),
-    ):
-        data = written(header)
-        assert len(msgspec.msgpack.decode(data)) == fields
-        assert msgspec.msgpack.decode(data, type=type(header)) == header
-        told = msgspec.structs.replace(header, raw=True)
-        assert msgspec.msgpack.decode(written(told), type=type(header)) == told
 
 
 class FormerChunk(msgspec.Struct, frozen=True, array_like=True):

@@ -24,14 +24,14 @@ def encode(value: object) -> bytes:
 
 @given(
     skill=texts, deadline_ms=st.integers(1, 2**32 - 1) | st.sampled_from((127, 128, 255, 256, 2**16)), agent=texts,
-    caller=texts, trace=st.sampled_from(("", TRACE, "f" * 55)),
+    caller=texts, trace=st.sampled_from(("", TRACE, "f" * 55)), raw=st.booleans(), as_bytes=st.booleans(),
 )  # fmt: skip
 def test_a_header_cut_and_put_together_again_is_the_one_that_is_encoded(
-    skill: str, deadline_ms: int, agent: str, caller: str, trace: str
+    skill: str, deadline_ms: int, agent: str, caller: str, trace: str, *, raw: bool, as_bytes: bool
 ) -> None:
     if len(encode(skill)) > 257:
         return
-    header = CallHeader(ID, skill, deadline_ms, agent, caller, trace=trace)
+    header = CallHeader(ID, skill, deadline_ms, agent, caller, trace=trace, raw=raw, as_bytes=as_bytes)
     cut = plain.cut_call(encode(header))
     assert cut is not None
     way = plain.split(header)
@@ -47,16 +47,18 @@ def test_a_header_cut_and_put_together_again_is_the_one_that_is_encoded(
 
 @given(
     deadlines=st.tuples(st.integers(256, 2**16 - 1), st.integers(1, 2**17)), agents=st.tuples(texts, texts),
-    callers=st.tuples(texts, texts), same=st.booleans(),
+    callers=st.tuples(texts, texts), raws=st.tuples(st.booleans(), st.booleans()), same=st.booleans(),
 )  # fmt: skip
 def test_a_header_like_the_one_before_is_known_without_cutting_it(
-    deadlines: tuple[int, int], agents: tuple[str, str], callers: tuple[str, str], *, same: bool
-) -> None:
-    one = encode(CallHeader(ID, "a.b", deadlines[0], agents[0], callers[0]))
-    header = CallHeader(OTHER, "a.b", deadlines[1], agents[not same], callers[not same])
+    deadlines: tuple[int, int], agents: tuple[str, str], callers: tuple[str, str], raws: tuple[bool, bool], *,
+    same: bool,
+) -> None:  # fmt: skip
+    one = encode(CallHeader(ID, "a.b", deadlines[0], agents[0], callers[0], raw=raws[0]))
+    header = CallHeader(OTHER, "a.b", deadlines[1], agents[not same], callers[not same], raw=raws[not same])
     other, cut = encode(header), plain.cut_call(one)
     assert cut is not None
-    like = header.agent == agents[0] and header.caller == callers[0] and 256 <= deadlines[1] < 2**16
+    alike = (header.agent, header.caller, header.raw) == (agents[0], callers[0], raws[0])
+    like = alike and 256 <= deadlines[1] < 2**16
     assert plain.cut_like(other, one, cut[1], cut[2]) == (deadlines[1] if like else 0)
     assert not plain.cut_like(other[:-1], one, cut[1], cut[2]) and not plain.cut_like(
         b"\x00" + other[1:], one, *cut[1:3]
@@ -104,7 +106,8 @@ def test_an_answer_that_says_more_is_no_plain_one(
 @example(data=b"\x9d\xc4\x10" + ID + b"\xd9", at=80, more=b"")
 @example(data=b"\x99\xc4\x10" + ID + b"\xa0\xa0\xd9\xff\xa0\x00\xc2\x00", at=80, more=b"")
 def test_junk_is_never_an_error_here(data: bytes, at: int, more: bytes) -> None:
-    for base in (data, encode(CallHeader(ID, "a.b", 2_000)), encode(ResultHeader(ID, instance="a/0", ran_us=300))):
+    calls = [encode(CallHeader(ID, "a.b", 2_000, raw=raw)) for raw in (False, True)]
+    for base in (data, *calls, encode(ResultHeader(ID, instance="a/0", ran_us=300))):
         for junk in (base[:at], base[:at] + more + base[at:]):
             plain.cut_call(junk)
             plain.instance(junk)
