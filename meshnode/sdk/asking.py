@@ -207,13 +207,11 @@ class Asking:
         return call_id
 
     def _head(self, skill: str, session: str, key: str, *, batch: bool, raw: bool, as_bytes: bool) -> Head:
+        asked = CallHeader(b"", skill, 0, idempotency_key=key, session=session, batch=batch, raw=raw, as_bytes=as_bytes)
         if session or key or len(skill) > WAY_CHARS_MAX:
-            return CallHeader(
-                b"", skill, 0, idempotency_key=key, session=session, batch=batch, raw=raw, as_bytes=as_bytes
-            )
+            return asked
         if len(self._ways) >= WAYS_MAX:
             self._ways.clear()
-        asked = CallHeader(b"", skill, 0, batch=batch, raw=raw, as_bytes=as_bytes)
         way = self._ways[skill, batch, raw, as_bytes] = plain.split(asked)
         return way
 

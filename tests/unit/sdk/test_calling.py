@@ -32,6 +32,27 @@ async def test_a_call_of_its_own_says_all_about_itself_and_gets_its_answer():
 
 
 @in_loop
+async def test_calls_with_a_key_or_a_session_say_so_also_where_plain_ones_went_before():
+    agent = counting()
+
+    @agent.skill
+    async def ask() -> None:
+        for more in ({}, {"key": "k"}, {"session": "s"}, {"batch": True}, {"as_bytes": True}, {}):
+            await agent.call("other.skill", **more)
+
+    async with at_work(agent) as end:
+        end.ask("tested.ask")
+        said: list[tuple[object, ...]] = []
+        for _ in range(6):
+            header = await end.asked()
+            said.append((header.idempotency_key, header.session, header.batch, header.as_bytes))
+            end.answer(header.call_id, b'""')
+        plain, with_key, in_session = ("", "", False, False), ("k", "", False, False), ("", "s", False, False)
+        assert said == [plain, with_key, in_session, ("", "", True, False), ("", "", False, True), plain]
+        await end.result()
+
+
+@in_loop
 async def test_a_plain_function_calls_without_await():
     agent = counting()
 
