@@ -326,6 +326,7 @@ def taking() -> Agent:
         word: str = "",
         few: Annotated[bytes, msgspec.Meta(max_length=5_000)] = b"",
         other: bytes | None = None,
+        anything: object = None,
     ) -> list[object]:
         return [len(image), image == IMAGE[: len(image)], word, len(few), other is not None and len(other)]
 
@@ -353,6 +354,7 @@ async def test_a_skill_gets_its_bytes_whichever_way_they_came():
         raw_call({"image": IMAGE, "word": b"is text"}),
         raw_call({"image": IMAGE, "few": bytes(5_001)}),
         raw_call({"image": IMAGE, "unknown": b"u"}),
+        raw_call({"image": IMAGE, "anything": b"is text as JSON says it"}),
         raw_call({"word": "w", "other": IMAGE}),
         raw_call({"image": IMAGE})[:-1],
         raw_call({"image": IMAGE}) + b"x",
@@ -387,6 +389,14 @@ def test_what_is_packed_is_unpacked_and_is_never_json(arguments: dict[str, objec
     assert payload is not None and payload[0] == 0
     text, as_they_are = blobs.unpacked(payload)
     assert {**msgspec.json.decode(text), **as_they_are} == {**arguments, "image": IMAGE}
+
+
+def test_too_many_bytes_of_their_own_are_text_and_are_refused_by_name():
+    many = {str(number): IMAGE[:100] for number in range(blobs.BLOBS_MAX)}
+    assert blobs.unpacked(raw_call(many))[1] == many
+    assert blobs.packed({**many, "more": b""}) is None
+    head = pack([dict.fromkeys([*many, "more"], 0), b"{}"])
+    assert unpacked_or_reason(len(head).to_bytes(4) + head) == "arguments-lengths"
 
 
 @given(data=st.binary(max_size=200), at=st.integers(0, 20_200), cut=st.integers(0, 20_200))
