@@ -196,11 +196,16 @@ def test_no_more_is_read_than_the_core_allows_and_a_gulp() -> None:
         ann, ben = await relay.joined()
         loop, sent = asyncio.get_running_loop(), bytes(2 * PIPE_WINDOW_BYTES)
         sending = loop.create_task(loop.sock_sendall(ann, sent))
+        side = relay.hand._pipes[PIPE].sides[0]  # pyright: ignore[reportPrivateUsage]
         got = len(await read(ben, PIPE_WINDOW_BYTES))
+        while not side.other.flushed:
+            got += len(await loop.sock_recv(ben, GULP_BYTES))
+        assert not side._reads  # pyright: ignore[reportPrivateUsage]
+        assert PIPE_WINDOW_BYTES <= side._got < PIPE_WINDOW_BYTES + GULP_BYTES  # pyright: ignore[reportPrivateUsage]
         (asked,) = relay.told
         assert isinstance(asked, PipeRead) and PIPE_WINDOW_BYTES // 2 <= asked.total <= PIPE_WINDOW_BYTES
         relay.hand.perform(PipeCredit(PIPE, 0, 3 * PIPE_WINDOW_BYTES))
-        got += len(await read(ben, PIPE_WINDOW_BYTES))
+        got += len(await read(ben, len(sent) - got))
         await sending
         assert got == len(sent)
 
