@@ -187,7 +187,7 @@ class Calls:
         self._unsettled: dict[bytes, None] = {}
         self._timers = timers
         self.lean_count = 0
-        self.look_us = NEVER_US  # no lean row is to be looked at before
+        self._look_us = NEVER_US  # no lean row is to be looked at before
         self.payload_bytes = 0
 
     def __len__(self) -> int:
@@ -239,8 +239,8 @@ class Calls:
         self.rows[lean.call_id] = lean
         self.by_waiter[lean.waiter] = lean.call_id
         self.payload_bytes += len(lean.payload)
-        if not self.lean_count or lean.look_us < self.look_us:
-            self.look_us = lean.look_us
+        if not self.lean_count or lean.look_us < self._look_us:
+            self._look_us = lean.look_us
         self.lean_count += 1
 
     def remove_lean(self, lean: Lean) -> None:
@@ -251,7 +251,7 @@ class Calls:
 
     def look(self, now_us: int) -> None:
         """Make those whole that are due, and with them those that soon will be: then nobody looks again before."""
-        if not self.lean_count or self.look_us > now_us:
+        if not self.lean_count or self._look_us > now_us:
             return
         until_us, next_us = now_us + LOOK_EVERY_US, NEVER_US
         for row in list(self.rows.values()):
@@ -261,11 +261,11 @@ class Calls:
                 self._made_whole(row)
             else:
                 next_us = min(next_us, row.look_us)
-        self.look_us = next_us
+        self._look_us = next_us
 
     def deadline(self) -> int | None:
         """When ``look`` is to be called; a spurious call does nothing."""
-        return self.look_us if self.lean_count else None
+        return self._look_us if self.lean_count else None
 
     def _made_whole(self, lean: Lean) -> Call:
         call = self.rows[lean.call_id] = lean.whole()

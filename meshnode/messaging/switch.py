@@ -169,7 +169,8 @@ class Switch:
     @property
     def look_us(self) -> int:
         """After ``lone`` the switch may be due as soon as that, and no sooner than it was."""
-        return self._calls.look_us if self._calls.lean_count else NEVER_US
+        due_us = self._calls.deadline()
+        return NEVER_US if due_us is None else due_us
 
     def peer_up(self, peer: NodeId, boot: int, now: Instant) -> list[Effect]:
         effects = self._started_again(peer, now) if self._boots.get(peer, boot) != boot else []

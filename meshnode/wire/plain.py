@@ -14,8 +14,7 @@ import msgspec
 from meshnode.wire.calls import CallHeader, encoded_call
 
 ID_AT, ID_END = 3, 19
-_CALL = b"\x9d\xc4\x10"
-_MARKS = {_CALL: 0, b"\x9f\xc4\x10": 2}  # of calls, with the bytes behind the tail
+_MARKS = {b"\x9d\xc4\x10": 0, b"\x9f\xc4\x10": 2}  # of calls, with the bytes behind the tail
 _RESULT = b"\x99\xc4\x10"
 _OK = b"\xa0\xa0"  # no code, no message
 _PLAIN = b"\xa0\x00\xc2\x00"  # nothing changed, and it was no repetition
