@@ -1,7 +1,5 @@
 """Bytes between agents on two nodes travel as they are: so as text they would not have room in a frame."""
 
-from pathlib import Path
-
 import pytest
 
 from meshnode.messaging.config import SwitchConfig
@@ -12,10 +10,9 @@ from tests.real.mesh_kit import AGENTS, call, run, value
 
 pytestmark = pytest.mark.real
 IMAGER = str(AGENTS / "imager.py")
-TEXT = 4 / 3  # as long as what it says in base64
+# In base64, which is a third longer, neither has room.
 RESULT_BYTES = RESULT_BYTES_MAX * 9 // 10
 ARGUMENT_BYTES = SwitchConfig().payload_bytes_max * 9 // 10
-assert Path(IMAGER).exists() and min(RESULT_BYTES * TEXT / RESULT_BYTES_MAX, TEXT * 0.9) > 1
 
 
 @pytest.fixture(scope="module")
