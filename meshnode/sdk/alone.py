@@ -46,6 +46,9 @@ class _Saved(msgspec.Struct, omit_defaults=True):
     sessions: dict[str, "_Saved"] = {}
 
 
+_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
 class _Usage(Exception):
     """The command line is wrong; the message says how."""
 
@@ -176,7 +179,7 @@ class Alone:
         batch: bool,  # noqa: ARG002
         as_bytes: bool,
     ) -> Any:  # noqa: ANN401
-        asked = self._ask(skill, arguments, deadline_s, as_bytes=as_bytes)
+        asked = self._value(skill, arguments, deadline_s, as_bytes=as_bytes)
         if self.threads.here_is_loop:
             return asked
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
@@ -190,9 +193,9 @@ class Alone:
         *,
         as_bytes: bool,
     ) -> AsyncIterator[Any]:
-        result = await self._ask(skill, arguments, deadline_s, as_bytes=False)
-        for item in result if self._agent.skills[skill].streams else [result]:
-            yield msgspec.convert(item, bytes) if as_bytes else item
+        result = await self._ask(skill, arguments, deadline_s)
+        for item in _items(result) if self._agent.skills[skill].streams else [result]:
+            yield value_of(skill, item, as_bytes=as_bytes)
 
     def emit(self, kind: str, data: bytes) -> None:
         print(f"event {kind} {data.decode()}", file=sys.stderr)  # noqa: T201
@@ -209,7 +212,11 @@ class Alone:
             self.cells.apply(turn.settle())
         turn.drop()
 
-    async def _ask(self, skill: str, arguments: Mapping[str, object], deadline_s: float, *, as_bytes: bool) -> Any:  # noqa: ANN401 - JSON
+    async def _value(self, skill: str, arguments: Mapping[str, object], deadline_s: float, *, as_bytes: bool) -> Any:  # noqa: ANN401 - JSON
+        return value_of(skill, await self._ask(skill, arguments, deadline_s), as_bytes=as_bytes)
+
+    async def _ask(self, skill: str, arguments: Mapping[str, object], deadline_s: float) -> bytes:
+        """The JSON of its result."""
         if skill not in self._agent.skills:
             raise Unavailable("unavailable", f"{skill}: there is no mesh here; run it with 'meshnode run'")
         try:
@@ -219,7 +226,7 @@ class Alone:
             raise DeadlinePassed("timeout", f"{skill} did not answer in {deadline_s:g} s") from error
         if ended.code:
             raise failure_of(ended.code, ended.message)
-        return value_of(skill, ended.payload, as_bytes=as_bytes)
+        return ended.payload
 
     def _context(self, turn: Turn) -> Ctx:
         return Ctx(self, turn, instance=f"{self._agent.name}/0", caller="alone")

@@ -14,8 +14,8 @@ from meshnode.sdk.forked import compiled, main
 from tests.unit.sdk.daemon_end import at_work
 
 FILE = '''
-from typing import Iterator
-from meshnode.sdk import Agent, Ctx, Restored, SkillError
+from typing import AsyncIterator, Iterator
+from meshnode.sdk import Agent, CallFailed, Ctx, Restored, SkillError
 
 agent = Agent("tested")
 
@@ -39,6 +39,26 @@ async def visit(name: str, ctx: Ctx) -> dict[str, object]:
 @agent.skill
 def items(n: int) -> Iterator[int]:
     yield from range(n)
+
+@agent.skill
+async def image() -> bytes:
+    return b"\\xff"
+
+@agent.skill
+async def pieces() -> AsyncIterator[object]:
+    yield b"\\xfe"
+    yield 7
+
+@agent.skill
+async def look(ctx: Ctx) -> list[str]:
+    told = [repr(await ctx.call("tested.image", as_bytes=more)) for more in (True, False)]
+    for skill in ("image", "pieces", "add"):
+        try:
+            async for item in ctx.stream(f"tested.{skill}", {"a": 1} if skill == "add" else None, as_bytes=True):
+                told.append(repr(item))
+        except CallFailed as error:
+            told.append(error.code)
+    return told
 
 @agent.skill
 async def itself(ctx: Ctx) -> None:
@@ -87,6 +107,12 @@ def test_one_call_prints_its_result(
 ):
     assert main(file, argv) == code
     assert capsys.readouterr().out == out
+
+
+def test_bytes_of_another_skill_are_heard_as_in_a_mesh(file: str, capsys: pytest.CaptureFixture[str]):
+    assert main(file, ["look"]) == 0, capsys.readouterr().err
+    one, text = repr(b"\xff"), repr("/w==")
+    assert json.loads(capsys.readouterr().out) == [one, text, one, repr(b"\xfe"), "not-bytes", "not-bytes"]
 
 
 @pytest.mark.parametrize(
