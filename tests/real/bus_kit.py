@@ -18,7 +18,7 @@ from meshnode.agents.messages import AgentGone, AgentRegistered, WelcomeAgent
 from meshnode.host.agentbus import AgentBus, Told
 from meshnode.model.ids import AgentConn
 from meshnode.wire.bus import AgentFrames
-from meshnode.wire.calls import CallHeader, RegisteredHeader, RegisterHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, RegisteredHeader, RegisterHeader, ResultHeader, encoded_call, encoded_result
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
 from meshnode.wire.state import StateHeader
 from tests.real.agents_kit import ended
@@ -34,11 +34,11 @@ def registration(name: str = "tested", *, resume: bool = False, payload: bytes =
 
 
 def call(call_id: bytes = CALL_ID, payload: bytes = b"{}") -> Frame:
-    return Frame(Kind.CALL, header=pack(CallHeader(call_id, "other.skill", 1000)), payload=payload)
+    return Frame(Kind.CALL, header=encoded_call(CallHeader(call_id, "other.skill", 1000)), payload=payload)
 
 
 def result(call_id: bytes = CALL_ID, payload: bytes = b"1") -> Frame:
-    return Frame(Kind.RESULT, header=pack(ResultHeader(call_id)), payload=payload)
+    return Frame(Kind.RESULT, header=encoded_result(ResultHeader(call_id)), payload=payload)
 
 
 def state(call_id: bytes = CALL_ID, seq: int = 1, payload: bytes = b"\x90") -> Frame:

@@ -17,7 +17,16 @@ from meshnode.host.bus_http import CREDIT, HttpAgents, HttpLine
 from meshnode.model.errors import Invalid, LocalError, NotFound, Offline
 from meshnode.wire import http
 from meshnode.wire.bus import Spread, ToAgent
-from meshnode.wire.calls import CallHeader, CancelHeader, ChunkHeader, GrantHeader, RegisterHeader, ResultHeader
+from meshnode.wire.calls import (
+    CallHeader,
+    CancelHeader,
+    ChunkHeader,
+    GrantHeader,
+    RegisterHeader,
+    ResultHeader,
+    encoded_call,
+    encoded_result,
+)
 from meshnode.wire.events import event_frame, read_subscribe
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import KeptHeader, MergedCell, MergeHeader, RestoredCell, RestoreHeader
@@ -79,7 +88,7 @@ async def connected(directory: Path, said: http.Registration = SAID) -> AsyncGen
 
 def call(*, stream: bool = False, payload: bytes = b'{"a": 1}') -> Frame:
     header = CallHeader(CALL_ID, "tested.do", 1000, caller="node/north", stream=stream)
-    return Frame(Kind.CALL, header=pack(header), payload=payload)
+    return Frame(Kind.CALL, header=encoded_call(header), payload=payload)
 
 
 @in_loop
@@ -158,7 +167,7 @@ async def test_a_call_of_its_own_comes_back_or_fails_with_the_callees_code(tmp_p
             asked = asyncio.ensure_future(here.line.call(http.Ask("other.do", {"x": 1})))
             await asyncio.sleep(0)
             header = msgspec.msgpack.decode(here.frames(Kind.CALL)[-1].header, type=CallHeader)
-            here.say(Frame(Kind.RESULT, header=pack(ResultHeader(header.call_id, code)), payload=payload))
+            here.say(Frame(Kind.RESULT, header=encoded_result(ResultHeader(header.call_id, code)), payload=payload))
             if code:
                 with pytest.raises(LocalError) as failed:
                     await asked

@@ -14,7 +14,7 @@ from meshnode.host.ipcpeer import peer_by_number, peer_of
 from meshnode.model.errors import RemoteError
 from meshnode.wire import state
 from meshnode.wire.bus import FROM_AGENT
-from meshnode.wire.calls import RegisterHeader, ResultHeader
+from meshnode.wire.calls import RegisterHeader, ResultHeader, encoded_result
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
 from meshnode.wire.parts import BUS_PART_BYTES, PART_BYTES, Assembly, part
 from tests.fuzz.driver import Mutator, replay
@@ -29,7 +29,7 @@ def state_of(call_id: bytes, seq: int = 1) -> Frame:
 
 
 def result_of(call_id: bytes) -> Frame:
-    return Frame(Kind.RESULT, header=state.encode(ResultHeader(call_id)), payload=b"1")
+    return Frame(Kind.RESULT, header=encoded_result(ResultHeader(call_id)), payload=b"1")
 
 
 def welcomed() -> Talk:
@@ -178,7 +178,7 @@ def test_what_waits_in_parts_keeps_the_order_of_its_call_and_leaves_no_trace(
 
 def test_of_long_frames_a_part_leaves_with_each_take_whatever_is_short() -> None:
     outbox = Outbox()
-    result = Frame(Kind.RESULT, header=state.encode(ResultHeader(b"a" * 16)), payload=bytes(1_000_000))
+    result = Frame(Kind.RESULT, header=encoded_result(ResultHeader(b"a" * 16)), payload=bytes(1_000_000))
     assert outbox.add_in_parts(result)
     kept = encode(Frame(Kind.KEPT, payload=bytes(60_000)))
     for _ in range(40):
@@ -202,7 +202,7 @@ def parts_of(frame: Frame, number: int = 1) -> list[Frame]:
 
 def test_long_frames_in_parts_go_up_whole_and_others_between_them() -> None:
     talk = welcomed_in_parts()
-    large = Frame(Kind.RESULT, header=state.encode(ResultHeader(b"a" * 16)), payload=bytes(range(250)) * 400)
+    large = Frame(Kind.RESULT, header=encoded_result(ResultHeader(b"a" * 16)), payload=bytes(range(250)) * 400)
     first, *more, last = parts_of(large)
     assert talk.take([first, result_of(b"b" * 16), *more]) == ([result_of(b"b" * 16)], [])
     assert talk.cut
@@ -211,14 +211,14 @@ def test_long_frames_in_parts_go_up_whole_and_others_between_them() -> None:
 
 def test_a_state_held_back_waits_for_its_result_though_parts_of_others_come() -> None:
     talk = welcomed_in_parts()
-    first, *_ = parts_of(Frame(Kind.RESULT, header=state.encode(ResultHeader(b"a" * 16)), payload=bytes(100_000)))
+    first, *_ = parts_of(Frame(Kind.RESULT, header=encoded_result(ResultHeader(b"a" * 16)), payload=bytes(100_000)))
     assert talk.take([first, state_of(b"b" * 16)]) == ([], []) and talk.holds
     assert talk.take([first_of_another()]) == ([], []) and talk.holds
     assert talk.take([result_of(b"b" * 16)]) == ([state_of(b"b" * 16), result_of(b"b" * 16)], [])
 
 
 def first_of_another() -> Frame:
-    return parts_of(Frame(Kind.RESULT, header=state.encode(ResultHeader(b"c" * 16)), payload=bytes(90_000)), 2)[0]
+    return parts_of(Frame(Kind.RESULT, header=encoded_result(ResultHeader(b"c" * 16)), payload=bytes(90_000)), 2)[0]
 
 
 @pytest.mark.parametrize(

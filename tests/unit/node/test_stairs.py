@@ -7,7 +7,6 @@ import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pytest
 
 import meshnode
@@ -38,7 +37,7 @@ from meshnode.model.views import AgentsView, CallView, Failure, NodesView, Skill
 from meshnode.node import stairs
 from meshnode.node.stairs import climb
 from meshnode.security.identity import RecordSigner
-from meshnode.wire.calls import CallHeader, RegisterHeader, SkillDescription
+from meshnode.wire.calls import CallHeader, RegisterHeader, SkillDescription, encoded_call
 from meshnode.wire.frame import Frame, Kind
 from tests.house.syntax import every, tree
 from tests.unit.node.mesh import Box, Mesh, member_record, signer_of
@@ -147,7 +146,7 @@ def test_nothing_that_a_refused_peer_said_in_the_same_breath_is_applied() -> Non
     """PeerUp and what follows it come out of one piece of bytes: the refusal must win over all of it."""
     mesh, a = started()
     mesh.run_agent(a, "words", "words.count")
-    call = Frame(Kind.CALL, header=msgspec.msgpack.encode(CallHeader(bytes(16), "words.count", 1_000)), payload=b"{}")
+    call = Frame(Kind.CALL, header=encoded_call(CallHeader(bytes(16), "words.count", 1_000)), payload=b"{}")
     Stranger("mallory", FORGED).says(a, call)
     mesh.run(SECOND)
     assert a.core.counters["member-refused"] == 1

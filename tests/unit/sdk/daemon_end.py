@@ -20,6 +20,8 @@ from meshnode.wire.calls import (
     RegisteredHeader,
     RegisterHeader,
     ResultHeader,
+    encoded_call,
+    encoded_result,
 )
 from meshnode.wire.frame import Frame, FrameReader, Kind, encode
 from meshnode.wire.state import (
@@ -119,7 +121,7 @@ class DaemonEnd(asyncio.Protocol):
     ) -> bytes:
         call_id = call_id or os.urandom(16)
         header = CallHeader(call_id, skill, deadline_ms, **more)
-        self.send(Frame(Kind.CALL, header=pack(header), payload=payload))
+        self.send(Frame(Kind.CALL, header=encoded_call(header), payload=payload))
         return call_id
 
     def cancel(self, call_id: bytes) -> None:
@@ -129,11 +131,11 @@ class DaemonEnd(asyncio.Protocol):
         self.send(Frame(Kind.GRANT, header=pack(GrantHeader(call_id, total))))
 
     def answer(self, call_id: bytes, payload: bytes, code: str = "") -> None:
-        self.send(Frame(Kind.RESULT, header=pack(ResultHeader(call_id, code, "words")), payload=payload))
+        self.send(Frame(Kind.RESULT, header=encoded_result(ResultHeader(call_id, code, "words")), payload=payload))
 
     def shed(self, call_id: bytes, retry_after_ms: int, code: str = "overloaded") -> None:
         header = ResultHeader(call_id, code, "no room", retry_after_ms=retry_after_ms)
-        self.send(Frame(Kind.RESULT, header=pack(header)))
+        self.send(Frame(Kind.RESULT, header=encoded_result(header)))
 
     def item(self, call_id: bytes, number: int, payload: bytes) -> None:
         self.send(Frame(Kind.CHUNK, header=pack(ChunkHeader(call_id, number)), payload=payload))

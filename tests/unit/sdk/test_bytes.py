@@ -15,7 +15,7 @@ from meshnode.sdk import Agent, CallFailed
 from meshnode.sdk.asking import PAYLOAD_BYTES_MAX
 from meshnode.sdk.streams import WINDOW_BYTES, Credit, Flow, Inbox
 from meshnode.wire import blobs, http
-from meshnode.wire.calls import CallHeader, ChunkHeader, GrantHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, ChunkHeader, GrantHeader, ResultHeader, encoded_call, encoded_result
 from meshnode.wire.frame import Frame, Kind
 from tests.unit.sdk.daemon_end import DaemonEnd, at_work, in_loop, pack, unpack
 
@@ -68,7 +68,7 @@ def giving() -> Agent:
 
 
 def ask(end: DaemonEnd, skill: str, *, raw: bool) -> None:
-    call = Frame(Kind.CALL, header=pack(CallHeader(ID, f"tested.{skill}", 10_000, stream=True)), payload=b"{}")
+    call = Frame(Kind.CALL, header=encoded_call(CallHeader(ID, f"tested.{skill}", 10_000, stream=True)), payload=b"{}")
     end.send(call, Frame(Kind.GRANT, header=pack(GrantHeader(ID, 64, WINDOW_BYTES, raw))))
 
 
@@ -237,7 +237,7 @@ async def fetched(end: DaemonEnd, payload: bytes, *, raw: bool) -> str:
     end.ask("tested.fetch")
     asked = await end.asked()
     assert asked.as_bytes
-    end.send(Frame(Kind.RESULT, header=pack(ResultHeader(asked.call_id, raw=raw)), payload=payload))
+    end.send(Frame(Kind.RESULT, header=encoded_result(ResultHeader(asked.call_id, raw=raw)), payload=payload))
     return (await end.result())[1]
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from meshnode.sdk import Agent, Ctx
 from meshnode.sdk.outgoing import Outgoing
-from meshnode.wire.calls import CallHeader, ChunkHeader, RegisterHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, ChunkHeader, RegisterHeader, ResultHeader, encoded_call, encoded_result
 from meshnode.wire.frame import Frame, FrameReader, Kind, size
 from meshnode.wire.parts import BUS_PART_BYTES, Assembly, call_of, part
 from meshnode.wire.state import StateHeader
@@ -26,7 +26,7 @@ def call_id(call: int) -> bytes:
 def said(what: int, call: int, length: int, number: int) -> list[Frame]:
     """Items, an answer, or an answer with what it changed; numbered over all calls."""
     payload = number.to_bytes(4) * (length // 4 + 1)
-    result = Frame(Kind.RESULT, header=pack(ResultHeader(call_id(call))), payload=payload)
+    result = Frame(Kind.RESULT, header=encoded_result(ResultHeader(call_id(call))), payload=payload)
     if what == 0:
         return [Frame(Kind.STATE, header=pack(StateHeader(call_id(call), number)), payload=payload[:1000]), result]
     if what == 1:
@@ -128,7 +128,7 @@ async def test_an_agent_puts_together_what_its_daemon_sends_in_parts():
     async with at_work(answering(), parts=True) as end:
         payload = msgspec.json.encode({"text": "z" * 100_000})
         asked = CallHeader(call_id(7), "tested.small", 10_000)
-        frame = Frame(Kind.CALL, header=pack(asked), payload=payload)
+        frame = Frame(Kind.CALL, header=encoded_call(asked), payload=payload)
         end.send(part(frame, 1, 0), part(frame, 1, 32 * 1024))
         header, value = await end.call("tested.small", text="between")
         assert header.code == "" and value == "between"

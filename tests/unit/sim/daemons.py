@@ -16,7 +16,7 @@ from meshnode.model.recipe import Recipe
 from meshnode.sim.agents import SCRIPT, SimProcesses, Told
 from meshnode.sim.cells import Cells, Tally
 from meshnode.wire.bus import AgentFrames, ToAgent
-from meshnode.wire.calls import CallHeader, ResultHeader
+from meshnode.wire.calls import CallHeader, ResultHeader, encoded_call
 from meshnode.wire.frame import Frame, Kind
 from meshnode.wire.state import KeptHeader, RestoredCell, RestoreHeader, StateHeader, decode_changes
 
@@ -139,7 +139,7 @@ class Daemon:
         if under in self.answered:
             return call_id
         header = CallHeader(call_id, skill, 10_000, idempotency_key=under, stream=stream)
-        frame = Frame(Kind.CALL, header=_encode(header), payload=msgspec.json.encode(arguments))
+        frame = Frame(Kind.CALL, header=encoded_call(header), payload=msgspec.json.encode(arguments))
         self.send(self.conns[unit], frame)
         return call_id
 
