@@ -126,15 +126,24 @@ def test_a_door_hears_who_answered_alone_from_this_node_not_from_the_agent() -> 
     play([DOORS_CALL, DOORS_CALL, ("answer", 0, 2, 1)])
 
 
-def test_a_lone_answer_that_is_too_long_is_left_to_the_slow_path() -> None:
+@pytest.mark.parametrize(("limit", "most"), [("held_bytes_max", 16), ("calls_max", 8)])
+def test_calls_that_come_together_have_no_more_room_than_one_by_one(limit: str, most: int) -> None:
+    five_at_once, limits = ("many call", 0, 4, 17), {limit: most}
+    play([five_at_once] * 2, Index, **limits)
+
+
+def test_an_answer_that_is_too_long_is_left_to_the_slow_path_alone_and_among_others() -> None:
     house = House(1)
     conn, town = house.agent(), Town(house)
-    for number in (1, 2):
+    for number in (1, 2, 3):
         town.hears(house, PEER, call_frame(number.to_bytes(16)))
-    lean = call_of(house.asked_of_agents()[-1]).call_id
-    too_long = result_frame(lean, payload=bytes(letters.RESULT_BYTES_MAX + 1))
-    assert house.switch.lone(conn, too_long, town.now) is None and lean_rows(house) == 1
-    assert house.switch.lone(conn, result_frame(lean, payload=too_long.payload[1:]), town.now) is not None
+    _, first, second = (call_of(frame).call_id for frame in house.asked_of_agents())
+    too_long = result_frame(second, payload=bytes(letters.RESULT_BYTES_MAX + 1))
+    assert house.switch.lone(conn, too_long, town.now) is None and lean_rows(house) == 2
+    longest = result_frame(first, payload=too_long.payload[1:])
+    (post,) = house.switch.from_agent(conn, (longest, too_long), town.now)
+    assert isinstance(post, Post)
+    assert [result_of(frame).code for frame in post.frames] == ["", "result-too-long"]
 
 
 def test_an_index_that_does_not_count_what_it_learns_is_found_out() -> None:
