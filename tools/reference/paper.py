@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 MADE = "*Made by `make reference`; change what it is made from instead.*"
 
 
-def head(title: str, about: str) -> list[str]:
-    return [f"# {title}", "", MADE, "", about, ""]
+def head(title: str, about: str, made: str = MADE) -> list[str]:
+    return [f"# {title}", "", made, "", about, ""]
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
