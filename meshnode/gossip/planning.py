@@ -224,8 +224,8 @@ class Planning:
         if not due and (rethink_us is None or rethink_us > now.mono_us):
             return []
         self._due_us = None
-        first = next((peer for peer in self._overlay.peers() if not self._outlook.lost(peer)), None)
-        if first is not None and self._rush.doubtful(now):
+        heard = (peer for peer in self._overlay.peers() if not self._outlook.lost(peer))
+        if self._rush.doubtful(now) and (first := next(heard, None)) is not None:
             self._overlay.rethink_us = None
             asked = self._rush.ask(first, now)
             self._plan_by(self._rush.until_us)

@@ -1,7 +1,5 @@
 """Many who join one seed at once: each is told of all the others in a few pieces, and a starved seed is waited for."""
 
-from collections.abc import Callable
-
 import pytest
 
 from meshnode.gossip.letters import Push, Repair, Rows, decode
@@ -47,9 +45,6 @@ class Starved(World):
     def __init__(self, seed: int, late_us: int) -> None:
         super().__init__(seed)
         self.late_us = late_us
-
-    def later(self, after_us: int, action: Callable[[], None]) -> None:
-        super().later(after_us, action)
 
     def _send(self, box: Box, peer: NodeId, body: bytes) -> None:
         if peer != self.boxes["n0"].id:
