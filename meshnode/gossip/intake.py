@@ -29,6 +29,7 @@ class Intake:
         self._waiting: dict[SignedRow, NodeId] = {}
         self._by_node: dict[NodeId, dict[SignedRow, None]] = {}
         self._bulk: dict[NodeId, int] = {}  # rows by sender since nothing waited
+        self._comparing: dict[NodeId, None] = {}
         self._due_us: int | None = None
         self._archive = Archive()
         self._recalling = False  # much of the journal, and its end is still to be told
@@ -45,6 +46,20 @@ class Intake:
     def small(self) -> bool:
         """Few enough came for each to be announced."""
         return sum(self._bulk.values()) <= TOLD_MAX
+
+    def puts_off(self, peer: NodeId) -> bool:
+        """Whether a comparison that it begins is to wait: rows that are not checked yet would be brought again."""
+        if self._waiting or self._archive:
+            self._comparing[peer] = None
+            return True
+        return False
+
+    def comparing(self) -> list[NodeId]:
+        """Once nothing waits any more: whose comparisons did, taken out."""
+        if self._waiting or self._archive or not self._comparing:
+            return []
+        comparing, self._comparing = list(self._comparing), {}
+        return comparing
 
     def add(self, peer: NodeId, signed: SignedRow, now: Instant) -> None:
         """Raises ``RemoteError``: it is no row."""

@@ -97,7 +97,7 @@ class Mailroom:
     def _repair(self, peer: NodeId, letter: Roots | Repair | Pull, now: Instant) -> list[Effect]:
         match letter:
             case Roots():
-                return [] if self._parts.intake.busy else self._parts.repairs.roots(peer, letter, now)
+                return [] if self._parts.intake.puts_off(peer) else self._parts.repairs.roots(peer, letter, now)
             case Repair():
                 return self._parts.repairs.step(peer, letter, now)
             case Pull():

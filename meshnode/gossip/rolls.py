@@ -63,20 +63,22 @@ class Rolls:
         return self._each(((peer, signed) for signed in rows), take, now)
 
     def wake(self, now: Instant) -> list[Effect]:
-        """Check the next of those that wait; when a bulk is through, compare with the neighbours who did not send it.
+        """Check the next of those that wait; when a bulk is through, compare with the neighbours who did not send it,
+        and with whoever wanted to meanwhile.
 
         To announce each of thousands of rows would make every neighbour ask for all of them, known to it or not.
         """
-        intake = self._parts.intake
+        intake, repairs = self._parts.intake, self._parts.repairs
         effects = [*self._tell(now), *self._introduce(now), *self.publish(self._parts.me.wake(now), now)]
         effects += self._each(intake.due(now), self.row, now)
         effects += self._recall(intake.recalled(now), now)
-        senders = intake.over()
-        if senders is None:
-            return effects
-        others = [peer for peer in self._parts.overlay.peers() if peer not in senders]
-        opened = [effect for peer in others for effect in self._parts.repairs.open(peer)]
-        return [*effects, GiveBack(), *opened]
+        senders, comparing = intake.over(), intake.comparing()
+        if senders is not None:
+            effects.append(GiveBack())
+        for peer in self._parts.overlay.peers() if comparing or senders is not None else ():
+            if peer in comparing or (senders is not None and peer not in senders):
+                effects += repairs.open(peer)
+        return effects
 
     def deadline(self) -> int | None:
         return earliest(

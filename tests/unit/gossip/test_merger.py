@@ -71,5 +71,6 @@ def test_where_every_row_is_announced_as_it_comes_they_cost_more(monkeypatch: py
     """Planted fault: a bulk is passed on like news, row by row, and compared with everybody meanwhile."""
     monkeypatch.setattr("meshnode.gossip.intake.Intake.small", property(lambda _: True))
     monkeypatch.setattr("meshnode.gossip.intake.Intake.busy", property(lambda _: False))
+    monkeypatch.setattr("meshnode.gossip.intake.Intake.puts_off", lambda *_: False)
     copies, _ = merged(monkeypatch)
     assert sum(copies.values()) > 1.3 * 2 * NODES * (NODES + ROWS)

@@ -3,7 +3,7 @@
 import pytest
 
 from meshnode.gossip.letters import Push, Repair, Rows, decode
-from meshnode.gossip.messages import Discovered
+from meshnode.gossip.messages import Discovered, Publish
 from meshnode.gossip.newcomers import CALM_US, FEW, WAIT_MAX_US, Newcomers
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.reasons import Bye
@@ -122,15 +122,22 @@ def test_who_loses_its_link_before_it_is_told_of_a_crowd_is_told_when_it_is_back
     assert world.run_until(world.all_ready, 12.0) < 8.0
 
 
+@pytest.mark.parametrize("count", [12, 40, 70])
 @pytest.mark.parametrize("smaller", [True, False])
-def test_who_comes_alone_is_given_all_rows_without_a_comparison(*, smaller: bool) -> None:
+def test_who_comes_alone_is_given_all_rows_once_and_without_a_comparison_and_facts_at_once(
+    *, smaller: bool, count: int
+) -> None:
     world = Pieces(seed=3)
     seed = world.box("n0")
-    join(world, 12, 0.1)
-    world.run_for(5.0)
+    world.tell(seed, Publish("skill/words", b"new"))
+    join(world, count, 0.02)
+    world.run_for(20.0)
     name = next(name for name in map(str, range(100)) if (Key(name).node < seed.id) is smaller)
+    world.pieces.clear()
     late = world.box(name, seeds=["n0"])
-    assert world.run_until(lambda: len(late.gossip.members()) == 14, 2.0) <= 0.04
+    assert world.run_until(lambda: len(late.gossip.members()) == count + 2, 2.0) <= 0.04
+    assert world.run_until(lambda: "skill/words" in late.gossip.soft(seed.id), 2.0) <= 0.04
+    world.run_for(0.5)
     assert sum(count for (who, to, _), count in world.pieces.items() if who == "n0" and to == late.id) <= 3
 
 
