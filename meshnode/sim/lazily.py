@@ -16,7 +16,7 @@ from meshnode.model.durability import LAZY
 from meshnode.model.views import AnyView, AppliedView, DocumentsView
 from meshnode.node.puts import PROMISE_US
 from meshnode.sim import seeds
-from meshnode.sim.liveness import settle
+from meshnode.sim.liveness import carry, settle
 from meshnode.sim.node import SimNode
 from meshnode.sim.watching import Checker, violation_of
 from meshnode.sim.workloads import KIND, NAMESPACE
@@ -25,7 +25,6 @@ from meshnode.sim.world import Setup, World
 NODES, WRITER, DOCUMENTS = 3, 0, 5
 WRITES_PER_S = (10.0, 250.0)  # alone on the node, and one behind the other
 STORM_S, CRASHES, DOWN_S, SETTLE_S = 1.5, 4, 2.0, 60.0
-CARRY_S = 45.0
 DIES_WITHIN_US = 4 * PROMISE_US  # of its last answer
 
 
@@ -134,7 +133,7 @@ class LazyRun:
             world.run_for(1.0)
             settle(world, SETTLE_S)
             # Two sides may have ended a generation each: what the losing root alone holds is written again by turns.
-            world.run_till(lambda: not any(map(_is_carrying, world.nodes)), CARRY_S)
+            carry(world)
             settle(world, SETTLE_S)
             self.memory.healed()
 
@@ -151,10 +150,6 @@ class LazyRun:
             node.ask(_put(f"c{self._luck.randrange(DOCUMENTS)}", self._written))
             if self._luck.random() < 0.2:
                 node.ask(ListDocuments(kind=KIND))
-
-
-def _is_carrying(node: SimNode) -> bool:
-    return node.core is not None and node.core.documents.is_carrying
 
 
 def _put(name: str, generation: int) -> Apply:

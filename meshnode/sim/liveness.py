@@ -15,6 +15,7 @@ from meshnode.sim.world import World
 
 CALL_S = 5.0
 ROUND_S = 0.25
+CARRY_S = 120.0  # 40 s at most until a holder has his turn, and so long again where what was carried ends a generation
 
 
 def unmet(world: World) -> dict[str, str]:
@@ -86,6 +87,12 @@ def settle(world: World, within_s: float) -> dict[str, float]:
             what = "; ".join(f"{name}: {example}" for name, example in lacking.items())
             raise Violated("Liveness", world.now_us, "all nodes", f"not within {within_s:g} s of the healing: {what}")
         world.run_for(ROUND_S)
+
+
+def carry(world: World) -> None:
+    """Run until no node has writes left to carry over to a root that has not seen them. Who may not write them goes on
+    trying, so it ends after ``CARRY_S`` anyway."""
+    world.run_till(lambda: not any(node.core and node.core.documents.is_carrying for node in world.nodes), CARRY_S)
 
 
 def answer_calls(world: World, skills: Sequence[str], within_s: float) -> float:

@@ -7,7 +7,7 @@ from meshnode.kernel.instant import SECOND
 from meshnode.sim.authority import SameAuthority
 from meshnode.sim.drains import Drained
 from meshnode.sim.faults import Fault, Kind, Misfortune
-from meshnode.sim.liveness import answer_calls, settle
+from meshnode.sim.liveness import answer_calls, carry, settle
 from meshnode.sim.node import Adapt
 from meshnode.sim.promises import Audit
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, OneAnswer, RisingBoots
@@ -21,7 +21,6 @@ from meshnode.sim.writes import KeptWrites
 
 JOIN_S = 30.0
 WARM_S = 3.0
-CARRY_S = 45.0  # holders take turns at what an author does not carry himself
 REST_S = 5.0
 
 
@@ -136,9 +135,9 @@ class Run:
         report.calls_s = answer_calls(world, self._skills(), scenario.settle_s)
         if self.audit is not None:
             self.audit.close_books(scenario.settle_s)
-        world.run_till(lambda: not any(node.core and node.core.documents.is_carrying for node in world.nodes), CARRY_S)
+        carry(world)
         world.run_for(REST_S)
-        settle(world, REST_S)  # a write carried over in this very moment has yet to arrive
+        settle(world, 0.0)
         if self.audit is not None:
             self.audit.read_books()
         for checker in self.checkers:

@@ -123,6 +123,11 @@ def test_the_oracle_knows_that_a_spoilt_root_lets_the_one_before_it_come_back(se
     passes("re-roots-and-everything", seed=seed, nodes=nodes)
 
 
+def test_a_run_waits_for_what_is_carried_after_a_generation_that_was_ended_by_what_was_carried() -> None:
+    """Its last write was made 50 s after the storm: a run that was looked at after 45 saw it on its way."""
+    passes("re-roots-and-everything", seed=2, nodes=5)
+
+
 def _reset_again_and_again(_luck: Random, _nodes: int) -> list[Fault]:
     """All connections of one node, every 10 ms for 0.6 s: those that are to replace them end before WELCOME."""
     return [Fault(Kind.BLIP, 20.0 + 0.01 * n, 0.0, (2,)) for n in range(60)]
