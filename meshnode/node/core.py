@@ -214,8 +214,7 @@ class Core:
         """Take one input. Until this boot is durable, all but the disk's word waits: the rooms have not begun."""
         if not self.started and not isinstance(event, Stored | StoreFailed):
             return self._wait(event)
-        effects = [] if not self.puts.owes or passes(event) else self._settle(self.puts.wake(now), now)
-        effects += self._take(event, now)
+        effects = self._take(event, now)
         while self.started and self._early:
             effects += self._take(self._early.popleft(), now)
         return coalesced(effects, self.ports.codec.join)
@@ -271,11 +270,12 @@ class Core:
     # -- one turn ---------------------------------------------------------------------------------------------------
 
     def _take(self, event: Input, now: Instant) -> list[Effect]:
+        made = self._settle(self.puts.wake(now), now) if self.puts.owes and not passes(event) else []
         alone = self._alone(event, now)
         if alone is None:
             self.rooms.touch(event)
             alone = enter(self, event, now)
-        return self._settle(alone, now)
+        return made + self._settle(alone, now)
 
     def _alone(self, event: Input, now: Instant) -> Sequence[Effect] | None:
         """What a frame that comes alone, from a peer or an agent, comes to; ``None``: it is not, or not that simple."""

@@ -23,6 +23,7 @@ from meshnode.kernel.instant import MS
 from meshnode.model.commands import Apply
 from meshnode.model.durability import DOCUMENT_LEVELS, LAZY, reached
 from meshnode.model.errors import Invalid, LocalError
+from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.policy import KIND as POLICY
 from meshnode.model.views import AnyView, AppliedView
 from meshnode.node.agent_desk import manifest_fields
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 GATHERED_MAX = 128  # commands in one input
 PROMISE_US = 5 * MS
+_JUDGES = (POLICY, NODE)  # the next put is judged by what these documents say: who may write, what this node wants
 
 
 class _Put(msgspec.Struct, frozen=True):
@@ -104,7 +106,7 @@ class Puts:
             return [*effects, Reply(put.command_no, failure_of(intent))]
         if isinstance(intent, Draft):
             return [*effects, Reply(put.command_no, _view(put, "unchanged"))]
-        if not intent.is_sure or wanted.kind == POLICY:  # the next put is judged by it
+        if not intent.is_sure or wanted.kind in _JUDGES:
             return [*effects, *self.wake(now), *self._written([put], now)]
         if self._due_us is None:
             self._due_us = now.mono_us + PROMISE_US

@@ -8,8 +8,8 @@ import pytest
 
 from meshnode.kernel.instant import MS
 from meshnode.kernel.records import RecordKind
-from meshnode.model.commands import Apply, GetStatus, ListDocuments, Shutdown
-from meshnode.model.views import AppliedView, Failure
+from meshnode.model.commands import Apply, DeleteDocument, GetStatus, ListDocuments, Shutdown
+from meshnode.model.views import AnyView, AppliedView, Failure
 from meshnode.node.effects import Reply, Store
 from meshnode.node.inputs import CommandGiven, CommandsGiven, Input, LoadSampled, Measured
 from meshnode.node.puts import GATHERED_MAX, PROMISE_US, gathered
@@ -149,6 +149,40 @@ def test_a_policy_is_in_force_before_the_next_put_is_judged() -> None:
     box.tell(CommandGiven(1001, Apply(manifest=policy, durability="lazy")))
     assert action(box, 1001) == ("created", "lazy")
     assert box.core.documents.get("Policy", "default", "somebody") is not None
+
+
+def test_what_a_node_wants_is_in_force_before_the_next_put_is_judged() -> None:
+    _, box = alone()
+
+    def lazily(number: int, document: dict[str, Any]) -> AnyView:
+        box.tell(CommandGiven(number, Apply(manifest=document, durability="lazy")))
+        return box.replies[number][0]
+
+    def wants(number: int, *regions: str) -> AnyView:
+        spec: dict[str, Any] = {"drain": False, "interest": {"regions": list(regions)}}
+        return lazily(number, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "alpha"}, "spec": spec})
+
+    there = manifest("there")
+    there["metadata"]["labels"] = {"region": "east"}
+    assert isinstance(wants(1, "west"), AppliedView)
+    refused = lazily(2, there)
+    assert isinstance(refused, Failure) and refused.code == "not-held-here"
+    assert isinstance(wants(3, "east", "west"), AppliedView)
+    assert isinstance(lazily(4, there), AppliedView)
+
+
+def test_what_is_promised_of_what_waited_for_this_boot_is_made_before_what_waited_behind_it() -> None:
+    mesh = Mesh()
+    box = Box(mesh, "alpha")
+    box.start()
+    box.tell(applied(1001, "one", lazily=True))
+    box.tell(CommandGiven(1002, DeleteDocument(kind=KIND, namespace="default", name="one")))
+    box.tell(applied(1003, "one", lazily=True))
+    assert not box.replies
+    mesh.run(100 * MS)
+    assert action(box, 1001) == ("created", "lazy")
+    assert not isinstance(box.replies[1002][0], Failure), box.replies[1002]
+    assert action(box, 1003) == ("created", "lazy")
 
 
 def test_who_is_content_with_memory_hears_what_is_wrong_as_everybody_does() -> None:
