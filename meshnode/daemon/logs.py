@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 
+_STDERR = 2
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -24,6 +25,7 @@ def to_stderr(*, verbose: bool) -> None:
 
 def stacks_to_stderr() -> None:
     """Where each thread stands: when native code ends the process, and when somebody asks with SIGUSR2, after which
-    the process goes on."""
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR2)
+    the process goes on. It goes to the process's own standard error: a handler of signals writes to a descriptor, which
+    what stands in for ``sys.stderr`` need not have."""
+    faulthandler.enable(_STDERR)
+    faulthandler.register(signal.SIGUSR2, _STDERR)
