@@ -62,8 +62,7 @@ class Change(msgspec.Struct, frozen=True):
     """What a local write asks for: keep ``records`` first, perform ``effects`` after the commit that holds them.
 
     ``created``: the document did not exist or was deleted; ``unchanged``: there was nothing to write (``records`` then
-    hold what an earlier, failed commit left to keep, if anything). ``at_once``: what need not wait for the commit, as
-    the writer asked for it ``lazily``.
+    hold what an earlier, failed commit left to keep, if anything).
     """
 
     doc_id: DocId
@@ -71,18 +70,16 @@ class Change(msgspec.Struct, frozen=True):
     effects: tuple[Effect, ...] = ()
     created: bool = False
     unchanged: bool = False
-    at_once: tuple[Effect, ...] = ()
-    lazily: bool = False
 
 
 class Changes(msgspec.Struct, frozen=True):
     """What several local writes ask for together: as of a ``Change``, whose records and effects are those of all.
 
-    ``outcomes``: of each write, in their order; an error means that this one changed nothing.
+    ``outcomes``: of each write, in their order; an error means that this one changed nothing. ``at_once``: what need
+    not wait for the commit, as the writer asked for all of them lazily.
     """
 
     outcomes: tuple[Change | LocalError, ...]
     records: tuple[Record, ...] = ()
     effects: tuple[Effect, ...] = ()
     at_once: tuple[Effect, ...] = ()
-    lazily: bool = False

@@ -54,7 +54,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
         return self.sealed.pin
 
 
-class Standing(Protocol):
+class KnownDoc(Protocol):
     """What the gate asks a document."""
 
     @property
@@ -67,7 +67,7 @@ class Standing(Protocol):
 class Known(Protocol):
     """What the gate asks the store."""
 
-    def look(self, doc: DocId) -> Standing | None: ...
+    def look(self, doc: DocId) -> KnownDoc | None: ...
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
         """The envelope in which an actor made its change of this number."""

@@ -197,22 +197,20 @@ class Documents:
 
     # -- local writes
 
-    def put(
-        self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant, *,
-        lazily: bool = False,
-    ) -> Change:  # fmt: skip
+    def put(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Change:
         """Make the document read ``fields``: changed ones are written, absent ones removed, conflicts thereby resolved.
-
-        ``lazily``: peers are told at once, and the journal may take ``lazy_us``. A node that loses such a write in a
-        crash gets it back from whoever was told; its next start is another boot, so no number is used twice.
 
         Raises ``Denied``, ``Invalid`` or another ``LocalError``; then nothing changed.
         """
         self.interests.judge(kind, namespace, name, fields)
-        return self._filed(self._pen.put(kind, namespace, name, fields, now), now, lazily=lazily)
+        return self._filed(self._pen.put(kind, namespace, name, fields, now), now)
 
     def put_all(self, writes: Sequence[Wanted], now: Instant, *, lazily: bool = False) -> Changes:
-        """As ``put``, each write by itself: all of one turn of the node, at a few signatures for all of them."""
+        """As ``put``, each write by itself: all of one turn of the node, at a few signatures for all of them.
+
+        ``lazily``: peers are told at once, and the journal may take ``lazy_us``. A node that loses such a write in a
+        crash gets it back from whoever was told; its next start is another boot, so no number is used twice.
+        """
         outcomes: list[Change | LocalError] = []
         placed: dict[bytes, Admitted] = {}
         for some in _apart(writes):
@@ -372,21 +370,15 @@ class Documents:
         # One of the two opens, so that a healed link carries each difference once.
         return [*told, self._exchange.open(peer)] if self._me < peer else told
 
-    def _filed(self, draft: Draft, now: Instant, *, lazily: bool = False) -> Change:
-        if draft.admitted is None and lazily:
-            return Change(draft.doc, unchanged=True)
+    def _filed(self, draft: Draft, now: Instant) -> Change:
         if draft.admitted is None:
             left = self._persisting.kept(UNKNOWN_NODE, self._keeping.of(draft.doc), now, eager=False)
             return Change(draft.doc, left.records, left.then if left.records else (), unchanged=True)
         # What this write stands on must be durable with it: an earlier change may still wait for a disk that refused.
-        unkept = [] if lazily else self._keeping.of(draft.doc)
+        unkept = self._keeping.of(draft.doc)
         placed = self._into_place(draft.admitted)
-        persist = self._persisting.kept(UNKNOWN_NODE, [*unkept, *placed], now, eager=True, lazily=lazily)
-        if not lazily:
-            return Change(draft.doc, persist.records, persist.then, draft.created)
-        *at_once, later = spread(persist)
-        assert isinstance(later, Persist)
-        return Change(draft.doc, later.records, later.then, draft.created, at_once=tuple(at_once), lazily=True)
+        persist = self._persisting.kept(UNKNOWN_NODE, [*unkept, *placed], now, eager=True)
+        return Change(draft.doc, persist.records, persist.then, draft.created)
 
     def _all_of(
         self, outcomes: Sequence[Change | LocalError], placed: Mapping[bytes, Admitted], now: Instant, *, lazily: bool
@@ -398,7 +390,7 @@ class Documents:
             return Changes(tuple(outcomes), persist.records, persist.then)
         *at_once, later = spread(persist)
         assert isinstance(later, Persist)
-        return Changes(tuple(outcomes), later.records, later.then, tuple(at_once), lazily=True)
+        return Changes(tuple(outcomes), later.records, later.then, tuple(at_once))
 
     def _placed(self, draft: Draft | LocalError, placed: dict[bytes, Admitted], *, lazily: bool) -> Change | LocalError:
         """One of several writes, into its document; ``placed``: all that is to be kept, in order."""
@@ -412,7 +404,7 @@ class Documents:
             placed.update({each.sealed.id: each for each in self._into_place(draft.admitted)})
         except LocalError as error:
             return error
-        return Change(draft.doc, created=draft.created, lazily=lazily)
+        return Change(draft.doc, created=draft.created)
 
     def _into_place(self, admitted: Admitted) -> Sequence[Admitted]:
         """Our own write, in its document. Raises ``Broken``, ``Full``."""

@@ -125,15 +125,10 @@ class Pen:
         self._kinds = kinds
 
     def put(self, kind: str, namespace: str, name: str, fields: Mapping[str, JsonValue], now: Instant) -> Draft:
-        (draft,) = self.put_all([Wanted(kind, namespace, name, fields)], now)
+        (draft,) = self.write([self.intend(Wanted(kind, namespace, name, fields))], now)
         if isinstance(draft, LocalError):
             raise draft
         return draft
-
-    def put_all(self, writes: Sequence[Wanted], now: Instant) -> list[Draft | LocalError]:
-        """Each of another document: sealed together, at a few signatures for all of them. What is wrong with one is no
-        reason against another."""
-        return self.write([self.intend(each) for each in writes], now)
 
     def intend(self, wanted: Wanted) -> Intent | Draft | LocalError:
         """What there is to write, judged; nothing is made of it yet, and the next change makes it out of date."""
@@ -149,7 +144,8 @@ class Pen:
         return Intent(doc, wanted.names, here, here.history.heads(), edit, created, is_plain)
 
     def write(self, intents: Sequence[Intent | Draft | LocalError], now: Instant) -> list[Draft | LocalError]:
-        """Make envelopes of what was intended, each of another document, since the last change."""
+        """Make envelopes of what was intended, each of another document, since the last change: sealed together, at a
+        few signatures for all of them. What is wrong with one is no reason against another."""
         unsigned = [self._drafted(each, now) if isinstance(each, Intent) else each for each in intents]
         ready = [each for each in unsigned if isinstance(each, _Unsigned)]
         sealed = iter(envelope.seal_all([each.made for each in ready], self._signer))

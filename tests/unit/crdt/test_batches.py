@@ -223,7 +223,7 @@ def test_lazy_writes_of_a_turn_are_told_at_once() -> None:
     (told,) = [each for each in made.at_once if isinstance(each, Send)]
     letter = letters.decode(told.body)
     assert isinstance(letter, Envelopes) and letter.lazy and len(letter.items) == 2
-    assert made.lazily and len(made.records) == 2
+    assert len(made.records) == 2
 
 
 def test_what_this_node_does_not_want_is_refused_alone() -> None:

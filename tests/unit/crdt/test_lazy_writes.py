@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from meshnode.crdt import letters
-from meshnode.crdt.document import Change
+from meshnode.crdt.document import Change, Changes
 from meshnode.crdt.letters import Envelopes
 from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
+from meshnode.crdt.writing import Wanted
 from meshnode.kernel.effects import Effect, Persist, Send
 from meshnode.kernel.instant import SECOND
 from meshnode.links.messages import ControlReceived
@@ -16,12 +17,14 @@ from tests.unit.crdt.ports import Mesh, instant
 NAMES = ("Thing", "default", "x")
 
 
-def lazily(mesh: Mesh, name: str, value: int, *, commit: bool = False) -> Change:
-    change = mesh.nodes[name].documents.put(*NAMES, {"v": value}, mesh.now, lazily=True)
-    mesh.give(name, change.at_once)
-    if commit:
-        mesh.give(name, [Persist(change.records, change.effects, lazily=True)])
-    return change
+def made(mesh: Mesh, name: str, value: int) -> Changes:
+    return mesh.nodes[name].documents.put_all([Wanted(*NAMES, {"v": value})], mesh.now, lazily=True)
+
+
+def lazily(mesh: Mesh, name: str, value: int) -> Changes:
+    changes = made(mesh, name, value)
+    mesh.give(name, changes.at_once)
+    return changes
 
 
 def kinds(effects: Sequence[Effect]) -> list[type[Effect]]:
@@ -34,7 +37,8 @@ def test_peers_and_watchers_hear_of_a_lazy_write_before_its_commit_and_only_its_
     mesh.settle()
     change = lazily(mesh, "a", 1)
     assert (kinds(change.at_once), kinds(change.effects)) == ([Send, DocumentChanged], [EnvelopesKept])
-    assert change.lazily and change.created and change.records
+    (outcome,) = change.outcomes
+    assert isinstance(outcome, Change) and outcome.created and change.records
     mesh.settle()
     found = mesh.nodes["b"].documents.get(*NAMES)
     assert found is not None and found.fields == {"v": 1}
@@ -46,7 +50,7 @@ def test_who_hears_of_a_lazy_write_keeps_it_lazily_and_passes_it_on_at_once() ->
     mesh.link("a", "b")
     mesh.link("b", "c")
     mesh.settle()
-    change = mesh.nodes["a"].documents.put(*NAMES, {"v": 1}, mesh.now, lazily=True)
+    change = made(mesh, "a", 1)
     told = next(each for each in change.at_once if isinstance(each, Send))
     letter = letters.decode(told.body)
     assert isinstance(letter, Envelopes) and letter.lazy and letter.eager
@@ -81,8 +85,8 @@ def test_writing_durably_what_is_there_lazily_waits_for_its_commit() -> None:
     mesh = Mesh("a")
     lazily(mesh, "a", 1)
     unchanged = mesh.nodes["a"].documents.put(*NAMES, {"v": 1}, mesh.now)
-    assert unchanged.unchanged and unchanged.records and not unchanged.lazily
-    assert not mesh.nodes["a"].documents.put(*NAMES, {"v": 1}, mesh.now, lazily=True).records
+    assert unchanged.unchanged and unchanged.records
+    assert not made(mesh, "a", 1).records
 
 
 def test_a_crash_takes_a_lazy_write_back_and_nobody_ever_sees_two_under_one_number() -> None:
