@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from meshnode.crdt.fields import JsonValue
+from meshnode.crdt.fields import COUNTED, JsonValue
 from meshnode.model.commands import JsonObject
 from meshnode.model.errors import Invalid
 from meshnode.model.ids import NodeId, short
 from meshnode.model.schemas import SCHEMAS
 
 COUNTER_MAX = 1 << 53  # readers in other languages hold integers as doubles
-_COUNTER = re.compile(r"count:(?P<name>[^@]+)@(?P<node>[0-9a-f]{12})\Z")
+_COUNTER = re.compile(rf"{COUNTED}(?P<name>[^@]+)@(?P<node>[0-9a-f]{{12}})\Z")
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ def is_counter(field: str) -> bool:
 
 def counter_field(name: str, node: NodeId) -> str:
     """Raises ``Invalid``."""
-    field = f"count:{name}@{short(node)}"
+    field = f"{COUNTED}{name}@{short(node)}"
     if not is_counter(field):
         raise Invalid(f"{name[:60]!r} is no name of a counter: 1 character or more, no '@'", next_step="rename it")
     return field
