@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bench.rows import Row
 
-# Of 2026-11-25: the story of each fault (``meshnode why``) beside the clock of the bench, and docs/performance.md.
+# Of 2026-11-25: the story of each fault (``meshnode why``) beside the clock of the bench, and docs/performance/.
 NEXT = {
     "silent-state": "0.5 to 0.9 s until it is suspect, 1.0 s until its units are given up, 0.2 s to gather the state, "
     "then calls under way are sent again: give up earlier where all observers agree",
@@ -14,27 +14,29 @@ NEXT = {
     "cold-alone": "imports of the daemon, then the wait for peers that do not come",
     "heal-merge": "see which of link, claim and hand-over took the time in the story of the unit",
     "call-local": "some 90 us of Python a turn in the daemon, 100 in the callee, 75 in the caller, all flat: a loop of "
-    "our own for agents, without self-pipe and transports (docs/performance.md)",
+    "our own for agents, without self-pipe and transports (docs/performance/agents.md)",
     "call-local-zmq": "each hop passes a thread of libzmq twice: send at once when alone, ask EVENTS instead of "
-    "catching Again (docs/performance.md)",
+    "catching Again (docs/performance/calls.md)",
     "call-remote": "one daemon spends some 380 us on it, flat: links/hub.py builds a turn, a Post, a Transmit and two "
-    "lists for one frame (docs/performance.md)",
+    "lists for one frame (docs/performance/calls.md)",
     "spawn": "the order itself (HTTP, a signed document, its commit, a claim with its epoch) takes most of it: let "
-    "commit and fork run side by side, and compile the file once for all replicas (docs/performance.md)",
+    "commit and fork run side by side, and compile the file once for all replicas (docs/performance/agents.md)",
     "sse-views": "a node whose proof was renewed is told as a whole row, 1 KB to each reader, some 700 a second of "
-    "10,000 nodes: tell ages apart from rows, or let the page ask for the fields it shows (docs/performance.md)",
+    "10,000 nodes: tell ages apart from rows, or let the page ask for the fields it shows "
+    "(docs/performance/gateway.md)",
     "sse": "what is told waits for a round of polls: every renewed proof is a row to commit and to encode "
-    "(docs/performance.md)",
+    "(docs/performance/gateway.md)",
     "page-queries": "the tail is a round of polls, 5 s of CPU for 205,000 rows, most of it for renewed proofs; the "
-    "slowest medians are named here (docs/performance.md)",
-    "rss": "what a burst of events or the keys of a start took lies in pieces between what stays (docs/performance.md)",
+    "slowest medians are named here (docs/performance/gateway.md)",
+    "rss": "what a burst of events or the keys of a start took lies in pieces between what stays "
+    "(docs/performance/gateway.md)",
     "links-1000": "CPU of both ends, 2.5 ms a link at the listener, on the cores there are: profile a handshake there",
     "links-1000-idle": "some 75 us for a PING and its PONG, 1,000 a second: let the WELCOME of a node with hundreds of "
     "links tell a slower pace (pace_us is there), as far as its peers may find it silent later",
     "resume-stall": "what was under way goes before it, some 100 frames sent again and decoded: 2.6 ms of the p50 at "
     "64 under way each way, 0.6 at one: write what was logged as bytes, not as frames to encode anew",
     "agent-mem": "some 1,000 pages with one touched object each, 1.1 MiB of them for asyncio: a loop of our own for "
-    "agents (docs/performance.md)",
+    "agents (docs/performance/agents.md)",
 }
 FAMILIES = {
     "call-local-unix": "call-local", "call-remote-ray": "call-remote", "silent-state-tuned": "silent-state",

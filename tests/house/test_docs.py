@@ -11,7 +11,10 @@ from tools.reference.__main__ import main as reference
 from tools.reference.api import anchor
 from tools.reference.book import FOLDER, pages
 
-ALSO = (ROOT / "ARCHITECTURE.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted(FOLDER.glob("*.md")))
+ALSO = (
+    ROOT / "ARCHITECTURE.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs" / "performance").glob("*.md")), *sorted(FOLDER.glob("*.md")),
+)  # fmt: skip
 README_LINES_MAX = 52
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
