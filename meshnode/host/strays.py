@@ -11,6 +11,7 @@ from meshnode.host.launch import MARK
 
 _PREFIX = f"{MARK}=".encode()
 _AGAIN_S = 0.02
+_EXITING, _KERNEL_THREAD = 0x4, 0x200000  # PF_EXITING, PF_KTHREAD: include/linux/sched.h
 
 
 def children() -> list[int]:
@@ -23,20 +24,30 @@ def children() -> list[int]:
 
 
 def mark_in(pid: int) -> str | None:
-    """The mark of a process; "" for one without, one that has gone or one that does not let us look.
+    """The mark of a process; "" for one without, one that ends or has gone, and one that does not let us look.
 
-    None: it shows no environment at all. So does one in the middle of an exec, which is marked a moment later.
+    None: it is in the middle of an exec, and shows no environment yet.
     """
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return ""
     if not environment:
-        return None
+        return None if _in_an_exec(pid) else ""
     for entry in environment.split(b"\0"):
         if entry.startswith(_PREFIX):
             return entry[len(_PREFIX) :].decode("ascii", "replace")
     return ""
+
+
+def _in_an_exec(pid: int) -> bool:
+    """Of one that showed no environment: whether it is because the kernel has not told yet where it lies, or told it a
+    moment ago. One that was given none has one of no length."""
+    stat = _stat(pid)
+    if not stat or int(stat[6]) & (_EXITING | _KERNEL_THREAD):
+        return False
+    begin, end = int(stat[47]), int(stat[48])
+    return end == 0 or begin != end
 
 
 def sweep(mark: str, patience_s: float) -> int:
@@ -48,16 +59,22 @@ def sweep(mark: str, patience_s: float) -> int:
     killed: dict[int, None] = {}
     clean = 0
     while True:
-        found = [pid for pid in _processes() if pid != os.getpid() and (mark_in(pid) or "").startswith(f"{mark}.")]
-        clean = 0 if found else clean + 1
+        found, hidden = _look(f"{mark}.")
+        clean = 0 if found or hidden else clean + 1
         for pid in found:
             killed[pid] = None
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        # One that was in the middle of an exec is seen by the second look.
+        # One that was forked by one that was killed, a moment before, is seen by the second look.
         if clean > (1 if killed else 0) or time.monotonic() > until:
             return len(killed)
         time.sleep(_AGAIN_S)
+
+
+def _look(prefix: str) -> tuple[list[int], bool]:
+    """Processes with such a mark, and whether there are any that do not show theirs yet."""
+    marks = {pid: mark_in(pid) for pid in _processes() if pid != os.getpid()}
+    return [pid for pid, mark in marks.items() if mark and mark.startswith(prefix)], None in marks.values()
 
 
 def _processes() -> Iterator[int]:
@@ -67,8 +84,14 @@ def _processes() -> Iterator[int]:
 
 
 def _parent(pid: int) -> int:
+    stat = _stat(pid)
+    return int(stat[1]) if stat else 0
+
+
+def _stat(pid: int) -> list[str]:
+    """What stands in /proc/PID/stat behind the name, from the state (3 in proc(5)) on; empty: it has gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[1])
+        return []
+    return stat.rpartition(")")[2].split()

@@ -2,6 +2,7 @@
 
 A run is over when its first process has ended. What is left of its group is killed then, and so is whatever ran away
 to another session: the warden inherits orphans (PR_SET_CHILD_SUBREAPER), and every descendant carries the run's mark.
+One that does not show it in time is killed as soon as it does (``wardenstrays.py``).
 """
 
 import contextlib
@@ -17,18 +18,15 @@ from meshnode.host.guard import Guard
 from meshnode.host.launch import MARK, Launch, Stationery, become, mark_of
 from meshnode.host.strays import children, mark_in
 from meshnode.host.wardenoutput import Output, Outputs
+from meshnode.host.wardenstrays import Strays
 from meshnode.host.wardenwire import Exited, Failed, FromWarden, Go, Row, Start, Started, Stop
 from meshnode.kernel.hlc import Hlc
-from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.timers import Timers
 
 RUNS_MAX = 10_000
 # From SIGKILL to the end of a process; only one stuck in the kernel takes longer.
 _KILLED_US = 5 * SECOND
-# A process in the middle of an exec shows its mark a moment later, or much later on a busy machine; one without
-# environment never does. Each look waits twice as long as the one before, 381 ms in all.
-_LOOK_AGAIN_US = 3 * MS
-_LOOKS_MAX = 8
 _ALL_SIGNALS = signal.valid_signals()
 
 
@@ -69,9 +67,9 @@ class Runs:
         self._stationery = Stationery()
         self._runs: dict[tuple[str, int], Run] = {}
         self._by_pid: dict[int, Run] = {}
+        self._live: dict[str, Run] = {}  # by mark: its first process has not been seen to end
         self._ending: dict[str, Run] = {}  # by mark: the first process is gone, others may not be
-        self._unseen: dict[int, int] = {}  # pid -> how often it showed no environment
-        self._look_again_us: int | None = None
+        self._strays = Strays(mark_of(run_directory))
         self._due: Timers[Run] = Timers()
 
     def __len__(self) -> int:
@@ -123,7 +121,7 @@ class Runs:
         run = Run(order, pid, mark, Output(AgentLog(log_path(self._logs, order.instance), self._hlc)), gate)
         self._outputs.add(run.output, out, OUT)
         self._outputs.add(run.output, err, ERR)
-        self._runs[order.instance, order.run_no] = self._by_pid[pid] = run
+        self._runs[order.instance, order.run_no] = self._by_pid[pid] = self._live[mark] = run
         return run
 
     def _child(self, launch: Launch, title: str) -> int:
@@ -167,13 +165,12 @@ class Runs:
         self._guard.close()
 
     def deadline(self) -> int | None:
-        dues = (self._due.deadline(), self._outputs.deadline(), self._look_again_us)
+        dues = (self._due.deadline(), self._outputs.deadline(), self._strays.deadline())
         return min((due for due in dues if due is not None), default=None)
 
     def wake(self, now: Instant) -> None:
         self._outputs.wake(now)
-        if self._look_again_us is not None and self._look_again_us <= now.mono_us:
-            self._finish()
+        self._look_again(now)
         for run in self._due.pop_due(now.mono_us):
             if run.status is None:
                 _signal_group(run.pid, signal.SIGKILL)
@@ -182,6 +179,7 @@ class Runs:
 
     def reap(self) -> None:
         """Some child has ended, perhaps several, perhaps none."""
+        look = bool(self._ending)
         while True:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -192,10 +190,12 @@ class Runs:
             run = self._by_pid.get(found.si_pid)
             if run is not None:
                 self._first_ended(run)
+                look = True
             else:
                 os.waitpid(found.si_pid, 0)
-                self._unseen.pop(found.si_pid, None)
-        self._finish()
+                look = self._strays.reaped(found.si_pid) or look
+        if look:
+            self._look()
 
     def _stop(self, run: Run, grace_us: int) -> None:
         if run.status is not None or run.stopping:
@@ -212,38 +212,37 @@ class Runs:
         _signal_group(run.pid, signal.SIGKILL)
         self._guard.remove(run.pid)
         _, status = os.waitpid(run.pid, 0)
-        del self._by_pid[run.pid]
+        del self._by_pid[run.pid], self._live[run.mark]
         _open_gate(run)
         run.status = os.waitstatus_to_exitcode(status)
         self._ending[run.mark] = run
         self._due.set(run, self._now().mono_us + _KILLED_US)
 
-    def _finish(self) -> None:
+    def _look(self) -> None:
         """Kill what descends from runs that have ended; those of which nothing is left are over."""
-        self._look_again_us = None
-        if not self._ending:
-            return
-        left: dict[str, None] = {}
         by_session = {run.pid: run.mark for run in self._ending.values()}
+        shown: dict[int, str | None] = {}
         for pid in children():
-            if pid in self._by_pid or pid == self._guard.pid:
-                continue
-            mark = mark_in(pid)
-            if mark is None and self._may_show_up(pid):
-                again_us = self._now().mono_us + (_LOOK_AGAIN_US << (self._unseen[pid] - 1))
-                self._look_again_us = min(again_us, self._look_again_us or again_us)
-            mark = mark or by_session.get(_session(pid), "")
-            if mark in self._ending:
-                left[mark] = None
-                _signal(pid, signal.SIGKILL)
-        if self._look_again_us is None:
+            if pid not in self._by_pid and pid != self._guard.pid:
+                mark = mark_in(pid)
+                shown[pid] = mark or by_session.get(_session(pid), mark)
+        now_us = self._now().mono_us
+        left: dict[str | None, None] = {}
+        for pid in self._strays.judge(shown, self._live, now_us):
+            left[shown[pid]] = None
+            _signal(pid, signal.SIGKILL)
+        if not self._strays.hold(now_us):
             for run in [run for mark, run in self._ending.items() if mark not in left]:
                 self._over(run)
 
-    def _may_show_up(self, pid: int) -> bool:
-        """Whether a process without environment may be in the middle of an exec, as far as looking can tell."""
-        self._unseen[pid] = min(self._unseen.get(pid, 0) + 1, _LOOKS_MAX)
-        return self._unseen[pid] < _LOOKS_MAX
+    def _look_again(self, now: Instant) -> None:
+        """At those who showed nothing; at all when one of them shows something, or a run waits for its end."""
+        due = self._strays.due(now.mono_us)
+        if due and (self._ending or any(mark_in(pid) is not None for pid in due)):
+            self._look()
+        else:
+            for pid in due:
+                self._strays.hides(pid, now.mono_us)
 
     def _over(self, run: Run) -> None:
         self._due.cancel(run)

@@ -14,7 +14,8 @@ import pytest
 from meshnode.agents.messages import ProcessExited, ProcessFailed, ProcessStarted
 from meshnode.model.recipe import Recipe
 from tests.real.agents_kit import WAIT_S, Fifo, ended, gone, in_loop
-from tests.real.warden_kit import hand
+from tests.real.hiding_warden import SHOWN
+from tests.real.warden_kit import hand, warden_by
 
 pytestmark = pytest.mark.real
 
@@ -173,6 +174,26 @@ async def test_one_that_forks_away_is_found_and_ended_and_nobody_else_is(tmp_pat
             await ended(away)  # it was on its way out when its unit had ended
         assert not gone(spared)
     assert gone(spared), "the end of the warden is the end of all"
+
+
+@in_loop
+async def test_one_that_shows_its_mark_only_after_its_run_was_over_is_found_all_the_same(tmp_path: Path, fifo: Fifo):
+    (tmp_path / "run").mkdir(mode=0o700)
+    with warden_by(tmp_path / "run", "tests.real.hiding_warden"):
+        async with hand(tmp_path) as here:
+            code = AWAY.format(how="forked", end="import time; time.sleep(1000)")
+            here.start(here.recipe(code, FIFO=fifo.path), "good/0")
+            spared = int(await fifo.line())
+            here.start(here.recipe(code, FIFO=fifo.path), "away/0")
+            away = int(await fifo.line())
+            await here.pid("away/0")
+            here.stop("away/0", grace_us=0)
+            await here.exit("away/0")
+            assert not gone(away), "the end of the run is told before"
+            (tmp_path / SHOWN).touch()
+            async with asyncio.timeout(WAIT_S):
+                await ended(away)
+            assert not gone(spared)
 
 
 # Starts

@@ -1,19 +1,24 @@
 """A supervisor with a warden of its own, and nothing else of a node."""
 
 import asyncio
+import os
+import socket
+import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from meshnode.agents.messages import ProcessesFound, ProcessExited, ProcessStarted, StartProcess, StopProcess
 from meshnode.host.blobs import BlobStore
+from meshnode.host.launch import MARK, mark_of
 from meshnode.host.supervisor import Supervisor, Told
+from meshnode.host.wardenwire import WARDEN_SOCKET
 from meshnode.model.ids import InstanceId
 from meshnode.model.recipe import Recipe
-from tests.real.agents_kit import WAIT_S
+from tests.real.agents_kit import ROOT, WAIT_S
 
 ToldT = TypeVar("ToldT")
 
@@ -102,3 +107,21 @@ async def hand(directory: Path, **changes: float) -> AsyncIterator[Hand]:
         yield made
     finally:
         await made.supervisor.close()
+
+
+@contextmanager
+def warden_by(run: Path, module: str) -> Iterator[None]:
+    """A warden of another program in this run directory, to be found by the supervisor that starts next."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(run / WARDEN_SOCKET))
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(run), str(run.parent / "logs"), str(listener.fileno()), "60000"],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), MARK: mark_of(str(run))}, start_new_session=True,
+            pass_fds=(listener.fileno(),),
+        )  # fmt: skip
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(WAIT_S)
