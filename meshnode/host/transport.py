@@ -27,7 +27,7 @@ from meshnode.kernel.effects import Dial, Undial
 from meshnode.kernel.reasons import DialFailure, Loss
 from meshnode.links.messages import CloseLink, LinkBytes, LinkLost, LinkOpened, Transmit
 from meshnode.links.tunnels import PIPE_FAILED
-from meshnode.links.tunnelwire import PipeEnded, PipeRead, TunnelClosed, TunnelStart, TunnelWritten
+from meshnode.links.tunnelwire import CLOSED, PipeEnded, PipeRead, TunnelClosed, TunnelStart, TunnelWritten
 from meshnode.model.addresses import host_and_port
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, LinkId
@@ -377,7 +377,7 @@ class _Session:
 
     def ended(self, how: Loss, reason: str) -> None:
         if self.pipe is not None:
-            self.pipe.ended("tunnel-closed" if self._is_open else PIPE_FAILED)
+            self.pipe.ended(CLOSED if self._is_open else PIPE_FAILED)
         if self._is_open:
             self._transport.lost(self, how, reason)
             return

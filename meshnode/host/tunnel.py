@@ -16,6 +16,7 @@ from meshnode.kernel.counters import Counters
 from meshnode.kernel.reasons import DialFailure
 from meshnode.links.tunnels import PIPE_FAILED
 from meshnode.links.tunnelwire import (
+    CLOSED,
     WINDOW_BYTES,
     TunnelBytes,
     TunnelClosed,
@@ -69,7 +70,7 @@ class TunnelStream(asyncio.Transport):
         self._flow()
 
     def abort(self) -> None:
-        self.lost("tunnel-closed", told=True)
+        self.lost(CLOSED, told=True)
 
     def get_write_buffer_size(self) -> int:
         return self._waiting_bytes
@@ -115,7 +116,7 @@ class TunnelStream(asyncio.Transport):
             self._sent += len(now)
             self._tell(TunnelWritten(self._tunnel, now))
         if self._closing and not self._waiting:
-            self.lost("tunnel-closed", told=True)
+            self.lost(CLOSED, told=True)
 
 
 class TunnelPipe:

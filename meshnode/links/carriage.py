@@ -57,8 +57,8 @@ class RelayConfig:
     bytes_per_s: int = 64 * 1024 * 1024  # of one client, both directions together
     burst_bytes: int = 64 * 1024 * 1024
     open_bytes: int = 64 * 1024  # what opening a tunnel costs, so that nobody opens and closes them for nothing
-    tunnels_per_client_max: int = 16
-    tunnels_max: int = 512
+    tunnels_per_client_max: int = 16  # and as many again whose pipes linger: what was sent last is under way
+    tunnels_max: int = 512  # likewise
     clients_max: int = 256  # that have tunnels at once
 
     def __post_init__(self) -> None:
@@ -116,6 +116,11 @@ class _Purse:
     left: int
     at_us: int
     tunnels: int = 0
+    lingering: int = 0  # pipes of tunnels that are forgotten
+
+    @property
+    def busy(self) -> bool:
+        return self.tunnels > 0 or self.lingering > 0
 
 
 @dataclass(slots=True)
@@ -134,6 +139,7 @@ class Carriage:
     _debts: Timers[NodeId] = field(default_factory=Timers[NodeId])
     _pipes: dict[int, _Pipe] = field(default_factory=dict[int, _Pipe])
     _last_pipe: int = 0
+    _lingering: int = 0
 
     @property
     def tunnels(self) -> int:
@@ -183,9 +189,11 @@ class Carriage:
             return "relay-unknown"
         if self.ways.last_heard_us(wanted) is None:
             return "relay-no-client"
-        if self.tunnels >= self.config.tunnels_max or (not purse.tunnels and self._paying >= self.config.clients_max):
+        if max(self.tunnels, self._lingering) >= self.config.tunnels_max:
             return "relay-full"
-        if purse.tunnels >= self.config.tunnels_per_client_max or purse.left < 0:
+        if not purse.tunnels and self._paying >= self.config.clients_max:
+            return "relay-full"
+        if max(purse.tunnels, purse.lingering) >= self.config.tunnels_per_client_max or purse.left < 0:
             return "relay-quota"
         return None
 
@@ -214,10 +222,18 @@ class Carriage:
 
     def _pipe_gone(self, leg: _Leg) -> list[Effect]:
         pipe = self._pipes.get(leg.pipe)
-        if pipe is None:
+        if pipe is None or pipe.opener is None:
             return []
         pipe.opener = None
+        self._linger(pipe.client, +1)
         return [PipeGone(leg.pipe)]
+
+    def _linger(self, client: NodeId, more: int) -> None:
+        """What a host keeps open for a moment has a limit, too: else whoever opens and closes gets past all others."""
+        self._lingering += more
+        purse = self._purses.get(client)
+        if purse is not None:
+            purse.lingering += more
 
     def _broken(self, key: Key, leg: _Leg, reason: str) -> list[Effect]:
         """An end breaks the rules: both are told, the link stays."""
@@ -300,7 +316,7 @@ class Carriage:
         purse = self._purses.get(client)
         if purse is None:
             if len(self._purses) >= PURSES_MAX:
-                self._purses.pop(next((each for each, held in self._purses.items() if not held.tunnels), client), None)
+                self._purses.pop(next((each for each, held in self._purses.items() if not held.busy), client), None)
             purse = self._purses[client] = _Purse(self.config.burst_bytes, now.mono_us)
         earned = (now.mono_us - purse.at_us) * self.config.bytes_per_s // SECOND
         if earned > 0:
@@ -347,7 +363,10 @@ class Carriage:
     def pipe_ended(self, told: PipeEnded) -> list[Effect]:
         """Its ends are told over their links, too: a number is free when both sides of a link know that it is."""
         pipe = self._pipes.pop(told.pipe, None)
-        if pipe is None or pipe.opener is None:
+        if pipe is None:
+            return []
+        if pipe.opener is None:
+            self._linger(pipe.client, -1)
             return []
         node, number = pipe.opener
         closed = _post(node, frame_of(Kind.TUNNEL_CLOSE, number, Why("pipe-ended")))

@@ -20,6 +20,7 @@ from meshnode.kernel.timers import Timers
 from meshnode.links.carriage import Address, Carriage, Key, RelayConfig, Ways
 from meshnode.links.messages import PeerDown, PeerUp, Post
 from meshnode.links.tunnelwire import (
+    CLOSED,
     PIECE_BYTES_MAX,
     WINDOW_BYTES,
     Credit,
@@ -53,7 +54,8 @@ INBOUND_MAX = 64
 OPENING_MAX = 64
 
 PIPE_FAILED = "pipe-failed"  # the connection the host was to come by, or the handshake in it, came to nothing
-PIPELESS_US = 600 * SECOND  # then frames are used
+# Where pipes fail, frames are used for a while: for longer when no pipe has come to something since.
+PIPELESS_US, PIPELESS_GROWTH, PIPELESS_US_MAX = 15 * SECOND, 4, 600 * SECOND
 
 Input = TunnelReceived | TunnelWritten | TunnelClosed | PipeRead | PipeEnded | PeerUp | PeerDown | Dial
 
@@ -82,6 +84,19 @@ class _Opening:
 
 
 @dataclass(slots=True)
+class _Pipeless:
+    """A relay by which a pipe failed: not tried ``until_us``, and the pause there was."""
+
+    until_us: int = 0
+    pause_us: int = 0
+
+    def failed(self, now_us: int) -> None:
+        if self.until_us <= now_us:  # else it began before the last one failed, and says nothing new
+            self.pause_us = min(self.pause_us * PIPELESS_GROWTH or PIPELESS_US, PIPELESS_US_MAX)
+            self.until_us = now_us + self.pause_us
+
+
+@dataclass(slots=True)
 class _Numbers:
     """Of tunnels on links, by the peer."""
 
@@ -105,7 +120,7 @@ class Tunnels:
         self.counters = Counters()
         self._me, self._ways, self._name_of, self._addresses_of = me, ways, name_of, addresses_of
         self._pipes = config.pipes
-        self._pipeless: dict[NodeId, int] = {}  # relays by which pipes failed, and until when they are not tried
+        self._pipeless: dict[NodeId, _Pipeless] = {}  # by relay
         self._numbers = _Numbers(me)
         self.carriage = Carriage(config, ways, is_client, self._numbers.draw, self.counters, secret)
         self._ends: dict[int, _End] = {}
@@ -185,7 +200,8 @@ class Tunnels:
 
     def _door(self, relay: NodeId, now: Instant) -> Address | None:
         """Where a connection of its own would be made."""
-        tries = self._pipes and self._pipeless.get(relay, 0) <= now.mono_us
+        pipeless = self._pipeless.get(relay)
+        tries = self._pipes and (pipeless is None or pipeless.until_us <= now.mono_us)
         return self._ways.door(relay, self._addresses_of(relay)) if tries else None
 
     def _fail(self, dial_no: int, why: str) -> list[Effect]:
@@ -305,7 +321,9 @@ class Tunnels:
         del self._by_key[end.key]
         if reason == PIPE_FAILED:
             self.counters.add(PIPE_FAILED)
-            self._pipeless[end.key[0]] = now.mono_us + PIPELESS_US
+            self._pipeless.setdefault(end.key[0], _Pipeless()).failed(now.mono_us)
+        elif end.piped and reason == CLOSED:
+            self._pipeless.pop(end.key[0], None)  # it had come to something
         return [_close(*end.key, reason)]
 
     def _gone(self, end: _End, reason: str) -> list[Effect]:

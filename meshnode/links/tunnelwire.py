@@ -23,6 +23,7 @@ RELAY_PORT = 1  # a row wants one; nobody dials it
 WINDOW_BYTES = 256 * 1024  # under way in one direction of one tunnel, until its receiver grants more
 PIECE_BYTES_MAX = 64 * 1024
 PIPE_WINDOW_BYTES = 4 * 1024 * 1024  # in one direction of a pipe before its client's quota is looked at again
+CLOSED = "tunnel-closed"  # the reason when what ran in a tunnel has ended
 KEY_BYTES = 16
 
 TUNNEL_KINDS = (
@@ -183,7 +184,7 @@ class TunnelClosed(msgspec.Struct, frozen=True):
     """The host has no more use for a tunnel."""
 
     tunnel: int
-    reason: str = "tunnel-closed"
+    reason: str = CLOSED
 
 
 # -- for other rooms --------------------------------------------------------------------------------------------------

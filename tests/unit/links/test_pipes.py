@@ -9,8 +9,9 @@ from meshnode.kernel.instant import MS, SECOND
 from meshnode.kernel.reasons import Loss
 from meshnode.links.carriage import RelayConfig
 from meshnode.links.messages import PeerDown
-from meshnode.links.tunnels import PIPE_FAILED, PIPELESS_US
+from meshnode.links.tunnels import PIPE_FAILED, PIPELESS_US, PIPELESS_US_MAX
 from meshnode.links.tunnelwire import (
+    CLOSED,
     PIPE_WINDOW_BYTES,
     WINDOW_BYTES,
     Credit,
@@ -219,21 +220,79 @@ def test_an_end_that_goes_takes_the_pipe_and_the_other_end_with_it() -> None:
         assert len(three.of(BEN, TunnelGone)) == len(three.of(REL, PipeGone)) == 1, how
 
 
+def failing(three: Three, who: NodeId, reason: str = PIPE_FAILED) -> None:
+    """The next pipe comes to nothing at this end."""
+    started = dict(zip((ANN, BEN), starts(three), strict=True))[who]
+    assert started.door == DOOR, "it is a pipe"
+    three.give(who, TunnelClosed(started.tunnel, reason))
+
+
+def frames_for_us(three: Three) -> int:
+    """How long no pipe is tried, from now on."""
+    began_us = three.now_us
+    while (start := starts(three)[0]).door is None:
+        three.give(ANN, TunnelClosed(start.tunnel))
+        three.now_us += 5 * SECOND
+    return three.now_us - began_us
+
+
 @pytest.mark.parametrize("who", [ANN, BEN])
 def test_where_a_pipe_came_to_nothing_frames_are_used_for_a_while_or_until_the_link_to_that_relay_is_another(
     who: NodeId,
 ) -> None:
-    three = piping()
-    tunnel = dict(zip((ANN, BEN), (start.tunnel for start in starts(three)), strict=True))[who]
-    three.give(who, TunnelClosed(tunnel, PIPE_FAILED))
+    three = piping(open_bytes=1)
+    failing(three, who)
     assert three.nodes[who].counters[PIPE_FAILED] == 1
-    assert [start.door for start in starts(three)] == [None, None]
-    three.now_us += PIPELESS_US
-    tunnel = dict(zip((ANN, BEN), (start.tunnel for start in starts(three)), strict=True))[who]
-    three.give(who, TunnelClosed(tunnel, PIPE_FAILED))
+    assert frames_for_us(three) == PIPELESS_US
+    failing(three, who)
     assert [start.door for start in starts(three)] == [None, None]
     three.give(who, PeerDown(REL, Loss.RESET, ""))
     assert [start.door for start in starts(three)] == [DOOR, DOOR]
+
+
+def test_the_while_is_longer_each_time_and_short_again_when_a_pipe_has_come_to_something() -> None:
+    three = piping(open_bytes=1)
+    pauses: list[int] = []
+    for _ in range(5):
+        failing(three, ANN)
+        pauses.append(frames_for_us(three))
+    assert pauses == [min(PIPELESS_US * 4**n, PIPELESS_US_MAX) for n in range(5)]
+    failing(three, ANN, "tunnel-busy")
+    failing(three, ANN, CLOSED)
+    failing(three, ANN)
+    assert frames_for_us(three) == PIPELESS_US
+
+
+def test_pipes_that_fail_together_are_one_failure() -> None:
+    three = piping(open_bytes=1)
+    together = [starts(three)[0] for _ in range(4)]
+    for start in together:
+        three.give(ANN, TunnelClosed(start.tunnel, PIPE_FAILED))
+    assert frames_for_us(three) == PIPELESS_US
+
+
+def test_pipes_that_linger_have_a_limit_a_client_and_one_in_all() -> None:
+    """Else whoever opens and closes them holds as many connections of the relay as he likes."""
+    for limits in ({"tunnels_per_client_max": 3}, {"tunnels_max": 3}):
+        three = piping(open_bytes=1, **limits)
+        for _ in range(3):
+            ours, _ = starts(three)
+            three.give(ANN, TunnelClosed(ours.tunnel))
+        assert three.nodes[REL].carriage.tunnels == 0
+        three.give(ANN, DIAL)
+        refused = "relay-quota" if "tunnels_per_client_max" in limits else "relay-full"
+        assert three.failure() == f"relay rel: {refused}"
+        three.give(REL, PipeEnded(awaited(three)[0].pipe))
+        assert starts(three)[0].door == DOOR
+
+
+def test_as_many_tunnels_as_there_may_be_can_be_opened_anew_at_once_when_a_link_broke() -> None:
+    three = piping(open_bytes=1, tunnels_per_client_max=3)
+    for _ in range(3):
+        starts(three)
+    three.give(REL, PeerDown(ANN, Loss.RESET, ""))
+    three.give(ANN, PeerDown(REL, Loss.RESET, ""))
+    assert [starts(three)[0].door for _ in range(3)] == [DOOR] * 3
 
 
 def test_a_dial_fails_by_name_when_its_door_is_gone_before_its_key_comes() -> None:
