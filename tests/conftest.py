@@ -9,6 +9,10 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
+from tests import leftovers
+
+leftovers.guard()
+
 # Whoever starts the tests in the background of a script has SIGINT ignored, and so would all that tests start and stop.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

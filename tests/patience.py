@@ -1,5 +1,6 @@
 """Waits for processes and streams, each with an end: what hangs is a failure that tells what was said, and where each
-thread stands. Python tells the latter at SIGABRT, where it was started with ``TELLING``.
+thread stands. Python tells the latter at SIGABRT, where it was started with ``TELLING``. Whatever a test still has
+running when the watchdog ends it (pyproject.toml) is ended by ``leftovers.py``.
 """
 
 import contextlib
@@ -9,7 +10,8 @@ import resource
 import signal
 import subprocess
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
@@ -68,6 +70,28 @@ def ends(process: "subprocess.Popen[Any]", what: str, within_s: float) -> int:
     except subprocess.TimeoutExpired:
         abort(process)
         raise AssertionError(f"it did not end within {within_s:g} s: {what}") from None
+
+
+def finished(
+    command: Sequence[str | Path],
+    *,
+    within_s: float = PATIENCE_S,
+    check: bool = False,
+    said: str = "",
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> "subprocess.CompletedProcess[str]":
+    """A command that ends by itself, and what it printed. ``check``: it is to end well; ``said``: to its stdin."""
+    try:
+        done = subprocess.run(
+            command, input=said, capture_output=True, text=True, timeout=within_s, check=False, cwd=cwd, env=env
+        )
+    except subprocess.TimeoutExpired as error:
+        told = b"".join(part for part in (error.stdout, error.stderr) if isinstance(part, bytes))
+        late = f"it did not end within {within_s:g} s: {command}; it said:\n{told.decode(errors='replace')}"
+        raise AssertionError(late[-TOLD_CHARS:]) from None
+    assert not check or done.returncode == 0, f"exit code {done.returncode}: {command}; it said:\n{done.stderr}"
+    return done
 
 
 def _rest(process: "subprocess.Popen[Any]") -> str:

@@ -1,10 +1,11 @@
 """What a document tells its reader to type: the commands of its ``sh`` fences, in order, and the files to be saved."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.patience import finished
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -104,5 +105,5 @@ def _whole(lines: list[str]) -> bool:
         return False
     if not any(mark in text for mark in "'\"(`{<"):
         return True
-    said = subprocess.run(["bash", "-n"], input=text + "\n", capture_output=True, text=True, check=False)
+    said = finished(["bash", "-n"], said=text + "\n")
     return "unexpected" not in said.stderr and "here-document" not in said.stderr

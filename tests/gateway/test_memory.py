@@ -1,11 +1,11 @@
 """The gateway gives memory back that it needed for a moment."""
 
-import subprocess
 import sys
 
 import pytest
 
 from tests.demo.fleet import ROOT
+from tests.patience import finished
 
 # A large answer, and then smaller ones: by default malloc takes the large one for a sign that more of them will come.
 _ANSWERS = """
@@ -44,9 +44,7 @@ print(resident_kib() - before)
 
 
 def _left_kib(how: str, program: str = _ANSWERS) -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", program, how], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
-    )
+    done = finished([sys.executable, "-c", program, how], cwd=ROOT)
     if "AssertionError" in done.stderr:
         pytest.skip("this C library has no mallopt")
     assert done.returncode == 0, done.stderr

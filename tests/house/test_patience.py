@@ -1,5 +1,6 @@
 """What the tests themselves wait with: a process that hangs is told of and ended, a stream without news is given up."""
 
+import ast
 import subprocess
 import sys
 import threading
@@ -7,8 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.house.syntax import every, place, sources, tree
 from tests.patience import TELLING, Coming, bounded, ends
 
+RUN = ("subprocess.run", "subprocess.call", "subprocess.check_call", "subprocess.check_output")
 HANGS = """
 import sys, time
 print("so far", file=sys.stderr, flush=True)
@@ -71,3 +74,18 @@ def test_a_stream_on_which_nothing_comes_is_given_up_and_its_end_is_told() -> No
     goes_on.set()
     with pytest.raises(EOFError, match="numbers"):
         coming.next()
+
+
+def boundless(source: str) -> list[ast.Call]:
+    """Commands that are waited for as long as they like."""
+    runs = (call for call in every(ast.Call, tree(source)) if ast.unparse(call.func) in RUN)
+    return [call for call in runs if "timeout" not in {given.arg for given in call.keywords}]
+
+
+def test_no_test_waits_for_a_command_without_a_bound() -> None:
+    found = {path: boundless(path.read_text()) for path in sources("tests", holding="subprocess.")}
+    assert sum(map(len, found.values())) == 0, [place(path, call) for path, calls in found.items() for call in calls]
+
+
+def test_a_wait_without_a_bound_is_noticed() -> None:
+    assert [call.lineno for call in boundless("run(x)\nsubprocess.run(x, timeout=5)\nsubprocess.run(x)\n")] == [3]

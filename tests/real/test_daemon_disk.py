@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from meshnode.kernel.journal import HEADER_BYTES
 from meshnode.model.errors import LocalError, Offline
+from tests.patience import finished
 from tests.real.daemon_kit import Daemon, Daemons, cli, client, contents, shell, until
 
 pytestmark = pytest.mark.real
@@ -96,15 +96,13 @@ def test_a_node_that_cannot_count_its_boot_says_so_instead_of_being_ready(daemon
 @contextlib.contextmanager
 def little_disk(at: Path, kib: int) -> Generator[Path]:
     at.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={kib}k,mode=700", "none", str(at)], capture_output=True, check=False
-    )
+    done = finished(["mount", "-t", "tmpfs", "-o", f"size={kib}k,mode=700", "none", at])
     if done.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
     try:
         yield at
     finally:
-        subprocess.run(["umount", "-l", str(at)], check=True)
+        finished(["umount", "-l", at], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")

@@ -3,12 +3,13 @@
 import posixpath
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.patience import finished
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "cloud_gateway/page/"
@@ -21,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     into = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(into), "."]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    finished(command, cwd=ROOT, check=True, within_s=120.0)
     (built,) = into.glob("*.whl")
     return zipfile.ZipFile(built)
 

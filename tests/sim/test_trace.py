@@ -1,22 +1,20 @@
 """One seed, one run, to the last byte: in every process, and in no other world."""
 
 import os
-import subprocess
 import sys
 
 import pytest
 
 from meshnode.sim.run import Run
 from meshnode.sim.scenarios import SCENARIOS
+from tests.patience import finished
 
 
 def played(*, seed: int = 7, nudge: int = 0, hash_seed: str = "0") -> list[str]:
     """What ``make sim`` prints, from a process of its own."""
     words = ["--seed", str(seed), "--nodes", "4", "--scenario", "everything", "--nudge", str(nudge)]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    done = subprocess.run(
-        [sys.executable, "-m", "meshnode.sim", *words], env=environment, capture_output=True, text=True, check=False
-    )
+    done = finished([sys.executable, "-m", "meshnode.sim", *words], env=environment, within_s=200.0)
     assert not done.stderr, done.stderr
     return done.stdout.splitlines()
 

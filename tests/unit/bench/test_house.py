@@ -1,7 +1,6 @@
 """The file a bench leaves: complete, or the run has failed."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from bench import agents, recovery
 from bench.house import IDS
 from bench.rows import Meter, Row, missing, show, skipped, spread, write
 from tests.demo.fleet import ROOT
+from tests.patience import finished
 
 FIELDS = {
     "id", "value", "unit", "anchor", "anchor_value", "ratio", "goal", "ok", "n", "load", "why", "date",
@@ -57,5 +57,4 @@ def test_the_committed_results_hold_every_figure_of_a_full_run(bench: str, ids: 
 
 
 def test_an_unknown_option_measures_nothing():
-    done = subprocess.run([sys.executable, "-m", "bench.house", "--fast"], cwd=ROOT, capture_output=True, check=False)
-    assert done.returncode == 2
+    assert finished([sys.executable, "-m", "bench.house", "--fast"], cwd=ROOT).returncode == 2

@@ -1,7 +1,6 @@
 """What the shell offers at a TAB: verbs, options, choices, and names that the node knows right now."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from meshnode.cli import main as front
 from meshnode.cli.completing import DIRECTORIES, FILES, candidates
 from meshnode.cli.verbs import HIDDEN, VERBS
+from tests.patience import finished
 from tests.unit.api.asker import CannedNode, daemon
 
 
@@ -65,13 +65,7 @@ def test_the_script_of_bash_offers_what_complete_says(directory: str, capsys: py
     script = capsys.readouterr().out
     typed = f'COMP_WORDS=(meshnode -C {directory} ls -o j) COMP_CWORD=5\n_meshnode; echo "${{COMPREPLY[@]}}"'
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    ended = subprocess.run(
-        ["bash", "-c", f"{script}\n{typed}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PATH": path},
-    )
+    ended = finished(["bash", "-c", f"{script}\n{typed}"], check=True, env={**os.environ, "PATH": path})
     assert ended.stdout.split() == ["json", "jsonl"]
 
 

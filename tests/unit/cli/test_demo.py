@@ -1,7 +1,6 @@
 """The parts of the demo that need no daemons: its network, its ledger, its clock, its leftovers."""
 
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +16,7 @@ from meshnode.client.client import Client
 from meshnode.model.commands import CallSkill
 from meshnode.model.errors import LocalError, NotFound, TimedOut
 from meshnode.model.views import CallView
+from tests.patience import finished
 
 SHIPPED = Path(__file__).parents[3] / "meshnode" / "cli" / "demo_agent.py"
 
@@ -78,9 +78,7 @@ def test_a_node_is_known_by_the_address_it_dials_from() -> None:
 
 
 def test_a_story_that_is_none_is_a_usage_error() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "meshnode.cli", "demo", "comedy"], capture_output=True, text=True, check=False
-    )
+    done = finished([sys.executable, "-m", "meshnode.cli", "demo", "comedy"])
     assert (done.returncode, done.stdout) == (2, "")
     assert "invalid choice: 'comedy'" in done.stderr
 
@@ -138,7 +136,7 @@ def broken_story() -> None:
     parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {ORPHAN!r}])"
     with demo_mesh(wires=True) as mesh:
         assert set(mesh.clients) == set(NAMES)
-        subprocess.run([sys.executable, "-c", parent], check=True)
+        finished([sys.executable, "-c", parent], check=True)
         assert any(ORPHAN in child.cmdline() for child in psutil.Process().children())
         raise ZeroDivisionError
 

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from meshnode.cli import main as front
 from meshnode.cli.verbs import VERBS
 from meshnode.model import commands
 from meshnode.model.views import Failure, PingView
+from tests.patience import finished
 from tests.unit.api.asker import CannedNode, daemon
 
 
@@ -373,7 +373,7 @@ def test_help_imports_neither_argparse_nor_msgspec_nor_asyncio() -> None:
         "import sys; from meshnode.cli.main import main; assert main(['--help']) == 0;"
         "sys.stderr.write(' '.join({'argparse', 'msgspec', 'asyncio', 'http.client'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = finished([sys.executable, "-c", program])
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -383,7 +383,7 @@ def test_status_imports_no_asyncio_and_no_yaml(node: CannedNode) -> None:
         "import sys; from meshnode.cli.main import main; assert main(['status']) == 0;"
         "sys.stderr.write(' '.join({'asyncio', 'yaml', 'starlette', 'cryptography'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = finished([sys.executable, "-c", program])
     assert (done.returncode, done.stderr) == (0, "")
     assert node.asked == [commands.GetStatus()]
 
@@ -396,7 +396,7 @@ def test_a_verb_starts_without_what_is_slow_to_import(verb: str) -> None:
         "slow = {'asyncio', 'yaml', 'starlette', 'cryptography', 'psutil', 'statistics', 'http.client', 'zmq'};"
         "sys.stderr.write(' '.join(slow & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = finished([sys.executable, "-c", program])
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -404,16 +404,14 @@ def test_a_verb_starts_without_what_is_slow_to_import(verb: str) -> None:
 def test_a_reader_that_leaves_early_is_no_noise() -> None:
     command = f"{shlex.quote(sys.executable)} -m meshnode.cli --help | true; exit ${{PIPESTATUS[0]}}"
     for _ in range(3):
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        done = finished(["bash", "-c", command])
         assert done.returncode in (0, 141)
         assert done.stderr == ""
 
 
 @pytest.mark.real
 def test_python_without_assertions_is_refused() -> None:
-    done = subprocess.run(
-        [sys.executable, "-O", "-m", "meshnode.cli", "ls"], capture_output=True, text=True, check=False
-    )
+    done = finished([sys.executable, "-O", "-m", "meshnode.cli", "ls"])
     assert done.returncode == 2
     assert done.stderr.startswith("error: meshnode does not run without its assertions")
 
@@ -435,8 +433,7 @@ def test_the_completion_is_valid_bash_and_completes_verbs_and_live_names(
             'printf "%s\\n" "${COMPREPLY[@]}"'
         )
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-        done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True, env=environment)
-        return done.stdout.split()
+        return finished(["bash", "-c", program], check=True, env=environment).stdout.split()
 
     assert completed("meshnode", "st") == ["state", "status", "stop"]
     assert completed("meshnode", "demo", "") == ["failover", "partition"]

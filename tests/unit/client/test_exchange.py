@@ -1,13 +1,13 @@
 """What a client makes of the bytes a server answers with."""
 
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 from meshnode.client.exchange import HEADERS_MAX, LINE_BYTES_MAX, Answer, BrokenAnswer, ask, ask_whole
+from tests.patience import finished
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_body_that_ends_early_is_broken(ends: tuple[socket.socket, socket.sock
 
 def test_a_client_brings_neither_email_nor_tls_with_it() -> None:
     code = "import sys, meshnode.client.client; print({'email', 'ssl', 'http.client'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert finished([sys.executable, "-c", code], check=True).stdout == "set()\n"
 
 
 @pytest.mark.parametrize(

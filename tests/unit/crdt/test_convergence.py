@@ -4,7 +4,6 @@ What "lost" means is judged by an oracle that reads only the journals: it knows 
 changes a writer had in its journal when it wrote. A write is overwritten only by one whose writer had it.
 """
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from meshnode.kernel.repair import RepairRoot, RepairRows
 from meshnode.links.messages import ControlReceived
 from meshnode.model.errors import NotFound
 from meshnode.model.ids import NodeId
+from tests.patience import finished
 from tests.unit.crdt.ports import KeySigner, Mesh, Node
 
 NAMES = ("a", "b", "c")
@@ -451,13 +451,10 @@ def test_traces_do_not_hang_on_the_seed_of_str_hashes() -> None:
         "print(hashlib.sha256(repr(play.mesh.log).encode()).hexdigest())\n"
     )
     traces = [
-        subprocess.run(
+        finished(
             [sys.executable, "-c", code],
             cwd=Path(__file__).resolve().parents[3],
             env={"PYTHONHASHSEED": seed, "PATH": ""},
-            capture_output=True,
-            text=True,
-            timeout=120,
             check=True,
         ).stdout
         for seed in ("0", "1", "77")

@@ -14,6 +14,7 @@ from automerge.core import ROOT, Document, ScalarType
 from meshnode.crdt import change
 from meshnode.crdt.guard import Engine, EngineFailure, guarded
 from tests.house.syntax import every, sources, tree
+from tests.patience import finished
 from tests.unit.crdt import chunks
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -21,15 +22,8 @@ A, B = b"\x01" * 16, b"\x02" * 16
 
 
 def child(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        # No tidy end: freeing a poisoned document is the trap itself.
-        [sys.executable, "-c", code + "import os, sys; sys.stdout.flush(); os._exit(0)\n"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    # No tidy end: freeing a poisoned document is the trap itself.
+    return finished([sys.executable, "-c", code + "import os, sys; sys.stdout.flush(); os._exit(0)\n"], cwd=REPOSITORY)
 
 
 def written(engine: Engine, actor: bytes, **fields: str | None) -> change.ParsedChange:

@@ -1,10 +1,10 @@
 """The limit of open files: raised as far as it goes, and told when that is not far."""
 
 import json
-import subprocess
 import sys
 
 from meshnode.host.openfiles import WANTED, objection
+from tests.patience import finished
 
 ASK = """
 import json, resource, sys
@@ -17,9 +17,7 @@ print(json.dumps([raise_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)]))
 
 def raised(soft: int, hard: int) -> tuple[int, list[int]]:
     """In a process of its own: a hard limit that was lowered stays so."""
-    done = subprocess.run(
-        [sys.executable, "-c", ASK, str(soft), str(hard)], capture_output=True, text=True, check=True, timeout=30
-    )
+    done = finished([sys.executable, "-c", ASK, str(soft), str(hard)], check=True)
     limit, limits = json.loads(done.stdout)
     return limit, limits
 

@@ -2,13 +2,13 @@
 
 import ctypes
 import platform
-import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
 from meshnode.sdk.pages import give_back, keep_pages
+from tests.patience import finished
 
 KEEP = "from meshnode.sdk.pages import keep_pages; print(keep_pages())"
 
@@ -21,7 +21,7 @@ class Bare:
 
 def test_glibc_keeps_pages() -> None:
     """In a process of its own: it does not end with the test."""
-    done = subprocess.run([sys.executable, "-c", KEEP], capture_output=True, text=True, check=True, timeout=30)
+    done = finished([sys.executable, "-c", KEEP], check=True)
     assert done.stdout.strip() == str(platform.libc_ver()[0] == "glibc")
 
 

@@ -1,8 +1,9 @@
 """After the holes are filled, what is made anew lies together."""
 
-import subprocess
 import sys
 from pathlib import Path
+
+from tests.patience import finished
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -20,7 +21,7 @@ print(len(before & used), len(after & used), len(after))
 
 
 def test_new_objects_go_to_fresh_pools_once_the_holes_are_filled() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = finished([sys.executable, "-c", PROGRAM], check=True, cwd=ROOT)
     shared_before, shared_after, pages = map(int, done.stdout.split())
     assert shared_before > 0
     assert shared_after == 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from meshnode.sdk import Agent, Ctx
 from meshnode.sdk.forked import compiled, main
+from tests.patience import finished
 from tests.unit.sdk.daemon_end import at_work
 
 FILE = '''
@@ -180,9 +180,7 @@ def test_a_file_that_is_gone_is_an_error(file: str, capsys: pytest.CaptureFixtur
 
 def modules_after(code: str) -> set[str]:
     program = f"import sys\n{code}\nprint(*sys.modules)"
-    return set(
-        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
-    )
+    return set(finished([sys.executable, "-c", program], check=True).stdout.split())
 
 
 def test_an_import_of_the_sdk_takes_no_loop_no_threads_and_no_zmq():
