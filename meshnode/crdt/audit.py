@@ -17,6 +17,7 @@ from meshnode.kernel.records import Record
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import DocId
 
+_ALL = 1 << 40
 DOCUMENTS_MAX = 20_000
 DAMAGED_MAX = 256  # named; all are counted
 
@@ -44,7 +45,7 @@ class Auditor:
 
     def __init__(self) -> None:
         self._store = AutomergeStore(documents_max=DOCUMENTS_MAX)
-        self._held = Held(envelopes_max=1 << 30, per_author_max=1 << 30)
+        self._held = Held(envelopes_max=_ALL, bytes_max=_ALL, per_author_max=_ALL, bytes_per_author_max=_ALL)
         self._intake = Intake(self._store, self._held)
         self._damaged: list[str] = []
         self._damaged_count = self._roots = self._envelopes = self._earlier = 0

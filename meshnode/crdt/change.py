@@ -23,6 +23,8 @@ PREDS_MAX = 4096
 KEY_BYTES_MAX = 256
 VALUE_BYTES_MAX = 128 * 1024
 CHANGE_BYTES_MAX = 256 * 1024  # inflated
+# Of all changes of an envelope together: deflated, a hundred of the largest are smaller than one letter.
+BULK_BYTES_MAX, BULK_OPS_MAX, BULK_PREDS_MAX = 2 * CHANGE_BYTES_MAX, 8 * OPS_MAX, 4 * PREDS_MAX
 ACTOR_BYTES = 16
 HASH_BYTES = 32
 
@@ -93,14 +95,34 @@ def parse(chunk: bytes) -> ParsedChange:
     return ParsedChange(digest, actor, seq, start_op, deps, keys, values, preds, _chunk(body, digest))
 
 
+class Bulk:
+    """What the changes of one envelope come to together."""
+
+    def __init__(self) -> None:
+        self._bytes = self._ops = self._preds = 0
+
+    def add(self, each: ParsedChange) -> None:
+        """Raises ``RemoteError``: with this one it is too much."""
+        self._bytes += len(each.plain)
+        self._ops += len(each.keys)
+        self._preds += sum(map(len, each.preds))
+        if self._bytes > BULK_BYTES_MAX:
+            raise RemoteError("change-inflate", f"an envelope of more than {BULK_BYTES_MAX} bytes, inflated")
+        if self._ops > BULK_OPS_MAX or self._preds > BULK_PREDS_MAX:
+            raise RemoteError("change-ops-max", f"{self._ops} fields, {self._preds} replaced writes in an envelope")
+
+
 def judge_size(changes: Sequence[ParsedChange]) -> None:
-    """The bounds of ``parse``, for changes written here. Raises ``RemoteError``: every peer would refuse them."""
+    """The bounds of ``parse`` and of an envelope, for changes written here. Raises ``RemoteError``: every peer would
+    refuse them."""
+    bulk = Bulk()
     for each in changes:
         preds = sum(map(len, each.preds))
         if len(each.keys) > OPS_MAX or preds > PREDS_MAX or len(each.deps) > DEPS_MAX:
             raise RemoteError("change-ops-max", f"{len(each.keys)} fields, {preds} replaced writes")
         if len(each.plain) > CHANGE_BYTES_MAX:
             raise RemoteError("change-inflate", f"{len(each.plain)} bytes, the limit is {CHANGE_BYTES_MAX}")
+        bulk.add(each)
 
 
 def _repeats(names: Sequence[bytes]) -> bool:

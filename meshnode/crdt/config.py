@@ -18,7 +18,9 @@ class DocumentsConfig:
     keep_again_after_us: int = 10 * SECOND
     lazy_us: int = 10 * SECOND  # how long the journal may take for what was written lazily
     held_max: int = 4096
+    held_bytes_max: int = 32 * 1024 * 1024
     held_per_author_max: int = 1000
+    held_bytes_per_author_max: int = 8 * 1024 * 1024
     rate_per_s: int = 5_000
     rate_burst: int = 20_000
     rated_nodes_max: int = 4096
@@ -34,8 +36,9 @@ class DocumentsConfig:
             self.repair_every_us, self.retry_after_us, self.remind_after_us, self.keep_again_after_us, self.lazy_us,
         )  # fmt: skip
         limits = (
-            self.held_max, self.held_per_author_max, self.rate_per_s, self.rate_burst, self.rated_nodes_max,
-            self.generation_changes, self.generation_bytes, self.freeze_every_us, self.acks_max,
+            self.held_max, self.held_bytes_max, self.held_per_author_max, self.held_bytes_per_author_max,
+            self.rate_per_s, self.rate_burst, self.rated_nodes_max, self.generation_changes,
+            self.generation_bytes, self.freeze_every_us, self.acks_max,
         )  # fmt: skip
         if min(*rhythm, *limits) < 1 or not 0.0 <= self.repair_jitter < 1.0:
             raise ValueError(f"documents config out of range: {self}")

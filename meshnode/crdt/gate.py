@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from meshnode.crdt import envelope, usual
-from meshnode.crdt.change import ParsedChange
+from meshnode.crdt.change import Bulk, ParsedChange
 from meshnode.crdt.envelope import UNROOTED, Envelope, Pin, Unsealed
 from meshnode.crdt.fields import COUNTED, RESERVED, is_canonical, sheet_of, stamp_of
 from meshnode.crdt.history import Sealed
@@ -195,11 +195,13 @@ def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
     """The changes inside, parsed and judged. ``actor`` ``None``: our own journal, judged when it was written."""
     sender = unsealed.envelope
     changes: list[ParsedChange] = []
-    proven = True
+    proven, bulk = True, Bulk()
     for seq, chunk in enumerate(sender.changes, sender.seq):
         each, is_usual = usual.parse(chunk)
-        if actor is not None and each.actor != actor:
-            raise RemoteError("wrong-actor")
+        if actor is not None:
+            bulk.add(each)
+            if each.actor != actor:
+                raise RemoteError("wrong-actor")
         if each.seq != seq:
             raise RemoteError("sequence", "the envelope names another number than its change")
         changes.append(each)

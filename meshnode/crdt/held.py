@@ -1,22 +1,35 @@
 """Judged envelopes that wait for a change they stand on; never inside the engine, which keeps them without limit."""
 
+import msgspec
+
 from meshnode.crdt.gate import Admitted
 from meshnode.model.ids import DocId, NodeId
+
+
+class _Share(msgspec.Struct):
+    """What waits here of one author, his part of our own journal included."""
+
+    count: int = 0
+    bytes: int = 0
 
 
 class Held:
     """Envelopes by the one change each waits for. Full: the one that waited longest goes; repair brings it again.
 
-    Those of our own journal stay whatever comes: they may have been acknowledged, and be nowhere else.
+    Those of our own journal stay whatever comes: they may have been acknowledged, and be nowhere else. Bytes are
+    counted as they lie in memory: inflated, and as they came.
     """
 
-    def __init__(self, *, envelopes_max: int, per_author_max: int) -> None:
-        self._envelopes_max = envelopes_max
-        self._per_author_max = per_author_max
+    def __init__(
+        self, *, envelopes_max: int, bytes_max: int, per_author_max: int, bytes_per_author_max: int
+    ) -> None:  # fmt: skip
+        self._envelopes_max, self._bytes_max = envelopes_max, bytes_max
+        self._per_author_max, self._bytes_per_author_max = per_author_max, bytes_per_author_max
+        self._passing_bytes = 0
         self._waiting: dict[bytes, tuple[Admitted, bytes]] = {}  # by envelope id, in order of arrival
         self._passing: dict[bytes, None] = {}  # those that are in no journal, in order of arrival
         self._for: dict[bytes, dict[bytes, None]] = {}  # missing change -> envelope ids
-        self._by_author: dict[NodeId, int] = {}
+        self._by_author: dict[NodeId, _Share] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -29,15 +42,18 @@ class Held:
         envelope, author = admitted.sealed.id, admitted.sealed.author
         if envelope in self._waiting:
             return False
-        if not restored and self._by_author.get(author, 0) >= self._per_author_max:
-            return False
-        if not restored and len(self._passing) >= self._envelopes_max:
-            self._drop(next(iter(self._passing)))
+        size = _size_of(admitted)
         if not restored:
+            share = self._by_author.get(author, _Share())
+            if share.count >= self._per_author_max or share.bytes + size > self._bytes_per_author_max:
+                return False
+            self._make_room(size)
             self._passing[envelope] = None
+            self._passing_bytes += size
         self._waiting[envelope] = (admitted, missing)
         self._for.setdefault(missing, {})[envelope] = None
-        self._by_author[author] = self._by_author.get(author, 0) + 1
+        share = self._by_author.setdefault(author, _Share())
+        share.count, share.bytes = share.count + 1, share.bytes + size
         return True
 
     def release(self, change: bytes) -> list[Admitted]:
@@ -53,14 +69,27 @@ class Held:
         for envelope in [key for key, (admitted, _) in self._waiting.items() if admitted.doc == doc]:
             self._drop(envelope)
 
+    def _make_room(self, size: int) -> None:
+        while self._passing and (
+            len(self._passing) >= self._envelopes_max or self._passing_bytes + size > self._bytes_max
+        ):
+            self._drop(next(iter(self._passing)))
+
     def _drop(self, envelope: bytes) -> Admitted:
         admitted, missing = self._waiting.pop(envelope)
-        self._passing.pop(envelope, None)
-        author = admitted.sealed.author
-        self._by_author[author] -= 1
-        if not self._by_author[author]:
+        size, author = _size_of(admitted), admitted.sealed.author
+        if envelope in self._passing:
+            del self._passing[envelope]
+            self._passing_bytes -= size
+        share = self._by_author[author]
+        share.count, share.bytes = share.count - 1, share.bytes - size
+        if not share.count:
             del self._by_author[author]
         del self._for[missing][envelope]
         if not self._for[missing]:
             del self._for[missing]
         return admitted
+
+
+def _size_of(admitted: Admitted) -> int:
+    return len(admitted.sealed.data) + sum([len(each.plain) for each in admitted.changes])

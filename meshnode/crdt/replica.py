@@ -76,7 +76,10 @@ class Documents:
         self._store = store()
         self.chronicle = Chronicle(self._store)
         self._keeping = Keeping(config.keep_again_after_us)
-        self._held = Held(envelopes_max=config.held_max, per_author_max=config.held_per_author_max)
+        self._held = Held(
+            envelopes_max=config.held_max, bytes_max=config.held_bytes_max, per_author_max=config.held_per_author_max,
+            bytes_per_author_max=config.held_bytes_per_author_max,
+        )  # fmt: skip
         self._intake = Intake(self._store, self._held)
         self.interests = Interests(self._me, self._store, self._intake.index, trust)
         self._intake.noticed = self.interests.placed

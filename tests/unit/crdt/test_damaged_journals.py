@@ -155,7 +155,7 @@ def test_writes_on_a_spoilt_root_wait_for_it_when_an_earlier_one_comes_first() -
 def test_what_peers_send_does_not_push_out_what_the_own_journal_holds() -> None:
     mesh = mesh_of("a")
     made = [restored(mesh.put("a", "x", {"v": number}).records[-1]) for number in range(4)]
-    held = Held(envelopes_max=2, per_author_max=8)
+    held = Held(envelopes_max=2, bytes_max=1 << 20, per_author_max=8, bytes_per_author_max=1 << 20)
     for number, each in enumerate(made):
         assert held.hold(each, bytes((number,)), restored=number == 0)
     assert [each.sealed.id for each in held.restored(DOC)] == [made[0].sealed.id]

@@ -1,0 +1,109 @@
+"""What small bytes may become: a hundred deflated changes in one envelope, and envelopes that wait for another."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from meshnode.crdt import change
+from meshnode.crdt.change import BULK_BYTES_MAX, BULK_OPS_MAX, ParsedChange
+from meshnode.crdt.encoding import Setting, packed, written
+from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, actor_of
+from meshnode.crdt.gate import Admitted
+from meshnode.crdt.held import Held
+from meshnode.crdt.history import Sealed
+from meshnode.crdt.replica import DocumentsConfig
+from meshnode.model.errors import RemoteError
+from tests.unit.crdt.ports import KeySigner
+from tests.unit.crdt.test_gate import ALICE, BOB, DOC, HLC, NAMES, deliver, receiver, refused, sealed
+
+ACTOR = actor_of(ALICE.public_key, DOC, 1)
+STAMP = Setting("updated_hlc", str(HLC))
+LONG = '"' + "x" * 120_000 + '"'
+
+
+def chained(count: int, settings: Sequence[Setting]) -> list[ParsedChange]:
+    """Changes of one actor, each on top of the one before."""
+    made: list[ParsedChange] = []
+    for number in range(count):
+        deps, top = ([made[-1].hash], made[-1].max_op) if made else ([], 0)
+        made.append(written(ACTOR, number + 1, top + 1, deps, settings))
+    return made
+
+
+def of_bytes(count: int) -> list[ParsedChange]:
+    return chained(count, [Setting("a", LONG), Setting("b", LONG), STAMP])
+
+
+def of_fields(count: int) -> list[ParsedChange]:
+    return chained(count, [*(Setting(f"k{number}", None) for number in range(change.OPS_MAX - 1)), STAMP])
+
+
+def of_replaced(count: int) -> list[ParsedChange]:
+    each = change.PREDS_MAX // 16
+    preds = [tuple((at * each + row + 1, ACTOR) for row in range(each)) for at in range(16)]
+    return chained(count, [*(Setting(f"k{number:02}", "1", some) for number, some in enumerate(preds)), STAMP])
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (of_bytes(BULK_BYTES_MAX // len(of_bytes(1)[0].plain) + 1), "change-inflate"),
+        (of_fields(BULK_OPS_MAX // change.OPS_MAX + 1), "change-ops-max"),
+        (of_replaced(change.BULK_PREDS_MAX // change.PREDS_MAX + 1), "change-ops-max"),
+    ],
+)
+def test_changes_that_are_too_much_together_are_refused_though_each_of_them_is_not(
+    made: list[ParsedChange], reason: str
+) -> None:
+    data = sealed(changes=[packed(each) for each in made])
+    assert len(data) <= ENVELOPE_BYTES_MAX
+    for each in made:
+        assert change.parse(packed(each)) == each
+    assert refused(data) == reason
+    assert reason not in deliver(receiver(), sealed(changes=[packed(each) for each in made[:-1]]))
+
+
+@pytest.mark.parametrize("made", [of_bytes(3), of_fields(9), of_replaced(5)])
+def test_what_every_peer_would_refuse_is_not_written_here(made: list[ParsedChange]) -> None:
+    with pytest.raises(RemoteError):
+        change.judge_size(made)
+    change.judge_size(made[:-1])
+
+
+def waiting(number: int, size: int, author: KeySigner = ALICE) -> Admitted:
+    one = ParsedChange(number.to_bytes(32), ACTOR, number, 1, (), ("k",), (None,), ((),), bytes(size))
+    return Admitted(DOC, *NAMES, (one,), Sealed(one.hash, author.node, HLC, b""))
+
+
+def held_of(*, bytes_max: int = 1000, bytes_per_author_max: int = 1000) -> Held:
+    return Held(
+        envelopes_max=100, bytes_max=bytes_max, per_author_max=100, bytes_per_author_max=bytes_per_author_max
+    )  # fmt: skip
+
+
+def test_what_waits_is_bounded_in_bytes_and_the_one_that_waited_longest_goes() -> None:
+    held = held_of()
+    for number in range(1, 6):
+        assert held.hold(waiting(number, 300, KeySigner(str(number))), b"missing")
+    assert [each.changes[0].seq for each in held.release(b"missing")] == [3, 4, 5]
+    for number in range(1, 4):  # what went has left its room
+        assert held.hold(waiting(number, 300), b"missing")
+    assert len(held) == 3
+
+
+def test_one_author_has_a_share_of_the_bytes_and_his_part_of_our_journal_counts() -> None:
+    held = held_of(bytes_per_author_max=500)
+    assert held.hold(waiting(1, 400), b"missing", restored=True)
+    assert not held.hold(waiting(2, 400), b"missing")
+    assert held.hold(waiting(3, 400, BOB), b"missing")
+    assert held.hold(waiting(4, 10_000), b"missing", restored=True)  # what is nowhere else is never turned away
+    assert len(held.release(b"missing")) == 3
+    assert held.hold(waiting(2, 400), b"missing")
+
+
+def test_envelopes_that_wait_for_one_that_never_comes_take_no_more_memory_than_they_may() -> None:
+    node = receiver(config=DocumentsConfig(held_bytes_per_author_max=1_000_000))
+    made = chained(12, [Setting("a", LONG), STAMP])
+    for number, each in enumerate(made[1:], 2):
+        assert deliver(node, sealed(seq=number, changes=[packed(each)])) == []
+    assert node.documents.waiting() == 1_000_000 // (len(made[1].plain) + 1)
