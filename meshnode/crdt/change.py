@@ -125,7 +125,7 @@ def judge_size(changes: Sequence[ParsedChange]) -> None:
         bulk.add(each)
 
 
-def _repeats(names: Sequence[bytes]) -> bool:
+def _repeats(names: Sequence[bytes] | Sequence[OpId]) -> bool:
     return len(dict.fromkeys(names)) != len(names)
 
 
@@ -224,7 +224,10 @@ def _preds(found: dict[int, bytes], actors: tuple[bytes, ...], count: int) -> li
     if len(who) != total or len(when) != total:
         raise RemoteError("change-pred", "torn")
     ids = iter([_op_id(actors, actor, counter) for actor, counter in zip(who, when, strict=True)])
-    return [tuple(next(ids) for _ in range(each)) for each in counts]
+    preds = [tuple(next(ids) for _ in range(each)) for each in counts]
+    if any(_repeats(each) for each in preds):
+        raise RemoteError("change-pred", "one write twice")
+    return preds
 
 
 def _op_id(actors: tuple[bytes, ...], actor: int | None, counter: int | None) -> OpId:

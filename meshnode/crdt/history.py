@@ -1,8 +1,10 @@
 """The changes of one document and how they hang together: heads, ancestors, sequences. Knows no values.
 
-Invariant: entries stand in causal order (a change after everything it depends on), and only grow.
+Invariant: entries stand in causal order (a change after everything it depends on), and only grow; a change of an actor
+stands on the one it made before.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
@@ -105,6 +107,9 @@ class History:
             raise RemoteError("sequence", f"{first.seq} after {self.count(first.actor)}")
         if self._layers and not first.deps:
             raise RemoteError("change-deps", "it does not stand on the root")
+        # Or two of its writes could carry one number, and times of its chain would not say what a state includes.
+        if first.seq > 1 and self._chains[first.actor][-1] not in self.past(first.deps):
+            raise RemoteError("change-deps", "it does not stand on what its author wrote before")
         # A higher number wins a field: without this rule a writer could win them all for ever.
         if first.start_op != 1 + self.max_op(first.deps):
             raise RemoteError("change-start-op", str(first.start_op))
@@ -135,21 +140,17 @@ class History:
 
     def _owner(self, op: OpId) -> bytes | None:
         counter, actor = op
-        for change in self._chains.get(actor, ()):
-            entry = self._entries[change]
-            if entry.start_op <= counter <= entry.max_op:
-                return change
-        return None
+        chain = self._chains.get(actor, ())
+        at = bisect_right(chain, counter, key=lambda change: self._entries[change].start_op)
+        return chain[at - 1] if at and counter <= self._entries[chain[at - 1]].max_op else None
 
     def layer(self, op: OpId) -> Layer | None:
         """The layer of the root that made a write."""
         return next((layer for layer in self._layers if layer.actor == op[1]), None)
 
-    def is_ancestor(self, change: bytes, deps: Sequence[bytes]) -> bool:
-        """Whether ``change`` is among ``deps`` or anything they stand on."""
-        if change in deps or tuple(deps) == self._heads:
-            return change in self._entries  # the usual case: written on top of all we hold
-        return change in self._past(deps)
+    def past(self, deps: Sequence[bytes]) -> "Past":
+        """``deps``, all known, and anything they stand on."""
+        return Past(self._entries, deps, is_all=tuple(deps) == self._heads)
 
     def append(self, changes: Sequence[ParsedChange], envelope: Sealed) -> None:
         entries, chains = self._entries, self._chains
@@ -183,15 +184,32 @@ class History:
 
     def up_to(self, heads: Sequence[bytes]) -> list[Sealed]:
         """Envelopes whose changes are all among ``heads`` or what they stand on, in causal order."""
-        past = self._past(heads)
+        past = self.past(heads)
         return [each for each in self.beyond({}) if each.id in past]
 
-    def _past(self, heads: Sequence[bytes]) -> dict[bytes, None]:
-        past: dict[bytes, None] = dict.fromkeys(heads)
-        todo = list(past)
+
+class Past:
+    """What some changes stand on, and they themselves. Gone over once, and only for more than the obvious."""
+
+    __slots__ = ("_deps", "_entries", "_found")
+
+    def __init__(self, entries: Mapping[bytes, Entry], deps: Sequence[bytes], *, is_all: bool) -> None:
+        self._entries, self._deps = entries, deps
+        self._found: Mapping[bytes, object] | None = entries if is_all else None
+
+    def __contains__(self, change: bytes) -> bool:
+        if change in self._deps:
+            return True
+        if self._found is None:
+            self._found = self._gone_over()
+        return change in self._found
+
+    def _gone_over(self) -> dict[bytes, None]:
+        found: dict[bytes, None] = dict.fromkeys(self._deps)
+        todo = list(found)
         while todo:
             for dep in self._entries[todo.pop()].deps:
-                if dep not in past:
-                    past[dep] = None
+                if dep not in found:
+                    found[dep] = None
                     todo.append(dep)
-        return past
+        return found

@@ -133,7 +133,8 @@ class Registers:
                 if not before or (len(before) == 1 and before[0].op in preds):
                     fresh[key] = (write,)
                     continue
-                kept = [each for each in before if each.op not in preds]
+                gone = preds if len(preds) < 2 else dict.fromkeys(preds)
+                kept = [each for each in before if each.op not in gone]
                 fresh[key] = tuple(sorted((*kept, write), key=self._rank, reverse=True))
         if len(current) + len(fresh) > fields_max and len({**current, **fresh}) > fields_max:
             raise RemoteError("change-fields-max", f"more than {fields_max} fields")
@@ -141,10 +142,6 @@ class Registers:
 
     def take(self, fresh: Fresh) -> None:
         self._writes.update(fresh)
-
-    def write(self, key: str, op: OpId) -> Write | None:
-        """The current write of this number, if nothing replaced it yet."""
-        return next((write for write in self._writes.get(key, ()) if write.op == op), None)
 
     def in_force(self, key: str) -> Write | None:
         writes = self._writes.get(key)

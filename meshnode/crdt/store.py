@@ -18,7 +18,7 @@ from meshnode.crdt.envelope import UNROOTED, Pin
 from meshnode.crdt.folding import context_of, folded
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.guard import Engine, EngineFailure
-from meshnode.crdt.history import Clock, History, Sealed
+from meshnode.crdt.history import Clock, History, Past, Sealed
 from meshnode.crdt.registers import Fresh, Registers, engine_choice
 from meshnode.crdt.root import Rooted
 from meshnode.crdt.seen import Seen
@@ -439,8 +439,9 @@ def parsed_changes(sealed: Sealed) -> list[ParsedChange]:
 def _judge_replaced(record: Record, changes: Sequence[ParsedChange]) -> None:
     """Each write named as replaced is one of the same field, which the writer can have seen."""
     own: dict[tuple[OpId, str], None] = {}
-    deps, last = changes[0].deps, changes[-1]
-    on_top, in_force = deps == record.history.heads(), record.fields.in_force
+    history, deps, last = record.history, changes[0].deps, changes[-1]
+    past = history.past(deps)
+    on_top, in_force = deps == history.heads(), record.fields.in_force
     for each in changes:
         for key, preds in zip(each.keys, each.preds, strict=True):
             for replaced in preds:
@@ -450,25 +451,18 @@ def _judge_replaced(record: Record, changes: Sequence[ParsedChange]) -> None:
                     write = in_force(key)
                     if write is not None and write.op == replaced:
                         continue
-                if record.history.stands_on(replaced, key, deps):  # the usual one of two sides of a cut
+                if history.stands_on(replaced, key, deps):  # the usual one of two sides of a cut
                     continue
-                if not _is_seen(record, deps, key, replaced):
+                if not _was_seen(history, past, key, replaced):
                     raise RemoteError("change-pred", f"a write of {key[:60]!r} that its writer cannot have seen")
         if each is not last:
             own.update({((number, each.actor), key): None for number, key in enumerate(each.keys, each.start_op)})
 
 
-def _is_seen(record: Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:
-    current = record.fields.write(key, replaced)
-    if current is None:
-        return _was_seen(record, deps, key, replaced)
-    return record.history.is_ancestor(current.change, deps)
-
-
-def _was_seen(record: Record, deps: Sequence[bytes], key: str, replaced: OpId) -> bool:
-    """The same for a write that somebody else has replaced in the meantime."""
-    layer = record.history.layer(replaced)
+def _was_seen(history: History, past: Past, key: str, replaced: OpId) -> bool:
+    """Whether a write of this field is among what its writer had, replaced since or not."""
+    layer = history.layer(replaced)
     if layer is not None:
-        return layer.ops.get(key) == replaced[0] and record.history.is_ancestor(layer.hash, deps)
-    made_by = record.history.wrote(replaced, key)
-    return made_by is not None and record.history.is_ancestor(made_by, deps)
+        return layer.ops.get(key) == replaced[0] and layer.hash in past
+    made_by = history.wrote(replaced, key)
+    return made_by is not None and made_by in past

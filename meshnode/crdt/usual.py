@@ -211,7 +211,7 @@ def _preds(counts: Sequence[int], who: bytes, when: bytes, actors: Sequence[byte
     at = 0
     for count in counts:
         mine = tuple(ids[at : at + count])
-        if count > 1 and list(mine) != sorted(mine):
+        if count > 1 and list(mine) != sorted(dict.fromkeys(mine)):
             raise _Unusual
         preds.append(mine)
         at += count
