@@ -15,6 +15,7 @@ from meshnode.model.ids import NodeId
 
 SLICE = 32  # envelopes: some 8 ms
 BYTES_MAX = 1024 * 1024  # of one peer; beyond it is read as fast as it sends, which holds its link back
+_LETTER_BYTES = 512  # that each takes in memory, whatever it brings
 
 Waiting = Envelopes | RepairRoot
 
@@ -42,11 +43,11 @@ class Backlog:
     def put(self, peer: NodeId, letter: Waiting) -> None:
         """Behind all that waits from this peer. Of several questions in a row the newest is enough."""
         waiting = self._waiting.setdefault(peer, deque())
-        if isinstance(letter, Envelopes):
-            self._bytes[peer] = self._bytes.get(peer, 0) + sum(map(len, letter.items))
-        elif waiting and isinstance(waiting[-1], RepairRoot):
-            waiting.pop()
+        if isinstance(letter, RepairRoot) and waiting and isinstance(waiting[-1], RepairRoot):
+            waiting[-1] = letter
+            return
         waiting.append(letter)
+        self._bytes[peer] = self._bytes.get(peer, 0) + size_of(letter)
 
     def take(self, peer: NodeId) -> Waiting:
         """The next slice of a peer that has something waiting. The last of a letter ends as the letter does.
@@ -55,13 +56,15 @@ class Backlog:
         """
         waiting = self._waiting[peer]
         letter = waiting.popleft()
+        self._bytes[peer] -= size_of(letter)
         if isinstance(letter, Envelopes):
             if letter.eager and waiting:
-                letter = _together(letter, waiting)
+                letter, bytes_taken = _together(letter, waiting)
+                self._bytes[peer] -= bytes_taken
             if len(letter.items) > SLICE:
                 waiting.appendleft(replace(letter, items=letter.items[SLICE:]))
+                self._bytes[peer] += size_of(waiting[0])
                 letter = replace(letter, items=letter.items[:SLICE], more=True, rest=[])
-            self._bytes[peer] -= sum(map(len, letter.items))
         if not waiting:
             self.forget(peer)
         return letter
@@ -80,12 +83,19 @@ class Backlog:
         self._bytes.pop(peer, None)
 
 
-def _together(letter: Envelopes, waiting: deque[Waiting]) -> Envelopes:
-    """With those behind it that say the same of what they bring, up to a slice."""
-    items, alike = list(letter.items), replace(letter, items=[])
+def size_of(letter: Waiting) -> int:
+    if isinstance(letter, RepairRoot):
+        return _LETTER_BYTES
+    return _LETTER_BYTES + sum(map(len, letter.items)) + sum(map(len, letter.rest))
+
+
+def _together(letter: Envelopes, waiting: deque[Waiting]) -> tuple[Envelopes, int]:
+    """With those behind it that say the same of what they bring, up to a slice; and what these took."""
+    items, alike, taken = list(letter.items), replace(letter, items=[]), 0
     while waiting and isinstance(following := waiting[0], Envelopes):
         if len(items) + len(following.items) > SLICE or replace(following, items=[]) != alike:
             break
         items += following.items
+        taken += size_of(following)
         waiting.popleft()
-    return replace(letter, items=items)
+    return replace(letter, items=items), taken
