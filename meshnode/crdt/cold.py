@@ -1,5 +1,7 @@
 """One document of the store: in use (``Record``), or as bytes and what is asked of all documents (``Cold``)."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from meshnode.crdt import envelope, gate, root
@@ -105,6 +107,10 @@ class Cold(msgspec.Struct, frozen=True, gc=False):
     def is_behind(self, clock: Clock) -> bool:
         ours = self.clock
         return any(seq > ours.get(actor, 0) for actor, seq in clock.items())
+
+    def is_beyond(self, clock: Mapping[bytes, int]) -> bool:
+        """Whether something is here that somebody of this clock lacks."""
+        return any(seq > clock.get(actor, 0) for actor, seq in self.clock.items())
 
 
 def cooled(record: Record) -> Cold:

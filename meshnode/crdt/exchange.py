@@ -28,6 +28,7 @@ from meshnode.model.ids import DocId, NodeId
 
 _KNOWN_MAX = 4096  # envelopes remembered per peer; forgetting one costs a repeated send
 _ANSWER_BYTES_MAX = 512 * 1024
+_WOKEN_BYTES_MAX = 1024 * 1024  # of documents at rest that an answer makes anew: some 40 ms
 _CLOCK_LETTERS_MAX = 8
 _FIRST_PARTS_MAX = HEAPS_OF_PEER_MAX  # more than these the peer would not put together at once
 _OPEN_US = SECOND // 2  # a comparison without an answer for so long is over
@@ -212,7 +213,7 @@ class Exchange:
         older: list[DocId] = []  # it is in an earlier generation of these
         rest: list[DocId] = []
         begun: list[DocId] = []  # its turn is over: what did not come at all comes before the rest of it
-        room = _ANSWER_BYTES_MAX
+        room, awake = _ANSWER_BYTES_MAX, _WOKEN_BYTES_MAX
         for key, version, clock in theirs.docs:
             doc, pin = DocId(key), theirs.pins.get(key, UNROOTED)
             here = self._store.look(doc)
@@ -221,12 +222,16 @@ class Exchange:
             if here is not None and pin < here.pin:
                 older.append(doc)
             lacking = self._beyond(doc, here, pin, version, clock) if here is not None and room > 0 else ()
+            if lacking and isinstance(here, Cold):
+                awake -= here.envelope_bytes + here.root_bytes
             for each in lacking:
                 if room > 0 and each.id not in self._keeping:
                     given.append(each)
                     room -= len(each.data)
             if room <= 0:
                 (begun if lacking else rest).append(doc)
+            elif awake <= 0:
+                room = 0
         self.learn(peer, [each.id for each in given])
         asks = [] if theirs.last else self.ask(behind, peer, last=True, part=theirs.part, more=theirs.more)
         answer = letters.answer_letters([each.data for each in given], [*rest, *begun], theirs)

@@ -233,7 +233,10 @@ class AutomergeStore:
         return {} if found is None else found.clock
 
     def beyond(self, doc: DocId, clock: Mapping[bytes, int]) -> list[Sealed]:
-        return self._record(doc).history.beyond(clock) if doc in self._all else []
+        found = self._all.get(doc)
+        if found is None or (isinstance(found, Cold) and not found.is_beyond(clock)):
+            return []
+        return self._record(doc).history.beyond(clock)
 
     def envelope_at(self, doc: DocId, actor: bytes, seq: int) -> Sealed | None:
         found = self._all.get(doc)

@@ -2,8 +2,16 @@
 
 from random import Random
 
+import pytest
+
+from meshnode.crdt import exchange, letters
+from meshnode.crdt.history import Clock
+from meshnode.crdt.letters import Clocks, Envelopes
 from meshnode.crdt.replica import DocumentsConfig
 from meshnode.crdt.store import AutomergeStore
+from meshnode.kernel.effects import Channel, Send
+from meshnode.links.messages import ControlReceived
+from meshnode.model.ids import DocId
 from tests.unit.crdt.ports import Mesh
 
 CONFIG = DocumentsConfig(generation_changes=12)
@@ -103,3 +111,69 @@ def test_comparing_thousands_with_a_peer_wakes_none_and_gives_what_warm_ones_giv
         ((actor, count),) = theirs.clock(doc).items()
         assert ours.envelope_at(doc, actor, count) == theirs.envelope_at(doc, actor, count)
         assert ours.missing(doc, [b"?" * 32]) == [b"?" * 32]
+
+
+def asleep(count: int) -> Mesh:
+    """Node a has just started, with so many documents of which four are in use."""
+    mesh = Mesh("a", "b", store=lambda: AutomergeStore(hydrated_min=4), config=CONFIG)
+    for number in range(count):
+        for value in range(3):
+            mesh.put("a", f"d{number}", {"v": value})
+    mesh.restart("a")
+    return mesh
+
+
+def store_of(mesh: Mesh) -> AutomergeStore:
+    store = mesh.nodes["a"].documents._store
+    assert isinstance(store, AutomergeStore)
+    return store
+
+
+def asked(mesh: Mesh, docs: list[tuple[DocId, bytes, Clock]]) -> list[Clocks | Envelopes]:
+    """What a answers to b's clocks."""
+    body = letters.encode(Clocks(docs, last=True))
+    effects = mesh.nodes["a"].documents.handle(ControlReceived(mesh.nodes["b"].id, Channel.STATE, body), mesh.now)
+    said = [letters.decode(each.body) for each in effects if isinstance(each, Send)]
+    return [each for each in said if isinstance(each, Clocks | Envelopes)]
+
+
+def test_who_has_all_that_is_here_wakes_nothing_by_asking_whatever_he_says_of_its_version() -> None:
+    mesh = asleep(40)
+    store = store_of(mesh)
+    before = list(store._records)
+    clocks = [(doc, store.clock(doc)) for doc in store.docs()]
+    ahead: list[tuple[DocId, bytes, Clock]] = [
+        (doc, b"?", {actor: seq + 1 for actor, seq in clock.items()}) for doc, clock in clocks
+    ]
+    assert asked(mesh, ahead) == []
+    assert [store.beyond(doc, clock) for doc, clock in clocks] == [[]] * 40
+    assert list(store._records) == before
+    doc, clock = clocks[0]
+    warm = mesh.nodes["a"].documents._store.beyond(doc, {})
+    assert [each.data for each in warm] == [each.data for each in store.beyond(doc, dict.fromkeys(clock, 0))]
+    assert store.beyond(doc, dict.fromkeys(clock, 2)) == warm[2:]
+
+
+def test_an_answer_wakes_no_more_than_it_may_and_names_what_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = asleep(40)
+    store = store_of(mesh)
+    sizes = [store.envelope_bytes(doc) for doc in store.docs()]
+    monkeypatch.setattr(exchange, "_WOKEN_BYTES_MAX", 5 * max(sizes))
+    before = len(store._records)
+    last: list[tuple[DocId, bytes, Clock]] = [(doc, b"", dict.fromkeys(store.clock(doc), 2)) for doc in store.docs()]
+    *_, end = asked(mesh, last)
+    woken = len(store._records) - before
+    assert 5 <= woken <= 6
+    assert isinstance(end, Envelopes)
+    assert len(end.rest) == 40 - woken
+
+
+def test_what_answers_leave_out_because_it_rests_is_asked_for_again_until_all_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange, "_WOKEN_BYTES_MAX", 1)
+    mesh = asleep(40)
+    mesh.link("a", "b")
+    mesh.settle()
+    assert len(mesh.roots()) == 1
+    assert mesh.nodes["b"].documents.count() == 40
