@@ -208,16 +208,18 @@ class Generations:
     def attests(self, rooted: Rooted) -> list[tuple[bytes, bytes]]:
         return list(self._attests.get(roots.doc_of(rooted.root), {}).items())
 
-    def may_bury(self, doc: DocId, grave_ms: int, now: Instant, slack_ms: int = BURY_SLACK_MS) -> bool:
-        """Whether a document was deleted at this time, longer ago than the horizon."""
+    def may_bury(self, doc: DocId, grave_ms: int, now: Instant) -> bool:
+        """Whether a document was deleted at this time, longer ago than the horizon, as far as clocks agree."""
         if doc not in self._store or deleted_ms(self._store.fields(doc)) != grave_ms:
             return False
-        return _is_past(grave_ms + HORIZON_MS - slack_ms, now)
+        return _is_past(grave_ms + HORIZON_MS - BURY_SLACK_MS, now)
 
-    def is_spent(self, doc: DocId, now: Instant) -> bool:
-        """A grave nobody has written on, older than anybody is waited for."""
+    def spent_ms(self, doc: DocId) -> int | None:
+        """When a grave is older than anybody is waited for; ``None``: it is none, or somebody has written on it."""
         rooted = self._store.rooted(doc)
-        return rooted is not None and self._store.changes(doc) == 1 and _is_spent(rooted, now)
+        if rooted is None or not rooted.root.grave_ms or self._store.changes(doc) > 1:
+            return None
+        return rooted.root.grave_ms + GRAVE_MS
 
     def end(self, doc: DocId) -> Record:
         """A grave goes, from the journal too."""

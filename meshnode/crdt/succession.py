@@ -20,20 +20,23 @@ from meshnode.crdt.messages import DocumentChanged, EnvelopesKept
 from meshnode.crdt.parts import Heaps, Whole
 from meshnode.crdt.reading import document_of
 from meshnode.crdt.root import Rooted
+from meshnode.crdt.seen import HORIZON_MS
 from meshnode.crdt.store import StateStore
 from meshnode.crdt.strays import Stray
 from meshnode.crdt.writing import Pen
 from meshnode.kernel.counters import Counters
 from meshnode.kernel.effects import Effect, Note, Persist, Reject
 from meshnode.kernel.hlc import Hlc
-from meshnode.kernel.instant import SECOND, ClockTrust, Instant
+from meshnode.kernel.instant import MS, SECOND, ClockTrust, Instant
 from meshnode.kernel.ports import Liveness, Signer
 from meshnode.kernel.records import Record
 from meshnode.model.errors import LocalError, RemoteError
 from meshnode.model.ids import UNKNOWN_NODE, DocId, NodeId
 
 Effects = list[Effect]
-BURY_EVERY_US = 60 * SECOND
+BURY_EVERY_US, BURY_ON_US = 60 * SECOND, SECOND
+LOOKED_MAX = 64  # deleted documents that one turn looks at: most rest, and are made anew for it
+LOOK_AGAIN_US = 24 * 3600 * SECOND  # at the latest: clocks are set right
 SPLITS_MAX = 256
 OTHERS_FIRST_US = 15 * SECOND  # who may write a document that its author divided ends its generation
 FORGOTTEN_US = 600 * SECOND  # a division seen later than this after the last time is another one
@@ -84,7 +87,7 @@ class Succession:
         self._me = room.signer.node
         self._acks_max = acks_max
         self._keep_again_after_us = keep_again_after_us
-        self._dead: dict[DocId, None] = {}  # deleted documents and graves
+        self._dead: dict[DocId, int] = {}  # deleted documents and graves, and when each is looked at
         self._bury_us = 0
         self._splits: dict[DocId, _Split] = {}  # documents that their authors divided, as far as that is seen here
         self._left: dict[DocId, None] = {}  # writes that wait for somebody else, as people were told
@@ -153,19 +156,27 @@ class Succession:
 
     def bury(self, now: Instant) -> Effects:
         """Propose an empty root for what was deleted longer ago than the horizon; forget graves nobody needs."""
-        if now.mono_us < self._bury_us:
+        if now.mono_us < self._bury_us or now.trust == ClockTrust.FLOOR:
             return []
-        self._bury_us = now.mono_us + BURY_EVERY_US
-        gone: list[Record] = []
-        for doc in list(self._dead):
-            died_ms = deleted_ms(self._store.fields(doc))
-            if died_ms and self.generations.may_bury(doc, died_ms, now, slack_ms=0):
-                self.freezes.propose(doc, died_ms, now)
-            elif self.generations.is_spent(doc, now):
-                del self._dead[doc]
-                gone.append(self.generations.end(doc))
-                self._interests.dropped(doc)
+        due = [doc for doc, at_us in self._dead.items() if at_us <= now.mono_us]
+        self._bury_us = now.mono_us + (BURY_ON_US if len(due) > LOOKED_MAX else BURY_EVERY_US)
+        gone = [record for doc in due[:LOOKED_MAX] for record in self._buried(doc, now)]
         return [Persist(tuple(gone))] if gone else []
+
+    def _buried(self, doc: DocId, now: Instant) -> list[Record]:
+        """What leaves the journal. A document whose time has not come is looked at again then."""
+        died_ms = deleted_ms(self._store.fields(doc))
+        due_ms = died_ms + HORIZON_MS if died_ms else self.generations.spent_ms(doc)
+        wait_us = LOOK_AGAIN_US if due_ms is None else min((due_ms - now.wall_ms) * MS, LOOK_AGAIN_US)
+        self._dead[doc] = now.mono_us + max(wait_us, BURY_EVERY_US)
+        if wait_us > 0:
+            return []
+        if died_ms:
+            self.freezes.propose(doc, died_ms, now)
+            return []
+        del self._dead[doc]
+        self._interests.dropped(doc)
+        return [self.generations.end(doc)]
 
     def restored(self) -> None:
         """All of the journal is read."""
@@ -175,7 +186,7 @@ class Succession:
     def _look(self, doc: DocId) -> None:
         self._dead.pop(doc, None)
         if self._store.is_deleted(doc):
-            self._dead[doc] = None
+            self._dead[doc] = 0
 
     def deadline(self) -> int | None:
         return self.generations.deadline(self._keep_again_after_us)

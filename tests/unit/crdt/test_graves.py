@@ -2,7 +2,10 @@
 
 from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.replica import DocumentsConfig
+from meshnode.crdt.store import AutomergeStore
+from meshnode.crdt.succession import LOOKED_MAX
 from meshnode.kernel.instant import ClockTrust, Instant
+from meshnode.model.ids import DocId
 from tests.unit.crdt.ports import Mesh
 
 NAMES = ("Thing", "default", "x")
@@ -119,3 +122,56 @@ def test_a_grave_goes_after_a_year_and_is_not_fetched_again() -> None:
     assert [len(node.documents._store) for node in mesh.nodes.values()] == [0, 0, 0]
     assert all(kept(mesh, name) == b"" for name in "abc")
     assert len(mesh.roots()) == 1
+
+
+def crowd(count: int) -> Mesh:
+    """A node that has just started, with so many deleted documents, nearly all at rest."""
+    mesh = Mesh("a", "b", store=lambda: AutomergeStore(hydrated_min=4))
+    for number in range(count):
+        mesh.put("a", f"d{number}", {"v": number})
+        mesh.delete("a", f"d{number}")
+    mesh.link("a", "b")
+    mesh.settle()
+    mesh.restart("a")
+    mesh.link("a", "b")
+    mesh.settle()
+    return mesh
+
+
+def used(mesh: Mesh) -> list[DocId]:
+    store = mesh.nodes["a"].documents._store
+    assert isinstance(store, AutomergeStore)
+    return list(store._records)
+
+
+def test_deleted_documents_are_looked_at_a_few_at_a_time_and_then_rest_until_their_day() -> None:
+    mesh = crowd(3 * LOOKED_MAX)
+    a, before = mesh.nodes["a"].documents, len(used(mesh))
+    a.wake(mesh.now)
+    assert LOOKED_MAX - 8 < len(used(mesh)) - before <= LOOKED_MAX
+    mesh.run(30)
+    mesh.run(600)  # all of them were looked at, and all cooled since
+    rested = used(mesh)
+    assert len(rested) <= 4
+    mesh.run(600)
+    assert used(mesh) == rested
+
+
+def test_all_of_many_deleted_documents_are_gone_after_the_horizon() -> None:
+    mesh = crowd(3 * LOOKED_MAX)
+    mesh.run(60)
+    days_pass(mesh, 31)
+    assert {
+        each.documents._store.pin(doc)[0] for each in mesh.nodes.values() for doc in each.documents._store.docs()
+    } == {1}
+
+
+def test_only_a_grave_that_nobody_has_written_on_is_forgotten() -> None:
+    mesh = lived()
+    store = mesh.nodes["a"].documents._store
+    assert mesh.nodes["a"].documents._generations.spent_ms(DOC) is None
+    days_pass(mesh, 31)
+    assert store.changes(DOC) == 1
+    assert mesh.nodes["a"].documents._generations.spent_ms(DOC) is not None
+    mesh.put("a", "x", {"v": 3})
+    assert mesh.nodes["a"].documents._generations.spent_ms(DOC) is None
