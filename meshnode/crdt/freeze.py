@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from meshnode.crdt.change import DEPS_MAX
 from meshnode.crdt.envelope import Pin
 from meshnode.crdt.letters import HOLDER_BYTES, FrozenRow
 from meshnode.crdt.registers import Registers
@@ -19,6 +20,8 @@ FREEZES_MAX = 1024  # at once; others wait for the next write
 STALE_US = 10 * SECOND  # then new heads are proposed
 KEPT_FIELDS_MAX = 64
 HURRY = 4  # times over the limit: no more waiting
+HEADS_MAX = DEPS_MAX  # nobody could write on top of more
+HOLDERS_MAX = 1024  # of one freeze; of a larger mesh only those who are waited for here
 RIPE_MAX = 8  # at once, some 0.8 ms each: what is written side by side ends its generations side by side
 
 Heads = tuple[bytes, ...]
@@ -130,8 +133,10 @@ class Freezes:
 
     def hear(self, row: FrozenRow, now: Instant) -> None:
         doc, pin, heads = DocId(row.doc), (row.generation, row.root), tuple(row.heads)
-        if pin != self._store.pin(doc) or doc not in self._store or not heads:
+        if pin != self._store.pin(doc) or doc not in self._store or not 0 < len(heads) <= HEADS_MAX:
             return
+        if self._limits.times(self._store, doc) > HURRY and self._store.missing(doc, heads):
+            return  # heads that nobody has could keep it from ending until it is full
         ours = self._frozen.get(doc)
         if ours is not None and (ours.grave_ms, ours.heads) != (row.grave_ms, heads):
             if (row.grave_ms, heads) > (ours.grave_ms, ours.heads) and now.mono_us - ours.begun_us <= STALE_US:
@@ -142,8 +147,10 @@ class Freezes:
                 return
             fields = self._fields_at(doc, heads)
             ours = self._frozen[doc] = Frozen(pin, heads, row.grave_ms, now.mono_us, {}, fields=fields)
-        news = [holder for holder in row.holders if holder not in ours.holders and holder != self._me]
-        ours.holders.update(dict.fromkeys(news))
+        news = {holder: None for holder in row.holders if holder not in ours.holders and holder != self._me}
+        if len(ours.holders) + len(news) > HOLDERS_MAX:
+            news = {holder: None for holder in self._awaited() if holder in news}
+        ours.holders.update(news)
         ours.untold |= bool(news)
         self._touched[doc] = None
 
@@ -187,6 +194,9 @@ class Freezes:
     def _is_complete(self, doc: DocId, each: Frozen, live: Sequence[NodeId]) -> bool:
         held = all(node[:HOLDER_BYTES] in each.holders or not self._wants(node, doc) for node in live)
         return held or each.alone or self._limits.times(self._store, doc) > HURRY
+
+    def _awaited(self) -> Iterable[bytes]:
+        return [node[:HOLDER_BYTES] for node in self._live()]
 
     def _fields_at(self, doc: DocId, heads: Heads) -> Registers | None:
         """Its fields, if these are its heads now and it has but a few."""
