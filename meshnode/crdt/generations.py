@@ -21,7 +21,7 @@ from meshnode.crdt.registers import Registers
 from meshnode.crdt.root import Rooted, judge_proofs
 from meshnode.crdt.seen import HORIZON_MS, Seen
 from meshnode.crdt.store import StateStore
-from meshnode.crdt.strays import STRAYS_MAX, Stray, is_here, left_of, strays_of
+from meshnode.crdt.strays import STRAYS_MAX, Stray, left_of, not_here, strays_of
 from meshnode.kernel.instant import SECOND, ClockTrust, Instant
 from meshnode.kernel.ports import Signer
 from meshnode.kernel.records import Record, RecordKind
@@ -121,7 +121,7 @@ class Generations:
         orphans = [each for each in self._orphans.get(doc, ()) if each.pin < rooted.pin]
         lost = strays_of(Registers(), Seen(), rooted, orphans) if orphans else []
         fresh = [*lost, *strays_of(fields, self._store.seen(doc), rooted, stranded)]
-        older = left_of([each for each in self._strays.get(doc, ()) if not is_here(self._store, doc, each)], rooted)
+        older = left_of(self.strays(doc), rooted)
         return list({each.name: each for each in (*older, *fresh)}.values())[:STRAYS_MAX]
 
     def _keep_strays(self, doc: DocId, strays: list[Stray], now: Instant) -> None:
@@ -166,7 +166,7 @@ class Generations:
 
     def strays(self, doc: DocId) -> list[Stray]:
         """Writes known here that the present generation does not hold yet."""
-        return [each for each in self._strays.get(doc, ()) if not is_here(self._store, doc, each)]
+        return not_here(self._store, doc, self._strays.get(doc, ()))
 
     # -- believing one
 

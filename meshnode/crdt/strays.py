@@ -116,13 +116,12 @@ def left_of(strays: Iterable[Stray], rooted: Rooted) -> list[Stray]:
     return left if any(each.key != STAMP for each in left) else []
 
 
-def is_here(store: StateStore, doc: DocId, stray: Stray) -> bool:
-    """Somebody carried it into this generation already, whatever became of it since."""
-    return any(
-        carry.origin == stray.origin and carry.key == stray.key
-        for sealed in store.beyond(doc, {})
-        for carry in sealed.carried
-    )
+def not_here(store: StateStore, doc: DocId, strays: Sequence[Stray]) -> list[Stray]:
+    """Those that nobody has carried into this generation yet, whatever became of them since."""
+    if not strays:
+        return []
+    carried = {(carry.origin, carry.key): None for sealed in store.beyond(doc, {}) for carry in sealed.carried}
+    return [each for each in strays if each.name not in carried]
 
 
 def depth_of(strays: Sequence[Stray]) -> int:

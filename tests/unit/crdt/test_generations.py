@@ -1,11 +1,13 @@
 """Generations: how a document begins anew, and that nothing acknowledged is lost by it, whoever was where."""
 
+from collections.abc import Callable
+
 from meshnode.crdt import letters
 from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.freeze import RIPE_MAX
 from meshnode.crdt.letters import Envelopes
 from meshnode.crdt.replica import DocumentsConfig
-from meshnode.crdt.store import StateStore
+from meshnode.crdt.store import AutomergeStore, StateStore
 from meshnode.kernel.effects import Channel
 from meshnode.kernel.instant import SECOND
 from meshnode.links.messages import ControlReceived
@@ -17,8 +19,8 @@ SHORT = DocumentsConfig(generation_changes=8)
 LONG = DocumentsConfig(generation_changes=100_000)
 
 
-def mesh_of(*names: str, config: DocumentsConfig = SHORT) -> Mesh:
-    mesh = Mesh(*names, config=config)
+def mesh_of(*names: str, config: DocumentsConfig = SHORT, store: Callable[[], StateStore] = AutomergeStore) -> Mesh:
+    mesh = Mesh(*names, config=config, store=store)
     for number, one in enumerate(names):
         for other in names[number + 1 :]:
             mesh.link(one, other)
@@ -150,9 +152,9 @@ def test_siblings_go_into_the_next_generation_and_a_later_write_settles_them() -
     assert mesh.nodes["c"].documents.conflicts() == ()
 
 
-def late(config: DocumentsConfig = SHORT) -> Mesh:
+def late(config: DocumentsConfig = SHORT, store: Callable[[], StateStore] = AutomergeStore) -> Mesh:
     """c is cut off and writes; a and b begin a generation without it."""
-    mesh = mesh_of("a", "b", "c", config=config)
+    mesh = mesh_of("a", "b", "c", config=config, store=store)
     work(mesh, "a", 3, w=1)
     isolate(mesh, "c")
     return mesh
