@@ -17,7 +17,7 @@ mesh with ``python FILE count text=...``.
 
 from meshnode.sdk.agent import Agent
 from meshnode.sdk.context import Ctx
-from meshnode.sdk.errors import CallFailed, Cancelled, DeadlinePassed, SkillError, StateError, Unavailable
+from meshnode.sdk.errors import CallFailed, Cancelled, DeadlinePassed, Refused, SkillError, StateError, Unavailable
 from meshnode.sdk.hooks import Restored
 from meshnode.sdk.topics import Event
 
@@ -28,6 +28,7 @@ __all__ = [
     "Ctx",
     "DeadlinePassed",
     "Event",
+    "Refused",
     "Restored",
     "SkillError",
     "StateError",

@@ -7,6 +7,7 @@ from meshnode.sdk.context import DEADLINE_S
 from meshnode.sdk.errors import Unavailable
 from meshnode.sdk.hooks import ALL_KEYS, Hooks
 from meshnode.sdk.skills import Skill, SkillFunction
+from meshnode.sdk.words import merged
 
 if TYPE_CHECKING:
     from meshnode.sdk.runtime import Runtime
@@ -213,9 +214,9 @@ class Agent:
         """Call a skill anywhere in the mesh and return its result, as decoded JSON or as bytes. See ``Ctx.call``.
 
         Raises:
-            Unavailable, DeadlinePassed, Cancelled, CallFailed: see there.
+            Unavailable, DeadlinePassed, Refused, Cancelled, CallFailed, TypeError: see there.
         """
-        named = {**(arguments or {}), **more}
+        named = merged(arguments, more, deadline_s, session, key, batch, as_bytes)
         asked = self._connected().call(skill, named, deadline_s, session, key, batch=batch, as_bytes=as_bytes)
         return await asked
 
@@ -231,7 +232,7 @@ class Agent:
         **more: object,
     ) -> AsyncIterator[Any]:
         """The items of a streaming skill, as they come. See ``Ctx.stream``."""
-        named = {**(arguments or {}), **more}
+        named = merged(arguments, more, deadline_s, session, as_bytes=as_bytes)
         return self._connected().stream(skill, named, deadline_s, session, as_bytes=as_bytes)
 
     def publish(self, topic: str, data: object = None) -> "Published":

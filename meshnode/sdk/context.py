@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from meshnode.sdk.state import State, Turn, check_session
+from meshnode.sdk.words import merged
 
 if TYPE_CHECKING:
     from meshnode.sdk.fortest import TestCtx
@@ -156,7 +157,8 @@ class Ctx:
 
         Args:
             skill: e.g. ``"words.count"``.
-            arguments: by name, for names that this function uses itself; else give them as keywords.
+            arguments: by name, for names that this function uses itself (``deadline_s``, ``session``, ``key``,
+                ``batch``, ``as_bytes``); else give them as keywords.
             deadline_s: how long to wait at most, and never longer than this call's own caller waits.
             session: calls of one session go to one instance.
             key: an idempotency key: however often the call is repeated with it, it runs once.
@@ -167,10 +169,12 @@ class Ctx:
         Where there is no room, the call is made again as late as the node asks for, while its deadline allows it.
 
         Raises:
-            Unavailable, DeadlinePassed, Cancelled, CallFailed: see there ("not-bytes": of a result that is none).
+            Unavailable, DeadlinePassed, Refused, Cancelled, CallFailed: see there ("not-bytes": of a result that is
+                none).
+            TypeError: one of those words is given something that is none of its own.
         """
+        named = merged(arguments, more, deadline_s, session, key, batch, as_bytes)
         limit_s = min(deadline_s, self.deadline_s)
-        named = {**(arguments or {}), **more}
         return self._host.call(skill, named, limit_s, session, key, batch=batch, as_bytes=as_bytes)
 
     def stream(
@@ -190,8 +194,9 @@ class Ctx:
         base64 that JSON has for them, and travel as they are where all on the way can. Raises ``CallFailed``
         ("not-bytes") at an item that is none.
         """
+        named = merged(arguments, more, deadline_s, session, as_bytes=as_bytes)
         limit_s = min(deadline_s, self.deadline_s)
-        return self._host.stream(skill, {**(arguments or {}), **more}, limit_s, session, as_bytes=as_bytes)
+        return self._host.stream(skill, named, limit_s, session, as_bytes=as_bytes)
 
     def emit(self, kind: str, data: object = None) -> None:
         """Tell an event of the agent's own, e.g. ``ctx.emit("quality.verdict", {"ok": True})``.

@@ -1,4 +1,4 @@
-"""What can go wrong, as an agent's author sees it: one error to raise, five to catch."""
+"""What can go wrong, as an agent's author sees it: one error to raise, six to catch."""
 
 import re
 

@@ -13,6 +13,7 @@ from meshnode.kernel.decoding import JUNK
 from meshnode.model.errors import RemoteError
 from meshnode.sdk.context import Ctx
 from meshnode.sdk.schemas import ARGUMENTS, is_plain, read_docstring, schema_of
+from meshnode.sdk.words import hint
 from meshnode.wire import blobs
 from meshnode.wire.calls import SkillDescription
 
@@ -100,7 +101,7 @@ class Skill:
         try:
             checked = self._decoder.decode(payload or b"{}")
         except JUNK as error:
-            raise BadArguments(f"{self.name}: {error}") from error
+            raise BadArguments(f"{self.name}: {error}{hint(str(error))}") from error
         return {field: getattr(checked, field) for field in self._fields}
 
     def _with_bytes(self, payload: bytes) -> dict[str, object]:
