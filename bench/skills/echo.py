@@ -1,6 +1,7 @@
 """An agent without a memory that echoes, and measures how others do."""
 
 import asyncio
+import base64
 import os
 import time
 from collections.abc import AsyncIterator
@@ -83,6 +84,12 @@ async def blob(size: int) -> str:
     return "x" * size
 
 
+@agent.skill(idempotent=True)
+async def weigh(data: bytes) -> int:
+    """How many bytes were given."""
+    return len(data)
+
+
 @agent.skill
 async def rest(for_s: float) -> float:
     """Answer late."""
@@ -111,6 +118,28 @@ async def fetch(ctx: Ctx, target: str, size: int, for_s: float, as_bytes: bool =
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < for_s:
         assert len(await ctx.call(target, size=size, as_bytes=as_bytes)) == size
+        count += 1
+    return count * size / (time.perf_counter() - began) / 1e6
+
+
+@agent.skill(concurrent=True)
+async def give(ctx: Ctx, target: str, size: int, for_s: float, as_text: bool) -> float:
+    """Call again and again with bytes, as they are or in base64; megabytes of them a second."""
+    count, data, began = 0, bytes(size), time.perf_counter()
+    while time.perf_counter() - began < for_s:
+        given = base64.b64encode(data).decode() if as_text else data
+        assert await ctx.call(target, data=given) == size
+        count += 1
+    return count * size / (time.perf_counter() - began) / 1e6
+
+
+@agent.skill(concurrent=True)
+async def take(ctx: Ctx, target: str, size: int, for_s: float, as_text: bool) -> float:
+    """Call again and again for bytes, as they are or in base64; megabytes of them a second."""
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < for_s:
+        taken = await ctx.call(target, size=size, as_bytes=not as_text)
+        assert len(base64.b64decode(taken) if as_text else taken) == size
         count += 1
     return count * size / (time.perf_counter() - began) / 1e6
 

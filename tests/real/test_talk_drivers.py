@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.talk.bytes_in_calls import Way, measured
 from bench.talk.events import OneWay, crowd
 from bench.talk.pair import pair
 
@@ -20,3 +21,9 @@ def test_events_between_daemons_are_published_and_all_heard() -> None:
     with crowd("here", "there") as two:
         told = OneWay(two).order({"what": "stream", "bytes": 1024, "for_s": FOR_S}, WITHIN_S).told
     assert told["count"] > 0
+
+
+def test_bytes_in_calls_go_both_ways_as_they_are_and_in_base64() -> None:
+    ways = [Way(kind, 20_000, text) for kind in ("argument", "result") for text in (True, False)]
+    took = measured(1, FOR_S, ways)
+    assert [way for way, each in took.items() if [told.mb_s > 0 for told in each] != [True]] == []
