@@ -4,7 +4,8 @@ from collections import deque
 
 from bench.gateway.deltas import Deltas
 from meshnode.model.commands import JournalCursor
-from meshnode.model.views import JournalEntry, JournalView
+from meshnode.model.view_parts import JournalEntry
+from meshnode.model.views import JournalView
 
 RUN = "a1"
 SUBJECTS = tuple(

@@ -19,7 +19,7 @@ from meshnode.api.app import Api
 from meshnode.api.ports import Streamed, Told
 from meshnode.api.server import serve
 from meshnode.client.locate import POINTER, SOCKET
-from meshnode.model import commands, views
+from meshnode.model import commands, document_views, views
 from meshnode.model.commands import AnyCommand, GatherJournals, JournalCursor, ReadJournal
 from meshnode.model.errors import NotFound
 from tests.gateway.fleet import Fleet
@@ -74,10 +74,12 @@ class MadeUpFleet:
             case commands.FindSkills():
                 return views.SkillsView(items=self.roster.offers_page(command.after, command.limit))
             case commands.ListDocuments():
-                return views.DocumentsView(items=[one for one in self.roster.documents if one.kind == command.kind])
+                return document_views.DocumentsView(
+                    items=[one for one in self.roster.documents if one.kind == command.kind]
+                )
             case commands.ListConflicts():
                 self.rounds += 1
-                return views.ConflictsView(items=[])
+                return document_views.ConflictsView(items=[])
             case commands.GetStatus():
                 return status(self.roster, self.fleet)
             case commands.GetIdentity():

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from cloud_gateway.model.rows import InstanceRow, NodeRow, OfferRow, WishRow
-from meshnode.model import views
+from meshnode.model import document_views, views
 from tests.gateway.fleet import Fleet
 
 MESH = "made-up"
@@ -111,8 +111,8 @@ def _offer(row: OfferRow, rank: int) -> views.SkillView:
     )  # fmt: skip
 
 
-def _document(row: WishRow) -> views.DocumentView:
-    return views.DocumentView(
+def _document(row: WishRow) -> document_views.DocumentView:
+    return document_views.DocumentView(
         kind=row.kind, namespace=row.namespace, name=row.name, doc_id=row.name, api_version="v1", spec=row.spec,
         heads=[], changes=1, updated_ms=row.updated_ms, updated_by=row.updated_by, conflicts=[], conditions=[],
         status={"wanted": row.wanted, "running": row.running, "pending": row.pending},

@@ -6,7 +6,7 @@ import msgspec
 
 from cloud_gateway.model.queries import GridCell, Overview
 from cloud_gateway.model.rows import CommandRow, EventRow, GapRow, ProblemRow, SourceRow
-from meshnode.model.views import LinkView
+from meshnode.model.view_parts import LinkView
 
 T = TypeVar("T")
 

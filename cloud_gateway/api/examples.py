@@ -9,7 +9,8 @@ from cloud_gateway.api.health import Health
 from cloud_gateway.model import rows
 from cloud_gateway.model.queries import AgentCount, GridCell, RegionCount
 from cloud_gateway.model.rows import JsonObject, Row
-from meshnode.model.views import EventView, LinkView, WhyView
+from meshnode.model.view_parts import LinkView
+from meshnode.model.views import EventView, WhyView
 
 _AT = 1_790_000_000_000
 _ID = "b2" * 32

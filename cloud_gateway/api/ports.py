@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from meshnode.model.views import LinkView, WhyView
+from meshnode.model.view_parts import LinkView
+from meshnode.model.views import WhyView
 
 
 class MeshDoor(Protocol):

@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 from cloud_gateway.mesh.ports import Door
 from cloud_gateway.mesh.threads import in_thread
 from meshnode.model.errors import LocalError
-from meshnode.model.views import LinkView, WhyView
+from meshnode.model.view_parts import LinkView
+from meshnode.model.views import WhyView
 
 AT_ONCE_MAX = 4
 WAITING_MAX = 64

@@ -9,8 +9,8 @@ import msgspec
 
 from cloud_gateway.mesh.ports import Node
 from cloud_gateway.model.rows import CommandRow
+from meshnode.model.document_views import AppliedView, DocumentView
 from meshnode.model.errors import Invalid, NotFound
-from meshnode.model.views import AppliedView, DocumentView
 
 JsonObject = dict[str, Any]
 _DEFAULT = "default"

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from meshnode.model.commands import GatherJournals, ReadJournal
+from meshnode.model.document_views import AppliedView, DocumentView
+from meshnode.model.view_parts import ConflictView
 from meshnode.model.views import (
     AgentView,
-    AppliedView,
-    ConflictView,
-    DocumentView,
     IdentityView,
     JournalsView,
     JournalView,

@@ -7,8 +7,10 @@ import msgspec
 
 from cloud_gateway.mesh.census import Census
 from cloud_gateway.model.rows import ConflictRow, InstanceRow, LoadPoint, NodeRow, OfferRow, WishRow
+from meshnode.model.document_views import DocumentView
 from meshnode.model.units import agent_of
-from meshnode.model.views import AgentView, ConflictView, DocumentView, NodeView, SkillView
+from meshnode.model.view_parts import ConflictView
+from meshnode.model.views import AgentView, NodeView, SkillView
 from meshnode.model.where import Attribute
 
 # A node heard of within this is what its load says.

@@ -8,8 +8,10 @@ from meshnode.api.errors import ErrorBody, failure_of, invalid_request, status_o
 from meshnode.api.operations import Operation
 from meshnode.api.ports import Asker
 from meshnode.model.commands import AnyCommand
+from meshnode.model.document_views import DocumentsView
 from meshnode.model.errors import LocalError
-from meshnode.model.views import AnyView, DocumentsView, Failure, View
+from meshnode.model.view_parts import View
+from meshnode.model.views import AnyView, Failure
 
 BODY_BYTES_MAX = 1024 * 1024
 

@@ -10,8 +10,9 @@ from meshnode.api.errors import ErrorBody
 from meshnode.api.lines import LINES_TYPE
 from meshnode.api.operations import OPERATIONS, Operation
 from meshnode.model.commands import CallSkill
+from meshnode.model.document_views import DocumentEvent
 from meshnode.model.view_parts import TopicEventView
-from meshnode.model.views import DocumentEvent, EventView, StreamItem
+from meshnode.model.views import EventView, StreamItem
 
 JsonObject = dict[str, Any]
 _REF = "#/components/schemas/{name}"

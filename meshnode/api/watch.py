@@ -13,8 +13,9 @@ from meshnode.api.errors import failure_of
 from meshnode.api.events import Source, refused, yes_or_no
 from meshnode.api.ports import Asker
 from meshnode.model.commands import WatchDocuments
+from meshnode.model.document_views import DocumentEvent, WatchView
 from meshnode.model.errors import LocalError
-from meshnode.model.views import DocumentEvent, Failure, WatchView
+from meshnode.model.views import Failure
 
 WAIT_MS = 20_000
 PAGE = 200

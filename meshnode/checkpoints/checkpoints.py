@@ -55,7 +55,7 @@ from meshnode.messaging.messages import MergeDone, StateWritten
 from meshnode.model.durability import Durability
 from meshnode.model.errors import NotFound, RemoteError
 from meshnode.model.ids import AgentConn, InstanceId, NodeId
-from meshnode.model.views import HistoryView, StateView, UnitStateView
+from meshnode.model.unit_views import HistoryView, StateView, UnitStateView
 
 CheckpointsInput = ControlReceived | PeerUp | PeerDown | BlobsKept | BlobRead | CommitFact | CommitLost
 

@@ -12,7 +12,7 @@ from meshnode.checkpoints.unit import Unit
 from meshnode.kernel.epochs import Epoch
 from meshnode.kernel.instant import Instant
 from meshnode.model.ids import InstanceId, NodeId
-from meshnode.model.views import HistoryRow, StateView, UnitStateView
+from meshnode.model.unit_views import HistoryRow, StateView, UnitStateView
 from meshnode.wire.state import read_key
 
 NameOf = Callable[[NodeId], str]

@@ -7,9 +7,11 @@ from meshnode.cli.blocks import Pairs, aligned, block
 from meshnode.cli.why import whole_story
 from meshnode.cli.words import clock, one_line, size, span
 from meshnode.client.client import Client
+from meshnode.model.document_views import DocumentView
 from meshnode.model.errors import NotFound
+from meshnode.model.unit_views import UnitStateView
 from meshnode.model.units import agent_of, slot_of
-from meshnode.model.views import AgentView, DocumentView, EventView, SkillView, UnitStateView
+from meshnode.model.views import AgentView, EventView, SkillView
 
 EVENTS_SHOWN = 6
 _HASH_CHARS = 12

@@ -9,7 +9,7 @@ from meshnode.cli.record import document_kind, named, shown
 from meshnode.cli.table import Column
 from meshnode.cli.words import one_line
 from meshnode.model.errors import Invalid
-from meshnode.model.views import ConflictView
+from meshnode.model.view_parts import ConflictView
 
 ACTIONS = ("list", "resolve")
 

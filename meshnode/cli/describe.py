@@ -10,8 +10,9 @@ from meshnode.cli.output import show_one
 from meshnode.cli.parser import Given, Parser, Verb, client_of, output_option
 from meshnode.cli.words import clock, milliseconds
 from meshnode.client.client import Client
+from meshnode.model.document_views import DocumentView
 from meshnode.model.errors import NotFound
-from meshnode.model.views import DocumentView, NodeView, SkillView
+from meshnode.model.views import NodeView, SkillView
 
 
 def _describe(given: Given) -> int:

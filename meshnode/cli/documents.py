@@ -12,9 +12,9 @@ from meshnode.cli.rows import applied_name
 from meshnode.cli.table import Column
 from meshnode.cli.words import one_line
 from meshnode.client.client import Client
+from meshnode.model.document_views import AppliedView
 from meshnode.model.errors import Invalid, LocalError
 from meshnode.model.manifest import parse_manifest
-from meshnode.model.views import AppliedView
 
 PARTIAL = 5
 

@@ -9,9 +9,10 @@ from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_
 from meshnode.cli.progress import Progress
 from meshnode.cli.words import one_line
 from meshnode.client.client import Client
+from meshnode.model.document_views import AppliedView
 from meshnode.model.manifest import NAMESPACE_DEFAULT
 from meshnode.model.nodewish import KIND
-from meshnode.model.views import AgentView, AppliedView
+from meshnode.model.views import AgentView
 
 PARTIAL = 5
 _POLL_S = 0.2

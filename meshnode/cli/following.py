@@ -9,7 +9,7 @@ from meshnode.cli.output import show_list
 from meshnode.cli.parser import Given, client_of, warn
 from meshnode.cli.words import clock, one_line
 from meshnode.client.watching import followed
-from meshnode.model.views import DocumentEvent, DocumentView
+from meshnode.model.document_views import DocumentEvent, DocumentView
 
 RESYNC, SYNCED = "resync", "synced"
 

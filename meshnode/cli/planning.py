@@ -10,7 +10,8 @@ from meshnode.cli.table import Column
 from meshnode.cli.words import one_line
 from meshnode.client.client import Client
 from meshnode.model.errors import Invalid
-from meshnode.model.views import PlanRow, PlanView
+from meshnode.model.view_parts import PlanRow
+from meshnode.model.views import PlanView
 
 _COLUMNS: tuple[Column[PlanRow], ...] = (
     Column(title="UNIT", cell=lambda p: p.unit),

@@ -7,8 +7,9 @@ from meshnode.cli.output import show_list, show_one
 from meshnode.cli.parser import Given, client_of, command, warn
 from meshnode.cli.table import Column, table
 from meshnode.cli.words import clock, one_line, size
+from meshnode.model.document_views import DocumentDiffView, DocumentStateView
 from meshnode.model.errors import Invalid
-from meshnode.model.views import DocumentDiffView, DocumentStateView, FieldView, WriteView
+from meshnode.model.view_parts import FieldView, WriteView
 
 _HASH_CHARS = 12
 # Kinds whose things are no documents, and which have documents about them all the same.

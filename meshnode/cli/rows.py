@@ -3,8 +3,10 @@
 from meshnode.cli.machine import hardware_words, load_words
 from meshnode.cli.table import Column
 from meshnode.cli.words import age, milliseconds, since
+from meshnode.model.document_views import AppliedView, DocumentView
 from meshnode.model.units import agent_of, slot_of
-from meshnode.model.views import AgentView, AppliedView, ConflictView, DocumentView, NodeView, SkillView
+from meshnode.model.view_parts import ConflictView
+from meshnode.model.views import AgentView, NodeView, SkillView
 
 # Older than this, what is known about another node is worth a mark.
 STALE_S = 15.0

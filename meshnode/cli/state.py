@@ -12,7 +12,7 @@ from meshnode.cli.parser import Given, Parser, Verb, client_of, command, output_
 from meshnode.cli.table import Column
 from meshnode.cli.words import clock, one_line, size
 from meshnode.model.errors import Invalid
-from meshnode.model.views import HistoryRow, StateDiffView, StateView, UnitStateView
+from meshnode.model.unit_views import HistoryRow, StateDiffView, StateView, UnitStateView
 
 ACTIONS = ("list", "show", "history", "diff", "restore", "forget", "verify", "count")
 _HASH_CHARS = 12

@@ -14,8 +14,8 @@ from meshnode.client.client import Client
 from meshnode.crdt import stick
 from meshnode.crdt.stick import STICK_BYTES_MAX, Item, ItemKind, StickUnreadable
 from meshnode.model.commands import StickItem
+from meshnode.model.document_views import ImportedView, StickView, SyncView
 from meshnode.model.errors import Invalid, NotFound
-from meshnode.model.views import ImportedView, StickView, SyncView
 
 ACTIONS = ("now", "export", "import")
 PARTIAL = 5

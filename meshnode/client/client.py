@@ -20,10 +20,10 @@ from meshnode.client.events import Told, TopicEvent, read_changes, read_events, 
 from meshnode.client.exchange import Answer, BrokenAnswer, Whole, ask
 from meshnode.client.lines import read_call
 from meshnode.client.locate import data_dir, no_daemon, not_yours, socket_of, went_away
-from meshnode.model import commands, patience, views
+from meshnode.model import commands, document_views, patience, unit_views, view_parts, views
 from meshnode.model.errors import Invalid, LocalError, TimedOut
 
-ViewT = TypeVar("ViewT", bound=views.View)
+ViewT = TypeVar("ViewT", bound=view_parts.View)
 # How long past a command's own deadline its answer is still waited for.
 GRACE_S = 5.0
 # Three heartbeats of an event stream.
@@ -114,17 +114,17 @@ class Client:
     def restart(self, name: str) -> views.Done:
         return self._ask("POST", f"/v1/agents/{_word(name)}/restart", views.Done, b"{}")
 
-    def scale(self, name: str, replicas: int, agent: str = "") -> views.AppliedView:
+    def scale(self, name: str, replicas: int, agent: str = "") -> document_views.AppliedView:
         command = commands.Scale(name=name, replicas=replicas, agent=agent)
-        return self._post("/v1/scale", command, views.AppliedView)
+        return self._post("/v1/scale", command, document_views.AppliedView)
 
-    def drain(self, node: str, reason: str = "") -> views.AppliedView:
+    def drain(self, node: str, reason: str = "") -> document_views.AppliedView:
         """Its units move to other nodes and it takes no new ones. ``notes`` tell what becomes of those it has."""
         body = msgspec.json.encode({"reason": reason})
-        return self._ask("POST", f"/v1/nodes/{_word(node)}/drain", views.AppliedView, body)
+        return self._ask("POST", f"/v1/nodes/{_word(node)}/drain", document_views.AppliedView, body)
 
-    def resume(self, node: str) -> views.AppliedView:
-        return self._ask("POST", f"/v1/nodes/{_word(node)}/resume", views.AppliedView, b"{}")
+    def resume(self, node: str) -> document_views.AppliedView:
+        return self._ask("POST", f"/v1/nodes/{_word(node)}/resume", document_views.AppliedView, b"{}")
 
     def plan(self, manifest: dict[str, object] | None = None) -> views.PlanView:
         """What applying it would change; without one, how what is wanted now stands."""
@@ -136,28 +136,28 @@ class Client:
         return self._get("/v1/logs", views.LogsView, **given)
 
     # State. ``unit``: NAME or NAME/SLOT.
-    def states(self, agent: str = "") -> list[views.UnitStateView]:
-        return self._get("/v1/states", views.StatesView, agent=agent).items
+    def states(self, agent: str = "") -> list[unit_views.UnitStateView]:
+        return self._get("/v1/states", unit_views.StatesView, agent=agent).items
 
-    def state(self, unit: str, key: str = "", session: str = "") -> views.StateView:
-        return self._get(_state(unit), views.StateView, key=key, session=session)
+    def state(self, unit: str, key: str = "", session: str = "") -> unit_views.StateView:
+        return self._get(_state(unit), unit_views.StateView, key=key, session=session)
 
-    def history(self, unit: str) -> views.HistoryView:
-        return self._get(_state(unit, "/history"), views.HistoryView)
+    def history(self, unit: str) -> unit_views.HistoryView:
+        return self._get(_state(unit, "/history"), unit_views.HistoryView)
 
-    def diff(self, unit: str, first: int, second: int = 0) -> views.StateDiffView:
+    def diff(self, unit: str, first: int, second: int = 0) -> unit_views.StateDiffView:
         """Between two checkpoints; ``second`` 0 = now."""
-        return self._get(_state(unit, "/diff"), views.StateDiffView, first=str(first), second=str(second))
+        return self._get(_state(unit, "/diff"), unit_views.StateDiffView, first=str(first), second=str(second))
 
-    def restore(self, unit: str, version: int) -> views.StateView:
+    def restore(self, unit: str, version: int) -> unit_views.StateView:
         body = b'{"version": %d}' % version
-        return self._ask("POST", _state(unit, "/restore"), views.StateView, body)
+        return self._ask("POST", _state(unit, "/restore"), unit_views.StateView, body)
 
     def forget(self, unit: str) -> views.Done:
         return self._ask("DELETE", _state(unit), views.Done)
 
-    def checkpoint(self, agent: str) -> list[views.UnitStateView]:
-        return self._ask("POST", f"/v1/agents/{_word(agent)}/checkpoint", views.StatesView, b"{}").items
+    def checkpoint(self, agent: str) -> list[unit_views.UnitStateView]:
+        return self._ask("POST", f"/v1/agents/{_word(agent)}/checkpoint", unit_views.StatesView, b"{}").items
 
     def down(self) -> views.Done:
         return self._post("/v1/down", commands.Shutdown(), views.Done)
@@ -199,54 +199,58 @@ class Client:
             yield from read_events(response)
 
     # Documents
-    def apply(self, manifest: dict[str, object], durability: str = "") -> views.AppliedView:
-        return self._post("/v1/apply", commands.Apply(manifest=manifest, durability=durability), views.AppliedView)
+    def apply(self, manifest: dict[str, object], durability: str = "") -> document_views.AppliedView:
+        return self._post(
+            "/v1/apply", commands.Apply(manifest=manifest, durability=durability), document_views.AppliedView
+        )
 
-    def documents(self, kind: str = "", namespace: str = "", name: str = "") -> list[views.DocumentView]:
+    def documents(self, kind: str = "", namespace: str = "", name: str = "") -> list[document_views.DocumentView]:
         given = {"kind": kind, "namespace": namespace, "name": name}
-        return self._get("/v1/documents", views.DocumentsView, **given).items
+        return self._get("/v1/documents", document_views.DocumentsView, **given).items
 
-    def document(self, kind: str, namespace: str, name: str) -> views.DocumentView:
-        return self._get(_document(kind, namespace, name), views.DocumentView)
+    def document(self, kind: str, namespace: str, name: str) -> document_views.DocumentView:
+        return self._get(_document(kind, namespace, name), document_views.DocumentView)
 
-    def delete(self, kind: str, namespace: str, name: str) -> views.AppliedView:
-        return self._ask("DELETE", _document(kind, namespace, name), views.AppliedView)
+    def delete(self, kind: str, namespace: str, name: str) -> document_views.AppliedView:
+        return self._ask("DELETE", _document(kind, namespace, name), document_views.AppliedView)
 
-    def document_state(self, kind: str, namespace: str, name: str) -> views.DocumentStateView:
+    def document_state(self, kind: str, namespace: str, name: str) -> document_views.DocumentStateView:
         """Field by field who wrote what when."""
-        return self._get(f"{_document(kind, namespace, name)}/fields", views.DocumentStateView)
+        return self._get(f"{_document(kind, namespace, name)}/fields", document_views.DocumentStateView)
 
-    def document_history(self, kind: str, namespace: str, name: str, limit: int = 500) -> views.DocumentHistoryView:
+    def document_history(
+        self, kind: str, namespace: str, name: str, limit: int = 500
+    ) -> document_views.DocumentHistoryView:
         """Its writes, the newest first; also of a deleted document."""
         path = f"{_document(kind, namespace, name)}/history"
-        return self._get(path, views.DocumentHistoryView, limit=str(limit))
+        return self._get(path, document_views.DocumentHistoryView, limit=str(limit))
 
     def document_diff(
         self, kind: str, namespace: str, name: str, first: int, second: int = 0
-    ) -> views.DocumentDiffView:
+    ) -> document_views.DocumentDiffView:
         """Between two writes of its history; ``second`` 0 = now."""
         path = f"{_document(kind, namespace, name)}/diff"
-        return self._ask("GET", f"{path}?first={first}&second={second}", views.DocumentDiffView)
+        return self._ask("GET", f"{path}?first={first}&second={second}", document_views.DocumentDiffView)
 
     def resolve(
         self, kind: str, namespace: str, name: str, field: str, *, pick: int = 0, value: object = None
-    ) -> views.AppliedView:
+    ) -> document_views.AppliedView:
         """One value for a field in conflict: one of its own (``pick``, from 1) or another."""
         body = msgspec.json.encode({"field": field, "pick": pick, "value": value})
-        return self._ask("POST", f"{_document(kind, namespace, name)}/resolve", views.AppliedView, body)
+        return self._ask("POST", f"{_document(kind, namespace, name)}/resolve", document_views.AppliedView, body)
 
-    def count(self, kind: str, namespace: str, name: str, counter: str, amount: int = 1) -> views.AppliedView:
+    def count(self, kind: str, namespace: str, name: str, counter: str, amount: int = 1) -> document_views.AppliedView:
         """Add to a counter of a document; ``amount`` may be negative. Raises ``NotFound``, ``Invalid``, ``Denied``."""
         body = msgspec.json.encode({"counter": counter, "amount": amount})
-        return self._ask("POST", f"{_document(kind, namespace, name)}/count", views.AppliedView, body)
+        return self._ask("POST", f"{_document(kind, namespace, name)}/count", document_views.AppliedView, body)
 
-    def changes(self, command: commands.WatchDocuments) -> views.WatchView:
+    def changes(self, command: commands.WatchDocuments) -> document_views.WatchView:
         """What changed behind a cursor; waits for it as long as the command says."""
-        return self._post("/v1/changes", command, views.WatchView, command.wait_ms / 1000 + GRACE_S)
+        return self._post("/v1/changes", command, document_views.WatchView, command.wait_ms / 1000 + GRACE_S)
 
     def watch(
         self, kind: str = "", namespace: str = "", name: str = "", after: str = "", *, follow: bool = True
-    ) -> Iterator[views.DocumentEvent]:
+    ) -> Iterator[document_views.DocumentEvent]:
         """Documents as they are, then every change once, in causal order, as one stream; ``after``: behind a cursor.
 
         It ends when the node does: ``client.watching.followed`` goes on behind the last cursor once it is back.
@@ -268,19 +272,19 @@ class Client:
         with self._exchange("GET", path, None, SILENCE_S) as response:
             yield from read_topics(response)
 
-    def sync(self) -> views.SyncView:
+    def sync(self) -> document_views.SyncView:
         """Compare documents with all linked peers now."""
-        return self._post("/v1/sync", commands.SyncNow(), views.SyncView)
+        return self._post("/v1/sync", commands.SyncNow(), document_views.SyncView)
 
-    def export_stick(self, kind: str = "", after: str = "") -> views.StickView:
+    def export_stick(self, kind: str = "", after: str = "") -> document_views.StickView:
         """One page of signed writes; ``after``: ``next`` of the page before."""
-        return self._get("/v1/sync/stick", views.StickView, kind=kind, after=after)
+        return self._get("/v1/sync/stick", document_views.StickView, kind=kind, after=after)
 
-    def import_stick(self, items: list[commands.StickItem]) -> views.ImportedView:
-        return self._post("/v1/sync/stick", commands.ImportStick(items=items), views.ImportedView)
+    def import_stick(self, items: list[commands.StickItem]) -> document_views.ImportedView:
+        return self._post("/v1/sync/stick", commands.ImportStick(items=items), document_views.ImportedView)
 
-    def conflicts(self) -> list[views.ConflictView]:
-        return self._get("/v1/conflicts", views.ConflictsView).items
+    def conflicts(self) -> list[view_parts.ConflictView]:
+        return self._get("/v1/conflicts", document_views.ConflictsView).items
 
     # Trust
     def invite(self, name: str = "", ttl_s: int = 3600, region: str = "", role: str = "member") -> views.InviteView:

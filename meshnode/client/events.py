@@ -6,8 +6,9 @@ from typing import Protocol
 import msgspec
 
 from meshnode.client.errors import error_from
+from meshnode.model.document_views import DocumentEvent
 from meshnode.model.view_parts import TopicEventView
-from meshnode.model.views import DocumentEvent, EventView, Failure
+from meshnode.model.views import EventView, Failure
 
 LINE_BYTES_MAX = 1024 * 1024
 

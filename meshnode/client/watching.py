@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 from meshnode.client.client import Client
 from meshnode.model.commands import WatchDocuments
+from meshnode.model.document_views import DocumentEvent
 from meshnode.model.errors import LocalError, Offline, TimedOut
-from meshnode.model.views import DocumentEvent
 
 AGAIN_S = 0.25
 WAIT_MS = 5_000  # of one question: whoever has gone is noticed by then

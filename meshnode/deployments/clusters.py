@@ -14,7 +14,7 @@ from meshnode.model.agentcluster import parse_spec
 from meshnode.model.commands import JsonObject
 from meshnode.model.errors import Invalid
 from meshnode.model.ids import AgentName
-from meshnode.model.views import Condition
+from meshnode.model.view_parts import Condition
 from meshnode.scheduler.views import PENDING, RUNNING, STARTING, AgentStanding, UnitStanding
 
 # Conditions are for people: past this many reasons the rest is counted.

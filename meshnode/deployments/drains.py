@@ -10,7 +10,7 @@ from meshnode.model.errors import Invalid
 from meshnode.model.interest import EVERYTHING
 from meshnode.model.manifest import NAMESPACE_DEFAULT
 from meshnode.model.nodewish import NodeIntent, parse_node_spec
-from meshnode.model.views import Condition
+from meshnode.model.view_parts import Condition
 from meshnode.scheduler.views import UnitStanding
 
 _NAMED_MAX = 8

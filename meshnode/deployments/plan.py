@@ -16,7 +16,8 @@ from meshnode.model.commands import JsonObject
 from meshnode.model.declared import parse_declared
 from meshnode.model.errors import Invalid, NotFound
 from meshnode.model.ids import AgentName
-from meshnode.model.views import PlanRow, PlanView
+from meshnode.model.view_parts import PlanRow
+from meshnode.model.views import PlanView
 from meshnode.scheduler.messages import Want
 from meshnode.scheduler.views import Intended
 

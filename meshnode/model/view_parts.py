@@ -1,10 +1,14 @@
-"""Rows inside views: each is shown as part of an answer, never alone."""
+"""What all views are, and rows inside them: each of those is shown as part of an answer, never alone."""
 
 from typing import Any
 
 import msgspec
 
 JsonObject = dict[str, Any]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer to a command. Serialised as JSON by the API; fields are only ever added."""
 
 
 class ConflictView(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,24 +2,20 @@
 
 from typing import Any
 
-import msgspec
-
-from meshnode.model.view_parts import (
-    Condition,
-    ConflictView,
-    FieldView,
-    JournalEntry,
-    LinkView,
-    PlanRow,
-    StickPart,
-    WriteView,
+from meshnode.model.document_views import (
+    AppliedView,
+    ConflictsView,
+    DocumentDiffView,
+    DocumentHistoryView,
+    DocumentStateView,
+    DocumentsView,
+    ImportedView,
+    StickView,
+    SyncView,
+    WatchView,
 )
-
-JsonObject = dict[str, Any]
-
-
-class View(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer to a command. Serialised as JSON by the API; fields are only ever added."""
+from meshnode.model.unit_views import HistoryView, StateDiffView, StatesView, StateView
+from meshnode.model.view_parts import JournalEntry, JsonObject, LinkView, PlanRow, View
 
 
 class Done(View, frozen=True):
@@ -147,73 +143,6 @@ class PlanView(View, frozen=True):
     notes: list[str] = []
 
 
-class UnitStateView(View, frozen=True):
-    """The state of one unit as held by one node. ``role``: "owner", "copy", "resting". ``hash``: hex, of the chain."""
-
-    unit: str
-    node: str
-    role: str
-    epoch: str
-    version: int
-    keys: int
-    size_bytes: int
-    hash: str
-    durability: str
-    checkpoint: int  # version of the newest checkpoint, 0 = none
-    entries: int  # since that checkpoint
-    copies: list[str]
-    conflicts: int
-    age_s: float
-
-
-class StatesView(View, frozen=True):
-    items: list[UnitStateView]
-
-
-class StateView(View, frozen=True):
-    """``keys``: values as people see them; sessions and slots are part of the key. ``answers``: how many are kept."""
-
-    unit: str
-    node: str
-    role: str
-    epoch: str
-    version: int
-    hash: str
-    age_s: float
-    keys: JsonObject
-    answers: int
-    conflicts: list[str] = []
-    note: str = ""
-
-
-class HistoryRow(View, frozen=True):
-    """``kind``: "checkpoint" or "entry". ``keys``: changed by it. ``call``: idempotency key of its cause, or ""."""
-
-    kind: str
-    version: int
-    epoch: str
-    hash: str
-    at_ms: int
-    keys: list[str]
-    size_bytes: int
-    call: str = ""
-
-
-class HistoryView(View, frozen=True):
-    unit: str
-    node: str
-    items: list[HistoryRow]
-
-
-class StateDiffView(View, frozen=True):
-    """Values of keys that differ: [before, after]; null = not there."""
-
-    unit: str
-    first: int
-    second: int
-    changed: dict[str, list[Any]]
-
-
 class LogLine(View, frozen=True):
     """``stream``: "out", "err" or "gap" (``text`` says how much was dropped). ``hlc`` orders the lines of all nodes."""
 
@@ -252,144 +181,6 @@ class PingView(View, frozen=True):
     clock_offset_ms: float
     heartbeats: int = 0
     unanswered: int = 0
-
-
-class DocumentView(View, frozen=True):
-    """One document. ``heads``: hex hashes; several mean concurrent changes. ``conflicts``: fields with siblings;
-    ``counters``: by name, the sum of what all nodes have added."""
-
-    kind: str
-    namespace: str
-    name: str
-    doc_id: str
-    api_version: str
-    spec: JsonObject
-    heads: list[str]
-    changes: int
-    updated_ms: int
-    updated_by: str
-    conflicts: list[str]
-    conditions: list[Condition]
-    status: JsonObject
-    counters: dict[str, int] = {}
-
-
-class DocumentsView(View, frozen=True):
-    items: list[DocumentView]
-
-
-class AppliedView(View, frozen=True):
-    """What ``apply`` did: ``action`` is "created", "updated", "unchanged" or "deleted"; ``notes`` for the person."""
-
-    kind: str
-    namespace: str
-    name: str
-    action: str
-    notes: list[str]
-    durability: str = "local"
-
-
-class ConflictsView(View, frozen=True):
-    items: list[ConflictView]
-
-
-class DocumentStateView(View, frozen=True):
-    """One document, field by field. ``changes``: writes that are kept; ``note``: if it may be old."""
-
-    kind: str
-    namespace: str
-    name: str
-    doc_id: str
-    changes: int
-    heads: list[str]
-    updated_ms: int
-    updated_by: str
-    fields: list[FieldView]
-    deleted: bool = False
-    note: str = ""
-
-
-class DocumentHistoryView(View, frozen=True):
-    """The newest first. ``left_out``: older writes that are not shown."""
-
-    kind: str
-    namespace: str
-    name: str
-    items: list[WriteView]
-    left_out: int = 0
-
-
-class DocumentDiffView(View, frozen=True):
-    """``changed``: field -> [value after write ``first``, value after ``second``]; None: absent. ``second`` 0: now."""
-
-    kind: str
-    namespace: str
-    name: str
-    first: int
-    second: int
-    changed: dict[str, list[Any]]
-
-
-class DocumentEvent(View, frozen=True):
-    """What happened to documents. ``type``:
-
-    "added", "changed", "deleted": one write, once. ``fields``: what it wrote; ``document``: as it reads when told.
-    "resync": the cursor is not known here any more; all documents follow as "added", forget what you hold.
-    "synced": that was all of them; from here on every change is told.
-
-    ``cursor``: go on behind this event with it, also after a restart of the node.
-    """
-
-    type: str
-    cursor: str
-    kind: str = ""
-    namespace: str = ""
-    name: str = ""
-    by: str = ""
-    at_ms: int = 0
-    fields: list[str] = []
-    document: DocumentView | None = None
-
-
-class WatchView(View, frozen=True):
-    """``cursor``: ask on with it; ``more``: there is more already."""
-
-    items: list[DocumentEvent]
-    cursor: str
-    more: bool = False
-
-
-class SyncView(View, frozen=True):
-    """``peers``: who was asked; ``waiting``: writes held for what they stand on; ``awaiting``: for a role."""
-
-    peers: list[str]
-    documents: int
-    documents_root: str
-    waiting: int = 0
-    awaiting: int = 0
-
-
-class StickView(View, frozen=True):
-    """One page of a stick. ``next``: ask on with it; empty: that was the last one."""
-
-    mesh: str
-    node: str
-    at_ms: int
-    documents: int
-    items: list[StickPart]
-    next: str = ""
-
-
-class ImportedView(View, frozen=True):
-    """What became of the items. ``held``: were here already; ``waits``: wait for what they stand on; ``members``:
-    records of members that are believed; ``refused``: by the name of the refusal; ``unknown``: of a later version."""
-
-    applied: int
-    held: int
-    waits: int = 0
-    members: int = 0
-    unknown: int = 0
-    refused: dict[str, int] = {}
 
 
 class EventView(View, frozen=True):

@@ -12,9 +12,10 @@ from meshnode.kernel.ports import Action
 from meshnode.model.agent import agent_manifest, parse_agent
 from meshnode.model.commands import KeepBundle
 from meshnode.model.declared import parse_declared
+from meshnode.model.document_views import AppliedView
 from meshnode.model.errors import Denied, Invalid, LocalError, NotFound
 from meshnode.model.manifest import NAMESPACE_DEFAULT
-from meshnode.model.views import AppliedView, Done
+from meshnode.model.views import Done
 from meshnode.node import agent_views, snapshot
 from meshnode.node.effects import Reply
 

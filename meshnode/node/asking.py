@@ -13,7 +13,7 @@ import msgspec
 from meshnode.kernel.decoding import JUNK
 from meshnode.messaging.letters import RESULT_BYTES_MAX
 from meshnode.messaging.switch import ASK_SKILL
-from meshnode.model import commands, views
+from meshnode.model import commands, unit_views, views
 from meshnode.node import finding
 from meshnode.node.beyond_letters import FIND_SKILL
 from meshnode.wire.calls import CallHeader
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 ASK_DEADLINE_MS = 10_000
 EXIT_CODES_MAX = 128
 Answered = (
-    views.StateView
-    | views.HistoryView
-    | views.StateDiffView
-    | views.StatesView
+    unit_views.StateView
+    | unit_views.HistoryView
+    | unit_views.StateDiffView
+    | unit_views.StatesView
     | views.LogsView
     | views.WhyView
     | views.JournalView
@@ -41,12 +41,12 @@ Answered = (
 )
 # What may be asked of another node, and what it answers with.
 ANSWERS: dict[type[commands.Command], type[Answered]] = {
-    commands.ShowState: views.StateView,
-    commands.StateHistory: views.HistoryView,
-    commands.StateDiff: views.StateDiffView,
-    commands.RestoreState: views.StateView,
-    commands.FoldState: views.StatesView,
-    commands.ListStates: views.StatesView,
+    commands.ShowState: unit_views.StateView,
+    commands.StateHistory: unit_views.HistoryView,
+    commands.StateDiff: unit_views.StateDiffView,
+    commands.RestoreState: unit_views.StateView,
+    commands.FoldState: unit_views.StatesView,
+    commands.ListStates: unit_views.StatesView,
     commands.ReadLogs: views.LogsView,
     commands.Why: views.WhyView,
     commands.ReadJournal: views.JournalView,

@@ -60,11 +60,12 @@ from meshnode.model.commands import (
     WatchDocuments,
     Why,
 )
+from meshnode.model.document_views import AppliedView
 from meshnode.model.durability import reached
 from meshnode.model.errors import Invalid, LocalError, Offline
 from meshnode.model.ids import NodeId
 from meshnode.model.units import slot_of
-from meshnode.model.views import AnyView, AppliedView, CallView, Done, Failure, PingView
+from meshnode.model.views import AnyView, CallView, Done, Failure, PingView
 from meshnode.node import agent_views, asking, drains, explain, snapshot, topic_desk
 from meshnode.node.agent_desk import AgentDesk
 from meshnode.node.beyond import TICKETS_BELOW

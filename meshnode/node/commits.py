@@ -13,7 +13,8 @@ from meshnode.crdt.messages import DocumentChanged
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.records import Record, RecordKind
-from meshnode.model.views import AgentView, AnyView, AppliedView, Failure
+from meshnode.model.document_views import AppliedView
+from meshnode.model.views import AgentView, AnyView, Failure
 from meshnode.node.effects import Exit, Reply, Store
 from meshnode.node.facts import Started, WishesUnkept
 from meshnode.scheduler.messages import UnitChanged, UnitClaimed, UnitReleased

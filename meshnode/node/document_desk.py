@@ -9,7 +9,7 @@ from meshnode.crdt.fields import DELETED
 from meshnode.crdt.kinds import counters_of
 from meshnode.crdt.stick import Item
 from meshnode.kernel.effects import Persist
-from meshnode.model import commands, views
+from meshnode.model import commands, document_views, view_parts
 from meshnode.model.declared import parse_declared
 from meshnode.model.errors import Invalid, NotFound
 from meshnode.model.ids import DocId, NodeId
@@ -89,9 +89,9 @@ class DocumentDesk:
         view = snapshot.failure_of(unknown) if kept is None else self._shown(kept, note)
         return [*core.documents.fetch(*names), Reply(command_no, view)]
 
-    def _shown(self, found: Document, note: str) -> views.DocumentStateView:
+    def _shown(self, found: Document, note: str) -> document_views.DocumentStateView:
         core, writers = self._core, self._core.documents.chronicle.writers(found.kind, found.namespace, found.name)
-        return views.DocumentStateView(
+        return document_views.DocumentStateView(
             kind=found.kind, namespace=found.namespace, name=found.name, doc_id=found.doc_id.hex(),
             changes=found.changes, heads=[head.hex() for head in found.heads], updated_ms=found.updated_ms,
             updated_by=core.names.of(found.updated_by), note=note,
@@ -100,31 +100,33 @@ class DocumentDesk:
             ],
         )  # fmt: skip
 
-    def _field(self, key: str, value: JsonValue, others: Sibling | None, writer: NodeId, at_ms: int) -> views.FieldView:
+    def _field(
+        self, key: str, value: JsonValue, others: Sibling | None, writer: NodeId, at_ms: int
+    ) -> view_parts.FieldView:
         name_of = self._core.names.of
-        return views.FieldView(
+        return view_parts.FieldView(
             field=key, value=value, writer=name_of(writer), at_ms=at_ms,
             others=list(others.values[1:]) if others else [],
             other_writers=[name_of(each) for each in others.writers[1:]] if others else [],
         )  # fmt: skip
 
-    def _history(self, command: commands.DocumentHistory) -> views.DocumentHistoryView:
+    def _history(self, command: commands.DocumentHistory) -> document_views.DocumentHistoryView:
         if not 1 <= command.limit <= LIMIT_MAX:
             raise Invalid(f"limit is {command.limit}; it may be 1 to {LIMIT_MAX}", next_step="give a smaller one")
         writes = self._writes(command.kind, command.namespace, command.name)
-        return views.DocumentHistoryView(
+        return document_views.DocumentHistoryView(
             kind=command.kind, namespace=command.namespace, name=command.name,
             items=[self._write(each) for each in chronicle.shown(writes, command.limit)],
             left_out=max(0, len(writes) - command.limit),
         )  # fmt: skip
 
-    def _write(self, each: Written) -> views.WriteView:
-        return views.WriteView(
+    def _write(self, each: Written) -> view_parts.WriteView:
+        return view_parts.WriteView(
             number=each.number, change=each.change.hex(), at_ms=each.at_ms, writer=self._core.names.of(each.author),
             fields=dict(each.fields), deletes=each.deletes, size_bytes=each.size_bytes,
         )  # fmt: skip
 
-    def _diff(self, command: commands.DocumentDiff) -> views.DocumentDiffView:
+    def _diff(self, command: commands.DocumentDiff) -> document_views.DocumentDiffView:
         names = (command.kind, command.namespace, command.name)
         count = len(self._writes(*names))
         for number in (command.first, command.second):
@@ -135,7 +137,7 @@ class DocumentDesk:
                 )
         before = self._core.documents.chronicle.read_at(*names, command.first)
         after = self._core.documents.chronicle.read_at(*names, command.second or count)
-        return views.DocumentDiffView(
+        return document_views.DocumentDiffView(
             kind=command.kind, namespace=command.namespace, name=command.name, first=command.first,
             second=command.second,
             changed={key: list(pair) for key, pair in chronicle.difference(before, after).items()},
@@ -157,7 +159,7 @@ class DocumentDesk:
         change = core.documents.add(*names, command.counter, command.amount, now)
         found = core.documents.get(*names)
         total = counters_of(found.fields).get(command.counter, 0) if found is not None else 0
-        view = views.AppliedView(
+        view = document_views.AppliedView(
             kind=command.kind, namespace=command.namespace, name=command.name, action="updated",
             notes=[f"{command.counter} is {total}, as far as is known here"],
         )  # fmt: skip
@@ -183,7 +185,7 @@ class DocumentDesk:
                 next_step="meshnode conflicts lists the fields that have",
             )
         change = self._settled(command, found, others, now)
-        view = views.AppliedView(
+        view = document_views.AppliedView(
             kind=command.kind, namespace=command.namespace, name=command.name,
             action="deleted" if core.documents.get(*names) is None else "updated", notes=[],
         )  # fmt: skip
@@ -213,14 +215,14 @@ class DocumentDesk:
     def _compare(self, command_no: int) -> Sequence[Effect]:
         core = self._core
         peers, effects = core.documents.compare_now()
-        view = views.SyncView(
+        view = document_views.SyncView(
             peers=[core.names.of(peer) for peer in peers], documents=core.documents.count(),
             documents_root=core.documents.root().hex(), waiting=core.documents.waiting(),
             awaiting=core.documents.awaiting(),
         )  # fmt: skip
         return [*effects, Reply(command_no, view)]
 
-    def _export(self, command: commands.ExportStick, now: Instant) -> views.StickView:
+    def _export(self, command: commands.ExportStick, now: Instant) -> document_views.StickView:
         core = self._core
         try:
             after = DocId(bytes.fromhex(command.after)) or None
@@ -229,9 +231,9 @@ class DocumentDesk:
                 f"after is {command.after[:80]!r}, which is no place in an export", next_step="give next, or nothing"
             ) from error
         page = core.documents.carried(command.kind, after, STICK_PAGE_BYTES)
-        return views.StickView(
+        return document_views.StickView(
             mesh=core.config.mesh, node=core.config.name, at_ms=now.wall_ms, documents=page.documents,
-            items=[views.StickPart(int(item.kind), item.data) for item in page.items],
+            items=[view_parts.StickPart(int(item.kind), item.data) for item in page.items],
             next=page.last.hex() if page.last else "",
         )  # fmt: skip
 
@@ -242,7 +244,7 @@ class DocumentDesk:
                 next_step="give them in several requests",
             )
         taken, change = self._core.documents.take_in([Item(each.kind, each.data) for each in command.items], now)
-        view = views.ImportedView(
+        view = document_views.ImportedView(
             applied=len(taken.applied), held=taken.held, waits=taken.waits, members=taken.members,
             unknown=taken.unknown, refused=dict(sorted(taken.refused.items())),
         )  # fmt: skip

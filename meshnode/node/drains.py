@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from meshnode.deployments.drains import left_of
 from meshnode.kernel.effects import Note, Persist
+from meshnode.model.document_views import AppliedView
 from meshnode.model.interest import FIELD as INTEREST
 from meshnode.model.manifest import NAMESPACE_DEFAULT
 from meshnode.model.nodewish import KIND, NodeIntent, node_manifest
-from meshnode.model.views import AppliedView
 from meshnode.node import snapshot
 from meshnode.node.agent_desk import manifest_fields
 from meshnode.node.effects import Reply

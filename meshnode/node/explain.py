@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from meshnode.model.document_views import DocumentView
 from meshnode.model.errors import NotFound
 from meshnode.model.ids import NodeId
-from meshnode.model.views import DocumentView, EventView, NodeView, WhyView
+from meshnode.model.views import EventView, NodeView, WhyView
 from meshnode.node import agent_views, drains, snapshot
 
 if TYPE_CHECKING:

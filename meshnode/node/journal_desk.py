@@ -13,7 +13,8 @@ from meshnode.kernel.ports import Action
 from meshnode.model import commands
 from meshnode.model.errors import Denied, Invalid, Offline
 from meshnode.model.ids import NodeId
-from meshnode.model.views import Failure, JournalView, LinksView, LinkView
+from meshnode.model.view_parts import LinkView
+from meshnode.model.views import Failure, JournalView, LinksView
 from meshnode.node import asking, snapshot
 from meshnode.node.effects import Reply
 from meshnode.node.gathering import ASK_WAIT_MS, Around

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshnode.model.views import ConflictView, HistoryView, StateDiffView, StatesView, StateView
+from meshnode.model.unit_views import HistoryView, StateDiffView, StatesView, StateView
+from meshnode.model.view_parts import ConflictView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

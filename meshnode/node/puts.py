@@ -21,11 +21,12 @@ from meshnode.crdt.writing import Draft, Intent, Wanted
 from meshnode.kernel.effects import Effect, Persist
 from meshnode.kernel.instant import MS
 from meshnode.model.commands import Apply
+from meshnode.model.document_views import AppliedView
 from meshnode.model.durability import DOCUMENT_LEVELS, LAZY, reached
 from meshnode.model.errors import Invalid, LocalError
 from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.policy import KIND as POLICY
-from meshnode.model.views import AnyView, AppliedView
+from meshnode.model.views import AnyView
 from meshnode.node.agent_desk import manifest_fields
 from meshnode.node.effects import Reply
 from meshnode.node.inputs import CommandGiven, CommandsGiven, Input, Measured

@@ -21,23 +21,13 @@ from meshnode.kernel.decoding import decoded_or
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
 from meshnode.links.tunnelwire import relay_at
 from meshnode.model.addresses import host_and_port
+from meshnode.model.document_views import ConflictsView, DocumentsView, DocumentView
 from meshnode.model.errors import Invalid, LocalError, NotFound
 from meshnode.model.ids import NodeId
 from meshnode.model.loads import load_view
 from meshnode.model.nodewish import KIND as NODE
-from meshnode.model.views import (
-    ConflictsView,
-    ConflictView,
-    DocumentsView,
-    DocumentView,
-    Failure,
-    IdentityView,
-    NodesView,
-    NodeView,
-    SkillsView,
-    SkillView,
-    StatusView,
-)
+from meshnode.model.view_parts import ConflictView
+from meshnode.model.views import Failure, IdentityView, NodesView, NodeView, SkillsView, SkillView, StatusView
 from meshnode.node import memory
 from meshnode.node.cuts import region_of
 from meshnode.registry.offers import LOAD_KEY

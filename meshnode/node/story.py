@@ -16,7 +16,8 @@ from meshnode.kernel.instant import Instant
 from meshnode.kernel.ledger import decode_gap
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.model.commands import JournalCursor
-from meshnode.model.views import EventView, JournalEntry
+from meshnode.model.view_parts import JournalEntry
+from meshnode.model.views import EventView
 
 EVENTS_MAX = 4_000
 TEXT_CHARS_MAX = 400

@@ -23,9 +23,9 @@ from meshnode.kernel.hlc import wall_ms
 from meshnode.kernel.instant import MS
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.kernel.timers import Timers
+from meshnode.model.document_views import DocumentEvent, WatchView
 from meshnode.model.errors import Invalid, LocalError, RemoteError
 from meshnode.model.ids import DocId, NodeId
-from meshnode.model.views import DocumentEvent, WatchView
 from meshnode.node import snapshot
 from meshnode.node.effects import Reply
 

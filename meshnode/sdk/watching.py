@@ -11,8 +11,8 @@ from pathlib import Path
 
 from meshnode.client.client import Client
 from meshnode.client.watching import followed
+from meshnode.model.document_views import DocumentEvent
 from meshnode.model.errors import LocalError, Offline
-from meshnode.model.views import DocumentEvent
 
 AHEAD_MAX = 64  # events that the reader has not taken yet: then the node is asked no further
 API_SOCKET = "api.sock"

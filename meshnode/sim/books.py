@@ -12,8 +12,8 @@ from meshnode.kernel.journal import recover
 from meshnode.kernel.ledger import live
 from meshnode.model.commands import ShowState
 from meshnode.model.ids import InstanceId
+from meshnode.model.unit_views import StateView
 from meshnode.model.units import agent_of
-from meshnode.model.views import StateView
 from meshnode.sim.cells import Tally
 from meshnode.sim.node import SimNode
 from meshnode.sim.stateful import TOTAL

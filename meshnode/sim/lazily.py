@@ -12,8 +12,9 @@ import msgspec
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.commands import AnyCommand, Apply, JsonObject, ListDocuments
+from meshnode.model.document_views import AppliedView, DocumentsView
 from meshnode.model.durability import LAZY
-from meshnode.model.views import AnyView, AppliedView, DocumentsView
+from meshnode.model.views import AnyView
 from meshnode.node.puts import PROMISE_US
 from meshnode.sim import seeds
 from meshnode.sim.liveness import carry, settle

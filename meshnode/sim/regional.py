@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from meshnode.model.commands import Apply, JsonObject, ShowDocument
+from meshnode.model.document_views import AppliedView, DocumentStateView
 from meshnode.model.interest import EVERYTHING, Interest, interest_spec
-from meshnode.model.views import AppliedView, DocumentStateView
 from meshnode.sim.liveness import unmet
 from meshnode.sim.network import Cut
 from meshnode.sim.node import SimNode

@@ -15,7 +15,7 @@ import msgspec
 from meshnode.kernel.effects import Channel
 from meshnode.kernel.instant import SECOND
 from meshnode.model.commands import Apply, JsonObject
-from meshnode.model.views import AppliedView
+from meshnode.model.document_views import AppliedView
 from meshnode.node.config import NodePorts
 from meshnode.sim import seeds
 from meshnode.sim.liveness import settle

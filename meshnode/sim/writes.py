@@ -18,10 +18,11 @@ from meshnode.kernel.effects import Effect
 from meshnode.kernel.records import ENVELOPE_KEY_BYTES, RecordKind
 from meshnode.model.agent import KIND as AGENT
 from meshnode.model.commands import AnyCommand, Apply, DeleteDocument, Drain, Resume, RunAgent, StopAgent
+from meshnode.model.document_views import AppliedView
 from meshnode.model.ids import DocId
 from meshnode.model.manifest import NAMESPACE_DEFAULT
 from meshnode.model.nodewish import KIND as NODE
-from meshnode.model.views import AgentView, AnyView, AppliedView
+from meshnode.model.views import AgentView, AnyView
 from meshnode.node.effects import Store
 from meshnode.node.inputs import CommandGiven, Input
 from meshnode.sim.lineage import Lineage

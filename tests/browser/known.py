@@ -25,7 +25,8 @@ from cloud_gateway.model.rows import (
     WishRow,
 )
 from cloud_gateway.store import Store, open_store
-from meshnode.model.views import EventView, LinkView, WhyView
+from meshnode.model.view_parts import LinkView
+from meshnode.model.views import EventView, WhyView
 from tests.browser.house import Served
 from tests.gateway.api_kit import now_ms, settings_of
 

@@ -14,7 +14,8 @@ from meshnode.client.client import Client
 from meshnode.crdt.shelf import restored
 from meshnode.kernel.journal import recover
 from meshnode.kernel.records import RecordKind
-from meshnode.model.views import ConflictView, DocumentView
+from meshnode.model.document_views import DocumentView
+from meshnode.model.view_parts import ConflictView
 from tests.demo.processes import marked
 
 MEMORY_TOLERANCE = 0.02

@@ -23,7 +23,8 @@ from cloud_gateway.model.batch import Batch
 from cloud_gateway.model.rows import CommandRow, CursorRow, EventRow, InstanceRow, LoadPoint, NodeRow, Row, SourceRow
 from cloud_gateway.store import Store, open_store
 from meshnode.model.errors import NotFound
-from meshnode.model.views import EventView, LinkView, WhyView
+from meshnode.model.view_parts import LinkView
+from meshnode.model.views import EventView, WhyView
 from tests.gateway.fleet import Fleet
 
 TOKEN = "made-up-token-of-the-kit"

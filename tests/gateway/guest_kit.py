@@ -7,18 +7,15 @@ import msgspec
 
 from cloud_gateway.model.rows import CursorRow, EventRow, GapRow
 from meshnode.model.commands import GatherJournals, JournalCursor, ReadJournal
+from meshnode.model.document_views import AppliedView, DocumentView
 from meshnode.model.errors import NotFound, Offline
+from meshnode.model.view_parts import ConflictView, JournalEntry, LinkView
 from meshnode.model.views import (
     AgentView,
-    AppliedView,
-    ConflictView,
-    DocumentView,
     IdentityView,
-    JournalEntry,
     JournalsView,
     JournalView,
     LinksView,
-    LinkView,
     NodeView,
     SkillView,
     StatusView,

@@ -4,7 +4,8 @@ import asyncio
 import gzip
 
 from cloud_gateway.model.batch import Batch
-from meshnode.model.views import LinkView, WhyView
+from meshnode.model.view_parts import LinkView
+from meshnode.model.views import WhyView
 from tests.gateway.api_caller import NOW_MS, Room, told, until
 
 

@@ -12,8 +12,9 @@ from cloud_gateway.mesh.requests import Requests
 from cloud_gateway.model.queries import Query
 from cloud_gateway.model.rows import CommandRow, key_of
 from cloud_gateway.store import open_store
+from meshnode.model.document_views import DocumentView
 from meshnode.model.errors import Invalid, NotFound
-from meshnode.model.views import Condition, DocumentView
+from meshnode.model.view_parts import Condition
 from tests.gateway.guest_kit import MadeUpJournal, MadeUpNode
 
 MANIFEST = {"apiVersion": "meshnode/v1", "kind": "Agent", "metadata": {"name": "words"}, "spec": {}}

@@ -8,7 +8,9 @@ from cloud_gateway.mesh.census import Census
 from cloud_gateway.mesh.problems import OF_A_KIND_MAX, Findings
 from cloud_gateway.mesh.readings import attributes, instance_row, load_point, node_row, offer_row, wish_row
 from cloud_gateway.model.rows import GapRow, InstanceRow, NodeRow, ProblemRow, WishRow
-from meshnode.model.views import AgentView, Condition, DocumentView, NodeView, SkillView
+from meshnode.model.document_views import DocumentView
+from meshnode.model.view_parts import Condition
+from meshnode.model.views import AgentView, NodeView, SkillView
 from meshnode.model.where import parse_where, unfit
 
 NOW_MS = 1_000_000

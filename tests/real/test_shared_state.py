@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from meshnode.client.watching import followed
-from meshnode.model.views import DocumentEvent
+from meshnode.model.document_views import DocumentEvent
 from meshnode.sdk.watching import watch
 from tests.real.daemon_kit import Cuttable, Daemon, Daemons, cli, client, typed, until
 

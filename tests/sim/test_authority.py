@@ -8,7 +8,8 @@ import pytest
 from meshnode.crdt.document import Conflict
 from meshnode.kernel.ports import Action
 from meshnode.model.commands import AnyCommand, Apply
-from meshnode.model.views import AnyView, AppliedView
+from meshnode.model.document_views import AppliedView
+from meshnode.model.views import AnyView
 from meshnode.node.policies import Policies
 from meshnode.security.roles import Left, Roles
 from meshnode.sim.authority import SameAuthority

@@ -7,8 +7,8 @@ from meshnode.crdt.config import DocumentsConfig
 from meshnode.crdt.kinds import OURS
 from meshnode.kernel.rng import Random
 from meshnode.model.commands import AddToCounter, ListDocuments
+from meshnode.model.document_views import AppliedView, DocumentsView
 from meshnode.model.ids import NodeId
-from meshnode.model.views import AppliedView, DocumentsView
 from meshnode.sim.liveness import settle
 from meshnode.sim.workloads import KIND
 from meshnode.sim.world import Setup, World

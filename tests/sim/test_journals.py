@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from meshnode.model.commands import GatherJournals, JournalCursor, ListLinks, ReadJournal
-from meshnode.model.views import AnyView, JournalEntry, JournalsView, JournalView, LinksView
+from meshnode.model.view_parts import JournalEntry
+from meshnode.model.views import AnyView, JournalsView, JournalView, LinksView
 from meshnode.node import journal_desk, story
 from meshnode.node.core import Core
 from meshnode.node.story import Page

@@ -11,7 +11,7 @@ import msgspec
 from meshnode.api.app import Api
 from meshnode.api.ports import LISTENING, Streamed, Told, TopicTold
 from meshnode.api.server import serve
-from meshnode.model import commands, views
+from meshnode.model import commands, document_views, unit_views, view_parts, views
 from meshnode.model.commands import AnyCommand
 from meshnode.model.errors import LocalError
 from meshnode.model.view_parts import TopicEventView
@@ -39,17 +39,17 @@ STALE = views.SkillView(
     rank=2, skill="words.count", agent="words", instance="words/1", node="beta", region="dock", description="",
     input_schema={}, output_schema={}, rtt_ms=None, age_s=130.0, excluded="unreachable",
 )  # fmt: skip
-LINE3 = views.DocumentView(
+LINE3 = document_views.DocumentView(
     kind="AgentCluster", namespace="default", name="line3", doc_id="d0" * 16, api_version="v1", spec={"replicas": 2},
     heads=["ab" * 32], changes=4, updated_ms=1_000, updated_by="alpha", conflicts=["replicas"],
-    conditions=[views.Condition(type="Ready", status="False", reason="Pending", message="no placement yet")],
+    conditions=[view_parts.Condition(type="Ready", status="False", reason="Pending", message="no placement yet")],
     status={"placed": 0},
 )  # fmt: skip
-WORDS_DOCUMENT = views.DocumentView(
+WORDS_DOCUMENT = document_views.DocumentView(
     kind="Agent", namespace="default", name="words", doc_id="d1" * 16, api_version="v1",
     spec={"run": {"file": "/w/words.py", "cwd": "/w"}, "replicas": 1, "near": "alpha"}, heads=["cd" * 32], changes=1,
     updated_ms=1_000, updated_by="alpha", conflicts=[],
-    conditions=[views.Condition(type="Ready", status="True", reason="AllRun", message="1 of 1 runs")], status={},
+    conditions=[view_parts.Condition(type="Ready", status="True", reason="AllRun", message="1 of 1 runs")], status={},
 )  # fmt: skip
 STATUS = views.StatusView(
     name="alpha", mesh="plant-7", region="home", version="0.1.0", uptime_s=15_120.0, boot=3, listen="0.0.0.0:7070",
@@ -62,40 +62,40 @@ IDENTITY = views.IdentityView(
     mesh="plant-7", name="alpha", node_id="a1" * 32, record_key="00", certificate_sha256="11",
     certificate_expires_ms=2_000_000_000_000, root_sha256="22", roles=["member"], region="home", enroller=True,
 )  # fmt: skip
-STATE = views.UnitStateView(
+STATE = unit_views.UnitStateView(
     unit="words/0", node="alpha", role="owner", epoch="3@alpha", version=7, keys=2, size_bytes=1_536, hash="ab" * 32,
     durability="auto", checkpoint=5, entries=2, copies=["beta"], conflicts=1, age_s=0.0,
 )  # fmt: skip
-COPY = views.UnitStateView(
+COPY = unit_views.UnitStateView(
     unit="words/0", node="beta", role="copy", epoch="3@alpha", version=6, keys=2, size_bytes=1_400, hash="cd" * 32,
     durability="auto", checkpoint=5, entries=1, copies=[], conflicts=0, age_s=130.0,
 )  # fmt: skip
 JOURNAL = views.JournalView(
     node="alpha", node_id="a1" * 32, boot=3, run="ab" * 8, first=1, last=8,
-    items=[views.JournalEntry(number=8, boot=3, at_ms=1_000, subject="node/beta", text="unreachable: silent")],
+    items=[view_parts.JournalEntry(number=8, boot=3, at_ms=1_000, subject="node/beta", text="unreachable: silent")],
 )  # fmt: skip
-LINK = views.LinkView(peer="beta", region="dock", kind="neighbour", rtt_ms=0.9, age_s=0.2)
-SHOWN = views.StateView(
+LINK = view_parts.LinkView(peer="beta", region="dock", kind="neighbour", rtt_ms=0.9, age_s=0.2)
+SHOWN = unit_views.StateView(
     unit="words/0", node="alpha", role="owner", epoch="3@alpha", version=7, hash="ab" * 32, age_s=0.0,
     keys={"count": 12, "session s1, last": {"text": "hi"}}, answers=3, conflicts=["title"],
 )  # fmt: skip
-HISTORY = views.HistoryView(
+HISTORY = unit_views.HistoryView(
     unit="words/0", node="alpha",
     items=[
-        views.HistoryRow(
+        unit_views.HistoryRow(
             kind="entry", version=6, epoch="3@alpha", hash="cd" * 32, at_ms=2_000, keys=["count"], size_bytes=40,
             call="order-1",
         ),
-        views.HistoryRow(
+        unit_views.HistoryRow(
             kind="checkpoint", version=5, epoch="2@beta", hash="ef" * 32, at_ms=1_000, keys=[], size_bytes=900
         ),
     ],
 )  # fmt: skip
-DIFF = views.StateDiffView(unit="words/0", first=3, second=5, changed={"count": [1, 12], "new": [None, "x"]})
+DIFF = unit_views.StateDiffView(unit="words/0", first=3, second=5, changed={"count": [1, 12], "new": [None, "x"]})
 PLAN = views.PlanView(
     items=[
-        views.PlanRow(unit="words/0", action="keep", node="alpha", reason="runs there", now_on="alpha"),
-        views.PlanRow(unit="words/1", action="pending", node="", reason="memory: 8Gi wanted, alpha has 2Gi free"),
+        view_parts.PlanRow(unit="words/0", action="keep", node="alpha", reason="runs there", now_on="alpha"),
+        view_parts.PlanRow(unit="words/1", action="pending", node="", reason="memory: 8Gi wanted, alpha has 2Gi free"),
     ],
     notes=["1 of 2 can run now"],
 )
@@ -106,31 +106,31 @@ LINES = [
 LATER = [
     views.LogLine(hlc=1_001 << 16 | 5, at_ms=1_001, node="beta", unit="words/1", stream="out", text="also up"),
 ]
-SEEN = views.DocumentEvent(
+SEEN = document_views.DocumentEvent(
     type="added", cursor="s.0.d0", kind="AgentCluster", namespace="default", name="line3", by="alpha", at_ms=1_000,
     fields=["spec.replicas"], document=LINE3,
 )  # fmt: skip
-SYNCED = views.DocumentEvent(type="synced", cursor="e.0")
+SYNCED = document_views.DocumentEvent(type="synced", cursor="e.0")
 CHANGED = msgspec.structs.replace(SEEN, type="changed", cursor="e.8", by="beta")
-DOCUMENT_STATE = views.DocumentStateView(
+DOCUMENT_STATE = document_views.DocumentStateView(
     kind="AgentCluster", namespace="default", name="line3", doc_id="d0" * 16, changes=2, heads=["ab" * 32],
     updated_ms=2_000, updated_by="beta",
     fields=[
-        views.FieldView(field="apiVersion", value="v1", writer="alpha", at_ms=1_000),
-        views.FieldView(
+        view_parts.FieldView(field="apiVersion", value="v1", writer="alpha", at_ms=1_000),
+        view_parts.FieldView(
             field="spec.replicas", value=2, writer="alpha", at_ms=2_000, others=[3], other_writers=["beta"]
         ),
     ],
 )  # fmt: skip
-DOCUMENT_HISTORY = views.DocumentHistoryView(
+DOCUMENT_HISTORY = document_views.DocumentHistoryView(
     kind="AgentCluster", namespace="default", name="line3", left_out=3,
     items=[
-        views.WriteView(number=5, change="ab" * 32, at_ms=2_000, writer="beta", fields={"spec.replicas": 2}),
-        views.WriteView(number=4, change="cd" * 32, at_ms=1_000, writer="alpha", fields={}, deletes=True),
+        view_parts.WriteView(number=5, change="ab" * 32, at_ms=2_000, writer="beta", fields={"spec.replicas": 2}),
+        view_parts.WriteView(number=4, change="cd" * 32, at_ms=1_000, writer="alpha", fields={}, deletes=True),
     ],
 )  # fmt: skip
-STICK = views.StickView(
-    mesh="plant-7", node="alpha", at_ms=1_000, documents=1, items=[views.StickPart(77, b"of a later version")]
+STICK = document_views.StickView(
+    mesh="plant-7", node="alpha", at_ms=1_000, documents=1, items=[view_parts.StickPart(77, b"of a later version")]
 )
 EVENT_1, EVENT_5 = (
     msgspec.json.encode(TopicEventView(topic="topic/line/3", publisher="agent/words/beta", data={"n": n}))
@@ -198,9 +198,13 @@ class CannedNode:
             case commands.RestartAgent(name=name):
                 return views.Done(message=f"agent {name}: 1 unit restarts")
             case commands.Scale(name=name):
-                return views.AppliedView(kind="Agent", namespace="default", name=name, action="updated", notes=[])
+                return document_views.AppliedView(
+                    kind="Agent", namespace="default", name=name, action="updated", notes=[]
+                )
             case commands.Drain(node=node) | commands.Resume(node=node):
-                return views.AppliedView(kind="Node", namespace="default", name=node, action="created", notes=[])
+                return document_views.AppliedView(
+                    kind="Node", namespace="default", name=node, action="created", notes=[]
+                )
             case commands.PlanManifest():
                 return PLAN
             case commands.FindSkills(skill=skill):
@@ -219,7 +223,7 @@ class CannedNode:
                 return views.PingView(node=name, rtt_ms=0.9, path="direct", clock_offset_ms=-1.0)
             case commands.Apply(manifest=manifest):
                 name = manifest["metadata"]["name"]
-                return views.AppliedView(
+                return document_views.AppliedView(
                     kind=manifest.get("kind", "AgentCluster"),
                     namespace="default",
                     name=name,
@@ -239,7 +243,7 @@ class CannedNode:
     def _answer_about_what_is_kept(self, command: AnyCommand) -> AnyView:  # one line per command
         match command:
             case commands.ListStates(agent=agent) | commands.FoldState(agent=agent):
-                return views.StatesView(items=[STATE, COPY] if agent in ("", "words") else [])
+                return unit_views.StatesView(items=[STATE, COPY] if agent in ("", "words") else [])
             case commands.ShowState() | commands.RestoreState():
                 return SHOWN
             case commands.StateHistory():
@@ -252,17 +256,17 @@ class CannedNode:
                 known = LATER if name == "beta" else LINES
                 return views.LogsView(items=[line for line in known if line.hlc > after])
             case commands.ListDocuments(kind="Agent", name=name):
-                return views.DocumentsView(items=[WORDS_DOCUMENT] if name in ("", "words") else [])
+                return document_views.DocumentsView(items=[WORDS_DOCUMENT] if name in ("", "words") else [])
             case commands.ListDocuments(name=name):
-                return views.DocumentsView(items=[LINE3] if name in ("", "line3") else [])
+                return document_views.DocumentsView(items=[LINE3] if name in ("", "line3") else [])
             case commands.DeleteDocument(kind=kind, namespace=namespace, name=name):
-                return views.AppliedView(kind=kind, namespace=namespace, name=name, action="deleted", notes=[])
+                return document_views.AppliedView(kind=kind, namespace=namespace, name=name, action="deleted", notes=[])
             case commands.ListConflicts():
-                conflict = views.ConflictView(
+                conflict = view_parts.ConflictView(
                     kind="AgentCluster", namespace="default", name="line3", field="replicas", values=[2, 3],
                     writers=["alpha", "beta"],
                 )  # fmt: skip
-                return views.ConflictsView(items=[conflict])
+                return document_views.ConflictsView(items=[conflict])
             case _:
                 return self._answer_about_documents(command)
 
@@ -275,26 +279,26 @@ class CannedNode:
                 return DOCUMENT_HISTORY
             case commands.DocumentDiff(first=first, second=second):
                 changed = {"spec.replicas": [1, 2]}
-                return views.DocumentDiffView(
+                return document_views.DocumentDiffView(
                     kind=named[0], namespace=named[1], name=named[2], first=first, second=second, changed=changed
                 )
             case (
                 commands.ResolveConflict(kind=kind, namespace=namespace, name=name)
                 | commands.AddToCounter(kind=kind, namespace=namespace, name=name)
             ):
-                return views.AppliedView(kind=kind, namespace=namespace, name=name, action="updated", notes=[])
+                return document_views.AppliedView(kind=kind, namespace=namespace, name=name, action="updated", notes=[])
             case commands.WatchDocuments(after=""):
-                return views.WatchView(items=[SEEN, SYNCED], cursor="e.1")
+                return document_views.WatchView(items=[SEEN, SYNCED], cursor="e.1")
             case commands.WatchDocuments():
-                return views.WatchView(items=[CHANGED], cursor=CHANGED.cursor)
+                return document_views.WatchView(items=[CHANGED], cursor=CHANGED.cursor)
             case commands.SyncNow():
-                return views.SyncView(peers=["beta"], documents=1, documents_root="ab12cd34ef")
+                return document_views.SyncView(peers=["beta"], documents=1, documents_root="ab12cd34ef")
             case commands.ExportStick(after=""):
                 return msgspec.structs.replace(STICK, next="d0")
             case commands.ExportStick():
                 return STICK
             case commands.ImportStick(items=items):
-                return views.ImportedView(applied=len(items), held=0)
+                return document_views.ImportedView(applied=len(items), held=0)
             case _:
                 return self._answer_a_reader(command)
 

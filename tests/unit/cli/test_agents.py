@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from meshnode.cli import main as front
 from meshnode.cli.call import call_line
 from meshnode.cli.run import SOURCE_BYTES_MAX, agent_source
-from meshnode.model import commands, views
+from meshnode.model import commands, unit_views, views
 from meshnode.model.commands import AnyCommand
 from meshnode.model.errors import Invalid
 from meshnode.model.views import AnyView, Failure
@@ -372,7 +372,9 @@ def test_a_unit_that_never_was_is_not_described(node: CannedNode, capsys: pytest
 def test_a_slot_inside_a_unit_of_many_is_described_by_its_unit(
     node: CannedNode, tell: Tell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell(ListAgents=[views.AgentsView(items=[replace(WORDS, slots=1000)])], ListStates=[views.StatesView(items=[])])
+    tell(
+        ListAgents=[views.AgentsView(items=[replace(WORDS, slots=1000)])], ListStates=[unit_views.StatesView(items=[])]
+    )
     code, out, _ = run("describe agent words/999", capsys)
     assert (code, "unit words/0..999:" in out) == (0, True)
     assert run("describe agent words/1000", capsys)[0] == 3

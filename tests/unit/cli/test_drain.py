@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from meshnode.cli import main as front
-from meshnode.model import commands, views
+from meshnode.model import commands, document_views, view_parts, views
 from meshnode.model.commands import AnyCommand
 from meshnode.model.views import AnyView
 from tests.unit.api.asker import BETA, WORDS, CannedNode
@@ -46,18 +46,20 @@ def tell(node: CannedNode, monkeypatch: pytest.MonkeyPatch) -> Tell:
     return answers
 
 
-def document(units: int, stay: int = 0) -> views.DocumentsView:
+def document(units: int, stay: int = 0) -> document_views.DocumentsView:
     left = f"words/0 stays: {STAYS}" if stay else f"{units} units are leaving" if units else "it has no units"
     rows = [
-        views.Condition(type="Accepted", status="True", reason="Valid", message="it is to be without units: new disk"),
-        views.Condition(type="Drained", status="False", reason="UnitsStay", message=left),
+        view_parts.Condition(
+            type="Accepted", status="True", reason="Valid", message="it is to be without units: new disk"
+        ),
+        view_parts.Condition(type="Drained", status="False", reason="UnitsStay", message=left),
     ]
     status = {"drained": True, "units": units, "stay": stay, "staying": {"words/0": STAYS} if stay else {}}
-    view = views.DocumentView(
+    view = document_views.DocumentView(
         kind="Node", namespace="default", name="beta", doc_id="d", api_version="v1", spec={"drain": True}, heads=["h"],
         changes=1, updated_ms=0, updated_by="alpha", conflicts=[], conditions=rows, status=status,
     )  # fmt: skip
-    return views.DocumentsView(items=[view])
+    return document_views.DocumentsView(items=[view])
 
 
 def agents(*units: views.AgentView) -> views.AgentsView:

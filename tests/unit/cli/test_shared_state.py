@@ -10,9 +10,10 @@ import pytest
 from meshnode.cli import main as front
 from meshnode.cli import sync
 from meshnode.crdt import stick
-from meshnode.model import commands, views
+from meshnode.model import commands, document_views
 from meshnode.model.commands import AnyCommand
-from meshnode.model.views import AnyView, Failure, ImportedView
+from meshnode.model.document_views import ImportedView
+from meshnode.model.views import AnyView, Failure
 from tests.unit.api.asker import CHANGED, IDENTITY, SEEN, STICK, SYNCED, CannedNode
 
 Capture = pytest.CaptureFixture[str]
@@ -212,8 +213,8 @@ def test_a_watch_shows_all_then_every_change_until_the_node_refuses(
 ) -> None:
     pages: Iterator[AnyView] = iter(
         [
-            views.WatchView(items=[SEEN, SYNCED], cursor="e.0"),
-            views.WatchView(items=[CHANGED], cursor="e.9"),
+            document_views.WatchView(items=[SEEN, SYNCED], cursor="e.0"),
+            document_views.WatchView(items=[CHANGED], cursor="e.9"),
             Failure(code="invalid", message="enough", exit_code=2, next_step="stop"),
         ]
     )
@@ -227,8 +228,10 @@ def test_a_watch_shows_all_then_every_change_until_the_node_refuses(
 def test_a_watch_gives_events_as_json_lines(node: CannedNode, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     pages: Iterator[AnyView] = iter(
         [
-            views.WatchView(items=[views.DocumentEvent(type="resync", cursor="s.0."), SEEN, SYNCED], cursor="e.0"),
-            views.WatchView(items=[CHANGED], cursor="e.9"),
+            document_views.WatchView(
+                items=[document_views.DocumentEvent(type="resync", cursor="s.0."), SEEN, SYNCED], cursor="e.0"
+            ),
+            document_views.WatchView(items=[CHANGED], cursor="e.9"),
             Failure(code="invalid", message="enough", exit_code=2, next_step="stop"),
         ]
     )

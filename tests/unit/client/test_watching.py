@@ -10,8 +10,9 @@ from meshnode.client.client import Client
 from meshnode.client.events import read_changes
 from meshnode.client.watching import followed
 from meshnode.model import commands
+from meshnode.model.document_views import DocumentEvent, WatchView
 from meshnode.model.errors import Invalid, Offline
-from meshnode.model.views import DocumentEvent, Failure, WatchView
+from meshnode.model.views import Failure
 from tests.unit.api.asker import CHANGED, SEEN, SYNCED, CannedNode, daemon
 
 

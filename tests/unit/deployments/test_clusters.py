@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from meshnode.deployments.clusters import conditions, status_of
-from meshnode.model.views import Condition
+from meshnode.model.view_parts import Condition
 from meshnode.scheduler.views import UnitStanding
 from tests.unit.deployments.written import Standings, Written, agent, cluster, reading, unit
 

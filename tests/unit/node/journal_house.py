@@ -9,7 +9,8 @@ from meshnode.kernel.instant import SECOND, Instant
 from meshnode.messaging.messages import CallEnded
 from meshnode.model.commands import GatherJournals, JournalCursor, ReadJournal
 from meshnode.model.ids import NodeId
-from meshnode.model.views import AnyView, Failure, JournalEntry, JournalsView, JournalView
+from meshnode.model.view_parts import JournalEntry
+from meshnode.model.views import AnyView, Failure, JournalsView, JournalView
 from meshnode.node import asking
 from meshnode.node.effects import Reply
 from meshnode.node.gathering import Around

@@ -21,7 +21,8 @@ from meshnode.model.commands import (
     StopAgent,
     Why,
 )
-from meshnode.model.views import AgentView, AppliedView, CallView, DocumentsView, Done, PlanView, WhyView
+from meshnode.model.document_views import AppliedView, DocumentsView
+from meshnode.model.views import AgentView, CallView, Done, PlanView, WhyView
 from tests.unit.node.mesh import Box, Mesh, member_record, signer_of, simulated
 
 WORDS = RunAgent(name="words", argv=simulated("words.count", answer_ms=0))

@@ -64,19 +64,24 @@ from meshnode.model.commands import (
     WatchDocuments,
     Why,
 )
-from meshnode.model.views import (
-    AgentsView,
-    AgentView,
+from meshnode.model.document_views import (
     AppliedView,
-    CallView,
     DocumentDiffView,
     DocumentHistoryView,
     DocumentStateView,
+    ImportedView,
+    StickView,
+    SyncView,
+    WatchView,
+)
+from meshnode.model.unit_views import HistoryView, StateDiffView, StatesView, StateView
+from meshnode.model.views import (
+    AgentsView,
+    AgentView,
+    CallView,
     Done,
     Failure,
-    HistoryView,
     IdentityView,
-    ImportedView,
     InviteView,
     JournalsView,
     JournalView,
@@ -88,13 +93,7 @@ from meshnode.model.views import (
     PlanView,
     PublishedView,
     SkillsView,
-    StateDiffView,
-    StatesView,
-    StateView,
     StatusView,
-    StickView,
-    SyncView,
-    WatchView,
     WhyView,
 )
 from meshnode.node.commands import EXIT_CODES, NEXT_STEPS

@@ -7,19 +7,18 @@ import pytest
 from meshnode.kernel.instant import SECOND
 from meshnode.model import commands
 from meshnode.model.commands import Apply, Drain, ListConflicts, ResolveConflict, StickItem
-from meshnode.model.views import (
-    AnyView,
+from meshnode.model.document_views import (
     AppliedView,
     ConflictsView,
     DocumentDiffView,
     DocumentHistoryView,
     DocumentStateView,
     DocumentsView,
-    Failure,
     ImportedView,
     StickView,
     SyncView,
 )
+from meshnode.model.views import AnyView, Failure
 from tests.unit.node.mesh import Box, Mesh
 
 KIND, NAMESPACE, NAME = "AgentCluster", "default", "line"

@@ -16,9 +16,10 @@ from meshnode.model.commands import (
     RunAgent,
     Why,
 )
+from meshnode.model.document_views import AppliedView, ConflictsView, DocumentsView
 from meshnode.model.ids import InstanceId
 from meshnode.model.nodewish import node_manifest
-from meshnode.model.views import AppliedView, CallView, ConflictsView, DocumentsView, NodeView, PlanView, WhyView
+from meshnode.model.views import CallView, NodeView, PlanView, WhyView
 from meshnode.node.succession import WAIT_US
 from tests.unit.node.mesh import Box, Mesh, member_record, signer_of, simulated
 

@@ -9,7 +9,8 @@ import pytest
 from meshnode.kernel.instant import MS
 from meshnode.kernel.records import RecordKind
 from meshnode.model.commands import Apply, DeleteDocument, GetStatus, ListDocuments, Shutdown
-from meshnode.model.views import AnyView, AppliedView, Failure
+from meshnode.model.document_views import AppliedView
+from meshnode.model.views import AnyView, Failure
 from meshnode.node.effects import Reply, Store
 from meshnode.node.inputs import CommandGiven, CommandsGiven, Input, LoadSampled, Measured
 from meshnode.node.puts import GATHERED_MAX, PROMISE_US, gathered

@@ -21,16 +21,9 @@ from meshnode.model.commands import (
     RunAgent,
     Shutdown,
 )
+from meshnode.model.document_views import DocumentsView
 from meshnode.model.errors import NotFound
-from meshnode.model.views import (
-    AgentsView,
-    DocumentsView,
-    IdentityView,
-    NodesView,
-    NodeView,
-    SkillsView,
-    StatusView,
-)
+from meshnode.model.views import AgentsView, IdentityView, NodesView, NodeView, SkillsView, StatusView
 from meshnode.node import snapshot
 from meshnode.node.inputs import HardwareProbed, LoadSampled, Measured
 from tests.unit.node.mesh import FACTS, Box, Mesh, simulated

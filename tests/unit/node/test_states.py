@@ -21,21 +21,10 @@ from meshnode.model.commands import (
     StopAgent,
     Why,
 )
+from meshnode.model.document_views import ConflictsView
 from meshnode.model.ids import InstanceId
-from meshnode.model.views import (
-    CallView,
-    ConflictsView,
-    Done,
-    Failure,
-    HistoryView,
-    LogLine,
-    LogsView,
-    StateDiffView,
-    StatesView,
-    StateView,
-    StatusView,
-    WhyView,
-)
+from meshnode.model.unit_views import HistoryView, StateDiffView, StatesView, StateView
+from meshnode.model.views import CallView, Done, Failure, LogLine, LogsView, StatusView, WhyView
 from meshnode.node.asking import ANSWERS
 from meshnode.node.inputs import CommandDropped
 from meshnode.wire.calls import CallHeader

@@ -6,7 +6,7 @@ import pytest
 
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.commands import Apply, DeleteDocument, WatchDocuments
-from meshnode.model.views import AppliedView, DocumentEvent, WatchView
+from meshnode.model.document_views import AppliedView, DocumentEvent, WatchView
 from meshnode.node import watching
 from meshnode.node.inputs import CommandDropped
 from tests.unit.node.mesh import Box, Mesh
