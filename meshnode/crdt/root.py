@@ -25,11 +25,12 @@ from meshnode.model.ids import DocId, NodeId
 
 VERSION = 1
 ROOT_BYTES_MAX = 1024 * 1024  # a larger document than one letter carries goes in parts (``parts.py``)
-PROOF_BYTES_MAX = 16 * 1024 * 1024  # inflated, of all envelopes of a root together
+PROOF_BYTES_MAX = 16 * 1024 * 1024  # inflated, of all envelopes of a root together, and for each of their rows so much:
+_ROW_BYTES = 64  # a field, or a write it replaces; of the latter a hundred bytes name thousands
 LAYERS_MAX = 64
 PROOFS_MAX = 1024
 WRITES_MAX = 4096
-_SURE_BYTES = 16 * 1024  # deflate makes a thousandth at best: of so little nothing large comes
+SURE_BYTES = 2 * 1024  # of so little nothing large comes
 
 
 class RootWrite(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -165,7 +166,7 @@ def judge_proofs(root: Root) -> list[envelope.Unsealed]:
     for number, data in enumerate(root.proofs):  # one after the other: what they inflate to is not kept
         unsealed.append(envelope.unseal(data))
         made = _made(root, unsealed[-1], room)
-        room -= made.size_bytes
+        room -= made.bulk
         for key, write in by_proof.pop(number, ()):
             # What the gate asks of a change that comes by itself: nobody's signature makes it readable or his to set.
             if not may_set(key, NodeId(write.author)) or not (write.value is None or is_canonical(write.value)):
@@ -186,8 +187,8 @@ def _made(root: Root, unsealed: envelope.Unsealed, room: int) -> "_Made":
 def judge_bulk(proofs: Sequence[bytes]) -> None:
     """What every peer would refuse is not made here. Raises ``RemoteError``."""
     room = PROOF_BYTES_MAX
-    for data in proofs if sum(map(len, proofs)) > _SURE_BYTES else ():
-        room -= sum(len(parsed.plain) for parsed in parsed_within(envelope.unseal(data).envelope.changes, room))
+    for data in proofs if sum(map(len, proofs)) > SURE_BYTES else ():
+        room -= bulk_of(parsed_within(envelope.unseal(data).envelope.changes, room))
 
 
 def parsed_within(chunks: Sequence[bytes], room: int) -> list[change.ParsedChange]:
@@ -195,10 +196,16 @@ def parsed_within(chunks: Sequence[bytes], room: int) -> list[change.ParsedChang
     found: list[change.ParsedChange] = []
     for chunk in chunks:
         found.append(change.parse(chunk))
-        room -= len(found[-1].plain)
+        room -= bulk_of(found[-1:])
         if room < 0:
             raise RemoteError("root-bulk", f"its envelopes inflate to more than {PROOF_BYTES_MAX} bytes")
     return found
+
+
+def bulk_of(changes: Sequence[change.ParsedChange]) -> int:
+    """What they count for, in bytes."""
+    rows = sum([len(each.keys) + sum(map(len, each.preds)) for each in changes])
+    return sum([len(each.plain) for each in changes]) + _ROW_BYTES * rows
 
 
 class _Made:
@@ -207,7 +214,7 @@ class _Made:
     def __init__(self, proof: envelope.Envelope, room: int) -> None:
         self._proof = proof
         parsed = parsed_within(proof.changes, room)
-        self.size_bytes = sum(len(each.plain) for each in parsed)
+        self.bulk = bulk_of(parsed)
         self._values = {(each.hash, op.key): op.value for each in parsed for op in each.ops}
         self._times = {each.hash: stamp_of(each) for each in parsed}
         self._carried = {(carry.origin, carry.key): carry for carry in proof.carried}

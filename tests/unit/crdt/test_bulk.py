@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
-from meshnode.crdt import change
+from meshnode.crdt import change, envelope, root
 from meshnode.crdt.change import BULK_BYTES_MAX, BULK_OPS_MAX, ParsedChange
 from meshnode.crdt.encoding import Setting, packed, written
 from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, actor_of
@@ -12,6 +13,7 @@ from meshnode.crdt.gate import Admitted
 from meshnode.crdt.held import Held
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.replica import DocumentsConfig
+from meshnode.crdt.root import Root, RootWrite
 from meshnode.model.errors import RemoteError
 from tests.unit.crdt.ports import KeySigner
 from tests.unit.crdt.test_gate import ALICE, BOB, DOC, HLC, NAMES, deliver, receiver, refused, sealed
@@ -107,3 +109,31 @@ def test_envelopes_that_wait_for_one_that_never_comes_take_no_more_memory_than_t
     for number, each in enumerate(made[1:], 2):
         assert deliver(node, sealed(seq=number, changes=[packed(each)])) == []
     assert node.documents.waiting() == 1_000_000 // (len(made[1].plain) + 1)
+
+
+def bomb(boot: int, count: int) -> bytes:
+    """An envelope of changes that name four thousand writes as replaced in some 130 bytes each."""
+    actor, each = actor_of(ALICE.public_key, DOC, boot), change.PREDS_MAX // 16
+    fields = [Setting(f"{at:x}", None, tuple((at * each + row + 1, actor) for row in range(each))) for at in range(16)]
+    made = [written(actor, number, 1, [], [*fields, STAMP]) for number in range(1, count + 1)]
+    return sealed(boot=boot, changes=[packed(one) for one in made])
+
+
+def test_a_root_may_not_name_more_rows_than_can_be_read_in_a_turn() -> None:
+    """Nobody has proven its envelopes when they are read: this one of 54 KB would have cost half a second."""
+    proofs = [bomb(boot, 100) for boot in range(1, 5)]
+    write = RootWrite("1", ALICE.node, 1, HLC, HLC, bytes(32), 0)
+    lie = Root(1, DOC, *NAMES, 5, bytes(32), [bytes(32)], [("v", [write])], [(ALICE.node, 1, HLC)], proofs)
+    with pytest.raises(RemoteError, match="root-bulk"):
+        root.judge_proofs(lie)
+    with pytest.raises(RemoteError, match="root-bulk"):
+        root.judge_bulk(proofs)
+    with pytest.raises(RemoteError, match="root-unproven"):
+        root.judge_proofs(msgspec.structs.replace(lie, proofs=[sealed()]))
+
+
+def test_what_is_too_short_to_be_looked_at_comes_to_no_more_than_a_root_may_name() -> None:
+    count = next(count for count in range(100, 0, -1) if len(bomb(1, count)) <= root.SURE_BYTES)
+    parsed = root.parsed_within(envelope.unseal(bomb(1, count)).envelope.changes, root.PROOF_BYTES_MAX)
+    assert root.bulk_of(parsed) < root.PROOF_BYTES_MAX // 2
+    root.judge_bulk([bomb(1, count)])
