@@ -8,8 +8,8 @@ from typing import assert_never
 
 from meshnode.crdt import envelope, letters
 from meshnode.crdt.awaiting import Awaiting
-from meshnode.crdt.backlog import SLICE, Backlog, Waiting
-from meshnode.crdt.gate import Admitted, Fork
+from meshnode.crdt.backlog import ROWS, SLICE, Backlog, Waiting
+from meshnode.crdt.gate import Admitted, Fork, Unfit
 from meshnode.crdt.keeping import spread
 from meshnode.crdt.letters import Clocks, Envelopes, Frozen, RootPart, Roots, RootsWanted
 from meshnode.crdt.persisting import Persisting
@@ -29,6 +29,7 @@ _PASSING = ("rate-peer", "rate-author")
 _AWAITING = {"unknown-member": "awaits-member", "denied": "awaits-role"}
 TWICE = "all will hold one of the two; if its data directory was copied or set back, end the copy"
 _NOTED_MAX = 256
+_UNFIT_ROWS = ROWS // 4  # that an envelope counts for whose changes are refused
 _DUG_MAX = 256
 _DIG_AGAIN_US = 30 * SECOND
 
@@ -156,20 +157,22 @@ class Arrivals:
         incomplete: dict[DocId, None] = {}
         whole: dict[DocId, None] = {}
         told = self._exchange.named(letter.told) if letter.eager else []
-        for data in letter.items:
+        rows = 0
+        for place, data in enumerate(letter.items):
+            if rows >= ROWS:
+                letter = self._backlog.cut(via, letter, place)
+                break
             try:
                 admitted = self._gate.admit(data, via, self._store, now)
             except RemoteError as error:
-                if error.reason == "root-unknown":  # no fault: it began its generation a moment earlier
-                    self._counters.add("root-unknown")
-                    if letter.eager:  # an answer brings its root before it: asking again would never end
-                        incomplete[DocId(envelope.unseal(data).envelope.doc)] = None
-                else:
-                    effects += self._refused(via, error, data, now)
+                # An answer brings a root before what stands on it: asking again would never end.
+                effects += self._unread(via, error, data, incomplete if letter.eager else {}, now)
+                rows += _UNFIT_ROWS * isinstance(error, Unfit)
                 continue
             if admitted is None:
                 continue
             brought.append(admitted)
+            rows += sum([each.rows for each in admitted.changes])
             placed = self._intake.place(admitted)
             applied += placed.applied
             effects += [rejection(via, error) for _, error in placed.refused]
@@ -179,6 +182,7 @@ class Arrivals:
                     incomplete[admitted.doc] = None
             elif not letter.eager and not placed.applied and self._is_to_dig(admitted, now):
                 whole[admitted.doc] = None
+        self._read += rows * SLICE // ROWS
         self._exchange.brought(brought, via, told)
         if self._exchange.has_left:
             self._rhythm.remind(now)
@@ -225,6 +229,15 @@ class Arrivals:
             del self._dug[next(iter(self._dug))]
         self._dug[doc] = now.mono_us + _DIG_AGAIN_US
         return True
+
+    def _unread(
+        self, via: NodeId, error: RemoteError, data: bytes, incomplete: dict[DocId, None], now: Instant
+    ) -> Effects:
+        if error.reason != "root-unknown":
+            return self._refused(via, error, data, now)
+        self._counters.add("root-unknown")  # no fault: it began its generation a moment earlier
+        incomplete[DocId(envelope.unseal(data).envelope.doc)] = None
+        return []
 
     def _refused(self, via: NodeId, error: RemoteError, data: bytes, now: Instant) -> Effects:
         if error.reason in _AWAITING:

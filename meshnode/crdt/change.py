@@ -24,7 +24,8 @@ KEY_BYTES_MAX = 256
 VALUE_BYTES_MAX = 128 * 1024
 CHANGE_BYTES_MAX = 256 * 1024  # inflated
 # Of all changes of an envelope together: deflated, a hundred of the largest are smaller than one letter.
-BULK_BYTES_MAX, BULK_OPS_MAX, BULK_PREDS_MAX = 2 * CHANGE_BYTES_MAX, 8 * OPS_MAX, 4 * PREDS_MAX
+BULK_BYTES_MAX, BULK_PREDS_MAX = 2 * CHANGE_BYTES_MAX, 2 * PREDS_MAX
+BULK_OPS_MAX = 4 * OPS_MAX + 128  # all that can be carried of a document, and the stamp of each change
 ACTOR_BYTES = 16
 HASH_BYTES = 32
 
@@ -71,6 +72,11 @@ class ParsedChange(msgspec.Struct, frozen=True, gc=False):
     @property
     def max_op(self) -> int:
         return self.start_op + len(self.keys) - 1
+
+    @property
+    def rows(self) -> int:
+        """Fields it sets and writes it replaces: what it costs to judge."""
+        return len(self.keys) + sum(map(len, self.preds))
 
     @property
     def ops(self) -> tuple[Op, ...]:

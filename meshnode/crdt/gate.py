@@ -86,6 +86,10 @@ class Fork(RemoteError):
         self.doc, self.author, self.boot = doc, envelope.author_of(sender), sender.boot
 
 
+class Unfit(RemoteError):
+    """Refused for what its changes say: they were read, which costs more than anything else that is judged here."""
+
+
 class Gate:
     """The order of checks, in one place."""
 
@@ -123,7 +127,10 @@ class Gate:
             raise Fork(doc, sender)
         if not self._authors.take(author, now):
             raise RemoteError("rate-author")
-        return opened(unsealed, data, actor)
+        try:
+            return opened(unsealed, data, actor)
+        except RemoteError as error:
+            raise Unfit(error.reason, error.detail) from error
 
     def charge(self, via: NodeId, now: Instant) -> None:
         """The transport peer pays for what it brings. Raises ``RemoteError``."""

@@ -204,8 +204,7 @@ def parsed_within(chunks: Sequence[bytes], room: int) -> list[change.ParsedChang
 
 def bulk_of(changes: Sequence[change.ParsedChange]) -> int:
     """What they count for, in bytes."""
-    rows = sum([len(each.keys) + sum(map(len, each.preds)) for each in changes])
-    return sum([len(each.plain) for each in changes]) + _ROW_BYTES * rows
+    return sum([len(each.plain) + _ROW_BYTES * each.rows for each in changes])
 
 
 class _Made:

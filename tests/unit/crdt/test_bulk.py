@@ -5,18 +5,22 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from meshnode.crdt import change, envelope, root
+from meshnode.crdt import change, envelope, letters, root
+from meshnode.crdt.backlog import ROWS, SLICE
 from meshnode.crdt.change import BULK_BYTES_MAX, BULK_OPS_MAX, ParsedChange
 from meshnode.crdt.encoding import Setting, packed, written
-from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, actor_of
+from meshnode.crdt.envelope import ENVELOPE_BYTES_MAX, actor_of, doc_id_of
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.held import Held
 from meshnode.crdt.history import Sealed
+from meshnode.crdt.letters import Envelopes
 from meshnode.crdt.replica import DocumentsConfig
 from meshnode.crdt.root import Root, RootWrite
+from meshnode.kernel.effects import Channel, Reject
+from meshnode.links.messages import ControlReceived
 from meshnode.model.errors import RemoteError
-from tests.unit.crdt.ports import KeySigner
-from tests.unit.crdt.test_gate import ALICE, BOB, DOC, HLC, NAMES, deliver, receiver, refused, sealed
+from tests.unit.crdt.ports import KeySigner, Node, instant
+from tests.unit.crdt.test_gate import ALICE, BOB, DOC, HLC, NAMES, chunk_of, deliver, receiver, refused, sealed
 
 ACTOR = actor_of(ALICE.public_key, DOC, 1)
 STAMP = Setting("updated_hlc", str(HLC))
@@ -65,7 +69,7 @@ def test_changes_that_are_too_much_together_are_refused_though_each_of_them_is_n
     assert reason not in deliver(receiver(), sealed(changes=[packed(each) for each in made[:-1]]))
 
 
-@pytest.mark.parametrize("made", [of_bytes(3), of_fields(9), of_replaced(5)])
+@pytest.mark.parametrize("made", [of_bytes(3), of_fields(5), of_replaced(3)])
 def test_what_every_peer_would_refuse_is_not_written_here(made: list[ParsedChange]) -> None:
     with pytest.raises(RemoteError):
         change.judge_size(made)
@@ -137,3 +141,33 @@ def test_what_is_too_short_to_be_looked_at_comes_to_no_more_than_a_root_may_name
     parsed = root.parsed_within(envelope.unseal(bomb(1, count)).envelope.changes, root.PROOF_BYTES_MAX)
     assert root.bulk_of(parsed) < root.PROOF_BYTES_MAX // 2
     root.judge_bulk([bomb(1, count)])
+
+
+def heard(node: Node, items: list[bytes]) -> int:
+    """How many of them one turn judged; the rest of the letter waits."""
+    event = ControlReceived(ALICE.node, Channel.STATE, letters.encode(Envelopes(items, eager=True)))
+    before = node.documents.counters["applied"]
+    effects = node.documents.handle(event, instant())
+    refused = sum(isinstance(each, Reject) for each in effects)
+    assert node.documents.is_reading
+    return refused + node.documents.counters["applied"] - before
+
+
+def test_a_turn_judges_fewer_envelopes_where_each_is_worth_many() -> None:
+    """As many rows as a slice may have, and one envelope more at most; what is refused after reading counts too."""
+    docs = [doc_id_of("Thing", "default", f"d{number}") for number in range(SLICE)]
+    fields: dict[str, str | None] = {**{f"k{number}": "1" for number in range(299)}, "updated_hlc": str(HLC)}
+    wide = [
+        sealed(name=f"d{number}", doc=doc, changes=[chunk_of(fields=fields, doc=doc)])
+        for number, doc in enumerate(docs)
+    ]
+    assert heard(receiver(), wide) == -(-ROWS // 300) == 4
+    bad = [sealed(seq=number, changes=[chunk_of(fields={"v": "01"}, seq=number)]) for number in range(1, SLICE + 1)]
+    assert heard(receiver(), bad) == 4
+    node = receiver()
+    for number, each in enumerate(wide[:SLICE]):  # a letter each: the turn is over as soon
+        event = ControlReceived(ALICE.node, Channel.STATE, letters.encode(Envelopes([each], eager=True)))
+        node.documents.handle(event, instant())
+        assert node.documents.counters["applied"] == min(number + 1, 4)
+    node.perform([], instant())
+    assert node.documents.count() == SLICE
