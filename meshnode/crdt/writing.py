@@ -33,7 +33,6 @@ from meshnode.model.ids import DocId, short
 _REMEMBERED_MAX = 1024
 _SURE_CHARS_MAX = 8 * 1024  # of all fields of a write, of up to four bytes each: half of what an envelope holds
 _SURE_FIELD_CHARS = 32  # that a field costs beside its name and value, at the very most
-_SURE_HEADS_MAX = 64
 _actor_of = lru_cache(_REMEMBERED_MAX)(actor_of)  # who writes a document writes it again
 
 
@@ -82,7 +81,8 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """Fields that a document is to be given, as it stands ``here``. ``plain``: none of its fields is in conflict."""
+    """Fields that a document is to be given, as it stands ``here``. ``plain``: no field has concurrent writes, so
+    it has one head: every change sets its stamp."""
 
     doc: DocId
     names: tuple[str, str, str]
@@ -97,7 +97,7 @@ class Intent(msgspec.Struct, frozen=True):
         """Nothing can refuse this any more, as long as nothing else is changed: it needs far less than what a change,
         an envelope, a document or the store may hold at most, so nobody has to make it to know that."""
         here, edit = self.here, self.edit
-        if not here.roomy or not self.plain or len(self.heads) > _SURE_HEADS_MAX:
+        if not here.roomy or not self.plain:
             return False
         if len(here.fields) + len(edit) > FIELDS_EVER_MAX - len(RESERVED):
             return False

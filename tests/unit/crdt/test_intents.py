@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.fields import JsonValue
 from meshnode.crdt.registers import FIELDS_EVER_MAX
 from meshnode.crdt.store import PROMISED_MAX, AutomergeStore
@@ -101,13 +102,26 @@ def test_a_document_in_conflict_and_one_with_many_fields_are_not_sure() -> None:
     mesh = Mesh("a", "b")
     for number in range(FIELDS_EVER_MAX // 512):
         mesh.put("a", "many", {f"f{number}.{field}": 1 for field in range(510)})
+    mesh.put("a", "many", {"v": 1})  # the names of those that are gone count, too
+    assert is_sure(mesh, "many", other=1)
     assert not is_sure(mesh, "many", **{f"other{n}": 1 for n in range(60)})
     for name in ("a", "b"):
         mesh.put(name, "x", {"v": name})
     assert is_sure(mesh, "x", v="c")
     mesh.link("a", "b")
     mesh.settle()
+    assert len(mesh.nodes["a"].documents._store.heads(doc_id_of("Thing", "default", "x"))) > 1
     assert not is_sure(mesh, "x", v="c")
+
+
+def test_a_document_with_several_heads_is_not_sure_though_no_field_of_anybody_is_in_conflict() -> None:
+    mesh = Mesh("a", "b")
+    for name in ("a", "b"):
+        mesh.put(name, "x", {"v": 1, name: 1})
+    mesh.link("a", "b")
+    mesh.settle()
+    assert mesh.nodes["a"].documents.conflicts() == ()
+    assert not is_sure(mesh, "x", v=1, a=1, b=2)
 
 
 def test_what_is_intended_of_what_has_changed_since_is_not_made() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from meshnode.crdt.store import PROMISED_MAX
 from meshnode.kernel.instant import MS
 from meshnode.kernel.records import RecordKind
 from meshnode.model.commands import Apply, DeleteDocument, GetStatus, ListDocuments, Shutdown
@@ -150,6 +151,27 @@ def test_a_policy_is_in_force_before_the_next_put_is_judged() -> None:
     box.tell(CommandGiven(1001, Apply(manifest=policy, durability="lazy")))
     assert action(box, 1001) == ("created", "lazy")
     assert box.core.documents.get("Policy", "default", "somebody") is not None
+
+
+def test_what_was_promised_before_a_policy_is_made_before_it() -> None:
+    """Otherwise it could be of a time when this node may not write it any more, and every peer would refuse it."""
+    _, box = alone()
+    policy = {"apiVersion": "v1", "kind": "Policy", "metadata": {"name": "somebody"}, "spec": {"roles": ["member"]}}
+    box.tell(CommandsGiven((*lazies("one").commands, CommandGiven(1001, Apply(manifest=policy, durability="lazy")))))
+    one, other = (
+        box.core.documents.get(*names) for names in ((KIND, "default", "one"), ("Policy", "default", "somebody"))
+    )
+    assert one is not None and other is not None and one.updated_hlc < other.updated_hlc
+
+
+def test_no_more_is_promised_than_the_store_keeps_room_for() -> None:
+    _, box = alone()
+    names = [f"n{number}" for number in range(PROMISED_MAX + 10)]
+    for at in range(0, len(names), GATHERED_MAX):
+        box.tell(lazies(*names[at : at + GATHERED_MAX], first=5001 + at))
+    assert all(action(box, 5001 + number) == ("created", "lazy") for number in range(len(names)))
+    assert len(box.core.documents.list(KIND)) == PROMISED_MAX
+    assert box.core.puts.owes
 
 
 def test_what_a_node_wants_is_in_force_before_the_next_put_is_judged() -> None:
