@@ -206,7 +206,8 @@ def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:
     for seq, chunk in enumerate(sender.changes, sender.seq):
         each, is_usual = usual.parse(chunk)
         if actor is not None:
-            bulk.add(each)
+            if len(sender.changes) > 1:  # of one alone there is never too much
+                bulk.add(each)
             if each.actor != actor:
                 raise RemoteError("wrong-actor")
         if each.seq != seq:

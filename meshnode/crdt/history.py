@@ -108,7 +108,8 @@ class History:
         if self._layers and not first.deps:
             raise RemoteError("change-deps", "it does not stand on the root")
         # Or two of its writes could carry one number, and times of its chain would not say what a state includes.
-        if first.seq > 1 and self._chains[first.actor][-1] not in self.past(first.deps):
+        earlier = self.at(first.actor, first.seq - 1)
+        if earlier is not None and earlier not in first.deps and earlier not in self.past(first.deps):
             raise RemoteError("change-deps", "it does not stand on what its author wrote before")
         # A higher number wins a field: without this rule a writer could win them all for ever.
         if first.start_op != 1 + self.max_op(first.deps):

@@ -443,7 +443,7 @@ def _judge_replaced(record: Record, changes: Sequence[ParsedChange]) -> None:
     """Each write named as replaced is one of the same field, which the writer can have seen."""
     own: dict[tuple[OpId, str], None] = {}
     history, deps, last = record.history, changes[0].deps, changes[-1]
-    past = history.past(deps)
+    past: Past | None = None
     on_top, in_force = deps == history.heads(), record.fields.in_force
     for each in changes:
         for key, preds in zip(each.keys, each.preds, strict=True):
@@ -456,6 +456,7 @@ def _judge_replaced(record: Record, changes: Sequence[ParsedChange]) -> None:
                         continue
                 if history.stands_on(replaced, key, deps):  # the usual one of two sides of a cut
                     continue
+                past = past or history.past(deps)
                 if not _was_seen(history, past, key, replaced):
                     raise RemoteError("change-pred", f"a write of {key[:60]!r} that its writer cannot have seen")
         if each is not last:
