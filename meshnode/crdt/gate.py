@@ -195,7 +195,7 @@ class Gate:
         cut = self.until(author, sender.resource)
         if cut is None:
             return False
-        return sender.hlc <= cut or (via != author and self.may_write(via, sender.resource))
+        return sender.hlc <= cut or self.may_write(via, sender.resource)
 
 
 def opened(unsealed: Unsealed, data: bytes, actor: bytes | None) -> Admitted:

@@ -24,7 +24,7 @@ from tests.unit.crdt.ports import START_MS, KeySigner, Mesh, Node, Register, Tab
 HLC = START_MS << 16
 NAMES = ("Thing", "default", "x")
 DOC = doc_id_of(*NAMES)
-ALICE, BOB, EVE = KeySigner("alice"), KeySigner("bob"), KeySigner("eve")
+ALICE, BOB, CAROL, EVE = (KeySigner(name) for name in ("alice", "bob", "carol", "eve"))
 
 
 def receiver(**options: object) -> Node:
@@ -137,6 +137,16 @@ def test_a_write_cannot_be_replayed_into_another_document() -> None:
     assert refused(moved) == "wrong-actor"
 
 
+@pytest.mark.parametrize("named", [{"kind": "Other"}, {"namespace": "other"}, {"name": "y"}, {"name": "a/b"}])
+def test_a_document_that_is_here_is_not_written_under_other_names(named: dict[str, str]) -> None:
+    """Who may write those could write it: names are what the policy is asked about."""
+    node = receiver()
+    assert deliver(node, sealed()) == []
+    node.facts.clear()
+    changes = [chunk_of(seq=2)]
+    assert refused(sealed(seq=2, changes=changes, **named), node).startswith("envelope-")
+
+
 def test_a_forged_author_is_refused() -> None:
     """Eve signs with her key and claims to be alice."""
     assert refused(sealed(ALICE, by=EVE)) == "bad-signature"
@@ -168,6 +178,27 @@ def test_what_the_policy_denies_is_refused_even_with_a_good_signature() -> None:
     assert refused(sealed(), node) == "denied"
     node.authority.denied.clear()
     assert deliver(node, sealed()) == []
+
+
+@pytest.mark.parametrize(
+    ("cut", "via", "refusals"),
+    [
+        (HLC, EVE, []),  # written before its authority shrank: whoever brings it
+        (HLC - 1, EVE, ["denied"]),
+        (HLC - 1, ALICE, ["denied"]),
+        (HLC - 1, CAROL, []),  # she may write it, and had it before she knew
+        (None, CAROL, ["denied"]),
+    ],
+)  # fmt: skip
+def test_what_an_author_wrote_since_its_authority_shrank_comes_in_by_a_writer_of_the_document_alone(
+    cut: int | None, via: KeySigner, refusals: list[str]
+) -> None:
+    resource = "/".join(NAMES)
+    trust, authority = Register(ALICE, BOB, CAROL, EVE), Table((ALICE.node, resource), (EVE.node, resource))
+    node = Node("bob", trust, authority)
+    node.documents.heed(lambda author, asked: cut if (author, asked) == (ALICE.node, resource) else None)
+    assert deliver(node, sealed(), via=via) == refusals
+    assert node.documents.count() == (not refusals)
 
 
 def test_two_writes_under_one_number_are_a_fork_noted_against_their_author() -> None:
