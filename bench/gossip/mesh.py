@@ -72,11 +72,13 @@ async def sizes(effort: Effort) -> AsyncIterator[Row]:
     serf = await serf_joining(effort.many)
     async with fleet(effort.many) as made:
         yield await join(made, serf)
-        many = await idle(made, effort.settle_s, effort.idle_s)
+        soon = await idle(made, effort.settle_s, effort.idle_s)
+        many = await idle(made, effort.calm_s, effort.idle_s)
     yield meter.row(
         "idle-growth", many.bytes_s / few.bytes_s, "x", GROWTH, n=2,
         why=f"{few.bytes_s:.0f} B/s a node at {effort.few} nodes, {many.bytes_s:.0f} at {effort.many}; processor "
-        f"{few.percent:.3f} and {many.percent:.3f} %",
+        f"{few.percent:.3f} and {many.percent:.3f} %; {effort.settle_s:g} s after the {effort.many} joined at once, "
+        f"while each told all others that their load fell, {soon.bytes_s:.0f} B/s and {soon.percent:.3f} %",
     )  # fmt: skip
     yield meter.row(
         "idle-memory", many.rss_mib - alone.rss_mib, "MiB", MEMORY_MIB, n=effort.many,

@@ -148,10 +148,11 @@ class Exchange:
         self._interests.pushed()
         return sends
 
-    def open(self, peer: NodeId) -> Effect:
-        if peer in self._known:
+    def open(self, peer: NodeId, *, patient: bool = False) -> Effect:
+        """``patient``: nothing says that there is a difference, so the question may wait for something to ride on."""
+        if peer in self._known and not patient:
             self._opened[peer] = self.now_us
-        return send(peer, repair.opening(self._interests.share(peer)))
+        return send(peer, repair.opening(self._interests.share(peer)), patient=patient)
 
     def narrowed(self, name: str) -> list[Effect]:
         """A node wants other documents than before: what it lacks of them, or holds beyond, is compared at once."""
@@ -313,5 +314,5 @@ def _is_behind(here: Record | Cold | None, pin: Pin, clock: Clock) -> bool:
     return pin > here.pin or (pin == here.pin and here.is_behind(clock))
 
 
-def send(peer: NodeId, letter: Letter) -> Send:
-    return Send(peer, Channel.STATE, letters.encode(letter))
+def send(peer: NodeId, letter: Letter, *, patient: bool = False) -> Send:
+    return Send(peer, Channel.STATE, letters.encode(letter), patient)

@@ -177,7 +177,7 @@ class Documents:
                 self._arrivals.rested(NodeId(key))
                 effects.append(self._exchange.open(NodeId(key)))
             elif self._exchange.peers():
-                effects += [self._exchange.open(self._rng.choice(peers))] if peers else []
+                effects += [self._exchange.open(self._rng.choice(peers), patient=True)] if peers else []
                 self._rhythm.rest(now)
         if self._store.is_warm:
             self._rhythm.cool(now)

@@ -32,8 +32,9 @@ class GossipConfig:
     poll_us: int = 1_000 * MS  # how often the links are asked when they heard a peer
     suspicion_us: int = 3 * SECOND  # how long a suspect may refute before it is unreachable
     repair_every_us: int = 5 * SECOND
-    soft_ttl_us: int = 180 * SECOND
-    soft_refresh_us: int = 60 * SECOND
+    soft_ttl_us: int = 300 * SECOND
+    soft_refresh_us: int = 60 * SECOND  # between two words of a node that it stands by its facts, in a small mesh
+    soft_refresh_max_us: int = 120 * SECOND  # in one of many nodes, each of which hears it from all others
     soft_batch_us: int = 200 * MS
     demand_idle_us: int = 60 * SECOND
     forget_after_us: int = 30 * 24 * 3600 * SECOND
@@ -43,7 +44,8 @@ class GossipConfig:
             raise ValueError("gossip needs a 32-byte NodeId and a boot counter from 1 on")
         if self.profile not in SLOTS:
             raise ValueError(f"profile is one of {', '.join(SLOTS)}, not {self.profile!r}")
-        if not 0 < self.poll_us < self.silence_us or self.soft_refresh_us * 2 > self.soft_ttl_us:
+        refreshes = self.soft_refresh_us <= self.soft_refresh_max_us <= self.soft_ttl_us // 2
+        if not (0 < self.poll_us < self.silence_us and refreshes):
             raise ValueError(f"gossip paces do not fit together: {self}")
 
     @property

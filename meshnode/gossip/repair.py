@@ -58,13 +58,17 @@ class Repairs:
     def start(self, now: Instant) -> None:
         self._due_us = now.mono_us + self._pause_us()
 
-    def open(self, peer: NodeId) -> list[Effect]:
+    def open(self, peer: NodeId, *, patient: bool = False) -> list[Effect]:
+        """``patient``: nothing says that there is a difference, so the question may wait for something to ride on."""
+        return [post(peer, self._roots(peer), patient=patient)]
+
+    def _roots(self, peer: NodeId) -> Roots:
         rows, tombstones = self._directory.rows.root(), self._directory.tombstones.root()
         if self._soft.scope.small:
-            return [post(peer, Roots(rows, tombstones, self._soft.index.root()))]
+            return Roots(rows, tombstones, self._soft.index.root())
         shared = self._soft.scope.shared(peer, self._soft.index.names())[:REGIONS_MAX]
         regions = {region: self._soft.index.part(region).root() for region in shared}
-        return [post(peer, Roots(rows, tombstones, self._index(SOFT).root(), regions, self._index(CATALOGUE).root()))]
+        return Roots(rows, tombstones, self._index(SOFT).root(), regions, self._index(CATALOGUE).root())
 
     def roots(self, peer: NodeId, letter: Roots, now: Instant) -> list[Effect]:
         if self._owes(peer, letter.rows, now):
@@ -133,7 +137,7 @@ class Repairs:
             effects += self.open(peer) if peer in peers else []
         if self._due_us is not None and self._due_us <= now.mono_us:
             self._due_us = now.mono_us + self._pause_us()
-            effects += self.open(self._rng.choice(peers)) if peers else []
+            effects += self.open(self._rng.choice(peers), patient=True) if peers else []
         return effects
 
     def deadline(self) -> int | None:

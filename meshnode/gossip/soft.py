@@ -46,6 +46,7 @@ from meshnode.model.ids import NodeId
 PENDING_BYTES_MAX = 64 * 1024  # for one neighbour in one turn
 KEYS_MAX = 512  # per node, withdrawn ones included until they expire
 STOOD_US = 10 * SECOND  # whoever signed a fact so lately need not say on a new link that it stands by all of them
+FEW_OWNERS = 25  # of so many each refreshes at its own pace, of more less often
 LATE_US = SECOND // 4  # so late a fact may expire
 LETTER_BYTES = 80  # of a fact around its body: signature, age, frames
 
@@ -257,7 +258,7 @@ class SoftState:
 
     def outlasts(self, away_us: int) -> bool:
         """Facts that nobody stood by for so long are held until their owners do again."""
-        return away_us <= self._config.soft_ttl_us - 2 * self._config.soft_refresh_us
+        return away_us <= self._config.soft_ttl_us - 2 * self._config.soft_refresh_max_us
 
     def down(self, peer: NodeId) -> list[Effect]:
         self._outbox.down(peer)
@@ -313,9 +314,8 @@ class SoftState:
         self._tell((self._config.node, REFRESH), now, source=None)
 
     def _spoke_lately(self, mine: _Owner) -> int:
-        """In a large mesh a fact that changed says as well that the others hold: the refresh may come later."""
-        spoke_us = mine.stood_us + self._config.soft_refresh_us
-        return 0 if self.scope.small else min(spoke_us, mine.refreshed_us + self._config.soft_ttl_us * 3 // 5)
+        """A fact that changed says as well that the others hold: the refresh may come later."""
+        return min(mine.stood_us + self._pace_us(), mine.refreshed_us + self._config.soft_ttl_us // 2)
 
     def _sign_refresh(self, mine: _Owner, now: Instant) -> None:
         mine.beat += 1
@@ -324,7 +324,12 @@ class SoftState:
         mine.refreshed_us = now.mono_us
 
     def _refresh_pause_us(self) -> int:
-        return round(self._config.soft_refresh_us * (1.0 - 0.1 * self._rng.random()))
+        return round(self._pace_us() * (1.0 - 0.1 * self._rng.random()))
+
+    def _pace_us(self) -> int:
+        """Everybody hears everybody's refreshes: of many nodes each may tell half as many as one of few."""
+        least_us, most_us = self._config.soft_refresh_us, self._config.soft_refresh_max_us
+        return min(max(least_us, least_us * len(self._owners) // FEW_OWNERS), most_us)
 
     def _expire(self, node: NodeId, at_us: int, now: Instant) -> list[Effect]:
         owner = self._owners[node]

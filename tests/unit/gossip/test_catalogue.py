@@ -291,11 +291,11 @@ def test_a_cut_region_keeps_its_rows_with_their_age_and_a_dead_one_loses_them() 
     (offer,) = west.regions_of("see", at(1000).mono_us)
     assert offer.age_us > 900 * SECOND and offer.bridges == ()
     country.dead = dict.fromkeys(country.in_region("east"))
-    tell([west], [], 1000, 1100)
-    assert west.regions_of("see", at(1100).mono_us)
-    tell([west], [], 1100, 1200)
-    assert west.regions_of("see", at(1200).mono_us) == [] and len(west.index) == 0
-    assert west.silent(at(1200).mono_us) == ["east"]
+    tell([west], [], 1000, 1290)
+    assert west.regions_of("see", at(1290).mono_us)
+    tell([west], [], 1290, 1310)
+    assert west.regions_of("see", at(1310).mono_us) == [] and len(west.index) == 0
+    assert west.silent(at(1310).mono_us) == ["east"]
 
 
 def test_equal_rows_have_equal_roots_whatever_the_order() -> None:

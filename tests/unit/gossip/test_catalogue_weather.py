@@ -267,9 +267,9 @@ def test_a_region_whose_last_node_dies_is_forgotten_with_its_rows_and_found_agai
     weather.offered[owner]["a"] = None
     weather.pass_(CALM_S)
     weather.dead[owner] = None
-    weather.pass_(150)
+    weather.pass_(270)
     (offer,) = weather.catalogues[hearer].regions_of("a", weather.now.mono_us)
-    assert offer.age_us >= 100 * SECOND and offer.bridges == ()
+    assert offer.age_us >= 220 * SECOND and offer.bridges == ()
     weather.pass_(60)
     assert weather.catalogues[hearer].regions_of("a", weather.now.mono_us) == []
     assert weather.catalogues[hearer].silent(weather.now.mono_us) == ["r0"]

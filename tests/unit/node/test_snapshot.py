@@ -186,7 +186,7 @@ def test_skills_are_ranked_and_say_why_they_are_excluded() -> None:
     assert isinstance(view, SkillsView)
     assert [(item.rank, item.node, item.excluded) for item in view.items] == [
         (1, "alpha", ""), (2, "gamma", ""),
-        (3, "beta", "down, last heard 3.3 s ago: refuses a fresh dial, say 2 of 2 observers"),
+        (3, "beta", "down, last heard 3.8 s ago: refuses a fresh dial, say 2 of 2 observers"),
     ]  # fmt: skip
 
 
