@@ -15,10 +15,10 @@ NEXT = {
     "heal-merge": "see which of link, claim and hand-over took the time in the story of the unit",
     "call-local": "some 90 us of Python a turn in the daemon, 100 in the callee, 75 in the caller, all flat: a loop of "
     "our own for agents, without self-pipe and transports (docs/performance/agents.md)",
-    "call-local-zmq": "each hop passes a thread of libzmq twice: send at once when alone, ask EVENTS instead of "
-    "catching Again (docs/performance/calls.md)",
-    "call-remote": "one daemon spends some 380 us on it, flat: links/hub.py builds a turn, a Post, a Transmit and two "
-    "lists for one frame (docs/performance/calls.md)",
+    "call-local-zmq": "each hop passes a thread of libzmq twice, which asks the kernel 56 times a call where a unix "
+    "socket asks 6 times: nothing around it is left to take (docs/performance/calls.md)",
+    "call-remote": "a pass of a daemon is 53 us, 25 of them the kernel's and the rest flat "
+    "(docs/performance/calls.md)",
     "spawn": "the order itself (HTTP, a signed document, its commit, a claim with its epoch) takes most of it: let "
     "commit and fork run side by side, and compile the file once for all replicas (docs/performance/agents.md)",
     "sse-views": "a node whose proof was renewed is told as a whole row, 1 KB to each reader, some 700 a second of "
@@ -33,8 +33,8 @@ NEXT = {
     "links-1000": "CPU of both ends, 2.5 ms a link at the listener, on the cores there are: profile a handshake there",
     "links-1000-idle": "some 75 us for a PING and its PONG, 1,000 a second: let the WELCOME of a node with hundreds of "
     "links tell a slower pace (pace_us is there), as far as its peers may find it silent later",
-    "resume-stall": "what was under way goes before it, some 100 frames sent again and decoded: 2.6 ms of the p50 at "
-    "64 under way each way, 0.6 at one: write what was logged as bytes, not as frames to encode anew",
+    "resume-stall": "let the dialler send again what is not acknowledged right behind its HELLO, which would say with "
+    "which number it begins: its direction would be there a round trip sooner (docs/performance/calls.md)",
     "agent-mem": "some 1,000 pages with one touched object each, 1.1 MiB of them for asyncio: a loop of our own for "
     "agents (docs/performance/agents.md)",
 }
