@@ -21,6 +21,7 @@ GROUPS: dict[str, Group[Effort]] = {
     "edge": ("bench.gossip.mesh", "edge"),
     "sizes": ("bench.gossip.mesh", "sizes"),
     "thousands": ("bench.gossip.thousands", "thousands"),
+    "ships": ("bench.gossip.ships", "ships"),
     "virtual": ("bench.gossip.virtual", "virtual"),
     "lookup": ("bench.gossip.lookup", "lookup"),
 }

@@ -1,4 +1,4 @@
-"""The figures of virtual time: cuts that heal, thousands of nodes, no false deaths, and how fast the simulator is.
+"""The figures of virtual time: cuts that heal, no false deaths, freezes, liars, and how fast the simulator is.
 
 Nothing here depends on the machine but the speeds, which are per second of CPU, and how much gets done in the minutes
 that a run takes for it. What takes hours is done by ``longrun.py`` beforehand, and kept: a run goes on after its seeds.
@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from bench.gossip import longrun
 from bench.gossip.effort import Effort
 from bench.gossip.longrun import Outcome
-from bench.gossip.ships import ships
 from bench.rows import Meter, Row, quantile, skipped
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
@@ -37,9 +36,7 @@ SPEED_GOAL, HARNESS_GOAL = 40_000.0, 0.30
 
 
 async def virtual(effort: Effort) -> AsyncIterator[Row]:
-    """All rows of the simulator."""
-    async for row in ships(effort):
-        yield row
+    """The rows of the simulator's first two tiers; ``ships.py`` has those of the third."""
     yield speed_of_whole_nodes(SPEED_NODES if effort.full else SPEED_NODES_QUICK)
     yield cuts(effort)
     yield false_deaths() if effort.full else skipped("sim-false", "seeds", 0.0)
