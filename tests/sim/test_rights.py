@@ -5,6 +5,7 @@ import pytest
 
 from meshnode.node.policies import Policies
 from meshnode.sim.rights import RightsRun
+from tests.sim.luck import noticed_by_some_seed
 
 
 @pytest.mark.parametrize(("seed", "conflicts"), [(1, 0), (3, 1)])
@@ -17,10 +18,15 @@ def test_verdicts_are_the_same_everywhere_and_nothing_acknowledged_is_missing(se
 
 
 def test_a_node_that_hears_of_no_policy_after_the_first_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = RightsRun(1)
-    changed, deaf = Policies.changed, run.world[3]
-    monkeypatch.setattr(
-        Policies, "changed",
-        lambda self, fact: None if deaf.core is not None and self is deaf.core.policies else changed(self, fact),
-    )  # fmt: skip
-    assert run.judged().why.startswith("SameAuthority: ")
+    changed = Policies.changed
+
+    def notices(seed: int) -> bool:
+        run = RightsRun(seed)
+        deaf = run.world[3]
+        monkeypatch.setattr(
+            Policies, "changed",
+            lambda self, fact: None if deaf.core is not None and self is deaf.core.policies else changed(self, fact),
+        )  # fmt: skip
+        return run.judged().why.startswith("SameAuthority: ")
+
+    assert noticed_by_some_seed(notices, first=1)
