@@ -17,8 +17,7 @@ NEXT = {
     "our own for agents, without self-pipe and transports (docs/performance/agents.md)",
     "call-local-zmq": "each hop passes a thread of libzmq twice, which asks the kernel 56 times a call where a unix "
     "socket asks 6 times: nothing around it is left to take (docs/performance/calls.md)",
-    "call-remote": "a pass of a daemon is 53 us, 25 of them the kernel's and the rest flat "
-    "(docs/performance/calls.md)",
+    "call-remote": "a pass of a daemon is 53 us, 25 of them the kernel's and the rest flat (docs/performance/calls.md)",
     "spawn": "the order itself (HTTP, a signed document, its commit, a claim with its epoch) takes most of it: let "
     "commit and fork run side by side, and compile the file once for all replicas (docs/performance/agents.md)",
     "sse-views": "a node whose proof was renewed is told as a whole row, 1 KB to each reader, some 700 a second of "
