@@ -207,7 +207,7 @@ class Pen:
         there was no conflict anywhere."""
         here = registers.beside(wanted)
         edit, was_deleted = here.unlike, registers.writes(DELETED)
-        siblings: Mapping[str, Sequence[Write]] = registers.siblings() if was_deleted or not here.plain else {}
+        siblings: Mapping[str, Sequence[Write]] = {} if here.plain else registers.siblings()
         edit.update({key: wanted[key] for key in siblings if key in wanted})
         for key in here.others:
             if (key in siblings or registers.value(key) is not None) and self._kinds.may_remove(kind, key):

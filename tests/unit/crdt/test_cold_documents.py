@@ -62,6 +62,9 @@ def test_a_node_that_keeps_two_documents_warm_says_and_keeps_what_one_that_keeps
             assert one.journal == other.journal
             assert one.documents.list() == other.documents.list()
             packed, loose = one.documents._store, other.documents._store
+            assert isinstance(packed, AutomergeStore) and isinstance(loose, AutomergeStore)
+            for each in (packed, loose):
+                assert each._warm_bytes == sum(record.weight for record in each._records.values())
             for doc in loose.docs():
                 asked = (loose.heads, loose.clock, loose.changes, loose.envelope_bytes, loose.is_divided, loose.pin)
                 told = (

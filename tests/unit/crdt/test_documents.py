@@ -262,6 +262,25 @@ def test_a_removal_on_one_side_and_an_edit_on_the_other_are_both_listed() -> Non
     assert set(conflict.values) == {None, 3}
 
 
+def test_who_leaves_out_a_field_that_was_removed_here_and_edited_there_settles_it() -> None:
+    mesh = Mesh("a", "b")
+    mesh.link("a", "b")
+    mesh.put("a", "x", {"v": 1, "w": 1})
+    mesh.settle()
+    mesh.cut("a", "b")
+    for number in range(3):  # so that the removal is in force
+        mesh.put("a", "x", {"v": 1, "w": number})
+    mesh.put("a", "x", {"w": 9})
+    mesh.put("b", "x", {"v": 2, "w": 1})
+    mesh.link("a", "b")
+    mesh.settle()
+    before = mesh.nodes["b"].documents.get("Thing", "default", "x")
+    assert before is not None and "v" not in before.fields and "v" in before.siblings
+    mesh.put("b", "x", {"w": 9})
+    mesh.settle()
+    assert [node.documents.conflicts() for node in mesh.nodes.values()] == [(), ()]
+
+
 def test_one_name_created_on_both_sides_of_a_cut_is_one_document() -> None:
     mesh = Mesh("a", "b")
     mesh.put("a", "x", {"spec": {"only-a": 1, "both": 1}})

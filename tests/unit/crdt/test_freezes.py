@@ -66,3 +66,22 @@ def test_heads_that_nobody_has_delay_a_generation_and_do_not_prevent_it() -> Non
         changes.append(mesh.nodes["a"].documents._store.changes(DOC))
     assert generation(mesh, "a") > 0
     assert HURRY * SHORT.generation_changes < max(changes) < (HURRY + 3) * SHORT.generation_changes
+
+
+def test_the_fields_that_a_freeze_keeps_make_the_root_that_all_its_changes_make() -> None:
+    """Also of heads that were ours a moment ago, as a neighbour may propose them, and of what was written since."""
+    mesh = mesh_of("a", "b")
+    mesh.links.clear()
+    store, freezes = mesh.nodes["a"].documents._store, mesh.nodes["a"].documents._succession.freezes
+    for of_before in (False, True):
+        for number in range(FIT):
+            mesh.put("a", "x", {"v": number, f"w{number}": 1})
+        heads = list(store.heads(DOC))
+        if of_before:
+            mesh.put("a", "x", {"v": "since"})
+        freezes._frozen.clear()
+        says(mesh, heads, made_up(1))
+        kept = freezes._frozen[DOC]
+        mesh.put("a", "x", {"v": "later", "u": 1})
+        assert (kept.fields is None) == of_before
+        assert store.fold(DOC, heads, 0, kept.fields).data == store.fold(DOC, heads).data

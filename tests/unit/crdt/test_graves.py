@@ -122,6 +122,9 @@ def test_a_grave_goes_after_a_year_and_is_not_fetched_again() -> None:
     assert [len(node.documents._store) for node in mesh.nodes.values()] == [0, 0, 0]
     assert all(kept(mesh, name) == b"" for name in "abc")
     assert len(mesh.roots()) == 1
+    for node in mesh.nodes.values():  # and no room is taken by what is gone
+        store = node.documents._store
+        assert isinstance(store, AutomergeStore) and store._warm_bytes == 0
 
 
 def crowd(count: int) -> Mesh:

@@ -3,6 +3,7 @@
 import hashlib
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from meshnode.crdt.change import ParsedChange
 from meshnode.crdt.encoding import Setting, packed, written
 from meshnode.crdt.guard import Engine
 from meshnode.model.errors import RemoteError
+from tests.unit.crdt import chunks
 
 A, B, C = b"\x01" * 16, b"\x02" * 16, b"\x03" * 16
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
@@ -75,6 +77,43 @@ def test_a_change_in_another_form_is_read_and_not_called_usual() -> None:
     one = written(A, 1, 1, (), [Setting("k", "1"), Setting("l", "2")])
     longer = one.plain[:9] + bytes((one.plain[9] | 0x80, 0)) + one.plain[10:]
     assert usual.parse(longer) == (one, False)
+
+
+def respelt() -> dict[str, bytes]:
+    """One change of two fields, with one column each in another of its spellings."""
+    usual_columns = chunks.columns_of({"k": "1", "l": "23"})
+    one, two = chunks.uleb(1 << 4 | 6), chunks.uleb(2 << 4 | 6)
+    others = {
+        0x15: chunks.run(1, chunks.text("k")) + chunks.run(1, chunks.text("l")),
+        0x34: chunks.uleb(1) + chunks.uleb(0) + chunks.uleb(1),
+        0x42: chunks.literals(chunks.uleb(1), chunks.uleb(1)),
+        0x56: chunks.literals(one) + chunks.literals(two),
+        0x70: chunks.literals(chunks.uleb(0), chunks.uleb(0)),
+    }
+    return {
+        hex(number): chunks.chunk(
+            chunks.body({key: value for key, value in (usual_columns | {number: data}).items() if value})
+        )
+        for number, data in others.items()
+    }
+
+
+@pytest.mark.parametrize("column", respelt())
+def test_a_column_in_another_spelling_is_read_the_same_and_not_called_usual(column: str) -> None:
+    """The engine is asked about such: what it would not write it may not read as we do."""
+    chunk = respelt()[column]
+    read, is_usual = usual.parse(chunk)
+    assert (read.keys, read.values, read.preds) == (("k", "l"), ("1", "23"), ((), ()))
+    assert read == change.parse(chunk)
+    assert not is_usual
+
+
+@pytest.mark.parametrize("raw", ["12", "", "1\u00e9"])
+def test_values_that_are_longer_or_shorter_than_they_say_are_refused_by_both(raw: str) -> None:
+    columns = chunks.columns_of({"k": "1"}) | {0x57: raw.encode()}
+    chunk = chunks.chunk(chunks.body({number: data for number, data in columns.items() if data}))
+    assert verdict(chunk, quickly=True) == verdict(chunk, quickly=False)
+    assert str(verdict(chunk, quickly=True)).startswith("change-")
 
 
 def test_the_engine_takes_every_usual_change_that_fits_and_reads_the_same() -> None:
