@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 import pytest
 
+from meshnode.crdt import letters
 from meshnode.crdt.config import DocumentsConfig
 from meshnode.crdt.fields import JsonValue
 from meshnode.crdt.interest import NotHeld
+from meshnode.crdt.letters import TOLD_BYTES, Envelopes
 from meshnode.kernel.effects import Persist
 from meshnode.model.interest import EVERYTHING, Interest
 from tests.unit.crdt.ports import Mesh
@@ -186,3 +188,13 @@ def test_interests_add_up_to_the_wider_one() -> None:
     assert WEST.with_that(EAST) == Interest((), ("east", "west"))
     assert WEST.with_that(EVERYTHING) == EVERYTHING
     assert Interest(("Agent",), ("west",)).with_that(EAST) == Interest((), ("east", "west"))
+
+
+def test_who_is_not_sent_a_document_is_not_named_as_given_it() -> None:
+    """Others would leave it to whoever named him."""
+    mesh = mesh_of("a", "w", "e", w=WEST, e=EAST)
+    mesh.log.clear()
+    put(mesh, "a", "one", "west")
+    said = [letters.decode(body) for sender, to, body in mesh.log if (sender, to) == ("a", "w")]
+    (told,) = [each.told for each in said if isinstance(each, Envelopes)]
+    assert told == [mesh.nodes["w"].id[:TOLD_BYTES]]
