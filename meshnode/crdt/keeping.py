@@ -32,7 +32,8 @@ class Keeping:
         """``patience_us``: how long the disk may take before it counts as having refused, on top of the usual."""
         again_us = now.mono_us + self._retry_after_us + patience_us
         for each in envelopes:
-            self._pending.pop(each.sealed.id, None)  # back to the end: the first is always the longest due
+            # Back to the end: the first is the longest due, but for a lazy one, behind which others are seconds late.
+            self._pending.pop(each.sealed.id, None)
             self._pending[each.sealed.id] = (each, again_us)
             self._of.setdefault(each.doc, {})[each.sealed.id] = None
 
