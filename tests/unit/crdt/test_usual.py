@@ -108,9 +108,11 @@ def test_a_column_in_another_spelling_is_read_the_same_and_not_called_usual(colu
     assert not is_usual
 
 
-@pytest.mark.parametrize("raw", ["12", "", "1\u00e9"])
+@pytest.mark.parametrize("raw", ["1234", "12", "", "123\u00e9"])
 def test_values_that_are_longer_or_shorter_than_they_say_are_refused_by_both(raw: str) -> None:
-    columns = chunks.columns_of({"k": "1"}) | {0x57: raw.encode()}
+    honest = chunks.columns_of({"k": "1", "l": "23"})
+    assert usual.parse(chunks.chunk(chunks.body(honest)))[1]
+    columns = honest | {0x57: raw.encode()}
     chunk = chunks.chunk(chunks.body({number: data for number, data in columns.items() if data}))
     assert verdict(chunk, quickly=True) == verdict(chunk, quickly=False)
     assert str(verdict(chunk, quickly=True)).startswith("change-")
