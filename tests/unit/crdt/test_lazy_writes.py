@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 
 from meshnode.crdt import letters
 from meshnode.crdt.document import Change, Changes
@@ -87,6 +88,21 @@ def test_writing_durably_what_is_there_lazily_waits_for_its_commit() -> None:
     unchanged = mesh.nodes["a"].documents.put(*NAMES, {"v": 1}, mesh.now)
     assert unchanged.unchanged and unchanged.records
     assert not made(mesh, "a", 1).records
+
+
+@pytest.mark.parametrize("value", [1, 2])
+def test_durable_writes_of_a_turn_take_along_what_is_there_lazily_of_each_document_of_theirs(value: int) -> None:
+    """Whether they write upon it, or it reads like that already."""
+    mesh = Mesh("a")
+    lazily(mesh, "a", 1)
+    other = Wanted("Thing", "default", "other", {"v": 1})
+    durable = mesh.nodes["a"].documents.put_all([Wanted(*NAMES, {"v": value}), other], mesh.now)
+    assert len(durable.records) == 1 + value
+    mesh.give("a", [Persist(durable.records, durable.effects)])
+    mesh.restart("a")
+    assert {each.name: each.fields for each in mesh.nodes["a"].documents.list()} == {
+        "x": {"v": value}, "other": {"v": 1},
+    }  # fmt: skip
 
 
 def test_a_crash_takes_a_lazy_write_back_and_nobody_ever_sees_two_under_one_number() -> None:
