@@ -10,7 +10,7 @@ two change places (the paper's section 3.8, with time in the place of hops). All
 only to those who have not told them first: what they are for is a tree that has lost both parents.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -120,15 +120,17 @@ class Broadcast:
 
     # -- rumours ------------------------------------------------------------------------------------------------------
 
-    def spread(self, rumour: bytes, now: Instant, source: NodeId | None = None) -> list[Effect]:
-        """Pass on an accepted rumour, ours (``source`` None) or a neighbour's."""
+    def spread(
+        self, rumour: bytes, now: Instant, source: NodeId | None = None, given: Container[NodeId] = ()
+    ) -> list[Effect]:
+        """Pass on an accepted rumour, ours (``source`` None) or a neighbour's. ``given``: who has it otherwise."""
         number = rumour_id(rumour)
         missing = self._missing.get(number)
         self.note(rumour, now)
         effects: list[Effect] = []
         letter = encode(Push(rumour))
         for peer, branch in self._branches.items():
-            if peer == source:
+            if peer == source or peer in given:
                 continue
             if branch.eager:
                 effects.append(Send(peer, Channel.GOSSIP, letter))
