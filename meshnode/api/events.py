@@ -106,7 +106,7 @@ async def _frames(asker: Asker, wanted: Wanted) -> AsyncGenerator[bytes]:
     story = asker.watch(wanted.after, follow=wanted.follow)
     try:
         async for told in story:
-            yield frame(told)
+            yield b"".join(map(frame, told))
     finally:
         if isinstance(story, AsyncGenerator):
             await story.aclose()

@@ -1,6 +1,6 @@
 """What the doors need from the house: somebody who answers commands and tells what happens."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -49,8 +49,9 @@ class Asker(Protocol):
         and is told how many. Raises ``LocalError``: one cannot listen to that."""
         ...
 
-    def watch(self, after: int, *, follow: bool) -> AsyncIterator[Told]:
+    def watch(self, after: int, *, follow: bool) -> AsyncIterator[Sequence[Told]]:
         """Kept events with a number above ``after``, oldest first; with ``follow`` also all that come, until closed.
+        Those that come at once are in one piece, which has at least one.
 
         A reader that is too slow loses events rather than holding the node up; the gap in the numbers shows it.
         """

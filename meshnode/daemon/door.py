@@ -1,7 +1,7 @@
 """The daemon's side of the local API: commands become inputs of the core, replies find whoever waits."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 import msgspec
 
@@ -19,6 +19,7 @@ from meshnode.wire.bus import Spread
 
 WATCHERS_MAX = 64
 EVENTS_PENDING_MAX = 1_000
+TOLD_MAX = 64  # events in one piece: of a node that meets a mesh each would be a write of its own
 _JUNK = "bad-answer"
 # Items of one stream that may be under way to a reader who has not taken them yet.
 ITEMS_AHEAD_MAX = 32
@@ -150,17 +151,21 @@ class Door:
         """Events for those who listen through this door."""
         self.topics.spread(effect)
 
-    async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Told]:
+    async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Sequence[Told]]:
         queue: asyncio.Queue[Told] = asyncio.Queue(EVENTS_PENDING_MAX)
         if follow and len(self._watchers) < WATCHERS_MAX:
             self._watchers.append(queue)
         try:
-            for number, event in self._core.story.since(after, self._now()):
-                after = number
-                yield Told(number, event)
+            kept = [Told(number, event) for number, event in self._core.story.since(after, self._now())]
+            for at in range(0, len(kept), TOLD_MAX):
+                after = kept[at : at + TOLD_MAX][-1].number
+                yield kept[at : at + TOLD_MAX]
             while queue in self._watchers:
-                told = await queue.get()
-                if told.number > after:
+                come = [await queue.get()]
+                while not queue.empty() and len(come) < TOLD_MAX:
+                    come.append(queue.get_nowait())
+                told = [one for one in come if one.number > after]
+                if told:
                     yield told
         finally:
             if queue in self._watchers:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -342,12 +342,13 @@ class CannedNode:
         yield TopicTold(1, EVENT_1)
         yield TopicTold(5, EVENT_5, dropped=3)
 
-    async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Told]:
+    async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Sequence[Told]]:
         self.watching += 1
         try:
-            for told in STORY:
-                if told.number > after:
-                    yield told
+            first, *rest = [told for told in STORY if told.number > after]
+            yield [first]
+            if rest:
+                yield rest
             if follow:
                 await asyncio.Event().wait()
         finally:

@@ -269,9 +269,9 @@ def test_a_stream_ends_with_a_word_when_the_node_leaves() -> None:
 
 async def read(building: Building, after: int, count: int, *, follow: bool = True) -> list[Told]:
     told: list[Told] = []
-    async for one in building.door.watch(after, follow=follow):
-        told.append(one)
-        if len(told) == count:
+    async for some in building.door.watch(after, follow=follow):
+        told += some
+        if len(told) >= count:
             break
     return told
 
@@ -305,6 +305,20 @@ def test_a_reader_goes_on_where_it_was() -> None:
     play(scene())
 
 
+def test_a_long_story_comes_in_pieces() -> None:
+    async def scene() -> None:
+        building = await opened()
+        await building.door.ask(ListNodes())
+        for number in range(2 * module.TOLD_MAX):
+            building.happens(str(number))
+        pieces = [some async for some in building.door.watch(0, follow=False)]
+        assert [len(some) for some in pieces] == [module.TOLD_MAX, module.TOLD_MAX, 1]
+        assert [one.number for some in pieces for one in some] == [*range(1, 2 * module.TOLD_MAX + 2)]
+        building.loop.stop()
+
+    play(scene())
+
+
 def test_what_happens_between_the_story_and_the_watching_is_not_told_twice() -> None:
     async def scene() -> None:
         building = await opened()
@@ -313,7 +327,7 @@ def test_what_happens_between_the_story_and_the_watching_is_not_told_twice() -> 
         first = await anext(watching)
         building.happens("one")
         building.happens("two")
-        assert [first.number, (await anext(watching)).number, (await anext(watching)).number] == [1, 2, 3]
+        assert [[one.number for one in some] for some in (first, await anext(watching))] == [[1], [2, 3]]
         await watching.aclose()  # type: ignore[attr-defined]
         assert building.door._watchers == []
         building.loop.stop()
@@ -329,9 +343,10 @@ def test_a_reader_too_slow_misses_events_and_can_see_that_it_did() -> None:
         await anext(watching)
         for number in range(module.EVENTS_PENDING_MAX + 5):
             building.happens(str(number))
-        numbers = [(await anext(watching)).number for _ in range(module.EVENTS_PENDING_MAX)]
+        pieces = [await anext(watching) for _ in range(-(-module.EVENTS_PENDING_MAX // module.TOLD_MAX))]
+        assert sum(map(len, pieces)) == module.EVENTS_PENDING_MAX and max(map(len, pieces)) == module.TOLD_MAX
         building.happens("later")
-        assert (await anext(watching)).number == numbers[-1] + 6
+        assert [one.number for one in await anext(watching)] == [pieces[-1][-1].number + 6]
         await watching.aclose()  # type: ignore[attr-defined]
         building.loop.stop()
 
