@@ -1,10 +1,13 @@
 """The daemon as it ships, with an ear and a mouth for the harness: ``python -m bench.gossip.daemon --dir DIR ...``.
 
-The ear says on stdout what this node learns of others, in the turn in which it holds it:
+The ear says on stdout what this node learns of others, and when, in the turn in which it holds it:
 
-    row NODE TOKEN       a directory row whose facts hold a token
-    load NODE TOKEN      the soft fact ``load`` whose network figure is the token
-    STATE NODE -         it takes the node for ready, suspect, unreachable, down or left: what is told to people is less
+    row NODE TOKEN AT    a directory row whose facts hold a token
+    load NODE TOKEN AT   the soft fact ``load`` whose network figure is the token
+    STATE NODE - AT      it takes the node for ready, suspect, unreachable, down or left: what is told to people is less
+
+AT are seconds of CLOCK_MONOTONIC, which all processes of a machine share. The harness is one process beside fifty that
+have just been given work: when it reads a line says how long it had to wait for a processor as well.
 
 The mouth reads on stdin what the daemon's own hands would tell the core, at a moment the harness chooses:
 
@@ -17,6 +20,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from hw.vector import LAYOUT, LoadVector
@@ -66,7 +70,7 @@ class Overheard(Core):
     def _look(self, node: NodeId) -> None:
         row = self.gossip.row(node)
         if row is not None and row.facts.startswith(b'{"bench"'):
-            say("row", node, json.loads(row.facts)["bench"].strip())
+            say("row", node, row.facts.split(b'"')[3].decode().strip())
 
 
 def listen(loop: CoreLoop) -> None:
@@ -99,7 +103,7 @@ def _input(words: list[str]) -> Input:
 
 
 def say(what: str, node: NodeId, token: str) -> None:
-    os.write(EAR, f"{what} {node.hex()} {token}\n".encode())
+    os.write(EAR, f"{what} {node.hex()} {token} {time.monotonic()}\n".encode())
 
 
 if __name__ == "__main__":

@@ -220,8 +220,8 @@ class Fleet:
         assert node.process is not None
         assert node.process.stdout is not None
         async for line in node.process.stdout:
-            at_s = time.monotonic()
-            what, about, token = line.decode().split()
+            what, about, token, at = line.decode().split()
+            at_s = float(at)
             subject = self._numbers_by_id.get(about)
             if what not in STATES:
                 node.learned.setdefault((what, token), at_s)
