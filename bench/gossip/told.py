@@ -19,8 +19,8 @@ LOST = "link lost"
 
 
 class Told(NamedTuple):
-    """``at_s``: on the one CLOCK_MONOTONIC, when the harness read it, or the node held it (``Fleet.held``). ``state``: of
-    the subject, or ``LOST``."""
+    """``at_s``: on the one CLOCK_MONOTONIC, when the harness read it; in ``Fleet.held`` when the node held it.
+    ``state``: of the subject, or ``LOST``."""
 
     at_s: float
     observer: int

@@ -8,6 +8,10 @@ The first parent brings a rumour in full. The second one, a lazy neighbour that 
 it takes the first one's place as soon as that one breaks or falls silent, and if it is ahead several times in a row the
 two change places (the paper's section 3.8, with time in the place of hops). All others tell ids five times as late, and
 only to those who have not told them first: what they are for is a tree that has lost both parents.
+
+So soon are the ids told of a rumour that comes alone. Of a stream of them each neighbour is told twice a second: a
+letter of one id costs its reader half of what the rumour itself does. Whoever asks for all from now on, since its
+parent is lost, is told at once what waits for it.
 """
 
 from collections.abc import Container, Sequence
@@ -29,6 +33,7 @@ from meshnode.model.ids import UNKNOWN_NODE, NodeId
 SOON_US = 40 * MS
 LATER_US = 200 * MS  # by then all others do, if nobody told them; of two neighbours the one with the smaller id
 LATEST_US = 350 * MS  # the other one: mostly it has been told by then, and one letter serves a link
+PACE_US = 500 * MS  # between two letters of ids to one neighbour
 LAZY_FRAME = 64  # ids in one letter
 LAZY_MAX = 1024  # ids that wait for one neighbour; what is beyond, the repair brings
 RECENT_US = 30 * SECOND
@@ -54,10 +59,28 @@ class _Branch:
     first: bool
     eager: bool = True
     soon: bool = False
-    lazy_ids: dict[bytes, None] = field(default_factory=dict[bytes, None])
+    lazy_ids: dict[bytes, int] = field(default_factory=dict[bytes, int])  # with when each came, oldest first
+    told_us: int = -PACE_US  # ids, last
+    tells_us: int = -PACE_US  # it told some itself, last
     pruned_us: int = -PRUNE_AGAIN_US  # when it was told last that it is lazy
     duplicate_us: int = -DUPLICATES_US  # of the last copy too many
     surplus: int = 0  # so many more of those than news it brought lately
+
+    def ripe_us(self) -> int | None:
+        """From when on it may be told ids, if there is a turn for it."""
+        if not self.lazy_ids:
+            return None
+        since_us = next(iter(self.lazy_ids.values()))
+        if self.soon:
+            return since_us + SOON_US
+        if self.first:
+            return since_us + LATER_US
+        return max(since_us + LATEST_US, self.tells_us + PACE_US + LATEST_US - LATER_US)  # of a stream, too, the other
+
+    def due_us(self) -> int | None:
+        """When there is to be one."""
+        ripe_us = self.ripe_us()
+        return None if ripe_us is None else max(ripe_us, self.told_us + PACE_US)
 
 
 @dataclass(slots=True)
@@ -85,9 +108,6 @@ class Broadcast:
         self._missing: dict[bytes, _Missing] = {}
         self._promises: dict[NodeId, int] = {}
         self._graft_due: Timers[bytes] = Timers()
-        self._soon_us: int | None = None
-        self._later_us: int | None = None
-        self._latest_us: int | None = None
 
     # -- neighbours ---------------------------------------------------------------------------------------------------
 
@@ -189,6 +209,8 @@ class Broadcast:
     def told(self, peer: NodeId, ids: Sequence[bytes], now: Instant, *, recent: bool = False) -> None:
         """A neighbour has these; what does not come by itself soon is asked for. Raises ``Overdone``: too many."""
         branch = self._branches.get(peer)
+        if branch is not None and not recent:
+            branch.tells_us = now.mono_us
         for number in ids:
             if number in self._seen:
                 if branch is not None:
@@ -202,15 +224,19 @@ class Broadcast:
                 missing.holders.append(peer)
             if number not in self._graft_due:
                 self._graft_due.set(number, now.mono_us + self._patience_us(peer))
-        if branch is not None and not branch.lazy_ids:
-            self._rest()
         if self._promises.get(peer, 0) >= PROMISES_MAX:
             raise Overdone("flood-ids", f"it announces more than {PROMISES_MAX} rumours and brings none of them", peer)
 
-    def grafted(self, peer: NodeId, ids: Sequence[bytes], *, only: bool = False) -> list[Effect]:
+    def grafted(self, peer: NodeId, ids: Sequence[bytes], now: Instant, *, only: bool = False) -> list[Effect]:
         """It wants these, and from now on all. Without ids: from now on. ``only``: these."""
-        held = [post(peer, Push(self._cache[number])) for number in ids if number in self._cache]
-        return [*held, *(self._raise(peer) if peer in self._branches and not only else [])]
+        held: list[Effect] = [post(peer, Push(self._cache[number])) for number in ids if number in self._cache]
+        branch = self._branches.get(peer)
+        if branch is None or only:
+            return held
+        for number in ids:
+            branch.lazy_ids.pop(number, None)
+        waiting = _letters(peer, branch, now) if branch.lazy_ids else []  # it may have lost who would have brought them
+        return [*held, *waiting, *self._raise(peer)]
 
     def pruned(self, peer: NodeId, *, soon: bool = False) -> list[Effect]:
         branch = self._branches.get(peer)
@@ -225,28 +251,29 @@ class Broadcast:
         late_us = now.mono_us - (self._graft_due.deadline() or now.mono_us)
         due = self._graft_due.pop_due(now.mono_us)
         due = self._put_off(due, late_us, now) if late_us >= STARVED_US else due
-        return self._ask(due, now) + self._flush(now.mono_us)
+        return self._ask(due, now) + self._flush(now)
 
     def deadline(self) -> int | None:
         return earliest(self._graft_due.deadline(), self._ids_us())
 
     def _ids_us(self) -> int | None:
-        """When ids are told next. What has time waits for those that are told soon: one turn for all of them."""
-        return earliest(self._later_us, self._latest_us) if self._soon_us is None else self._soon_us
+        """When ids are told next. What has time waits a moment for those that are told soon: one turn for all."""
+        soon = first = None
+        for branch in self._branches.values():
+            due_us = branch.due_us()
+            if branch.soon:
+                soon = earliest(soon, due_us)
+            else:
+                first = earliest(first, due_us)
+        return min(soon, first + SOON_US) if soon is not None and first is not None else earliest(soon, first)
 
-    def _flush(self, now_us: int) -> list[Effect]:
-        """Tell ids to those whose time has come."""
-        if not _over(self._ids_us(), now_us):
-            return []
-        soon, later, latest = (_over(at, now_us) for at in (self._soon_us, self._later_us, self._latest_us))
+    def _flush(self, now: Instant) -> list[Effect]:
+        """Tell ids to all who may be told, once somebody is to be."""
         effects: list[Effect] = []
-        for peer, branch in self._branches.items():
-            if branch.lazy_ids and (soon if branch.soon else later if branch.first else latest):
-                effects += _letters(peer, branch.lazy_ids)
-                branch.lazy_ids.clear()
-        self._soon_us = None if soon else self._soon_us
-        self._later_us = None if later else self._later_us
-        self._latest_us = None if latest else self._latest_us
+        if _over(self._ids_us(), now.mono_us):
+            for peer, branch in self._branches.items():
+                if _over(branch.ripe_us(), now.mono_us):
+                    effects += _letters(peer, branch, now)
         return effects
 
     def _put_off(self, numbers: Sequence[bytes], late_us: int, now: Instant) -> list[bytes]:
@@ -377,18 +404,7 @@ class Broadcast:
     def _tell_later(self, branch: _Branch, number: bytes, now: Instant) -> None:
         if len(branch.lazy_ids) >= LAZY_MAX:
             return
-        branch.lazy_ids[number] = None
-        if branch.soon:
-            self._soon_us = self._soon_us or now.mono_us + SOON_US
-        elif branch.first:
-            self._later_us = self._later_us or now.mono_us + LATER_US
-        else:
-            self._latest_us = self._latest_us or now.mono_us + LATEST_US
-
-    def _rest(self) -> None:
-        """Nothing is left to be told: nothing wakes this node for it."""
-        if not any(branch.lazy_ids for branch in self._branches.values()):
-            self._soon_us = self._later_us = self._latest_us = None
+        branch.lazy_ids[number] = now.mono_us
 
     def _patience_us(self, peer: NodeId) -> int:
         rtt = self._links.rtt_us(peer) or 50 * MS
@@ -415,8 +431,10 @@ def _over(at_us: int | None, now_us: int) -> bool:
     return at_us is not None and at_us <= now_us
 
 
-def _letters(peer: NodeId, numbers: dict[bytes, None]) -> list[Effect]:
-    ids = list(numbers)
+def _letters(peer: NodeId, branch: _Branch, now: Instant) -> list[Effect]:
+    ids = list(branch.lazy_ids)
+    branch.lazy_ids.clear()
+    branch.told_us = now.mono_us
     return [post(peer, IHave(ids[at : at + LAZY_FRAME])) for at in range(0, len(ids), LAZY_FRAME)]
 
 

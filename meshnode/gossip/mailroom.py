@@ -110,7 +110,7 @@ class Mailroom:
             case IHave(ids, recent):
                 self._parts.broadcast.told(peer, ids, now, recent=recent)
             case Graft(ids, only):
-                return self._parts.broadcast.grafted(peer, ids, only=only)
+                return self._parts.broadcast.grafted(peer, ids, now, only=only)
             case Prune(soon):
                 return self._parts.broadcast.pruned(peer, soon=soon)
         return []

@@ -1,6 +1,7 @@
 """The tree of rumours, driven by letters alone."""
 
 import msgspec
+import pytest
 
 from meshnode.gossip.alerts import Alert, Batch, Told
 from meshnode.gossip.broadcast import (
@@ -11,6 +12,7 @@ from meshnode.gossip.broadcast import (
     LATEST_US,
     LAZY_FRAME,
     LEADS,
+    PACE_US,
     PRUNE_AGAIN_US,
     SOON_US,
     STARVED_US,
@@ -163,7 +165,7 @@ def test_a_graft_is_answered_with_the_rumour_and_makes_eager() -> None:
     broadcast = tree(A, B)
     broadcast.spread(b"r", T0, source=B)
     broadcast.pruned(A)
-    assert letters(broadcast.grafted(A, [rumour_id(b"r"), b"unknown"])) == [(A, Push(b"r"))]
+    assert letters(broadcast.grafted(A, [rumour_id(b"r"), b"unknown"], T0)) == [(A, Push(b"r"))]
     assert letters(broadcast.spread(b"s", T0, source=B)) == [(A, Push(b"s"))]
 
 
@@ -212,9 +214,9 @@ def test_who_asks_for_some_rumours_only_stays_lazy() -> None:
     broadcast = tree(A, B)
     broadcast.spread(b"r", T0)
     broadcast.pruned(B)
-    assert letters(broadcast.grafted(B, [rumour_id(b"r")], only=True)) == [(B, Push(b"r"))]
+    assert letters(broadcast.grafted(B, [rumour_id(b"r")], T0, only=True)) == [(B, Push(b"r"))]
     assert [peer for peer, letter in letters(broadcast.spread(b"s", T0)) if isinstance(letter, Push)] == [A]
-    assert letters(broadcast.grafted(B, [rumour_id(b"r")])) == [(B, Push(b"r"))]
+    assert letters(broadcast.grafted(B, [rumour_id(b"r")], T0))[0] == (B, Push(b"r"))
     assert [peer for peer, letter in letters(broadcast.spread(b"t", T0)) if isinstance(letter, Push)] == [A, B]
 
 
@@ -240,8 +242,8 @@ def test_the_cache_is_bounded() -> None:
     broadcast = tree(A)
     for number in range(CACHE_MAX + 50):
         broadcast.spread(str(number).encode(), T0)
-    assert letters(broadcast.grafted(A, [rumour_id(b"0")])) == []
-    assert letters(broadcast.grafted(A, [rumour_id(b"500")])) != []
+    assert letters(broadcast.grafted(A, [rumour_id(b"0")], T0)) == []
+    assert letters(broadcast.grafted(A, [rumour_id(b"500")], T0)) != []
 
 
 def test_many_ids_at_once_leave_in_letters_of_a_bounded_size_and_none_is_left_out() -> None:
@@ -290,15 +292,19 @@ def test_who_asked_for_ids_soon_is_told_them_soon_and_the_others_later() -> None
 
 
 def test_ids_that_have_time_leave_in_the_turn_of_those_that_are_told_soon() -> None:
-    broadcast, told = tree(A, B, C), IHave([rumour_id(b"r")])
+    broadcast = tree(A, B, C)
     broadcast.pruned(B, soon=True)
     broadcast.pruned(C)
+    r, s, t = (rumour_id(name) for name in (b"r", b"s", b"t"))
     broadcast.spread(b"r", T0, source=A)
     broadcast.wake(after(SOON_US))
     broadcast.spread(b"s", after(LATER_US - 10 * MS), source=A)
-    assert broadcast.wake(after(LATER_US)) == [] and broadcast.deadline() == after(LATER_US - 10 * MS + SOON_US).mono_us
-    both = letters(broadcast.wake(after(LATER_US - 10 * MS + SOON_US)))
-    assert both == [(B, IHave([rumour_id(b"s")])), (C, IHave([*told.ids, rumour_id(b"s")]))]
+    due_us = LATER_US + SOON_US
+    assert broadcast.wake(after(due_us - 1)) == [] and broadcast.deadline() == after(due_us).mono_us
+    assert letters(broadcast.wake(after(due_us))) == [(B, IHave([s])), (C, IHave([r, s]))]
+    broadcast.spread(b"t", after(due_us + LATER_US), source=A)
+    assert broadcast.deadline() == after(due_us + PACE_US).mono_us
+    assert letters(broadcast.wake(after(due_us + PACE_US))) == [(B, IHave([t])), (C, IHave([t]))]
     assert broadcast.deadline() is None
 
 
@@ -347,8 +353,66 @@ def test_the_second_parent_takes_over_as_soon_as_the_link_to_the_first_ends() ->
 def test_a_graft_without_ids_is_a_wish_to_be_told_all() -> None:
     broadcast = tree(A, B)
     broadcast.pruned(B)
-    assert letters(broadcast.grafted(B, [])) == []
+    assert letters(broadcast.grafted(B, [], T0)) == []
     assert letters(broadcast.spread(b"r", T0, source=A)) == [(B, Push(b"r"))]
+
+
+def test_who_asks_for_all_is_told_at_once_what_waits_for_it() -> None:
+    """It lost who would have brought that: to wait for a timer would be in vain."""
+    broadcast = tree(A, B)
+    broadcast.pruned(B)
+    broadcast.spread(b"r", T0, source=A)
+    broadcast.spread(b"s", T0, source=A)
+    assert letters(broadcast.grafted(B, [rumour_id(b"r")], T0)) == [
+        (B, Push(b"r")),
+        (B, IHave([rumour_id(b"s")])),
+    ]
+    assert letters(broadcast.wake(after(SECOND))) == [], "once"
+
+
+def stream(broadcast: Broadcast, rumours: int, every_us: int) -> list[tuple[int, list[tuple[NodeId, Letter]]]]:
+    """Rumours of A, one after the other, and what is told by timers meanwhile."""
+    told: list[tuple[int, list[tuple[NodeId, Letter]]]] = []
+    for number in range(rumours):
+        at_us = after(number * every_us).mono_us
+        while (due_us := broadcast.deadline()) is not None and due_us <= at_us:
+            told.append((due_us - T0.mono_us, letters(broadcast.wake(Instant(due_us, 0)))))
+        broadcast.spread(b"%d" % number, Instant(at_us, 0), source=A)
+    return told
+
+
+def test_of_a_stream_each_neighbour_is_told_ids_now_and_then_and_of_none_too_late() -> None:
+    broadcast = tree(A, B, C)
+    broadcast.pruned(B, soon=True)
+    broadcast.pruned(C)
+    told = stream(broadcast, 40, 90 * MS)
+    both_us = [LATER_US + SOON_US + number * PACE_US for number in range(7)]
+    assert [at_us for at_us, _ in told] == [SOON_US, *both_us], "one turn for both"
+    for peer, letters_max in ((B, 8), (C, 7)):
+        ids = [letter.ids for _, each in told for to, letter in each if to == peer and isinstance(letter, IHave)]
+        assert len(ids) == letters_max
+        assert [number for some in ids for number in some] == [rumour_id(b"%d" % n) for n in range(sum(map(len, ids)))]
+
+
+def test_ids_of_each_rumour_by_itself_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshnode.gossip.broadcast.PACE_US", 0)
+    broadcast = tree(A, B)
+    broadcast.pruned(B, soon=True)
+    assert len(stream(broadcast, 40, 90 * MS)) == 39
+
+
+def test_of_a_stream_one_end_of_a_link_tells_and_the_other_end_need_not() -> None:
+    upper = tree(A, B, me=C)
+    upper.pruned(B)
+    for number in range(40):
+        now = after(number * 90 * MS)
+        assert letters(upper.wake(now)) == []
+        upper.spread(b"%d" % number, now, source=A)
+        if number % 6 == 2:  # B, whose turn it is, twice a second
+            upper.told(B, [rumour_id(b"%d" % each) for each in range(max(0, number - 5), number + 1)], now)
+    silent_us = after(38 * 90 * MS + PACE_US + LATEST_US - LATER_US).mono_us
+    assert upper.deadline() == silent_us, "it has stopped: what it did not tell is told"
+    assert letters(upper.wake(Instant(silent_us, 0))) == [(B, IHave([rumour_id(b"%d" % n) for n in range(39, 40)]))]
 
 
 def test_who_is_ahead_several_times_in_a_row_becomes_a_parent_for_good() -> None:
@@ -374,6 +438,6 @@ def test_one_rumour_that_comes_in_time_ends_a_race() -> None:
 def test_there_is_a_second_parent_as_long_as_a_lazy_neighbour_is_left() -> None:
     broadcast = shaped()
     assert letters(broadcast.down(B)) == [(C, Prune(soon=True))]
-    assert letters(broadcast.grafted(C, [])) == []
+    assert letters(broadcast.grafted(C, [], T0)) == []
     assert letters(broadcast.pruned(C)) == [(C, Prune(soon=True))]
     assert letters(broadcast.pruned(C)) == []
