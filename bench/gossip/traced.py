@@ -1,7 +1,8 @@
 """The daemon of this bench, with the time of each step of a row's way through it, and what each waking cost.
 
 Beside what ``daemon.py`` says it writes, at its end, a ``Trace`` into the directory that ``MESHNODE_HOPS`` names. Times
-are nanoseconds of CLOCK_MONOTONIC, which all processes of a machine share. With it a row costs an eighth more of the processor.
+are nanoseconds of CLOCK_MONOTONIC, which all processes of a machine share. With it a row costs an eighth more of the
+processor.
 """
 
 import os
