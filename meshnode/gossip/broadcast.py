@@ -14,7 +14,7 @@ letter of one id costs its reader half of what the rumour itself does. Whoever a
 parent is lost, is told at once what waits for it.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -140,17 +140,15 @@ class Broadcast:
 
     # -- rumours ------------------------------------------------------------------------------------------------------
 
-    def spread(
-        self, rumour: bytes, now: Instant, source: NodeId | None = None, given: Container[NodeId] = ()
-    ) -> list[Effect]:
-        """Pass on an accepted rumour, ours (``source`` None) or a neighbour's. ``given``: who has it otherwise."""
+    def spread(self, rumour: bytes, now: Instant, source: NodeId | None = None) -> list[Effect]:
+        """Pass on an accepted rumour, ours (``source`` None) or a neighbour's."""
         number = rumour_id(rumour)
         missing = self._missing.get(number)
         self.note(rumour, now)
         effects: list[Effect] = []
         letter = encode(Push(rumour))
         for peer, branch in self._branches.items():
-            if peer == source or peer in given:
+            if peer == source:
                 continue
             if branch.eager:
                 effects.append(Send(peer, Channel.GOSSIP, letter))

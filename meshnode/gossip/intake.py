@@ -18,7 +18,6 @@ SLICE = 16  # rows checked in one turn: some 0.3 ms each, two signatures among i
 PAUSE_US = 2 * MS  # for others to have their turn
 WAITING_MAX = 20_000  # more are dropped: the next repair brings them again
 TOLD_MAX = 64  # of one bulk, those announced one by one
-MUCH = 1_000  # rows whose memory is worth giving back to the system, which takes as long as checking ten of them
 
 Waiting = tuple[NodeId, SignedRow]  # with who sent it
 
@@ -47,11 +46,6 @@ class Intake:
     def small(self) -> bool:
         """Few enough came for each to be announced."""
         return sum(self._bulk.values()) <= TOLD_MAX
-
-    @property
-    def much(self) -> bool:
-        """So much came, or was in the journal, that a lot of memory is free when it is through."""
-        return sum(self._bulk.values()) >= MUCH or self._recalling
 
     def puts_off(self, peer: NodeId) -> bool:
         """Whether a comparison that it begins is to wait: rows that are not checked yet would be brought again."""

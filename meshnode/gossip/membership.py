@@ -142,7 +142,7 @@ class Gossip:
             settled, overlay = parts.planning.settled, parts.overlay
             out += parts.contacts.wake(now, lonely=overlay.lonely, linked=settled, calm=overlay.full)
         self._dues.touch(ALL)
-        return [*out, *parts.saving.take(now, last=parts.me.left, more=len(parts.intake) > 0)]
+        return [*out, *parts.saving.take(now, last=parts.me.left)]
 
     def wake(self, now: Instant) -> list[Effect]:
         self._awake(now)

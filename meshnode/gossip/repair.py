@@ -108,11 +108,10 @@ class Repairs:
                 return True
         return False
 
-    def give(self, peer: NodeId, news: Container[NodeId], now: Instant) -> list[Effect]:
-        """All rows, to who knows nobody. Those that are ``news`` to all wait for no budget, as rumours."""
-        nodes = [node for node in self._directory.members() if node not in (self._node, peer)]
-        fresh = [entry.signed for node in nodes if node in news and (entry := self._directory.entry(node))]
-        return [*row_letters(peer, fresh), *self._push(peer, ROWS, [n for n in nodes if n not in news], now)]
+    def give(self, peer: NodeId, but: Container[NodeId], now: Instant) -> list[Effect]:
+        """All rows but some, to who knows nobody."""
+        nodes = [node for node in self._directory.members() if node not in (self._node, peer) and node not in but]
+        return self._push(peer, ROWS, nodes, now)
 
     def step(self, peer: NodeId, letter: Repair, now: Instant) -> list[Effect]:
         if letter.index == REGION and not self._shares(peer, letter.region):

@@ -24,7 +24,7 @@ from meshnode.gossip.letters import (
     post,
 )
 from meshnode.gossip.manners import blame
-from meshnode.gossip.messages import Described, MemberChanged, Twinned
+from meshnode.gossip.messages import Described, Twinned
 from meshnode.gossip.parts import Parts
 from meshnode.gossip.row import read
 from meshnode.gossip.subject import Subject
@@ -72,9 +72,8 @@ class Rolls:
         effects = [*self._tell(now), *self._introduce(now), *self.publish(self._parts.me.wake(now), now)]
         effects += self._each(intake.due(now), self.row, now)
         effects += self._recall(intake.recalled(now), now)
-        much = intake.much
         senders, comparing = intake.over(), intake.comparing()
-        if senders is not None and much:
+        if senders is not None:
             effects.append(GiveBack())
         for peer in self._parts.overlay.peers() if comparing or senders is not None else ():
             if peer in comparing or (senders is not None and peer not in senders):
@@ -146,16 +145,14 @@ class Rolls:
         return effects
 
     def _introduce(self, now: Instant) -> list[Effect]:
-        """Newcomers to all who know some others, then all others to those who know nobody: of a crowd each of these is
-        given the whole of it in a letter or two. And a comparison when both know the same."""
+        """Newcomers to all others, then all others to newcomers, and a comparison when both know the same."""
         arrived, alone = self._parts.newcomers.due(now)
-        repairs, effects = self._parts.repairs, list[Effect]()
-        given = dict.fromkeys(peer for peer in alone if self._parts.overlay.linked(peer))
-        news = dict.fromkeys(node for _, node in arrived)
+        repairs, told, effects = self._parts.repairs, dict.fromkeys(node for _, node in arrived), list[Effect]()
         for rumour, node in arrived:
-            effects += self._parts.broadcast.spread(rumour, now, source=node, given=given)
-        for peer in given:
-            effects += [*repairs.give(peer, news, now), *repairs.open(peer)]
+            effects += self._parts.broadcast.spread(rumour, now, source=node)
+        for peer in alone:
+            if self._parts.overlay.linked(peer):
+                effects += [*repairs.give(peer, told, now), *repairs.open(peer)]
         return effects
 
     def begin(self, now: Instant) -> list[Effect]:
@@ -297,8 +294,7 @@ class Rolls:
         effects = detector.learn(subject, source, now, alive_now=alive_now and not left, before=before)
         if alive_now and not left:
             self._parts.contacts.spoke(member.node)
-        if not any(isinstance(effect, MemberChanged) for effect in effects):  # else that is what planning is told
-            self._parts.planning.learnt(entry, before, now)
+        self._parts.planning.learnt(entry, before, now)
         return effects
 
     def _twin(self, merge: Merge | None) -> list[Effect]:

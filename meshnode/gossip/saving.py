@@ -12,7 +12,6 @@ from meshnode.kernel.instant import SECOND, Instant
 
 PAUSE_US = SECOND // 5  # longer, and a node killed soon after it met a mesh would not know it
 KNOWN_US = 2 * SECOND  # of nodes that the journal knows: by then some other turn has taken them along, mostly
-MORE_US = 1 * SECOND  # for those that came with them and are not checked yet; mostly it is over in some milliseconds
 ROWS_MAX = 500  # some 0.5 MB
 
 
@@ -23,21 +22,12 @@ class Saving:
         self._directory = directory
         self._free_us = 0  # no write before
         self._due_us: int | None = None
-        self._since_us: int | None = None  # they wait for others that came with them
 
-    def take(self, now: Instant, *, last: bool = False, more: bool = False) -> list[Persist]:
-        """What is to be written now; with the ``last`` word of this node all of it. ``more``: others that came with
-        these are still being checked."""
+    def take(self, now: Instant, *, last: bool = False) -> list[Persist]:
+        """What is to be written now; with the ``last`` word of this node all of it."""
         self._due_us = None
         if not self._directory.changed:
-            self._since_us = None
             return []
-        if more and not last:
-            self._since_us = now.mono_us if self._since_us is None else self._since_us
-            self._due_us = self._since_us + MORE_US
-            if now.mono_us < self._due_us:
-                return []
-        self._since_us = None
         lazily = self._directory.known_only and not last
         if now.mono_us < self._free_us and not last:
             self._due_us = self._free_us + (KNOWN_US if lazily else 0)

@@ -201,8 +201,6 @@ class Members:
 
 def _in_force(versions: Mapping[bytes, _Row]) -> _Row:
     """The newest one, with the roles that all of them give."""
-    if len(versions) == 1:
-        return next(iter(versions.values()))
     newest = max(versions.values(), key=lambda row: row.order)
     given = newest.member.roles
     roles = tuple(role for role in given if all(role in row.member.roles for row in versions.values()))

@@ -83,13 +83,6 @@ def test_a_rumour_goes_to_all_eager_neighbours_but_its_source() -> None:
     assert letters(broadcast.spread(b"r", T0, source=B)) == [(A, Push(b"r")), (C, Push(b"r"))]
 
 
-def test_who_is_given_a_rumour_otherwise_is_told_neither_it_nor_its_id() -> None:
-    broadcast = tree(A, B, C)
-    broadcast.pruned(C)
-    assert letters(broadcast.spread(b"r", T0, given=[B, C])) == [(A, Push(b"r"))]
-    assert broadcast.deadline() is None
-
-
 def test_the_second_copy_too_many_in_a_row_makes_its_sender_lazy() -> None:
     broadcast = tree(A, B)
     broadcast.spread(b"1", T0, source=A)

@@ -8,10 +8,10 @@ from meshnode.gossip import alerts
 from meshnode.gossip import directory as room
 from meshnode.gossip.alerts import Alert
 from meshnode.gossip.directory import Row, Status
-from meshnode.gossip.intake import FEW, MUCH, SLICE, TOLD_MAX, WAITING_MAX, Intake
+from meshnode.gossip.intake import FEW, SLICE, TOLD_MAX, WAITING_MAX, Intake
 from meshnode.gossip.letters import AlertRumour, IHave, Push, Roots, Rows, SignedRow, decode, encode
 from meshnode.gossip.verdict import Evidence
-from meshnode.kernel.effects import Channel, GiveBack, Send
+from meshnode.kernel.effects import Channel, Send
 from meshnode.kernel.instant import Instant
 from meshnode.links.messages import ControlReceived
 from meshnode.model.ids import NodeId
@@ -98,24 +98,3 @@ def test_what_waits_is_bounded_and_no_row_waits_twice() -> None:
     intake.add(KEYS[0].node, msgspec.structs.replace(template, signature=bytes(64)), NOW)
     assert len(intake) == WAITING_MAX and intake.busy
     assert len(intake.about(KEYS[0].node)) == WAITING_MAX and not intake.busy
-
-
-def test_memory_is_given_back_after_much_only() -> None:
-    world, boxes = mesh(2)
-    send(world, boxes[0], boxes[1], ROWS)
-    world.run_until(lambda: known(boxes[0]) == len(KEYS), 1.0)
-    assert len(ROWS) < MUCH and not any(isinstance(fact, GiveBack) for _, fact in boxes[0].facts)
-    for at in range(0, MUCH, 500):
-        many = [SignedRow(ROWS[0].body, number.to_bytes(64), ROWS[0].member) for number in range(at, at + 500)]
-        send(world, boxes[0], boxes[1], many)
-    world.run_for(5.0)
-    assert sum(isinstance(fact, GiveBack) for _, fact in boxes[0].facts) == 1
-
-
-def test_a_bulk_that_meets_a_new_node_is_one_write_of_the_journal() -> None:
-    world, boxes = mesh(2)
-    world.run_for(5.0)
-    before = len(boxes[0].journal), boxes[0].persists
-    send(world, boxes[0], boxes[1], ROWS)
-    world.run_for(5.0)
-    assert (len(boxes[0].journal) - before[0], boxes[0].persists - before[1]) == (len(ROWS), 1)

@@ -5,7 +5,7 @@ import msgspec
 from meshnode.gossip import directory as room
 from meshnode.gossip.directory import Directory, Row, Status, read
 from meshnode.gossip.letters import SignedRow
-from meshnode.gossip.saving import MORE_US, PAUSE_US, ROWS_MAX, Saving
+from meshnode.gossip.saving import PAUSE_US, ROWS_MAX, Saving
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.records import Record
 from meshnode.model.ids import NodeId
@@ -31,12 +31,12 @@ class Desk:
         self.writes: list[tuple[Record, ...]] = []
         self.lazily: list[bool] = []
 
-    def turn(self, *rows: SignedRow, last: bool = False, more: bool = False) -> None:
+    def turn(self, *rows: SignedRow, last: bool = False) -> None:
         for row in rows:
             merge = self.directory.offer(row)
             if merge is not None and merge.news:
                 self.directory.hold(merge)
-        for persist in self.saving.take(Instant(self.now_us, 0), last=last, more=more):
+        for persist in self.saving.take(Instant(self.now_us, 0), last=last):
             self.writes.append(persist.records)
             self.lazily.append(persist.lazily)
 
@@ -125,25 +125,3 @@ def test_many_newer_rows_do_not_wait_in_memory() -> None:
     desk.now_us += PAUSE_US
     desk.turn(*(row_of(number, 1) for number in range(BURST)))
     assert not desk.lazily[-1]
-
-
-def test_rows_that_came_with_others_which_are_still_checked_are_written_with_them() -> None:
-    desk = Desk()
-    for number in range(9):
-        desk.now_us += 50 * MS
-        desk.turn(row_of(number), more=number < 8)
-    assert [len(write) for write in desk.writes] == [9] and desk.saving.deadline() is None
-
-
-def test_where_checking_takes_long_what_is_known_is_written_every_second_and_on_leaving() -> None:
-    desk = Desk()
-    desk.turn(row_of(0), more=True)
-    assert not desk.writes and desk.saving.deadline() == desk.now_us + MORE_US
-    desk.now_us += MORE_US
-    desk.turn(row_of(1), more=True)
-    assert [len(write) for write in desk.writes] == [2]
-    desk.now_us += PAUSE_US
-    desk.turn(row_of(2), more=True)
-    assert desk.saving.deadline() == desk.now_us + MORE_US, "it waits from now on"
-    desk.turn(last=True, more=True)
-    assert [len(write) for write in desk.writes] == [2, 1]

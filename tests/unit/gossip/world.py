@@ -98,8 +98,7 @@ class Box:
     links: dict[NodeId, "Link"] = field(default_factory=dict[NodeId, "Link"])
     due_us: int | None = None
     sent_bytes: int = 0
-    writes: int = 0  # records
-    persists: int = 0  # in so many pieces
+    writes: int = 0
     dials: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])  # when, and which host
     evictions: int = 0
     waiting: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
@@ -282,7 +281,6 @@ class World:
                     self._hang_up(box, peer, reason)
                 case Persist(records):
                     box.writes += len(records)
-                    box.persists += 1
                     for record in records:
                         box.journal[record.kind, record.key] = record
                 case Reject():
