@@ -110,13 +110,15 @@ class Council:
         return msgspec.structs.replace(case, hearing=True) if self._hears(subject, case, now) else case
 
     def _hears(self, subject: Subject, case: Case, now: Instant) -> bool:
-        """Whether it may still answer. Its time begins with the evidence, and once for all who say the same."""
+        """Whether it may still answer. Its time begins with the evidence, and once for all who say the same. Where many
+        links broke at once it may have lost all of its own, and dials before it hears or says anything."""
         if not condemned(case) or unanimous(case):
             subject.hearing_us = 0
             return False
         if not subject.hearing_us:
             times = [self._links.rtt_us(peer) or 0 for peer in self._links.peers()]
-            usual_us = HEARING_LONG_US if self._answered(subject.node, now) else HEARING_US
+            usual_us = self.suspicion_us() if self.many_lost(now) else HEARING_US
+            usual_us = HEARING_LONG_US if self._answered(subject.node, now) else usual_us
             subject.hearing_us = now.mono_us + usual_us + HEARING_TRIPS * max(times, default=0)
         return now.mono_us < subject.hearing_us
 

@@ -1,9 +1,11 @@
 """A firewall that refuses is no death: those behind it do not call each other down when it is lifted, nor do others."""
 
+from collections.abc import Callable, Sequence
+
 import pytest
 
 from meshnode.gossip import council
-from meshnode.kernel.instant import SECOND
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.network import Cut
 from meshnode.sim.safety import NoFalseDeath
@@ -12,11 +14,44 @@ from meshnode.sim.world import Setup, World
 from tests.sim.luck import noticed_by_some_seed
 
 NODES, BEHIND, LASTS_S = 12, 4, 6.0
+MANY, BEHIND_FIRST, APART_THEN = 15, (1, 2, 7, 12), (0, 1, 8, 9, 12)
 
 
-def played(seed: int) -> str:
-    """What the checker found around a firewall that comes twice; "" if nothing."""
-    world = World(Setup(seed=seed, nodes=NODES, traced=False))
+def between(world: World, inside: Sequence[int]) -> tuple[tuple[str, str], ...]:
+    """Both ways between these nodes, by number, and all others."""
+    names = [node.name for node in world.nodes]
+    some = [names[number] for number in inside]
+    return tuple(pair for a in some for b in names if b not in some for pair in ((a, b), (b, a)))
+
+
+def firewalled(world: World) -> None:
+    cut = world.network.cut(Cut(between(world, range(BEHIND)), rejects=True), reset=True)
+    world.run_for(LASTS_S)
+    world.network.heal(cut)
+    world.run_for(8.0)
+
+
+def firewalled_twice(world: World) -> None:
+    for _ in range(2):
+        firewalled(world)
+
+
+def cut_anew(world: World) -> None:
+    """Those behind a firewall are let out as others are cut off with some of them, who had all their links elsewhere
+    and have to dial before they can answer what the firewall had them called."""
+    behind = world.network.cut(Cut(between(world, BEHIND_FIRST), rejects=True), reset=True)
+    world.run_for(8.0)
+    apart = world.network.cut(Cut(between(world, APART_THEN)), reset=True)
+    world.run_for(0.3)
+    world.network.heal(behind)
+    world.run_for(15.0)
+    world.network.heal(apart)
+    world.run_for(8.0)
+
+
+def played(seed: int, weather: Callable[[World], None] = firewalled_twice, nodes: int = NODES) -> str:
+    """What the checker found around such weather; "" if nothing."""
+    world = World(Setup(seed=seed, nodes=nodes, traced=False))
     checker: Checker = NoFalseDeath(world)
     world.audience.gather([checker])
 
@@ -29,22 +64,11 @@ def played(seed: int) -> str:
         assert world.run_till(lambda: not unmet_by_gossip(world), 30.0)
         world.run_for(25.0)
         look()
-        for _ in range(2):
-            firewalled(world)
+        weather(world)
         assert world.run_till(lambda: not unmet_by_gossip(world), 10.0), unmet_by_gossip(world)
     except Violated as violated:
         return str(violated)
     return ""
-
-
-def firewalled(world: World) -> None:
-    inside = [node.name for node in world.nodes[:BEHIND]]
-    outside = [node.name for node in world.nodes[BEHIND:]]
-    pairs = tuple(pair for a in inside for b in outside for pair in ((a, b), (b, a)))
-    cut = world.network.cut(Cut(pairs, rejects=True), reset=True)
-    world.run_for(LASTS_S)
-    world.network.heal(cut)
-    world.run_for(8.0)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -57,3 +81,16 @@ def test_whoever_believes_two_refusals_at_once_is_noticed(monkeypatch: pytest.Mo
     monkeypatch.setattr(council, "HEARING_LONG_US", -1)
     monkeypatch.setattr(council, "HEARING_TRIPS", 0)
     assert noticed_by_some_seed(lambda seed: "as down: refuses a fresh dial" in played(seed), first=1)
+
+
+@pytest.mark.parametrize("seed", [1, 17, 24])
+def test_who_lost_all_its_links_at_once_is_given_time_to_dial_before_it_is_called_dead(seed: int) -> None:
+    assert played(seed, cut_anew, MANY) == ""
+
+
+def test_whoever_gives_such_a_one_no_more_time_than_others_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(_council: council.Council, _now: Instant) -> bool:
+        return False
+
+    monkeypatch.setattr(council.Council, "many_lost", never)
+    assert noticed_by_some_seed(lambda seed: "as down: refuses a fresh dial" in played(seed, cut_anew, MANY), first=1)
