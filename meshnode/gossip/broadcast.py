@@ -75,7 +75,9 @@ class _Branch:
             return since_us + SOON_US
         if self.first:
             return since_us + LATER_US
-        return max(since_us + LATEST_US, self.tells_us + PACE_US + LATEST_US - LATER_US)  # of a stream, too, the other
+        # Of a stream, too, the other one tells first; what it has not told when its turn is over it lacks.
+        turn_us = min(self.tells_us, since_us) + PACE_US
+        return max(since_us + LATEST_US, turn_us + LATEST_US - LATER_US)
 
     def due_us(self) -> int | None:
         """When there is to be one."""

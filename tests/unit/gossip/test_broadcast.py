@@ -408,6 +408,21 @@ def test_of_a_stream_one_end_of_a_link_tells_and_the_other_end_need_not() -> Non
     assert letters(upper.wake(Instant(silent_us, 0))) == [(B, IHave([rumour_id(b"%d" % n) for n in range(39, 40)]))]
 
 
+def test_what_the_other_end_does_not_tell_is_told_though_its_stream_goes_on() -> None:
+    """It is heard of all but one: only who was told that there is this one can ask for it."""
+    upper = tree(A, B, me=C)
+    upper.pruned(B)
+    told: list[bytes] = []
+    for number in range(40):
+        now = after(number * 90 * MS)
+        told += [each for _, some in letters(upper.wake(now)) if isinstance(some, IHave) for each in some.ids]
+        upper.spread(b"%d" % number, now, source=A)
+        if number % 6 == 2:
+            known = [each for each in range(max(0, number - 5), number + 1) if each != 10]
+            upper.told(B, [rumour_id(b"%d" % each) for each in known], now)
+    assert told == [rumour_id(b"%d" % each) for each in (10, 15, 16, 17)], "what came since the other told some"
+
+
 def test_who_is_ahead_several_times_in_a_row_becomes_a_parent_for_good() -> None:
     broadcast = shaped()
     told: list[tuple[NodeId, Letter]] = []
