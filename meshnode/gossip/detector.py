@@ -11,6 +11,7 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.council import Council
 from meshnode.gossip.directory import Entry
 from meshnode.gossip.docket import Docket
+from meshnode.gossip.doubts import Doubts
 from meshnode.gossip.flaps import BACK, Flaps
 from meshnode.gossip.hearsay import Hearsay
 from meshnode.gossip.letters import Doubt, Probe, ProbeAck, Standing, post
@@ -37,7 +38,6 @@ HELPERS_MAX = 3
 HEARD_MS = 1_500  # a helper that heard the subject this lately vouches for it
 HELPED_US = 2_500 * MS  # a helper's word counts for so long after what it heard: it may have been cut off, too
 HELP_AGAIN_US = SECOND  # it is asked again by then
-DOUBT_FLOOR_US = 300 * MS
 ROUNDS_MAX = 4  # how far a change may be followed in one turn
 BACK_US = 5 * SECOND  # so long after lost ones came back, a silence that others tell of is the cut that is over
 _NOT_A_LOSS = (Loss.CLOSED, Loss.REPLACED)
@@ -66,8 +66,7 @@ class Detector:
         self._hearsay = Hearsay(subjects)
         self._docket = Docket(subjects.doubtful)
         self._telling = Telling()
-        self._doubts: Timers[NodeId] = Timers()
-        self._asked_us: dict[NodeId, int] = {}  # of those: since when
+        self._doubts = Doubts()
         self._helps: Timers[NodeId] = Timers()
         self._poll_us: int | None = None
         self._calm_us = 0  # blame nobody before
@@ -195,7 +194,6 @@ class Detector:
         self._silences.pop(peer, None)
         self._hearsay.down(peer)
         self._doubts.cancel(peer)
-        self._asked_us.pop(peer, None)
         subject = self._subjects.take(peer)
         if subject is None:
             return []
@@ -247,11 +245,8 @@ class Detector:
 
         A slow agent on a healthy node is the usual cause, so the fresh dial waits for the peer's own answer.
         """
-        if peer not in self._silences or peer in self._doubts:
+        if peer not in self._silences or not self._doubts.ask(peer, self._links.rtt_us(peer) or 0, now):
             return []
-        trip_us = self._links.rtt_us(peer) or 0
-        self._doubts.set(peer, now.mono_us + max(DOUBT_FLOOR_US, 3 * trip_us + 100 * MS))
-        self._asked_us[peer] = now.mono_us
         return [post(peer, Probe(peer)), *self._ask_others(peer)]
 
     def voted(self, alert: Alert, now: Instant) -> list[Effect] | None:
@@ -326,8 +321,8 @@ class Detector:
         effects = [effect for subject in self._hearsay.read(now) for effect in self._settle(subject, now)]
         if self._poll_us is not None and self._poll_us <= now.mono_us:
             effects += self._poll(now)
-        for peer in self._doubts.pop_due(now.mono_us):
-            effects += self._doubt_due(peer, now)
+        for peer, asked_us in self._doubts.due(now):
+            effects += self._doubt_due(peer, asked_us, now)
         for subject in self._held(self._telling.due(now)):
             effects += self._telling.tell(subject, now) if not (subject.proven and self.many(now)) else []
         for subject in self._held(self._helps.pop_due(now.mono_us)):
@@ -388,10 +383,10 @@ class Detector:
             self._docket.ripen(subject.node, self._council.turns_us(subject, now))
             self._telling.put_off(subject.node, self._calm_us)
 
-    def _doubt_due(self, peer: NodeId, now: Instant) -> list[Effect]:
+    def _doubt_due(self, peer: NodeId, asked_us: int, now: Instant) -> list[Effect]:
         """Whether nothing came since it was asked. How long the way takes may be known better by now, and says nothing
         of a link that rested after its answer."""
-        subject, asked_us = self._subjects.held(peer), self._asked_us.pop(peer)
+        subject = self._subjects.held(peer)
         quiet = peer in self._silences and self._age_us(peer, now) >= now.mono_us - asked_us
         if subject is None or not quiet or subject.own is not None:
             return []

@@ -1,6 +1,6 @@
 """A neighbour that is doubted has the time of some round trips to answer, and whoever did is not accused."""
 
-from meshnode.gossip.detector import DOUBT_FLOOR_US
+from meshnode.gossip.doubts import FLOOR_US
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subjects import Subjects
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -30,7 +30,7 @@ def test_who_answered_is_not_accused_though_the_way_turned_out_shorter_meanwhile
 
 def test_who_says_nothing_is_accused_when_its_time_is_over() -> None:
     half = doubted(rtt_us=MS)
-    half.detector.wake(Instant(ASKED_US + DOUBT_FLOOR_US - 1, 0))
+    half.detector.wake(Instant(ASKED_US + FLOOR_US - 1, 0))
     assert not half.detector.lost(PEER)
-    half.detector.wake(Instant(ASKED_US + DOUBT_FLOOR_US, 0))
+    half.detector.wake(Instant(ASKED_US + FLOOR_US, 0))
     assert half.detector.lost(PEER)
