@@ -5,7 +5,17 @@ from collections.abc import Mapping, Sequence
 from meshnode.crdt.fields import DELETED
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.registers import Registers, Write, by_time
-from meshnode.crdt.root import LAYERS_MAX, ROOT_BYTES_MAX, VERSION, Root, Rooted, RootWrite, judge_bulk, rooted
+from meshnode.crdt.root import (
+    LAYERS_MAX,
+    ROOT_BYTES_MAX,
+    VERSION,
+    Root,
+    Rooted,
+    RootWrite,
+    judge_bulk,
+    judge_count,
+    rooted,
+)
 from meshnode.crdt.seen import HORIZON_MS, Seen
 from meshnode.kernel.hlc import COUNTER_BITS
 from meshnode.model.errors import RemoteError
@@ -51,6 +61,7 @@ def folded(
         VERSION, doc, kind, namespace, name, generation + 1, pinned, sorted(heads), fields, seen, proofs.envelopes(),
         grave_ms,
     )  # fmt: skip
+    judge_count(root)
     made = rooted(root)
     if len(made.data) > ROOT_BYTES_MAX:
         raise RemoteError("root-size", f"{len(made.data)} bytes, the limit is {ROOT_BYTES_MAX}")

@@ -143,16 +143,22 @@ def _judge(root: Root) -> None:
         or not 0 <= root.grave_ms < 1 << 48
     ):
         raise RemoteError("root-frame", "a number is out of range")
-    if len(root.seen) > ROWS_MAX or len(root.proofs) > PROOFS_MAX or bool(root.grave_ms) == bool(root.fields):
+    if len(root.seen) > ROWS_MAX or bool(root.grave_ms) == bool(root.fields):
         raise RemoteError("root-frame", "too much, or a grave with fields")
+    judge_count(root)
     keys = [key for key, _ in root.fields]
     if keys != sorted(dict.fromkeys(keys)) or not all(is_field_name(key) for key in keys):
         raise RemoteError("root-frame", "its fields")
     for _, writes in root.fields:
         if not 1 <= len(writes) <= LAYERS_MAX or [_rank(w) for w in writes] != sorted(map(_rank, writes), reverse=True):
             raise RemoteError("root-frame", "the writes of a field")
-    if sum(len(writes) for _, writes in root.fields) > WRITES_MAX:
-        raise RemoteError("root-frame", "too many writes")
+
+
+def judge_count(root: Root) -> None:
+    """Raises ``RemoteError``: nobody would read it, its own node after a restart neither."""
+    writes = sum([len(each) for _, each in root.fields])
+    if len(root.proofs) > PROOFS_MAX or writes > WRITES_MAX:
+        raise RemoteError("root-size", f"{writes} writes, of {len(root.proofs)} envelopes")
 
 
 def judge_proofs(root: Root) -> list[envelope.Unsealed]:

@@ -233,6 +233,21 @@ def test_envelopes_that_inflate_to_too_much_are_no_proof(monkeypatch: pytest.Mon
         root.judge_proofs(made.root)
 
 
+@pytest.mark.parametrize("most", ["PROOFS_MAX", "WRITES_MAX"])
+def test_a_root_that_nobody_would_read_is_not_made_and_the_document_goes_on_without(
+    most: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every field came in an envelope of its own, as the parts of a counter do: made, it was lost by a restart."""
+    monkeypatch.setattr(root, most, 20)
+    mesh = grown("a", "b", count=40)
+    before = fields(mesh, "a")
+    assert len(before) == 40
+    for name in "ab":
+        mesh.restart(name)
+        assert fields(mesh, name) == before
+    assert len(mesh.roots()) == 1
+
+
 def test_a_stick_carries_it_in_parts() -> None:
     mesh = grown("a", "b")
     items = mesh.nodes["a"].documents.carried().items
