@@ -25,7 +25,7 @@ VALUE_BYTES_MAX = 128 * 1024
 CHANGE_BYTES_MAX = 256 * 1024  # inflated
 # Of all changes of an envelope together: deflated, a hundred of the largest are smaller than one letter.
 BULK_BYTES_MAX, BULK_PREDS_MAX = 2 * CHANGE_BYTES_MAX, 2 * PREDS_MAX
-BULK_OPS_MAX = 4 * OPS_MAX + 128  # all that can be carried of a document, and the stamp of each change
+BULK_OPS_MAX = 4 * OPS_MAX + 128  # as many fields as a document can have, and the stamp of each change
 ACTOR_BYTES = 16
 HASH_BYTES = 32
 

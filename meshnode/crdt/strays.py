@@ -4,14 +4,14 @@ A stray replaces those writes of the root that it had replaced before, and is a 
 history is needed for that, neither ours nor the root's: (author, boot, time) decides what anybody knew.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from meshnode.crdt import envelope, usual
-from meshnode.crdt.change import OPS_MAX, OpId, ParsedChange
+from meshnode.crdt.change import OpId, ParsedChange
 from meshnode.crdt.encoding import Setting, written
-from meshnode.crdt.envelope import Carry
+from meshnode.crdt.envelope import CHANGES_MAX, Carry
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP
 from meshnode.crdt.gate import Admitted
 from meshnode.crdt.registers import FIELDS_EVER_MAX, Registers, Write
@@ -21,6 +21,10 @@ from meshnode.crdt.store import StateStore
 from meshnode.model.ids import DocId, NodeId
 
 STRAYS_MAX = 4096  # of one document; it had at most as many fields
+_PORTION_BYTES = (
+    24 * 1024
+)  # of strays, in an envelope: on top of as many heads as a change may have there is room for them
+_STRAY_BYTES, _OVER_BYTES = 128, 24  # that one takes beside its field, twice, and its value
 
 
 class Stray(msgspec.Struct, frozen=True, array_like=True):
@@ -124,54 +128,85 @@ def not_here(store: StateStore, doc: DocId, strays: Sequence[Stray]) -> list[Str
     return [each for each in strays if each.name not in carried]
 
 
-def depth_of(strays: Sequence[Stray]) -> int:
-    """How many changes it takes to write them: one change sets a field once."""
-    return len(_layers(strays))
+class Carrying(msgspec.Struct, frozen=True):
+    """One change that writes strays again, at this time. ``size``: bytes in its envelope, at most."""
+
+    change: ParsedChange
+    stamp: int
+    carried: list[Carry]
+    size: int
+
+
+class _Layer(msgspec.Struct):
+    """Strays that one change writes, no two of a field."""
+
+    strays: list[Stray] = []
+    size: int = 0
 
 
 def carrying_changes(
-    store: StateStore, doc: DocId, actor: bytes, strays: Sequence[Stray], stamps: Sequence[int]
-) -> tuple[list[ParsedChange], list[Carry]]:
-    """One chain of changes on top of all heads."""
+    store: StateStore, doc: DocId, actor: bytes, strays: Sequence[Stray], stamp: Callable[[], int]
+) -> list[Carrying]:
+    """One chain of changes on top of all heads, each at another ``stamp``."""
     fields = store.fields(doc)
-    changes: list[ParsedChange] = []
-    carried: list[Carry] = []
+    found: list[Carrying] = []
     deps, seq = store.heads(doc), store.clock(doc).get(actor, 0) + 1
     start_op = store.max_op(doc, deps) + 1
     over = [origin for stray in strays if stray.key == STAMP for origin in stray.over]
-    for layer, stamp in zip(_layers(strays), stamps, strict=True):
-        settings = _settings(fields, layer, stamp, over, changes[-1] if changes else None)
-        made = written(actor, seq + len(changes), start_op, deps, settings)
-        carried += [
-            Carry(made.hash, s.key, s.origin, min(s.hlc, stamp)) for s in layer.values() if s.key not in RESERVED
-        ]
-        changes.append(made)
+    for layer in _layers(strays):
+        at = stamp()
+        settings = _settings(fields, layer.strays, at, over, found[-1].change if found else None)
+        made = written(actor, seq + len(found), start_op, deps, settings)
+        carried = [Carry(made.hash, s.key, s.origin, min(s.hlc, at)) for s in layer.strays if s.key not in RESERVED]
+        found.append(Carrying(made, at, carried, layer.size))
         deps, start_op = (made.hash,), made.max_op + 1
-    return changes, carried
+    return found
 
 
-def _layers(strays: Sequence[Stray]) -> list[dict[str, Stray]]:
+def portions(chain: Sequence[Carrying]) -> list[list[Carrying]]:
+    """By the envelopes that they go in."""
+    found: list[list[Carrying]] = []
+    room = 0
+    for each in chain:
+        if each.size > room or len(found[-1]) >= CHANGES_MAX:
+            found.append([])
+            room = _PORTION_BYTES
+        found[-1].append(each)
+        room -= each.size
+    return found
+
+
+def _layers(strays: Sequence[Stray]) -> list[_Layer]:
     """By the order in which several strays of one field come; reserved fields go with the first."""
-    layers: list[dict[str, Stray]] = []
+    layers: list[_Layer] = []
+    key, at = "", 0
     for stray in sorted(strays, key=lambda each: (each.key, each.hlc, each.origin)):
         if stray.key == STAMP:
             continue
-        for layer in layers:
-            if stray.key not in layer and len(layer) < OPS_MAX - 2:
-                layer[stray.key] = stray
-                break
-        else:
-            layers.append({stray.key: stray})
+        key, at = stray.key, at + 1 if stray.key == key else 0
+        size = _size_of(stray)
+        while at < len(layers) and layers[at].size + size > _PORTION_BYTES:
+            at += 1
+        if at == len(layers):
+            layers.append(_Layer())
+        layers[at].strays.append(stray)
+        layers[at].size += size
     return layers
 
 
+def _size_of(stray: Stray) -> int:
+    text = 2 * len(stray.key.encode()) + len((stray.value or "").encode())
+    return text + _STRAY_BYTES + _OVER_BYTES * len(stray.over)
+
+
 def _settings(
-    fields: Registers, layer: dict[str, Stray], stamp: int, over: Sequence[bytes], before: ParsedChange | None
+    fields: Registers, layer: Sequence[Stray], stamp: int, over: Sequence[bytes], before: ParsedChange | None
 ) -> list[Setting]:
-    settings = [_setting(fields, stray, stamp) for stray in layer.values()]
-    preds = [write.op for write in fields.writes(STAMP) if write.origin in over]
-    if before is not None:
-        preds += [(op.counter, before.actor) for op in before.ops if op.key == STAMP]
+    settings = [_setting(fields, stray, stamp) for stray in layer]
+    if before is None:
+        preds = [write.op for write in fields.writes(STAMP) if write.origin in over]
+    else:
+        preds = [(op.counter, before.actor) for op in before.ops if op.key == STAMP]
     settings.append(Setting(STAMP, str(stamp), tuple(sorted(preds))))
     return sorted(settings, key=lambda each: each.key)
 

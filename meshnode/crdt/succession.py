@@ -245,7 +245,7 @@ class Succession:
     def carried(self, doc: DocId, strays: Sequence[Stray], now: Instant) -> Effects:
         """Strays, written again in our own name on top of the root."""
         try:
-            admitted = self._pen.carry(doc, strays, now)
+            envelopes = self._pen.carry(doc, strays, now)
         except LocalError as error:
             self._counters.add("strays-left")
             self.generations.again(doc, now)
@@ -254,10 +254,10 @@ class Succession:
             self._left[doc] = None
             return [Note(f"document/{'/'.join(self._store.names(doc))}", f"writes wait for somebody else: {error}")]
         self._left.pop(doc, None)
-        placed = self._intake.place(admitted)
+        placed = [self._intake.place(each) for each in envelopes]
         self._counters.add("carried", len(strays))
-        refused: list[Effect] = [Reject(self._me, error.reason, str(error)) for _, error in placed.refused]
-        return [*refused, self._kept(placed.applied, now)]
+        effects: Effects = [Reject(self._me, error.reason, str(error)) for each in placed for _, error in each.refused]
+        return [*effects, self._kept([applied for each in placed for applied in each.applied], now)]
 
     def receive(self, via: NodeId, letter: Roots, now: Instant) -> Effects:
         effects: list[Effect] = []

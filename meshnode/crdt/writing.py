@@ -23,7 +23,7 @@ from meshnode.crdt.gate import Admitted
 from meshnode.crdt.kinds import Kinds, added, counter_field
 from meshnode.crdt.registers import FIELDS_EVER_MAX, Registers, Write
 from meshnode.crdt.store import Standing, StateStore
-from meshnode.crdt.strays import Stray, carrying_changes, depth_of
+from meshnode.crdt.strays import Stray, carrying_changes, portions
 from meshnode.kernel.hlc import Hlc
 from meshnode.kernel.instant import Instant
 from meshnode.kernel.ports import Action, Authority, Signer
@@ -220,11 +220,7 @@ class Pen:
         self, doc: DocId, names: tuple[str, str, str], edit: Mapping[str, str | None], now: Instant
     ) -> Admitted:
         unsigned = self._unsigned(doc, self._store.standing(doc), names, edit, now, created=False)
-        draft = _signed(unsigned, envelope.seal(unsigned.made, self._signer))
-        if isinstance(draft, LocalError):
-            raise draft
-        assert draft.admitted is not None
-        return draft.admitted
+        return _admitted(_signed(unsigned, envelope.seal(unsigned.made, self._signer)))
 
     def _unsigned(
         self,
@@ -241,27 +237,22 @@ class Pen:
         if DELETED in edit and edit[DELETED] is not None:
             stamped[DELETED] = str(stamp)
         changes = [_change_on(here, self._actor(doc, here.pin), stamped)]
-        try:
-            change.judge_size(changes)
-        except RemoteError as error:
-            raise _too_large(names, error) from error
         return _Unsigned(names, self._made(doc, here.pin, names, stamp, changes, []), changes, created)
 
-    def carry(self, doc: DocId, strays: Sequence[Stray], now: Instant) -> Admitted:
-        """Write again, in our own name, what a root did not include. Raises ``Denied``, ``Invalid``."""
+    def carry(self, doc: DocId, strays: Sequence[Stray], now: Instant) -> list[Admitted]:
+        """Write again, in our own name, what a root did not include: in as many envelopes as it takes, each on top of
+        the one before. Raises ``Denied``, ``Invalid``."""
         names = self._store.names(doc)
         self._allowed(*names)
-        stamps = [self._hlc.stamp(now) for _ in range(depth_of(strays))]
         pin = self._store.pin(doc)
-        changes, carried = carrying_changes(self._store, doc, self._actor(doc, pin), strays, stamps)
-        made = self._made(doc, pin, names, stamps[-1], changes, carried)
-        try:
-            change.judge_size(changes)
-            data = envelope.seal(made, self._signer)
-            envelope.judge_size(data, made)
-        except RemoteError as error:
-            raise Invalid(f"{'/'.join(names)}: {error}. Nothing changed.", next_step="meshnode conflicts") from error
-        return gate.admitted(made, data, changes, proven=True)
+        chain = carrying_changes(self._store, doc, self._actor(doc, pin), strays, lambda: self._hlc.stamp(now))
+        unsigned: list[_Unsigned] = []
+        for some in portions(chain):
+            changes, carried = [each.change for each in some], [carry for each in some for carry in each.carried]
+            made = self._made(doc, pin, names, some[-1].stamp, changes, carried)
+            unsigned.append(_Unsigned(names, made, changes, created=False))
+        drafts = map(_signed, unsigned, envelope.seal_all([each.made for each in unsigned], self._signer))
+        return [_admitted(draft) for draft in drafts]
 
     def _actor(self, doc: DocId, pin: Pin) -> bytes:
         return _actor_of(self._signer.public_key, doc, self._boot, pin[1])
@@ -275,6 +266,11 @@ class Pen:
         changes: list[ParsedChange],
         carried: list[Carry],
     ) -> Envelope:
+        """Raises ``Invalid``."""
+        try:
+            change.judge_size(changes)
+        except RemoteError as error:
+            raise _too_large(names, error) from error
         generation, root = pin
         return Envelope(
             envelope.ROOTED_VERSION if generation else envelope.VERSION, doc, *names, self._signer.node, self._boot,
@@ -296,6 +292,13 @@ def _signed(unsigned: _Unsigned, data: bytes) -> Draft | Invalid:
         return _too_large(unsigned.names, error)
     admitted = gate.admitted(unsigned.made, data, unsigned.changes, proven=True)
     return Draft(admitted.doc, admitted, unsigned.created)
+
+
+def _admitted(draft: Draft | Invalid) -> Admitted:
+    if isinstance(draft, Invalid):
+        raise draft
+    assert draft.admitted is not None
+    return draft.admitted
 
 
 def _too_large(names: tuple[str, str, str], error: RemoteError) -> Invalid:
