@@ -68,7 +68,6 @@ def no_head(mesh: Nodes, *, victims: int) -> Row:
         mesh.up(victim)
         mesh.whole()
         _all_answer(mesh)  # its agent has started again, and everybody knows: before the next one is killed
-        _all_answer(mesh)  # the victim's own agent starts again with it
     each = ", ".join(f"{took:.2f}" for took in placed)
     why = (
         f"killed {', '.join(mesh.names[:victims])} (the first made the mesh); {answered} calls between survivors, "
@@ -80,10 +79,6 @@ def no_head(mesh: Nodes, *, victims: int) -> Row:
 
 def _all_answer(mesh: Nodes) -> None:
     """Until every node reaches the agent of every other."""
-    _all_answer(mesh)
-
-
-def _all_answer(mesh: Nodes) -> None:
     for name in mesh.names:
         for to in mesh.names:
             mesh.call(name, f"echo-{to}.echo", payload="x")
