@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
 from bench.gateway.deltas import BYTES, Deltas
@@ -91,7 +91,7 @@ class MadeUpFleet:
         raise NotFound(f"nobody offers {command.skill} in a made-up fleet")
         yield  # a generator, as the door wants it
 
-    async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Told]:
+    async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Sequence[Told]]:
         raise NotFound(f"a made-up fleet has no story behind {after} ({follow=})")
         yield
 
