@@ -2,7 +2,22 @@
 
 import dataclasses
 
-from meshnode.model import commands, document_views, unit_views, view_parts, views
+from meshnode.model import commands, views
+from meshnode.model.document_views import (
+    AppliedView,
+    ConflictsView,
+    DocumentDiffView,
+    DocumentHistoryView,
+    DocumentStateView,
+    DocumentsView,
+    DocumentView,
+    ImportedView,
+    StickView,
+    SyncView,
+    WatchView,
+)
+from meshnode.model.unit_views import HistoryView, StateDiffView, StatesView, StateView
+from meshnode.model.view_parts import View
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +30,7 @@ class Operation:
     method: str
     path: str
     command: type[commands.AnyCommand]
-    answer: type[view_parts.View]
+    answer: type[View]
     summary: str
     one: bool = False
 
@@ -35,16 +50,16 @@ class Operation:
 
 
 def _get(
-    path: str, command: type[commands.AnyCommand], answer: type[view_parts.View], summary: str, *, one: bool = False
+    path: str, command: type[commands.AnyCommand], answer: type[View], summary: str, *, one: bool = False
 ) -> Operation:
     return Operation(method="GET", path=path, command=command, answer=answer, summary=summary, one=one)
 
 
-def _post(path: str, command: type[commands.AnyCommand], answer: type[view_parts.View], summary: str) -> Operation:
+def _post(path: str, command: type[commands.AnyCommand], answer: type[View], summary: str) -> Operation:
     return Operation(method="POST", path=path, command=command, answer=answer, summary=summary)
 
 
-def _delete(path: str, command: type[commands.AnyCommand], answer: type[view_parts.View], summary: str) -> Operation:
+def _delete(path: str, command: type[commands.AnyCommand], answer: type[View], summary: str) -> Operation:
     return Operation(method="DELETE", path=path, command=command, answer=answer, summary=summary)
 
 
@@ -56,29 +71,20 @@ OPERATIONS = (
     _get("/v1/identity", commands.GetIdentity, views.IdentityView, "Who this node is, and by which keys"),
     _get("/v1/nodes", commands.ListNodes, views.NodesView, "All nodes known here, with the age of what is known"),
     _get("/v1/nodes/{name}", commands.DescribeNode, views.NodeView, "One node, its hardware and its load"),
-    _post(
-        "/v1/nodes/{node}/drain", commands.Drain, document_views.AppliedView, "Move all units of a node to other nodes"
-    ),
-    _post(
-        "/v1/nodes/{node}/resume", commands.Resume, document_views.AppliedView, "Let a drained node take units again"
-    ),
+    _post("/v1/nodes/{node}/drain", commands.Drain, AppliedView, "Move all units of a node to other nodes"),
+    _post("/v1/nodes/{node}/resume", commands.Resume, AppliedView, "Let a drained node take units again"),
     _get("/v1/agents", commands.ListAgents, views.AgentsView, "All instances of agents known here"),
     _post("/v1/agents", commands.RunAgent, views.AgentView, "Want an agent, now and at every boot"),
     _delete("/v1/agents/{name}", commands.StopAgent, views.AgentView, "Want an agent no more; its state stays"),
     _post("/v1/agents/{name}/restart", commands.RestartAgent, views.Done, "Restart all units of an agent in turn"),
-    _post(
-        "/v1/agents/{agent}/checkpoint",
-        commands.FoldState,
-        unit_views.StatesView,
-        "Write a checkpoint of every unit now",
-    ),
-    _post("/v1/scale", commands.Scale, document_views.AppliedView, "Set how many replicas of an agent are wanted"),
+    _post("/v1/agents/{agent}/checkpoint", commands.FoldState, StatesView, "Write a checkpoint of every unit now"),
+    _post("/v1/scale", commands.Scale, AppliedView, "Set how many replicas of an agent are wanted"),
     _post("/v1/plan", commands.PlanManifest, views.PlanView, "What a manifest would change, and why; changes nothing"),
-    _get("/v1/states", commands.ListStates, unit_views.StatesView, "The states held or known here, own and copies"),
-    _get(f"{STATE}/history", commands.StateHistory, unit_views.HistoryView, "Checkpoints and entries, newest first"),
-    _get(f"{STATE}/diff", commands.StateDiff, unit_views.StateDiffView, "What differs between two checkpoints"),
-    _post(f"{STATE}/restore", commands.RestoreState, unit_views.StateView, "Set the state to what a checkpoint holds"),
-    _get(STATE, commands.ShowState, unit_views.StateView, "The state of one unit"),
+    _get("/v1/states", commands.ListStates, StatesView, "The states held or known here, own and copies"),
+    _get(f"{STATE}/history", commands.StateHistory, HistoryView, "Checkpoints and entries, newest first"),
+    _get(f"{STATE}/diff", commands.StateDiff, StateDiffView, "What differs between two checkpoints"),
+    _post(f"{STATE}/restore", commands.RestoreState, StateView, "Set the state to what a checkpoint holds"),
+    _get(STATE, commands.ShowState, StateView, "The state of one unit"),
     _delete(STATE, commands.ForgetState, views.Done, "Drop the state of a unit that nobody wants any more"),
     _get("/v1/logs", commands.ReadLogs, views.LogsView, "What agents of one node wrote"),
     _post("/v1/journal", commands.ReadJournal, views.JournalView, "Events of one node behind a reader's cursor"),
@@ -89,41 +95,20 @@ OPERATIONS = (
     _post("/v1/publish", commands.PublishEvent, views.PublishedView, "Publish an event to whoever listens now"),
     _post("/v1/ping", commands.PingNode, views.PingView, "Measure the way to a node"),
     _post("/v1/bundles", commands.KeepBundle, views.Done, "Store the content of an agent's file"),
-    _post("/v1/apply", commands.Apply, document_views.AppliedView, "Store one manifest"),
-    _get(
-        "/v1/documents",
-        commands.ListDocuments,
-        document_views.DocumentsView,
-        "Documents, all or by kind, namespace, name",
-    ),
-    _get(DOCUMENT, commands.ListDocuments, document_views.DocumentView, "One document", one=True),
-    _delete(DOCUMENT, commands.DeleteDocument, document_views.AppliedView, "Delete one document"),
-    _get(
-        f"{DOCUMENT}/fields", commands.ShowDocument, document_views.DocumentStateView, "Who wrote which field, and when"
-    ),
-    _get(
-        f"{DOCUMENT}/history", commands.DocumentHistory, document_views.DocumentHistoryView, "Its writes, newest first"
-    ),
-    _get(f"{DOCUMENT}/diff", commands.DocumentDiff, document_views.DocumentDiffView, "What differs between two writes"),
-    _post(
-        f"{DOCUMENT}/resolve",
-        commands.ResolveConflict,
-        document_views.AppliedView,
-        "Give a field in conflict one value",
-    ),
-    _post(f"{DOCUMENT}/count", commands.AddToCounter, document_views.AppliedView, "Add to a counter of a document"),
-    _post("/v1/changes", commands.WatchDocuments, document_views.WatchView, "Changes of documents behind a cursor"),
-    _post("/v1/sync", commands.SyncNow, document_views.SyncView, "Compare documents with all linked peers now"),
-    _get("/v1/sync/stick", commands.ExportStick, document_views.StickView, "Signed writes to carry by hand, one page"),
-    _post(
-        "/v1/sync/stick", commands.ImportStick, document_views.ImportedView, "Signed writes that were carried by hand"
-    ),
-    _get(
-        "/v1/conflicts",
-        commands.ListConflicts,
-        document_views.ConflictsView,
-        "Fields and state keys with concurrent values",
-    ),
+    _post("/v1/apply", commands.Apply, AppliedView, "Store one manifest"),
+    _get("/v1/documents", commands.ListDocuments, DocumentsView, "Documents, all or by kind, namespace, name"),
+    _get(DOCUMENT, commands.ListDocuments, DocumentView, "One document", one=True),
+    _delete(DOCUMENT, commands.DeleteDocument, AppliedView, "Delete one document"),
+    _get(f"{DOCUMENT}/fields", commands.ShowDocument, DocumentStateView, "Who wrote which field, and when"),
+    _get(f"{DOCUMENT}/history", commands.DocumentHistory, DocumentHistoryView, "Its writes, newest first"),
+    _get(f"{DOCUMENT}/diff", commands.DocumentDiff, DocumentDiffView, "What differs between two writes"),
+    _post(f"{DOCUMENT}/resolve", commands.ResolveConflict, AppliedView, "Give a field in conflict one value"),
+    _post(f"{DOCUMENT}/count", commands.AddToCounter, AppliedView, "Add to a counter of a document"),
+    _post("/v1/changes", commands.WatchDocuments, WatchView, "Changes of documents behind a cursor"),
+    _post("/v1/sync", commands.SyncNow, SyncView, "Compare documents with all linked peers now"),
+    _get("/v1/sync/stick", commands.ExportStick, StickView, "Signed writes to carry by hand, one page"),
+    _post("/v1/sync/stick", commands.ImportStick, ImportedView, "Signed writes that were carried by hand"),
+    _get("/v1/conflicts", commands.ListConflicts, ConflictsView, "Fields and state keys with concurrent values"),
     _get("/v1/why/{subject:path}", commands.Why, views.WhyView, "The story of a node, agent, cluster or call"),
     _post("/v1/invites", commands.MakeInvite, views.InviteView, "Make a token that lets one node join"),
     _post("/v1/down", commands.Shutdown, views.Done, "Say goodbye, stop the agents in order, and end"),
