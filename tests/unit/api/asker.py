@@ -345,10 +345,9 @@ class CannedNode:
     async def watch(self, after: int, *, follow: bool) -> AsyncIterator[Sequence[Told]]:
         self.watching += 1
         try:
-            first, *rest = [told for told in STORY if told.number > after]
-            yield [first]
-            if rest:
-                yield rest
+            story = [told for told in STORY if told.number > after]
+            for piece in filter(None, (story[:1], story[1:])):
+                yield piece
             if follow:
                 await asyncio.Event().wait()
         finally:
