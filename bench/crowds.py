@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.anchors import plain
 from bench.nodes import Nodes
 from bench.rows import Anchor, Meter, Row, skipped
+from bench.waiting import AGAIN_S, until
 from meshnode.model.errors import LocalError
 from meshnode.model.units import ACTORS_A_WORKER
 from tests.demo.fleet import Broken
@@ -92,8 +93,9 @@ def _crowd(
     node = mesh.names[0]
     began = time.monotonic()
     mesh.run(node, name, file, on=node, tier=tier, replicas=replicas)
-    running = mesh.until(
-        f"not all {replicas} instances of {name} run", lambda: _running(mesh, node, name, replicas), START_S
+    again_s = 0.1 if replicas > ACTORS_A_WORKER // 10 else AGAIN_S  # a list of a thousand is work for the daemon, too
+    running = until(
+        f"not all {replicas} instances of {name} run", lambda: mesh.running(node, name, replicas), START_S, again_s
     )
     with ThreadPoolExecutor(CALLERS) as callers:
         answered = sum(
@@ -102,11 +104,6 @@ def _crowd(
             )
         )
     return running - began, time.monotonic() - running, answered
-
-
-def _running(mesh: Nodes, node: str, name: str, replicas: int) -> bool:
-    time.sleep(0.1 if replicas > ACTORS_A_WORKER // 10 else 0)  # a list of a thousand is work for the daemon, too
-    return mesh.running(node, name, replicas)
 
 
 def _answers(mesh: Nodes, node: str, skill: str, to: str, given: dict[str, str]) -> bool:

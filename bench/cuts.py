@@ -5,6 +5,7 @@ import time
 
 from bench.mesh import NAMES, Mesh
 from bench.rows import Meter, Row, spread
+from bench.waiting import until
 
 HEAL_S = 2.0
 DOCUMENTS = 10  # new ones on each side of each cut; as many older ones are changed
@@ -39,13 +40,13 @@ def _round(mesh: Mesh, title: str, *, lasting: bool) -> float:
             mesh.write(side, f"shared-{number}", len(side) + number)
     written = before + 2 * DOCUMENTS + (0 if before else DOCUMENTS)
     if lasting:
-        mesh.until("links across the cut stay", lambda: all(_links(mesh, name) == 1 for name in NAMES))
+        until("links across the cut stay", lambda: all(_links(mesh, name) == 1 for name in NAMES))
     time.sleep(max(0.0, SHORT_S - (time.monotonic() - began)))
     if len(mesh.roots()) == 1:
         raise AssertionError("the cut did not part the documents: nothing would be measured")
     healed = time.monotonic()
     network.heal()
-    equal = mesh.until("the documents stay different", lambda: _equal(mesh, written))
+    equal = until("the documents stay different", lambda: _equal(mesh, written))
     mesh.whole()
     return equal - healed
 

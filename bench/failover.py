@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from bench.anchors import beside
 from bench.nodes import Nodes
 from bench.rows import Anchor, Meter, Row, spread
+from bench.waiting import until
 from tests.demo.fleet import Broken
 
 AGENT, SKILL = "tally", "tally.add"
@@ -62,7 +63,7 @@ def failovers(mesh: Nodes, books: Books, number: signal.Signals, *, rounds: int,
         caller = next(name for name in callers if name != home)
         for _ in range(calls):
             home = books.call(caller)
-        mesh.until("no other node holds its state", lambda at=home: bool(_kept(mesh, at).copies))
+        until("no other node holds its state", lambda at=home: bool(_kept(mesh, at).copies))
         before = _kept(mesh, home)
         if home == caller:
             raise Broken(f"the agent moved to {home} while nothing happened")
@@ -105,7 +106,7 @@ def _repair(mesh: Nodes, number: signal.Signals, name: str) -> None:
     else:
         mesh.signal(name, signal.SIGCONT)
     mesh.whole()
-    mesh.until("not exactly one instance runs", lambda: all(mesh.running(name, AGENT, 1) for name in mesh.names))
+    until("not exactly one instance runs", lambda: all(mesh.running(name, AGENT, 1) for name in mesh.names))
 
 
 def kill9(mesh: Nodes, books: Books, *, rounds: int, calls: int) -> tuple[Row, Outcome]:
@@ -148,8 +149,8 @@ def false_failovers(mesh: Nodes, books: Books, calm_s: float) -> tuple[int, str]
     try:
         time.sleep(REST_S)
         seen: list[tuple[str, str]] = []
-        slowest, until = 0.0, time.monotonic() + calm_s
-        while time.monotonic() < until:
+        slowest, ends_s = 0.0, time.monotonic() + calm_s
+        while time.monotonic() < ends_s:
             began = time.monotonic()
             books.call(mesh.names[0])
             slowest = max(slowest, time.monotonic() - began)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bench.mesh import HOME, NAMES, Mesh
 from bench.rows import Meter, Row, spread
+from bench.waiting import until
 
 AVOID_S, API_S, AGENT_S = 1.0, 2.0, 3.0
 NEIGHBOURS = NAMES[1:]
@@ -43,7 +44,7 @@ def _kill(mesh: Mesh) -> float:
     with ThreadPoolExecutor(len(NEIGHBOURS)) as watchers:
         killed = time.monotonic()
         mesh.fleet.kill(HOME)
-        seen = [watchers.submit(mesh.until, "it is still routed to", _avoids(mesh, name)) for name in NEIGHBOURS]
+        seen = [watchers.submit(until, "it is still routed to", _avoids(mesh, name)) for name in NEIGHBOURS]
         return max(future.result() for future in seen) - killed
 
 
@@ -56,8 +57,8 @@ def _boot_alone(mesh: Mesh) -> tuple[float, float]:
     mesh.fleet.network.cut(CUT_OFF)
     began = time.monotonic()
     mesh.fleet.up(HOME)
-    api = mesh.until("the API stays silent", lambda: mesh.clients[HOME].status().boot > 1)
-    agent = mesh.until("the agent stays silent", mesh.answers)
+    api = until("the API stays silent", lambda: mesh.clients[HOME].status().boot > 1)
+    agent = until("the agent stays silent", mesh.answers)
     if mesh.clients[HOME].status().peers_connected:
         raise AssertionError("it was not cut off: nothing would be proved")
     mesh.fleet.network.heal()

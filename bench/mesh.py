@@ -2,21 +2,18 @@
 
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 
+from bench.waiting import until
 from meshnode.client.client import Client
 from meshnode.model.commands import CallSkill
-from meshnode.model.errors import LocalError
-from tests.demo.fleet import ROOT, Broken, Fleet
+from tests.demo.fleet import ROOT, Fleet
 
 PLAN = [("alpha", "eu"), ("beta", "eu"), ("gamma", "us"), ("delta", "us")]
 NAMES = tuple(name for name, _ in PLAN)
 HOME = "alpha"  # runs the agent, is killed, starts alone
 SKILL = "words.count"
-POLL_S = 0.02
-WAIT_S = 60.0
 LOG_SHOWN = 2000
 
 
@@ -52,7 +49,7 @@ class Mesh:
 
     def whole(self) -> None:
         """Wait until every node is linked to every other and would call alpha's agent."""
-        self.until("the mesh is not whole", lambda: all(map(self._sees_all, NAMES)))
+        until("the mesh is not whole", lambda: all(map(self._sees_all, NAMES)))
 
     def _sees_all(self, name: str) -> bool:
         client = self.clients[name]
@@ -76,19 +73,3 @@ class Mesh:
     def write(self, name: str, cluster: str, replicas: int) -> None:
         metadata, spec = {"name": cluster}, {"replicas": replicas}
         self.clients[name].apply({"apiVersion": "v1", "kind": "AgentCluster", "metadata": metadata, "spec": spec})
-
-    def until(self, otherwise: str, holds: Callable[[], bool]) -> float:
-        """Look until it holds; the time of that on CLOCK_MONOTONIC. A node that does not answer yet does not hold.
-
-        Raises:
-            Broken: it did not hold within a minute.
-        """
-        deadline = time.monotonic() + WAIT_S
-        while time.monotonic() < deadline:
-            try:
-                if holds():
-                    return time.monotonic()
-            except LocalError as error:
-                otherwise = f"{otherwise.partition(':')[0]}: {error.message}"
-            time.sleep(POLL_S)
-        raise Broken(otherwise)

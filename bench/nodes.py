@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from bench.waiting import until
 from meshnode.client.client import Client
 from meshnode.model.commands import CallSkill, RunAgent
 from meshnode.model.errors import LocalError
@@ -30,8 +31,7 @@ from meshnode.model.views import AgentView, CallView
 from tests.demo.fleet import ROOT, Broken, Network
 
 SKILLS = ROOT / "bench" / "skills"
-READY_S, WAIT_S, JOIN_S, STOP_S = 30.0, 60.0, 60.0, 20.0
-POLL_S = 0.02
+READY_S, JOIN_S, STOP_S = 30.0, 60.0, 20.0
 FULL_MESH = 7  # nodes (``GossipConfig.full_mesh_max``); in a larger mesh a node keeps links to some others only
 LINKS_ENOUGH = 4
 LOG_SHOWN = 3000
@@ -108,7 +108,7 @@ class Nodes:
             enough = linked == others if len(self.names) <= FULL_MESH else linked >= LINKS_ENOUGH
             return ready == len(names) and enough
 
-        self.until("the mesh is not whole", lambda: all(map(holds, names)))
+        until("the mesh is not whole", lambda: all(map(holds, names)))
 
     # Life and death
 
@@ -175,10 +175,10 @@ class Nodes:
         _send(left, signal.SIGCONT)
         for process in running:
             process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + STOP_S
+        ends_s = time.monotonic() + STOP_S
         for process in running:
             try:
-                process.wait(max(0.1, until - time.monotonic()))
+                process.wait(max(0.1, ends_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -214,15 +214,15 @@ class Nodes:
         Raises:
             LocalError: the last refusal, when ``within_s`` has passed.
         """
-        client, until = self.clients[node], time.monotonic() + within_s
+        client, ends_s = self.clients[node], time.monotonic() + within_s
         while True:
-            left_s = max(0.05, until - time.monotonic())
+            left_s = max(0.05, ends_s - time.monotonic())
             try:
                 return client.call(
                     CallSkill(skill=skill, arguments=given, to=to, idempotency_key=key, deadline_s=left_s)
                 )
             except LocalError:
-                if time.monotonic() >= until:
+                if time.monotonic() >= ends_s:
                     raise
                 time.sleep(pause_s)
 
@@ -236,22 +236,6 @@ class Nodes:
         units = [view.instance for view in views]
         good = all(view.state == "running" for view in views) and len(units) == len(set(units))
         return good and sum(view.slots for view in views) == replicas
-
-    def until(self, otherwise: str, holds: Callable[[], bool], wait_s: float = WAIT_S) -> float:
-        """Look until it holds; the time of that on CLOCK_MONOTONIC. A node that does not answer does not hold.
-
-        Raises:
-            Broken: it did not hold in time.
-        """
-        last, deadline = "", time.monotonic() + wait_s
-        while time.monotonic() < deadline:
-            try:
-                if holds():
-                    return time.monotonic()
-            except LocalError as error:
-                last = f": {error.message}"
-            time.sleep(POLL_S)
-        raise Broken(f"{otherwise} after {wait_s:g} s{last}")
 
     def _join(self, node: Node, token: str) -> None:
         command = [sys.executable, "-m", "meshnode.cli", "-C", str(node.directory), "join", token]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from bench.failover import AGENT
 from bench.nodes import Nodes
 from bench.rows import Meter, Row, spread
+from bench.waiting import until
 from meshnode.model.commands import CallSkill
 from meshnode.model.errors import LocalError
 
@@ -84,7 +85,7 @@ def heal_merge(mesh: Nodes, *, rounds: int, cut_s: float, counted: int) -> Row:
         both = _owners(mesh)
         healed = time.monotonic()
         mesh.network.heal()
-        one = mesh.until("not exactly one instance runs", lambda: _settled(mesh))
+        one = until("not exactly one instance runs", lambda: _settled(mesh))
         heals.append(one - healed)
         for writer in writers:
             writer.end()

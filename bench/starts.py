@@ -7,8 +7,8 @@ from bench.anchors import beside
 from bench.failover import AGENT, FULL_ONLY, SKILL, Books
 from bench.nodes import Nodes
 from bench.rows import Anchor, Meter, Row, spread
+from bench.waiting import until
 from meshnode.model.commands import CallSkill
-from meshnode.model.errors import LocalError
 from tests.demo.fleet import Broken
 
 MESH_S, ALONE_S = 0.6, 3.0
@@ -40,14 +40,13 @@ def cold_mesh(mesh: Nodes, *, rounds: int, beside_rounds: int) -> Row:
 
 
 def _first_call(mesh: Nodes, node: str) -> float:
-    began = time.monotonic()
-    while time.monotonic() - began < GIVE_UP_S:
-        try:
-            mesh.clients[node].call(CallSkill(skill="cold.echo", arguments={"payload": "x" * 128}, deadline_s=2.0))
-            return time.monotonic()
-        except LocalError:
-            time.sleep(ASK_EVERY_S)
-    raise Broken(f"no first call through {node} in {GIVE_UP_S:g} s")
+    asked = CallSkill(skill="cold.echo", arguments={"payload": "x" * 128}, deadline_s=2.0)
+
+    def answered() -> bool:
+        mesh.clients[node].call(asked)
+        return True
+
+    return until(f"no first call through {node}", answered, GIVE_UP_S, ASK_EVERY_S)
 
 
 def _ray_cold(rounds: int) -> Anchor:
@@ -88,7 +87,7 @@ def cold_alone(mesh: Nodes, books: Books, *, rounds: int) -> Row:
         books.acknowledged += 1  # what the lone node answered is acknowledged, wherever the agent runs from now on
         mesh.network.heal()
         mesh.whole()
-        mesh.until("not exactly one instance runs", lambda: all(mesh.running(name, AGENT, 1) for name in mesh.names))
+        until("not exactly one instance runs", lambda: all(mesh.running(name, AGENT, 1) for name in mesh.names))
     told = f"WRONG: {'; '.join(wrong)}" if wrong else "the count went on where it was"
     why = f"from fork, cut off from everybody, until its agent answers: {spread(times)}; {told}"
     middle = statistics.median(times)

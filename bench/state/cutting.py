@@ -15,6 +15,7 @@ from bench.state.anchors import etcd
 from bench.state.effort import Effort
 from bench.state.rooms import KIND, NAMESPACE
 from bench.state.writers import manifest
+from bench.waiting import until
 from meshnode.model.errors import LocalError
 
 GAP_MS = 50.0
@@ -88,7 +89,7 @@ def _cut(effort: Effort) -> Row:
         mesh.network.heal()
         for worker in workers:
             worker.end()
-        healed_s = mesh.until("the halves do not agree", lambda: _same(mesh), HEAL_S) - ended
+        healed_s = until("the halves do not agree", lambda: _same(mesh), HEAL_S) - ended
     during = [[each for each in worker.tried if began <= each[0] < ended] for worker in workers]
     good, tried = sum(ok for each in during for *_, ok in each), sum(map(len, during))
     gap_ms = max(map(longest_gap_ms, during))

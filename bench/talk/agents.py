@@ -12,6 +12,7 @@ from bench.talk.calls import others
 from bench.talk.effort import Effort
 from bench.talk.rivals import ASYNCIO, NATS, RAY, Rivals, rivals
 from bench.talk.rounds import Results, take
+from bench.waiting import until
 from meshnode.model.errors import LocalError
 from tests.demo.fleet import Broken
 
@@ -139,7 +140,7 @@ def _hang(mesh: Nodes, effort: Effort) -> Row:
     with ThreadPoolExecutor(1) as pool:
         given = {"sleeper": "sleeper-alpha.rest", "flow": "sleeper-alpha.flow", "count": HUNG, "for_s": HANG_S}
         hung = pool.submit(_ask, mesh, "beta", "hang", **given)
-        mesh.until("not all of the calls are under way", lambda: _ask(mesh, "beta", "hanging") == HUNG)
+        until("not all of the calls are under way", lambda: _ask(mesh, "beta", "hanging") == HUNG)
         beside = [p99_us() for _ in range(effort.rounds)]
         if hung.done():
             raise Broken("what should hang while the others are measured has ended")

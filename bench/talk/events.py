@@ -20,6 +20,7 @@ from bench.talk.candidate import Anchor, Candidate, Figures, read_line
 from bench.talk.effort import Effort
 from bench.talk.rounds import Results, known, take
 from bench.talk.started import end, give, started
+from bench.waiting import until
 from meshnode.wire.events import event_frame
 from meshnode.wire.frame import size
 from tests.demo.fleet import ROOT, Broken
@@ -30,7 +31,7 @@ OTHERS = ("zenoh", "NATS")
 NODES, EACH = 10, 100
 COUNT_FULL, COUNT_QUICK = 500, 100
 READY_S, HEAR_S = 60.0, 60.0
-POLL_S = 0.002
+AGAIN_S = 0.002
 WARM, RUN = "topic/bench/warm", "topic/bench/run"
 COPIES_MAX = 1.15  # with heartbeats, acknowledgements and gossip on the same link
 
@@ -85,7 +86,7 @@ class OneWay:
         self._crowd = crowd
         self._sent = 0
         crowd.order(1, what="listen")
-        until(self._arrives, "an event arrives")
+        until("no event arrives", self._arrives, HEAR_S, AGAIN_S)
         self._sent = self._heard()
 
     def _arrives(self) -> bool:
@@ -100,7 +101,8 @@ class OneWay:
         told = self._crowd.order(0, within_s, **what)
         self._sent += told["count"]
         lost, doubtful = told["dropped"], told["doubtful"]
-        until(lambda: self._heard() >= self._sent - lost - doubtful, f"{told['count']} events arrive", within_s)
+        wanted = self._sent - lost - doubtful
+        until(f"not all {told['count']} events arrive", lambda: self._heard() >= wanted, within_s, AGAIN_S)
         took_s = time.perf_counter() - began
         if lost or doubtful:
             raise Broken(f"{lost} events were dropped, and {doubtful} were on a link that broke")
@@ -108,14 +110,6 @@ class OneWay:
 
     def _cpu_s(self) -> float:
         return sum(cpu_s(process.pid) for process in self._crowd.processes)
-
-
-def until(look: Callable[[], bool], what: str, within_s: float = HEAR_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not look():
-        if time.monotonic() > deadline:
-            raise Broken(f"not within {within_s:g} s: {what}")
-        time.sleep(POLL_S)
 
 
 def events(effort: Effort) -> Iterator[Row]:
@@ -169,7 +163,7 @@ def fanned_out(count: int) -> Row:
     meter = Meter()
     names = ("source", *(f"node{number}" for number in range(NODES)))
     with crowd(*names) as made, programs([made.endpoint(number) for number in range(1, NODES + 1)]) as heard:
-        until(lambda: _all_hear(made, heard), "all programs hear")
+        until("not all programs hear", lambda: _all_hear(made, heard), HEAR_S, AGAIN_S)
         wire = Written(made)
         began = time.perf_counter()
         for _ in range(count // 10):
@@ -220,7 +214,7 @@ def _complete(heard: Callable[[], dict[str, dict[str, int]]], count: int, wire: 
         return heard().get(RUN) == {str(count): NODES * EACH}
 
     with contextlib.suppress(Broken):
-        until(all_came, "all deliveries")
+        until("not all deliveries come", all_came, HEAR_S, AGAIN_S)
     return heard().get(RUN) == {str(count): NODES * EACH}
 
 

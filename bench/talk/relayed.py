@@ -9,7 +9,6 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -18,9 +17,8 @@ from bench.rows import Meter, Row
 from bench.talk.candidate import Figures, read_line
 from bench.talk.effort import Effort
 from bench.talk.started import end, give, started
+from bench.waiting import until
 from meshnode.client.client import Client
-from meshnode.model.errors import LocalError
-from tests.demo.fleet import Broken
 
 NAMES = ("here", "there", "relay")
 LINK_S, ORDER_S = 30.0, 30.0
@@ -42,16 +40,10 @@ class Relayed:
         for number, at in enumerate(self._directories[:2], start=1):
             self._start(at, f"127.0.2.{number}", "--no-listen", "--seed", listen)
         self._processes = [*self._processes[1:], self._processes[0]]
-        until = time.monotonic() + LINK_S
-        while not self._stands():
-            if time.monotonic() > until:
-                raise Broken(f"no link through the relay after {LINK_S:g} s")
-            time.sleep(0.1)
+        until("no link through the relay", self._stands, LINK_S, 0.1)
 
     def _stands(self) -> bool:
-        with contextlib.suppress(LocalError):
-            return Client(str(self._directories[0])).node("there").path.startswith("relay ")
-        return False
+        return Client(str(self._directories[0])).node("there").path.startswith("relay ")
 
     def _start(self, at: Path, address: str, *more: str) -> str:
         process, listen = started("bench.talk.daemon", at, address, *more)
