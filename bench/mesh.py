@@ -44,7 +44,7 @@ class Mesh:
         for name, region in PLAN[1:]:
             fleet.join(name, fleet.cli(HOME, "invite", "--name", name, "--region", region)["token"])
             fleet.up(name)
-        fleet.cli(HOME, "run", str(ROOT / "examples" / "words.py"))
+        fleet.cli(HOME, "run", str(ROOT / "examples" / "words.py"), "--on", HOME)
         self.whole()
 
     def whole(self) -> None:
