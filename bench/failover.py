@@ -20,8 +20,9 @@ KILL_P50_S, KILL_MAX_S = 0.75, 1.5
 SILENT_P50_S, SILENT_MAX_S = 2.0, 4.0
 RAY, TUNED = "Ray 2.60.0, default health checks", "Ray 2.60.0, health checks tuned"
 CALM_S = 600
-REST_S = 1.0
-PACE_S = 0.01
+REST_S = 1.0  # before a fault: what the calls before it have left to do is none of it
+PACE_S, CALM_PACE_S = 0.01, 0.1  # between two calls: until another node answers, and while nothing fails
+BURNS = "print('burns', flush=True)\nwhile True: pass"
 MOVED_S_MAX = 60.0
 FULL_ONLY = "left to the full run"
 
@@ -145,9 +146,14 @@ def _told(books: Books, lost: list[str]) -> str:
 
 def false_failovers(mesh: Nodes, books: Books, calm_s: float) -> tuple[int, str]:
     """How often the agent changed its home or its epoch while every processor was busy and no node failed."""
-    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    burners = [
+        subprocess.Popen([sys.executable, "-S", "-c", BURNS], stdout=subprocess.PIPE)
+        for _ in range(os.cpu_count() or 1)
+    ]
     try:
-        time.sleep(REST_S)
+        for burner in burners:
+            assert burner.stdout is not None
+            assert burner.stdout.readline() == b"burns\n"
         seen: list[tuple[str, str]] = []
         slowest, ends_s = 0.0, time.monotonic() + calm_s
         while time.monotonic() < ends_s:
@@ -156,11 +162,11 @@ def false_failovers(mesh: Nodes, books: Books, calm_s: float) -> tuple[int, str]
             slowest = max(slowest, time.monotonic() - began)
             at = [(view.node, view.epoch) for view in mesh.agents(mesh.names[0], AGENT)]
             seen += [place for place in at if not seen or place != seen[-1]]
-            time.sleep(0.1)
+            time.sleep(CALM_PACE_S)
     finally:
         for burner in burners:
             burner.kill()
-            burner.wait()
+            burner.communicate()
     false = len(seen) - 1
     homes = f" ({' -> '.join(f'{node} {epoch}' for node, epoch in seen)})" if false else ""
     return false, f"{false} in {calm_s:g} s{homes}, slowest call {slowest:.2f} s"

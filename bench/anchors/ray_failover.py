@@ -18,7 +18,7 @@ CALLS = 100
 REST_S = 1.0
 AGAIN_S = 0.01
 GIVE_UP_S = 150.0
-SETTLE_S = 3.0
+SETTLE_S = 3.0  # a rest before the next round; that a new node is there, ``add_node`` has waited for
 
 
 def main(how: str, rounds: int, timeout_s: float) -> None:
