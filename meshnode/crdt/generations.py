@@ -21,7 +21,7 @@ from meshnode.crdt.registers import Registers
 from meshnode.crdt.root import Rooted, judge_proofs
 from meshnode.crdt.seen import HORIZON_MS, Seen
 from meshnode.crdt.store import StateStore
-from meshnode.crdt.strays import STRAYS_MAX, Stray, left_of, not_here, strays_of
+from meshnode.crdt.strays import Stray, kept_of, left_of, not_here, strays_of
 from meshnode.kernel.instant import SECOND, ClockTrust, Instant
 from meshnode.kernel.ports import Signer
 from meshnode.kernel.records import Record, RecordKind
@@ -122,7 +122,7 @@ class Generations:
         lost = strays_of(Registers(), Seen(), rooted, orphans) if orphans else []
         fresh = [*lost, *strays_of(fields, self._store.seen(doc), rooted, stranded)]
         older = left_of(self.strays(doc), rooted)
-        return list({each.name: each for each in (*older, *fresh)}.values())[:STRAYS_MAX]
+        return kept_of([*older, *fresh])
 
     def _keep_strays(self, doc: DocId, strays: list[Stray], now: Instant) -> None:
         self._strays.pop(doc, None)

@@ -5,6 +5,7 @@ history is needed for that, neither ours nor the root's: (author, boot, time) de
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -18,13 +19,13 @@ from meshnode.crdt.registers import FIELDS_EVER_MAX, Registers, Write
 from meshnode.crdt.root import Rooted, RootWrite
 from meshnode.crdt.seen import Seen
 from meshnode.crdt.store import StateStore
+from meshnode.kernel.journal import BODY_BYTES_MAX
 from meshnode.model.ids import DocId, NodeId
 
 STRAYS_MAX = 4096  # of one document; it had at most as many fields
-_PORTION_BYTES = (
-    24 * 1024
-)  # of strays, in an envelope: on top of as many heads as a change may have there is room for them
-_STRAY_BYTES, _OVER_BYTES = 128, 24  # that one takes beside its field, twice, and its value
+STRAYS_BYTES_MAX = BODY_BYTES_MAX - 128 * 1024  # beside a root and who attests it, in one record of the journal
+_PORTION_BYTES = 24 * 1024  # of strays, in an envelope: there is room for them beside as many heads as may be
+_STRAY_BYTES, _OVER_BYTES = 128, 36  # that one takes beside its field, twice, and its value
 
 
 class Stray(msgspec.Struct, frozen=True, array_like=True):
@@ -118,6 +119,13 @@ def left_of(strays: Iterable[Stray], rooted: Rooted) -> list[Stray]:
         and all(write.origin != each.origin for write in there.get(each.key, ()))
     ]
     return left if any(each.key != STAMP for each in left) else []
+
+
+def kept_of(strays: Iterable[Stray]) -> list[Stray]:
+    """Each once, and of more than can be kept the first."""
+    found = list({each.name: each for each in strays}.values())[:STRAYS_MAX]
+    sizes = accumulate(map(_size_of, found))
+    return [each for each, size in zip(found, sizes, strict=True) if size <= STRAYS_BYTES_MAX]
 
 
 def not_here(store: StateStore, doc: DocId, strays: Sequence[Stray]) -> list[Stray]:

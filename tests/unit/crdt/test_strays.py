@@ -6,12 +6,15 @@ from random import Random
 
 import pytest
 
+from meshnode.crdt import shelf
 from meshnode.crdt.envelope import CHANGES_MAX
 from meshnode.crdt.fields import STAMP, JsonValue
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.replica import DocumentsConfig
+from meshnode.crdt.root import LAYERS_MAX
 from meshnode.crdt.store import AutomergeStore
-from meshnode.crdt.strays import Stray, not_here
+from meshnode.crdt.strays import STRAYS_BYTES_MAX, STRAYS_MAX, Stray, kept_of, not_here
+from meshnode.kernel.journal import BODY_BYTES_MAX
 from meshnode.model.ids import DocId
 from tests.unit.crdt.test_generations import (
     DOC,
@@ -107,3 +110,33 @@ def test_whatever_the_number_of_strays_each_is_carried_once_and_the_newest_of_a_
         assert len(store.fields(DOC).writes(STAMP)) == 2  # nobody had seen the one that was here
     assert not refusals(mesh)
     assert len(mesh.roots()) == 1
+
+
+@pytest.mark.parametrize(("value", "over", "count"), [(100_000, 0, 30), (1, LAYERS_MAX, STRAYS_MAX), (1, 0, 5000)])
+def test_strays_are_kept_in_a_record_that_the_journal_takes(value: int, over: int, count: int) -> None:
+    """They may come to far more, which broke the journal of whoever held them."""
+    mesh = mesh_of("a", "b")
+    work(mesh, "a", 10)
+    mesh.run(1)
+    rooted = store_of(mesh.nodes["a"]).rooted(DOC)
+    assert rooted is not None
+    strays = [Stray(f"k{n}", "x" * value, bytes(32), 1, 1, 1, n.to_bytes(32), [bytes(32)] * over) for n in range(count)]
+    kept = kept_of([*strays, *strays])
+    *_, record = shelf.root_records(DOC, rooted, [], kept)
+    assert kept == strays[: len(kept)]
+    assert len(kept) == STRAYS_MAX or len(record.body) > STRAYS_BYTES_MAX * 9 // 10
+    assert len(record.body) <= STRAYS_BYTES_MAX + 8 * 1024 <= BODY_BYTES_MAX - shelf.PIECE_BYTES
+
+
+def test_of_more_strays_than_can_be_kept_the_rest_is_carried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshnode.crdt.strays.STRAYS_BYTES_MAX", 20_000)
+    mesh = mesh_of("a", "b", "c")
+    mesh.put("a", "x", {"v": 0})
+    mesh.settle()
+    isolate(mesh, "c")
+    mesh.put("c", "x", {"v": 0, **{f"f{number:02}": Random(number).randbytes(500).hex() for number in range(24)}})
+    work(mesh, "a", 12)
+    mesh.run(20)
+    heal(mesh)
+    assert len(mesh.roots()) == 1
+    assert len(fields(mesh, "b")) == 1 + 17
