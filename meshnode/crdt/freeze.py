@@ -78,7 +78,7 @@ class Freezes:
         self._live, self._wants = live, wants
         self._frozen: dict[DocId, Frozen] = {}
         self._touched: dict[DocId, None] = {}  # something about their freeze may have changed
-        self._hopeless: dict[DocId, int] = {}  # could not be folded; how many changes it had
+        self._hopeless: dict[DocId, tuple[int, int, Heads]] = {}  # what could not be folded, and after how many changes
         self._divided: dict[DocId, int] = {}  # when one was frozen because its nodes can never hold the same
 
     def __len__(self) -> int:
@@ -143,6 +143,8 @@ class Freezes:
                 return
             ours = None
         if ours is None:
+            if self._hopeless.get(doc, ())[1:] == (row.grave_ms, heads):
+                return  # neighbours that found the same tell each other once, not for ever
             if (doc not in self._frozen and len(self._frozen) >= FREEZES_MAX) or not self._is_fit(doc, row):
                 return
             fields = self._fields_at(doc, heads)
@@ -184,10 +186,10 @@ class Freezes:
         return found
 
     def end(self, doc: DocId, *, folded: bool) -> None:
-        self._frozen.pop(doc, None)
+        frozen = self._frozen.pop(doc, None)
         self._hopeless.pop(doc, None)
-        if not folded:
-            self._hopeless[doc] = self._store.changes(doc)
+        if frozen is not None and not folded:
+            self._hopeless[doc] = (self._store.changes(doc), frozen.grave_ms, frozen.heads)
             if len(self._hopeless) > FREEZES_MAX:
                 del self._hopeless[next(iter(self._hopeless))]
 
@@ -206,7 +208,8 @@ class Freezes:
         return fields.copy() if len(fields) <= KEPT_FIELDS_MAX else None
 
     def _is_worth_a_try(self, doc: DocId) -> bool:
-        return self._store.changes(doc) >= self._hopeless.get(doc, -self._limits.changes) + self._limits.changes
+        hopeless = self._hopeless.get(doc)
+        return hopeless is None or self._store.changes(doc) >= hopeless[0] + self._limits.changes
 
     def _is_fit(self, doc: DocId, row: FrozenRow) -> bool:
         """Nobody makes us re-root a short document, or bury one that is not dead."""

@@ -1,6 +1,8 @@
 """What a neighbour says about heads that are to be frozen: bounded, and never more than a delay."""
 
-from meshnode.crdt import letters
+import pytest
+
+from meshnode.crdt import letters, root
 from meshnode.crdt.freeze import HEADS_MAX, HOLDERS_MAX, HURRY
 from meshnode.crdt.letters import HOLDER_BYTES, FrozenRow
 from meshnode.kernel.effects import Channel
@@ -66,6 +68,22 @@ def test_heads_that_nobody_has_delay_a_generation_and_do_not_prevent_it() -> Non
         changes.append(mesh.nodes["a"].documents._store.changes(DOC))
     assert generation(mesh, "a") > 0
     assert HURRY * SHORT.generation_changes < max(changes) < (HURRY + 3) * SHORT.generation_changes
+
+
+def test_what_cannot_be_made_a_root_is_tried_once_by_each_until_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours told each other of the same heads again and again, and each tried five times a second."""
+    monkeypatch.setattr(root, "WRITES_MAX", 1)
+    mesh = mesh_of("a", "b", "c")
+    work(mesh, "a", SHORT.generation_changes + 1)
+    mesh.run(60)
+    assert [node.documents.counters["root-size"] for node in mesh.nodes.values()] == [1, 1, 1]
+    work(mesh, "b", SHORT.generation_changes)
+    mesh.run(60)
+    assert [node.documents.counters["root-size"] for node in mesh.nodes.values()] == [2, 2, 2]
+    monkeypatch.undo()
+    work(mesh, "c", SHORT.generation_changes)
+    mesh.run(1)
+    assert [generation(mesh, name) for name in "abc"] == [1, 1, 1]
 
 
 def test_the_fields_that_a_freeze_keeps_make_the_root_that_all_its_changes_make() -> None:
