@@ -31,7 +31,8 @@ LETTER_BYTES_MAX = 64 * 1024
 RECEIVED_BYTES_MAX = 256 * 1024  # rows of the repair dialogue are the longest
 _OVERHEAD_BYTES = 64
 _ITEM_BYTES = 5
-_COUNTS_MAX = LETTER_BYTES_MAX // 16  # documents and actors together
+_COUNT_BYTES = 16
+_COUNTS_MAX = LETTER_BYTES_MAX // _COUNT_BYTES  # documents and actors together, or heads and holders
 _ACTORS_MAX = 2048  # of one document in a letter; of those left out everything is sent
 REST_MAX = 512
 ROOTS_MAX = 256  # in one letter
@@ -221,7 +222,7 @@ def root_letters(items: Sequence[RootItem]) -> list[Roots]:
 
 
 def frozen_letters(rows: Sequence[FrozenRow]) -> list[Frozen]:
-    sizes = [80 + 34 * len(row.heads) + 10 * len(row.holders) for row in rows]
+    sizes = [80 + 34 * len(row.heads) + _COUNT_BYTES * len(row.holders) for row in rows]
     return [Frozen(batch) for batch in _batches(rows, sizes)]
 
 

@@ -48,6 +48,13 @@ def test_names_of_holders_are_bounded_and_who_is_waited_for_counts_among_however
     assert generation(mesh, "a") == 1
 
 
+def test_however_many_documents_are_frozen_in_a_large_mesh_every_letter_about_them_is_read() -> None:
+    """More holders than a letter may name fit in its bytes: peers refused it, once four documents had many."""
+    rows = [FrozenRow(bytes((n,)) * 16, 1, bytes(32), [bytes(32)] * (n % 3), made_up(HOLDERS_MAX)) for n in range(20)]
+    told = [letters.decode(letters.encode(letter)) for letter in letters.frozen_letters(rows)]
+    assert [row for letter in told if isinstance(letter, letters.Frozen) for row in letter.rows] == rows
+
+
 def test_more_heads_than_anybody_could_write_on_are_not_kept() -> None:
     mesh = mesh_of("a", "b")
     work(mesh, "a", FIT)
