@@ -28,7 +28,7 @@ _PASSING = ("rate-peer", "rate-author")
 # Refusals that an admin's word may turn which has not come yet, and under which name what waits for it is counted.
 _AWAITING = {"unknown-member": "awaits-member", "denied": "awaits-role"}
 TWICE = "all will hold one of the two; if its data directory was copied or set back, end the copy"
-_NOTED_MAX = 256
+_NOTED_MAX, _NOTED_US = 256, 3600 * SECOND  # when there is no room, what was told longer ago is forgotten
 _UNFIT_ROWS = ROWS // 4  # that an envelope counts for whose changes are refused
 _DUG_MAX = 256
 _DIG_AGAIN_US = 30 * SECOND
@@ -44,7 +44,7 @@ class Arrivals:
         self._hlc, self._counters = room.hlc, room.counters
         self._succession, self._persisting, self._rhythm, self._trust = succession, persisting, rhythm, trust
         self._progress: dict[NodeId, None] = {}  # peers whose answers brought something since the last root
-        self._noted: dict[str, None] = {}  # told once: repair brings the same again every round
+        self._noted: dict[str, int] = {}  # told once, and when: repair brings the same again every round
         self._dug: dict[DocId, int] = {}  # documents that were asked for as a whole, and when
         self._backlog = Backlog()
         self._awaiting = Awaiting()
@@ -251,10 +251,10 @@ class Arrivals:
             self._succession.forked(error, now)
             self._rest_until_freeze(now)
             effects += self._noted_once(
-                error.author, f"signed two different writes under one number: {error}; {TWICE}", error
+                error.author, f"signed two different writes under one number: {error}; {TWICE}", error, now
             )
         elif error.reason == "hlc-ahead":
-            effects += self._note_clock(data, error)
+            effects += self._note_clock(data, error, now)
         return effects
 
     def _held_back(self, via: NodeId, error: RemoteError, data: bytes) -> Effects:
@@ -267,7 +267,7 @@ class Arrivals:
             self._counters.add("awaiting-dropped", gone)
         return [rejection(via, error)] if error.reason == "denied" else []
 
-    def _note_clock(self, data: bytes, error: RemoteError) -> Effects:
+    def _note_clock(self, data: bytes, error: RemoteError, now: Instant) -> Effects:
         """Its people must hear of it: where it writes all looks well."""
         unsealed = envelope.unseal(data)
         author = envelope.author_of(unsealed.envelope)
@@ -276,13 +276,18 @@ class Arrivals:
         except RemoteError:
             return []  # whoever brings it made it up
         said = f"its clock is ahead of this one's ({error}): what it wrote then comes in when that time has come"
-        return self._noted_once(author, said, error.reason)
+        return self._noted_once(author, said, error.reason, now)
 
-    def _noted_once(self, author: NodeId, said: str, what: object) -> Effects:
+    def _noted_once(self, author: NodeId, said: str, what: object, now: Instant) -> Effects:
         key = f"{author.hex()} {what}"
-        if key in self._noted or len(self._noted) >= _NOTED_MAX:
+        if key in self._noted:
             return []
-        self._noted[key] = None
+        if len(self._noted) >= _NOTED_MAX:
+            oldest = next(iter(self._noted))
+            if now.mono_us - self._noted[oldest] < _NOTED_US:
+                return []
+            del self._noted[oldest]
+        self._noted[key] = now.mono_us
         member = self._trust.member(author)
         return [Note(f"node/{member.name if member else author.hex()[:12]}", said)]
 

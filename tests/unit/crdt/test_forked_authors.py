@@ -5,13 +5,15 @@ from collections.abc import Mapping
 import pytest
 
 from meshnode.crdt import letters
+from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.fields import JsonValue
 from meshnode.crdt.letters import Envelopes
 from meshnode.crdt.replica import DocumentsConfig
 from meshnode.crdt.succession import Succession
 from meshnode.kernel.effects import Channel
 from meshnode.links.messages import ControlReceived
-from tests.unit.crdt.ports import KeySigner, Mesh, Node
+from tests.unit.crdt.ports import KeySigner, Mesh, Node, instant
+from tests.unit.crdt.test_gate import HLC, chunk_of, deliver, receiver, sealed
 from tests.unit.crdt.test_generations import fields, generation, store_of
 
 NAMES = ("Thing", "default", "x")
@@ -174,3 +176,16 @@ def test_one_member_alone_makes_nobody_believe_what_others_hold_otherwise() -> N
     met(mesh, 60.0)
     assert len(mesh.roots()) == 1
     assert fields(mesh, "a")["honest"] == 1
+
+
+def test_who_signs_twice_again_and_again_silences_nobody_for_longer_than_an_hour() -> None:
+    """Of 256 things that people were told, none was forgotten: after that they were never told of any other."""
+    node = receiver()
+    counted = list[int]()
+    for seconds, some in ((0.0, range(300)), (0.0, range(5)), (3599.0, range(300, 305)), (3600.0, range(300, 310))):
+        for number in some:
+            doc = doc_id_of("Thing", "default", f"d{number}")
+            twice = [chunk_of(doc=doc, fields={"v": value, "updated_hlc": str(HLC)}) for value in ("1", "2")]
+            deliver(node, *(sealed(name=f"d{number}", doc=doc, changes=[each]) for each in twice), now=instant(seconds))
+        counted.append(sum("signed two different writes" in note.text for note in node.notes))
+    assert counted == [256, 256, 256, 266]
