@@ -57,7 +57,7 @@ class RelayConfig:
     bytes_per_s: int = 64 * 1024 * 1024  # of one client, both directions together
     burst_bytes: int = 64 * 1024 * 1024
     open_bytes: int = 64 * 1024  # what opening a tunnel costs, so that nobody opens and closes them for nothing
-    tunnels_per_client_max: int = 16  # and as many again whose pipes linger: what was sent last is under way
+    tunnels_per_client_max: int = 16  # twice as many with those whose pipes linger: what was sent last is under way
     tunnels_max: int = 512  # likewise
     clients_max: int = 256  # that have tunnels at once
 
@@ -189,11 +189,11 @@ class Carriage:
             return "relay-unknown"
         if self.ways.last_heard_us(wanted) is None:
             return "relay-no-client"
-        if max(self.tunnels, self._lingering) >= self.config.tunnels_max:
+        if _full(self.tunnels, self._lingering, self.config.tunnels_max):
             return "relay-full"
         if not purse.tunnels and self._paying >= self.config.clients_max:
             return "relay-full"
-        if max(purse.tunnels, purse.lingering) >= self.config.tunnels_per_client_max or purse.left < 0:
+        if _full(purse.tunnels, purse.lingering, self.config.tunnels_per_client_max) or purse.left < 0:
             return "relay-quota"
         return None
 
@@ -389,6 +389,11 @@ class Carriage:
 
     def deadline(self) -> int | None:
         return self._debts.deadline()
+
+
+def _full(tunnels: int, lingering: int, tunnels_max: int) -> bool:
+    """All may be opened anew while all those that ended a moment ago linger, as when a link broke; not once more."""
+    return tunnels >= tunnels_max or tunnels + lingering >= 2 * tunnels_max
 
 
 def _post(peer: NodeId, frame: Frame) -> Post:

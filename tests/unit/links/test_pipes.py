@@ -275,7 +275,7 @@ def test_pipes_that_linger_have_a_limit_a_client_and_one_in_all() -> None:
     """Else whoever opens and closes them holds as many connections of the relay as he likes."""
     for limits in ({"tunnels_per_client_max": 3}, {"tunnels_max": 3}):
         three = piping(open_bytes=1, **limits)
-        for _ in range(3):
+        for _ in range(6):
             ours, _ = starts(three)
             three.give(ANN, TunnelClosed(ours.tunnel))
         assert three.nodes[REL].carriage.tunnels == 0
@@ -287,12 +287,13 @@ def test_pipes_that_linger_have_a_limit_a_client_and_one_in_all() -> None:
 
 
 def test_as_many_tunnels_as_there_may_be_can_be_opened_anew_at_once_when_a_link_broke() -> None:
-    three = piping(open_bytes=1, tunnels_per_client_max=3)
-    for _ in range(3):
-        starts(three)
-    three.give(REL, PeerDown(ANN, Loss.RESET, ""))
-    three.give(ANN, PeerDown(REL, Loss.RESET, ""))
-    assert [starts(three)[0].door for _ in range(3)] == [DOOR] * 3
+    for limits in ({"tunnels_per_client_max": 3}, {"tunnels_max": 3}):
+        three = piping(open_bytes=1, **limits)
+        for _ in range(3):
+            starts(three)
+        three.give(REL, PeerDown(ANN, Loss.RESET, ""))
+        three.give(ANN, PeerDown(REL, Loss.RESET, ""))
+        assert [starts(three)[0].door for _ in range(3)] == [DOOR] * 3
 
 
 def test_a_dial_fails_by_name_when_its_door_is_gone_before_its_key_comes() -> None:

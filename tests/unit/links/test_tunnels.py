@@ -112,8 +112,9 @@ class Three:
 
     def opened(self) -> tuple[int, int]:
         """A tunnel from Ann to Ben, by the numbers that their hosts know it by."""
+        before = [len(self.of(node, TunnelStart)) for node in (ANN, BEN)]
         self.give(ANN, DIAL)
-        ours, theirs = (self.of(node, TunnelStart)[-1] for node in (ANN, BEN))
+        (ours,), (theirs,) = (self.of(node, TunnelStart)[n:] for node, n in zip((ANN, BEN), before, strict=True))
         assert (ours.peer, ours.inbound, ours.dial_no, theirs.peer, theirs.inbound) == (BEN, False, 1, ANN, True)
         return ours.tunnel, theirs.tunnel
 
