@@ -67,7 +67,6 @@ class Runs:
         self._stationery = Stationery()
         self._runs: dict[tuple[str, int], Run] = {}
         self._by_pid: dict[int, Run] = {}
-        self._live: dict[str, Run] = {}  # by mark: its first process has not been seen to end
         self._ending: dict[str, Run] = {}  # by mark: the first process is gone, others may not be
         self._strays = Strays(mark_of(run_directory))
         self._due: Timers[Run] = Timers()
@@ -121,7 +120,7 @@ class Runs:
         run = Run(order, pid, mark, Output(AgentLog(log_path(self._logs, order.instance), self._hlc)), gate)
         self._outputs.add(run.output, out, OUT)
         self._outputs.add(run.output, err, ERR)
-        self._runs[order.instance, order.run_no] = self._by_pid[pid] = self._live[mark] = run
+        self._runs[order.instance, order.run_no] = self._by_pid[pid] = run
         return run
 
     def _child(self, launch: Launch, title: str) -> int:
@@ -212,7 +211,7 @@ class Runs:
         _signal_group(run.pid, signal.SIGKILL)
         self._guard.remove(run.pid)
         _, status = os.waitpid(run.pid, 0)
-        del self._by_pid[run.pid], self._live[run.mark]
+        del self._by_pid[run.pid]
         _open_gate(run)
         run.status = os.waitstatus_to_exitcode(status)
         self._ending[run.mark] = run
@@ -226,9 +225,9 @@ class Runs:
             if pid not in self._by_pid and pid != self._guard.pid:
                 mark = mark_in(pid)
                 shown[pid] = mark or by_session.get(_session(pid), mark)
-        now_us = self._now().mono_us
+        now_us, live = self._now().mono_us, {run.mark for run in self._by_pid.values()}
         left: dict[str | None, None] = {}
-        for pid in self._strays.judge(shown, self._live, now_us):
+        for pid in self._strays.judge(shown, live, now_us):
             left[shown[pid]] = None
             _signal(pid, signal.SIGKILL)
         if not self._strays.hold(now_us):
