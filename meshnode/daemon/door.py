@@ -158,7 +158,6 @@ class Door:
         try:
             kept = [Told(number, event) for number, event in self._core.story.since(after, self._now())]
             for at in range(0, len(kept), TOLD_MAX):
-                after = kept[at : at + TOLD_MAX][-1].number
                 yield kept[at : at + TOLD_MAX]
             while queue in self._watchers:
                 come = [await queue.get()]

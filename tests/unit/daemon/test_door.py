@@ -305,6 +305,20 @@ def test_a_reader_goes_on_where_it_was() -> None:
     play(scene())
 
 
+def test_a_reader_who_is_ahead_is_told_from_where_he_is() -> None:
+    async def scene() -> None:
+        building = await opened()
+        await building.door.ask(ListNodes())
+        reading = asyncio.ensure_future(read(building, 3, 2))
+        await turns()
+        for text in ("two", "three", "four", "five"):
+            building.happens(text)
+        assert [(one.number, one.event.text) for one in await reading] == [(4, "four"), (5, "five")]
+        building.loop.stop()
+
+    play(scene())
+
+
 def test_a_long_story_comes_in_pieces() -> None:
     async def scene() -> None:
         building = await opened()
