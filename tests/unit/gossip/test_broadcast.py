@@ -311,6 +311,12 @@ def test_of_two_neighbours_one_tells_first_and_spares_the_other_a_letter() -> No
     assert told == [(C, IHave([rumour_id(b"r")]))] and letters(upper.wake(after(LATER_US))) == []
     upper.told(A, [rumour_id(b"r")], after(LATER_US))
     assert letters(upper.wake(after(LATEST_US))) == []
+    lately = tree(A, B, me=C)
+    lately.pruned(A)
+    lately.told(A, [rumour_id(b"q")], T0, recent=True)
+    lately.spread(b"r", T0)
+    waiting = [letter for peer, letter in letters(lately.wake(after(LATEST_US))) if peer == A]
+    assert IHave([rumour_id(b"r")]) in waiting, "what is told on a new link is no stream"
 
 
 def test_who_has_nobody_to_tell_it_in_full_asks_the_first_one_it_meets() -> None:

@@ -9,7 +9,7 @@ from meshnode.gossip.parted import Parted
 from meshnode.gossip.repair import REGION, SLICE, Repairs
 from meshnode.kernel.effects import Send
 from meshnode.kernel.fingerprints import Fingerprints
-from meshnode.kernel.instant import SECOND
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.repair import RepairRoot
 from tests.unit.gossip.regions import Lands, Place, lands
 
@@ -52,6 +52,16 @@ def test_a_few_rows_come_in_one_exchange() -> None:
     world.link(one, two)
     world.run_for(0.05)
     assert len(two.directory) == 100
+
+
+def test_a_comparison_that_nothing_asks_for_waits_for_something_to_ride_on_and_no_other_does() -> None:
+    world = Lands(whole_mesh_max=10_000)
+    one, two = world.place("one", "east"), world.place("two", "east")
+    one.repairs.start(Instant(0, 0))
+    due_us = one.repairs.deadline()
+    assert due_us is not None
+    regular, asked_for = one.repairs.wake([two.id], Instant(due_us, 0)), one.repairs.open(two.id)
+    assert [send.patient for send in (*regular, *asked_for) if isinstance(send, Send)] == [True, False]
 
 
 def test_over_budget_rows_are_shed_and_come_later() -> None:
