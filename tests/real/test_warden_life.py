@@ -151,6 +151,9 @@ def forked():
     import time
     say(os.getpid())
     time.sleep(1000)
+def parent():  # its child is the warden's only when it has ended
+    os.fork()
+    forked()
 def executed():
     say(os.getpid())
     os.execvp("sleep", ["sleep", "1000"])
@@ -177,23 +180,26 @@ async def test_one_that_forks_away_is_found_and_ended_and_nobody_else_is(tmp_pat
 
 
 @in_loop
-async def test_one_that_shows_its_mark_only_after_its_run_was_over_is_found_all_the_same(tmp_path: Path, fifo: Fifo):
+async def test_one_that_shows_its_mark_only_after_its_run_was_over_is_found_and_so_is_its_child(
+    tmp_path: Path, fifo: Fifo
+):
     (tmp_path / "run").mkdir(mode=0o700)
     with warden_by(tmp_path / "run", "tests.real.hiding_warden"):
         async with hand(tmp_path) as here:
-            code = AWAY.format(how="forked", end="import time; time.sleep(1000)")
+            code = AWAY.format(how="parent", end="import time; time.sleep(1000)")
             here.start(here.recipe(code, FIFO=fifo.path), "good/0")
-            spared = int(await fifo.line())
+            spared = [int(await fifo.line()) for _ in range(2)]
             here.start(here.recipe(code, FIFO=fifo.path), "away/0")
-            away = int(await fifo.line())
+            away = [int(await fifo.line()) for _ in range(2)]
             await here.pid("away/0")
             here.stop("away/0", grace_us=0)
             await here.exit("away/0")
-            assert not gone(away), "the end of the run is told before"
+            assert not any(map(gone, away)), "the end of the run is told before"
             (tmp_path / SHOWN).touch()
             async with asyncio.timeout(WAIT_S):
-                await ended(away)
-            assert not gone(spared)
+                for each in away:
+                    await ended(each)
+            assert not any(map(gone, spared))
 
 
 # Starts
