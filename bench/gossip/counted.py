@@ -6,21 +6,17 @@ Beside what ``daemon.py`` says, every half second in which something happens:
 """
 
 import os
-import sys
 
-from bench.gossip.daemon import Overheard, listen, say
-from meshnode.daemon.main import run
-from meshnode.daemon.wiring import AS_BUILT, Adapt
+from bench.gossip.daemon import Weighed, say, serve
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import MS, Instant
-from meshnode.links.messages import Transmit
 from meshnode.node.inputs import Input, LoadSampled
 
 TELL_US = 500 * MS
 
 
-class Counted(Overheard):
-    """Counts ``Transmit``: one is one write, one TLS record."""
+class Counted(Weighed):
+    """Counts pieces and bytes."""
 
     def __init__(self, *given: object) -> None:
         super().__init__(*given)  # type: ignore[arg-type]  # as Core
@@ -29,21 +25,15 @@ class Counted(Overheard):
     def handle(self, event: Input, now: Instant) -> list[Effect]:
         if type(event) is LoadSampled:
             return []
-        return self._count(super().handle(event, now), now)
+        return super().handle(event, now)
 
-    def wake(self, now: Instant) -> list[Effect]:
-        return self._count(super().wake(now), now)
-
-    def _count(self, effects: list[Effect], now: Instant) -> list[Effect]:
-        sizes = [len(effect.data) for effect in effects if isinstance(effect, Transmit)]
-        self._pieces += len(sizes)
-        self._bytes += sum(sizes)
+    def wrote(self, pieces: list[bytes], now: Instant) -> None:
+        self._pieces += len(pieces)
+        self._bytes += sum(map(len, pieces))
         if now.mono_us - self._told_us >= TELL_US:
             self._told_us = now.mono_us
             say("sent", self.config.node, f"{self._pieces}/{self._bytes}")
-        return effects
 
 
 if __name__ == "__main__":
-    status = run(sys.argv[1:], Adapt(ports=AS_BUILT.ports, disk=AS_BUILT.disk, core=Counted, beside=listen))
-    os._exit(status)
+    os._exit(serve(Counted))

@@ -22,14 +22,16 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hw.vector import LAYOUT, LoadVector
 from meshnode.daemon.main import run
-from meshnode.daemon.wiring import AS_BUILT, Adapt
+from meshnode.daemon.wiring import AS_BUILT
 from meshnode.gossip.messages import Described, Discovered, MemberChanged, SoftChanged
 from meshnode.host.loop import CoreLoop
 from meshnode.kernel.effects import Effect
 from meshnode.kernel.instant import Instant
+from meshnode.links.messages import Transmit
 from meshnode.model.ids import NodeId
 from meshnode.node.core import Core
 from meshnode.node.inputs import HardwareProbed, Input, LoadSampled
@@ -73,6 +75,29 @@ class Overheard(Core):
             say("row", node, row.facts.split(b'"')[3].decode().strip())
 
 
+class Weighed(Overheard):
+    """Hands on what it gives to its connections, a piece for each write and TLS record."""
+
+    def handle(self, event: Input, now: Instant) -> list[Effect]:
+        return self._given(super().handle(event, now), now)
+
+    def wake(self, now: Instant) -> list[Effect]:
+        return self._given(super().wake(now), now)
+
+    def _given(self, effects: list[Effect], now: Instant) -> list[Effect]:
+        self.wrote([effect.data for effect in effects if isinstance(effect, Transmit)], now)
+        return effects
+
+    def wrote(self, pieces: list[bytes], now: Instant) -> None:
+        """All of one turn, none mostly."""
+        raise NotImplementedError
+
+
+def serve(core: type[Core]) -> int:
+    """Run the daemon with such a core. Returns its exit code."""
+    return run(sys.argv[1:], replace(AS_BUILT, core=core, beside=listen))
+
+
 def listen(loop: CoreLoop) -> None:
     """Read orders until nobody gives any more."""
 
@@ -107,5 +132,4 @@ def say(what: str, node: NodeId, token: str) -> None:
 
 
 if __name__ == "__main__":
-    status = run(sys.argv[1:], Adapt(ports=AS_BUILT.ports, disk=AS_BUILT.disk, core=Overheard, beside=listen))
-    os._exit(status)
+    os._exit(serve(Overheard))

@@ -16,9 +16,7 @@ class Effort:
     kills: int
     silences: int
     settle_s: float
-    calm_s: (
-        float  # more, after a join of many: until the load of the machine has fallen, which each node tells all others
-    )
+    calm_s: float  # more, after a join of many: till the load has fallen, which each node tells all others
     idle_s: float
     spin_s: float
     pulse_s: float

@@ -6,18 +6,13 @@ Beside what ``daemon.py`` says, every two seconds in which something was written
 """
 
 import os
-import sys
 from collections.abc import Sequence
 
-from bench.gossip.daemon import Overheard, listen, say
-from meshnode.daemon.main import run
-from meshnode.daemon.wiring import AS_BUILT, Adapt
+from bench.gossip.daemon import Weighed, say, serve
 from meshnode.gossip import letters
 from meshnode.gossip.letters import Push, SoftBatch
-from meshnode.kernel.effects import Channel, Effect
+from meshnode.kernel.effects import Channel
 from meshnode.kernel.instant import SECOND, Instant
-from meshnode.links.messages import Transmit
-from meshnode.node.inputs import Input
 from meshnode.wire.frame import Frame, FrameReader, Kind, size
 
 WROTE = "wrote"
@@ -25,7 +20,7 @@ PIECE = "piece"
 TELL_US = 2 * SECOND
 
 
-class Sorting(Overheard):
+class Sorting(Weighed):
     """Reads its own pieces again: at rest they are few."""
 
     def __init__(self, *given: object) -> None:
@@ -33,23 +28,15 @@ class Sorting(Overheard):
         self._wrote: dict[str, tuple[int, int]] = {}
         self._told_us = 0
 
-    def handle(self, event: Input, now: Instant) -> list[Effect]:
-        return self._count(super().handle(event, now), now)
-
-    def wake(self, now: Instant) -> list[Effect]:
-        return self._count(super().wake(now), now)
-
-    def _count(self, effects: list[Effect], now: Instant) -> list[Effect]:
-        written = [effect.data for effect in effects if isinstance(effect, Transmit)]
-        for data in written:
+    def wrote(self, pieces: list[bytes], now: Instant) -> None:
+        for data in pieces:
             self._add(PIECE, len(data))
             for frame in FrameReader().feed(data):
                 self._add(kind_of(frame), size(frame))
-        if written and now.mono_us - self._told_us >= TELL_US:
+        if pieces and now.mono_us - self._told_us >= TELL_US:
             self._told_us = now.mono_us
             told = ",".join(f"{kind}={frames}/{octets}" for kind, (frames, octets) in self._wrote.items())
             say(WROTE, self.config.node, told)
-        return effects
 
     def _add(self, kind: str, octets: int) -> None:
         frames, before = self._wrote.get(kind, (0, 0))
@@ -75,5 +62,4 @@ def read(told: Sequence[str]) -> dict[str, tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    status = run(sys.argv[1:], Adapt(ports=AS_BUILT.ports, disk=AS_BUILT.disk, core=Sorting, beside=listen))
-    os._exit(status)
+    os._exit(serve(Sorting))

@@ -8,17 +8,15 @@ processor.
 import os
 import re
 import selectors
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from bench.gossip.daemon import Overheard, listen
+from bench.gossip.daemon import Overheard, serve
 from meshnode.daemon import wiring
-from meshnode.daemon.main import run
-from meshnode.daemon.wiring import AS_BUILT, Adapt
+from meshnode.gossip.letters import Graft, IHave, Prune, Push, SoftBatch, SoftRefresh
 from meshnode.gossip.messages import Described
 from meshnode.host.transport import Transport
 from meshnode.kernel.effects import Channel, Effect, Send
@@ -28,7 +26,8 @@ from meshnode.node.inputs import Input
 
 DIRECTORY = "MESHNODE_HOPS"
 GOT, HELD, WROTE = "got", "held", "wrote"  # a row came; is held; is about to be given to the socket
-LETTERS = {7: "rumour", 8: "ids", 9: "graft", 10: "prune", 11: "facts", 12: "refresh"}
+WORDS = {Push: "rumour", IHave: "ids", Graft: "graft", Prune: "prune", SoftBatch: "facts", SoftRefresh: "refresh"}
+LETTERS = {letter.__struct_config__.tag: word for letter, word in WORDS.items()}  # by their first item
 _TOKEN = re.compile(rb'"bench": ?"(\w+)')
 
 
@@ -167,7 +166,7 @@ notes = Notes()
 def main() -> int:
     selectors.DefaultSelector = Watched
     wiring.Transport = Writing
-    status = run(sys.argv[1:], Adapt(ports=AS_BUILT.ports, disk=AS_BUILT.disk, core=Traced, beside=listen))
+    status = serve(Traced)
     Path(os.environ[DIRECTORY], f"{notes.trace.node}.json").write_bytes(msgspec.json.encode(notes.trace))
     return status
 
