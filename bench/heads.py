@@ -21,7 +21,7 @@ class Caller(threading.Thread):
     """Calls from one node to the agent of another, without a second try."""
 
     def __init__(self, mesh: Nodes, through: str, to: str) -> None:
-        super().__init__(name=f"{through} -> {to}")
+        super().__init__(name=f"{through} -> {to}", daemon=True)
         self._client, self._skill = mesh.clients[through], f"echo-{to}.echo"
         self._ending = threading.Event()
         self.answered = 0

@@ -27,7 +27,7 @@ class Writer(threading.Thread):
     second write goes to a key that the other side writes, too."""
 
     def __init__(self, mesh: Nodes, node: str, number: int) -> None:
-        super().__init__(name=f"writer at {node}")
+        super().__init__(name=f"writer at {node}", daemon=True)
         self._client, self._side, self._round = mesh.clients[node], node, number
         self._ending = threading.Event()
         self.apart = threading.Event()
