@@ -6,6 +6,7 @@ Made once under ``.venvs/anchors``; what cannot be had is named, and the rows of
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ ENVIRONMENT = ROOT / ".venvs" / "anchors"
 PYTHON = ENVIRONMENT / "bin" / "python"
 PACKAGES = ("ray==2.60.0", "nats-py==2.16.0")
 STAMP = ENVIRONMENT / "anchors.stamp"
-INSTALL_S = 600
+INSTALL_S, ANSWER_S = 600, 180.0
 TUNED = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
@@ -72,7 +73,8 @@ class Server:
 
     def __init__(self, script: str, command: list[str] | None = None) -> None:
         """``command``: how it is run, where that is not in the environment of these anchors."""
-        self._process = subprocess.Popen(
+        self.within_s = ANSWER_S
+        self.process = subprocess.Popen(
             command or _command(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, start_new_session=True,
         )  # fmt: skip
@@ -80,31 +82,35 @@ class Server:
 
     def round(self, where: str, samples: int, window_s: float) -> tuple[list[float], float]:
         """Latencies in microseconds, and calls a second with 64 in flight (0 without a window)."""
-        assert self._process.stdin is not None
+        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended: the reading below says how
-            self._process.stdin.write(f"{where} {samples} {window_s}\n")
-            self._process.stdin.flush()
+            self.process.stdin.write(f"{where} {samples} {window_s}\n")
+            self.process.stdin.flush()
         told = self._read()
         return told["us"], told["calls_s"]
 
     def close(self) -> None:
-        if self._process.stdin is not None:
+        if self.process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+                self.process.stdin.close()
         try:
-            self._process.wait(5)
+            self.process.wait(5)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         _sweep()
 
     def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], self.within_s)[0]:
+            self.process.kill()
+            self.close()
+            raise Missing(f"no answer within {self.within_s:g} s")
+        line = self.process.stdout.readline()
         if not line:
-            raise Missing(f"it ended with {self._process.wait()}")
+            raise Missing(f"it ended with {self.process.wait()}")
         return json.loads(line)
 
 

@@ -1,6 +1,7 @@
 """Anchors that cannot run are named, with the reason; those that can leave nothing behind."""
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_a_script_that_fails_or_hangs_is_missing_with_its_last_word(environment:
     (environment / "y.py").write_text("import signal\nsignal.pause()")
     with pytest.raises(beside.Missing, match="not done after"):
         beside.once("y.py", timeout_s=0.5)
+
+
+def test_a_script_that_serves_rounds_and_says_nothing_more_is_ended_and_missing(environment: Path):
+    (environment / "stamp").touch()
+    (environment / "y.py").write_text("import signal\nprint('{}', flush=True)\nsignal.pause()")
+    server = beside.Server("y.py")
+    server.within_s = 0.1
+    with pytest.raises(beside.Missing, match=r"^no answer within 0\.1 s$"):
+        server.round("same", 1, 0.0)
+    assert server.process.returncode == -signal.SIGKILL
 
 
 def test_tuned_health_checks_are_in_the_environment_of_the_tuned_run_only(environment: Path):
