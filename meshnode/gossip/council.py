@@ -14,7 +14,7 @@ from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects, mark
 from meshnode.gossip.verdict import STRONG, Case, Evidence, condemned, judge, unanimous
-from meshnode.kernel.instant import MS, SECOND, Instant
+from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import LinkStats
 from meshnode.model.ids import NodeId
 
@@ -24,8 +24,8 @@ LARGE_REGION = 8
 SPOKE_US = 10 * SECOND
 CONFIRMED_US = 1 * SECOND
 CONFIRMATIONS = 2  # by others, beside the first voice
-HEARING_US = 400 * MS  # for an accusation to reach its subject, and for the answer to come back
-HEARING_TRIPS = 4  # over some links each way
+HEARING_US = 1 * SECOND  # for an accusation to be read by its subject, which may stand still for a moment, and answered
+HEARING_TRIPS = 4  # for both to come over some links each way
 ANSWERED_US = 60 * SECOND  # who answered so lately is given longer:
 HEARING_LONG_US = 5 * SECOND  # it answers at a pace, and who plays with it does so again
 TRUSTED = 3  # answers after which such words alone change nothing before that time is over

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from meshnode.gossip import council
-from meshnode.kernel.instant import SECOND, Instant
+from meshnode.gossip.messages import MemberState
+from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.network import Cut
 from meshnode.sim.safety import NoFalseDeath
@@ -14,6 +15,7 @@ from meshnode.sim.world import Setup, World
 from tests.sim.luck import noticed_by_some_seed
 
 NODES, BEHIND, LASTS_S = 12, 4, 6.0
+UNREACHABLE = MemberState.UNREACHABLE
 MANY, BEHIND_FIRST, APART_THEN = 15, (1, 2, 7, 12), (0, 1, 8, 9, 12)
 
 
@@ -46,6 +48,24 @@ def cut_anew(world: World) -> None:
     world.network.heal(behind)
     world.run_for(15.0)
     world.network.heal(apart)
+    world.run_for(8.0)
+
+
+def paused_as_called(world: World) -> None:
+    """Whoever was called gone from behind a firewall stands still, for less than anybody need notice, as the others
+    hear of it."""
+    *others, called = world.nodes[2:]
+    behind = world.network.cut(Cut(between(world, (0, 1)), rejects=True), reset=True)
+    world.run_for(3.0)
+    world.network.heal(behind)
+
+    def is_called() -> bool:
+        return any(node.core is not None and node.core.gossip.state(called.node) is UNREACHABLE for node in others)
+
+    if world.run_till(is_called, 5.0):
+        called.pause()
+        world.run_for(0.95)
+        called.resume()
     world.run_for(8.0)
 
 
@@ -94,3 +114,14 @@ def test_whoever_gives_such_a_one_no_more_time_than_others_is_noticed(monkeypatc
 
     monkeypatch.setattr(council.Council, "many_lost", never)
     assert noticed_by_some_seed(lambda seed: "as down: refuses a fresh dial" in played(seed, cut_anew, MANY), first=1)
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_who_stands_still_for_a_moment_as_it_is_called_gone_may_still_answer(seed: int) -> None:
+    assert played(seed, paused_as_called, MANY) == ""
+
+
+def test_whoever_gives_it_no_such_moment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(council, "HEARING_US", 400 * MS)
+    called = "as down: refuses a fresh dial"
+    assert noticed_by_some_seed(lambda seed: called in played(seed, paused_as_called, MANY), first=1)

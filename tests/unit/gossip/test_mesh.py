@@ -59,8 +59,8 @@ def test_a_killed_node_is_avoided_at_once_and_down_when_its_port_refuses(count: 
     world.run_for(0.198)
     assert all(world.state(box, dead) is MemberState.DOWN for box in neighbours)
     assert not any(box.gossip.reachable(dead.id) for box in rest)
-    took = world.run_until(lambda: all(world.state(box, dead) is MemberState.DOWN for box in rest), 1.0)
-    assert took < 0.3, "who had no link to it gives it time to answer"
+    took = world.run_until(lambda: all(world.state(box, dead) is MemberState.DOWN for box in rest), 2.0)
+    assert took < 1.0, "who had no link to it gives it time to answer"
     assert all(box.gossip.votes(dead.id) for box in rest)
 
 
