@@ -1,12 +1,16 @@
 """When a load is news: an exponential mean per metric, and a dead band around what was told last.
 
 Bands are absolute points, not shares of the value: near zero every value is "50 % more" than the one before. Of the
-processor a quarter of what is free is news, those points at least: between 10 % busy and 25 there is the same room for
-everybody, between 80 and 90 half of it is gone. Only the network, which spans six decades, and the load average, which
-on an overloaded machine is never at rest, need both a floor and a factor. Flags are news at once, and so is whatever
-rises. What falls is waited for: a mean that comes down from a peak leaves its band again and again on the way, on all
-machines at once that were busy for the same reason, and where it comes to rest is all anybody needs. A load average
-falls for minutes, and says what the processor has said before: it is told more seldom still.
+processor, of memory and of the way to 100 C a quarter of what is free is news, those points at least: between 10 % busy
+and 25 there is the same room for everybody, between 80 and 90 half of it is gone. Only the network, which spans six
+decades, and the load average, which on an overloaded machine is never at rest, need both a floor and a factor. A load
+average is a mean of a minute, and says what the processor has said before: it is waited for.
+
+Flags are news at once, and so is whatever rises. What only falls waits: a mean that comes down from a peak leaves its
+band again and again on the way, on all machines at once that were busy for the same reason, and where it comes to rest
+is all anybody needs. A machine that was busy and is idle again is known to be so after ``fall_s``; one whose load goes
+up and down tells its falls every ``falls_s``, and is thought busier meanwhile. So there is less to say of what rises,
+too: that is what is above what others know.
 """
 
 import math
@@ -16,6 +20,7 @@ from hw.vector import LoadVector
 
 # A sensor that fails now and then keeps its last value this many samples; then it is not known.
 MISSES_MAX = 5
+AT_ONCE = 2  # falls that need not keep ``falls_s``: those of one machine that was busy for a while
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +37,8 @@ class Bands:
     """How far the mean must move from what was told before it is told again."""
 
     mean_over_s: float = 5.0
+    free_part: float = 0.25  # of the processor, of memory, of the way to 100 C
     cpu_points: float = 10.0
-    cpu_free_part: float = 0.25
     memory_points: float = 3.0
     disk_points: float = 2.0
     accelerator_points: float = 10.0
@@ -42,8 +47,9 @@ class Bands:
     load_per_cpu: float = 0.25
     load_min: float = 0.5
     load_factor: float = 1.5
-    fall_s: float = 15.0  # after whatever was told
-    load_fall_s: float = 120.0
+    load_s: float = 120.0  # after whatever was told
+    fall_s: float = 15.0  # the same
+    falls_s: float = 120.0  # from fall to fall, where there are many
     network_kib_s: float = 256.0
     network_factor: float = 2.0
 
@@ -113,8 +119,7 @@ class Smoother:
         self._means = _Means()
         self._at_s: float | None = None
         self._flags_told = -1
-        self._told_s = -math.inf
-        self.falls = False  # what was told last was told only because something became less
+        self._told_s = self._paid_s = -math.inf  # each fall costs ``falls_s`` (GCRA, ITU-T I.371); so much is paid
 
     def step(self, sample: LoadSample) -> LoadVector | None:
         """The mean so far at the first sample, when a metric left its band and when a flag changed; else ``None``."""
@@ -122,7 +127,8 @@ class Smoother:
         same, moved = sample.load.flags() == self._flags_told, self._moved(sample.cpus)
         if same and not moved:
             return None
-        self.falls = same and all(mean.falls for mean in moved)
+        if same and all(mean.falls for mean in moved):
+            self._paid_s = max(self._paid_s, sample.at_s) + self._bands.falls_s
         self._flags_told, self._told_s = sample.load.flags(), sample.at_s
         for mean in self._means.all():
             mean.told = mean.now
@@ -144,25 +150,35 @@ class Smoother:
         means.sent.take(sample.load.sent_kib_s, share)
 
     def _moved(self, cpus: float) -> list[_Mean]:
-        """Those that left their bands, without such as fall too soon after what was told last."""
+        """Those that left their bands, without such as fall too soon."""
         means, bands = self._means, self._bands
-        settled = self._at_s is None or self._at_s >= self._told_s + bands.fall_s
-        lasting = self._at_s is None or self._at_s >= self._told_s + bands.load_fall_s
         load_band = max(bands.load_min, bands.load_per_cpu * cpus)
-        busy = max(means.cpu.now or 0.0, means.cpu.told or 0.0)
-        cpu_band = max(bands.cpu_points, bands.cpu_free_part * (100.0 - busy))
         looked = (
-            (means.cpu, means.cpu.moved(cpu_band), settled),
-            (means.memory, means.memory.moved(bands.memory_points), True),
-            (means.disk, means.disk.moved(bands.disk_points), True),
-            (means.accelerator, means.accelerator.moved(bands.accelerator_points), settled),
-            (means.accelerator_memory, means.accelerator_memory.moved(bands.accelerator_memory_points), True),
-            (means.load, means.load.outgrew(load_band, bands.load_factor), lasting),
-            (means.celsius, means.celsius.moved(bands.celsius), True),
-            (means.received, means.received.outgrew(bands.network_kib_s, bands.network_factor), settled),
-            (means.sent, means.sent.outgrew(bands.network_kib_s, bands.network_factor), settled),
+            (means.cpu, means.cpu.moved(self._of_free(means.cpu, bands.cpu_points))),
+            (means.memory, means.memory.moved(self._of_free(means.memory, bands.memory_points))),
+            (means.disk, means.disk.moved(bands.disk_points)),
+            (means.accelerator, means.accelerator.moved(bands.accelerator_points)),
+            (means.accelerator_memory, means.accelerator_memory.moved(bands.accelerator_memory_points)),
+            (means.load, self._since_s() >= bands.load_s and means.load.outgrew(load_band, bands.load_factor)),
+            (means.celsius, means.celsius.moved(self._of_free(means.celsius, bands.celsius))),
+            (means.received, means.received.outgrew(bands.network_kib_s, bands.network_factor)),
+            (means.sent, means.sent.outgrew(bands.network_kib_s, bands.network_factor)),
         )
-        return [mean for mean, moved, may_fall in looked if moved and (may_fall or not mean.falls)]
+        may_fall = self._may_fall()
+        return [mean for mean, moved in looked if moved and (may_fall or not mean.falls)]
+
+    def _of_free(self, mean: _Mean, points: float) -> float:
+        """A part of what was free when less of it was."""
+        return max(points, self._bands.free_part * (100.0 - max(mean.now or 0.0, mean.told or 0.0)))
+
+    def _since_s(self) -> float:
+        """How long ago anything was told."""
+        return math.inf if self._at_s is None else self._at_s - self._told_s
+
+    def _may_fall(self) -> bool:
+        bands = self._bands
+        paid = self._at_s is None or self._at_s >= self._paid_s - (AT_ONCE - 1) * bands.falls_s
+        return paid and self._since_s() >= bands.fall_s
 
     def _vector(self, sample: LoadSample) -> LoadVector:
         means = self._means

@@ -280,11 +280,6 @@ class Gossip:
         """The members of a region, sorted. To be read at once, not kept."""
         return self._parts.directory.in_region(region)
 
-    def hearers(self) -> int:
-        """How many are told what concerns the region of this node: all of a small mesh, its region of a large one."""
-        small = self._parts.soft.scope.small
-        return len(self.members() if small else self.in_region(self._parts.config.region))
-
     def holds_all(self) -> bool:
         """All soft facts of the mesh are held here, not those of this region alone."""
         scope = self._parts.soft.scope

@@ -57,7 +57,7 @@ class Hardware:
             self._failed("load sample", error)
             return
         if vector is not None:
-            self._tell(LoadSampled(vector.pack(), smoother.falls))
+            self._tell(LoadSampled(vector.pack()))
 
     def _failed(self, what: str, error: Exception) -> None:
         """Once for each kind: what fails every two seconds must not fill the log."""

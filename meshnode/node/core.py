@@ -46,7 +46,6 @@ from meshnode.node.intentions import Intentions
 from meshnode.node.interests import InterestReader
 from meshnode.node.journal_desk import around
 from meshnode.node.journals import Journals
-from meshnode.node.loads import Loads
 from meshnode.node.names import Names
 from meshnode.node.offering import Offering
 from meshnode.node.places import Places
@@ -103,7 +102,7 @@ class Core:
         self.rooms = Rooms((
             self.hub, self.gossip, self.puts, self.documents, self.intentions, self.agents, self.checkpoints,
             self.scheduler, self.switch, self.journals, self.bundles, self.offering, self.succession, self.commits,
-            self.proven, self.watching, self.tunnels, self.renewal, self.loads,
+            self.proven, self.watching, self.tunnels, self.renewal,
         ))  # fmt: skip
 
     def _build_rooms(self, restored: Sequence[Record]) -> None:
@@ -191,7 +190,6 @@ class Core:
             me=config.node,
             large=lambda: not self.gossip.holds_all(),
         )
-        self.loads = Loads(self.gossip.hearers, self.gossip.handle)
         self.enrolment = EnrolmentDesk(
             config.mesh, config.bundle_bytes, ports.admin, self.trust, ports.verifier, restored, clock=self.clock,
             banned=self.bans.refuses,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshnode.deployments.bundles import ROOM as BUNDLES
-from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Reached
+from meshnode.gossip.messages import Describe, DialFailed, Discovered, Disturbed, Publish, Reached
 from meshnode.kernel.blobs import BlobRead, BlobsKept
 from meshnode.kernel.effects import Effect, Note
 from meshnode.kernel.instant import SECOND, Instant
@@ -28,6 +28,7 @@ from meshnode.node.inputs import (
     StreamWanted,
     TopicsWanted,
 )
+from meshnode.registry.offers import LOAD_KEY
 from meshnode.security.messages import EnrolmentAsked, LeafRenewed, RenewalFailed, RenewalWanted
 from meshnode.wire.bus import AgentFrames
 
@@ -100,8 +101,8 @@ def _sensed(core: Core, event: HardwareProbed | LoadSampled | Slept | Measured, 
             core.index.described(core.config.node)
             described = core.gossip.handle(Describe(facts, core.endpoints), now)
             return [*described, *core.scheduler.member_changed(core.config.node, now)]
-        case LoadSampled():
-            return core.loads.sampled(event, now)
+        case LoadSampled(vector):
+            return core.gossip.handle(Publish(LOAD_KEY, vector), now)
         case Slept(for_us):
             return core.gossip.handle(Disturbed(min(for_us, CALM_MAX_US)), now)
         case Measured():

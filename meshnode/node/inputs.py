@@ -80,13 +80,9 @@ class HardwareProbed(msgspec.Struct, frozen=True):
 
 
 class LoadSampled(msgspec.Struct, frozen=True):
-    """The live load vector (13 bytes, see hw.load) after smoothing, told only when it moved out of its dead band.
-
-    ``falls``: only because something became less; nothing rose out of its band, and no flag changed.
-    """
+    """The live load vector (13 bytes, see hw.load) after smoothing, told only when it moved out of its dead band."""
 
     vector: bytes
-    falls: bool = False
 
 
 class Slept(msgspec.Struct, frozen=True):

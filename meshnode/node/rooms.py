@@ -58,7 +58,7 @@ class Room(Protocol):
 # In the order in which they are woken: from the links up.
 NAMES = (
     "hub", "gossip", "puts", "documents", "intentions", "agents", "checkpoints", "scheduler", "switch", "journals",
-    "bundles", "offering", "succession", "commits", "proven", "watching", "tunnels", "renewal", "loads",
+    "bundles", "offering", "succession", "commits", "proven", "watching", "tunnels", "renewal",
 )  # fmt: skip
 ALL = (1 << len(NAMES)) - 1
 
@@ -74,7 +74,7 @@ TOUCHES: dict[type[Input | Effect], int] = {
     # inputs
     CommandsGiven: _PUT,
     LinkBytes: _of("hub"), LinkOpened: _of("hub"), LinkLost: _of("hub"), AgentFrames: _of("switch"), Measured: 0,
-    Stored: _of("commits", "journals"), LoadSampled: _of("gossip", "loads"), DialFailed: _of("gossip", "hub"),
+    Stored: _of("commits", "journals"), LoadSampled: _of("gossip"), DialFailed: _of("gossip", "hub"),
     Discovered: _of("gossip"), Reached: _of("gossip"), Slept: _of("gossip"),
     TunnelWritten: 0, TunnelClosed: _of("tunnels"), PipeRead: _of("tunnels"), PipeEnded: _of("tunnels"),
     # effects that stay inside
@@ -95,7 +95,7 @@ _CHANNELS = {
     Channel.BUNDLE: _of("bundles"), Channel.CALL: 0, Channel.ENROL: 0,
 }  # fmt: skip
 _WOKEN = {
-    "intentions": _of("bundles"), "offering": _of("gossip"), "succession": _of("checkpoints"), "loads": _of("gossip"),
+    "intentions": _of("bundles"), "offering": _of("gossip"), "succession": _of("checkpoints"),
 }  # fmt: skip
 # By room: itself, and those it speaks to without an effect when it is woken.
 _WAKES = tuple(_of(name) | _WOKEN.get(name, 0) for name in NAMES)

@@ -171,13 +171,12 @@ def age_s(core: Core, node: NodeId, now: Instant) -> float:
 
 
 def _load(core: Core, node: NodeId, now: Instant) -> dict[str, Any]:
-    if node == core.config.node:
-        return {**load_view(core.loads.now), "age_s": 0.0} if core.loads.now else {}
     found = core.gossip.soft(node).get(LOAD_KEY)
     if found is None:
         return {}
     value, _version, heard_us = found
-    return {**load_view(value), "age_s": round((now.mono_us - heard_us) / SECOND, 1)}
+    own = node == core.config.node  # it would have told what moved since
+    return {**load_view(value), "age_s": 0.0 if own else round((now.mono_us - heard_us) / SECOND, 1)}
 
 
 _objects = msgspec.json.Decoder(dict[str, Any])

@@ -41,7 +41,7 @@ class RegionSurvey:
 
     def _gauge(self, node: NodeId) -> Gauge:
         core, machine = self._core, self._machine(node)
-        vector = core.loads.now if node == core.config.node else core.gossip.soft(node).get(LOAD_KEY, (b"",))[0]
+        vector = core.gossip.soft(node).get(LOAD_KEY, (b"",))[0]
         if len(vector) != VECTOR_BYTES:
             return Gauge(self.best(node), agents=core.index.agents_on(node))
         cpu, memory, _, _, gpu_memory, load, *_ = LAYOUT.unpack(vector)
