@@ -6,6 +6,7 @@ whoever brings it, and only once its signature was checked: nobody can use up an
 """
 
 from collections.abc import Hashable
+from itertools import islice
 from typing import Generic, TypeVar
 
 from meshnode.kernel.effects import Reject
@@ -31,7 +32,11 @@ class Overdone(RemoteError):
 
 
 class Throttle(Generic[KeyT]):
-    """So many at once, and then one every so often, by key (GCRA, ITU-T I.371). The oldest keys are forgotten."""
+    """So many at once, and then one every so often, by key (GCRA, ITU-T I.371).
+
+    A key that has all its share again is as good as unknown, and forgotten; where there is no room for more, the oldest
+    is.
+    """
 
     def __init__(self, burst: int, every_us: float, keys_max: int = KEYS_MAX) -> None:
         self.burst, self.every_us = burst, every_us
@@ -45,9 +50,14 @@ class Throttle(Generic[KeyT]):
         paid_us = max(self._paid_us.pop(key, 0), now_us) + count * self.every_us
         allowed = paid_us <= now_us + self.burst * self.every_us
         self._paid_us[key] = paid_us if allowed else paid_us - count * self.every_us
-        if len(self._paid_us) > self._keys_max:
-            del self._paid_us[next(iter(self._paid_us))]
+        self._forget(now_us)
         return allowed
+
+    def _forget(self, now_us: int) -> None:
+        """Of those used longest ago, two at a time: the table never outgrows what is used within a share's time."""
+        for oldest in tuple(islice(self._paid_us, 2)):
+            if self._paid_us[oldest] <= now_us or len(self._paid_us) > self._keys_max:
+                del self._paid_us[oldest]
 
 
 class Manners:

@@ -195,6 +195,23 @@ def test_a_throttle_forgets_the_oldest_keys() -> None:
     assert throttle.takes(0, 0) and not throttle.takes(3, 0)
 
 
+@given(st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(0, 9), st.integers(1, 5)), max_size=80))
+def test_a_throttle_that_forgets_whose_time_is_over_answers_as_one_for_each(steps: list[tuple[int, int, int]]) -> None:
+    shared: Throttle[int] = Throttle(10, SECOND / 2)
+    single: list[Throttle[int]] = [Throttle(10, SECOND / 2) for _ in range(10)]
+    now_us = 0
+    for wait_us, key, count in steps:
+        now_us += wait_us
+        assert shared.takes(key, now_us, count) is single[key].takes(key, now_us, count)
+
+
+def test_a_throttle_keeps_nobody_whose_time_is_over() -> None:
+    throttle: Throttle[int] = Throttle(4, SECOND)
+    for key in range(1_000):
+        assert throttle.takes(key, key * SECOND // 10)
+    assert len(throttle) <= 11
+
+
 def test_what_is_forged_uses_up_nobodys_share() -> None:
     """Limits of authors are counted after the check: else a liar could silence an honest observer by forgeries."""
     world, (victim, other, *_), bad = liar()
