@@ -51,14 +51,26 @@ class Chosen(LoadSampled, frozen=True):
 class Overheard(Core):
     """The core, and what it has learned, in the turn in which it holds it; to the journal rows go later."""
 
-    _chosen = False
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)  # type: ignore[arg-type]  # as Core
+        self._chosen = False
+        self._states: list[str] = []  # learned in this turn: of a crowd each write would wake the harness beside it
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
         if isinstance(event, LoadSampled):
             self._chosen = self._chosen or isinstance(event, Chosen)
             if self._chosen and not isinstance(event, Chosen):
                 return []
-        return super().handle(event, now)
+        return self._told(super().handle(event, now))
+
+    def wake(self, now: Instant) -> list[Effect]:
+        return self._told(super().wake(now))
+
+    def _told(self, effects: list[Effect]) -> list[Effect]:
+        if self._states:
+            os.write(EAR, "".join(self._states).encode())
+            self._states.clear()
+        return effects
 
     def _carry(self, effect: Effect, now: Instant) -> Sequence[Effect] | None:
         if isinstance(effect, Described):
@@ -66,7 +78,7 @@ class Overheard(Core):
         elif isinstance(effect, SoftChanged) and effect.key == LOAD_KEY and effect.value:
             say("load", effect.node, str(LAYOUT.unpack(effect.value)[RECEIVED]))
         elif isinstance(effect, MemberChanged):
-            say(effect.state.value, effect.node, "-")
+            self._states.append(_line(effect.state.value, effect.node, "-"))
         return super()._carry(effect, now)
 
     def _look(self, node: NodeId) -> None:
@@ -128,7 +140,11 @@ def _input(words: list[str]) -> Input:
 
 
 def say(what: str, node: NodeId, token: str) -> None:
-    os.write(EAR, f"{what} {node.hex()} {token} {time.monotonic()}\n".encode())
+    os.write(EAR, _line(what, node, token).encode())
+
+
+def _line(what: str, node: NodeId, token: str) -> str:
+    return f"{what} {node.hex()} {token} {time.monotonic()}\n"
 
 
 if __name__ == "__main__":

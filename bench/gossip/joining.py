@@ -7,9 +7,7 @@ from bench.rows import Anchor, Meter, Row
 
 async def join(fleet: Fleet, serf: "Figures | str") -> Row:
     meter = Meter()
-    since_s = fleet.meet()
-    await fleet.be_whole()
-    took_ms = 1000 * (max(told.at_s for told in fleet.held if told.state == "ready") - since_s)
+    took_ms = 1000 * await took_s(fleet)
     theirs = None if isinstance(serf, str) or serf.join_s is None else 1000 * serf.join_s
     count = len(fleet.nodes)
     return meter.row(
@@ -17,3 +15,10 @@ async def join(fleet: Fleet, serf: "Figures | str") -> Row:
         why=f"{count} daemons, up and alone, hear of the first one at once (as by mDNS) until each has each for ready",
         anchor=Anchor(name="serf", value=theirs, why=serf if isinstance(serf, str) else ""),
     )  # fmt: skip
+
+
+async def took_s(fleet: Fleet) -> float:
+    """All hear of the first one, and how long until each has each for ready."""
+    since_s = fleet.meet()
+    await fleet.be_whole()
+    return max(told.at_s for told in fleet.held if told.state == "ready") - since_s

@@ -28,11 +28,20 @@ class Told(NamedTuple):
     state: str
 
 
-async def follow(directory: Path, observer: int, numbers: dict[str, int], hear: Callable[[Told], None]) -> None:
-    """Read one node's stream until it ends: kept events first, then as they come."""
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def asked(directory: Path) -> Stream:
+    """One node's events: kept ones first, then as they come."""
     reader, writer = await asyncio.open_unix_connection(str(socket_of(directory)), limit=LINE_BYTES_MAX)
+    writer.write(b"GET /v1/events?after=0&follow=true HTTP/1.1\r\nhost: node\r\n\r\n")
+    return reader, writer
+
+
+async def follow(stream: Stream, observer: int, numbers: dict[str, int], hear: Callable[[Told], None]) -> None:
+    """Read one node's stream until it ends."""
+    reader, writer = stream
     try:
-        writer.write(b"GET /v1/events?after=0&follow=true HTTP/1.1\r\nhost: node\r\n\r\n")
         while line := await reader.readline():
             at_s = time.monotonic()
             if line.startswith(b"data: "):
