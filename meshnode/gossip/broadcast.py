@@ -14,7 +14,7 @@ letter of one id costs its reader half of what the rumour itself does. Whoever a
 parent is lost, is told at once what waits for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -66,10 +66,8 @@ class _Branch:
     duplicate_us: int = -DUPLICATES_US  # of the last copy too many
     surplus: int = 0  # so many more of those than news it brought lately
 
-    def ripe_us(self) -> int | None:
-        """From when on it may be told ids, if there is a turn for it."""
-        if not self.lazy_ids:
-            return None
+    def ripe_us(self) -> int:
+        """From when on it may be told the ids that wait, if there is a turn for it anyway."""
         since_us = next(iter(self.lazy_ids.values()))
         if self.soon:
             return since_us + SOON_US
@@ -78,11 +76,6 @@ class _Branch:
         # Of a stream, too, the other one tells first; what it has not told when its turn is over it lacks.
         turn_us = min(self.tells_us, since_us) + PACE_US
         return max(since_us + LATEST_US, turn_us + LATEST_US - LATER_US)
-
-    def due_us(self) -> int | None:
-        """When there is to be one."""
-        ripe_us = self.ripe_us()
-        return None if ripe_us is None else max(ripe_us, self.told_us + PACE_US)
 
 
 @dataclass(slots=True)
@@ -148,6 +141,7 @@ class Broadcast:
         missing = self._missing.get(number)
         self.note(rumour, now)
         effects: list[Effect] = []
+        lazily: list[_Branch] = []
         letter = encode(Push(rumour))
         for peer, branch in self._branches.items():
             if peer == source:
@@ -155,7 +149,8 @@ class Broadcast:
             if branch.eager:
                 effects.append(Send(peer, Channel.GOSSIP, letter))
             elif missing is None or peer not in missing.holders:
-                self._tell_later(branch, number, now)
+                lazily.append(branch)
+        _tell_later(lazily, number, now)
         if source is not None and source in self._branches and not (missing is not None and missing.recent):
             effects += self._brought(source)
         return [*effects, *self._raced(missing, source, now)]
@@ -165,9 +160,7 @@ class Broadcast:
         number = rumour_id(rumour)
         if number not in self._seen:
             self.note(rumour, now)
-            for peer, branch in self._branches.items():
-                if peer != source:
-                    self._tell_later(branch, number, now)
+            _tell_later([branch for peer, branch in self._branches.items() if peer != source], number, now)
 
     def note(self, rumour: bytes, now: Instant) -> None:
         """This rumour is known here; a later copy of it is a duplicate."""
@@ -260,11 +253,13 @@ class Broadcast:
         """When ids are told next. What has time waits a moment for those that are told soon: one turn for all."""
         soon = first = None
         for branch in self._branches.values():
-            due_us = branch.due_us()
+            if not branch.lazy_ids:
+                continue
+            due_us = max(branch.ripe_us(), branch.told_us + PACE_US)
             if branch.soon:
-                soon = earliest(soon, due_us)
+                soon = due_us if soon is None or due_us < soon else soon
             else:
-                first = earliest(first, due_us)
+                first = due_us if first is None or due_us < first else first
         return min(soon, first + SOON_US) if soon is not None and first is not None else earliest(soon, first)
 
     def _flush(self, now: Instant) -> list[Effect]:
@@ -272,7 +267,7 @@ class Broadcast:
         effects: list[Effect] = []
         if _over(self._ids_us(), now.mono_us):
             for peer, branch in self._branches.items():
-                if _over(branch.ripe_us(), now.mono_us):
+                if branch.lazy_ids and branch.ripe_us() <= now.mono_us:
                     effects += _letters(peer, branch, now)
         return effects
 
@@ -401,11 +396,6 @@ class Broadcast:
         missing = self._missing[number] = _Missing(peer, now.mono_us, [], recent)
         return missing
 
-    def _tell_later(self, branch: _Branch, number: bytes, now: Instant) -> None:
-        if len(branch.lazy_ids) >= LAZY_MAX:
-            return
-        branch.lazy_ids[number] = now.mono_us
-
     def _patience_us(self, peer: NodeId) -> int:
         rtt = self._links.rtt_us(peer) or 50 * MS
         return min(SECOND, max(50 * MS, 2 * rtt + 20 * MS))
@@ -429,6 +419,12 @@ class Broadcast:
 
 def _over(at_us: int | None, now_us: int) -> bool:
     return at_us is not None and at_us <= now_us
+
+
+def _tell_later(branches: Iterable[_Branch], number: bytes, now: Instant) -> None:
+    for branch in branches:
+        if len(branch.lazy_ids) < LAZY_MAX:
+            branch.lazy_ids[number] = now.mono_us
 
 
 def _letters(peer: NodeId, branch: _Branch, now: Instant) -> list[Effect]:

@@ -148,6 +148,10 @@ class Detector:
             self._hearsay.hear(held, source)
         return self._settle(held, now)
 
+    def retold(self, node: NodeId, incarnation: int, now: Instant) -> bool:
+        """A newer row of the same boot that only tells other facts: true if that is all, else it is to be learnt."""
+        return self._subjects.retold(node, incarnation, now.mono_us)
+
     def forget(self, node: NodeId) -> None:
         self._subjects.forget(node)
         self._council.forget(node)

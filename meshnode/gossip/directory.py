@@ -53,16 +53,19 @@ FEW_MAX = 16
 
 
 class Merge(msgspec.Struct, frozen=True):
-    """What a row did. ``news`` false: what we hold is as new or newer. ``before``: what it replaced.
+    """What a row did. ``news`` false: what we hold is as new or newer. ``before``: what it replaced, ``old``: its row.
 
-    ``known``: that one was not forgotten.
+    ``known``: that one was not forgotten. ``facts_only``: all that is news of a member are its facts and its
+    incarnation: who it is, where it is dialled and of which boot it is has not changed.
     """
 
     entry: Entry
     row: Row
     news: bool
     before: Entry | None = None
+    old: Row | None = None
     known: bool = False
+    facts_only: bool = False
 
 
 _signed = msgspec.msgpack.Decoder(SignedRow)
@@ -172,18 +175,25 @@ class Directory:
             return Merge(entry, row, news=False, before=held)
         if held is None and len(self) >= ROWS_MAX:
             raise RemoteError("directory-full")
-        return Merge(entry, row, news=True, before=held, known=self.counted(row.node) is not None)
+        known = held is not None and row.node not in self._forgotten
+        old = held.row if held is not None else None
+        only = known and old is not None and _tells_facts_only(held, old, entry, row)
+        return Merge(entry, row, news=True, before=held, old=old, known=known, facts_only=only)
 
     def hold(self, merge: Merge, *, save: bool = True) -> None:
         """Keep a row that ``offer`` called news."""
         node, before = merge.entry.node, merge.before  # the same bytes in all tables: of thousands each copy counts
-        if before is not None:
-            self._depart(before, merge)
-        self._added += before is None
-        self._held[node] = self._folded(merge.entry)
-        self._at.enter(node, merge.row.endpoints)
-        self._forgotten.pop(node, None)
-        self._index(merge.entry)
+        if merge.facts_only:
+            self._held[node] = self._folded(merge.entry)
+            self.rows.put(node, version_of(merge.entry.body))
+        else:
+            if before is not None:
+                self._depart(before, merge)
+            self._added += before is None
+            self._held[node] = self._folded(merge.entry)
+            self._at.enter(node, merge.row.endpoints)
+            self._forgotten.pop(node, None)
+            self._index(merge.entry)
         if save and _worth_saving(merge):
             self._unsaved[node] = before is None or self._unsaved.get(node, False)
 
@@ -258,8 +268,8 @@ class Directory:
         old, new = before.member, merge.entry.member
         if (old.region, old.name) != (new.region, new.name):
             self._census.leave(old.node, old.region, old.name)
-        if old.node in self._held:
-            gone = [address for address in before.row.endpoints if address not in merge.row.endpoints]
+        if old.node in self._held and merge.old is not None:
+            gone = [address for address in merge.old.endpoints if address not in merge.row.endpoints]
             self._at.leave(old.node, gone)
 
     def _index(self, entry: Entry) -> None:
@@ -284,10 +294,20 @@ class Directory:
             del self._members[at]
 
 
+def _tells_facts_only(before: Entry | None, old: Row, entry: Entry, row: Row) -> bool:
+    """It says nothing else of a member than facts."""
+    return (
+        before is not None
+        and not entry.left
+        and (old.boot, old.status, old.endpoints) == (row.boot, row.status, row.endpoints)
+        and before.member == entry.member
+    )
+
+
 def _worth_saving(merge: Merge) -> bool:
     """A raised incarnation alone costs no write: after a restart the next repair brings it again."""
-    if merge.before is None:
+    if merge.before is None or merge.old is None:
         return True
-    old, new = merge.before, merge.entry
-    unchanged = msgspec.structs.replace(old.row, incarnation=new.incarnation, wall_ms=merge.row.wall_ms) == merge.row
-    return not unchanged or old.signed.member != new.signed.member
+    row = merge.row
+    unchanged = msgspec.structs.replace(merge.old, incarnation=row.incarnation, wall_ms=row.wall_ms) == row
+    return not unchanged or merge.before.signed.member != merge.entry.signed.member

@@ -7,7 +7,7 @@ same for the rooms of a node.
 
 from collections.abc import Callable, Sequence
 
-from meshnode.gossip.messages import SoftChanged
+from meshnode.gossip.messages import Described, SoftChanged
 from meshnode.kernel.effects import Effect, Reject, Send
 
 NEVER = 2**63 - 1
@@ -17,13 +17,15 @@ DETECTOR, BROADCAST, OVERLAY, SOFT, ROLLS, REPAIRS, CATALOGUE, ENVOYS, CONTACTS,
 )
 ALL = (1 << 12) - 1
 QUIET = DETECTOR | BROADCAST | SOFT  # when these are woken they only send, as a rule
-# By the tag of a letter: rumours (alerts, one's own row that answers them, what regions have; any other row is told to
-# the rooms above), ids and wishes of the tree, soft facts (their owner counts as heard by that).
+# By the tag of a letter: rumours (alerts, one's own row that answers them, what regions have, and rows: one that may
+# make a difference to links is planned for, which touches all), ids and wishes of the tree, soft facts (their owner
+# counts as heard by that). A row that only tells other facts is passed on and saved.
 TOUCHES = {
-    7: BROADCAST | DETECTOR | ROLLS | CATALOGUE, 8: BROADCAST, 9: BROADCAST, 10: BROADCAST, 11: SOFT | DETECTOR,
-    12: SOFT | DETECTOR,
+    7: BROADCAST | DETECTOR | ROLLS | CATALOGUE | FORGET, 8: BROADCAST, 9: BROADCAST, 10: BROADCAST,
+    11: SOFT | DETECTOR, 12: SOFT | DETECTOR,
 }  # fmt: skip
-_STAYING = (Send, SoftChanged, Reject)
+_FACTS_ONLY = BROADCAST | FORGET
+_STAYING = (Send, SoftChanged, Reject, Described)
 
 
 class Dues:
@@ -68,4 +70,6 @@ def touched(parts: int | None, effects: Sequence[Effect]) -> int:
     for effect in effects:
         if type(effect) not in _STAYING:
             return ALL
+        if type(effect) is Described and effect.facts_only:
+            parts &= _FACTS_ONLY
     return parts

@@ -17,7 +17,7 @@ from meshnode.gossip.contacts import Address
 from meshnode.gossip.detector import Recovered, Redial
 from meshnode.gossip.directory import FACTS_BYTES_MAX, Entry, Row
 from meshnode.gossip.doorway import Doorway
-from meshnode.gossip.dues import ALL, BROADCAST, DETECTOR, QUIET, SOFT, TOUCHES, Dues, touched
+from meshnode.gossip.dues import ALL, BROADCAST, DETECTOR, FORGET, QUIET, SOFT, TOUCHES, Dues, touched
 from meshnode.gossip.ground import Ground
 from meshnode.gossip.letters import Push, post
 from meshnode.gossip.mailroom import Mailroom
@@ -122,7 +122,8 @@ class Gossip:
         self._awake(now)
         effects = self._enter(event, now)
         tag = event.body[1] if type(event) is ControlReceived and len(event.body) > 1 else None
-        return self._carried(effects, now, touched(None if tag is None else TOUCHES.get(tag), effects))
+        known = None if tag is None or self._parts.planning.noted else TOUCHES.get(tag)
+        return self._carried(effects, now, touched(known, effects))
 
     @property
     def unplanned(self) -> bool:
@@ -364,7 +365,7 @@ class Gossip:
         if parts != ALL:
             for effect in first:
                 self._count(effect, now)
-            return list(first)
+            return [*first, *self._parts.saving.take(now)] if parts & FORGET else list(first)
         self._unplanned = True
         queue, out = deque(first), list[Effect]()
         while queue:

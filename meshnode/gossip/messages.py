@@ -80,9 +80,11 @@ class MemberChanged(Fact, frozen=True):
 
 
 class Described(Fact, frozen=True):
-    """A node's row is another one now: its hardware, its name, its region or its labels may be."""
+    """A node's row is another one now: its hardware, its name, its region or its labels may be. ``facts_only``: nothing
+    but its hardware may, and it was well before."""
 
     node: NodeId
+    facts_only: bool = False
 
 
 class SoftChanged(Fact, frozen=True):

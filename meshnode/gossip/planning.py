@@ -12,7 +12,7 @@ from meshnode.gossip.broadcast import ALERTS_US
 from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.contacts import Contacts
 from meshnode.gossip.detector import Detector
-from meshnode.gossip.directory import Directory, Entry
+from meshnode.gossip.directory import Directory
 from meshnode.gossip.letters import Probe, SignedRow, post
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.overlay import Overlay
@@ -109,6 +109,7 @@ class Planning:
         self._config, self._me, self._directory = config, me, directory
         self._outlook, self._overlay, self._contacts, self._relays = outlook, overlay, contacts, relays
         self._relays_stale = True
+        self.noted = False  # something that may make a difference to links, since they were planned last
         self._strays = Strays(config.node)
         self._rush, self._hold = Rush(), hold
         self._due_us: int | None = None
@@ -122,6 +123,7 @@ class Planning:
         """What is known about a node has changed."""
         if node == self._config.node:
             return
+        self.noted = True
         members = len(self._directory.rows)
         if self._rush.count(members, now) and members >= HELD_MEMBERS_MIN:
             self._hold(self._rush.until_us)
@@ -147,19 +149,15 @@ class Planning:
             soon_us = (0 if node in self._strays else NEWS_US) if self._overlay.small else PLAN_EVERY_US
             self._plan_by(self._rush.after(now.mono_us + soon_us, links=not self._overlay.lonely))
 
-    def learnt(self, entry: Entry, before: Entry | None, now: Instant) -> None:
+    def learnt(self, node: NodeId, now: Instant, *, facts_only: bool) -> None:
         """A newer row. Where it only tells other facts of a node that is well, links stay as they are: of fifty nodes
         each would plan anew for each such rumour."""
-        node = entry.node
-        means_nothing = (
-            before is not None
-            and (before.boot, before.status, before.member) == (entry.boot, entry.status, entry.member)
-            and node not in self._strays
-            and not self._outlook.lost(node)
-            and before.row.endpoints == entry.row.endpoints
-        )
-        if not means_nothing:
+        if not facts_only or self.seeks(node) or self._outlook.lost(node):
             self.note(node, now)
+
+    def seeks(self, node: NodeId) -> bool:
+        """It is lost to this node, and not found again."""
+        return node in self._strays
 
     def settled(self, node: NodeId) -> bool:
         """No address of this node needs a dial: it is linked, or a large mesh has it and this node has the mesh."""
@@ -219,6 +217,7 @@ class Planning:
         self._due_us = at_us if self._due_us is None else min(self._due_us, at_us)
 
     def wake(self, now: Instant) -> list[Effect]:
+        self.noted = False
         rethink_us = self._overlay.rethink_us
         due = self._due_us is not None and self._due_us <= now.mono_us
         if not due and (rethink_us is None or rethink_us > now.mono_us):

@@ -277,24 +277,30 @@ class Rolls:
     # -- what news means ----------------------------------------------------------------------------------------------
 
     def _news(self, merge: Merge, peer: NodeId, now: Instant, *, alive_now: bool) -> list[Effect]:
-        row, before = merge.row, merge.before
+        row, before, parts = merge.row, merge.before, self._parts
+        other_facts = merge.facts_only and alive_now and not parts.planning.seeks(row.node)
+        if other_facts and parts.detector.retold(row.node, row.incarnation, now):
+            parts.contacts.spoke(row.node)
+            return [Described(row.node, facts_only=True)]
         if before is not None and row.boot > before.boot:
-            self._parts.contacts.hurry(row.node, now)  # it started again: its old trouble is over
+            parts.contacts.hurry(row.node, now)  # it started again: its old trouble is over
         gone = row.status is Status.LEFT
-        effects = [Described(row.node), *self._parts.soft.drop(row.node, row.boot + gone)]
+        effects = [Described(row.node), *parts.soft.drop(row.node, row.boot + gone)]
         known = before if merge.known else None
-        return [*effects, *self._learn(merge.entry, peer, now, alive_now=alive_now, before=known)]
+        learnt = self._learn(merge.entry, peer, now, alive_now=alive_now, before=known, facts_only=merge.facts_only)
+        return [*effects, *learnt]
 
     def _learn(
-        self, entry: Entry, source: NodeId | None, now: Instant, *, alive_now: bool, before: Entry | None = None
-    ) -> list[Effect]:
+        self, entry: Entry, source: NodeId | None, now: Instant, *, alive_now: bool, before: Entry | None = None,
+        facts_only: bool = False,
+    ) -> list[Effect]:  # fmt: skip
         detector: Detector = self._parts.detector
         member, left = entry.member, entry.left
         subject = Subject(member.node, member.name, member.region, entry.boot, entry.incarnation, left)
         effects = detector.learn(subject, source, now, alive_now=alive_now and not left, before=before)
         if alive_now and not left:
             self._parts.contacts.spoke(member.node)
-        self._parts.planning.learnt(entry, before, now)
+        self._parts.planning.learnt(member.node, now, facts_only=facts_only)
         return effects
 
     def _twin(self, merge: Merge | None) -> list[Effect]:

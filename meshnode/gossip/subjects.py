@@ -124,6 +124,19 @@ class Subjects:
         self.put(subject)
         return subject
 
+    def retold(self, node: NodeId, incarnation: int, now_us: int) -> bool:
+        """One that is well has just said something else of itself, under the boot held here: whether that is all there
+        is to it. While nobody is doubted no verdict hangs on such a word."""
+        if self.doubtful:
+            return False
+        held = self._held.get(node)
+        if held is None:
+            return self.state(node) is MemberState.READY
+        if not held.linked or held.state is not MemberState.READY:
+            return False
+        held.incarnation, held.vouched, held.proof_us = incarnation, True, now_us
+        return True
+
     def describe(self, subject: Subject, name: str, region: str, *, left: bool) -> None:
         """What its newer row says."""
         if region != subject.region:

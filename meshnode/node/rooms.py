@@ -80,7 +80,7 @@ TOUCHES: dict[type[Input | Effect], int] = {
     # effects that stay inside
     Send: _of("hub"), Post: _of("hub"), Hangup: _of("hub"), Persist: _of("commits", "puts"), Note: 0, Reject: 0,
     FramesReceived: _of("switch"), LinkRejected: _of("gossip"), MemberChanged: _PLACEMENT | _of("journals"),
-    SoftChanged: _PLACEMENT, Described: _of("documents"),
+    SoftChanged: _PLACEMENT,
     ListensTo: _of("gossip"), Spread: 0, ClaimsChanged: _of("offering", "gossip"), Reach: _of("gossip"),
     TunnelReceived: _of("tunnels"), TunnelFailed: _of("gossip"),
     CallOverdue: _of("gossip"), DocumentChanged: _of("documents", "intentions", "watching"),
@@ -106,6 +106,8 @@ def _touched_by(event: Input | Effect) -> int:
     match event:
         case ControlReceived(channel=channel):
             return _CHANNELS[channel]
+        case Described(facts_only=facts_only):
+            return 0 if facts_only else _of("documents")
         case CommandGiven(command=Apply()):
             return _PUT
         case _:

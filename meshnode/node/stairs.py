@@ -86,6 +86,8 @@ DOCUMENT_WORDS = {"AgentCluster": "cluster"}
 def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
     """Carry one fact to every room that cares."""
     match fact:
+        case ControlReceived():  # the most frequent first
+            return _control(core, fact, now)
         case Started():
             return _started(core, now)
         case PeerUp():
@@ -94,8 +96,6 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return _peer_down(core, fact, now)
         case LinkRejected():
             return core.gossip.handle(fact, now)
-        case ControlReceived():
-            return _control(core, fact, now)
         case FramesReceived():
             return frames_from(core, fact.peer, fact.frames, now)
         case TunnelReceived(peer):
@@ -110,11 +110,8 @@ def climb(core: Core, fact: Effect, now: Instant) -> Sequence[Effect]:
             return _leave_for_twin(core, reason)
         case MemberChanged():
             return _member(core, fact, now)
-        case Described(node):
-            core.index.described(node)
-            core.scheduler.described(node)
-            core.documents.empowered(node)
-            return ()
+        case Described():
+            return _described(core, fact)
         case SoftChanged(node, key, value):
             return units.learned(core, node, key, value, now)
         case AgentsStopped():
@@ -294,6 +291,14 @@ def _control(core: Core, fact: ControlReceived, now: Instant) -> Sequence[Effect
         case Channel.CALL | Channel.ENROL:
             core.counters.add("control-without-room")
             return ()
+
+
+def _described(core: Core, fact: Described) -> Sequence[Effect]:
+    core.index.described(fact.node)
+    core.scheduler.described(fact.node)
+    if not fact.facts_only:
+        core.documents.empowered(fact.node)
+    return ()
 
 
 def _member(core: Core, fact: MemberChanged, now: Instant) -> Sequence[Effect]:

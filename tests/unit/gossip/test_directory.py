@@ -30,10 +30,12 @@ def signed(
     status: Status = Status.ALIVE,
     facts: bytes = b"{}",
     node: Key | None = None,
+    host: str = "h",
+    name: str = "x",
 ) -> SignedRow:
-    row = Row((node or key).node, boot, incarnation, status, (("h", 1),), facts, 5)
+    row = Row((node or key).node, boot, incarnation, status, ((host, 1),), facts, 5)
     body = room.encode_row(row)
-    return SignedRow(body, key.sign(room.CONTEXT, body), member_record(node or key, "x", "r"))
+    return SignedRow(body, key.sign(room.CONTEXT, body), member_record(node or key, name, "r"))
 
 
 def directory() -> Directory:
@@ -55,6 +57,7 @@ rows = st.builds(
     st.integers(0, 2),
     st.sampled_from(Status),
     st.sampled_from([b"{}", b'{"a":1}']),
+    host=st.sampled_from("hi"),
 )
 
 
@@ -70,6 +73,51 @@ def test_directories_that_saw_the_same_rows_are_equal_whatever_the_order(items: 
     assert one.rows.root() == two.rows.root()
     assert one.tombstones.root() == two.tombstones.root()
     assert one.members() == two.members()
+
+
+def told(held: Directory) -> tuple[object, ...]:
+    """All that a directory answers."""
+    nodes = [key.node for key in KEYS]
+    return (
+        held.rows.root(), held.tombstones.root(), list(held.members()), held.known(), held.regions(), len(held),
+        list(held.in_region("r")), held.named("x"), held.holder(("h", 1)), held.holder(("i", 1)), held.all(),
+        [held.names(node, (host, 1)) for node in nodes for host in "hi"], held.unsaved(),
+    )  # fmt: skip
+
+
+@given(st.lists(st.one_of(rows, st.sampled_from(KEYS)), max_size=12))
+def test_a_row_that_tells_other_facts_only_is_held_as_any_other(items: list[SignedRow | Key]) -> None:
+    """Keys are nodes to be forgotten."""
+    short, long = directory(), directory()
+    for item in items:
+        for held in (short, long):
+            if isinstance(item, Key):
+                if held.entry(item.node) is not None:
+                    held.forget(item.node)
+            elif (merge := held.offer(item)) is not None and merge.news:
+                held.hold(merge if held is short else msgspec.structs.replace(merge, facts_only=False))
+        assert told(short) == told(long)
+
+
+@pytest.mark.parametrize(
+    ("newer", "only"),
+    [
+        (signed(KEYS[0], 1, 1, facts=b'{"a":1}'), True),
+        (signed(KEYS[0], 1, 1), True),
+        (signed(KEYS[0], 2, 1), False),
+        (signed(KEYS[0], 1, 1, host="i"), False),
+        (signed(KEYS[0], 1, 1, Status.LEFT), False),
+        (signed(KEYS[0], 1, 1, name="y"), False),
+    ],
+)
+def test_another_boot_address_name_or_goodbye_is_more_than_other_facts(newer: SignedRow, *, only: bool) -> None:
+    held = directory()
+    take(held, signed(KEYS[0]))
+    merge = held.offer(newer)
+    assert merge is not None and merge.news and merge.facts_only is only
+    held.forget(KEYS[0].node)
+    merge = held.offer(newer)
+    assert merge is not None and not merge.facts_only, "it comes back"
 
 
 def test_a_newer_boot_wins_over_any_incarnation_and_left_over_alive() -> None:

@@ -5,7 +5,7 @@ import msgspec
 from meshnode.gossip import directory as room
 from meshnode.gossip.directory import Directory, Row, Status, read
 from meshnode.gossip.letters import SignedRow
-from meshnode.gossip.saving import PAUSE_US, ROWS_MAX, Saving
+from meshnode.gossip.saving import KNOWN_US, PAUSE_US, RIPE_US, ROWS_MAX, Saving
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.records import Record
 from meshnode.model.ids import NodeId
@@ -53,12 +53,12 @@ class Desk:
         return {row.node: row.incarnation for row in (read(signed.body) for signed in rows)}
 
 
-def test_a_row_that_changes_alone_is_written_at_once() -> None:
+def test_the_first_row_of_a_node_is_written_at_once() -> None:
     desk = Desk()
     desk.turn(row_of(1))
     assert len(desk.writes) == 1 and desk.saving.deadline() is None
     desk.now_us += PAUSE_US
-    desk.turn(row_of(1, 1))
+    desk.turn(row_of(2))
     assert [len(write) for write in desk.writes] == [1, 1]
 
 
@@ -96,26 +96,42 @@ def test_a_newer_row_of_a_node_that_the_journal_knows_waits_for_another_write() 
     desk.turn(row_of(1))
     desk.now_us += PAUSE_US
     desk.turn(row_of(1, 1))
+    assert len(desk.writes) == 1, "the journal knows an older one of it"
     desk.now_us += PAUSE_US
     desk.turn(row_of(1, 2), row_of(2))
-    assert desk.lazily == [False, True, False], "the second node was not known before"
+    assert desk.lazily == [False, False], "the second node was not known before"
+    assert len(desk.writes[-1]) == 2 and desk.saved()[NodeId((1).to_bytes(4) * 8)] == 2
     desk.now_us += PAUSE_US
     desk.turn(row_of(1, 3), last=True)
     assert not desk.lazily[-1], "who leaves waits for nothing"
 
 
-def test_what_the_journal_knows_an_older_row_of_wakes_nobody_soon_and_goes_with_the_next_turn() -> None:
+def test_newer_rows_of_known_nodes_wake_nobody_soon_and_after_a_while_go_with_any_turn() -> None:
     desk = Desk()
     desk.turn(row_of(1))
     desk.now_us += PAUSE_US
+    began_us = desk.now_us
     desk.turn(row_of(1, 1))
-    desk.now_us += 1 * MS
+    desk.now_us += RIPE_US - 1
     desk.turn(row_of(1, 2))
-    due_us = desk.saving.deadline()
-    assert due_us is not None and due_us > desk.now_us + SECOND and desk.saved()[NodeId((1).to_bytes(4) * 8)] == 1
-    desk.now_us += PAUSE_US
+    assert desk.saving.deadline() == began_us + KNOWN_US and desk.saved()[NodeId((1).to_bytes(4) * 8)] == 0
+    desk.now_us += 1
     desk.turn()
-    assert desk.saved()[NodeId((1).to_bytes(4) * 8)] == 2 and desk.saving.deadline() is None
+    assert desk.saved()[NodeId((1).to_bytes(4) * 8)] == 2 and desk.lazily[-1] and desk.saving.deadline() is None
+
+
+def test_a_stream_of_newer_rows_of_known_nodes_is_one_write_a_while() -> None:
+    desk = Desk()
+    desk.turn(*map(row_of, range(8)))
+    began_us, written = desk.now_us, len(desk.writes)
+    for number in range(100):
+        desk.now_us += 100 * MS
+        desk.turn(row_of(number % 8, 1 + number))
+    desk.rest()
+    assert len(desk.writes) - written <= 1 + (desk.now_us - began_us) // RIPE_US
+    assert desk.saved() == {
+        NodeId(n.to_bytes(4) * 8): max(1 + at for at in range(100) if at % 8 == n) for n in range(8)
+    }
 
 
 def test_many_newer_rows_do_not_wait_in_memory() -> None:

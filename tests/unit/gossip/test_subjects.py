@@ -71,13 +71,15 @@ class Everybody(Subjects):
 
 
 class Half:
-    """One detector with the directory it reads."""
+    """One detector with the directory it reads. ``shortly``: what only tells other facts is not learnt anew."""
 
-    def __init__(self, make: Callable[[NodeId, Directory], Subjects]) -> None:
+    def __init__(
+        self, make: Callable[[NodeId, Directory], Subjects], kind: type[Detector] = Detector, *, shortly: bool = True
+    ) -> None:
         self.wires, trust = Wires(), Believer()
-        self.directory = Directory(trust, trust)
+        self.directory, self.shortly, self.short = Directory(trust, trust), shortly, 0
         config = GossipConfig(node=ME, name="me", region="r0", boot=1, member=b"m")
-        self.detector = Detector(config, self.wires, luck(1), make(ME, self.directory))
+        self.detector = kind(config, self.wires, luck(1), make(ME, self.directory))
 
     def learn(self, node: NodeId, order: tuple[int, int], source: NodeId | None, now: Instant) -> list[Effect]:
         row = Row(node, *order, Status.ALIVE, (), b"{}", 0)
@@ -86,6 +88,9 @@ class Half:
             return []
         self.directory.hold(merge)
         member = merge.entry.member
+        if self.shortly and source is None and merge.facts_only and self.detector.retold(node, order[1], now):
+            self.short += 1
+            return []
         subject = Subject(node, member.name, member.region, *order)
         before = merge.before if merge.known else None
         return self.detector.learn(subject, source, now, alive_now=source is None, before=before)
@@ -178,6 +183,37 @@ def test_a_sparse_detector_says_what_a_dense_one_says(story: Sequence[tuple[Step
 def test_the_comparison_notices_a_detector_that_forgets_whom_it_doubts() -> None:
     story: list[tuple[Step, int]] = [(("up", NODES[0]), 0), (("down", NODES[0], Loss.RESET), 3_100)]
     assert differ(Half(Hasty), Half(Everybody), story)
+
+
+@settings(max_examples=300)
+@given(story=st.lists(st.tuples(steps, st.sampled_from([0, 50, 700, 3_100])), max_size=40))
+def test_a_row_that_only_tells_other_facts_of_one_that_is_well_changes_no_verdict(
+    story: Sequence[tuple[Step, int]],
+) -> None:
+    assert not differ(Half(Subjects), Half(Subjects, shortly=False), story)
+
+
+def test_in_a_calm_mesh_rows_that_only_tell_other_facts_are_not_learnt_anew() -> None:
+    half = Half(Subjects)
+    rows = [(("row", node, 1, incarnation, None), 50) for node in NODES for incarnation in (1, 2)]
+    assert not differ(half, Half(Everybody, shortly=False), [(("up", NODES[0]), 0), *rows])
+    assert half.short == len(rows)
+
+
+class Trusting(Detector):
+    """A planted fault: whoever says other facts is well."""
+
+    def retold(self, node: NodeId, incarnation: int, now: Instant) -> bool:
+        del node, incarnation, now
+        return True
+
+
+def test_the_comparison_notices_who_is_taken_for_well_by_other_facts() -> None:
+    story: list[tuple[Step, int]] = [
+        (("up", NODES[0]), 0), (("down", NODES[0], Loss.RESET), 50), (("row", NODES[0], 1, 1, None), 50),
+        (("alert", NODES[0], NODES[1], Evidence.REFUSED), 50), (("alert", NODES[0], NODES[2], Evidence.REFUSED), 3_100),
+    ]  # fmt: skip
+    assert differ(Half(Subjects, Trusting), Half(Subjects, shortly=False), story)
 
 
 def crowd(count: int) -> tuple[Half, Instant]:
