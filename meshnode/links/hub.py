@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from meshnode.kernel.counters import Counters
-from meshnode.kernel.effects import Channel, Effect, Hangup, Send
+from meshnode.kernel.effects import Effect, Hangup, Send
 from meshnode.kernel.instant import MS, Instant
 from meshnode.kernel.machine import earliest
 from meshnode.kernel.reasons import Bye, Loss
@@ -22,6 +22,7 @@ from meshnode.links.hello import MEMBER_BYTES_MAX, Goaway, Hello, Total, body_of
 from meshnode.links.lanes import Lanes
 from meshnode.links.link import Link, Phase
 from meshnode.links.messages import (
+    CHANNELS,
     CloseLink,
     ControlReceived,
     Expelled,
@@ -53,7 +54,6 @@ Input = LinkOpened | LinkBytes | LinkLost | LaneFailed | Post | Send | Hangup | 
 PassOn = Callable[[NodeId, Frame, Instant], tuple[NodeId, Frame] | None]
 HEALTHY_US = 450 * MS  # a link is in order that was heard so lately beyond the time of a ping
 _GOODBYES = (Hangup, Shutdown)  # a tuple: a union is made anew for each question
-_CHANNELS = {int(channel): channel for channel in Channel}
 
 
 class Hub:
@@ -412,7 +412,7 @@ class Hub:
             self._roster.turn.tell(TunnelReceived(link.peer, frame))
         elif frame.kind is not Kind.CONTROL:
             self._roster.turn.data(link.peer, frame)
-        elif (channel := _CHANNELS.get(frame.stream)) is not None:
+        elif (channel := CHANNELS.get(frame.stream)) is not None:
             self._roster.turn.tell(ControlReceived(link.peer, channel, frame.payload))
         else:
             self._roster.reject(link.peer, "channel-unknown", str(frame.stream))

@@ -8,6 +8,7 @@ from meshnode.model.ids import UNKNOWN_NODE, LinkId, NodeId
 from meshnode.wire.frame import Frame
 
 LANE_DIALS = 1 << 40  # above the numbers of dials that others ask for
+CHANNELS = {int(channel): channel for channel in Channel}  # by the stream of a frame of kind CONTROL
 
 
 class LinkOpened(msgspec.Struct, frozen=True):

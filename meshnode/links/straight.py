@@ -1,5 +1,5 @@
-"""The straight way of a lone frame: bytes that are one frame of a call, with the acknowledgement that
-rides on it, and a frame that is all there is to write.
+"""The straight way of a lone frame: bytes that are one frame of a call or one letter, with the acknowledgement that
+rides on it, and a frame of a call that is all there is to write.
 
 What stands ready for many at once costs a lone call more than its frames do. Here each direction is one step, taken
 only where nothing else is to be done in it; ``None`` leaves everything as it was, for the way of many (``Hub.take``,
@@ -11,13 +11,14 @@ from meshnode.links.alarms import Alarms
 from meshnode.links.hello import Total, body_of
 from meshnode.links.lanes import Lanes
 from meshnode.links.link import SEQUENCED, Link, Phase
-from meshnode.links.messages import Transmit
+from meshnode.links.messages import CHANNELS, Transmit
 from meshnode.links.roster import Roster
 from meshnode.links.session import SHORT_KINDS, Session, bytes_of_short
 from meshnode.model.errors import RemoteError
 from meshnode.model.ids import LinkId, NodeId
 from meshnode.wire.frame import Frame, Kind, size
 
+LONE_KINDS = (*SHORT_KINDS, Kind.CONTROL)
 Heard = tuple[NodeId, Frame, int]  # of whom, what, and by when the link wants to be woken
 
 
@@ -38,12 +39,12 @@ class Straight:
         if link is None or link.phase is not Phase.UP or link.lane or self._roster.turn.touched:
             return None
         frames, session = link.whole(data), self._roster[link.peer].session
-        if not frames or session is None or frames[0].flags != SEQUENCED or frames[0].kind not in SHORT_KINDS:
+        if not frames or session is None or frames[0].flags != SEQUENCED or frames[0].kind not in LONE_KINDS:
             return None
         if len(frames) > 1 and not self._acknowledged(session, link.peer, frames[1:]):
             return None
         frame = frames[0]
-        if not session.accept_run(link.count + 1, 1, size(frame), now):
+        if not self._accepted(link, session, frame, now):
             return None
         link.count += 1
         link.heard(len(data), now)
@@ -53,6 +54,13 @@ class Straight:
         else:
             self._alarms.sooner(link_id, owed_us)
         return link.peer, frame, owed_us
+
+    def _accepted(self, link: Link, session: Session, frame: Frame, now: Instant) -> bool:
+        if frame.kind is not Kind.CONTROL:
+            return session.accept_run(link.count + 1, 1, size(frame), now)
+        if frame.stream not in CHANNELS or link.count != session.received:
+            return False  # it is refused, or was sent again
+        return session.accept(link.count + 1, frame, now)
 
     def _acknowledged(self, session: Session, peer: NodeId, frames: list[Frame]) -> bool:
         """Behind a frame comes what its sender owed, and nobody waits for that. It may be said again."""

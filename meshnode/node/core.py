@@ -23,7 +23,16 @@ from meshnode.kernel.instant import Instant
 from meshnode.kernel.reasons import DialFailure
 from meshnode.kernel.records import Record, RecordKind
 from meshnode.links.hub import Hub, HubConfig
-from meshnode.links.messages import CloseLink, FramesReceived, LinkBytes, LinkOpened, Post, Transmit
+from meshnode.links.messages import (
+    CHANNELS,
+    CloseLink,
+    ControlReceived,
+    FramesReceived,
+    LinkBytes,
+    LinkOpened,
+    Post,
+    Transmit,
+)
 from meshnode.links.tunnels import Tunnels
 from meshnode.links.tunnelwire import RELAY_PORT, TunnelBytes, relay_at, relay_host
 from meshnode.messaging.messages import CallEnded, CallItem
@@ -68,7 +77,7 @@ from meshnode.security.members import Members
 from meshnode.security.renewal import Leaf, Renewal
 from meshnode.security.roles import ADMIN, Roles
 from meshnode.wire.bus import AgentFrames, ToAgent
-from meshnode.wire.frame import Frame
+from meshnode.wire.frame import Frame, Kind
 
 # A turn that does not come to rest is our own mistake: facts must not chase each other.
 SETTLE_MAX = 1_000_000
@@ -284,6 +293,9 @@ class Core:
         if heard is None:
             return None
         peer, frame, due_us = heard
+        if frame.kind is Kind.CONTROL:  # the links are asked when they are due: letters do not come by the thousand
+            self.rooms.touch(event)
+            return (ControlReceived(peer, CHANNELS[frame.stream], frame.payload),)
         self.rooms.sooner(HUB, due_us)
         return lone_from(self, peer, frame, now)
 
@@ -333,7 +345,7 @@ class Core:
                 return self.hub.take(effect, now)
             case ToAgent() | Transmit():
                 return None
-            case FramesReceived():
+            case FramesReceived() | ControlReceived():
                 return climb(self, effect, now)
             case CallEnded():
                 return self.desk.call_ended(effect, now)

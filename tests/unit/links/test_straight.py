@@ -12,7 +12,7 @@ from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.links.hello import Total, frame_of
 from meshnode.links.hub import Hub, Input
 from meshnode.links.link import Link
-from meshnode.links.messages import FramesReceived, LinkBytes, Post
+from meshnode.links.messages import CHANNELS, ControlReceived, FramesReceived, LinkBytes, Post
 from meshnode.links.session import Session
 from meshnode.links.tunnelwire import TunnelReceived
 from meshnode.model.ids import LinkId, NodeId
@@ -57,6 +57,8 @@ class StraightHub(Hub):
 
     def _heard(self, peer: NodeId, frame: Frame, now: Instant) -> list[Effect]:
         """As the stairs of a node have it."""
+        if frame.kind is Kind.CONTROL:
+            return [*self.flush(now), ControlReceived(peer, CHANNELS[frame.stream], frame.payload)]
         if frame.kind is not Kind.TUNNEL_DATA:
             return [*self.flush(now), FramesReceived(peer, (frame,))]
         passed = self.pass_on(peer, frame, now)
@@ -156,6 +158,23 @@ def test_lone_calls_go_straight_at_both_ends_with_the_acknowledgements_they_owe(
     hubs = [place.hub for place in world.places]
     assert [(hub.straight_in, hub.straight_out) for hub in hubs if isinstance(hub, StraightHub)] == [(20, 20)] * 2
     assert [hub.counters["frame-duplicate"] for hub in hubs] == [0, 0]
+
+
+def test_lone_letters_are_heard_straight_and_those_sent_again_as_many_are() -> None:
+    script = [("send", who, 1, 30 * MS) for who in (0, 1) * 20]
+    world = play([*script, ("break", 0, 0, 30 * MS), *script])
+    hubs = [place.hub for place in world.places]
+    assert all(hub.straight_in >= 38 for hub in hubs if isinstance(hub, StraightHub))
+
+
+@pytest.mark.parametrize("stream", [0, 99])
+def test_a_lone_letter_for_a_channel_nobody_has_is_refused_as_any_other(stream: int) -> None:
+    ours, plain = Wires(StraightHub), Wires(Hub)
+    for world in (ours, plain):
+        world.tell(world.places[0], LinkBytes(world.link, encode(Frame(Kind.CONTROL, Flag.SEQUENCED, stream))))
+        world.run(SECOND)
+    assert ours.state() == plain.state()
+    assert ours.places[0].told(Reject)
 
 
 @pytest.mark.parametrize("number", [7, 8])
