@@ -61,7 +61,7 @@ class AgentBus:
         self._router: RouterEndpoint | None = None
         if zmq:
             self.enable_zmq()
-        self._pinging = self._loop.call_later(PING_EVERY_S / PING_SHARES, self._ping_share)
+        self._pinging: asyncio.TimerHandle | None = None  # while there is somebody to ping
 
     @property
     def endpoint(self) -> str:
@@ -115,7 +115,8 @@ class AgentBus:
             self.counters.add("event-dropped", count)
 
     def close(self) -> None:
-        self._pinging.cancel()
+        if self._pinging is not None:
+            self._pinging.cancel()
         for connection in list(self._connections.values()):
             self._forget(connection)
         self._unix.close()
@@ -137,6 +138,8 @@ class AgentBus:
         connection = Connection(AgentConn(self._last_conn), line, peer)
         self._connections[connection.conn] = connection
         self._loop.add_reader(peer.pidfd, self._ended, connection)
+        if self._pinging is None:
+            self._ping_later()
         return connection
 
     def _unfit(self, peer: IpcPeer) -> RemoteError | None:
@@ -249,8 +252,13 @@ class AgentBus:
 
     # Losing
 
-    def _ping_share(self) -> None:
+    def _ping_later(self) -> None:
         self._pinging = self._loop.call_later(PING_EVERY_S / PING_SHARES, self._ping_share)
+
+    def _ping_share(self) -> None:
+        self._pinging = None
+        if self._connections:
+            self._ping_later()
         self._share = (self._share + 1) % PING_SHARES
         self._ping([each for each in self._connections.values() if each.conn % PING_SHARES == self._share])
 

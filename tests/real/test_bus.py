@@ -284,6 +284,19 @@ async def test_every_connection_has_its_turn_to_be_pinged(tmp_path: Path):
 
 
 @in_loop
+async def test_a_bus_without_agents_has_no_timer(tmp_path: Path):
+    """It would wake a daemon at rest once a second for nothing."""
+    async with room(tmp_path) as here:
+        assert here.bus._pinging is None
+        async with agent(UnixSpeaker, here):
+            assert here.bus._pinging is not None
+        await here.until(lambda: not len(here.bus))
+        here.bus._pinging.cancel()
+        here.bus._ping_share()
+        assert here.bus._pinging is None
+
+
+@in_loop
 async def test_a_process_that_ends_is_gone_at_once(make: Make, tmp_path: Path):
     async with room(tmp_path, zmq=True) as here:
         endpoint = endpoint_of(here, make)
