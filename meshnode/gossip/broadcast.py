@@ -34,6 +34,7 @@ SOON_US = 40 * MS
 LATER_US = 200 * MS  # by then all others do, if nobody told them; of two neighbours the one with the smaller id
 LATEST_US = 350 * MS  # the other one: mostly it has been told by then, and one letter serves a link
 PACE_US = 500 * MS  # between two letters of ids to one neighbour
+REST_US = SECOND  # to one that is told later
 LAZY_FRAME = 64  # ids in one letter
 LAZY_MAX = 1024  # ids that wait for one neighbour; what is beyond, the repair brings
 RECENT_US = 30 * SECOND
@@ -60,8 +61,8 @@ class _Branch:
     eager: bool = True
     soon: bool = False
     lazy_ids: dict[bytes, int] = field(default_factory=dict[bytes, int])  # with when each came, oldest first
-    told_us: int = -PACE_US  # ids, last
-    tells_us: int = -PACE_US  # it told some itself, last
+    told_us: int = -REST_US  # ids, last
+    tells_us: int = -REST_US  # it told some itself, last
     pruned_us: int = -PRUNE_AGAIN_US  # when it was told last that it is lazy
     duplicate_us: int = -DUPLICATES_US  # of the last copy too many
     surplus: int = 0  # so many more of those than news it brought lately
@@ -72,10 +73,10 @@ class _Branch:
         if self.soon:
             return since_us + SOON_US
         if self.first:
-            return since_us + LATER_US
+            return max(since_us + LATER_US, self.told_us + REST_US)
         # Of a stream, too, the other one tells first; what it has not told when its turn is over it lacks.
-        turn_us = min(self.tells_us, since_us) + PACE_US
-        return max(since_us + LATEST_US, turn_us + LATEST_US - LATER_US)
+        turn_us = min(self.tells_us, since_us) + REST_US
+        return max(since_us + LATEST_US, turn_us + LATEST_US - LATER_US, self.told_us + REST_US)
 
 
 @dataclass(slots=True)
