@@ -1,10 +1,11 @@
 """Where the time of urgent rows goes, hop by hop, and what all daemons did meanwhile.
 
-    python -m bench.gossip.hops [NODES] [EVENTS] [--settle S]
+    python -m bench.gossip.hops [NODES] [EVENTS] [--settle S] [--calls]
 
 Real daemons as in ``urgent``, each of which notes its own steps (``traced.py``). A row's way to a node is the chain of
 those who brought it first. Where all want the processor at once its times are those of the machine: ``chrt -r 1`` in
-front keeps others' work away from it.
+front keeps others' work away from it. ``--calls`` counts what each waking calls instead (``called.py``), whatever else
+the machine does.
 """
 
 import argparse
@@ -20,13 +21,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from bench.gossip.called import Kind
 from bench.gossip.delays import spoken
 from bench.gossip.fleet import fleet
 from bench.gossip.news import PAUSE_S, tell_of
 from bench.gossip.process import cpu_s
 from bench.gossip.traced import DIRECTORY, GOT, HELD, WROTE, Trace, Waking
 
-DAEMON = "bench.gossip.traced"
+TRACED, CALLED = "bench.gossip.traced", "bench.gossip.called"
 SETTLE_S = 20.0
 MS = 1e6  # nanoseconds
 KINDS = 12  # of wakings that are told
@@ -76,10 +78,10 @@ class Seen:
         return self.wakings[max(0, bisect_right(self._woke, at_ns) - 1)]
 
 
-async def play(count: int, events: int, settle_s: float) -> list[Event]:
+async def play(count: int, events: int, settle_s: float, daemon: str = TRACED) -> list[Event]:
     """A mesh, and one row after the other as in ``urgent``."""
     told, delays = list[Event](), list[float]()
-    async with fleet(count, daemon=DAEMON) as made:
+    async with fleet(count, daemon=daemon) as made:
         made.meet()
         await made.be_whole()
         await asyncio.sleep(settle_s)
@@ -166,16 +168,37 @@ def did(seen: dict[str, Seen], events: list[Event]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def called(kinds: dict[str, Kind], pairs: int) -> str:
+    """What a waking of each kind calls, and where, of what a row brings."""
+    lines = [f"{'wakings a node and row':>24} {'calls':>7} {'functions':>10}"]
+    for did, kind in sorted(kinds.items(), key=lambda item: -item[1].calls)[:KINDS]:
+        each = kind.calls / kind.wakings, kind.functions / kind.wakings
+        lines.append(f"{kind.wakings / pairs:24.2f} {each[0]:7.0f} {each[1]:10.0f}  {did}")
+        if "rumour in" in did or "ids in" in did:
+            most = sorted(kind.places.items(), key=lambda item: -item[1])[:KINDS]
+            lines.append(" " * 45 + ", ".join(f"{place} {times / kind.wakings:.0f}" for place, times in most))
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gossip.hops", description="an urgent row, hop by hop")
     parser.add_argument("nodes", type=int, nargs="?", default=50)
     parser.add_argument("events", type=int, nargs="?", default=200)
     parser.add_argument("--settle", type=float, default=SETTLE_S, metavar="S")
+    parser.add_argument("--calls", action="store_true", help="count what each waking calls")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="meshnode-hops-") as directory:
         os.environ[DIRECTORY] = directory
-        events = asyncio.run(play(given.nodes, given.events, given.settle))
-        traces = [msgspec.json.decode(path.read_bytes(), type=Trace) for path in Path(directory).glob("*.json")]
+        events = asyncio.run(play(given.nodes, given.events, given.settle, CALLED if given.calls else TRACED))
+        noted = [path.read_bytes() for path in Path(directory).glob("*.json")]
+    if given.calls:
+        kinds: dict[str, Kind] = {}
+        for each in noted:
+            for what, kind in msgspec.json.decode(each, type=dict[str, Kind]).items():
+                kinds.setdefault(what, Kind()).add(kind)
+        sys.stdout.write(called(kinds, given.nodes * given.events))
+        return 0
+    traces = [msgspec.json.decode(each, type=Trace) for each in noted]
     seen = {trace.node: Seen(trace) for trace in traces}
     sys.stdout.write(account(ways(seen, events)) + did(seen, events))
     return 0

@@ -94,11 +94,15 @@ class Notes:
 
     def sleeps(self) -> int:
         """Returns for how long this thread has waited for a processor so far."""
-        cpu_ns = time.thread_time_ns()
-        did = ", ".join(self._did) or "nothing"
+        cpu_ns, did = time.thread_time_ns(), self.did()
         self.trace.wakings.append(Waking(self._slept_ns, self._woke_ns, self._waited_ns, cpu_ns - self._cpu_ns, did))
-        self._did, self._cpu_ns, self._slept_ns = {}, cpu_ns, time.monotonic_ns()
+        self._cpu_ns, self._slept_ns = cpu_ns, time.monotonic_ns()
         return self._waited()
+
+    def did(self) -> str:
+        """Since it was asked last."""
+        did, self._did = ", ".join(self._did) or "nothing", {}
+        return did
 
     def wakes(self, waited_ns: int) -> None:
         self._woke_ns, self._waited_ns = time.monotonic_ns(), self._waited() - waited_ns
