@@ -32,7 +32,8 @@ from meshnode.gossip.letters import BATCH_BYTES, SignedFact, SoftBatch, SoftRefr
 from meshnode.gossip.messages import SoftChanged
 from meshnode.gossip.outbox import REFRESH, Mark, Outbox
 from meshnode.gossip.parted import Parted
-from meshnode.gossip.paths import FLOW, Paths
+from meshnode.gossip.paths import FLOW, Paths, Surveys
+from meshnode.gossip.paths import LATE_US as LONG_AGO_US
 from meshnode.gossip.scope import MESH, Scope
 from meshnode.kernel.effects import Effect, Note
 from meshnode.kernel.instant import MS, SECOND, Instant
@@ -62,12 +63,8 @@ class _Held:
 class _Tally:
     """What one letter brought of others than its sender."""
 
-    passed_on: bool = False
-    news: bool = False
-    age_us: int = 2**62
-
-    def count(self, age_us: int) -> None:
-        self.passed_on, self.age_us = True, min(self.age_us, age_us)
+    copied: bool = False  # a survey that came over another link
+    missed: bool = False  # what should have come over another link
 
 
 @dataclass(slots=True)
@@ -109,7 +106,7 @@ class SoftState:
         self._expiry: Slots[NodeId] = Slots(LATE_US)
         self._refresh_due_us: int | None = None
         self.scope = scope or Scope(config.node, region_of=lambda _: MESH, small=lambda: True, whole=False)
-        self._paths = Paths(self.scope.alike)
+        self._paths, self._surveys = Paths(self.scope.alike), Surveys()
         self.index = Parted()
 
     # -- questions ----------------------------------------------------------------------------------------------------
@@ -127,10 +124,13 @@ class SoftState:
         }
 
     def owe(self, peer: NodeId, keys: Sequence[bytes], now: Instant) -> None:
-        """A repair found that a neighbour lacks these, or asks for them."""
+        """A repair found that a neighbour lacks these, or asks for them. What is new is on its way to whoever had time
+        to hear the rest."""
+        young_us = now.mono_us - LONG_AGO_US if self._paths.settled(peer, now.mono_us) else now.mono_us
         for key in keys if peer in self._outbox else ():
             mark = _mark(key)
-            if self._size(mark) and self._wants(peer, mark):  # a peer may ask for what nobody holds
+            held = self._held(mark)  # a peer may ask for what nobody holds
+            if held is not None and held.heard_us <= young_us and self._wants(peer, mark):
                 self._outbox.add(peer, mark, now.mono_us)
 
     def hold(self, until_us: int) -> None:
@@ -152,7 +152,8 @@ class SoftState:
         encoded = encode_body(body)
         part, mine.stood_us = self.scope.part(body.node, key), now.mono_us
         self._put(mine, _Held(opened(encoded, self._signer.sign(CONTEXT, encoded)), now.mono_us, part))
-        self._tell((body.node, body.key), now, source=None)
+        held = mine.facts[key]
+        self._tell((body.node, body.key), now, source=None, survey=self._survey(held.fact.signature, part, now))
         if self._refresh_due_us is None:
             self._refresh_due_us = now.mono_us + self._refresh_pause_us()
         return [SoftChanged(body.node, key, value, body.version)]
@@ -165,11 +166,10 @@ class SoftState:
         body = found.body
         self._seen_by(peer, body)
         heard_us = now.mono_us - fact.age_ms * MS
-        if peer != body.node:
-            self._tally.count(fact.age_ms * MS)
         owner = self._owners.get(body.node)
         held = owner.facts.get(body.key) if owner and owner.boot == body.boot else None
         if held is not None and (held.fact is found or _order(held) >= (body.version, fact.body)):
+            self._tally.copied |= self._surveys.counts(fact.signature)
             return []
         part = self.scope.part(body.node, body.key)
         if (owner is not None and body.boot < owner.boot) or not self.scope.holds(part):
@@ -187,16 +187,18 @@ class SoftState:
             raise RemoteError("soft-too-many-keys")
         owner.stood_us = max(owner.stood_us, heard_us)
         self._put(owner, _Held(found, kept_us, part))
-        self._tally.news = True
-        self._tell((body.node, body.key), now, source=peer)
+        survey = self._news(peer, body.node, fact.signature, part, fact.age_ms * MS, now)
+        self._tell((body.node, body.key), now, source=peer, survey=survey)
         return [*effects, SoftChanged(body.node, body.key, body.value, body.version)]
 
     def ended(self, peer: NodeId, wish: int, now: Instant) -> list[Effect]:
         """All facts of a letter were received; ``wish`` is what it says of the link itself."""
         tally, self._tally = self._tally, _Tally()
         answer = self._paths.wished(peer, wish, now.mono_us) if wish else 0
-        if tally.passed_on:
-            answer = self._paths.brought(peer, news=tally.news, age_us=tally.age_us, now_us=now.mono_us) or answer
+        if tally.missed:
+            answer = self._paths.missed(peer, now.mono_us) or answer
+        if tally.copied:
+            answer = self._paths.copied(peer, now.mono_us) or answer
         return [post(peer, SoftBatch([], answer))] if answer else []
 
     def refreshed(self, peer: NodeId, letter: SoftRefresh, now: Instant) -> tuple[NodeId, list[Effect]]:
@@ -205,11 +207,10 @@ class SoftState:
         owner = self._owners.get(body.node)
         if owner is None or body.node == self._config.node:
             return body.node, []  # about facts not held here
-        if peer != body.node:
-            self._tally.count(letter.age_ms * MS)
         if (body.boot, body.beat) >= (owner.boot, owner.beat):
             self._outbox.drop(peer, (body.node, REFRESH))
         if (body.boot, body.beat) <= (owner.boot, owner.beat):
+            self._tally.copied |= self._surveys.counts(letter.signature)
             return body.node, self.ended(peer, 0, now)
         heard_us = now.mono_us - letter.age_ms * MS
         if heard_us <= now.mono_us - self._config.soft_ttl_us:
@@ -218,8 +219,9 @@ class SoftState:
         owner, effects = self._owner(body.node, body.boot)
         owner.beat, owner.refresh, owner.refreshed_us = body.beat, letter, heard_us
         owner.stood_us = max(owner.stood_us, heard_us)
-        self._tell((body.node, REFRESH), now, source=peer)
-        self._tally.news = True
+        part, age_us = self.scope.region_of(body.node), letter.age_ms * MS
+        survey = self._news(peer, body.node, letter.signature, part, age_us, now)
+        self._tell((body.node, REFRESH), now, source=peer, survey=survey)
         return body.node, [*effects, *self.ended(peer, 0, now)]
 
     def silent(self, node: NodeId) -> bool:
@@ -243,7 +245,7 @@ class SoftState:
         next ones in time. Each that is signed for one link goes on to everybody.
         """
         self._outbox.up(peer)
-        self._paths.up(peer)
+        self._paths.up(peer, now.mono_us)
         if not apart:
             return ()
         mine = self._owners[self._config.node]
@@ -263,11 +265,7 @@ class SoftState:
     def down(self, peer: NodeId) -> list[Effect]:
         self._outbox.down(peer)
         self.scope.down(peer)
-        other = self._paths.down(peer)
-        if other is None:
-            return []
-        self._paths.flow(other)
-        return [post(other, SoftBatch([], FLOW))]
+        return [self._flow(other) for other in self._paths.down(peer)]
 
     def greeted(self, peer: NodeId, *, whole: bool, now: Instant) -> None:
         """``whole``: the neighbour holds the facts of all regions. It asks for them by a repair."""
@@ -293,25 +291,33 @@ class SoftState:
         for at_us, node in self._expiry.pop_due(now.mono_us):
             effects += self._expire(node, at_us, now)
         if self._refresh_due_us is not None and self._refresh_due_us <= now.mono_us:
-            self._refresh(now)
+            effects += self._refresh(now)
         return effects
 
     def deadline(self) -> int | None:
         return earliest(self._outbox.deadline(), self._expiry.deadline(), self._refresh_due_us)
 
-    def _refresh(self, now: Instant) -> None:
+    def _refresh(self, now: Instant) -> list[Effect]:
         mine = self._owners[self._config.node]
         for key in [k for k, h in mine.facts.items() if not h.fact.body.value and self._over(mine, h, now)]:
             self._remove(mine.facts.pop(key))
         later_us = self._spoke_lately(mine)
         if later_us > now.mono_us:
             self._refresh_due_us = later_us
-            return
+            return []
         self._refresh_due_us = now.mono_us + self._refresh_pause_us() if mine.facts else None
         if not any(held.fact.body.value for held in mine.facts.values()):
-            return
+            return []
         self._sign_refresh(mine, now)
-        self._tell((self._config.node, REFRESH), now, source=None)
+        assert mine.refresh is not None
+        survey = self._survey(mine.refresh.signature, self._config.region, now)
+        self._tell((self._config.node, REFRESH), now, source=None, survey=survey)
+        again = self._paths.again()
+        return [] if again is None else [self._flow(again, patient=True)]
+
+    def _flow(self, peer: NodeId, *, patient: bool = False) -> Effect:
+        self._paths.flow(peer)
+        return post(peer, SoftBatch([], FLOW), patient=patient)
 
     def _spoke_lately(self, mine: _Owner) -> int:
         """A fact that changed says as well that the others hold: the refresh may come later."""
@@ -397,16 +403,36 @@ class SoftState:
 
     # -- what neighbours lack -----------------------------------------------------------------------------------------
 
-    def _tell(self, mark: Mark, now: Instant, source: NodeId | None) -> None:
+    def _tell(self, mark: Mark, now: Instant, source: NodeId | None, *, survey: bool) -> None:
         owner, part = mark[0], self._part_of(mark)
         for peer in self._outbox.peers():
-            skip = peer in (source, owner) or (source is not None and not self._passes(owner, peer))
-            if not skip and self.scope.wants(peer, part):
-                self._outbox.add(peer, mark, now.mono_us)
+            if peer in (source, owner) or not self._passes(owner, peer, survey=survey):
+                continue
+            if self.scope.wants(peer, part):
+                self._outbox.add(peer, mark, now.mono_us, soon=survey)
 
-    def _passes(self, owner: NodeId, peer: NodeId) -> bool:
+    def _passes(self, owner: NodeId, peer: NodeId, *, survey: bool) -> bool:
         """Whether what ``owner`` says goes to ``peer`` through this node."""
-        return self._paths.flows(peer) and not self._told_by(owner, peer)
+        if survey:
+            return self._paths.flows(peer)
+        return owner == self._config.node or (self._paths.flows(peer) and not self._told_by(owner, peer))
+
+    def _survey(self, signature: bytes, part: str, now: Instant) -> bool:
+        """Whether it shows which links are needed: in a mesh that is none of all with all, and where it comes over no
+        links that never rest. It begins here."""
+        wide = len(self._owners) > self._config.full_mesh_max
+        if not wide or (part == MESH and not self.scope.small) or not self._surveys.drawn(signature):
+            return False
+        self._surveys.begin(signature, now.mono_us)
+        return True
+
+    def _news(self, peer: NodeId, owner: NodeId, signature: bytes, part: str, age_us: int, now: Instant) -> bool:
+        """A fact or a refresh that was not known came. Whether it is a survey."""
+        self._surveys.count(now.mono_us)
+        late = age_us >= LONG_AGO_US
+        survey = not late and self._survey(signature, part, now)
+        self._tally.missed |= survey or (late and peer != owner)
+        return survey
 
     def _wants(self, peer: NodeId, mark: Mark) -> bool:
         return self.scope.wants(peer, self._part_of(mark))

@@ -1,7 +1,15 @@
 """What neighbours still have to be told: at once if quiet, together if not, in order, nobody starved."""
 
-from meshnode.gossip.outbox import BURST, REFRESH, REFRESH_STEP_US, REFRESH_US, Mark, Outbox
-from meshnode.gossip.paths import FLOW, KEEP_MIN, KEPT_US, KNOWN_MAX, LATE_US, REST, REST_EVERY_US, Paths
+from meshnode.gossip.outbox import (
+    BURST,
+    GATHER_BURST,
+    GATHER_US,
+    REFRESH,
+    REFRESH_STEP_US,
+    REFRESH_US,
+    Mark,
+    Outbox,
+)
 from meshnode.kernel.instant import MS, SECOND
 from meshnode.model.ids import NodeId
 
@@ -66,11 +74,40 @@ def test_while_there_is_more_important_news_marks_wait_and_leave_together() -> N
 def test_a_busy_link_is_told_in_batches() -> None:
     box, letters = outbox(), 0
     for step in range(2 * SECOND // (10 * MS)):
-        box.add(PEER, (NodeId(step.to_bytes(32)), "load"), step * 10 * MS)
+        box.add(PEER, (NodeId(step.to_bytes(32)), "skill/a"), step * 10 * MS)
         if box.due(step * 10 * MS):
             letters += 1
             take(box, step * 10 * MS)
     assert 10 <= letters <= 2 * SECOND // BATCH + BURST + 1
+
+
+def letters_of(key: str, *, surveys: bool = False) -> int:
+    """How many letters a stream of ten facts a second makes within ten seconds."""
+    box, letters = outbox(), 0
+    for now_us in range(0, 10 * SECOND, 100 * MS):
+        box.add(PEER, (NodeId(now_us.to_bytes(32)), key), now_us, soon=surveys and not now_us % SECOND)
+        if box.due(now_us):
+            letters += 1
+            take(box, now_us)
+    return letters
+
+
+def test_loads_of_a_stream_leave_in_fewer_letters_than_who_runs_what() -> None:
+    stream_us = 10 * SECOND
+    assert stream_us // GATHER_US <= letters_of("load") <= stream_us // GATHER_US + GATHER_BURST + 1
+    assert letters_of("skill/a") > 1.5 * letters_of("load")
+
+
+def test_a_load_that_many_look_at_takes_the_others_along_at_once() -> None:
+    box = outbox()
+    for number in range(30):
+        now_us = number * 10 * MS
+        box.add(PEER, (NodeId(number.to_bytes(32)), "load"), now_us)
+        if box.due(now_us):
+            take(box, now_us)
+    assert box.waits(PEER) and (box.deadline() or 0) > 300 * MS
+    box.add(PEER, (A, "load"), 300 * MS, soon=True)
+    assert box.due(300 * MS) == [PEER] and len(take(box, 300 * MS)) > 5 and not box.waits(PEER)
 
 
 def test_who_runs_what_leaves_before_load_and_one_owner_in_the_order_of_making() -> None:
@@ -106,74 +143,3 @@ def test_what_is_held_no_more_is_not_sent() -> None:
     box = outbox()
     box.add(PEER, (A, "load"), 0)
     assert box.take(PEER, 0, lambda _: 0, lambda _: 0, ANY) == [] and not box.waits(PEER)
-
-
-# -- paths -------------------------------------------------------------------------------------------------------------
-
-
-def paths() -> Paths:
-    made = Paths()
-    for peer in (PEER, A, B):
-        made.up(peer)
-    return made
-
-
-def known(made: Paths, peer: NodeId, now_us: int, times: int = KNOWN_MAX) -> int:
-    return max(made.brought(peer, news=False, age_us=0, now_us=now_us) for _ in range(times))
-
-
-def test_a_link_that_brings_nothing_new_rests_but_not_the_last_ones() -> None:
-    made = paths()
-    assert known(made, A, SECOND) == REST and not made.flows(A)
-    assert known(made, B, 9 * SECOND) == 0 and made.flows(B)
-    assert sum(made.flows(peer) for peer in (PEER, A, B)) == KEEP_MIN
-
-
-def test_one_link_at_a_time_comes_to_rest() -> None:
-    made = paths()
-    made.up(C)
-    assert known(made, A, 9 * SECOND) == REST
-    assert known(made, B, 9 * SECOND + REST_EVERY_US - 1) == 0
-    assert known(made, B, 9 * SECOND + REST_EVERY_US) == REST
-
-
-def test_news_keep_a_link_awake() -> None:
-    made = paths()
-    for turn in range(20):
-        assert known(made, A, turn * SECOND, KNOWN_MAX - 1) == 0
-        made.brought(A, news=True, age_us=0, now_us=turn * SECOND)
-    assert made.flows(A)
-
-
-def test_a_broken_path_is_replaced_by_one_at_rest() -> None:
-    made = paths()
-    known(made, A, SECOND)
-    assert made.down(B) == A
-    assert made.down(A) is None
-
-
-def test_late_news_over_a_resting_link_wake_it() -> None:
-    made = paths()
-    known(made, A, SECOND)
-    assert made.brought(A, news=True, age_us=LATE_US - 1, now_us=2 * SECOND) == 0
-    assert made.brought(A, news=True, age_us=LATE_US, now_us=2 * SECOND) == FLOW and made.flows(A)
-
-
-def test_who_needs_the_link_says_so_and_is_not_asked_again_for_a_while() -> None:
-    made = paths()
-    assert made.wished(A, REST, SECOND) == 0 and not made.flows(A)
-    assert made.wished(B, REST, SECOND) == FLOW and made.flows(B)
-    assert made.wished(A, FLOW, SECOND) == 0 and made.flows(A)
-    assert known(made, A, SECOND + KEPT_US - 1) == 0
-    assert known(made, A, SECOND + KEPT_US) == REST
-
-
-def test_links_to_other_regions_do_not_count_once_they_carry_other_facts() -> None:
-    strangers: dict[NodeId, None] = {}
-    made = Paths(lambda peer: peer not in strangers)
-    for peer in (PEER, A, B, C):
-        made.up(peer)
-    strangers |= {A: None, B: None}
-    assert known(made, PEER, 9 * SECOND) == 0 and made.flows(PEER)
-    assert known(made, A, 9 * SECOND) == 0 and made.wished(A, REST, 9 * SECOND) == FLOW
-    assert made.wished(C, REST, 9 * SECOND) == FLOW
