@@ -8,6 +8,7 @@ import msgspec
 from meshnode.gossip.letters import BATCH_BYTES, Count, Id, SignedFact, SoftBatch, post
 from meshnode.kernel.decoding import decoded
 from meshnode.kernel.effects import Effect
+from meshnode.kernel.fingerprints import bucket_of, stamp_of
 from meshnode.model.ids import NodeId
 
 CONTEXT = "soft/v1"
@@ -36,13 +37,15 @@ class RefreshBody(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
-    """A fact with all that its bytes say. ``key`` and ``version``: of the index."""
+    """A fact with all that its bytes say. ``key``, ``version``, ``bucket`` and ``stamp``: of the index."""
 
     body: FactBody
     signed: bytes
     signature: bytes
     key: bytes
     version: bytes
+    bucket: int
+    stamp: int
 
 
 _facts = msgspec.msgpack.Decoder(FactBody)
@@ -71,8 +74,8 @@ def opened(signed: bytes, signature: bytes) -> Fact:
     """Read, not checked. The same fact comes over several links: it is read once, and whoever holds it in this process
     holds the same one. Raises ``RemoteError``: it is none."""
     body = decode_fact(signed)
-    version = body.boot.to_bytes(8) + body.version.to_bytes(8)
-    return Fact(body, signed, signature, body.node + body.key.encode(), version)
+    key, version = body.node + body.key.encode(), body.boot.to_bytes(8) + body.version.to_bytes(8)
+    return Fact(body, signed, signature, key, version, bucket_of(key), stamp_of(key, version))
 
 
 def decode_fact(body: bytes) -> FactBody:

@@ -9,7 +9,7 @@ thousand owners cannot stand by their facts to everybody every minute.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -20,7 +20,6 @@ from meshnode.gossip.facts import (
     KEY_CHARS_MAX,
     REFRESH_CONTEXT,
     VALUE_BYTES_MAX,
-    Fact,
     FactBody,
     RefreshBody,
     batches,
@@ -31,7 +30,7 @@ from meshnode.gossip.facts import (
 from meshnode.gossip.letters import BATCH_BYTES, SignedFact, SoftBatch, SoftRefresh, post
 from meshnode.gossip.messages import SoftChanged
 from meshnode.gossip.outbox import REFRESH, Mark, Outbox
-from meshnode.gossip.parted import Parted
+from meshnode.gossip.owners import Held, Owner, Owners, Stand
 from meshnode.gossip.paths import FLOW, Paths, Surveys
 from meshnode.gossip.paths import LATE_US as LONG_AGO_US
 from meshnode.gossip.scope import MESH, Scope
@@ -53,29 +52,11 @@ LETTER_BYTES = 80  # of a fact around its body: signature, age, frames
 
 
 @dataclass(slots=True)
-class _Held:
-    fact: Fact
-    heard_us: int  # when the owner said it, on our clock
-    part: str
-
-
-@dataclass(slots=True)
 class _Tally:
     """What one letter brought of others than its sender."""
 
     copied: bool = False  # a survey that came over another link
     missed: bool = False  # what should have come over another link
-
-
-@dataclass(slots=True)
-class _Owner:
-    boot: int
-    beat: int = -1
-    refresh: SoftRefresh | None = None
-    refreshed_us: int = 0
-    stood_us: int = 0  # when it last signed anything: by that it stands by all it has not withdrawn
-    watch_us: int = 0
-    facts: dict[str, _Held] = field(default_factory=dict[str, _Held])
 
 
 class SoftState:
@@ -99,7 +80,8 @@ class SoftState:
         self._config = config
         self._signer, self._verifier, self._trust, self._rng = signer, verifier, trust, rng
         self._told_by = told_by
-        self._owners: dict[NodeId, _Owner] = {config.node: _Owner(config.boot)}
+        self.index = self._owners = Owners()
+        self._mine, _ = self._owners.begin(config.node, config.boot)
         self._version = 0
         self._gone, self._budgets = gone, budgets or Budgets(config.profile)
         self._outbox, self._tally = Outbox(config.soft_batch_us), _Tally()
@@ -107,7 +89,6 @@ class SoftState:
         self._refresh_due_us: int | None = None
         self.scope = scope or Scope(config.node, region_of=lambda _: MESH, small=lambda: True, whole=False)
         self._paths, self._surveys = Paths(self.scope.alike), Surveys()
-        self.index = Parted()
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -116,11 +97,10 @@ class SoftState:
         owner = self._owners.get(node)
         if owner is None:
             return {}
-        held = owner.facts.items()
         return {
-            key: (h.fact.body.value, h.fact.body.version, max(h.heard_us, owner.stood_us))
-            for key, h in held
-            if h.fact.body.value
+            body.key: (body.value, body.version, max(held.heard_us, owner.stood_us))
+            for held in owner.held()
+            if (body := held.fact.body).value
         }
 
     def owe(self, peer: NodeId, keys: Sequence[bytes], now: Instant) -> None:
@@ -141,8 +121,8 @@ class SoftState:
 
     def publish(self, key: str, value: bytes, now: Instant) -> list[Effect]:
         """Set or withdraw one of our facts; nothing is sent for an unchanged value."""
-        mine = self._owners[self._config.node]
-        held = mine.facts.get(key)
+        mine = self._mine
+        held = mine.get(key)
         if (held.fact.body.value if held else b"") == value:
             return []
         if not 0 < len(key) <= KEY_CHARS_MAX or len(value) > VALUE_BYTES_MAX or (held is None and _full(mine)):
@@ -151,9 +131,9 @@ class SoftState:
         body = FactBody(self._config.node, self._config.boot, self._version, key, value)
         encoded = encode_body(body)
         part, mine.stood_us = self.scope.part(body.node, key), now.mono_us
-        self._put(mine, _Held(opened(encoded, self._signer.sign(CONTEXT, encoded)), now.mono_us, part))
-        held = mine.facts[key]
-        self._tell((body.node, body.key), now, source=None, survey=self._survey(held.fact.signature, part, now))
+        fact = opened(encoded, self._signer.sign(CONTEXT, encoded))
+        self._put(mine, Held(fact, now.mono_us, part))
+        self._tell((body.node, body.key), now, source=None, survey=self._survey(fact.signature, part, now))
         if self._refresh_due_us is None:
             self._refresh_due_us = now.mono_us + self._refresh_pause_us()
         return [SoftChanged(body.node, key, value, body.version)]
@@ -167,7 +147,7 @@ class SoftState:
         self._seen_by(peer, body)
         heard_us = now.mono_us - fact.age_ms * MS
         owner = self._owners.get(body.node)
-        held = owner.facts.get(body.key) if owner and owner.boot == body.boot else None
+        held = owner.get(body.key) if owner and owner.boot == body.boot else None
         if held is not None and (held.fact is found or _order(held) >= (body.version, fact.body)):
             self._tally.copied |= self._surveys.counts(fact.signature)
             return []
@@ -186,7 +166,7 @@ class SoftState:
         if held is None and _full(owner):
             raise RemoteError("soft-too-many-keys")
         owner.stood_us = max(owner.stood_us, heard_us)
-        self._put(owner, _Held(found, kept_us, part))
+        self._put(owner, Held(found, kept_us, part))
         survey = self._news(peer, body.node, fact.signature, part, fact.age_ms * MS, now)
         self._tell((body.node, body.key), now, source=peer, survey=survey)
         return [*effects, SoftChanged(body.node, body.key, body.value, body.version)]
@@ -217,7 +197,7 @@ class SoftState:
             return body.node, []
         self._check(body.node, REFRESH_CONTEXT, letter.body, letter.signature)
         owner, effects = self._owner(body.node, body.boot)
-        owner.beat, owner.refresh, owner.refreshed_us = body.beat, letter, heard_us
+        owner.stand = Stand(body.beat, letter, heard_us)
         owner.stood_us = max(owner.stood_us, heard_us)
         part, age_us = self.scope.region_of(body.node), letter.age_ms * MS
         survey = self._news(peer, body.node, letter.signature, part, age_us, now)
@@ -233,7 +213,7 @@ class SoftState:
         owner = self._owners.get(node)
         if owner is None or node == self._config.node:
             return None
-        return max((*(h.heard_us for h in owner.facts.values()), owner.stood_us), default=None) or None
+        return max((owner.stood_us, *(held.heard_us for held in owner.held()))) or None
 
     # -- neighbours and owners ----------------------------------------------------------------------------------------
 
@@ -248,13 +228,12 @@ class SoftState:
         self._paths.up(peer, now.mono_us)
         if not apart:
             return ()
-        mine = self._owners[self._config.node]
-        if mine.facts and max(mine.refreshed_us, mine.stood_us) < now.mono_us - STOOD_US:
+        mine = self._mine
+        if mine.held() and max(_refreshed_us(mine), mine.stood_us) < now.mono_us - STOOD_US:
             self._sign_refresh(mine, now)
-        others = self._owners.items() if returned else ((self._config.node, mine),)
-        for node, owner in others:
-            young = now.mono_us - owner.refreshed_us < self._config.soft_ttl_us
-            if owner.refresh is not None and young and node != peer and self._wants(peer, (node, REFRESH)):
+        for node, owner in self._owners if returned else ((self._config.node, mine),):
+            young = now.mono_us - _refreshed_us(owner) < self._config.soft_ttl_us
+            if owner.stand is not None and young and node != peer and self._wants(peer, (node, REFRESH)):
                 self._outbox.add(peer, (node, REFRESH), now.mono_us)
         return ()
 
@@ -270,8 +249,8 @@ class SoftState:
     def greeted(self, peer: NodeId, *, whole: bool, now: Instant) -> None:
         """``whole``: the neighbour holds the facts of all regions. It asks for them by a repair."""
         self.scope.told_whole(peer, whole=whole)
-        for node, owner in self._owners.items() if whole and not self.scope.small else ():
-            if owner.refresh is not None and node != peer:
+        for node, owner in self._owners if whole and not self.scope.small else ():
+            if owner.stand is not None and node != peer:
                 self._outbox.add(peer, (node, REFRESH), now.mono_us)
 
     def drop(self, node: NodeId, boot: int) -> list[Effect]:
@@ -279,8 +258,8 @@ class SoftState:
         owner = self._owners.get(node)
         if node == self._config.node or (owner is not None and owner.boot >= boot):
             return []
-        self._owners[node] = _Owner(boot)
-        return [effect for held in (owner.facts if owner else {}).values() for effect in self._remove(held)]
+        _, gone = self._owners.begin(node, boot)
+        return [effect for held in gone for effect in _withdrawn(held)]
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -298,19 +277,17 @@ class SoftState:
         return earliest(self._outbox.deadline(), self._expiry.deadline(), self._refresh_due_us)
 
     def _refresh(self, now: Instant) -> list[Effect]:
-        mine = self._owners[self._config.node]
-        for key in [k for k, h in mine.facts.items() if not h.fact.body.value and self._over(mine, h, now)]:
-            self._remove(mine.facts.pop(key))
+        mine = self._mine
+        for held in [each for each in mine.held() if not each.fact.body.value and self._over(mine, each, now)]:
+            self._owners.pop(mine, held.fact.body.key)
         later_us = self._spoke_lately(mine)
         if later_us > now.mono_us:
             self._refresh_due_us = later_us
             return []
-        self._refresh_due_us = now.mono_us + self._refresh_pause_us() if mine.facts else None
-        if not any(held.fact.body.value for held in mine.facts.values()):
+        self._refresh_due_us = now.mono_us + self._refresh_pause_us() if mine.held() else None
+        if not any(held.fact.body.value for held in mine.held()):
             return []
-        self._sign_refresh(mine, now)
-        assert mine.refresh is not None
-        survey = self._survey(mine.refresh.signature, self._config.region, now)
+        survey = self._survey(self._sign_refresh(mine, now), self._config.region, now)
         self._tell((self._config.node, REFRESH), now, source=None, survey=survey)
         again = self._paths.again()
         return [] if again is None else [self._flow(again, patient=True)]
@@ -319,15 +296,17 @@ class SoftState:
         self._paths.flow(peer)
         return post(peer, SoftBatch([], FLOW), patient=patient)
 
-    def _spoke_lately(self, mine: _Owner) -> int:
+    def _spoke_lately(self, mine: Owner) -> int:
         """A fact that changed says as well that the others hold: the refresh may come later."""
-        return min(mine.stood_us + self._pace_us(), mine.refreshed_us + self._config.soft_ttl_us // 2)
+        return min(mine.stood_us + self._pace_us(), _refreshed_us(mine) + self._config.soft_ttl_us // 2)
 
-    def _sign_refresh(self, mine: _Owner, now: Instant) -> None:
-        mine.beat += 1
-        body = encode_body(RefreshBody(self._config.node, self._config.boot, mine.beat))
-        mine.refresh = SoftRefresh(0, body, self._signer.sign(REFRESH_CONTEXT, body))
-        mine.refreshed_us = now.mono_us
+    def _sign_refresh(self, mine: Owner, now: Instant) -> bytes:
+        """Returns the signature."""
+        beat = mine.beat + 1
+        body = encode_body(RefreshBody(self._config.node, self._config.boot, beat))
+        signature = self._signer.sign(REFRESH_CONTEXT, body)
+        mine.stand = Stand(beat, SoftRefresh(0, body, signature), now.mono_us)
+        return signature
 
     def _refresh_pause_us(self) -> int:
         return round(self._pace_us() * (1.0 - 0.1 * self._rng.random()))
@@ -335,27 +314,27 @@ class SoftState:
     def _pace_us(self) -> int:
         """Everybody hears everybody's refreshes: of many nodes each may tell half as many as one of few."""
         least_us, most_us = self._config.soft_refresh_us, self._config.soft_refresh_max_us
-        return min(max(least_us, least_us * len(self._owners) // FEW_OWNERS), most_us)
+        return min(max(least_us, least_us * self._owners.count() // FEW_OWNERS), most_us)
 
     def _expire(self, node: NodeId, at_us: int, now: Instant) -> list[Effect]:
-        owner = self._owners[node]
+        owner = self._owners.get(node)
         effects: list[Effect] = []
-        if owner.watch_us != at_us:
+        if owner is None or owner.watch_us != at_us:
             return effects  # another boot's, or found already
         owner.watch_us = 0
-        for key in [k for k, h in owner.facts.items() if self._over(owner, h, now)]:
-            if self._vouched(owner.facts[key].fact.body):
-                owner.facts[key].heard_us = now.mono_us
+        for held in [each for each in owner.held() if self._over(owner, each, now)]:
+            if self._vouched(held.fact.body):
+                held.heard_us = now.mono_us
             else:
-                effects += self._remove(owner.facts.pop(key))
-        if owner.facts:
-            self._watch(node, owner, min(self._due_us(owner, held) for held in owner.facts.values()))
+                effects += _withdrawn(self._owners.pop(owner, held.fact.body.key))
+        if owner.held():
+            self._watch(node, owner, min(self._due_us(owner, held) for held in owner.held()))
         return effects
 
-    def _over(self, owner: _Owner, held: _Held, now: Instant) -> bool:
+    def _over(self, owner: Owner, held: Held, now: Instant) -> bool:
         return self._due_us(owner, held) <= now.mono_us
 
-    def _due_us(self, owner: _Owner, held: _Held) -> int:
+    def _due_us(self, owner: Owner, held: Held) -> int:
         stood_us = owner.stood_us if held.fact.body.value else 0
         return max(held.heard_us, stood_us) + self._keep_us(held.fact.body)
 
@@ -368,31 +347,23 @@ class SoftState:
         """A withdrawal outlives every copy of what it withdraws."""
         return self._config.soft_ttl_us * (1 if body.value else 2)
 
-    def _watch(self, node: NodeId, owner: _Owner, due_us: int) -> None:
+    def _watch(self, node: NodeId, owner: Owner, due_us: int) -> None:
         """What is due later is found when the first is."""
         if node != self._config.node and (not owner.watch_us or due_us <= owner.watch_us - LATE_US):
             owner.watch_us = self._expiry.add(node, due_us)
 
     # -- the store ----------------------------------------------------------------------------------------------------
 
-    def _owner(self, node: NodeId, boot: int) -> tuple[_Owner, list[Effect]]:
+    def _owner(self, node: NodeId, boot: int) -> tuple[Owner, list[Effect]]:
         """The record of an owner at a boot that is not older than the one known."""
         effects = self.drop(node, boot)
-        return self._owners[node], effects
+        owner = self._owners.get(node)
+        assert owner is not None, "it was dropped for this boot, or is of it"
+        return owner, effects
 
-    def _put(self, owner: _Owner, held: _Held) -> None:
-        fact, body = held.fact, held.fact.body
-        before = owner.facts.get(body.key)
-        if before is not None and before.part != held.part:
-            self.index.remove(before.part, fact.key)
-        owner.facts[body.key] = held
-        self.index.put(held.part, fact.key, fact.version)
-        self._watch(body.node, owner, self._due_us(owner, held))
-
-    def _remove(self, held: _Held) -> list[Effect]:
-        body = held.fact.body
-        self.index.remove(held.part, held.fact.key)
-        return [SoftChanged(body.node, body.key, b"", body.version)] if body.value else []
+    def _put(self, owner: Owner, held: Held) -> None:
+        self._owners.put(owner, held)
+        self._watch(held.fact.body.node, owner, self._due_us(owner, held))
 
     def _check(self, node: NodeId, context: str, body: bytes, signature: bytes) -> None:
         member = self._trust.member(node)
@@ -420,7 +391,7 @@ class SoftState:
     def _survey(self, signature: bytes, part: str, now: Instant) -> bool:
         """Whether it shows which links are needed: in a mesh that is none of all with all, and where it comes over no
         links that never rest. It begins here."""
-        wide = len(self._owners) > self._config.full_mesh_max
+        wide = self._owners.count() > self._config.full_mesh_max
         if not wide or (part == MESH and not self.scope.small) or not self._surveys.drawn(signature):
             return False
         self._surveys.begin(signature, now.mono_us)
@@ -462,7 +433,7 @@ class SoftState:
         """0: nothing is held there any more."""
         if mark[1] == REFRESH:
             owner = self._owners.get(mark[0])
-            return LETTER_BYTES + len(owner.refresh.body) if owner is not None and owner.refresh is not None else 0
+            return LETTER_BYTES + len(owner.stand.letter.body) if owner is not None and owner.stand is not None else 0
         held = self._held(mark)
         return LETTER_BYTES + len(held.fact.signed) if held is not None else 0
 
@@ -470,20 +441,21 @@ class SoftState:
         held = self._held(mark)
         return held.fact.body.version if held is not None else 0
 
-    def _held(self, mark: Mark) -> _Held | None:
+    def _held(self, mark: Mark) -> Held | None:
         owner = self._owners.get(mark[0])
-        return owner.facts.get(mark[1]) if owner is not None else None
+        return owner.get(mark[1]) if owner is not None else None
 
     def _refresh_letter(self, node: NodeId, now: Instant) -> SoftRefresh | None:
         owner = self._owners.get(node)
-        if owner is None or owner.refresh is None:
+        if owner is None or owner.stand is None:
             return None
-        return msgspec.structs.replace(owner.refresh, age_ms=max(0, now.mono_us - owner.refreshed_us) // MS)
+        return msgspec.structs.replace(owner.stand.letter, age_ms=max(0, now.mono_us - owner.stand.heard_us) // MS)
 
-    def _letter(self, held: _Held, now: Instant) -> SignedFact:
+    def _letter(self, held: Held, now: Instant) -> SignedFact:
         fact = held.fact
         own, stands = fact.body.node == self._config.node, bool(fact.body.value)
-        stood_us = self._owners[fact.body.node].stood_us if stands else 0
+        owner = self._owners.get(fact.body.node) if stands else None
+        stood_us = owner.stood_us if owner is not None else 0
         age_us = 0 if own and stands else max(0, now.mono_us - max(held.heard_us, stood_us))
         return SignedFact(age_us // MS, fact.signed, fact.signature)
 
@@ -492,9 +464,18 @@ def _mark(index_key: bytes) -> Mark:
     return NodeId(index_key[:32]), index_key[32:].decode(errors="replace")
 
 
-def _full(owner: _Owner) -> bool:
-    return len(owner.facts) >= KEYS_MAX
+def _full(owner: Owner) -> bool:
+    return len(owner) >= KEYS_MAX
 
 
-def _order(held: _Held) -> tuple[int, bytes]:
+def _refreshed_us(owner: Owner) -> int:
+    return owner.stand.heard_us if owner.stand is not None else 0
+
+
+def _withdrawn(held: Held) -> list[Effect]:
+    body = held.fact.body
+    return [SoftChanged(body.node, body.key, b"", body.version)] if body.value else []
+
+
+def _order(held: Held) -> tuple[int, bytes]:
     return (held.fact.body.version, held.fact.signed)

@@ -43,11 +43,11 @@ class Fingerprints:
         held = self.version(key)
         if held == version:
             return held
-        number, stamp = bucket_of(key), _stamp(key, version)
+        number, stamp = bucket_of(key), stamp_of(key, version)
         if held is None:
             self._len += 1
         else:
-            stamp ^= _stamp(key, held)
+            stamp ^= stamp_of(key, held)
         if self._versions.get(key) is None:
             self._rows.setdefault(number, []).append(key)
         self._versions[key] = version
@@ -60,7 +60,7 @@ class Fingerprints:
             return
         self._len -= 1
         number = bucket_of(key)
-        self._mix(number, _stamp(key, held))
+        self._mix(number, stamp_of(key, held))
         if self._versions.pop(key, None) is not None:
             self._take_out(number, key)
         if self._base is not None and key in self._base:
@@ -119,5 +119,6 @@ def bucket_of(key: bytes) -> int:
     return hashlib.blake2b(key, digest_size=1).digest()[0]
 
 
-def _stamp(key: bytes, version: bytes) -> int:
+def stamp_of(key: bytes, version: bytes) -> int:
+    """What a row adds to the sum of its bucket, and takes from it."""
     return int.from_bytes(hashlib.blake2b(len(key).to_bytes(4) + key + version, digest_size=8).digest())

@@ -15,13 +15,17 @@ class Slots(Generic[KeyT]):
 
     def __init__(self, grid_us: int) -> None:
         self._grid_us = grid_us
-        self._keys: dict[int, list[KeyT]] = {}
+        self._keys: dict[int, tuple[int, list[KeyT]]] = {}  # with the time, which all keys of a slot may keep
         self._first_us: int | None = None
 
     def add(self, key: KeyT, due_us: int) -> int:
         """Enter it. Returns when its slot is over: not before ``due_us``."""
-        at_us = -(-due_us // self._grid_us) * self._grid_us
-        self._keys.setdefault(at_us, []).append(key)
+        over_us = -(-due_us // self._grid_us) * self._grid_us
+        slot = self._keys.get(over_us)
+        if slot is None:
+            slot = self._keys[over_us] = (over_us, [])
+        at_us, keys = slot
+        keys.append(key)
         if self._first_us is None or at_us < self._first_us:
             self._first_us = at_us
         return at_us
@@ -31,7 +35,7 @@ class Slots(Generic[KeyT]):
         due: list[tuple[int, KeyT]] = []
         while self._first_us is not None and self._first_us <= now_us:
             at_us = self._first_us
-            due += [(at_us, key) for key in self._keys.pop(at_us)]
+            due += [(at_us, key) for key in self._keys.pop(at_us)[1]]
             self._first_us = min(self._keys, default=None)
         return due
 

@@ -30,7 +30,7 @@ def healed(cut_s: float) -> tuple[World, list[Box], int]:
 
 
 def signed(boxes: list[Box]) -> int:
-    return sum(1 + box.gossip._parts.soft._owners[box.id].beat for box in boxes)
+    return sum(1 + box.gossip._parts.soft._mine.beat for box in boxes)
 
 
 def lacking(boxes: list[Box]) -> list[tuple[str, str]]:

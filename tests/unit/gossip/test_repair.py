@@ -5,10 +5,8 @@ import pytest
 
 from meshnode.gossip.budget import Budgets, Kind
 from meshnode.gossip.letters import Pull, Repair, Roots, SoftBatch, decode
-from meshnode.gossip.parted import Parted
 from meshnode.gossip.repair import REGION, SLICE, Repairs
 from meshnode.kernel.effects import Send
-from meshnode.kernel.fingerprints import Fingerprints
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.repair import RepairRoot
 from tests.unit.gossip.regions import Lands, Place, lands
@@ -141,19 +139,6 @@ def test_an_opening_of_a_large_mesh_is_read_by_who_knows_only_small_ones() -> No
     assert isinstance(old, OldRoots) and len(old.rows) == 8
     batch = msgspec.msgpack.encode(SoftBatch([], 1))
     assert msgspec.msgpack.decode(batch, type=OldRoots | OldBatch) == OldBatch([])
-
-
-def test_parts_together_are_an_index_like_any_other() -> None:
-    parted, plain = Parted(), Fingerprints()
-    for number in range(300):
-        key, version = b"k%d" % number, b"v%d" % (number % 7)
-        parted.put(("", "east", "west")[number % 3], key, version)
-        plain.put(key, version)
-    parted.remove("", b"k0")
-    plain.remove(b"k0")
-    assert (parted.root(), parted.sums(), len(parted)) == (plain.root(), plain.sums(), len(plain))
-    assert all(parted.bucket(number) == list(plain.bucket(number)) for number in range(256))
-    assert parted.version(b"k1") == plain.version(b"k1") and parted.version(b"k0") is None
 
 
 def late_one(world: Lands) -> Place:

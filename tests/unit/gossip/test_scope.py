@@ -238,5 +238,5 @@ def _twenty_minutes(whole_mesh_max: int) -> tuple[int, int, list[bytes]]:
         world.publish(busy, "load", b"%d" % turn)
         world.run_for(20.0)
     assert "skill/see" in _seen(idle, busy) and "skill/see" in _seen(busy, idle)
-    owners = [place.soft._owners[place.id] for place in (busy, idle)]  # pyright: ignore[reportPrivateUsage]
+    owners = [place.soft._mine for place in (busy, idle)]  # pyright: ignore[reportPrivateUsage]
     return owners[0].beat, owners[1].beat, [change.value for place in (busy, idle) for change in place.changes]

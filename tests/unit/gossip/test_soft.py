@@ -123,6 +123,15 @@ def test_a_new_boot_drops_the_facts_of_the_old_one() -> None:
     assert held.receive(PEER, fact(9, "a"), NOW) == []
 
 
+def test_an_owner_that_said_nothing_yet_has_given_no_sign_of_life() -> None:
+    held = state()
+    assert held.proof_us(OTHER.node) is None
+    held.drop(OTHER.node, 1)
+    assert held.proof_us(OTHER.node) is None
+    held.receive(PEER, fact(1), NOW)
+    assert held.proof_us(OTHER.node) == NOW.mono_us
+
+
 def test_a_repair_never_makes_a_fact_young_again() -> None:
     held = state()
     held.receive(PEER, fact(1, age_ms=290_000), NOW)
