@@ -13,7 +13,7 @@ from meshnode.gossip.config import GossipConfig
 from meshnode.gossip.messages import MemberState
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects, mark
-from meshnode.gossip.verdict import STRONG, Case, Evidence, condemned, judge, unanimous
+from meshnode.gossip.verdict import STRONG, Case, Evidence, condemned, judge, region_cut, unanimous
 from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.ports import LinkStats
 from meshnode.model.ids import NodeId
@@ -241,7 +241,7 @@ class Council:
         hears = lost and any(other.fresh for other in self._subjects.watched.values())
         if not hears and self.cut_off():
             return "silent; this node hears hardly anybody and may be cut off itself"
-        return f"region {region} unreachable: {self._subjects.living(region)} nodes" if lost else ""
+        return region_cut(region, self._subjects.living(region)) if lost else ""
 
     def spoke(self, alert: Alert, now: Instant) -> None:
         """A word from within a region about one of its own reached us: it is not cut off."""

@@ -20,7 +20,7 @@ from meshnode.gossip.silence import ABSENT_US, LATE_US, Health, Silence
 from meshnode.gossip.subject import Subject
 from meshnode.gossip.subjects import Subjects
 from meshnode.gossip.telling import Telling
-from meshnode.gossip.verdict import STRONG, Evidence
+from meshnode.gossip.verdict import STRONG, Evidence, cut_region
 from meshnode.kernel.effects import Effect, Hangup, Note
 from meshnode.kernel.instant import MS, SECOND, Instant
 from meshnode.kernel.machine import earliest
@@ -477,7 +477,8 @@ class Detector:
         return [self._changed(subject, now)] if changed else []
 
     def _changed(self, subject: Subject, now: Instant) -> MemberChanged:
-        quiet = not self._flaps.tells(subject.node, subject.state, now.mono_us, proven=subject.refused)
+        proven, apart = subject.refused, bool(cut_region(subject.reason))
+        quiet = not self._flaps.tells(subject.node, subject.state, now.mono_us, proven=proven, apart=apart)
         return MemberChanged(subject.node, subject.name, subject.state, subject.reason, quiet)
 
     def _hushed(self, node: NodeId, now: Instant) -> list[Effect]:

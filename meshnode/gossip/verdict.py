@@ -42,6 +42,17 @@ def words_of(kind: Evidence) -> str:
     return _WORDS[kind]
 
 
+def region_cut(region: str, nodes: int) -> str:
+    """The excuse of all who are silent in a region that went silent as a whole."""
+    return f"region {region} unreachable: {nodes} nodes"
+
+
+def cut_region(reason: str) -> str:
+    """The region whose cut explains a state; "" if none does."""
+    head, found, _ = reason.partition(" unreachable: ")
+    return head.removeprefix("region ") if found and head.startswith("region ") else ""
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known about one node that is not linked and fresh."""
 

@@ -7,16 +7,11 @@ back either.
 from collections.abc import Callable
 
 from meshnode.gossip.messages import MemberChanged, MemberState
+from meshnode.gossip.verdict import cut_region
 from meshnode.kernel.effects import Note
 from meshnode.model.ids import NodeId
 
 HELD_MAX = 20_000  # beyond, nodes are told one by one
-
-
-def region_of(reason: str) -> str:
-    """The region whose cut explains a state; "" if none does."""
-    head, found, _ = reason.partition(" unreachable: ")
-    return head.removeprefix("region ") if found and head.startswith("region ") else ""
 
 
 class Cuts:
@@ -31,7 +26,7 @@ class Cuts:
         """The events of one change."""
         if fact.state is MemberState.READY:
             return self._back(fact)
-        region = region_of(fact.reason)
+        region = cut_region(fact.reason)
         if not region:
             self._keep(fact.node, told=self._lost.get(fact.node, False) or not fact.quiet)
             return [] if fact.quiet else [_said(fact)]

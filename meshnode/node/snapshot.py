@@ -15,7 +15,7 @@ from meshnode.crdt.kinds import counters_of
 from meshnode.deployments import drains
 from meshnode.deployments.clusters import StandingOf, conditions, status_of
 from meshnode.gossip.messages import MemberState
-from meshnode.gossip.verdict import words_of
+from meshnode.gossip.verdict import cut_region, words_of
 from meshnode.kernel import hlc
 from meshnode.kernel.decoding import decoded_or
 from meshnode.kernel.instant import MS, SECOND, ClockTrust
@@ -29,7 +29,6 @@ from meshnode.model.nodewish import KIND as NODE
 from meshnode.model.view_parts import ConflictView
 from meshnode.model.views import Failure, IdentityView, NodesView, NodeView, SkillsView, SkillView, StatusView
 from meshnode.node import memory
-from meshnode.node.cuts import region_of
 from meshnode.registry.offers import LOAD_KEY
 
 if TYPE_CHECKING:
@@ -400,7 +399,7 @@ def _lost(core: Core, now: Instant) -> list[str]:
     lines, cut = list[str](), dict[str, list[NodeId]]()
     for node in core.gossip.members():
         state, reason = core.gossip.state(node), core.gossip.reason(node)
-        region = region_of(reason)
+        region = cut_region(reason)
         if region and state not in _SETTLED:
             cut.setdefault(region, []).append(node)
         elif state not in _SETTLED:

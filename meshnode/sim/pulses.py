@@ -2,7 +2,8 @@
 
 What ``bench/gossip/deaths.py`` does to real daemons, in virtual time. Whoever ran is called neither down nor
 unreachable, not by those who were frozen themselves either; and who was frozen is told about no oftener than a quarter
-of what serf tells, which calls a frozen agent failed once in each freeze.
+of what serf tells, which calls a frozen agent failed once in each freeze; and by nobody more than once, however far the
+verdict of each silence went before it ended.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from meshnode.node.effects import Announce
 from meshnode.sim.liveness import unmet_by_gossip
 from meshnode.sim.node import SimNode
 from meshnode.sim.safety import Bounds, ComesToRest, GenuineRows, NoFalseDeath, NoTwins, RisingBoots
-from meshnode.sim.watching import Checker, Violated, look_on
+from meshnode.sim.watching import Checker, Violated, look_on, violation_of
 from meshnode.sim.world import Setup, World, stream
 
 OK, FAILED = 0, 1
@@ -32,13 +33,27 @@ _GONE = (MemberState.DOWN.value, MemberState.UNREACHABLE.value)
 
 
 class Verdicts(Checker):
-    """What all tell about all: ``flaps`` counts how often a frozen one went from there to gone, ``told`` all words."""
+    """What all tell about all. ``words``: by observer and frozen one, each *unreachable* or *down*, in their order."""
 
-    def __init__(self, world: World, frozen: Sequence[str]) -> None:
+    def __init__(self, world: World, frozen: Sequence[SimNode]) -> None:
         super().__init__(world)
-        self.flaps = self.told = 0
-        self._frozen = dict.fromkeys(frozen)
         self._gone: dict[tuple[str, str], None] = {}
+        self.begin(frozen)
+
+    def begin(self, frozen: Sequence[SimNode]) -> None:
+        """These are frozen from now on, and nobody else; what was told before counts no more."""
+        self._frozen = dict.fromkeys(node.name for node in frozen)
+        self.words: dict[tuple[str, str], list[str]] = {}
+        self.flaps = 0
+
+    @property
+    def told(self) -> int:
+        return sum(map(len, self.words.values()))
+
+    @property
+    def twice(self) -> list[tuple[str, str, list[str]]]:
+        """Who told more than once of whom, and what."""
+        return [(observer, name, words) for (observer, name), words in self.words.items() if len(words) > 1]
 
     def announced(self, node: SimNode, announce: Announce) -> None:
         kind, _, name = announce.event.subject.partition("/")
@@ -50,7 +65,7 @@ class Verdicts(Checker):
             return
         if name not in self._frozen:
             self.wrong(node, f"tells of {name}, which ran all the time: {announce.event.text}")
-        self.told += 1
+        self.words.setdefault((node.name, name), []).append(word)
         if (node.name, name) not in self._gone:
             self._gone[node.name, name] = None
             self.flaps += 1
@@ -59,9 +74,13 @@ class Verdicts(Checker):
 class Held(Checker):
     """What all hold true, told to anybody or not: whoever ran is doubted at most, by those who slept themselves too."""
 
-    def __init__(self, world: World, frozen: Sequence[str]) -> None:
+    def __init__(self, world: World, frozen: Sequence[SimNode]) -> None:
         super().__init__(world)
-        self._ran = [node for node in world.nodes if node.name not in frozen]
+        self.begin(frozen)
+
+    def begin(self, frozen: Sequence[SimNode]) -> None:
+        """These are frozen from now on, and nobody else."""
+        self._ran = [node for node in self.world.nodes if node not in frozen]
 
     def stepped(self, node: SimNode) -> None:
         core = node.core
@@ -75,7 +94,8 @@ class Held(Checker):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pulsed:
-    """One world. ``most``: flaps that are too many; ``why``: what was wrong, "" if nothing was."""
+    """One world. ``most``: flaps that are too many; ``twice``: pairs of whom one told of the other more than once;
+    ``why``: what was wrong, "" if nothing was."""
 
     seed: int
     nodes: int
@@ -83,6 +103,7 @@ class Pulsed:
     flaps: int
     most: float
     told: int
+    twice: int
     events: int
     why: str = ""
 
@@ -91,16 +112,25 @@ class PulseRun:
     """``play`` may be called once."""
 
     def __init__(
-        self, seed: int, *, freeze_s: float, nodes: int = NODES, span_s: float = SPAN_S, tier: int = 2
+        self,
+        seed: int,
+        *,
+        freeze_s: float,
+        before: Sequence[float] = (),
+        nodes: int = NODES,
+        span_s: float = SPAN_S,
+        slow: bool = False,
+        tier: int = 2,
     ) -> None:
-        """``freeze_s`` 0: nobody is frozen, and all starve."""
-        self.seed, self.nodes, self.freeze_s, self.span_s = seed, nodes, freeze_s, span_s
+        """``freeze_s`` 0: nobody is frozen, and all starve. ``before``: the same was done before with such freezes, of
+        others, as the bench does; ``slow``: who is not frozen starves meanwhile."""
+        self.seed, self.nodes, self.span_s, self._slow = seed, nodes, span_s, slow
+        self._freezes_s = (*before, freeze_s)
         self.world = World(Setup(seed=seed, nodes=nodes, traced=False, tier=tier))
         self._luck = stream(seed, "pulses")
-        some = self._luck.sample(range(1, nodes), max(1, nodes // FROZEN_PART)) if freeze_s else []
-        self.frozen = [self.world[number] for number in some]
-        names = [node.name for node in self.frozen]
-        self.verdicts, self.held = Verdicts(self.world, names), Held(self.world, names)
+        self.frozen: list[SimNode] = []
+        self._choose(self._freezes_s[0])
+        self.verdicts, self.held = Verdicts(self.world, self.frozen), Held(self.world, self.frozen)
         kinds = (RisingBoots, NoFalseDeath, GenuineRows, Bounds, ComesToRest, NoTwins)
         self._checkers: list[Checker] = [kind(self.world) for kind in kinds]
         self.world.audience.gather(self._checkers)
@@ -113,16 +143,16 @@ class PulseRun:
 
     def play(self) -> Pulsed:
         """Never raises for what a checker found: that stands in what it returns."""
-        why = ""
-        try:
-            self._play()
-            if self.verdicts.flaps > self.most:
-                why = f"{self.verdicts.flaps} flaps of frozen nodes, {self.most:.0f} are a quarter of serf's"
-        except Violated as violated:
-            why = str(violated)
+        why = violation_of(self._play)
+        told, twice = self.verdicts.told, self.verdicts.twice
+        if not why and self.verdicts.flaps > self.most:
+            why = f"{self.verdicts.flaps} flaps of frozen nodes, {self.most:.0f} are a quarter of serf's"
+        if not why and twice:
+            observer, name, words = twice[0]
+            why = f"{observer} tells of {name} {len(words)} times: {', '.join(words)}; so do {len(twice)} in all"
         return Pulsed(
             seed=self.seed, nodes=self.nodes, frozen=len(self.frozen), flaps=self.verdicts.flaps, most=self.most,
-            told=self.verdicts.told, events=self.world.events, why=why,
+            told=told, twice=len(twice), events=self.world.events, why=why,
         )  # fmt: skip
 
     def _play(self) -> None:
@@ -132,32 +162,49 @@ class PulseRun:
         self._whole(JOIN_S)
         world.run_for(REST_S)
         world.audience.gather([self.verdicts, self.held])
-        if self.freeze_s:
-            self._freeze()
-        else:
-            self._starve()
-        self._whole(HEAL_S)
+        for number, freeze_s in enumerate(self._freezes_s):
+            if number:
+                self._choose(freeze_s)
+            self.verdicts.begin(self.frozen)
+            self.held.begin(self.frozen)
+            if freeze_s:
+                self._freeze(freeze_s)
+            else:
+                self._starve()
+            self._whole(HEAL_S)
 
-    def _freeze(self) -> None:
+    def _choose(self, freeze_s: float) -> None:
+        """Whom it befalls."""
+        some = self._luck.sample(range(1, self.nodes), max(1, self.nodes // FROZEN_PART)) if freeze_s else []
+        self.frozen = [self.world[number] for number in some]
+
+    def _freeze(self, freeze_s: float) -> None:
         world, began_us = self.world, self.world.now_us
+        self.cycles = 0
+        if self._slow:
+            slow = [node for node in world.nodes if node not in self.frozen]
+            self._keep_waiting(slow, began_us + round(self.span_s * SECOND))
         while world.now_us - began_us < self.span_s * SECOND:
             self.cycles += 1
             for node in self.frozen:
                 node.pause()
-            world.run_for(self.freeze_s)
+            world.run_for(freeze_s)
             for node in self.frozen:
                 node.resume()
             world.run_for(RUN_S)
 
     def _starve(self) -> None:
         """Each node by itself is kept waiting for a while, and runs for a while."""
-        world, end_us = self.world, self.world.now_us + round(self.span_s * SECOND)
-        for number, node in enumerate(world.nodes):
-            luck = world.luck(f"starved/{number}")
-            world.at(world.now_us + _drawn(luck, FED_US), self._kept_waiting(node, luck, end_us))
-        world.run_for(self.span_s)
-        for node in world.nodes:
+        self._keep_waiting(self.world.nodes, self.world.now_us + round(self.span_s * SECOND))
+        self.world.run_for(self.span_s)
+        for node in self.world.nodes:
             node.resume()
+
+    def _keep_waiting(self, nodes: Sequence[SimNode], end_us: int) -> None:
+        world = self.world
+        for node in nodes:
+            luck = world.luck(f"starved/{node.name}")
+            world.at(world.now_us + _drawn(luck, FED_US), self._kept_waiting(node, luck, end_us))
 
     def _kept_waiting(self, node: SimNode, luck: Random, end_us: int) -> Callable[[], None]:
         world = self.world
@@ -191,13 +238,19 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--nodes", type=int, default=NODES)
     parser.add_argument("--freeze", type=float, action="append", metavar="S", help="0: starve; default: 4, 15 and 0")
+    parser.add_argument(
+        "--before", type=float, action="append", metavar="S", help="as --freeze, in the same mesh first"
+    )
     parser.add_argument("--span", type=float, default=SPAN_S, metavar="S", help="how long it goes on")
     asked = parser.parse_args(words)
     freezes: list[float] = asked.freeze or [*PULSES_S, 0.0]
     failed = 0
     gc.disable()
     for freeze_s in freezes:
-        done = PulseRun(asked.seed, freeze_s=freeze_s, nodes=asked.nodes, span_s=asked.span).play()
+        run = PulseRun(
+            asked.seed, freeze_s=freeze_s, before=asked.before or (), nodes=asked.nodes, span_s=asked.span
+        )  # fmt: skip
+        done = run.play()
         gc.collect()
         failed += bool(done.why)
         what = f"{done.frozen} frozen {freeze_s:g} s at a time" if freeze_s else "all starve"

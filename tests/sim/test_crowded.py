@@ -84,7 +84,7 @@ class Crowded:
     def silence(self, victim: SimNode) -> float:
         """It stops, and its connections stand; seconds until all others know, and ``Violated`` when that takes too long
         or one says it of another one."""
-        self.world.audience.gather([Verdicts(self.world, [victim.name]), Held(self.world, [victim.name])])
+        self.world.audience.gather([Verdicts(self.world, [victim]), Held(self.world, [victim])])
         began_us = self.world.now_us
         victim.pause()
         if not self.world.run_till(lambda: not self._blind(victim), FOUND_S):

@@ -45,8 +45,8 @@ def test_whoever_reads_on_waking_before_it_knows_that_it_slept_is_noticed(monkey
 
 
 def test_a_word_about_each_stop_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def always(_self: Flaps, _node: NodeId, _state: MemberState, _now_us: int, *, proven: bool = True) -> bool:
-        return proven in (True, False)
+    def always(_self: Flaps, _node: NodeId, _state: MemberState, _now_us: int, **_how: bool) -> bool:
+        return True
 
     monkeypatch.setattr(Flaps, "tells", always)
 
@@ -54,6 +54,45 @@ def test_a_word_about_each_stop_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
         return "are a quarter of serf's" in PulseRun(seed, freeze_s=15.0, nodes=10, span_s=46.0).play().why
 
     assert noticed_by_some_seed(notices, first=7)
+
+
+def slow(seed: int) -> PulseRun:
+    """Who watches gets its turn so late that it is patient, and few silences last until *down*."""
+    return PulseRun(seed, freeze_s=15.0, nodes=10, span_s=46.0, slow=True)
+
+
+@pytest.mark.parametrize("seed", [9, 10])
+def test_slow_observers_who_agree_on_nothing_tell_of_a_stopped_process_once(seed: int) -> None:
+    done = slow(seed).play()
+    assert not done.why, done.why
+    assert not done.twice
+
+
+def test_whoever_remembers_only_those_that_were_down_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tells = Flaps.tells
+
+    def forgetful(
+        self: Flaps, node: NodeId, state: MemberState, now_us: int, *, proven: bool = True, apart: bool = False
+    ) -> bool:
+        story = self._stories.get(node)
+        if state is MemberState.READY and story is not None and story.held is MemberState.UNREACHABLE:
+            self.forget(node)
+        return tells(self, node, state, now_us, proven=proven, apart=apart)
+
+    monkeypatch.setattr(Flaps, "tells", forgetful)
+    assert noticed_by_some_seed(lambda seed: "2 times: unreachable, unreachable" in slow(seed).play().why, first=9)
+
+
+def test_the_death_of_one_that_was_stopped_again_and_again_is_told_by_all() -> None:
+    run = slow(9)
+    done = run.play()
+    assert not done.why, done.why
+    world, victim = run.world, run.frozen[0]
+    run.verdicts.begin(run.frozen)
+    victim.kill()
+    world.run_for(4.0)
+    others = [node.name for node in world.nodes if node is not victim]
+    assert [name for name in others if "down" not in run.verdicts.words.get((name, victim.name), ())] == []
 
 
 def test_a_verdict_about_a_running_node_is_noticed() -> None:

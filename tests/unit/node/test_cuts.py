@@ -3,10 +3,11 @@
 import pytest
 
 from meshnode.gossip.messages import MemberChanged, MemberState
+from meshnode.gossip.verdict import cut_region, region_cut
 from meshnode.kernel.effects import Note
 from meshnode.model.ids import NodeId
 from meshnode.node import cuts
-from meshnode.node.cuts import Cuts, region_of
+from meshnode.node.cuts import Cuts
 
 CUT = "region west unreachable: 3 nodes"
 SUSPECT, UNREACHABLE, DOWN = MemberState.SUSPECT, MemberState.UNREACHABLE, MemberState.DOWN
@@ -86,8 +87,8 @@ def test_beyond_the_limit_a_return_is_told_rather_than_forgotten(monkeypatch: py
 
 @pytest.mark.parametrize(
     ("reason", "region"),
-    [(CUT, "west"), ("region a b unreachable: 2 nodes", "a b"), ("silent", ""), ("no way to it from here", ""),
-     ("silent; region west", ""), ("", "")],
+    [(CUT, "west"), (region_cut("west", 3), "west"), ("region a b unreachable: 2 nodes", "a b"), ("silent", ""),
+     ("no way to it from here", ""), ("silent; region west", ""), ("", "")],
 )  # fmt: skip
 def test_the_region_is_read_from_the_reason(reason: str, region: str) -> None:
-    assert region_of(reason) == region
+    assert cut_region(reason) == region
