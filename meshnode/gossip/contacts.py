@@ -105,6 +105,7 @@ class Contacts:
         self.upgrades = Upgrades(rng, improvable)
         self._dials: dict[int, tuple[_Key, Address, int]] = {}
         self._late: dict[int, None] = {}  # dials to nodes that spoke since: that nobody answers them means nothing
+        self._former: dict[int, None] = {}  # dials to those that started again since: no end of them means anything
         self._standing: dict[int, int] = {}  # dials whose TCP connection stands, and since when, TLS being under way
         self._last_dial = 0
         self._worked: dict[Address, NodeId] = {}
@@ -193,9 +194,17 @@ class Contacts:
         """Others hear it, now: what was dialled before went into a cut that is over."""
         self._late.update((number, None) for number, (key, _, _) in self._dials.items() if key == node)
 
+    def restarted(self, node: NodeId, now: Instant) -> None:
+        """Another process of it runs: its old trouble is over, and what became of the former one is no news."""
+        for number, (key, address, _) in self._dials.items():
+            if node in (key, self._worked.get(address)):
+                self._former[number] = None
+        self.hurry(node, now)
+
     def failed(self, dial_no: int, how: DialFailure, *, lonely: bool, now: Instant) -> Attempt | None:
         """A dial ended without a link. ``None``: it was written off, or says nothing."""
-        dial, late = self._dials.get(dial_no), dial_no in self._late and how is DialFailure.TIMEOUT
+        dial = self._dials.get(dial_no)
+        late = dial_no in self._former or (dial_no in self._late and how is DialFailure.TIMEOUT)
         self._end(dial_no)
         if dial is None:
             return None
@@ -334,6 +343,7 @@ class Contacts:
     def _end(self, number: int) -> None:
         self._dials.pop(number, None)
         self._late.pop(number, None)
+        self._former.pop(number, None)
         self._standing.pop(number, None)
 
     @property

@@ -135,7 +135,8 @@ class Detector:
         held = self._subjects.held(subject.node)
         if held is None:
             held = self._subjects.learnt(subject, before)
-            held.linked = subject.node in self._silences
+            silence = self._silences.get(subject.node)
+            held.linked, held.met = silence is not None, silence.boot if silence is not None else 0
             held.observed = held.observed or held.linked
         else:
             self._council.signed(held, subject.boot, now)
@@ -185,13 +186,15 @@ class Detector:
 
     # -- links --------------------------------------------------------------------------------------------------------
 
-    def up(self, peer: NodeId, now: Instant) -> list[Effect]:
-        self._silences[peer] = Silence(max(now.mono_us, self._calm_us), self._config.silence_us, self._config.ping_us)
+    def up(self, peer: NodeId, boot: int, now: Instant) -> list[Effect]:
+        since_us, config = max(now.mono_us, self._calm_us), self._config
+        self._silences[peer] = Silence(since_us, config.silence_us, config.ping_us, boot)
         self._poll_us = self._poll_us or now.mono_us + self._config.poll_us
         subject = self._subjects.take(peer)
         if subject is None:
             return []
         subject.linked = subject.observed = True
+        subject.met = boot
         return self._acquit(subject, now)
 
     def down(self, peer: NodeId, how: Loss, bye: str, now: Instant) -> list[Effect]:
@@ -202,9 +205,10 @@ class Detector:
         if subject is None:
             return []
         subject.linked, subject.vouched = False, True
-        if bye == Bye.SHUTDOWN:
+        former = subject.met < subject.boot  # the end of its former process, told late: another one runs already
+        if bye == Bye.SHUTDOWN and not former:
             return self._accuse(subject, Evidence.GOODBYE, now)
-        if bye or how in _NOT_A_LOSS:
+        if bye or former or how in _NOT_A_LOSS:
             return self._settle(subject, now)
         kind = Evidence.SILENT if how is Loss.SILENT else Evidence.BROKEN
         return [Redial(peer), *self._accuse(subject, kind, now)]

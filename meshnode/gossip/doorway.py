@@ -57,7 +57,7 @@ class Doorway:
         effects += parts.trying.ended(event.dial_no, None)
         if event.inbound and parts.asking.came_in(event.address, now):
             effects += parts.found_out(now)
-        effects += parts.detector.up(event.peer, now)
+        effects += parts.detector.up(event.peer, event.boot, now)
         effects += parts.overlay.up(event.peer, now, returned=returned)
         return effects + self.exchange(event.peer, now, returned=returned and apart, apart=apart)
 

@@ -283,7 +283,7 @@ class Rolls:
             parts.contacts.spoke(row.node)
             return [Described(row.node, facts_only=True)]
         if before is not None and row.boot > before.boot:
-            parts.contacts.hurry(row.node, now)  # it started again: its old trouble is over
+            parts.contacts.restarted(row.node, now)
         gone = row.status is Status.LEFT
         effects = [Described(row.node), *parts.soft.drop(row.node, row.boot + gone)]
         known = before if merge.known else None

@@ -17,9 +17,10 @@ PONG_US = 50 * MS
 
 
 class Silence:
-    """The gaps of one link. ``ping_us``: after so much quiet it pings."""
+    """The gaps of one link. ``ping_us``: after so much quiet it pings; ``boot``: of the process at its other end."""
 
-    def __init__(self, since_us: int, floor_us: int, ping_us: int) -> None:
+    def __init__(self, since_us: int, floor_us: int, ping_us: int, boot: int = 0) -> None:
+        self.boot = boot
         self._floor_us = floor_us
         self._told_us = self._ping_us = ping_us
         self._since_us = self._last_us = since_us

@@ -84,7 +84,7 @@ def test_an_observer_whose_alerts_are_refuted_repeats_them_ever_more_rarely() ->
         detector.learn(subject, None, Instant(round(seconds * SECOND), 0), alive_now=True)
 
     row(0, 1.0)
-    detector.up(other, Instant(1 * SECOND, 0))
+    detector.up(other, 1, Instant(1 * SECOND, 0))
     detector.down(other, Loss.RESET, "", Instant(2 * SECOND, 0))
     told: list[float] = []
     for tenths in range(21, 2000):

@@ -25,7 +25,7 @@ def linked() -> Half:
         half.detector.vouch(node, now.mono_us, now)
     peer = half.directory.members()[0]
     half.wires.heard[peer] = LATER.mono_us
-    half.detector.up(peer, now)
+    half.detector.up(peer, 1, now)
     return half
 
 

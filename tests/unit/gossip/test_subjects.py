@@ -102,7 +102,7 @@ class Half:
                 return self.learn(node, (boot, incarnation), source, now)
             case ("up", node):
                 self.wires.heard[node] = now.mono_us
-                return detector.up(node, now)
+                return detector.up(node, detector.subject(node).boot if detector.subject(node) else 0, now)
             case ("down", node, how):
                 return detector.down(node, how, "", now) if self.wires.heard.pop(node, None) is not None else []
             case ("heard", node):
