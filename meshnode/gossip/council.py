@@ -233,7 +233,7 @@ class Council:
         if subject.cut and not cut:
             subject.excused_us = now.mono_us + self.suspicion_us()
         subject.cut = bool(cut)
-        return "silent since a cut" if not cut and now.mono_us < subject.excused_us else cut
+        return "silent since a cut or a pause" if not cut and now.mono_us < subject.excused_us else cut
 
     def _cut(self, subject: Subject, now: Instant) -> str:
         region = subject.region

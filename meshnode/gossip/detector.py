@@ -386,10 +386,11 @@ class Detector:
         if late_us < ABSENT_US:
             return
         self.disturbed(BLAME_SELF_US, now)
-        for subject in [s for s in self._subjects.doubtful.values() if s.state is MemberState.SUSPECT]:
-            subject.slept(late_us, now.mono_us)
+        for subject in [s for s in self._subjects.doubtful.values() if s.state is not MemberState.DOWN]:
+            subject.slept(late_us, now.mono_us, self._calm_us)
             self._docket.ripen(subject.node, self._council.turns_us(subject, now))
-            self._telling.put_off(subject.node, self._calm_us)
+            if subject.state is MemberState.SUSPECT:
+                self._telling.put_off(subject.node, self._calm_us)
 
     def _doubt_due(self, peer: NodeId, asked_us: int, now: Instant) -> list[Effect]:
         """Whether nothing came since it was asked. How long the way takes may be known better by now, and says nothing

@@ -97,11 +97,15 @@ class Subject:
         self.own = kind
         return True
 
-    def slept(self, for_us: int, now_us: int) -> None:
-        """This machine was away: an answer may lie unread."""
-        self.since_us = min(now_us, self.since_us + for_us)
-        self.excused_us += for_us if self.excused_us else 0
+    def slept(self, for_us: int, now_us: int, calm_us: int) -> None:
+        """This machine was away: an answer may lie unread. Who is unreachable stays so, and is not down for its silence
+        before all is read."""
         self.hearing_us += for_us if self.hearing_us else 0
+        if self.state is MemberState.SUSPECT:
+            self.since_us = min(now_us, self.since_us + for_us)
+            self.excused_us += for_us if self.excused_us else 0
+        else:
+            self.excused_us = max(self.excused_us, calm_us)
 
     def vote(self, observer: NodeId, kind: Evidence, now_us: int) -> bool:
         """Take the word of another observer; whether it is news."""
