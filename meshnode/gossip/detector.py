@@ -12,7 +12,7 @@ from meshnode.gossip.council import Council
 from meshnode.gossip.directory import Entry
 from meshnode.gossip.docket import Docket
 from meshnode.gossip.doubts import Doubts
-from meshnode.gossip.flaps import BACK, Flaps
+from meshnode.gossip.flaps import Flaps
 from meshnode.gossip.hearsay import Hearsay
 from meshnode.gossip.letters import Doubt, Probe, ProbeAck, Standing, post
 from meshnode.gossip.messages import MemberChanged, MemberState
@@ -135,8 +135,7 @@ class Detector:
         held = self._subjects.held(subject.node)
         if held is None:
             held = self._subjects.learnt(subject, before)
-            silence = self._silences.get(subject.node)
-            held.linked, held.met = silence is not None, silence.boot if silence is not None else 0
+            held.linked = subject.node in self._silences
             held.observed = held.observed or held.linked
         else:
             self._council.signed(held, subject.boot, now)
@@ -194,18 +193,17 @@ class Detector:
         if subject is None:
             return []
         subject.linked = subject.observed = True
-        subject.met = boot
         return self._acquit(subject, now)
 
     def down(self, peer: NodeId, how: Loss, bye: str, now: Instant) -> list[Effect]:
-        self._silences.pop(peer, None)
+        silence = self._silences.pop(peer, None)
         self._hearsay.down(peer)
         self._doubts.cancel(peer)
         subject = self._subjects.take(peer)
         if subject is None:
             return []
         subject.linked, subject.vouched = False, True
-        former = subject.met < subject.boot  # the end of its former process, told late: another one runs already
+        former = silence is not None and silence.boot < subject.boot  # its end is told late: another process runs
         if bye == Bye.SHUTDOWN and not former:
             return self._accuse(subject, Evidence.GOODBYE, now)
         if bye or former or how in _NOT_A_LOSS:
@@ -335,10 +333,8 @@ class Detector:
             effects += self._telling.tell(subject, now) if not (subject.proven and self.many(now)) else []
         for subject in self._held(self._helps.pop_due(now.mono_us)):
             effects += self._help_due(subject, now)
-        for node in self._flaps.due(now.mono_us):
-            effects += self._announced(node, BACK)
-        for node in self._flaps.lasting(now.mono_us):
-            effects += self._announced(node)
+        for node, text in self._flaps.words(now.mono_us):
+            effects += self._announced(node, text)
         for node in self._flaps.hushed(now.mono_us):
             effects += self._hushed(node, now)
         ripe = self._held(self._docket.ripe(now))

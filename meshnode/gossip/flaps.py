@@ -69,6 +69,10 @@ class Flaps:
             return self._lost(node, story, now_us, proven=proven)
         return self._heard(node, story, now_us)
 
+    def words(self, now_us: int) -> list[tuple[NodeId, str]]:
+        """What was held back and is told now, each with its text; "": what the node is."""
+        return [*((node, BACK) for node in self.due(now_us)), *((node, "") for node in self.lasting(now_us))]
+
     def due(self, now_us: int) -> list[NodeId]:
         """Who was ready for long enough to be called ready."""
         nodes = self._stable.pop_due(now_us)

@@ -26,7 +26,6 @@ class Subject:
     vouched: bool = False
     hearsay: MemberState | None = None
     linked: bool = False
-    met: int = 0  # the boot of the process at the other end of the link that stands, or stood last
     observed: bool = False  # we had a link under this boot: our vote counts
     own: Evidence | None = None
     since_us: int = 0  # of the first evidence of this story
@@ -77,7 +76,7 @@ class Subject:
         """
         if boot > self.boot:
             self.own = None
-            self.observed = self.linked and self.met >= boot
+            self.observed = self.linked
             self.helper = None
             self.told, self.tellings = None, 0
             self.observers.clear()
