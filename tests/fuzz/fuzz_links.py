@@ -18,6 +18,7 @@ from meshnode.kernel.instant import SECOND, Instant
 from meshnode.kernel.reasons import Bye, Loss
 from meshnode.links.hub import Hub, HubConfig
 from meshnode.links.messages import (
+    CHANNELS,
     CloseLink,
     ControlReceived,
     FramesReceived,
@@ -59,15 +60,13 @@ class End:
         self.take(self.hub.handle(LinkOpened(link, NODES[peer], peer, inbound, dial_no, f"{peer}:7000"), self.now))
 
     def hear(self, link: LinkId, data: bytes) -> None:
-        """As the node does: a frame that comes alone goes straight, one of a call or a piece of a tunnel."""
+        """As the node does: a frame that comes alone goes straight, a letter, one of a call or a piece of a tunnel."""
         heard = self.hub.straight.hear(link, data, self.now)
         if heard is None:
             self.take(self.hub.handle(LinkBytes(link, data), self.now))
             return
         peer, frame, _ = heard
-        piece = frame.kind is Kind.TUNNEL_DATA
-        told = TunnelReceived(peer, frame) if piece else FramesReceived(peer, (frame,))
-        self.take([*self.hub.flush(self.now), told])
+        self.take([*self.hub.flush(self.now), _meaning(peer, frame)])
 
     def post(self, peer: NodeId, frame: Frame) -> None:
         written = self.hub.straight.write(peer, frame, self.now)
@@ -98,6 +97,17 @@ class End:
     def said(self) -> bytes:
         said, self.out = self.out, b""
         return said
+
+
+def _meaning(peer: NodeId, frame: Frame) -> Effect:
+    """Of a frame that went straight, as the node has it."""
+    match frame.kind:
+        case Kind.CONTROL:
+            return ControlReceived(peer, CHANNELS[frame.stream], frame.payload)
+        case Kind.TUNNEL_DATA:
+            return TunnelReceived(peer, frame)
+        case _:
+            return FramesReceived(peer, (frame,))
 
 
 class Visits:
