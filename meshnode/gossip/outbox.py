@@ -20,15 +20,12 @@ WAITED_SHARE = 4  # one in so many bytes is for who waited longest
 REFRESH_US = 2 * SECOND  # it tells nothing new: those of some seconds leave together, or with whatever else does
 REFRESH_STEP_US = 4 * MS  # by owner, so that the two ends of a new link do not tell each other the same at once
 _LATE = ("load", REFRESH)
-GATHER_US = 400 * MS  # of a stream of loads
-GATHER_BURST = 4  # letters with loads that may leave without waiting
 
 
 @dataclass(slots=True)
 class _Peer:
     pending: dict[Mark, None] = field(default_factory=dict[Mark, None])  # longest waiting first
     recent: dict[Mark, int] = field(default_factory=dict[Mark, int])  # when it left, within the last batch
-    loads_us: int = 0  # the same for letters with loads
     paid_us: int = 0  # each letter costs one batch of time (GCRA, ITU-T I.371); so much is paid
 
 
@@ -68,8 +65,6 @@ class Outbox:
         due_us = max(now_us, paced_us, box.paid_us - BURST * self._batch_us, self._hold_us)
         if soon:
             due_us = max(now_us, self._hold_us)
-        elif mark[1] == _LATE[0]:
-            due_us = max(due_us, box.loads_us - GATHER_BURST * GATHER_US)
         elif mark[1] == REFRESH:
             due_us = max(due_us, now_us + REFRESH_US + mark[0][0] * REFRESH_STEP_US)
         if due_us < self._due_us.get(peer, due_us + 1):
@@ -121,8 +116,6 @@ class Outbox:
 
     def _leaving(self, box: _Peer, marks: list[Mark], order: Callable[[Mark], int], now_us: int) -> list[Mark]:
         box.recent.update(dict.fromkeys(marks, now_us))
-        if any(key == _LATE[0] for _, key in marks):
-            box.loads_us = max(box.loads_us, now_us) + GATHER_US
         return _ordered(marks, order)
 
 

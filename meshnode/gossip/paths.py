@@ -41,6 +41,8 @@ class Surveys:
             rate = min(self._count * SECOND // passed_us, DRAW_MAX)
             self._draw = max(DRAW_MIN, 1 << (rate - 1).bit_length() if rate else 0)
             self._count, self._since_us = 0, now_us
+        elif self._count * SECOND > self._draw * WINDOW_US:
+            self._draw = min(2 * self._draw, DRAW_MAX)  # a flood, as when many join, is noticed while it lasts
 
     def drawn(self, signature: bytes) -> bool:
         """The same for all who hear as many facts, and half of them for who hears twice as many."""

@@ -2,8 +2,6 @@
 
 from meshnode.gossip.outbox import (
     BURST,
-    GATHER_BURST,
-    GATHER_US,
     REFRESH,
     REFRESH_STEP_US,
     REFRESH_US,
@@ -81,33 +79,16 @@ def test_a_busy_link_is_told_in_batches() -> None:
     assert 10 <= letters <= 2 * SECOND // BATCH + BURST + 1
 
 
-def letters_of(key: str, *, surveys: bool = False) -> int:
-    """How many letters a stream of ten facts a second makes within ten seconds."""
-    box, letters = outbox(), 0
-    for now_us in range(0, 10 * SECOND, 100 * MS):
-        box.add(PEER, (NodeId(now_us.to_bytes(32)), key), now_us, soon=surveys and not now_us % SECOND)
-        if box.due(now_us):
-            letters += 1
-            take(box, now_us)
-    return letters
-
-
-def test_loads_of_a_stream_leave_in_fewer_letters_than_who_runs_what() -> None:
-    stream_us = 10 * SECOND
-    assert stream_us // GATHER_US <= letters_of("load") <= stream_us // GATHER_US + GATHER_BURST + 1
-    assert letters_of("skill/a") > 1.5 * letters_of("load")
-
-
 def test_a_load_that_many_look_at_takes_the_others_along_at_once() -> None:
     box = outbox()
     for number in range(30):
-        now_us = number * 10 * MS
+        now_us = number * 5 * MS
         box.add(PEER, (NodeId(number.to_bytes(32)), "load"), now_us)
         if box.due(now_us):
             take(box, now_us)
-    assert box.waits(PEER) and (box.deadline() or 0) > 300 * MS
-    box.add(PEER, (A, "load"), 300 * MS, soon=True)
-    assert box.due(300 * MS) == [PEER] and len(take(box, 300 * MS)) > 5 and not box.waits(PEER)
+    assert box.waits(PEER) and (box.deadline() or 0) > 150 * MS
+    box.add(PEER, (A, "load"), 150 * MS, soon=True)
+    assert box.due(150 * MS) == [PEER] and len(take(box, 150 * MS)) > 5 and not box.waits(PEER)
 
 
 def test_who_runs_what_leaves_before_load_and_one_owner_in_the_order_of_making() -> None:

@@ -92,6 +92,15 @@ def test_who_hears_twice_as_many_facts_looks_at_none_that_others_do_not() -> Non
     assert set(filter(many.drawn, signatures)) < set(filter(few.drawn, signatures))
 
 
+def test_a_sudden_flood_has_few_surveys() -> None:
+    """Each is sent on at once by everybody: of a hundred who join, two facts each, fifty would be."""
+    surveys, luck, drawn = Surveys(), rng.fork(b"3", "surveys"), 0
+    for number in range(200):
+        surveys.count(number * SECOND // 1000)
+        drawn += surveys.drawn(luck.randbytes(64))
+    assert drawn <= 12
+
+
 # -- floods ------------------------------------------------------------------------------------------------------------
 
 
