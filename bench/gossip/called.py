@@ -14,7 +14,7 @@ from types import CodeType, FrameType
 import msgspec
 
 from bench.gossip.daemon import serve
-from bench.gossip.traced import DIRECTORY, Traced, notes
+from bench.gossip.traced import Traced, notes
 
 _BENCH = str(Path(__file__).parent)
 _ROOT = str(Path(__file__).parents[2]) + os.sep
@@ -83,7 +83,7 @@ ledger = Ledger()
 def main() -> int:
     selectors.DefaultSelector = Watched
     status = serve(Traced)
-    Path(os.environ[DIRECTORY], f"{notes.trace.node}.json").write_bytes(msgspec.json.encode(ledger.kinds))
+    notes.keep(ledger.kinds)
     return status
 
 

@@ -21,6 +21,7 @@ import json
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -87,7 +88,7 @@ class Overheard(Core):
             say("row", node, row.facts.split(b'"')[3].decode().strip())
 
 
-class Weighed(Overheard):
+class Weighed(Overheard, ABC):
     """Hands on what it gives to its connections, a piece for each write and TLS record."""
 
     def handle(self, event: Input, now: Instant) -> list[Effect]:
@@ -100,9 +101,9 @@ class Weighed(Overheard):
         self.wrote([effect.data for effect in effects if isinstance(effect, Transmit)], now)
         return effects
 
+    @abstractmethod
     def wrote(self, pieces: list[bytes], now: Instant) -> None:
         """All of one turn, none mostly."""
-        raise NotImplementedError
 
 
 def serve(core: type[Core]) -> int:
