@@ -33,6 +33,7 @@ CANDIDATES_MAX = 64  # roots that wait for somebody else to stand by them
 BELIEVED_FROM = 2  # members who may not write the document; one who may suffices
 GRACE_US = 20 * SECOND  # an author carries its own strays; after that their holders do
 AGAIN_US = 5 * SECOND
+AT_START = 0  # when our own are carried that a crash left
 GRAVE_MS = 365 * 24 * 3600 * 1000  # after the deletion; a node that slept longer may bring its document back
 BURY_SLACK_MS = 3_600_000  # a neighbour's clock may be this much ahead when it buries
 
@@ -120,7 +121,8 @@ class Generations:
         stranded, fields = self._intake.stranded(doc), self._store.fields(doc)
         orphans = [each for each in self._orphans.get(doc, ()) if each.pin < rooted.pin]
         lost = strays_of(Registers(), Seen(), rooted, orphans) if orphans else []
-        fresh = [*lost, *strays_of(fields, self._store.seen(doc), rooted, stranded)]
+        envelopes = self._store.beyond(doc, {})
+        fresh = [*lost, *strays_of(fields, self._store.seen(doc), rooted, stranded, envelopes)]
         older = left_of(self.strays(doc), rooted)
         return kept_of([*older, *fresh])
 
@@ -129,9 +131,11 @@ class Generations:
         self._due.pop(doc, None)
         if strays:
             self._strays[doc] = strays
-            # Holders take turns by their ids, so that seldom two carry the same.
-            turn = int.from_bytes(self._signer.node[:1]) * GRACE_US // 256
-            self._due[doc] = now.mono_us + GRACE_US + turn
+            self._due[doc] = self._turn(now)
+
+    def _turn(self, now: Instant) -> int:
+        """When strays of others are carried: holders take turns by their ids, so that seldom two carry the same."""
+        return now.mono_us + GRACE_US + int.from_bytes(self._signer.node[:1]) * GRACE_US // 256
 
     def _adopt_orphans(self, doc: DocId) -> None:
         for each in self._orphans.pop(doc, []):
@@ -148,8 +152,12 @@ class Generations:
         """Strays that nobody else has carried; they are to be carried now, and not offered again unless that fails."""
         found: list[tuple[DocId, list[Stray]]] = []
         for doc in [doc for doc, at in self._due.items() if at <= now.mono_us]:
-            del self._due[doc]
             left = [each for each in self.strays(doc) if may_set(each.key, self._signer.node)]
+            if self._due.pop(doc) == AT_START:  # those of others may have been carried where we have not looked yet
+                mine = [each for each in left if each.author == self._signer.node]
+                if len(mine) < len(left):
+                    self._due[doc] = self._turn(now)
+                left = mine
             if any(each.key != STAMP for each in left):
                 found.append((doc, left))
         return found
@@ -306,12 +314,12 @@ class Generations:
 
     # -- the journal
 
-    def restore(self, record: Record, pieces: Mapping[bytes, bytes]) -> None:
-        """Raises ``RemoteError``."""
+    def restore(self, record: Record, pieces: Mapping[bytes, bytes]) -> int:
+        """Read a root that was kept; its newest time. Raises ``RemoteError``."""
         rooted, shelved = shelf.restored_root(record, pieces)
         doc = roots.doc_of(rooted.root)
         if rooted.pin <= self._store.pin(doc):
-            return
+            return rooted.root.newest()
         self._store.adopt(rooted, proven=True)
         self._intake.rooted(doc)
         self._attests[doc] = dict(shelved.attests)
@@ -319,7 +327,8 @@ class Generations:
         self._due.pop(doc, None)
         if shelved.strays:
             self._strays[doc] = shelved.strays
-            self._due[doc] = 0
+            self._due[doc] = AT_START
+        return rooted.root.newest()
 
     def restored(self, keys: Iterable[bytes]) -> None:
         """All roots of the journal are read. ``keys``: of all records about roots; those of no present one may go."""

@@ -22,8 +22,9 @@ def set_right(hlc: Hlc, store: StateStore, now: Instant) -> None:
     latest_ms = now.wall_ms + AHEAD_MAX_MS
     if now.trust is ClockTrust.FLOOR or wall_ms(hlc.last) <= latest_ms:
         return
-    stamps = (sealed.hlc for doc in store.docs() for sealed in store.beyond(doc, {}))
-    hlc.last = max((stamp for stamp in stamps if wall_ms(stamp) <= latest_ms), default=0)
+    rooted = [each.root.times() for each in map(store.rooted, store.docs()) if each is not None]
+    stamps = [[sealed.hlc for sealed in store.beyond(doc, {})] for doc in store.docs()]
+    hlc.last = max((stamp for some in (*rooted, *stamps) for stamp in some if wall_ms(stamp) <= latest_ms), default=0)
 
 
 class Restoring:
@@ -38,7 +39,7 @@ class Restoring:
         filed = shelf.filed(records)
         for record in filed.roots:
             try:
-                self._generations.restore(record, filed.pieces)
+                self._hlc.last = max(self._hlc.last, self._generations.restore(record, filed.pieces))
             except RemoteError as error:
                 self._quarantine(record.key, error)
         for record in filed.envelopes:

@@ -75,10 +75,13 @@ class Root(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     def resource(self) -> str:
         return resource_of(*self.names)
 
+    def times(self) -> list[int]:
+        """All hybrid times it names."""
+        return [*(hlc for _, _, hlc in self.seen), *(write.at for _, writes in self.fields for write in writes)]
+
     def newest(self) -> int:
         """The latest hybrid time it names."""
-        told = [hlc for _, _, hlc in self.seen]
-        return max([*told, *(write.at for _, writes in self.fields for write in writes)], default=0)
+        return max(self.times(), default=0)
 
     def context(self) -> Seen:
         return Seen({(NodeId(author), boot): hlc for author, boot, hlc in self.seen})

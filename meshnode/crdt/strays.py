@@ -2,6 +2,9 @@
 
 A stray replaces those writes of the root that it had replaced before, and is a sibling of those it had not seen. No
 history is needed for that, neither ours nor the root's: (author, boot, time) decides what anybody knew.
+
+Whoever began the generation a little earlier may hold a write as a stray that ours has replaced since. So a stray takes
+along what it replaced after the root's heads: who carries it names those too, and then nobody brings them back.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,10 +18,11 @@ from meshnode.crdt.encoding import Setting, written
 from meshnode.crdt.envelope import CHANGES_MAX, Carry
 from meshnode.crdt.fields import DELETED, RESERVED, STAMP
 from meshnode.crdt.gate import Admitted
+from meshnode.crdt.history import Sealed
 from meshnode.crdt.registers import FIELDS_EVER_MAX, Registers, Write
 from meshnode.crdt.root import Rooted, RootWrite
 from meshnode.crdt.seen import Seen
-from meshnode.crdt.store import StateStore
+from meshnode.crdt.store import StateStore, parsed_changes
 from meshnode.kernel.journal import BODY_BYTES_MAX
 from meshnode.model.ids import DocId, NodeId
 
@@ -26,10 +30,13 @@ STRAYS_MAX = 4096  # of one document; it had at most as many fields
 STRAYS_BYTES_MAX = BODY_BYTES_MAX - 128 * 1024  # beside a root and who attests it, in one record of the journal
 _PORTION_BYTES = 24 * 1024  # of strays, in an envelope: there is room for them beside as many heads as may be
 _STRAY_BYTES, _OVER_BYTES = 128, 36  # that one takes beside its field, twice, and its value
+_NAMED_BYTES = 80  # that each takes which one names as replaced, beside its field
+REPLACED_MAX = 1024  # of one document, the newest
 
 
 class Stray(msgspec.Struct, frozen=True, array_like=True):
-    """One write. ``over``: origins of the root's writes of that field which its state had replaced."""
+    """One write. ``over``: origins of the writes of that field which its state had replaced: of those the root shows,
+    and of those that the root has not seen either, by whoever they may be carried."""
 
     key: str
     value: str | None
@@ -46,17 +53,25 @@ class Stray(msgspec.Struct, frozen=True, array_like=True):
         return self.origin, self.key
 
 
-def strays_of(fields: Registers, seen: Seen, rooted: Rooted, stranded: Sequence[Admitted] = ()) -> list[Stray]:
+def strays_of(
+    fields: Registers,
+    seen: Seen,
+    rooted: Rooted,
+    stranded: Sequence[Admitted] = (),
+    envelopes: Sequence[Sealed] = (),
+) -> list[Stray]:
     """What a state holds that a root does not include.
 
-    ``stranded``: envelopes that never got into it, because the disk lost what they stand on. ``seen`` knows nothing of
-    them: of what was lost their author's times would say that it was overwritten. They count for what they name.
+    ``envelopes``: those of the state, in causal order. ``stranded``: envelopes that never got into it, because the disk
+    lost what they stand on. ``seen`` knows nothing of them: of what was lost their author's times would say that it was
+    overwritten. They count for what they name.
     """
     named: dict[tuple[str, bytes], None] = {}
     if stranded:
         fields, named = _with_stranded(fields, stranded, rooted)
     context = rooted.root.context()
     there = dict(rooted.root.fields)
+    replaced = _Replaced(envelopes, stranded, context)
     found: list[Stray] = []
     for key, writes in sorted(fields.items()):
         base = there.get(key, [])
@@ -68,9 +83,54 @@ def strays_of(fields: Registers, seen: Seen, rooted: Rooted, stranded: Sequence[
             if each.origin not in mine and (_has_seen(seen, each) or (key, each.origin) in named)
         ]
         found += [
-            Stray(key, w.value, w.author, w.boot, w.at, w.hlc, w.origin, over) for w in lost
+            Stray(key, w.value, w.author, w.boot, w.at, w.hlc, w.origin, [*over, *replaced.by(key, w)]) for w in lost
         ]  # fmt: skip
     return found if any(each.key != STAMP for each in found) else []
+
+
+class _Late(msgspec.Struct, frozen=True, gc=False):
+    """A write that the root has not seen. ``origins``: its own last, behind those it names as replaced."""
+
+    origins: tuple[bytes, ...]
+    preds: Sequence[OpId]
+
+
+class _Replaced:
+    """What the writes of a state replaced after the heads of a root. Of a field nobody wrote twice there is nothing."""
+
+    def __init__(self, envelopes: Sequence[Sealed], stranded: Sequence[Admitted], context: Seen) -> None:
+        self._late: dict[tuple[str, OpId], _Late] = {}
+        self._room = REPLACED_MAX
+        for each in envelopes:
+            if not context.includes(each.author, each.boot, each.hlc):
+                self._add(parsed_changes(each), each)
+        for each in stranded:
+            self._add(each.changes, each.sealed)
+
+    def _add(self, changes: Sequence[ParsedChange], sealed: Sealed) -> None:
+        named: dict[tuple[bytes, str], list[bytes]] = {}
+        for carry in sealed.carried:
+            named.setdefault((carry.change, carry.key), []).append(carry.origin)
+        for change in changes:
+            for op in change.ops:
+                if op.key not in RESERVED:
+                    origins = tuple(named.get((change.hash, op.key), (change.hash,)))
+                    self._late[op.key, (op.counter, change.actor)] = _Late(origins, op.preds)
+
+    def by(self, key: str, write: Write) -> list[bytes]:
+        """Origins of what it replaced, the newest first, and what those had replaced."""
+        found: dict[bytes, None] = {}
+        known, ops = {write.op: None}, [write.op]
+        for op in ops:  # it grows meanwhile
+            late = self._late.get((key, op))
+            if late is not None:
+                found.update(dict.fromkeys(reversed(late.origins)))
+                ops += [each for each in late.preds if each not in known]
+                known.update(dict.fromkeys(late.preds))
+        found.pop(write.origin, None)
+        kept = list(found)[: self._room]
+        self._room -= len(kept)
+        return kept
 
 
 def _with_stranded(
@@ -161,14 +221,32 @@ def carrying_changes(
     deps, seq = store.heads(doc), store.clock(doc).get(actor, 0) + 1
     start_op = store.max_op(doc, deps) + 1
     over = [origin for stray in strays if stray.key == STAMP for origin in stray.over]
+    rooted = store.rooted(doc)
+    shown = {} if rooted is None else {key: [w.origin for w in writes] for key, writes in rooted.root.fields}
     for layer in _layers(strays):
         at = stamp()
         settings = _settings(fields, layer.strays, at, over, found[-1].change if found else None)
         made = written(actor, seq + len(found), start_op, deps, settings)
-        carried = [Carry(made.hash, s.key, s.origin, min(s.hlc, at)) for s in layer.strays if s.key not in RESERVED]
+        carried = [
+            Carry(made.hash, stray.key, origin, min(stray.hlc, at))
+            for stray in layer.strays
+            if stray.key not in RESERVED
+            for origin in (*_named(stray, shown.get(stray.key, ())), stray.origin)
+        ]
         found.append(Carrying(made, at, carried, layer.size))
         deps, start_op = (made.hash,), made.max_op + 1
     return found
+
+
+def _named(stray: Stray, shown: Sequence[bytes]) -> list[bytes]:
+    """Writes that it replaced and the root does not show: nobody is to carry them. As many as leave it in its portion;
+    of a write that several rows name the last one says where it comes from (``Registers.fresh``)."""
+    room = max(0, _PORTION_BYTES - _size_of(stray)) // _named_bytes(stray)
+    return [origin for origin in stray.over if origin not in shown][:room]
+
+
+def _named_bytes(stray: Stray) -> int:
+    return _NAMED_BYTES + len(stray.key.encode())
 
 
 def portions(chain: Sequence[Carrying]) -> list[list[Carrying]]:
@@ -193,6 +271,7 @@ def _layers(strays: Sequence[Stray]) -> list[_Layer]:
             continue
         key, at = stray.key, at + 1 if stray.key == key else 0
         size = _size_of(stray)
+        size = max(size, min(_PORTION_BYTES, size + len(stray.over) * _named_bytes(stray)))
         while at < len(layers) and layers[at].size + size > _PORTION_BYTES:
             at += 1
         if at == len(layers):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from meshnode.crdt import chronicle
+from meshnode.crdt.envelope import doc_id_of
 from meshnode.crdt.fields import DELETED
 from meshnode.crdt.kinds import counters_of
 from meshnode.crdt.stick import Item
@@ -144,10 +145,11 @@ class DocumentDesk:
         )  # fmt: skip
 
     def _writes(self, kind: str, namespace: str, name: str) -> list[Written]:
-        writes = self._core.documents.chronicle.writes(kind, namespace, name)
-        if not writes:
+        """Those that are kept. None at all: the history was summed up a moment ago."""
+        documents = self._core.documents
+        if documents.names(doc_id_of(kind, namespace, name)) is None:
             raise self._unknown(kind, namespace, name)
-        return writes
+        return documents.chronicle.writes(kind, namespace, name)
 
     def _unknown(self, kind: str, namespace: str, name: str) -> NotFound:
         return NotFound(f"no {kind} {namespace}/{name} is known here", next_step="meshnode get documents")

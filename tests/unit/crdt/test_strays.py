@@ -1,4 +1,4 @@
-"""Writes that wait to be written again: what of them was carried is found in one pass over the document."""
+"""Writes that wait to be written again: each once, and none that somebody who knew it has replaced."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,18 +6,20 @@ from random import Random
 
 import pytest
 
-from meshnode.crdt import shelf
+from meshnode.crdt import shelf, strays
 from meshnode.crdt.envelope import CHANGES_MAX
 from meshnode.crdt.fields import STAMP, JsonValue
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.replica import DocumentsConfig
-from meshnode.crdt.root import LAYERS_MAX
+from meshnode.crdt.root import LAYERS_MAX, Rooted
 from meshnode.crdt.store import AutomergeStore
 from meshnode.crdt.strays import STRAYS_BYTES_MAX, STRAYS_MAX, Stray, kept_of, not_here
 from meshnode.kernel.journal import BODY_BYTES_MAX
-from meshnode.model.ids import DocId
+from meshnode.model.ids import UNKNOWN_NODE, DocId
+from tests.unit.crdt.ports import Mesh
 from tests.unit.crdt.test_generations import (
     DOC,
+    NAMES,
     fields,
     generation,
     heal,
@@ -140,3 +142,89 @@ def test_of_more_strays_than_can_be_kept_the_rest_is_carried(monkeypatch: pytest
     heal(mesh)
     assert len(mesh.roots()) == 1
     assert len(fields(mesh, "b")) == 1 + 17
+
+
+def began_apart(author: str) -> tuple[Mesh, Rooted]:
+    """After the heads of the next root a writes 1, which all hear of, and ``author`` writes 2 over it, which b does not
+    hear of: b begins the generation with 1 as a stray of a, and all others know that it is overwritten."""
+    mesh = mesh_of("a", "b", "c")
+    mesh.put("a", "x", {"v": 0})
+    mesh.settle()
+    rooted = store_of(mesh.nodes["a"]).fold(DOC, store_of(mesh.nodes["a"]).heads(DOC))
+    mesh.put("a", "x", {"v": 1})
+    mesh.settle()
+    isolate(mesh, "b")
+    mesh.put(author, "x", {"v": 2})
+    mesh.settle()
+    return mesh, rooted
+
+
+def begin(mesh: Mesh, name: str, rooted: Rooted) -> None:
+    succession = mesh.nodes[name].documents._succession  # pyright: ignore[reportPrivateUsage]
+    mesh.give(name, succession._begun(rooted, [], UNKNOWN_NODE, mesh.time_of(name)))  # pyright: ignore[reportPrivateUsage]
+
+
+def values_of(mesh: Mesh) -> list[list[JsonValue]]:
+    """All that each node shows of the field."""
+    documents = [node.documents.get(*NAMES) for node in mesh.nodes.values()]
+    assert None not in documents
+    return [
+        list(each.siblings["v"].values) if "v" in each.siblings else [each.fields["v"]] for each in documents if each
+    ]
+
+
+@pytest.mark.parametrize("power_cut", [False, True])
+@pytest.mark.parametrize("author", ["a", "c"])
+def test_what_was_overwritten_after_the_heads_of_a_root_does_not_come_back(author: str, *, power_cut: bool) -> None:
+    """It did, as a conflict: by the one who had not heard of it, half a minute later or as it started again."""
+    mesh, rooted = began_apart(author)
+    for name in "abc":
+        begin(mesh, name, rooted)
+    heal(mesh)
+    assert values_of(mesh) == [[2]] * 3
+    if power_cut:
+        for name in "abc":
+            mesh.restart(name)
+        heal(mesh)
+    assert values_of(mesh) == [[2]] * 3
+    assert len(mesh.roots()) == 1
+    assert not refusals(mesh)
+
+
+def names_nothing(*_: object) -> list[bytes]:
+    return []
+
+
+def test_strays_that_name_nothing_they_replaced_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strays._Replaced, "by", names_nothing)  # pyright: ignore[reportPrivateUsage]
+    mesh, rooted = began_apart("c")
+    for name in "abc":
+        begin(mesh, name, rooted)
+    heal(mesh)
+    assert values_of(mesh) == [[2, 1]] * 3
+
+
+def test_at_a_start_only_what_is_ours_is_carried_at_once() -> None:
+    """What another wrote was carried by himself, as far as this node knows in its first seconds."""
+    mesh, rooted = began_apart("a")
+    begin(mesh, "b", rooted)
+    mesh.restart("b")
+    mesh.run(10)
+    assert mesh.nodes["b"].documents.counters["carried"] == 0
+    mesh.run(60)
+    assert mesh.nodes["b"].documents.counters["carried"] == 2
+
+
+@pytest.mark.parametrize("key", ["k", "k" * 200])
+def test_a_stray_that_replaced_thousands_goes_in_one_envelope_all_the_same(key: str) -> None:
+    mesh = mesh_of("a", "b", config=DocumentsConfig(generation_changes=200))
+    work(mesh, "a", 201)
+    mesh.run(1)
+    over = [number.to_bytes(32) for number in range(1, 5000)]
+    mine = [Stray(f"{key}{n}", '"v"', bytes(32), 1, 9, 9, (9000 + n).to_bytes(32), over) for n in range(3)]
+    mesh.give("a", mesh.nodes["a"].documents._succession.carried(DOC, mine, mesh.time_of("a")))  # pyright: ignore[reportPrivateUsage]
+    mesh.settle()
+    for name in "ab":
+        assert not_here(store_of(mesh.nodes[name]), DOC, mine) == []
+        assert [fields(mesh, name)[f"{key}{n}"] for n in range(3)] == ["v"] * 3
+    assert not refusals(mesh)

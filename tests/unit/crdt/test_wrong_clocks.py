@@ -7,6 +7,7 @@ from meshnode.kernel.instant import ClockTrust
 from meshnode.links.messages import ControlReceived
 from tests.unit.crdt.ports import START_MS, Mesh, instant
 from tests.unit.crdt.test_gate import ALICE, EVE, chunk_of, receiver, sealed
+from tests.unit.crdt.test_generations import fields, generation, mesh_of, refusals, work
 
 HOUR_MS = 3_600_000
 
@@ -48,6 +49,42 @@ def test_who_sets_it_right_and_starts_again_is_heard_at_once_and_what_it_wrote_b
     mesh.run(30)
     assert has(mesh, "x") == [True, True]
     assert len(mesh.roots()) == 1
+
+
+def summed_up(skew_ms: int, later_ms: int) -> Mesh:
+    """The clock of a is wrong. A generation has begun and nobody has written since: only its root tells the time.
+
+    ``later_ms``: of b, which starts again.
+    """
+    mesh = mesh_of("a", "b")
+    mesh.skews = {"a": skew_ms, "b": skew_ms}
+    work(mesh, "a", 10)
+    mesh.run(1)
+    assert [generation(mesh, name) for name in "ab"] == [1, 1]
+    mesh.skews["b"] = later_ms
+    mesh.restart("b")
+    mesh.nodes["b"].documents.begin(mesh.time_of("b"))
+    return mesh
+
+
+def test_who_starts_again_as_a_generation_has_begun_writes_later_than_what_it_overwrites() -> None:
+    """Its writes were older than those they replaced: no other node believed the next root that it made, for ever."""
+    mesh = summed_up(0, -4 * 60_000)
+    work(mesh, "b", 10)
+    mesh.run(1)
+    mesh.link("a", "b")
+    mesh.run(60)
+    assert fields(mesh, "a") == fields(mesh, "b") == {"v": "b9"}
+    assert generation(mesh, "a") == generation(mesh, "b") >= 2
+    assert not refusals(mesh)
+
+
+def test_a_root_of_a_clock_that_was_far_ahead_does_not_hold_the_stamps_of_whoever_set_his_right() -> None:
+    mesh = summed_up(HOUR_MS, 0)
+    mesh.put("b", "y", {"v": 1})
+    document = mesh.nodes["b"].documents.get("Thing", "default", "y")
+    assert document is not None
+    assert document.updated_hlc >> 16 == mesh.time_of("b").wall_ms
 
 
 def test_a_machine_that_does_not_know_the_time_goes_on_from_what_it_wrote() -> None:

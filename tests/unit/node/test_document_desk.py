@@ -91,6 +91,21 @@ def test_history_and_difference_are_told_write_by_write() -> None:
     alpha.has(commands.DocumentHistory(**NAMES, limit=0), "invalid", 2)
 
 
+def test_a_document_whose_history_was_just_summed_up_has_none_and_is_known() -> None:
+    mesh = Mesh()
+    (alpha,) = mesh.start("alpha")
+    mesh.run(SECOND)
+    written = 0
+    while not written or told(alpha, commands.DocumentHistory(**NAMES), DocumentHistoryView).items:
+        assert written <= 257, "its generation never ends"
+        put(alpha, 1, written)
+        mesh.run(SECOND // 2)
+        written += 1
+    diff: DocumentDiffView = told(alpha, commands.DocumentDiff(**NAMES, first=0), DocumentDiffView)
+    assert diff.changed == {}
+    alpha.has(commands.DocumentDiff(**NAMES, first=1), "not-found", 3)
+
+
 @pytest.mark.parametrize("pick", [1, 2])
 def test_a_pick_ends_a_conflict_everywhere_and_leaves_the_others(pick: int) -> None:
     mesh, alpha, beta = torn()
