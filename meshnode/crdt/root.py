@@ -225,7 +225,8 @@ class _Made:
         self.bulk = bulk_of(parsed)
         self._values = {(each.hash, op.key): op.value for each in parsed for op in each.ops}
         self._times = {each.hash: stamp_of(each) for each in parsed}
-        self._carried = {(carry.origin, carry.key): carry for carry in proof.carried}
+        last = {(carry.change, carry.key): carry for carry in proof.carried}  # the others are named as replaced
+        self._carried = {(carry.origin, carry.key): carry for carry in last.values()}
 
     def __contains__(self, item: tuple[str, RootWrite]) -> bool:
         key, write = item

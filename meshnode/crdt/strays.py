@@ -181,9 +181,10 @@ def left_of(strays: Iterable[Stray], rooted: Rooted) -> list[Stray]:
     return left if any(each.key != STAMP for each in left) else []
 
 
-def kept_of(strays: Iterable[Stray]) -> list[Stray]:
-    """Each once, and of more than can be kept the first."""
-    found = list({each.name: each for each in strays}.values())[:STRAYS_MAX]
+def kept_of(strays: Sequence[Stray]) -> list[Stray]:
+    """Each once, none that another one replaced, and of more than can be kept the first."""
+    replaced = {(origin, each.key): None for each in strays for origin in each.over}
+    found = list({each.name: each for each in strays if each.name not in replaced}.values())[:STRAYS_MAX]
     sizes = accumulate(map(_size_of, found))
     return [each for each, size in zip(found, sizes, strict=True) if size <= STRAYS_BYTES_MAX]
 

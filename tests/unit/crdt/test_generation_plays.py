@@ -207,7 +207,8 @@ def his_root(item: RootItem) -> list[RootItem]:
     return [RootItem(lie.data, [(MAL.node, signed)])]
 
 
-@pytest.mark.parametrize("seed", [*range(60), 114])  # 114: who started again had forgotten how late its root was
+# 114: who started again had forgotten how late its root was. 865: a stray was carried beside one that had replaced it.
+@pytest.mark.parametrize("seed", [*range(60), 114, 865])
 def test_nothing_acknowledged_is_lost_over_generations_cuts_and_crashes(seed: int) -> None:
     assert Play(seed).all_of_it(120) >= 1
 

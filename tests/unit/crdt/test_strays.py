@@ -11,7 +11,7 @@ from meshnode.crdt.envelope import CHANGES_MAX
 from meshnode.crdt.fields import STAMP, JsonValue
 from meshnode.crdt.history import Sealed
 from meshnode.crdt.replica import DocumentsConfig
-from meshnode.crdt.root import LAYERS_MAX, Rooted
+from meshnode.crdt.root import LAYERS_MAX, Rooted, judge_proofs
 from meshnode.crdt.store import AutomergeStore
 from meshnode.crdt.strays import STRAYS_BYTES_MAX, STRAYS_MAX, Stray, kept_of, not_here
 from meshnode.kernel.journal import BODY_BYTES_MAX
@@ -122,7 +122,9 @@ def test_strays_are_kept_in_a_record_that_the_journal_takes(value: int, over: in
     mesh.run(1)
     rooted = store_of(mesh.nodes["a"]).rooted(DOC)
     assert rooted is not None
-    strays = [Stray(f"k{n}", "x" * value, bytes(32), 1, 1, 1, n.to_bytes(32), [bytes(32)] * over) for n in range(count)]
+    strays = [
+        Stray(f"k{n}", "x" * value, bytes(32), 1, 1, 1, n.to_bytes(32), [b"\xff" * 32] * over) for n in range(count)
+    ]
     kept = kept_of([*strays, *strays])
     *_, record = shelf.root_records(DOC, rooted, [], kept)
     assert kept == strays[: len(kept)]
@@ -213,6 +215,29 @@ def test_at_a_start_only_what_is_ours_is_carried_at_once() -> None:
     assert mesh.nodes["b"].documents.counters["carried"] == 0
     mesh.run(60)
     assert mesh.nodes["b"].documents.counters["carried"] == 2
+
+
+def test_of_two_strays_of_which_one_replaced_the_other_that_one_is_kept() -> None:
+    """Of two generations: the older one was still to be carried as its author overwrote it."""
+    old, new, other = (
+        Stray(key, '"v"', bytes(32), 1, at, at, at.to_bytes(32), over)
+        for key, at, over in (("k", 1, []), ("k", 2, [(1).to_bytes(32)]), ("l", 1, []))
+    )
+    assert kept_of([old, new, other]) == [new, other]
+
+
+def test_a_root_is_proven_by_an_envelope_that_names_what_it_also_carries() -> None:
+    """As nobody writes it, but anybody may sign."""
+    mesh = mesh_of("a", "b")
+    work(mesh, "a", 10)
+    mesh.run(1)
+    first, second = (1).to_bytes(32), (2).to_bytes(32)
+    both = [Stray("k", f'"{n}"', bytes(32), 1, 9, 9 + n, n.to_bytes(32), [first] * (n - 1)) for n in (1, 2)]
+    mesh.give("a", mesh.nodes["a"].documents._succession.carried(DOC, both, mesh.time_of("a")))  # pyright: ignore[reportPrivateUsage]
+    store = store_of(mesh.nodes["a"])
+    made = store.fold(DOC, store.heads(DOC))
+    assert [write.origin for key, writes in made.root.fields if key == "k" for write in writes] == [second, first]
+    assert len(judge_proofs(made.root)) == len(made.root.proofs)
 
 
 @pytest.mark.parametrize("key", ["k", "k" * 200])
