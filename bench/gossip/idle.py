@@ -1,7 +1,9 @@
 """What a mesh costs in which nothing happens: bytes on the wire with all headers, processor, memory."""
 
 import asyncio
+import os
 import statistics
+import time
 from dataclasses import dataclass
 
 from bench.gossip.anchors.beside import beside_serf, beside_zenoh
@@ -11,6 +13,7 @@ from bench.gossip.process import cpu_s, memory
 from bench.rows import Anchor, Meter, Row
 
 DEFAULT_TIMES, EDGE_TIMES, CPU_PERCENT = 2.5, 1.1, 0.5
+REST_LOAD, LOOK_S = 1.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,16 @@ async def idle(fleet: Fleet, settle_s: float, for_s: float) -> Idle:
         rss_mib=statistics.fmean(m.rss_mib for m in taken),
         pss_mib=statistics.fmean(m.pss_mib for m in taken),
     )
+
+
+async def at_rest(within_s: float) -> str:
+    """Wait until the machine does little, as one does on which nothing happens; how long that took, in words."""
+    began = time.monotonic()
+    for _ in range(int(within_s // LOOK_S)):
+        if os.getloadavg()[0] < REST_LOAD:
+            break
+        await asyncio.sleep(LOOK_S)
+    return f"load {os.getloadavg()[0]:.1f} after {time.monotonic() - began:.0f} s of rest"
 
 
 async def idle_rows(fleet: Fleet, effort: Effort) -> list[Row]:

@@ -1,12 +1,13 @@
 """The groups of figures that come from real daemons, each with a mesh of its own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from bench.gossip.anchors.beside import beside_serf, beside_zenoh, serf_joining
 from bench.gossip.deaths import false_alarms, heal, killed, silent, silent_under_calls
 from bench.gossip.effort import Effort
 from bench.gossip.fleet import fleet
-from bench.gossip.idle import Idle, idle, idle_bytes, idle_rows
+from bench.gossip.idle import Idle, at_rest, idle, idle_bytes, idle_rows
 from bench.gossip.joining import join
 from bench.gossip.news import state, urgent
 from bench.rows import Meter, Row, skipped
@@ -67,18 +68,19 @@ async def sizes(effort: Effort) -> AsyncIterator[Row]:
         yield skipped("idle-growth", "x", GROWTH)
         yield skipped("idle-memory", "MiB", MEMORY_MIB)
         return
-    meter, alone = Meter(), await _idle_of(1, effort)
-    few = await _idle_of(effort.few, effort)
+    meter, (alone, _) = Meter(), await _idle_of(1, effort)
+    few, few_rest = await _idle_of(effort.few, effort)
     serf = await serf_joining(effort.many)
     async with fleet(effort.many) as made:
         yield await join(made, serf)
         soon = await idle(made, effort.settle_s, effort.idle_s)
-        many = await idle(made, effort.calm_s, effort.idle_s)
+        rest = await at_rest(effort.calm_s)
+        many = await idle(made, 0, effort.idle_s)
     yield meter.row(
         "idle-growth", many.bytes_s / few.bytes_s, "x", GROWTH, n=2,
-        why=f"{few.bytes_s:.0f} B/s a node at {effort.few} nodes, {many.bytes_s:.0f} at {effort.many}; processor "
-        f"{few.percent:.3f} and {many.percent:.3f} %; {effort.settle_s:g} s after the {effort.many} joined at once, "
-        f"while each told all others that their load fell, {soon.bytes_s:.0f} B/s and {soon.percent:.3f} %",
+        why=f"{few.bytes_s:.0f} B/s a node at {effort.few} nodes ({few_rest}), {many.bytes_s:.0f} at {effort.many} "
+        f"({rest}); processor {few.percent:.3f} and {many.percent:.3f} %; {effort.settle_s:g} s after a join of "
+        f"{effort.many}, while each told all others that its load fell, {soon.bytes_s:.0f} B/s, {soon.percent:.3f} %",
     )  # fmt: skip
     yield meter.row(
         "idle-memory", many.rss_mib - alone.rss_mib, "MiB", MEMORY_MIB, n=effort.many,
@@ -87,8 +89,10 @@ async def sizes(effort: Effort) -> AsyncIterator[Row]:
     )  # fmt: skip
 
 
-async def _idle_of(count: int, effort: Effort) -> Idle:
+async def _idle_of(count: int, effort: Effort) -> tuple[Idle, str]:
     async with fleet(count) as made:
         made.meet()
         await made.be_whole()
-        return await idle(made, effort.settle_s, effort.idle_s if count > 1 else 1)
+        await asyncio.sleep(effort.settle_s)
+        rest = await at_rest(effort.calm_s) if count > 1 else ""
+        return await idle(made, 0, effort.idle_s if count > 1 else 1), rest
