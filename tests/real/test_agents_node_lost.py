@@ -53,6 +53,8 @@ def test_of_three_the_reason_why_an_agent_moved_tells_who_voted_and_which_state_
     alpha, beta, gamma = daemons.mesh("alpha", "beta", "gamma")
     run(alpha, "books", known=(beta, gamma))
     kept = [call(beta, "books.add", {"n": 2}) for _ in range(5)][-1]
+    for node in (beta, gamma):
+        until(lambda n=node: any(unit.copies for unit in units(n, "books").values()), "it is told who keeps a copy")
     cut_power(alpha)
     until(lambda: value(beta, "books.total") == 10, "it answers with its state")
     for node in (beta, gamma):
