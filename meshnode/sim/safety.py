@@ -104,7 +104,11 @@ class OneAnswer(Checker):
 
 
 class NoFalseDeath(Checker):
-    """Nobody shows a node as DOWN that lives, was not stopped for long, and reaches whom everybody else reaches."""
+    """Nobody shows a node as DOWN that lives, was not stopped for long, and reaches whom everybody else reaches.
+
+    Whoever has heard of the process that runs may not hold it for dead in its first seconds either; who has not yet may
+    show the one before it.
+    """
 
     def announced(self, node: SimNode, announce: Announce) -> None:
         kind, _, name = announce.event.subject.partition("/")
@@ -123,11 +127,19 @@ class NoFalseDeath(Checker):
         core = node.core
         if core is None or core.gossip.state(about.node) is not MemberState.DOWN:
             return
-        if self._quiet(node) and self._quiet(about) and self._together(node.name, about.name):
+        begun_us = max(about.started_us, about.resumed_us)
+        if about.core is not None and begun_us == about.started_us:
+            entry = core.gossip.entry(about.node)
+            if entry is not None and not entry.left and entry.boot == about.core.boot:
+                begun_us = -SETTLE_US - 1
+        if (
+            self._quiet(node, max(node.started_us, node.resumed_us))
+            and self._quiet(about, begun_us)
+            and self._together(node.name, about.name)
+        ):
             self.wrong(node, f"shows {about.name} as down: {core.gossip.reason(about.node)}")
 
-    def _quiet(self, node: SimNode) -> bool:
-        since_us = max(node.started_us, node.resumed_us)
+    def _quiet(self, node: SimNode, since_us: int) -> bool:
         return node.usable and not node.exiting and self.world.now_us - since_us > SETTLE_US
 
     def _together(self, a: str, b: str) -> bool:

@@ -16,7 +16,7 @@ from tests.demo.chapters import PLAN, Demo
 from tests.demo.fleet import Broken, Fleet
 from tests.demo.looking import PATIENCE_S
 from tests.demo.plot import CHAPTERS, CHAPTERS_OF, play
-from tests.demo.story import SLACK, SLACK_BROKEN, Story, Wrong
+from tests.demo.story import SLACK_BROKEN, Story, Wrong, slack_at
 from tests.demo.watching import AWAY_S
 from tests.demo.witness import Verifier
 
@@ -51,7 +51,7 @@ def main() -> int:
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupted)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    story = Story(slack=SLACK_BROKEN if given.fault else SLACK)
+    story = Story(slack=SLACK_BROKEN if given.fault else slack_at(load, cores))
     fleet, verifier = Fleet(PLAN, given.fault), Verifier(PATIENCE_BROKEN_S if given.fault else PATIENCE_S)
     story.tell(f"load of this machine {load:.1f}, {cores} cores: {story.slack:.0f} times a goal is a broken promise")
     if given.fault:

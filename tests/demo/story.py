@@ -5,10 +5,16 @@ import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# A shared, busy machine may be slower than the goal; five times the goal is a broken promise.
-SLACK = 5.0
+# A shared machine may be slower than the goal; five times the goal is a broken promise, and more where each processor
+# has more than two others to serve as the story begins.
+SLACK, SERVED = 5.0, 2.0
 # With a planted fault the question is whether the right claim notices it, however slow everything is.
 SLACK_BROKEN = 50.0
+
+
+def slack_at(load: float, cores: int) -> float:
+    """Times a goal that are a broken promise on a machine of this load."""
+    return SLACK * max(1.0, load / cores / SERVED)
 
 
 class Figure(NamedTuple):
