@@ -58,9 +58,9 @@ def test_whoever_believes_a_goodbye_that_comes_late_is_noticed(monkeypatch: pyte
         return up(self, peer, boot + LATER_BOOT, now)
 
     monkeypatch.setattr(Detector, "up", whoever)
-    assert noticed_by_some_seed(lambda seed: "as down: said goodbye" in again(seed, 5, killed=False), first=0)
+    assert noticed_by_some_seed(lambda seed: "as down: said goodbye" in again(seed, 5, killed=False), first=8)
 
 
 def test_whoever_believes_a_refusal_that_comes_late_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Contacts, "restarted", Contacts.hurry)
-    assert noticed_by_some_seed(lambda seed: "as down: refuses" in again(seed, 3, killed=True), first=0)
+    assert noticed_by_some_seed(lambda seed: "as down: refuses" in again(seed, 3, killed=True), first=14)
