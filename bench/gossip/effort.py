@@ -16,7 +16,9 @@ class Effort:
     kills: int
     silences: int
     settle_s: float
-    calm_s: float  # how long at most the growth waits for a machine at rest: that its load falls, each node tells all
+    calm_s: (
+        float  # how long at most an idle figure waits for a machine at rest: that its load falls, each node tells all
+    )
     idle_s: float
     spin_s: float
     pulse_s: float

@@ -45,8 +45,15 @@ async def idle(fleet: Fleet, settle_s: float, for_s: float) -> Idle:
     )
 
 
+async def settled(effort: Effort) -> str:
+    """Wait as every idle figure does: first what it always is, then for the machine. In words."""
+    await asyncio.sleep(effort.settle_s)
+    return f"settled for {effort.settle_s:g} s, {await at_rest(effort.calm_s)}"
+
+
 async def at_rest(within_s: float) -> str:
-    """Wait until the machine does little, as one does on which nothing happens; how long that took, in words."""
+    """Wait until the machine does little, as one does on which nothing happens; how long that took, in words. Till then
+    each node tells all others that its load falls."""
     began = time.monotonic()
     for _ in range(int(within_s // LOOK_S)):
         if os.getloadavg()[0] < REST_LOAD:
@@ -58,11 +65,13 @@ async def at_rest(within_s: float) -> str:
 async def idle_rows(fleet: Fleet, effort: Effort) -> list[Row]:
     meter = Meter()
     serf, zenoh = await beside_serf(effort), await beside_zenoh(effort)
-    figures = await idle(fleet, effort.settle_s, effort.idle_s)
+    rest = await settled(effort)
+    figures = await idle(fleet, 0, effort.idle_s)
     beside = zenoh if isinstance(zenoh, str) else f"{zenoh.idle_bytes_s:.0f} B/s, {zenoh.idle_percent:.2f} %"
     cost = f"{figures.percent:.3f} % of a core a daemon, with its children"
+    theirs = serf if isinstance(serf, str) else serf.idle_bytes_s
     return [
-        idle_bytes(meter, "idle-bytes", figures, serf if isinstance(serf, str) else serf.idle_bytes_s, effort, beside),
+        idle_bytes(meter, "idle-bytes", figures, theirs, effort, rest, beside),
         meter.row(
             "idle-cost", figures.percent, "%", CPU_PERCENT, n=effort.nodes,
             why=f"{cost}, mean of {effort.nodes} over {effort.idle_s:g} s; zenoh: {beside}; RSS {figures.rss_mib:.1f}, "
@@ -72,13 +81,15 @@ async def idle_rows(fleet: Fleet, effort: Effort) -> list[Row]:
     ]  # fmt: skip
 
 
-def idle_bytes(meter: Meter, id_: str, figures: Idle, serf: float | str, effort: Effort, beside: str = "") -> Row:
-    """``serf``: its bytes a second, or why there are none."""
+def idle_bytes(
+    meter: Meter, id_: str, figures: Idle, serf: float | str, effort: Effort, rest: str, beside: str = ""
+) -> Row:
+    """``serf``: its bytes a second, or why there are none. ``rest``: what was waited for before."""
     times = EDGE_TIMES if id_.endswith("edge") else DEFAULT_TIMES
     known = None if isinstance(serf, str) else serf
     why = (
         f"sent by a node, on loopback and cable, TLS, TCP, IP and Ethernet headers included, mean of {effort.nodes} "
-        f"over {effort.idle_s:g} s, settled for {effort.settle_s:g} s; {figures.packets_s:.2f} packets/s"
+        f"over {effort.idle_s:g} s, {rest}; {figures.packets_s:.2f} packets/s"
     )
     return meter.row(
         id_, figures.bytes_s, "B/s", None if known is None else times * known, n=effort.nodes,

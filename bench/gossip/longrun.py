@@ -66,14 +66,14 @@ def kept(path: Path = KEPT) -> list[Stretch]:
 
 
 def latest(kind: str, path: Path = KEPT) -> list[Stretch]:
-    """The last row of stretches of this kind each of which begins where the one before ended: no seed counts twice.
+    """The last row of stretches of this kind each of which begins after the one before ended: no seed counts twice.
 
-    They may be of several commits; whoever begins again at seed 0 begins a new row.
+    They may be of several commits, and leave seeds out; whoever begins again at seed 0 begins a new row.
     """
     row: list[Stretch] = []
     for stretch in kept(path):
         if stretch.kind == kind:
-            row = [*row, stretch] if row and stretch.first == row[-1].last + 1 else [stretch]
+            row = [*row, stretch] if row and stretch.first > row[-1].last else [stretch]
     return row
 
 

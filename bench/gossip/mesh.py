@@ -1,13 +1,12 @@
 """The groups of figures that come from real daemons, each with a mesh of its own."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from bench.gossip.anchors.beside import beside_serf, beside_zenoh, serf_joining
 from bench.gossip.deaths import false_alarms, heal, killed, silent, silent_under_calls
 from bench.gossip.effort import Effort
 from bench.gossip.fleet import fleet
-from bench.gossip.idle import Idle, at_rest, idle, idle_bytes, idle_rows
+from bench.gossip.idle import Idle, at_rest, idle, idle_bytes, idle_rows, settled
 from bench.gossip.joining import join
 from bench.gossip.news import state, urgent
 from bench.rows import Meter, Row, skipped
@@ -56,9 +55,10 @@ async def edge(effort: Effort) -> AsyncIterator[Row]:
     async with fleet(effort.nodes, ("--profile", "edge")) as made:
         made.meet()
         await made.be_whole()
-        figures = await idle(made, effort.settle_s, effort.idle_s)
+        rest = await settled(effort)
+        figures = await idle(made, 0, effort.idle_s)
         yield idle_bytes(
-            meter, "idle-bytes-edge", figures, serf if isinstance(serf, str) else serf.idle_bytes_s, effort
+            meter, "idle-bytes-edge", figures, serf if isinstance(serf, str) else serf.idle_bytes_s, effort, rest
         )
 
 
@@ -93,6 +93,5 @@ async def _idle_of(count: int, effort: Effort) -> tuple[Idle, str]:
     async with fleet(count) as made:
         made.meet()
         await made.be_whole()
-        await asyncio.sleep(effort.settle_s)
-        rest = await at_rest(effort.calm_s) if count > 1 else ""
+        rest = await settled(effort) if count > 1 else ""
         return await idle(made, 0, effort.idle_s if count > 1 else 1), rest
